@@ -1,0 +1,63 @@
+# Sitbone: what a person types. `make` alone lists the targets.
+#   PYTHON  the interpreter that .venv is made with (3.11 or newer)
+#   PORT    the port of `make run`
+PYTHON ?= python3
+PORT ?= 8080
+BENCH_SECONDS ?= 200
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --all-build-deps $(LOCK_OPTIONS) pyproject.toml
+TRY := fixtures/requests/sudden-pop-with-bruising.json
+
+.PHONY: help run test bench lock format clean check-python
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## start the service on 127.0.0.1, PORT=8080
+	@SITBONE_PORT=$(PORT) exec $(BIN)/sitbone serve --try $(TRY)
+
+test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson echo, BENCH_SECONDS=200
+	$(BIN)/python -m bench --seconds $(BENCH_SECONDS)
+
+format: $(VENV)/test.stamp ## put the code into its one format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The pins stay as they are where they can; `make lock LOCK_OPTIONS=--upgrade` renews them all.
+lock: check-python ## write both lock files from pyproject.toml
+	@test -x .venv-lock/bin/pip-compile || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools; }
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove everything that make and the tools have made
+	rm -rf $(VENV) .venv-lock build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: name a Python of 3.11 or newer, as in make PYTHON=python3.12 run" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Sitbone needs Python 3.11 or newer and $(PYTHON) is %d.%d: name another, as in make PYTHON=python3.12 run" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments, its venv or ensurepip module is missing: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+
+# Made anew when the lock changes, so that nothing stays that the lock no longer names.
+$(VENV)/run.stamp: requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory check-python
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.lock
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,87 @@
+"""CDS Hooks, releases 1.0, 2.0.1 and the 3.0.0 ballot, as a package that knows no medicine."""
+
+from cds_hooks.blueprint import CallRecord, create_blueprint
+from cds_hooks.discovery import CdsService, ServiceCatalogue
+from cds_hooks.errors import (
+    BadRequest,
+    BodyTooLarge,
+    CdsHooksError,
+    Forbidden,
+    HookMismatch,
+    InternalError,
+    MethodNotAllowed,
+    PreconditionFailed,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthorized,
+    UnknownService,
+    UnsupportedMediaType,
+)
+from cds_hooks.feedback import Feedback, FeedbackSink, OverrideReason, read_feedback
+from cds_hooks.hooks import HOOKS, HookDefinition
+from cds_hooks.prefetch import (
+    PrefetchState,
+    PrefetchTokenError,
+    PrefetchValue,
+    lint_template,
+    read_prefetch,
+    resolve_template,
+)
+from cds_hooks.request import FhirAuthorization, HookRequest, read_request
+from cds_hooks.response import (
+    RESPONSE_SCHEMA,
+    Action,
+    Card,
+    Coding,
+    HookResponse,
+    Indicator,
+    Link,
+    Source,
+    Suggestion,
+    SystemAction,
+)
+
+__all__ = [
+    "HOOKS",
+    "RESPONSE_SCHEMA",
+    "Action",
+    "BadRequest",
+    "BodyTooLarge",
+    "CallRecord",
+    "Card",
+    "CdsHooksError",
+    "CdsService",
+    "Coding",
+    "Feedback",
+    "FeedbackSink",
+    "FhirAuthorization",
+    "Forbidden",
+    "HookDefinition",
+    "HookMismatch",
+    "HookRequest",
+    "HookResponse",
+    "Indicator",
+    "InternalError",
+    "Link",
+    "MethodNotAllowed",
+    "OverrideReason",
+    "PreconditionFailed",
+    "PrefetchState",
+    "PrefetchTokenError",
+    "PrefetchValue",
+    "ServiceCatalogue",
+    "ServiceUnavailable",
+    "Source",
+    "Suggestion",
+    "SystemAction",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnknownService",
+    "UnsupportedMediaType",
+    "create_blueprint",
+    "lint_template",
+    "read_feedback",
+    "read_prefetch",
+    "read_request",
+    "resolve_template",
+]

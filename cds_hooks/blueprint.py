@@ -1,0 +1,214 @@
+"""The routes of the protocol as a Flask blueprint: discovery, the services, feedback.
+
+It also gives the whole application its correlation id, its CORS headers and its one error handler, so that no caller
+ever gets an error that is not an OperationOutcome.
+Specification: Discovery; Calling a CDS Service; CDS Service Response; Feedback; Cross-Origin Resource Sharing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from time import perf_counter
+from uuid import uuid4
+
+import orjson
+from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from cds_hooks import errors
+from cds_hooks.discovery import ServiceCatalogue
+from cds_hooks.errors import (
+    BadRequest,
+    BodyTooLarge,
+    CdsHooksError,
+    InternalError,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+)
+from cds_hooks.feedback import FeedbackSink, read_feedback
+from cds_hooks.request import read_envelope, request_for
+from cds_hooks.response import render
+
+_LOG = logging.getLogger("cds_hooks")
+_JSON = "application/json"
+_MEDIA_TYPES = (_JSON, "application/fhir+json")
+_CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FRAMES = 3
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Correlation-Id",
+    "Access-Control-Max-Age": "3600",
+}
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """What may be written down about one call of a service: nothing in it comes from the chart.
+
+    `states` has the declared prefetch keys only. `seconds` has the stages read, answer and send, as far as it came.
+    """
+
+    correlation_id: str
+    service_id: str
+    hook: str | None = None
+    status: int = 0
+    hook_instance: str | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    cards: int = 0
+
+
+def create_blueprint(
+    catalogue: ServiceCatalogue,
+    *,
+    on_feedback: FeedbackSink,
+    on_call: Callable[[CallRecord], None] | None = None,
+    allowed_origins: Sequence[str] = ("*",),
+    body_limit: int = 10_000_000,
+) -> Blueprint:
+    """The blueprint of a server with these CDS services; may be registered under a URL prefix.
+
+    `on_feedback` gets the service id and what was reported; `on_call` gets a record of each call, also of a refused
+    one. A browser may call from the `allowed_origins`. `body_limit` is in bytes.
+    """
+    blueprint = Blueprint("cds_hooks", __name__)
+    discovery = orjson.dumps(catalogue.discovery())
+
+    @blueprint.get("/cds-services", strict_slashes=False)
+    def discover() -> Response:
+        return Response(discovery, content_type=_JSON)
+
+    @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
+    def call(service_id: str) -> Response:
+        catalogue.hooks_of(service_id)
+        g.cds_call = record = CallRecord(_correlation_id(), service_id)
+        start = perf_counter()
+        envelope = read_envelope(_read_body(body_limit))
+        service = catalogue.find(service_id, str(envelope["hook"]))
+        record.hook = service.hook
+        hook_request = request_for(envelope, service, correlation_id=record.correlation_id)
+        record.hook_instance = hook_request.hook_instance
+        record.notes = hook_request.notes
+        record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch}
+        read = perf_counter()
+        record.seconds["read"] = read - start
+        response = service.answer(hook_request)
+        answered = perf_counter()
+        record.seconds["answer"] = answered - read
+        body = render(response)
+        record.cards = len(response.cards)
+        record.seconds["send"] = perf_counter() - answered
+        return Response(body, content_type=_JSON)
+
+    @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
+    def take_feedback(service_id: str) -> Response:
+        catalogue.hooks_of(service_id)
+        on_feedback(service_id, read_feedback(_read_body(body_limit)))
+        return Response(b"{}", content_type=_JSON)
+
+    @blueprint.after_app_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Correlation-Id"] = _correlation_id()
+        _allow_origin(response, allowed_origins)
+        record: CallRecord | None = g.get("cds_call")
+        if on_call is not None and record is not None:
+            record.status = response.status_code
+            on_call(record)
+        return response
+
+    @blueprint.app_errorhandler(Exception)
+    def refuse(problem: Exception) -> Response:
+        error = _as_declared(problem)
+        if error.status >= 500 and not isinstance(problem, HTTPException):
+            said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
+            _LOG.error("%s: %s (%s) at %s", _correlation_id(), type(problem).__name__, said, _place(problem))
+        return Response(
+            orjson.dumps(error.operation_outcome(_correlation_id())),
+            status=error.status,
+            content_type=_JSON,
+            headers=error.headers,
+        )
+
+    return blueprint
+
+
+def _correlation_id() -> str:
+    """The caller's id for this call where it is usable, else a new one; the same for the whole call."""
+    if "correlation_id" not in g:
+        offered = (request.headers.get(name, "") for name in ("X-Correlation-Id", "X-Request-Id"))
+        g.correlation_id = next((text for text in offered if _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
+    return str(g.correlation_id)
+
+
+def _read_body(limit: int) -> bytes:
+    """The body of the current request; never more than the limit is read, whether its length was announced or not."""
+    options = request.mimetype_params
+    if request.mimetype not in _MEDIA_TYPES or options.get("charset", "utf-8").lower() != "utf-8":
+        raise UnsupportedMediaType(
+            "Content-Type: expected application/json or application/fhir+json in UTF-8, received another. "
+            "Send the body as JSON and say so."
+        )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Content-Encoding: expected none, received one. Send the body uncompressed.")
+    length = request.content_length
+    if length is None and "wsgi.input_terminated" not in request.environ:
+        length = 0
+    too_large = BodyTooLarge(f"body: expected at most {limit} bytes, received more. Send less prefetch data.")
+    if length is not None and length > limit:
+        raise too_large
+    try:
+        # Read by hand: werkzeug cuts a chunked body off at the limit without a word, and copies in small steps.
+        body: bytes = request.environ["wsgi.input"].read(limit + 1 if length is None else length)
+    except OSError:
+        raise BadRequest("body: expected one that ends properly, received a broken one. Send it again.") from None
+    if len(body) > limit:
+        raise too_large
+    if length is not None and len(body) < length:
+        raise BadRequest("body: expected as many bytes as Content-Length says, received fewer. Send it again.")
+    return body
+
+
+def _allow_origin(response: Response, allowed: Sequence[str]) -> None:
+    headers = response.headers
+    if "*" in allowed:
+        headers["Access-Control-Allow-Origin"] = "*"
+    else:
+        headers.add("Vary", "Origin")
+        if (origin := request.headers.get("Origin")) in allowed and origin:
+            headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = "X-Correlation-Id"
+    if request.method == "OPTIONS":
+        headers.update(_PREFLIGHT)
+
+
+_BY_STATUS: Mapping[int, type[CdsHooksError]] = {kind.status: kind for kind in (BodyTooLarge, UnsupportedMediaType)}
+
+
+def _as_declared(problem: Exception) -> CdsHooksError:
+    """Any exception as one of the declared errors."""
+    if isinstance(problem, CdsHooksError):
+        return problem
+    if not isinstance(problem, HTTPException):
+        return InternalError("The fault is on the side of the service; its log has it under this correlation id.")
+    status = problem.code or 500
+    if status == 405:
+        allow = ", ".join(sorted(getattr(problem, "valid_methods", None) or ()))
+        return MethodNotAllowed(f"Expected one of {allow}, received another method.", allow=allow)
+    if status == 404:
+        return errors.UnknownService("There is nothing at this path; discovery is at /cds-services.")
+    kind = _BY_STATUS.get(status, BadRequest if status < 500 else InternalError)
+    error = kind(f"The HTTP request was refused: {problem.name}.")
+    error.status = status
+    return error
+
+
+def _place(problem: Exception) -> str:
+    """The innermost frames of an exception. Its message is left out: it may hold values from the request."""
+    frames = traceback.extract_tb(problem.__traceback__)[-_FRAMES:]
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))

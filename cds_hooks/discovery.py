@@ -1,0 +1,98 @@
+"""The CDS services of a server, found by id and hook, and what discovery says about them.
+
+Specification: Discovery.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cds_hooks.errors import UnknownService
+from cds_hooks.hooks import is_hook_name
+from cds_hooks.prefetch import lint_template
+from cds_hooks.request import HookRequest, mismatch
+
+if TYPE_CHECKING:
+    from cds_hooks.response import HookResponse
+
+_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class CdsService:
+    """One entry of discovery; `answer` is called with each checked request and gives the cards.
+
+    `prefetch` maps each key to its template. The same id may be published once for each of several hooks.
+    """
+
+    id: str
+    hook: str
+    title: str
+    description: str
+    prefetch: Mapping[str, str]
+    answer: Callable[[HookRequest], HookResponse]
+    usage_requirements: str | None = None
+    version: str | None = "STU3"
+    extension: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        name = f"CDS service {self.id!r} for {self.hook!r}"
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"{name}: the id is part of a URL and may hold letters, digits and . _ ~ - only")
+        if not is_hook_name(self.hook):
+            raise ValueError(f"{name}: the hook is neither in the CDS Hooks Library nor a reverse domain name")
+        if not self.title or not self.description:
+            raise ValueError(f"{name}: title and description are needed")
+        problems = [f"{key}: {problem}" for key, text in self.prefetch.items() for problem in lint_template(text)]
+        if problems:
+            raise ValueError(f"{name}: prefetch template {'; '.join(problems)}")
+
+    def entry(self) -> dict[str, Any]:
+        """This service as discovery describes it; members without a value are left out."""
+        members = {
+            "hook": self.hook,
+            "title": self.title,
+            "description": self.description,
+            "id": self.id,
+            "prefetch": dict(self.prefetch),
+            "usageRequirements": self.usage_requirements,
+            "version": self.version,
+            "extension": self.extension,
+        }
+        return {name: value for name, value in members.items() if value}
+
+
+class ServiceCatalogue:
+    """All CDS services of a server. Raises ValueError when two share id and hook."""
+
+    def __init__(self, services: Iterable[CdsService]) -> None:
+        self._by_id: dict[str, dict[str, CdsService]] = {}
+        for service in services:
+            hooks = self._by_id.setdefault(service.id, {})
+            if service.hook in hooks:
+                raise ValueError(f"CDS service {service.id!r} is published twice for {service.hook!r}")
+            hooks[service.hook] = service
+        self._discovery = {
+            "services": [service.entry() for hooks in self._by_id.values() for service in hooks.values()]
+        }
+
+    def hooks_of(self, service_id: str) -> tuple[str, ...]:
+        """The hooks for which this id is published. Raises UnknownService."""
+        hooks = self._by_id.get(service_id)
+        if hooks is None:
+            raise UnknownService("expected the id of a CDS service, received another. Discovery lists the ids.")
+        return tuple(hooks)
+
+    def find(self, service_id: str, hook: str) -> CdsService:
+        """The service that is published under this id for this hook. Raises UnknownService, HookMismatch."""
+        hooks = self.hooks_of(service_id)
+        if hook not in hooks:
+            raise mismatch(hook, service_id, hooks)
+        return self._by_id[service_id][hook]
+
+    def discovery(self) -> dict[str, Any]:
+        """The body of the discovery response."""
+        return self._discovery

@@ -1,0 +1,254 @@
+# ruff: noqa: N818 - these are the names of HTTP and of the specification.
+"""The errors of a CDS Hooks service, each declared once and each sent as a FHIR OperationOutcome.
+
+    CdsHooksError
+    ├── BadRequest 400            ├── MethodNotAllowed 405
+    │   └── HookMismatch          ├── PreconditionFailed 412
+    ├── Unauthorized 401          ├── BodyTooLarge 413
+    ├── Forbidden 403             ├── UnsupportedMediaType 415
+    ├── UnknownService 404        ├── TooManyRequests 429
+    ├── InternalError 500         └── ServiceUnavailable 503
+
+A diagnostics line says where (a JSON path), what was expected, what was received (the name of a JSON type, never a
+value) and what to do. Specification: CDS Service Response, Returning OperationOutcome.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields
+
+from cds_hooks.json_text import json_type
+
+_FHIR_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
+_ABSENT = object()
+_EXPECTED: tuple[tuple[type[fields.Field[Any]], str], ...] = (
+    (fields.String, "a string"),
+    (fields.Integer, "a number without a fraction"),
+    (fields.Boolean, "a boolean"),
+    (fields.List, "an array"),
+)
+
+
+class CdsHooksError(Exception):
+    """Anything that ends a call with a status other than 200."""
+
+    status: int = 500
+    issue_code: str = "exception"
+    title: str = "The service failed"
+
+    def __init__(
+        self, diagnostics: str, *, expression: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(diagnostics)
+        self.diagnostics = diagnostics
+        self.expression = expression
+        self.headers = dict(headers or {})
+
+    def operation_outcome(self, correlation_id: str) -> dict[str, Any]:
+        """The FHIR OperationOutcome of this error; its id is the correlation id of the call."""
+        issue: dict[str, Any] = {
+            "severity": "error",
+            "code": self.issue_code,
+            "details": {"text": self.title},
+            "diagnostics": self.diagnostics,
+        }
+        if self.expression:
+            issue["expression"] = [self.expression]
+        if _FHIR_ID.fullmatch(correlation_id):
+            return {"resourceType": "OperationOutcome", "id": correlation_id, "issue": [issue]}
+        # A correlation id may hold an underscore, the id of a FHIR resource may not.
+        issue["diagnostics"] += f" (correlation id {correlation_id})"
+        return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+class BadRequest(CdsHooksError):
+    """The body is not what the specification asks for; `code` is one of structure, required, value."""
+
+    status = 400
+    issue_code = "structure"
+    title = "The request does not have the form that the CDS Hooks specification asks for"
+
+    def __init__(
+        self,
+        diagnostics: str,
+        *,
+        expression: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(diagnostics, expression=expression, headers=headers)
+        self.issue_code = code or self.issue_code
+
+
+class HookMismatch(BadRequest):
+    """The request names a hook for which the called CDS service is not published."""
+
+    issue_code = "value"
+    title = "The hook of the request is not a hook of this CDS service"
+
+
+class Unauthorized(CdsHooksError):
+    """The CDS client did not show who it is."""
+
+    status = 401
+    issue_code = "login"
+    title = "The CDS client is not known"
+
+    def __init__(
+        self, diagnostics: str, *, expression: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(diagnostics, expression=expression, headers={"WWW-Authenticate": "Bearer", **(headers or {})})
+
+
+class Forbidden(CdsHooksError):
+    """The CDS client is known and may not use this service."""
+
+    status = 403
+    issue_code = "forbidden"
+    title = "The CDS client may not use this service"
+
+
+class UnknownService(CdsHooksError):
+    """There is no CDS service, and nothing else, at this address."""
+
+    status = 404
+    issue_code = "not-found"
+    title = "There is nothing at this address"
+
+
+class MethodNotAllowed(CdsHooksError):
+    """The address exists and does not answer this method; the Allow header lists those that it answers."""
+
+    status = 405
+    issue_code = "not-supported"
+    title = "This address does not answer this method"
+
+    def __init__(
+        self,
+        diagnostics: str,
+        *,
+        allow: str,
+        expression: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(diagnostics, expression=expression, headers={"Allow": allow, **(headers or {})})
+
+
+class PreconditionFailed(CdsHooksError):
+    """Data that the service cannot do without came neither by prefetch nor from the FHIR server."""
+
+    status = 412
+    issue_code = "incomplete"
+    title = "Data that this service needs is missing"
+
+
+class BodyTooLarge(CdsHooksError):
+    """The body is over the limit."""
+
+    status = 413
+    issue_code = "too-long"
+    title = "The request is too large"
+
+
+class UnsupportedMediaType(CdsHooksError):
+    """The body is not sent as JSON."""
+
+    status = 415
+    issue_code = "not-supported"
+    title = "The request is not sent as JSON"
+
+
+class TooManyRequests(CdsHooksError):
+    """The CDS client is over its rate; `retry_after` is in seconds."""
+
+    status = 429
+    issue_code = "throttled"
+    title = "Too many requests"
+
+    def __init__(
+        self,
+        diagnostics: str,
+        *,
+        retry_after: int,
+        expression: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            diagnostics, expression=expression, headers={"Retry-After": str(retry_after), **(headers or {})}
+        )
+
+
+class ServiceUnavailable(CdsHooksError):
+    """The service is shutting down or overloaded; `retry_after` is in seconds."""
+
+    status = 503
+    issue_code = "transient"
+    title = "The service is not available at the moment"
+
+    def __init__(
+        self,
+        diagnostics: str,
+        *,
+        retry_after: int,
+        expression: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            diagnostics, expression=expression, headers={"Retry-After": str(retry_after), **(headers or {})}
+        )
+
+
+class InternalError(CdsHooksError):
+    """A fault of the service itself."""
+
+
+def refusal(problem: ValidationError, schema: Schema, data: Any, at: str = "") -> BadRequest:
+    """Turns the first problem that `schema` found in `data` into a BadRequest that names its JSON path below `at`.
+
+    What marshmallow says is left out: the field tells what was expected, `data` what type was received.
+    """
+    path, value, messages = at, data, problem.messages
+    owner: Schema = schema
+    field: fields.Field[Any] | None = None
+    while isinstance(messages, dict):
+        key, messages = next(iter(messages.items()))
+        if key == "_schema":
+            break
+        if isinstance(key, int):
+            path = f"{path}[{key}]"
+            value = value[key]
+            field = field.inner if isinstance(field, fields.List) else field
+        else:
+            path = f"{path}.{key}" if path else key
+            value = value.get(key, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+            field = owner.fields[key]
+        inner = field.inner if isinstance(field, fields.List) else field
+        if isinstance(inner, fields.Nested):
+            owner = inner.schema
+    expected = _expected(field)
+    if value is _ABSENT:
+        return BadRequest(
+            f"{path}: expected {expected}, received nothing. The specification requires this member: send it.",
+            expression=path,
+            code="required",
+        )
+    received = json_type(value)
+    code = "value" if received in expected.replace(",", " ").split()[:2] else "structure"
+    return BadRequest(
+        f"{path}: expected {expected}, received {received}. Correct this member and send the request again.",
+        expression=path,
+        code=code,
+    )
+
+
+def _expected(field: fields.Field[Any] | None) -> str:
+    """What a caller should have sent: the field's own words where it has some, else the name of its JSON type."""
+    if field is None:
+        return "an object"
+    if "expected" in field.metadata:
+        return str(field.metadata["expected"])
+    return next((words for kind, words in _EXPECTED if isinstance(field, kind)), "an object")

@@ -1,0 +1,153 @@
+"""What the user did with a card, as the CDS client reports it.
+
+Reads the two spellings that are in use: `overrideReason` of the specification, `overrideReasons` with an array of them.
+Specification: Feedback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from cds_hooks.errors import BadRequest, refusal
+from cds_hooks.json_text import UNREADABLE, decode, read_members
+from cds_hooks.response import Coding
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideReason:
+    """Why a card was overridden: a reason from the card's list, the user's own words, or neither."""
+
+    reason: Coding | None = None
+    user_comment: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The outcome of one card; `card` and `accepted_suggestions` are uuids, `outcome_timestamp` is in UTC."""
+
+    card: str
+    outcome: Literal["accepted", "overridden"]
+    accepted_suggestions: tuple[str, ...]
+    override_reasons: tuple[OverrideReason, ...]
+    outcome_timestamp: datetime
+
+
+FeedbackSink: TypeAlias = Callable[[str, tuple[Feedback, ...]], None]
+
+
+def _instant(value: object) -> datetime:
+    """A date and time with an offset, in any of the forms of ISO 8601, as one in UTC."""
+    if not isinstance(value, str):
+        raise ValidationError("not a string")
+    try:
+        instant = datetime.fromisoformat(value.strip().upper())
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValidationError("not a date and time") from None
+    raise ValidationError("no offset")
+
+
+def _uuid(owner: str) -> fields.String:
+    return fields.String(
+        required=True, validate=validate.Length(min=1), metadata={"expected": f"a string, the uuid of the {owner}"}
+    )
+
+
+_CODING = Schema.from_dict(
+    {
+        "code": fields.String(
+            required=True, validate=validate.Length(min=1), metadata={"expected": "a string, the code of the reason"}
+        ),
+        "system": fields.String(allow_none=True),
+        "display": fields.String(allow_none=True),
+    }
+)(unknown=EXCLUDE)
+_REASON = Schema.from_dict(
+    {
+        "reason": fields.Nested(_CODING, allow_none=True),
+        "userComment": fields.String(allow_none=True),
+    }
+)(unknown=EXCLUDE)
+_SUGGESTION = Schema.from_dict({"id": _uuid("suggestion")})(unknown=EXCLUDE)
+_FEEDBACK = Schema.from_dict(
+    {
+        "card": _uuid("card"),
+        "outcome": fields.String(
+            required=True,
+            validate=validate.OneOf(("accepted", "overridden")),
+            metadata={"expected": "a string, accepted or overridden"},
+        ),
+        "acceptedSuggestions": fields.List(fields.Nested(_SUGGESTION), allow_none=True),
+        "overrideReason": fields.Nested(_REASON, allow_none=True),
+        "overrideReasons": fields.List(fields.Nested(_REASON), allow_none=True),
+        "outcomeTimestamp": fields.Function(
+            deserialize=_instant,
+            required=True,
+            metadata={"expected": "a string, a date and time with an offset such as 1985-04-12T23:20:50Z"},
+        ),
+    }
+)(unknown=EXCLUDE)
+_BATCH = Schema.from_dict(
+    {
+        "feedback": fields.List(
+            fields.Nested(_FEEDBACK),
+            required=True,
+            validate=validate.Length(min=1),
+            metadata={"expected": "an array with at least one element"},
+        )
+    }
+)(unknown=EXCLUDE)
+
+
+def read_feedback(body: bytes) -> tuple[Feedback, ...]:
+    """The feedback that a body holds, all of it or none: raises BadRequest at the first element that is not sound."""
+    try:
+        members = read_members(body)
+    except ValueError as problem:
+        raise BadRequest(f"body: {problem}") from None
+    try:
+        data = {name: _decoded(member) for name, member in members.items()}
+    except UNREADABLE:
+        raise BadRequest("feedback: expected values that can be read, received others.") from None
+    try:
+        batch = _BATCH.load(data)["feedback"]
+    except ValidationError as problem:
+        raise refusal(problem, _BATCH, data) from None
+    return tuple(_feedback(element, f"feedback[{place}]") for place, element in enumerate(batch))
+
+
+def _decoded(member: Any) -> Any:
+    return [decode(raw) for raw in member] if isinstance(member, list) else member
+
+
+def _feedback(element: Mapping[str, Any], at: str) -> Feedback:
+    accepted = element.get("acceptedSuggestions") or ()
+    if element["outcome"] == "accepted" and not accepted:
+        raise BadRequest(
+            f"{at}.acceptedSuggestions: expected an array with at least one suggestion, received nothing. "
+            "An accepted card names the suggestions that were taken.",
+            expression=f"{at}.acceptedSuggestions",
+            code="required",
+        )
+    reasons = [element.get("overrideReason"), *(element.get("overrideReasons") or ())]
+    return Feedback(
+        card=element["card"],
+        outcome=element["outcome"],
+        accepted_suggestions=tuple(suggestion["id"] for suggestion in accepted),
+        override_reasons=tuple(_reason(reason) for reason in reasons if reason is not None),
+        outcome_timestamp=element["outcomeTimestamp"],
+    )
+
+
+def _reason(members: Mapping[str, Any]) -> OverrideReason:
+    coding = members.get("reason")
+    return OverrideReason(
+        reason=Coding(coding["code"], coding.get("system"), coding.get("display")) if coding else None,
+        user_comment=members.get("userComment"),
+    )

@@ -1,0 +1,316 @@
+"""What the CDS client sent for each prefetch key, and the templates that asked for it.
+
+A value that failed, one that is empty and one that never came are three different things; `PrefetchState` keeps them
+apart. The resources stay raw JSON: a broken one spoils nothing but itself.
+Specification: Providing FHIR Resources to a CDS Service, Prefetch Template.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from cds_hooks.errors import BadRequest
+from cds_hooks.json_text import UNREADABLE, json_type
+
+
+class PrefetchState(StrEnum):
+    """What became of a prefetch key."""
+
+    SUPPLIED = "supplied"
+    EMPTY = "empty"
+    NULL = "null"
+    FAILED = "failed"
+    MISSING = "missing"
+    FETCHED = "fetched"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchValue:
+    """One prefetch key: its state and its resources as raw JSON; `note` says why, without any content."""
+
+    key: str
+    state: PrefetchState
+    resources: tuple[msgspec.Raw, ...] = ()
+    note: str = ""
+
+
+class PrefetchTokenError(ValueError):
+    """A token of a prefetch template that the context gives no usable value for."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"the prefetch token {{{{{token}}}}} has no usable value in the context of this request")
+        self.token = token
+
+
+_ABSENT = msgspec.Raw()
+_BUNDLE_DEPTH = 2
+
+
+class _Link(msgspec.Struct, gc=False):
+    relation: str | None = None
+
+
+class _Entry(msgspec.Struct, gc=False):
+    resource: msgspec.Raw = _ABSENT
+
+
+class _Value(msgspec.Struct, gc=False, rename="camel"):
+    resource_type: str | None = None
+    entry: list[_Entry] | None = None
+    link: list[_Link] | None = None
+    resource: msgspec.Raw = _ABSENT
+    response: msgspec.Raw = _ABSENT
+
+
+class _Kind(msgspec.Struct, gc=False, rename="camel"):
+    resource_type: str | None = None
+
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_VALUE = msgspec.json.Decoder(_Value)
+_KIND = msgspec.json.Decoder(_Kind)
+_LINK = msgspec.json.Decoder(_Link)
+
+# Nearly every resource begins with its type. Reading only so far is three times cheaper than decoding it.
+_ordinary = re.compile(rb'\{\s*"resourceType"\s*:\s*"(?!OperationOutcome"|Bundle")[A-Z]').match
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What lay in a Bundle and in the Bundles within it."""
+
+    resources: list[msgspec.Raw]
+    outcomes: int = 0
+    broken: int = 0
+    more: bool = False
+
+
+def read_prefetch(
+    raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None, declared: Iterable[str]
+) -> Mapping[str, PrefetchValue]:
+    """The state and the resources of each key: those in `declared` first and always, then the others that came.
+
+    Takes the prefetch member as raw JSON or already split by key. Raises BadRequest when it is not an object.
+    """
+    values = _split(raw)
+    return {
+        key: _read(key, values[key]) if key in values else PrefetchValue(key, PrefetchState.MISSING)
+        for key in dict.fromkeys((*declared, *values))
+    }
+
+
+def _split(raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
+    if raw is None:
+        return {}
+    if isinstance(raw, Mapping):
+        return raw
+    kind = json_type(raw)
+    if kind == "null":
+        return {}
+    if kind != "object":
+        raise BadRequest(
+            f"prefetch: expected an object with one member per prefetch key, received {kind}. "
+            "Send an object or leave the member out.",
+            expression="prefetch",
+        )
+    try:
+        return _MEMBERS.decode(raw)
+    except UNREADABLE:
+        raise BadRequest("prefetch: expected JSON, received something else.", expression="prefetch") from None
+
+
+def _failed(key: str, note: str) -> PrefetchValue:
+    return PrefetchValue(key, PrefetchState.FAILED, (), note)
+
+
+def _read(key: str, raw: msgspec.Raw, *, unwrapped: bool = False) -> PrefetchValue:
+    kind = json_type(raw)
+    if kind != "object":
+        null = PrefetchValue(key, PrefetchState.NULL)
+        return null if kind == "null" else _failed(key, f"{kind} instead of a resource")
+    return _read_object(key, raw, unwrapped=unwrapped)
+
+
+def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValue:
+    gathered = _Gathered([])
+    value = _read_value(raw, gathered)
+    if value.resource_type == "Bundle":
+        _gather(value, gathered, _BUNDLE_DEPTH)
+        return _judge(key, gathered)
+    if value.resource_type == "OperationOutcome":
+        return _failed(key, "an OperationOutcome instead of data")
+    if value.resource_type:
+        return PrefetchValue(key, PrefetchState.SUPPLIED, (raw,))
+    if value.resource is _ABSENT or value.response is _ABSENT or unwrapped:
+        return _failed(key, "an object without resourceType")
+    inner = _read(key, value.resource, unwrapped=True)
+    return replace(inner, note="; ".join(filter(None, (inner.note, "taken out of the wrapping used before 1.0"))))
+
+
+def _read_value(raw: msgspec.Raw, gathered: _Gathered) -> _Value:
+    """The members that say what a value is; those of the wrong type are left out and counted as broken."""
+    try:
+        return _VALUE.decode(raw)
+    except UNREADABLE:
+        return _salvage(raw, gathered)
+
+
+def _salvage(raw: msgspec.Raw, gathered: _Gathered) -> _Value:
+    try:
+        members = _MEMBERS.decode(raw)
+        kind = _KIND.decode(raw).resource_type
+    except UNREADABLE:
+        return _Value()
+    entries = []
+    for element in _elements(members.get("entry"), gathered):
+        try:
+            resource = _MEMBERS.decode(element).get("resource", _ABSENT)
+        except UNREADABLE:
+            gathered.broken += 1
+        else:
+            entries.append(_Entry(resource))
+    links = []
+    for element in _elements(members.get("link"), gathered):
+        try:
+            links.append(_LINK.decode(element))
+        except UNREADABLE:
+            gathered.broken += 1
+    return _Value(kind, entries, links, members.get("resource", _ABSENT), members.get("response", _ABSENT))
+
+
+def _elements(raw: msgspec.Raw | None, gathered: _Gathered) -> list[msgspec.Raw]:
+    if raw is None or json_type(raw) == "null":
+        return []
+    try:
+        return _ELEMENTS.decode(raw)
+    except UNREADABLE:
+        gathered.broken += 1
+        return []
+
+
+def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
+    if bundle.link and any(link.relation == "next" for link in bundle.link):
+        gathered.more = True
+    resources = [entry.resource for entry in bundle.entry or () if entry.resource is not _ABSENT]
+    if all(map(_ordinary, resources)):
+        gathered.resources += resources
+        return
+    for resource in resources:
+        if _ordinary(resource):
+            gathered.resources.append(resource)
+        elif json_type(resource) != "null":
+            _gather_one(resource, gathered, depth)
+
+
+def _gather_one(resource: msgspec.Raw, gathered: _Gathered, depth: int) -> None:
+    try:
+        kind = _KIND.decode(resource).resource_type
+    except UNREADABLE:
+        kind = None
+    if kind == "OperationOutcome":
+        gathered.outcomes += 1
+    elif kind == "Bundle" and depth:
+        _gather(_read_value(resource, gathered), gathered, depth - 1)
+    elif kind and kind != "Bundle":
+        gathered.resources.append(resource)
+    else:
+        gathered.broken += 1
+
+
+def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
+    notes = []
+    if gathered.more:
+        notes.append("a Bundle with further pages")
+    if gathered.outcomes:
+        notes.append(f"OperationOutcome entries: {gathered.outcomes}")
+    if gathered.broken:
+        notes.append(f"parts of the Bundle that cannot be read: {gathered.broken}")
+    if not notes:
+        state = PrefetchState.SUPPLIED if gathered.resources else PrefetchState.EMPTY
+    else:
+        state = PrefetchState.INCOMPLETE if gathered.resources or gathered.more else PrefetchState.FAILED
+    return PrefetchValue(key, state, tuple(gathered.resources), "; ".join(notes))
+
+
+_USER_TOKENS = {
+    "userPractitionerId": "Practitioner",
+    "userPractitionerRoleId": "PractitionerRole",
+    "userPatientId": "Patient",
+    "userRelatedPersonId": "RelatedPerson",
+}
+_TOKEN = re.compile(r"\{\{(.*?)\}\}")
+_CONTEXT_TOKEN = re.compile(r"context\.([A-Za-z][\w-]*)")
+_READ = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]+")
+_SEARCH = re.compile(r"([A-Z][A-Za-z]+)\?(.+)")
+_PARAMETER = re.compile(r"(?P<name>_?[a-z][A-Za-z-]*)(?::(?P<modifier>[^=]*))?=(?P<value>.+)")
+_UNDERSCORED = {"_count", "_sort", "_id", "_lastUpdated"}
+_ODD_DATE_PREFIX = re.compile(r"(?:ne|sa|eb|ap)(?=\d{4}(?:-\d\d|$))")
+# A value from the context ends up in a URL: an id, or a relative reference with one slash.
+_TOKEN_VALUE = re.compile(r"(?:[A-Z][A-Za-z]+/)?(?!\.{1,2}$)[^/\s]+")
+
+
+def lint_template(template: str) -> list[str]:
+    """What in a prefetch template goes beyond the specification's Prefetch query restrictions; empty when nothing does.
+
+    Within them are an instance read and a type search with references, tokens (equality or :in), dates
+    (eq lt gt ge le), _count and _sort, and the tokens that name a member of the context or the current user.
+    """
+    problems = [
+        f"the token {{{{{token}}}}} is neither a member of the context nor one of the user's ids"
+        for token in _TOKEN.findall(template)
+        if token not in _USER_TOKENS and not _CONTEXT_TOKEN.fullmatch(token)
+    ]
+    plain = _TOKEN.sub("token", template)
+    if template == "{{context.userId}}" or _READ.fullmatch(plain):
+        return problems
+    search = _SEARCH.fullmatch(plain)
+    if search is None:
+        return [*problems, "neither the read of an instance (Type/id) nor the search of a type (Type?parameter=value)"]
+    for part in search[2].split("&"):
+        problems += _lint_parameter(part)
+    return problems
+
+
+def _lint_parameter(part: str) -> list[str]:
+    parameter = _PARAMETER.fullmatch(part)
+    if parameter is None:
+        return [f"{part!r} is not a plain search parameter with a value"]
+    name, modifier, value = parameter["name"], parameter["modifier"], parameter["value"]
+    problems = []
+    if name.startswith("_") and name not in _UNDERSCORED:
+        problems.append(f"the parameter {name} is outside of the restrictions")
+    if modifier is not None and modifier != "in":
+        problems.append(f"the modifier :{modifier} of {name} is outside of the restrictions, only :in is within")
+    if odd := _ODD_DATE_PREFIX.match(value):
+        problems.append(f"the date prefix {odd[0]} of {name} is outside of the restrictions")
+    return problems
+
+
+def resolve_template(template: str, context: Mapping[str, Any]) -> str:
+    """The FHIR request, relative to the server's base URL, that a template asks for in this context.
+
+    Values are percent-encoded. Raises PrefetchTokenError for a token without a value, never puts anything in its place.
+    """
+    return _TOKEN.sub(lambda match: _token_value(match[1], context), template)
+
+
+def _token_value(token: str, context: Mapping[str, Any]) -> str:
+    if token in _USER_TOKENS:
+        kind, _, value = str(context.get("userId", "")).partition("/")
+        values = [value] if kind == _USER_TOKENS[token] else []
+    else:
+        member = _CONTEXT_TOKEN.fullmatch(token)
+        found = context.get(member[1]) if member else None
+        values = found if isinstance(found, list) else [found] if isinstance(found, str) else []
+    if not values or not all(isinstance(value, str) and _TOKEN_VALUE.fullmatch(value) for value in values):
+        raise PrefetchTokenError(token)
+    return ",".join(quote(value, safe="/") for value in values)

@@ -1,0 +1,199 @@
+"""One call of a CDS service, checked: envelope, context and prefetch.
+
+The body is decoded once and only two levels deep; no resource is decoded here.
+Specification: Calling a CDS Service; FHIR Resource Access.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from cds_hooks.errors import BadRequest, HookMismatch, refusal
+from cds_hooks.hooks import read_context
+from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
+from cds_hooks.prefetch import PrefetchValue, read_prefetch
+
+if TYPE_CHECKING:
+    from cds_hooks.discovery import CdsService
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HTTP_URL = re.compile(r"(?i:https?)://[^\s/?#]+[^\s]*")
+_HOOK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
+# Members of requests before release 1.0. Other names are the caller's own and are not repeated anywhere.
+_LEGACY_MEMBERS = ("user", "patient", "encounter", "redirect", "oauth", "preFetchData", "activity", "activityInstance")
+
+_AUTHORIZATION = Schema.from_dict(
+    {
+        "access_token": fields.String(
+            required=True, validate=validate.Length(min=1), metadata={"expected": "a string, the access token"}
+        ),
+        "token_type": fields.String(allow_none=True),
+        "expires_in": fields.Integer(allow_none=True),
+        "scope": fields.String(allow_none=True),
+        "subject": fields.String(allow_none=True),
+        "patient": fields.String(allow_none=True),
+    }
+)
+_ENVELOPE = Schema.from_dict(
+    {
+        "hook": fields.String(
+            required=True, validate=validate.Length(min=1), metadata={"expected": "a string, the name of the hook"}
+        ),
+        "hookInstance": fields.String(
+            required=True,
+            validate=validate.Length(min=1, max=256),
+            metadata={"expected": "a string of 1 to 256 characters, a UUID"},
+        ),
+        "context": fields.Dict(required=True),
+        "fhirServer": fields.String(allow_none=True),
+        "fhirAuthorization": fields.Nested(_AUTHORIZATION, unknown=EXCLUDE, allow_none=True),
+        "prefetch": fields.Dict(allow_none=True, metadata={"expected": "an object with one member per prefetch key"}),
+    }
+)(unknown=EXCLUDE)
+
+
+@dataclass(frozen=True, slots=True)
+class FhirAuthorization:
+    """The bearer token for the CDS client's FHIR server; `expires_in` is in seconds. The token is in no repr."""
+
+    access_token: str = field(repr=False)
+    token_type: str = "Bearer"  # noqa: S105 - the name of a scheme
+    expires_in: int | None = None
+    scope: str = ""
+    subject: str | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """A call that may be answered. `notes` name what was odd about the request, without any of its values."""
+
+    hook: str
+    hook_instance: str
+    context: Mapping[str, Any] = field(repr=False)
+    fhir_server: str | None
+    fhir_authorization: FhirAuthorization | None
+    prefetch: Mapping[str, PrefetchValue] = field(repr=False)
+    extension: Mapping[str, Any] = field(repr=False)
+    notes: tuple[str, ...]
+    correlation_id: str
+    client: str | None = None
+
+    @property
+    def patient_id(self) -> str:
+        """The bare FHIR id of the patient in context; every hook of the library requires one."""
+        patient = self.context.get("patientId")
+        if not isinstance(patient, str):
+            raise BadRequest(
+                "context.patientId: expected a string, the id of the Patient, received nothing. "
+                "This service is about one patient: send this member.",
+                expression="context.patientId",
+                code="required",
+            )
+        return patient
+
+
+def read_envelope(body: bytes) -> Mapping[str, Member]:
+    """The members of a request whose envelope is sound, each of their objects still raw. Raises BadRequest."""
+    try:
+        members = read_members(body)
+    except ValueError as problem:
+        raise BadRequest(f"body: {problem}") from None
+    authorization = members.get("fhirAuthorization")
+    checked: dict[str, Any] = members
+    if isinstance(authorization, dict):
+        checked = {**members, "fhirAuthorization": _decoded(authorization, "fhirAuthorization")}
+    try:
+        loaded: dict[str, Member] = _ENVELOPE.load(checked)
+    except ValidationError as problem:
+        raise refusal(problem, _ENVELOPE, checked) from None
+    return {**members, **loaded}
+
+
+def read_request(body: bytes, service: CdsService, *, correlation_id: str) -> HookRequest:
+    """The checked request that `body` holds for `service`. Raises BadRequest, HookMismatch."""
+    return request_for(read_envelope(body), service, correlation_id=correlation_id)
+
+
+def request_for(envelope: Mapping[str, Member], service: CdsService, *, correlation_id: str) -> HookRequest:
+    """The second half of `read_request`, for a caller who had to see the hook before knowing the service."""
+    hook: Any = envelope["hook"]
+    if hook != service.hook:
+        raise mismatch(hook, service.id, (service.hook,))
+    members: Any = envelope["context"]
+    context, context_notes = read_context(hook, members)
+    server: Any = envelope.get("fhirServer")
+    if server is not None and not _HTTP_URL.fullmatch(server):
+        server = None
+    authorization: Any = envelope.get("fhirAuthorization")
+    hook_instance: Any = envelope["hookInstance"]
+    prefetch: Any = envelope.get("prefetch")
+    extension = envelope.get("extension")
+    return HookRequest(
+        hook=hook,
+        hook_instance=hook_instance,
+        context=context,
+        fhir_server=server.rstrip("/") if server else None,
+        fhir_authorization=_authorization(authorization),
+        prefetch=read_prefetch(prefetch, service.prefetch),
+        extension=_decoded(extension, "extension") if isinstance(extension, dict) else {},
+        notes=(*_notes(envelope), *context_notes),
+        correlation_id=correlation_id,
+    )
+
+
+def mismatch(hook: str, service_id: str, hooks: tuple[str, ...]) -> HookMismatch:
+    """The refusal of a call whose hook is not one of the `hooks` of the service that was called."""
+    received = hook if _HOOK_NAME.fullmatch(hook) else "a string that is no hook name"
+    return HookMismatch(
+        f"hook: the CDS service {service_id} answers {' and '.join(hooks)}, received {received}. "
+        "Call the service that is published for this hook.",
+        expression="hook",
+    )
+
+
+def _authorization(members: Mapping[str, Any] | None) -> FhirAuthorization | None:
+    if members is None:
+        return None
+    return FhirAuthorization(**{name: value for name, value in members.items() if value is not None})
+
+
+def _decoded(members: Mapping[str, msgspec.Raw], at: str) -> dict[str, Any]:
+    try:
+        return {name: decode(raw) for name, raw in members.items()}
+    except UNREADABLE:
+        raise BadRequest(f"{at}: expected values that can be read, received others.", expression=at) from None
+
+
+def _notes(envelope: Mapping[str, Any]) -> list[str]:
+    server, authorization = envelope.get("fhirServer"), envelope.get("fhirAuthorization")
+    notes = [
+        f"{name} is null"
+        for name in ("fhirServer", "fhirAuthorization", "prefetch", "extension")
+        if envelope.get(name, "") is None
+    ]
+    if not _UUID.fullmatch(envelope["hookInstance"]):
+        notes.append("hookInstance is not a UUID")
+    if server is not None:
+        if not _HTTP_URL.fullmatch(server):
+            notes.append("fhirServer is not an absolute http URL and is ignored")
+        elif server[:5].lower() != "https":
+            notes.append("fhirServer does not use https")
+    if authorization is not None:
+        lacking = [name for name in ("token_type", "expires_in", "scope", "subject") if name not in authorization]
+        if lacking:
+            notes.append(f"fhirAuthorization lacks {', '.join(lacking)}")
+        if server is None:
+            notes.append("fhirAuthorization came without fhirServer")
+    if "extension" in envelope and not isinstance(envelope["extension"], dict | None):
+        notes.append("extension is not an object and is ignored")
+    notes += [
+        f"{name} is a member from before release 1.0 and is ignored" for name in _LEGACY_MEMBERS if name in envelope
+    ]
+    return notes

@@ -1,0 +1,1 @@
+"""The product: clinical knowledge, the logic that reads it, and the cards that come of it."""

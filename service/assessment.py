@@ -1,0 +1,536 @@
+"""Findings x guideline -> what the guideline calls for. Pure: the clock is in the case, there is no I/O.
+
+The steps follow the kinds of recommendations: red flags first and all of them; then the ranking of causes, unless a
+critical flag says that it must wait; then the plan, imaging, and treatment. Sides are judged apart; red flags belong to
+the patient and also count what has no side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from service.case import Case, LeftOut
+from service.conditions import Condition, Interval
+from service.derived import Chart
+from service.fhir_time import When
+from service.guideline import (
+    CLINICAL_KINDS,
+    PRIORITIES,
+    SACROILIAC_TESTS,
+    TREATMENTS,
+    Guideline,
+    Recommendation,
+)
+from service.statements import BILATERAL, LEFT, RIGHT
+
+OUTSIDE = "outside"
+_UNHEARD = ("failed", "missing", "incomplete", "null")
+_ASKED_AT_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A finding as it was used: where it came from, so that a clinician can look."""
+
+    finding: str
+    state: str
+    side: str
+    date: str
+    resource: str
+    tentative: bool
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A recommendation whose condition is met, with what met it and what was unknown and could change it."""
+
+    recommendation: Recommendation
+    indicator: str
+    evidence: tuple[Evidence, ...]
+    unknown: tuple[str, ...]
+
+    def findings(self) -> tuple[str, ...]:
+        return tuple(item.finding for item in self.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedCause:
+    """One cause on one side. band: leads, possible, less-likely, not-assessed."""
+
+    id: str
+    side: str
+    band: str
+    points: int
+    speaks_for: tuple[str, ...]
+    speaks_against: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The causes of one side, best first. `clear`: the distance to the next is such that no second cause is named."""
+
+    side: str
+    causes: tuple[RankedCause, ...]
+    clear: bool
+    families_known: int
+    families: int
+
+    @property
+    def leader(self) -> RankedCause | None:
+        return next((cause for cause in self.causes if cause.band == "leads"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingCall:
+    modality: str
+    region: str
+    priority: str
+    alternative: str
+    recommendation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralCall:
+    to: str
+    priority: str
+    recommendation: str
+
+
+@dataclass(frozen=True, slots=True)
+class TreatmentCall:
+    id: str
+    state: str
+    because: tuple[str, ...]
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    finding: str
+    ask: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the guideline makes of one case."""
+
+    complaint: str
+    side: str
+    data: dict[str, str]
+    left_out: LeftOut
+    fired: tuple[Fired, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    ranking_waits: bool = False
+    imaging: tuple[ImagingCall, ...] = ()
+    referrals: tuple[ReferralCall, ...] = ()
+    treatment: tuple[TreatmentCall, ...] = ()
+    ask: tuple[Asked, ...] = ()
+    contradictory: tuple[str, ...] = ()
+    without_side: tuple[str, ...] = ()
+    working_diagnoses: tuple[str, ...] = ()
+
+    def red_flags(self) -> Iterator[Fired]:
+        return (fired for fired in self.fired if fired.recommendation.red_flag)
+
+
+def _unique(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+class Assessor:
+    """Assesses cases by one guideline; made once."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        self.guideline = guideline
+        self._locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
+        self._informative = frozenset(
+            f.id for f in guideline.findings.values() if f.kind in CLINICAL_KINDS and not f.uninformative_alone
+        )
+        self._by_kind = {
+            kind: tuple(r for r in guideline.recommendations if r.kind == kind)
+            for kind in ("red-flag", "plan", "closing", "treatment")
+        }
+
+    def assess(self, case: Case) -> Assessment:
+        """The assessment of a case; without the complaint it holds nothing but what was looked at."""
+        return _Pass(self, case).run()
+
+    def concerns(self, chart: Chart) -> bool:
+        """Whether what is documented on this side is the complaint of this guideline."""
+        return any(
+            chart[name] is True or isinstance(chart[name], Interval)
+            for name in self._locating
+            if name in chart.case.statements
+        ) or (chart["hip-region-complaint"] is True)
+
+
+@dataclass
+class _Pass:
+    """One assessment under way."""
+
+    assessor: Assessor
+    case: Case
+    fired: list[Fired] = field(default_factory=list)
+    # What a made finding (critical-red-flag, considers-…) stands on.
+    made: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    imaging: list[ImagingCall] = field(default_factory=list)
+    referrals: list[ReferralCall] = field(default_factory=list)
+    treatment: dict[str, TreatmentCall] = field(default_factory=dict)
+    flagged: dict[str, list[Fired]] = field(default_factory=dict)
+
+    def run(self) -> Assessment:
+        case, guideline = self.case, self.assessor.guideline
+        sides = case.sides() if case.statements else ("",)
+        patient_charts = [Chart(case, side, guideline.definitions, with_sideless=True) for side in sides]
+        if not any(self.assessor.concerns(chart) for chart in patient_charts):
+            return Assessment(self._complaint_not_found(), "unspecified", dict(case.data), case.left_out)
+        side = BILATERAL if len(sides) > 1 else sides[0] or "unspecified"
+        for recommendation in self.assessor._by_kind["red-flag"]:
+            self._evaluate(recommendation, patient_charts)
+        waits = self._note_red_flags()
+        # What has no side is used for the only side that is documented, and otherwise for neither.
+        charts = (
+            patient_charts
+            if len(sides) == 1
+            else [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
+        )
+        insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
+            statement.value is not None
+            for name in self.assessor._informative & case.statements.keys()
+            for statement in case.statements[name]
+        )
+        self._make(charts, "insufficient-data", insufficient, ())
+        rankings = () if waits or insufficient else tuple(rank(chart, guideline) for chart in charts)
+        self._note_considered(charts, rankings)
+        if not waits:
+            for recommendation in self.assessor._by_kind["plan"]:
+                self._evaluate(recommendation, charts)
+            self._make(charts, "imaging-called-for", bool(self.imaging), ())
+            for recommendation in self.assessor._by_kind["closing"]:
+                self._evaluate(recommendation, charts)
+        for recommendation in self.assessor._by_kind["treatment"]:
+            self._evaluate(recommendation, charts)
+        return Assessment(
+            complaint="present",
+            side=side,
+            data=dict(case.data),
+            left_out=case.left_out,
+            fired=tuple(self.fired),
+            rankings=rankings,
+            ranking_waits=waits,
+            imaging=_merged_imaging(self.imaging),
+            referrals=_merged_referrals(self.referrals),
+            treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
+            ask=self._ask(patient_charts),
+            contradictory=_unique(
+                name
+                for chart in patient_charts
+                for name, resolved in chart.resolved.items()
+                if resolved.contradictory
+            ),
+            without_side=self._without_side(sides),
+            working_diagnoses=tuple(
+                cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
+            ),
+        )
+
+    def _complaint_not_found(self) -> str:
+        """Absent when what there is was heard in full and says nothing of it; otherwise it cannot be told."""
+        unheard = any(self.case.data.get(key) in _UNHEARD for key in ("conditions", "observations"))
+        undecided = any(
+            statement.value is None
+            for name in self.assessor._locating & self.case.statements.keys()
+            for statement in self.case.statements[name]
+        )
+        return "unknown" if unheard or undecided else "absent"
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, recommendation: Recommendation, charts: Sequence[Chart]) -> None:
+        met = [chart for chart in charts if recommendation.when.test(chart)]
+        if not met:
+            return
+        crucial = recommendation.critical_when
+        critical = [chart for chart in met if crucial and crucial.test(chart)]
+        evidence: dict[tuple[str, str], Evidence] = {}
+        unknown: list[str] = []
+        for chart in met:
+            conditions = [recommendation.when, *([crucial] if crucial and chart in critical else [])]
+            for condition in conditions:
+                for name in self._grounds(chart, condition):
+                    item = self._used(chart, name)
+                    evidence.setdefault((item.finding, item.side), item)
+            unknown += self._unknown(chart, recommendation)
+            self._collect(recommendation, chart)
+        self.fired.append(
+            Fired(
+                recommendation,
+                "critical" if critical else recommendation.indicator,
+                tuple(evidence.values()),
+                _unique(unknown),
+            )
+        )
+        self._collect_treatment(recommendation, self.fired[-1])
+
+    def _collect(self, recommendation: Recommendation, chart: Chart) -> None:
+        for imaging in recommendation.imaging:
+            if imaging.when is None or imaging.when.test(chart):
+                self.imaging.append(
+                    ImagingCall(
+                        imaging.modality, imaging.region, imaging.priority, imaging.alternative, recommendation.id
+                    )
+                )
+        for referral in recommendation.referrals:
+            if referral.when is None or referral.when.test(chart):
+                self.referrals.append(ReferralCall(referral.to, referral.priority, recommendation.id))
+
+    def _collect_treatment(self, recommendation: Recommendation, fired: Fired) -> None:
+        """A hold is never undone by an offer."""
+        for treatment in recommendation.treatment:
+            before = self.treatment.get(treatment.id)
+            held = "hold" in (treatment.state, before.state if before else "")
+            because = fired.findings() if treatment.state == "hold" or treatment.without else ()
+            self.treatment[treatment.id] = TreatmentCall(
+                treatment.id,
+                "hold" if held else "offer",
+                _unique((*(before.because if before else ()), *because)),
+                _unique((*(before.without if before else ()), *treatment.without)),
+            )
+
+    def _make(self, charts: Iterable[Chart], name: str, value: bool, grounds: Iterable[str]) -> None:
+        self.made[name] = _unique(grounds)
+        for chart in charts:
+            chart[name] = value
+
+    def _note_red_flags(self) -> bool:
+        """Makes what later rules read of the red flags; whether the ranking of causes has to wait."""
+        flags = [(fired, fired.recommendation.red_flag) for fired in self.fired if fired.recommendation.red_flag]
+        critical = [fired for fired, _flag in flags if fired.indicator == "critical"]
+        self.flagged["critical-red-flag"] = critical
+        for block in ("exercise", "injection"):
+            self.flagged[f"{block}-red-flag"] = [
+                fired for fired, flag in flags if flag and (block in flag.blocks or fired.indicator == "critical")
+            ]
+        return any(flag and "ranking" in flag.blocks and fired.indicator == "critical" for fired, flag in flags)
+
+    def _note_considered(self, charts: Sequence[Chart], rankings: Sequence[Ranking]) -> None:
+        """A cause is considered when it leads or is the clinician's working diagnosis."""
+        for name, fired in self.flagged.items():
+            self._make(charts, name, bool(fired), (finding for item in fired for finding in item.findings()))
+        for number, chart in enumerate(charts):
+            leader = rankings[number].leader if rankings else None
+            for cause in self.assessor.guideline.causes:
+                diagnosed = chart[f"diagnosed-{cause}"] is True
+                leads = leader is not None and leader.id == cause
+                chart[f"considers-{cause}"] = leads or diagnosed
+                grounds = (*(leader.speaks_for if leads and leader else ()), *([f"diagnosed-{cause}"] if diagnosed else []))
+                self.made[f"considers-{cause}"] = _unique((*self.made.get(f"considers-{cause}", ()), *grounds))
+
+    # -- reasons ------------------------------------------------------------------------------------------------------
+
+    def _grounds(self, chart: Chart, condition: Condition) -> Iterator[str]:
+        """The findings of the chart that carry this condition's verdict, named criteria opened."""
+        guideline = self.assessor.guideline
+        for leaf in condition.carried_by(chart):
+            name = leaf.finding
+            if chart[name] is None:
+                continue
+            if name in guideline.definitions:
+                yield from self._grounds(chart, guideline.definitions[name][1])
+            elif name in self.made:
+                yield from self.made[name] if chart[name] else ()
+            elif name == "days-since-onset":
+                yield "onset-date"
+            elif name == "sacroiliac-tests-positive":
+                yield from (test for test in SACROILIAC_TESTS if chart[test] is not None)
+            else:
+                yield name
+
+    def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
+        guideline = self.assessor.guideline
+        for condition in recommendation.conditions():
+            for name in sorted(guideline.base_findings(condition.findings())):
+                if chart[name] is None and chart.resolved.get(name) is None and (
+                    guideline.findings[name].kind != "diagnosis"
+                ):
+                    yield name
+
+    def _used(self, chart: Chart, name: str) -> Evidence:
+        if name not in self.case.findings:
+            return Evidence(name, _state(chart[name]), "", "", "Patient", False, True)
+        value = chart[name]
+        resolved = chart.resolved.get(name)
+        statement = resolved.statement if resolved else None
+        if statement is None:
+            # Made from other statements, as leg symptoms on both sides are.
+            return Evidence(name, _state(value), "", "", "", False, True)
+        return Evidence(
+            name,
+            _state(value if value is not None else statement.value),
+            statement.side,
+            statement.when.text if statement.when else "",
+            statement.resource,
+            statement.tentative,
+            statement.valid,
+        )
+
+    def _ask(self, charts: Sequence[Chart]) -> tuple[Asked, ...]:
+        asked: list[Asked] = []
+        for question in self.assessor.guideline.questions:
+            unknown = [
+                name
+                for name in question.findings
+                if all(chart[name] is None and not isinstance(_date(chart, name), When) for chart in charts)
+            ]
+            if question.when is not None:
+                due = any(question.when.test(chart) for chart in charts)
+            else:
+                due = len(unknown) == len(question.findings)
+            finding = (unknown or list(question.findings))[0]
+            if due and finding not in (item.finding for item in asked):
+                asked.append(Asked(finding, question.ask, question.because))
+            if len(asked) == _ASKED_AT_MOST:
+                break
+        return tuple(asked)
+
+    def _without_side(self, sides: Sequence[str]) -> tuple[str, ...]:
+        if tuple(sides) != (LEFT, RIGHT):
+            return ()
+        return tuple(
+            name
+            for name, found in self.case.statements.items()
+            if not self.case.findings[name].whole_patient
+            and name != "onset-date"
+            and any(statement.value is not None and not statement.side for statement in found)
+        )
+
+
+def _date(chart: Chart, name: str) -> object:
+    resolved = chart.resolved.get(name)
+    return resolved.value if resolved else None
+
+
+def _state(value: object) -> str:
+    """How a value is named in the grounds of a card: the state of a finding, or its number."""
+    if value is True:
+        return "present"
+    if value is False:
+        return "absent"
+    if isinstance(value, Interval):
+        if value.low == value.high:
+            return f"{value.low:g}"
+        if value.low == float("-inf"):
+            return f"up to {value.high:g}"
+        return f"from {value.low:g}" if value.high == float("inf") else f"{value.low:g} to {value.high:g}"
+    if isinstance(value, When):
+        return value.text
+    return value if isinstance(value, str) else "unknown"
+
+
+def _merged_imaging(calls: list[ImagingCall]) -> tuple[ImagingCall, ...]:
+    """One call for a modality and region, at its highest priority; the most urgent first, else in the order of the rules."""
+    merged: dict[tuple[str, str], ImagingCall] = {}
+    for call in calls:
+        known = merged.get((call.modality, call.region))
+        if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
+            merged[(call.modality, call.region)] = call
+    return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))
+
+
+def _merged_referrals(calls: list[ReferralCall]) -> tuple[ReferralCall, ...]:
+    merged: dict[str, ReferralCall] = {}
+    for call in calls:
+        known = merged.get(call.to)
+        if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
+            merged[call.to] = call
+    return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The ranking of causes
+
+
+def rank(chart: Chart, guideline: Guideline) -> Ranking:
+    """Transparent points for each cause on one side; no probability. Section 5.3 of the evidence, all weights data."""
+    rules = guideline.differential
+    points = dict.fromkeys(guideline.causes, 0)
+    speaks_for: dict[str, list[str]] = {cause: [] for cause in guideline.causes}
+    speaks_against: dict[str, list[str]] = {cause: [] for cause in guideline.causes}
+
+    def add(cause: str, weight: int, findings: Iterable[str]) -> None:
+        points[cause] += weight
+        (speaks_for if weight > 0 else speaks_against)[cause] += findings
+
+    for entry in rules.points:
+        if entry.when.test(chart):
+            add(entry.cause, entry.points, _named(chart, guideline, entry.when))
+    best: dict[tuple[str, str], tuple[int, str]] = {}
+    families, known = {"tenderness"}, set()
+    if any(chart[place] is not None for place in rules.tenderness):
+        known.add("tenderness")
+    for test in rules.tests:
+        families.add(test.family)
+        result = _test_result(chart, test.finding)
+        if result is None:
+            continue
+        known.add(test.family)
+        weight = test.positive if result else test.negative
+        key = (test.cause, test.family)
+        # Tests of a family are correlated: the one with the largest weight counts.
+        if key not in best or abs(weight) > abs(best[key][0]):
+            best[key] = (weight, test.finding)
+    for cap in rules.caps:
+        if (cap.cause, cap.family) in best and cap.when.test(chart):
+            weight, finding = best[(cap.cause, cap.family)]
+            best[(cap.cause, cap.family)] = (min(weight, cap.at_most), finding)
+    for (cause, _family), (weight, finding) in best.items():
+        add(cause, weight, guideline.base_findings([finding]) & chart.keys())
+    vetoed = {veto.cause for veto in rules.vetoes if veto.when.test(chart)}
+    order = sorted(guideline.causes, key=lambda cause: -points[cause])
+    top, second = points[order[0]], points[order[1]]
+    distance = top - second
+    leads = top >= rules.lead_at_least and distance >= rules.lead_by and order[0] not in vetoed
+    causes = []
+    for cause in order:
+        heard = speaks_for[cause] or speaks_against[cause]
+        if leads and cause == order[0]:
+            band = "leads"
+        elif not heard:
+            band = "not-assessed"
+        elif points[cause] > 0 and (not leads or top - points[cause] < rules.clear_by):
+            band = "possible"
+        else:
+            band = "less-likely"
+        causes.append(
+            RankedCause(
+                cause,
+                chart.side or "unspecified",
+                band,
+                points[cause],
+                _unique(speaks_for[cause]),
+                _unique(speaks_against[cause]),
+            )
+        )
+    return Ranking(chart.side or "unspecified", tuple(causes), distance >= rules.clear_by, len(known), len(families))
+
+
+def _test_result(chart: Chart, finding: str) -> bool | None:
+    """Positive or negative; for the sacroiliac tests negative means that all six are."""
+    value = chart[finding]
+    if finding == "sacroiliac-provocation" and value is False:
+        return False if chart["sacroiliac-tests-positive"] == Interval(0, 0) else None
+    return value if isinstance(value, bool) else None
+
+
+def _named(chart: Chart, guideline: Guideline, condition: Condition) -> Iterator[str]:
+    for leaf in condition.carried_by(chart):
+        if chart[leaf.finding] is None:
+            continue
+        if leaf.finding in guideline.definitions:
+            yield from _named(chart, guideline, guideline.definitions[leaf.finding][1])
+        elif leaf.finding in guideline.findings:
+            yield leaf.finding
+

@@ -1,0 +1,383 @@
+"""Assessment -> cards and the machine-readable extension. No clinical sentence stands here: they are in knowledge/.
+
+One card for each urgency tier and decision, most urgent first. Each says what to consider, why (findings with side, date
+and resource), what was not documented, on what grounds, and how to say no. Nothing of the chart's free text is repeated.
+Specification: CDS Service Response.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion
+from service.assessment import Assessment, Evidence, Fired, Ranking
+from service.guideline import TOPIC_SYSTEM, Guideline
+from service.orders import Ordering, reason_references, service_request
+
+ASSESSMENT_KEY = "org.sitbone.assessment"
+BASIS_KEY = "org.sitbone.basis"
+OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+_NAMESPACE = UUID("6f1c9d0e-3c57-5d0b-9a55-5b1d2e0c7a11")
+_SUMMARY = 139
+_LISTED_AT_MOST = 6
+_LINKS_AT_MOST = 3
+# The urgent tiers each have one card; what is not urgent is told apart by its decision.
+_TOPIC_OF_TIER = {"critical": "immediate-evaluation", "warning": "assessment-due"}
+_TOPICS = ("immediate-evaluation", "assessment-due", "ask-first", "diagnosis-and-imaging", "care-plan")
+_DATA_PROBLEMS = ("failed", "missing", "incomplete", "null")
+# Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
+_MATTERS_ALWAYS = ("conditions", "observations")
+_MATTERS_TO_TREATMENT = ("medications", "allergies")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def respond(guideline: Guideline, assessment: Assessment, request: HookRequest, now: datetime) -> HookResponse:
+    """The answer to a hook: cards for the clinician, the assessment for the machine."""
+    return HookResponse(
+        cards=tuple(_Cards(guideline, assessment, request, now).made()),
+        extension={ASSESSMENT_KEY: assessment_extension(guideline, assessment)},
+    )
+
+
+def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[str, Any]:
+    """The assessment as an integrator tests it; the members are described in openapi.yaml."""
+    flags: dict[str, dict[str, Any]] = {}
+    for fired in assessment.red_flags():
+        flag = fired.recommendation.red_flag
+        if flag is None:
+            continue
+        entry = flags.setdefault(flag.id, {"id": flag.id, "indicator": fired.indicator, "findings": []})
+        if fired.indicator == "critical":
+            entry["indicator"] = "critical"
+        entry["findings"] += [
+            name for name in fired.findings() if name in guideline.findings and name not in entry["findings"]
+        ]
+    return {
+        "knowledge": {"version": guideline.version, "status": guideline.status},
+        "complaint": assessment.complaint,
+        "side": assessment.side,
+        "redFlags": list(flags.values()),
+        "causes": _causes_extension(guideline, assessment),
+        "imaging": [
+            {
+                "modality": call.modality,
+                "region": call.region,
+                "priority": call.priority,
+                "recommendation": call.recommendation,
+                **({"alternative": call.alternative} if call.alternative else {}),
+            }
+            for call in assessment.imaging
+        ],
+        "referrals": [
+            {"to": call.to, "priority": call.priority, "recommendation": call.recommendation}
+            for call in assessment.referrals
+        ],
+        "treatment": [
+            {
+                "id": call.id,
+                "state": call.state,
+                "because": list(call.because),
+                **({"without": list(call.without)} if call.without else {}),
+            }
+            for call in assessment.treatment
+        ],
+        "ask": [asked.finding for asked in assessment.ask],
+        "data": assessment.data,
+        "leftOut": {
+            "otherPatient": assessment.left_out.other_patient,
+            "outdated": assessment.left_out.outdated,
+            "future": assessment.left_out.future,
+            "unreadable": assessment.left_out.unreadable,
+        },
+    }
+
+
+def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict[str, Any]]:
+    if assessment.complaint != "present":
+        return []
+    if not assessment.rankings:
+        return [{"id": cause, "band": "not-assessed", "for": [], "against": []} for cause in guideline.causes]
+    sided = len(assessment.rankings) > 1
+    return [
+        {
+            "id": cause.id,
+            **({"side": cause.side} if sided else {}),
+            "band": cause.band,
+            "points": cause.points,
+            "for": list(cause.speaks_for),
+            "against": list(cause.speaks_against),
+        }
+        for ranking in assessment.rankings
+        for cause in ranking.causes
+    ]
+
+
+class _Cards:
+    """The cards of one answer."""
+
+    def __init__(self, guideline: Guideline, assessment: Assessment, request: HookRequest, now: datetime) -> None:
+        self.guideline, self.assessment, self.request, self.now = guideline, assessment, request, now
+        self.words = guideline.wording
+
+    def made(self) -> Iterator[Card]:
+        tiers: dict[str, list[Fired]] = {}
+        for fired in self.assessment.fired:
+            topic = _TOPIC_OF_TIER.get(fired.indicator, fired.recommendation.topic)
+            tiers.setdefault(topic, []).append(fired)
+        if "immediate-evaluation" in tiers:
+            # Self-care and treatment wait for the evaluation.
+            tiers.pop("care-plan", None)
+        for topic in _TOPICS:
+            if topic in tiers:
+                yield self._card(topic, tiers[topic])
+
+    def _card(self, topic: str, fired: Sequence[Fired]) -> Card:
+        uuid = self._uuid(topic)
+        suggestions = tuple(self._suggestions(uuid, fired))
+        words = self.words.topics[topic]
+        return Card(
+            uuid=uuid,
+            summary=self._summary(topic, fired),
+            indicator=Indicator(fired[0].indicator),
+            detail=self._detail(topic, fired),
+            source=Source(label=words.label, topic=Coding(code=topic, system=TOPIC_SYSTEM, display=words.display)),
+            suggestions=suggestions,
+            selection_behavior="any" if suggestions else None,
+            override_reasons=tuple(
+                Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
+                for code, display in self.words.override_reasons
+            ),
+            links=tuple(self._links(fired)),
+            extension={BASIS_KEY: self._basis(fired)},
+        )
+
+    def _uuid(self, *parts: str) -> str:
+        # The same call gives the same ids, so that feedback on a replayed answer is about the same card.
+        name = "|".join((self.request.hook_instance, self.request.patient_id, self.guideline.id, *parts))
+        return str(uuid5(_NAMESPACE, name))
+
+    def _say(self, sentence: str, **values: object) -> str:
+        return self.words.sentences[sentence].format(**values)
+
+    # -- text ---------------------------------------------------------------------------------------------------------
+
+    def _summary(self, topic: str, fired: Sequence[Fired]) -> str:
+        summary = fired[0].recommendation.summary
+        if topic in _TOPIC_OF_TIER.values():
+            more = sum(item.recommendation.kind != "treatment" for item in fired[1:])
+            fuller = self._say("more", summary=summary, count=more) if more else summary
+        else:
+            leaders = [r.leader.id for r in self.assessment.rankings if r.leader]
+            first = self.guideline.causes[leaders[0]].title if leaders else ""
+            lead = topic == "diagnosis-and-imaging" and first
+            fuller = self._say("consider_first", first=_lower(first), summary=summary) if lead else summary
+        return fuller if len(fuller) <= _SUMMARY else summary
+
+    def _detail(self, topic: str, fired: Sequence[Fired]) -> str:
+        headings = self.words.headings
+        sections = [(headings["consider"], [line for item in fired for line in item.recommendation.do])]
+        evidence = _evidence(fired)
+        sections.append((headings["why"], [self._evidence_line(item) for item in evidence]))
+        if topic == "diagnosis-and-imaging":
+            sections.append((headings["causes"], list(self._causes())))
+        if topic in ("diagnosis-and-imaging", "ask-first"):
+            sections.append(
+                (headings["ask"], [self._say("ask", ask=a.ask, because=a.because) for a in self.assessment.ask])
+            )
+        unknown = [self.guideline.title_of(name) for name in self._not_documented(fired)]
+        sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
+        sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
+        sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
+        sections.append((headings["grounds"], list(self._grounds(fired))))
+        return "\n\n".join(
+            f"**{heading}**\n\n" + "\n".join(f"- {line}" for line in dict.fromkeys(lines))
+            for heading, lines in sections
+            if lines
+        )
+
+    def _evidence_line(self, item: Evidence) -> str:
+        details = [item.state]
+        if item.side:
+            details.append(self.words.sides[item.side])
+        if item.resource and item.resource != "Patient":
+            details.append(item.date or self.words.sentences["undated"])
+            details.append(_plain(item.resource))
+        if item.tentative:
+            details.append(self.words.sentences["provisional"])
+        return self._say("evidence", finding=self.guideline.title_of(item.finding), details=", ".join(details))
+
+    def _causes(self) -> Iterator[str]:
+        if self.assessment.ranking_waits:
+            yield self.words.sentences["ranking_waits"]
+        for ranking in self.assessment.rankings:
+            prefix = f"{self.words.sides[ranking.side].capitalize()}: " if len(self.assessment.rankings) > 1 else ""
+            yield prefix + self._lead(ranking)
+            for cause in ranking.causes:
+                if cause.band in ("leads", "possible"):
+                    parts = []
+                    if cause.speaks_for:
+                        parts.append(self._say("for_it", findings=self._titles(cause.speaks_for)))
+                    if cause.speaks_against:
+                        parts.append(self._say("against_it", findings=self._titles(cause.speaks_against)))
+                    known = self.guideline.causes[cause.id]
+                    yield f"{prefix}{known.title} ({known.tell_apart}); " + "; ".join(parts)
+            yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
+        diagnoses = self.assessment.working_diagnoses
+        if diagnoses:
+            names = ", ".join(_lower(self.guideline.causes[cause].title) for cause in diagnoses)
+            yield self._say("working_diagnosis", causes=names)
+
+    def _lead(self, ranking: Ranking) -> str:
+        leader = ranking.leader
+        if leader is None:
+            return self.words.sentences["not_separated"]
+        first = _lower(self.guideline.causes[leader.id].title)
+        others = [_lower(self.guideline.causes[c.id].title) for c in ranking.causes if c.band == "possible"]
+        if ranking.clear or not others:
+            return self._say("leads_clearly", first=first)
+        return self._say("leads", first=first, others=" or ".join(others[:2]))
+
+    def _titles(self, findings: Iterable[str]) -> str:
+        return ", ".join(self.guideline.title_of(name).lower() for name in findings)
+
+    def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
+        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic == "care-plan" else ()))
+        keys = [key for key in matters if self.assessment.data.get(key) in _DATA_PROBLEMS]
+        if keys:
+            states = ", ".join(f"{_plain(key)}: {self.assessment.data[key]}" for key in keys)
+            yield self._say("data_problem", keys=states)
+        for name in self.assessment.contradictory:
+            yield self._say("contradictory", finding=self.guideline.title_of(name))
+        for name in self.assessment.without_side:
+            yield self._say("side_unclear", finding=self.guideline.title_of(name))
+        for item in evidence:
+            if not item.valid:
+                yield self._say("invalid", resource=_plain(item.resource))
+        if self.assessment.left_out.other_patient:
+            yield self._say("other_patient", count=self.assessment.left_out.other_patient)
+
+    def _grounds(self, fired: Sequence[Fired]) -> Iterator[str]:
+        for strength, of_strength in _by_strength(fired).items():
+            yield self._say(
+                "strength",
+                strength=self.words.strengths[strength],
+                statements=", ".join(dict.fromkeys(s for r in of_strength for s in r.recommendation.statements)) or "-",
+                evidence=", ".join(f"[{tag}]" for tag in _tags(of_strength)) or "-",
+            )
+        yield self._say(self.guideline.status, version=self.guideline.version)
+        yield self.words.sentences["judgement"]
+
+    def _not_documented(self, fired: Sequence[Fired]) -> list[str]:
+        unknown = [asked.finding for asked in self.assessment.ask]
+        unknown += [name for item in fired for name in item.unknown]
+        return list(dict.fromkeys(unknown))[:_LISTED_AT_MOST]
+
+    def _links(self, fired: Sequence[Fired]) -> Iterator[Link]:
+        tags = dict.fromkeys(tag.partition(":")[2] for item in fired for tag in item.recommendation.evidence)
+        sources = [self.guideline.sources[tag] for tag in tags if tag]
+        cited = [source for source in sources if source["kind"] == "primary" and source.get("url")]
+        for source in cited[:_LINKS_AT_MOST]:
+            yield Link(label=source["citation"], url=source["url"], type="absolute")
+
+    # -- what can be acted on, and what it stands on ------------------------------------------------------------------
+
+    def _suggestions(self, card: str, fired: Sequence[Fired]) -> Iterator[Suggestion]:
+        ids = {item.recommendation.id for item in fired}
+        by_id = {item.recommendation.id: item for item in fired}
+        calls = [
+            (f"{call.modality}-{call.region}", call.priority, call.recommendation)
+            for call in self.assessment.imaging
+            if call.recommendation in ids and call.modality != "none-now"
+        ]
+        calls += [
+            (f"referral-{call.to}", call.priority, call.recommendation)
+            for call in self.assessment.referrals
+            if call.recommendation in ids
+        ]
+        for number, (key, priority, recommendation) in enumerate(calls):
+            request = service_request(
+                self.guideline.orders[key], priority, self._ordering(by_id[recommendation]), self.words.sides
+            )
+            title = request["code"]["text"]
+            yield Suggestion(
+                label=self._say("order_label", title=title),
+                uuid=self._uuid(card, key),
+                is_recommended=True if number == 0 else None,
+                actions=(Action(type="create", description=title, resource=request),),
+            )
+
+    def _ordering(self, fired: Fired) -> Ordering:
+        encounter = self.request.context.get("encounterId")
+        return Ordering(
+            patient=self.request.patient_id,
+            encounter=encounter if isinstance(encounter, str) else None,
+            side=self.assessment.side,
+            authored=self.now,
+            reasons=(fired.recommendation.title,),
+            references=reason_references(item.resource for item in fired.evidence),
+        )
+
+    def _basis(self, fired: Sequence[Fired]) -> dict[str, Any]:
+        return {
+            "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
+            "recommendations": [
+                {
+                    "id": item.recommendation.id,
+                    "version": item.recommendation.version,
+                    "indicator": item.indicator,
+                    "strength": item.recommendation.strength,
+                    "status": item.recommendation.status,
+                    "statements": list(item.recommendation.statements),
+                    "evidence": list(item.recommendation.evidence),
+                    "findings": list(item.findings()),
+                }
+                for item in fired
+            ],
+            "findings": [_evidence_extension(item) for item in _evidence(fired)],
+            "notDocumented": self._not_documented(fired),
+        }
+
+
+def _evidence(fired: Sequence[Fired]) -> list[Evidence]:
+    """Every finding that the recommendations of a card used, once for each side and state."""
+    seen = {(item.finding, item.side, item.state): item for fire in fired for item in fire.evidence}
+    return list(seen.values())
+
+
+def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
+    entry: dict[str, Any] = {"id": item.finding, "state": item.state}
+    for key, value in (("side", item.side), ("date", item.date), ("resource", item.resource)):
+        if value:
+            entry[key] = value
+    if item.tentative:
+        entry["provisional"] = True
+    if not item.valid:
+        entry["validates"] = False
+    return entry
+
+
+def _by_strength(fired: Sequence[Fired]) -> dict[str, list[Fired]]:
+    groups: dict[str, list[Fired]] = {}
+    for item in fired:
+        groups.setdefault(item.recommendation.strength, []).append(item)
+    return groups
+
+
+def _tags(fired: Sequence[Fired]) -> dict[str, None]:
+    """The evidence behind the recommendations, without the statements that are listed on their own."""
+    return dict.fromkeys(
+        tag for item in fired for tag in item.recommendation.evidence if tag not in item.recommendation.statements
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that came with the request, without any meaning in Markdown."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]

@@ -1,0 +1,416 @@
+"""Prefetched FHIR data -> Case: what is stated about each finding, by whom and when. The only reader of FHIR input.
+
+Patient, status, time and side are settled here and nowhere else. A chart of three thousand resources is decoded only as
+far as the codes of each; what the rules can use is then read in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
+from service.conditions import Interval, Value
+from service.fhir_time import When, days_before, read_when, years_old
+from service.guideline import SYSTEMS, Finding, Guideline
+from service.statements import (
+    BILATERAL,
+    LEFT,
+    NO_SIDE,
+    READERS,
+    RIGHT,
+    CodeIndex,
+    Statement,
+    as_dict,
+    as_list,
+    as_text,
+)
+from service.strictness import Judge
+
+_TOMORROW = timedelta(days=1)
+_TYPES = frozenset({*READERS, "Patient", "Medication"})
+# These are read in full only when one of their codes is known; the others are few in a chart.
+_BY_CODE = frozenset({"Observation", "Condition", "MedicationRequest", "MedicationStatement"})
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Coding(msgspec.Struct, gc=False):
+    system: str | None = None
+    code: str | None = None
+
+
+class _Concept(msgspec.Struct, gc=False):
+    coding: list[_Coding] | None = None
+
+
+class _Reference(msgspec.Struct, gc=False):
+    reference: str | None = None
+
+
+class _Component(msgspec.Struct, gc=False):
+    code: _Concept | None = None
+    valueCodeableConcept: _Concept | None = None
+
+
+class _Head(msgspec.Struct, gc=False):
+    """As much of a resource as tells whose it is and whether a rule can use it."""
+
+    resourceType: str = ""
+    subject: _Reference | None = None
+    patient: _Reference | None = None
+    code: _Concept | None = None
+    valueCodeableConcept: _Concept | None = None
+    component: list[_Component] | None = None
+    medicationCodeableConcept: _Concept | None = None
+    medication: _Reference | None = msgspec.field(default=None, name="medicationReference")
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    age: Interval | None
+    sex: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What was in the data and is not evidence, counted."""
+
+    other_patient: int = 0
+    outdated: int = 0
+    future: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What is held of a finding after weighing all statements: the newest wins, a contradiction is unknown."""
+
+    value: Value | When
+    statement: Statement | None
+    contradictory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One patient's chart, as far as the guideline reads it."""
+
+    patient: Patient
+    now: datetime
+    statements: Mapping[str, tuple[Statement, ...]]
+    data: Mapping[str, str]
+    left_out: LeftOut
+    findings: Mapping[str, Finding]
+
+    def sides(self) -> tuple[str, ...]:
+        """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
+        stated = [s for name, found in self.statements.items() for s in found if s.side and s.value is not None]
+        present = {statement.side for statement in stated if statement.value is not False}
+        every = {statement.side for statement in stated}
+        if {LEFT, RIGHT} <= present or (BILATERAL in present and len(every) > 1):
+            return (LEFT, RIGHT)
+        if present:
+            return (next(iter(present)),)
+        # Only normal findings have a side: on one side, it is the side that was examined for this pain.
+        return tuple(every) if len(every) == 1 else (NO_SIDE,)
+
+    def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
+        """What holds of the finding on this side; with NO_SIDE, whatever the side."""
+        found = self.statements.get(finding, ())
+        if side != NO_SIDE and not self.findings[finding].whole_patient:
+            found = tuple(s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless))
+        return resolve(found)
+
+
+def resolve(candidates: Iterable[Statement]) -> Resolved:
+    """The newest statement wins; statements that disagree and cannot be put in order make the finding unknown."""
+    known = [statement for statement in candidates if statement.value is not None]
+    if not known:
+        return Resolved(None, None)
+    dated = [statement for statement in known if statement.when is not None]
+    newest = max(dated, key=lambda s: s.when.high if s.when else datetime.min) if dated else known[0]
+    rivals = [
+        statement
+        for statement in known
+        if statement.value != newest.value
+        and (statement.when is None or newest.when is None or statement.when.overlaps(newest.when))
+    ]
+    if not rivals:
+        return Resolved(newest.value, newest)
+    if isinstance(newest.value, bool):
+        return Resolved(None, newest, contradictory=True)
+    return Resolved(_hull([newest, *rivals]), newest)
+
+
+def _hull(statements: list[Statement]) -> Interval | None:
+    """Measurements of one day that differ: the span that they cover."""
+    spans = [statement.value for statement in statements if isinstance(statement.value, Interval)]
+    return Interval(min(s.low for s in spans), max(s.high for s in spans)) if spans else None
+
+
+class CaseReader:
+    """Reads cases for one guideline; made once."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        self._findings = guideline.findings
+        self._index = CodeIndex(guideline)
+        self._judge = Judge()
+
+    def read(self, request: HookRequest, now: datetime) -> Case:
+        """The case of the patient in context.
+
+        Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and when
+        a search brought nothing but another patient's resources.
+        """
+        reading = _Reading(self._index, self._judge, self._findings, request.patient_id, now)
+        for value in request.prefetch.values():
+            reading.take(value)
+        reading.require(request.prefetch)
+        return Case(
+            patient=reading.patient(),
+            now=now,
+            statements={name: tuple(found) for name, found in reading.statements.items()},
+            data={key: value.state.value for key, value in request.prefetch.items()},
+            left_out=LeftOut(**reading.left_out),
+            findings=self._findings,
+        )
+
+
+class _Reading:
+    """The state of reading one request."""
+
+    def __init__(
+        self, index: CodeIndex, judge: Judge, findings: Mapping[str, Finding], patient_id: str, now: datetime
+    ) -> None:
+        self.index, self.judge, self.findings, self.patient_id, self.now = index, judge, findings, patient_id, now
+        self.statements: dict[str, list[Statement]] = {}
+        self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
+        self.patients: list[tuple[str, dict[str, Any]]] = []
+        self.medications: dict[str, dict[str, Any]] = {}
+        self.waiting: list[tuple[bytes, dict[str, Any]]] = []
+        self.owners: dict[str, bool] = {}
+        self.has_clinical_data = False
+
+    def take(self, value: PrefetchValue) -> None:
+        """Every resource of one prefetch key."""
+        decode, lookup, owners = _HEAD.decode, self.index.lookup, self.owners
+        others = 0
+        for raw in value.resources:
+            try:
+                head = decode(raw)
+            except _UNREADABLE:
+                others += self._take_whole(value, raw)
+                continue
+            kind = head.resourceType
+            if kind not in _TYPES:
+                continue
+            owner = head.subject or head.patient
+            if owner is not None and (reference := owner.reference) is not None:
+                own = owners.get(reference)
+                if not (self._is_own(reference) if own is None else own):
+                    others += 1
+                    continue
+            if kind in ("Observation", "Condition"):
+                self.has_clinical_data = True
+            concept = head.code or head.medicationCodeableConcept
+            if concept is not None:
+                for coding in concept.coding or ():
+                    if lookup(coding.system, coding.code):
+                        break
+                else:
+                    if kind in _BY_CODE and not _inner_codes(head, lookup):
+                        continue
+            elif kind in _BY_CODE and not _inner_codes(head, lookup) and head.medication is None:
+                continue
+            self._read_whole(kind, value, raw)
+        self.left_out["other_patient"] += others
+        if others and others == len(value.resources):
+            raise PreconditionFailed(
+                f"prefetch.{value.key}: expected resources of the patient in context.patientId, received only resources "
+                "of another patient. Check the query that filled this key.",
+                expression=f"prefetch.{value.key}",
+            )
+
+    def _is_own(self, reference: str) -> bool:
+        """Whether a reference means the patient in context; it is remembered, for a chart repeats it on every line."""
+        kind, _, identifier = reference.split("/_history/")[0].rpartition("/")
+        if reference.startswith("urn:uuid:"):
+            own = reference.removeprefix("urn:uuid:") == self.patient_id
+        else:
+            own = identifier == self.patient_id and kind.rpartition("/")[2] in ("Patient", "")
+        self.owners[reference] = own
+        return own
+
+    def _take_whole(self, value: PrefetchValue, raw: msgspec.Raw) -> int:
+        """A resource with an element of the wrong type: 1 when it is another patient's, else 0."""
+        try:
+            resource = as_dict(msgspec.json.decode(raw))
+        except _UNREADABLE:
+            self.left_out["unreadable"] += 1
+            return 0
+        kind = as_text(resource.get("resourceType"))
+        if kind not in _TYPES:
+            return 0
+        reference = as_text(as_dict(resource.get("subject") or resource.get("patient")).get("reference"))
+        if reference and not self._is_own(reference):
+            return 1
+        if kind in ("Observation", "Condition"):
+            self.has_clinical_data = True
+        self._read_whole(kind, value, raw, resource)
+        return 0
+
+    def _read_whole(
+        self, kind: str, value: PrefetchValue, raw: msgspec.Raw, resource: dict[str, Any] | None = None
+    ) -> None:
+        if resource is None:
+            try:
+                resource = as_dict(msgspec.json.decode(raw))
+            except _UNREADABLE:
+                self.left_out["unreadable"] += 1
+                return
+        if kind == "Patient":
+            self.patients.append((value.key, resource))
+        elif kind == "Medication":
+            self.medications[as_text(resource.get("id"))] = resource
+        elif kind.startswith("Medication") and "medicationReference" in resource:
+            # The Medication may come later in the Bundle, or in another key.
+            self.waiting.append((bytes(raw), resource))
+        else:
+            self._state(bytes(raw), resource)
+
+    def _state(self, raw: bytes, resource: dict[str, Any]) -> None:
+        stated = list(READERS[resource["resourceType"]](resource, self.index))
+        if not stated:
+            return
+        valid = self.judge.is_valid(raw, resource)
+        for statement in stated:
+            if self._counts(statement):
+                self.statements.setdefault(statement.finding, []).append(
+                    statement if valid else replace(statement, valid=False)
+                )
+
+    def _counts(self, statement: Statement) -> bool:
+        """Whether a statement is evidence now: not from the future, not past, not older than its look-back."""
+        finding = self.findings[statement.finding]
+        if statement.past and not finding.past_counts:
+            self.left_out["outdated"] += 1
+            return False
+        when = statement.when
+        if when is None:
+            return True
+        if when.low > self.now + _TOMORROW:
+            self.left_out["future"] += 1
+            return False
+        if finding.look_back_days is None or (statement.standing and not finding.dated_event):
+            return True
+        if days_before(when, self.now)[0] > finding.look_back_days:
+            self.left_out["outdated"] += 1
+            return False
+        return True
+
+    def require(self, prefetch: Mapping[str, PrefetchValue]) -> None:
+        """What the service cannot do without is there; then what waited is read."""
+        own = [resource for _key, resource in self.patients if resource.get("id") in (self.patient_id, None)]
+        if not own:
+            state = "only another patient" if self.patients else _state_of(prefetch, "patient")
+            raise PreconditionFailed(
+                f"prefetch.patient: expected the Patient of context.patientId (Patient/{{{{context.patientId}}}}), "
+                f"received {state}. Send it in the prefetch.",
+                expression="prefetch.patient",
+            )
+        self.patients = [("", own[0])]
+        unheard = (PrefetchState.MISSING, PrefetchState.FAILED)
+        searches = [prefetch[key].state for key in ("conditions", "observations") if key in prefetch]
+        if not self.has_clinical_data and all(state in unheard for state in searches):
+            states = ", ".join(f"{key}: {_state_of(prefetch, key)}" for key in ("conditions", "observations"))
+            raise PreconditionFailed(
+                "prefetch: expected at least one of conditions (Condition?patient={{context.patientId}}) and "
+                f"observations (Observation?patient={{{{context.patientId}}}}…), received {states}. "
+                "Send them in the prefetch.",
+                expression="prefetch.conditions",
+            )
+        for raw, resource in self.waiting:
+            medicine = self._medicine(resource)
+            if medicine:
+                self._state(raw, {**resource, "medicationCodeableConcept": medicine})
+
+    def _medicine(self, resource: dict[str, Any]) -> object:
+        reference = as_text(as_dict(resource["medicationReference"]).get("reference"))
+        if reference.startswith("#"):
+            contained = (as_dict(item) for item in as_list(resource.get("contained")))
+            return next((item.get("code") for item in contained if item.get("id") == reference[1:]), None)
+        return self.medications.get(reference.rpartition("/")[2].removeprefix("urn:uuid:"), {}).get("code")
+
+    def patient(self) -> Patient:
+        resource = self.patients[0][1]
+        born = read_when(resource.get("birthDate"))
+        sex = resource.get("gender")
+        return Patient(
+            age=Interval(*map(float, years_old(born, self.now))) if born and born.low <= self.now else None,
+            sex=sex if sex in ("female", "male") else None,
+        )
+
+
+def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
+    return prefetch[key].state.value if key in prefetch else PrefetchState.MISSING.value
+
+
+def _inner_codes(head: _Head, lookup: Any) -> bool:
+    """Whether a coded answer or a component of an Observation matches."""
+    concepts = [head.valueCodeableConcept]
+    for component in head.component or ():
+        concepts += (component.code, component.valueCodeableConcept)
+    return any(
+        lookup(coding.system, coding.code) for concept in concepts if concept for coding in concept.coding or ()
+    )
+
+
+# The search parameter of each resource type that names the patient, and the key under which it is prefetched.
+_SEARCHES = {
+    "conditions": "Condition?patient={{context.patientId}}",
+    "observations": "Observation?patient={{context.patientId}}",
+    "questionnaireResponses": "QuestionnaireResponse?patient={{context.patientId}}",
+    "medications": "MedicationRequest?patient={{context.patientId}}&status=active",
+    "allergies": "AllergyIntolerance?patient={{context.patientId}}",
+}
+
+
+def prefetch_templates(guideline: Guideline) -> dict[str, str]:
+    """The prefetch templates for what the rules of the guideline read, and for nothing more.
+
+    Observations are asked for by code: the codes of the findings, and the ids of the local code system.
+    """
+    read = guideline.base_findings(
+        name
+        for names in (
+            *(condition.findings() for condition in guideline.rule_conditions()),
+            guideline.differential.findings(),
+            [finding.id for finding in guideline.findings.values() if finding.locates],
+        )
+        for name in names
+    )
+    kinds = {guideline.findings[name].kind for name in read}
+    observable = {name for name in read if guideline.findings[name].kind not in ("medication", "allergy")}
+    # LA… are LOINC answers, which are no code of an Observation; a question's answer may be a finding.
+    codes = [
+        code.code
+        for code in (*guideline.codes, *(answer for answer in guideline.answers if answer.concept == "question"))
+        if (code.concept in observable or code.concept == "question")
+        and code.system in (SYSTEMS["loinc"], SYSTEMS["sct"])
+        and not code.code.startswith("LA")
+    ]
+    observed = dict.fromkeys((*codes, *(name for name in guideline.findings if name in observable)))
+    templates = {"patient": "Patient/{{context.patientId}}", **_SEARCHES}
+    templates["observations"] += f"&code={','.join(observed)}"
+    if "medication" not in kinds:
+        del templates["medications"]
+    if "allergy" not in kinds:
+        del templates["allergies"]
+    return templates
+

@@ -1,0 +1,148 @@
+"""The condition language of the knowledge: four words over findings, joined by all, any and none.
+
+A condition is yes (True), no (False) or cannot tell (None). `any` is yes as soon as one part is yes, `all` is no as soon
+as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no; the two words that speak of
+documentation rather than of the patient, `not-absent` and `not-present`, say so in their names.
+
+A chart is a mapping from finding id to a value: True, False, None (unknown), an Interval for a quantity, a string for a
+coded value. It may compute what it does not hold (see derived.Chart).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple
+
+
+class Interval(NamedTuple):
+    """A quantity that is known to lie between two bounds, both included, in the unit of its finding."""
+
+    low: float
+    high: float
+
+
+ANYWHERE = Interval(-inf, inf)
+Value = bool | Interval | str | None
+Test = Callable[[Mapping[str, Value]], bool | None]
+JOINTS = ("all", "any", "none")
+WORDS = ("is", "at_least", "at_most", "one_of")
+STATES = ("present", "absent", "not-absent", "not-present")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One node. `finding` is empty for a joint; `operand` is a state, a bound in the finding's unit, or a set of codes."""
+
+    word: str
+    finding: str
+    operand: Any
+    parts: tuple[Condition, ...]
+    test: Test
+
+    def leaves(self) -> Iterator[Condition]:
+        """Every comparison in this condition."""
+        if self.finding:
+            yield self
+        for part in self.parts:
+            yield from part.leaves()
+
+    def findings(self) -> frozenset[str]:
+        """The ids that this condition reads."""
+        return frozenset(leaf.finding for leaf in self.leaves())
+
+    def carried_by(self, chart: Mapping[str, Value]) -> Iterator[Condition]:
+        """The comparisons that make this condition's verdict on the chart what it is."""
+        if self.finding:
+            yield self
+            return
+        verdict = self.test(chart)
+        for part in self.parts:
+            of_part = part.test(chart)
+            # The parts of a `none` carry its verdict by saying the opposite.
+            if of_part == (verdict if self.word != "none" or verdict is None else not verdict):
+                yield from part.carried_by(chart)
+
+
+def _join(word: str, parts: tuple[Condition, ...]) -> Test:
+    tests = tuple(part.test for part in parts)
+    # all: one no decides; any: one yes decides; none: one yes decides, and decides no.
+    decisive = word != "all"
+    when_decided, otherwise = (False, True) if word in ("all", "none") else (True, False)
+
+    def test(chart: Mapping[str, Value]) -> bool | None:
+        unknown = False
+        for part in tests:
+            verdict = part(chart)
+            if verdict is decisive:
+                return when_decided
+            if verdict is None:
+                unknown = True
+        return None if unknown else otherwise
+
+    return test
+
+
+def _is(finding: str, state: str) -> Test:
+    if state == "present":
+        return lambda chart: chart[finding]  # type: ignore[return-value]
+    if state == "absent":
+        return lambda chart: None if (value := chart[finding]) is None else not value
+    if state == "not-absent":
+        return lambda chart: chart[finding] is not False
+    return lambda chart: chart[finding] is not True
+
+
+def _bound(finding: str, word: str, bound: float) -> Test:
+    def at_least(chart: Mapping[str, Value]) -> bool | None:
+        value = chart[finding]
+        if not isinstance(value, Interval):
+            return None
+        return True if value.low >= bound else False if value.high < bound else None
+
+    def at_most(chart: Mapping[str, Value]) -> bool | None:
+        value = chart[finding]
+        if not isinstance(value, Interval):
+            return None
+        return True if value.high <= bound else False if value.low > bound else None
+
+    return at_least if word == "at_least" else at_most
+
+
+def _one_of(finding: str, codes: frozenset[str]) -> Test:
+    return lambda chart: None if (value := chart[finding]) is None else value in codes
+
+
+def read_condition(raw: object, thresholds: Mapping[str, float]) -> Condition:
+    """A condition from its TOML form.
+
+    >>> read_condition({"finding": "fever", "is": "present"}, {}).test({"fever": True})
+    True
+
+    Raises ValueError with a sentence that says what is wrong and where in the condition.
+    """
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"a condition is a table, not {type(raw).__name__}")
+    joints = [key for key in raw if key in JOINTS]
+    if joints:
+        if len(raw) != 1 or not isinstance(raw[joints[0]], list) or not raw[joints[0]]:
+            raise ValueError(f"{joints[0]!r} stands alone and holds a list of at least one condition")
+        parts = tuple(read_condition(part, thresholds) for part in raw[joints[0]])
+        return Condition(joints[0], "", None, parts, _join(joints[0], parts))
+    words = [key for key in raw if key in WORDS]
+    finding = raw.get("finding")
+    if not isinstance(finding, str) or len(words) != 1 or len(raw) != 2:
+        raise ValueError(f"a comparison has 'finding' and one of {', '.join(WORDS)}; this one has {', '.join(raw)}")
+    word, operand = words[0], raw[words[0]]
+    if word == "is":
+        if operand not in STATES:
+            raise ValueError(f"'is' takes one of {', '.join(STATES)}, not {operand!r}")
+        return Condition(word, finding, operand, (), _is(finding, operand))
+    if word == "one_of":
+        if not isinstance(operand, list) or not operand or not all(isinstance(code, str) for code in operand):
+            raise ValueError("'one_of' takes a list of at least one code")
+        return Condition(word, finding, frozenset(operand), (), _one_of(finding, frozenset(operand)))
+    if operand not in thresholds:
+        raise ValueError(f"{word!r} takes the name of a threshold of guideline.toml; there is no {operand!r}")
+    return Condition(word, finding, thresholds[operand], (), _bound(finding, word, thresholds[operand]))

@@ -1,0 +1,63 @@
+"""FHIR dates and times: a partial date is the interval that it may mean."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+_FORM = re.compile(
+    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?)?)?"
+)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class When:
+    """An instant or a span in UTC; `text` is the date as it was written, at most to the day."""
+
+    low: datetime
+    high: datetime
+    text: str
+
+    def overlaps(self, other: When) -> bool:
+        return self.low <= other.high and other.low <= self.high
+
+
+def read_when(value: object) -> When | None:
+    """A FHIR date, dateTime or instant of any precision; None when it is none of them.
+
+    A dateTime without zone is taken as UTC, which is within a day of what was meant.
+    """
+    form = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if form is None:
+        return None
+    year, month, day, time, zone = form.groups()
+    try:
+        if time:
+            # fromisoformat takes up to six digits of a second.
+            clock = re.sub(r"(\.\d{6})\d+", r"\1", time)
+            instant = datetime.fromisoformat(f"{year}-{month}-{day}T{clock}{zone or 'Z'}").astimezone(UTC)
+            return When(instant, instant, f"{year}-{month}-{day}")
+        first_month, last_month = (int(month), int(month)) if month else (1, 12)
+        last_day = int(day) if day else calendar.monthrange(int(year), last_month)[1]
+        low = datetime(int(year), first_month, int(day) if day else 1, tzinfo=UTC)
+        high = datetime(int(year), last_month, last_day, 23, 59, 59, tzinfo=UTC)
+    except (ValueError, OverflowError, calendar.IllegalMonthError):
+        return None
+    return When(low, high, form[0])
+
+
+def days_before(when: When, now: datetime) -> tuple[int, int]:
+    """How many whole days before now, at the least and at the most."""
+    return (now - when.high) // _DAY if when.high <= now else 0, max((now - when.low) // _DAY, 0)
+
+
+def years_old(born: When, now: datetime) -> tuple[int, int]:
+    """Completed years, at the least and at the most."""
+
+    def years(birth: date) -> int:
+        return now.year - birth.year - ((now.month, now.day) < (birth.month, birth.day))
+
+    return years(born.high.date()), years(born.low.date())

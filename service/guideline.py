@@ -1,0 +1,867 @@
+"""Loads and checks the knowledge, once, at start, into frozen objects.
+
+The knowledge is data (service/knowledge, or the folder that SITBONE_KNOWLEDGE_DIR names). A file that is wrong stops
+the start with a KnowledgeError that names file, key and reason. Nothing here decides anything about a patient.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+from service.conditions import Condition, read_condition
+
+PACKAGED = Path(__file__).parent / "knowledge"
+SYSTEMS = MappingProxyType(
+    {
+        "sct": "http://snomed.info/sct",
+        "loinc": "http://loinc.org",
+        "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
+        "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    }
+)
+LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
+TOPIC_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/topics"
+KINDS = (
+    "symptom history exam test result measurement diagnosis risk medication allergy".split()
+)
+CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "diagnosis"})
+INDICATORS = ("critical", "warning", "info")
+MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
+REGIONS = ("pelvis", "hip", "thigh", "lumbar-spine", "sacroiliac", "leg-veins")
+PRIORITIES = ("stat", "urgent", "routine")
+REFERRALS = ("emergency", "orthopaedics", "sports-medicine", "physiotherapy", "spine", "rheumatology", "oncology")
+TREATMENTS = (
+    "self-care",
+    "nsaid",
+    "acetaminophen",
+    "physiotherapy",
+    "corticosteroid-injection",
+    "surgical-opinion",
+)
+RED_FLAGS = (
+    "sudden-tear significant-bruising leg-weakness radiating-nerve-symptoms cauda-equina infection malignancy "
+    "fracture-or-trauma bone-stress deep-vein-thrombosis progressive-deficit adolescent-avulsion "
+    "haematoma-on-anticoagulant inflammatory"
+).split()
+BLOCKS = ("ranking", "exercise", "injection")
+# What the rules may read besides findings and definitions, and which step of the assessment makes it.
+OF_THE_PATIENT = ("age", "sex", "days-since-onset", "sacroiliac-tests-positive")
+AFTER_RED_FLAGS = ("critical-red-flag", "exercise-red-flag", "injection-red-flag", "insufficient-data")
+AFTER_PLAN = ("imaging-called-for",)
+# The order in which recommendations are evaluated; a later kind may read what an earlier one made.
+RECOMMENDATION_KINDS = ("red-flag", "plan", "closing", "treatment")
+
+
+class KnowledgeError(Exception):
+    """The knowledge cannot be used: which file, which key, why."""
+
+    def __init__(self, file: str, key: str, reason: str) -> None:
+        super().__init__(f"{file}: {key}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    id: str
+    title: str
+    kind: str
+    value: str
+    unit: str
+    statements: tuple[str, ...]
+    locates: bool
+    look_back_days: int | None
+    # Its look-back is its own: an active Condition, which stands however old, is then held to it as well.
+    dated_event: bool
+    # It has no side by its nature, and holds for both.
+    whole_patient: bool
+    past_counts: bool
+    uninformative_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A row of a value set. `match`: exact, children (this code and what it begins) or range (of ICD-10-CM categories)."""
+
+    concept: str
+    system: str
+    code: str
+    match: str
+    side: str
+    site: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedFlag:
+    id: str
+    indicator: str
+    blocks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Imaging:
+    modality: str
+    region: str
+    priority: str
+    alternative: str
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    to: str
+    priority: str
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    id: str
+    state: str
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One recommendation file: its plain words, its conditions, what it calls for and what its card says."""
+
+    id: str
+    version: int
+    title: str
+    kind: str
+    order: int
+    rules: tuple[str, ...]
+    statements: tuple[str, ...]
+    strength: str
+    evidence: tuple[str, ...]
+    status: str
+    when_then: str
+    when: Condition
+    critical_when: Condition | None
+    red_flag: RedFlag | None
+    imaging: tuple[Imaging, ...]
+    referrals: tuple[Referral, ...]
+    treatment: tuple[Treatment, ...]
+    topic: str
+    indicator: str
+    summary: str
+    do: tuple[str, ...]
+
+    def conditions(self) -> Iterator[Condition]:
+        """Every condition in the file."""
+        yield self.when
+        if self.critical_when:
+            yield self.critical_when
+        for effect in (*self.imaging, *self.referrals):
+            if effect.when:
+                yield effect.when
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    id: str
+    title: str
+    statements: tuple[str, ...]
+    tell_apart: str
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    cause: str
+    points: int
+    when: Condition
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedTest:
+    family: str
+    cause: str
+    finding: str
+    positive: int
+    negative: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    cause: str
+    family: str
+    at_most: int
+    when: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Veto:
+    cause: str
+    when: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Differential:
+    lead_at_least: int
+    lead_by: int
+    clear_by: int
+    tenderness: tuple[str, ...]
+    points: tuple[Points, ...]
+    tests: tuple[WeightedTest, ...]
+    caps: tuple[Cap, ...]
+    vetoes: tuple[Veto, ...]
+
+    def findings(self) -> frozenset[str]:
+        conditions = [entry.when for entry in (*self.points, *self.caps, *self.vetoes)]
+        return frozenset(t.finding for t in self.tests).union(*(c.findings() for c in conditions))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    findings: tuple[str, ...]
+    ask: str
+    because: str
+    cost: str
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    id: str
+    display: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    headings: Mapping[str, str]
+    sentences: Mapping[str, str]
+    strengths: Mapping[str, str]
+    sides: Mapping[str, str]
+    indicators: Mapping[str, str]
+    topics: Mapping[str, Topic]
+    override_reasons: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTemplate:
+    """What an order of this kind carries: its title, its code per side ('' without), its body site per side."""
+
+    title: str
+    codes: Mapping[str, Code]
+    body_sites: Mapping[str, Code]
+
+
+@dataclass(frozen=True, slots=True)
+class Guideline:
+    id: str
+    title: str
+    version: str
+    date: datetime.date
+    status: str
+    source_title: str
+    provenance: Mapping[str, str]
+    statements: Mapping[str, str]
+    thresholds: Mapping[str, Mapping[str, Any]]
+    findings: Mapping[str, Finding]
+    definitions: Mapping[str, tuple[str, Condition]]
+    causes: Mapping[str, Cause]
+    differential: Differential
+    recommendations: tuple[Recommendation, ...]
+    questions: tuple[Question, ...]
+    wording: Wording
+    orders: Mapping[str, OrderTemplate]
+    sources: Mapping[str, Mapping[str, Any]]
+    codes: tuple[Code, ...]
+    answers: tuple[Code, ...]
+
+    def rule_conditions(self) -> Iterator[Condition]:
+        """Every condition that the assessment evaluates."""
+        for recommendation in self.recommendations:
+            yield from recommendation.conditions()
+        for entry in (*self.differential.points, *self.differential.caps, *self.differential.vetoes):
+            yield entry.when
+        for _title, condition in self.definitions.values():
+            yield condition
+
+    def title_of(self, finding: str) -> str:
+        """How a finding or a named criterion is called on a card."""
+        if finding in self.findings:
+            return self.findings[finding].title
+        if finding in self.definitions:
+            return self.definitions[finding][0]
+        return finding.replace("-", " ").capitalize()
+
+    def base_findings(self, ids: Iterable[str]) -> frozenset[str]:
+        """The findings of the chart behind these ids, with named criteria and derived quantities opened."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        left = list(ids)
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self.findings:
+                found.add(name)
+            elif name in self.definitions:
+                left.extend(self.definitions[name][1].findings())
+            elif name == "days-since-onset":
+                found.add("onset-date")
+            elif name == "sacroiliac-tests-positive":
+                found.update(SACROILIAC_TESTS)
+        return frozenset(found)
+
+
+SACROILIAC_TESTS = (
+    "faber",
+    "gaenslen",
+    "thigh-thrust",
+    "sacroiliac-compression",
+    "sacroiliac-distraction",
+    "sacral-thrust",
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The form of each file
+
+
+def _text(**kwargs: Any) -> fields.String:
+    return fields.String(required=True, validate=validate.Length(min=1), **kwargs)
+
+
+def _texts(required: bool = True) -> fields.List:
+    default = {} if required else {"load_default": list}
+    return fields.List(fields.String(validate=validate.Length(min=1)), required=required, **default)
+
+
+def _optional_list(schema: type[Schema]) -> fields.List:
+    return fields.List(fields.Nested(schema), load_default=list)
+
+
+def _one_of(choices: Iterable[str], **kwargs: Any) -> fields.String:
+    return fields.String(required=True, validate=validate.OneOf(tuple(choices)), **kwargs)
+
+
+_TEXT_TABLE = fields.Dict(keys=fields.String(), values=_text(), required=True)
+
+
+class _ThresholdFile(Schema):
+    value = fields.Float(required=True)
+    unit = _text()
+    date = fields.Raw(required=True)
+    source = _text()
+
+
+class _GuidelineFile(Schema):
+    id = _text()
+    title = _text()
+    version = _text()
+    date = fields.Raw(required=True)
+    status = _one_of(("draft", "active"))
+    source_title = _text()
+    provenance = _TEXT_TABLE
+    statements = _TEXT_TABLE
+    look_back_days = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(KINDS)), values=fields.Integer(strict=True), required=True
+    )
+    thresholds = fields.Dict(keys=fields.String(), values=fields.Nested(_ThresholdFile), required=True)
+
+
+class _FindingFile(Schema):
+    title = _text()
+    kind = _one_of(KINDS)
+    value = fields.String(load_default="boolean", validate=validate.OneOf(("boolean", "quantity", "date")))
+    unit = fields.String(load_default="")
+    statements = _texts(required=False)
+    locates = fields.Boolean(load_default=False)
+    look_back_days = fields.Integer(strict=True, load_default=None)
+    no_look_back = fields.Boolean(load_default=False)
+    whole_patient = fields.Boolean(load_default=False)
+    past_counts = fields.Boolean(load_default=False)
+    uninformative_alone = fields.Boolean(load_default=False)
+
+
+class _CauseFile(Schema):
+    title = _text()
+    statements = _texts()
+    tell_apart = _text()
+
+
+class _RedFlagTable(Schema):
+    id = _one_of(RED_FLAGS)
+    indicator = _one_of(INDICATORS[:2])
+    blocks = fields.List(fields.String(validate=validate.OneOf(BLOCKS)), load_default=list)
+
+
+class _ImagingTable(Schema):
+    modality = _one_of(MODALITIES)
+    region = _one_of(REGIONS)
+    priority = _one_of(PRIORITIES)
+    alternative = fields.String(load_default="", validate=validate.OneOf(("", *MODALITIES)))
+    when = fields.Raw(load_default=None)
+
+
+class _ReferralTable(Schema):
+    to = _one_of(REFERRALS)
+    priority = _one_of(PRIORITIES)
+    when = fields.Raw(load_default=None)
+
+
+class _TreatmentTable(Schema):
+    id = _one_of(TREATMENTS)
+    state = _one_of(("offer", "hold"))
+    without = _texts(required=False)
+
+
+class _CardTable(Schema):
+    topic = _text()
+    indicator = fields.String(load_default="", validate=validate.OneOf(("", *INDICATORS)))
+    summary = fields.String(required=True, validate=validate.Length(min=1, max=128))
+    do = _texts()
+
+
+class _HistoryTable(Schema):
+    version = fields.Integer(strict=True, required=True)
+    date = fields.Raw(required=True)
+    change = _text()
+
+
+class _RecommendationFile(Schema):
+    id = _text()
+    version = fields.Integer(strict=True, required=True)
+    title = _text()
+    kind = _one_of(RECOMMENDATION_KINDS)
+    order = fields.Integer(strict=True, required=True)
+    rules = _texts()
+    statements = _texts()
+    strength = _one_of(("source-document", "evidence", "judgement"))
+    evidence = _texts()
+    status = _one_of(("draft", "active"))
+    when_then = fields.String(
+        required=True, validate=validate.Regexp(r"\s*WHEN .+,\nTHEN ", error="reads WHEN …,\\nTHEN …")
+    )
+    when = fields.Raw(required=True)
+    critical_when = fields.Raw(load_default=None)
+    red_flag = fields.Nested(_RedFlagTable, load_default=None)
+    imaging = _optional_list(_ImagingTable)
+    referrals = _optional_list(_ReferralTable)
+    treatment = _optional_list(_TreatmentTable)
+    card = fields.Nested(_CardTable, required=True)
+    history = fields.List(fields.Nested(_HistoryTable), required=True, validate=validate.Length(min=1))
+
+
+class _RulesTable(Schema):
+    clip = fields.Integer(strict=True, required=True)
+    lead_at_least = fields.Integer(strict=True, required=True)
+    lead_by = fields.Integer(strict=True, required=True)
+    clear_by = fields.Integer(strict=True, required=True)
+    tenderness = _texts()
+
+
+class _PointsTable(Schema):
+    cause = _text()
+    points = fields.Integer(strict=True, required=True)
+    when = fields.Raw(required=True)
+    source = _text()
+
+
+class _TestTable(Schema):
+    family = _text()
+    cause = _text()
+    finding = _text()
+    positive = fields.Integer(strict=True, required=True)
+    negative = fields.Integer(strict=True, required=True)
+    source = _text()
+
+
+class _CapTable(Schema):
+    cause = _text()
+    family = _text()
+    at_most = fields.Integer(strict=True, required=True)
+    when = fields.Raw(required=True)
+    source = _text()
+
+
+class _VetoTable(Schema):
+    cause = _text()
+    when = fields.Raw(required=True)
+    source = _text()
+
+
+class _DifferentialFile(Schema):
+    rules = fields.Nested(_RulesTable, required=True)
+    points = _optional_list(_PointsTable)
+    tests = _optional_list(_TestTable)
+    caps = _optional_list(_CapTable)
+    vetoes = _optional_list(_VetoTable)
+
+
+class _QuestionTable(Schema):
+    findings = _texts()
+    ask = _text()
+    because = _text()
+    cost = _one_of(("history", "palpation", "strength", "special-test", "lab"))
+    when = fields.Raw(load_default=None)
+
+
+class _QuestionFile(Schema):
+    questions = fields.List(fields.Nested(_QuestionTable), required=True)
+
+
+class _TopicTable(Schema):
+    display = _text()
+    label = _text()
+
+
+class _OverrideReasonTable(Schema):
+    code = _text()
+    display = _text()
+
+
+class _WordingFile(Schema):
+    headings = _TEXT_TABLE
+    sentences = _TEXT_TABLE
+    strengths = _TEXT_TABLE
+    sides = _TEXT_TABLE
+    indicators = _TEXT_TABLE
+    topics = fields.Dict(keys=fields.String(), values=fields.Nested(_TopicTable), required=True)
+    override_reasons = fields.List(fields.Nested(_OverrideReasonTable), required=True)
+
+
+class _OrderTable(Schema):
+    title = _text()
+    body_site = fields.String(load_default="")
+
+
+class _OrderFile(Schema):
+    imaging = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
+    referral = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
+    sided_body_sites = fields.Dict(keys=fields.String(), values=_TEXT_TABLE, required=True)
+
+
+class _SourceTable(Schema):
+    citation = _text()
+    url = fields.String()
+    kind = _one_of(("primary", "secondary"))
+    to_verify = fields.Boolean(load_default=False)
+
+
+class _CodeRow(Schema):
+    concept = _text()
+    system = _one_of(SYSTEMS)
+    code = _text()
+    match = _one_of(("exact", "children", "range"))
+    side = fields.String(validate=validate.OneOf(("", "left", "right", "bilateral")))
+    site = fields.String()
+    licence = _one_of(("open", "affiliate"))
+    display = _text()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def _first_message(messages: Any, path: str = "") -> tuple[str, str]:
+    """The first key and reason of a marshmallow error, whose messages nest as the file does."""
+    if isinstance(messages, Mapping):
+        key, inner = next(iter(messages.items()))
+        part = f"[{key}]" if isinstance(key, int) else str(key)
+        # A Dict field nests its errors once more, under "value" or "key".
+        return _first_message(inner, path if part in ("value", "key") else f"{path}.{part}" if path else part)
+    return path or "file", str(messages[0] if isinstance(messages, list) else messages)
+
+
+def _check(schema: Schema, data: Any, file: str, key: str = "") -> Any:
+    try:
+        return schema.load(data)
+    except ValidationError as error:
+        path, reason = _first_message(error.messages, key)
+        raise KnowledgeError(file, path, reason) from error
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KnowledgeError(name, "file", "cannot be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KnowledgeError(name, "file", f"is not TOML: {error}") from error
+
+
+def _table(folder: Path, name: str, schema: Schema) -> dict[str, Any]:
+    """A file whose top-level tables all have one form."""
+    return {key: _check(schema, table, name, key) for key, table in _read(folder, name).items()}
+
+
+def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
+    file = f"value_sets/{name}.csv"
+    codes = []
+    try:
+        text = (folder / file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise KnowledgeError(file, "file", "cannot be read") from error
+    for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+        checked = _check(_CodeRow(), row, file, f"line {number}")
+        if affiliate or checked["licence"] == "open":
+            del checked["licence"]
+            codes.append(Code(**{**checked, "system": SYSTEMS[checked["system"]]}))
+    return tuple(codes)
+
+
+class _Reader:
+    """Reads conditions of one knowledge folder; knows the thresholds."""
+
+    def __init__(self, thresholds: Mapping[str, Mapping[str, Any]]) -> None:
+        self.values = {name: float(threshold["value"]) for name, threshold in thresholds.items()}
+
+    def condition(self, raw: object, file: str, key: str) -> Condition:
+        try:
+            return read_condition(raw, self.values)
+        except ValueError as error:
+            raise KnowledgeError(file, key, str(error)) from error
+
+    def optional(self, raw: object, file: str, key: str) -> Condition | None:
+        return None if raw is None else self.condition(raw, file, key)
+
+
+def _recommendation(folder: Path, name: str, read: _Reader) -> Recommendation:
+    raw = _check(_RecommendationFile(), _read(folder, name), name)
+    if raw["id"] != Path(name).stem:
+        raise KnowledgeError(name, "id", "is the name of its file")
+    if raw["history"][-1]["version"] != raw["version"]:
+        raise KnowledgeError(name, "history", "ends with the present version")
+    flag, card = raw["red_flag"], raw["card"]
+    if (raw["kind"] == "red-flag") != (flag is not None):
+        raise KnowledgeError(name, "red_flag", "stands in files of kind red-flag, and in no other")
+    if (flag is None) != bool(card["indicator"]):
+        raise KnowledgeError(name, "card.indicator", "is given unless the red flag gives it")
+    return Recommendation(
+        id=raw["id"],
+        version=raw["version"],
+        title=raw["title"],
+        kind=raw["kind"],
+        order=raw["order"],
+        rules=tuple(raw["rules"]),
+        statements=tuple(raw["statements"]),
+        strength=raw["strength"],
+        evidence=tuple(raw["evidence"]),
+        status=raw["status"],
+        when_then=raw["when_then"].strip(),
+        when=read.condition(raw["when"], name, "when"),
+        critical_when=read.optional(raw["critical_when"], name, "critical_when"),
+        red_flag=RedFlag(flag["id"], flag["indicator"], frozenset(flag["blocks"])) if flag else None,
+        imaging=tuple(
+            Imaging(**{**entry, "when": read.optional(entry["when"], name, "imaging.when")}) for entry in raw["imaging"]
+        ),
+        referrals=tuple(
+            Referral(**{**entry, "when": read.optional(entry["when"], name, "referrals.when")})
+            for entry in raw["referrals"]
+        ),
+        treatment=tuple(Treatment(**{**entry, "without": tuple(entry["without"])}) for entry in raw["treatment"]),
+        topic=card["topic"],
+        indicator=flag["indicator"] if flag else card["indicator"],
+        summary=card["summary"],
+        do=tuple(card["do"]),
+    )
+
+
+def _differential(folder: Path, read: _Reader) -> Differential:
+    name = "differential.toml"
+    raw = _check(_DifferentialFile(), _read(folder, name), name)
+    clip = raw["rules"].pop("clip")
+    raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
+    for number, test in enumerate(raw["tests"]):
+        if max(abs(test["positive"]), abs(test["negative"])) > clip:
+            raise KnowledgeError(name, f"tests[{number}]", f"no test weighs more than {clip} (rules.clip)")
+
+    def when(entry: Mapping[str, Any], key: str) -> Condition:
+        return read.condition(entry["when"], name, key)
+
+    return Differential(
+        **raw["rules"],
+        points=tuple(
+            Points(**{**entry, "when": when(entry, f"points[{number}]")}) for number, entry in enumerate(raw["points"])
+        ),
+        tests=tuple(WeightedTest(**entry) for entry in raw["tests"]),
+        caps=tuple(Cap(e["cause"], e["family"], e["at_most"], when(e, "caps")) for e in raw["caps"]),
+        vetoes=tuple(Veto(e["cause"], when(e, "vetoes")) for e in raw["vetoes"]),
+    )
+
+
+def _wording(folder: Path) -> Wording:
+    raw = _check(_WordingFile(), _read(folder, "wording.toml"), "wording.toml")
+    return Wording(
+        headings=raw["headings"],
+        sentences=raw["sentences"],
+        strengths=raw["strengths"],
+        sides=raw["sides"],
+        indicators=raw["indicators"],
+        topics={key: Topic(id=key, **table) for key, table in raw["topics"].items()},
+        override_reasons=tuple((entry["code"], entry["display"]) for entry in raw["override_reasons"]),
+    )
+
+
+def _orders(folder: Path, codes: Iterable[Code]) -> dict[str, OrderTemplate]:
+    raw = _check(_OrderFile(), _read(folder, "orders.toml"), "orders.toml")
+    by_concept: dict[str, dict[str, Code]] = {}
+    by_code: dict[str, Code] = {}
+    for code in codes:
+        by_concept.setdefault(code.concept, {})[code.side] = code
+        by_code[code.code] = code
+    templates = {}
+    for group, prefix in (("imaging", ""), ("referral", "referral-")):
+        for key, table in raw[group].items():
+            site = table["body_site"]
+            sites = {"": site, **raw["sided_body_sites"].get(site, {})} if site else {}
+            templates[prefix + key] = OrderTemplate(
+                title=table["title"],
+                codes=by_concept.get(prefix + key, {}),
+                # A site whose code is left out by the licence setting is simply not sent.
+                body_sites={side: by_code[code] for side, code in sites.items() if code in by_code},
+            )
+    return templates
+
+
+def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guideline:
+    """The knowledge of this folder (the packaged one when None), checked.
+
+    affiliate_snomed=False leaves out SNOMED CT codes that are not in the Global Patient Set.
+    Raises KnowledgeError.
+    """
+    folder = folder or PACKAGED
+    head = _check(_GuidelineFile(), _read(folder, "guideline.toml"), "guideline.toml")
+    read = _Reader(head["thresholds"])
+    look_back = head["look_back_days"]
+
+    def finding(key: str, table: dict[str, Any]) -> Finding:
+        own, forever = table.pop("look_back_days"), table.pop("no_look_back")
+        if table["value"] == "quantity" and not table["unit"]:
+            raise KnowledgeError("findings.toml", f"{key}.unit", "a quantity has a UCUM unit")
+        days = None if forever else own if own is not None else look_back[table["kind"]]
+        table["whole_patient"] |= table["kind"] in ("risk", "measurement", "medication", "allergy")
+        return Finding(id=key, look_back_days=days, dated_event=own is not None, **{**table, "statements": tuple(table["statements"])})
+
+    findings = {key: finding(key, table) for key, table in _table(folder, "findings.toml", _FindingFile()).items()}
+    definitions = {}
+    for key, table in _read(folder, "definitions.toml").items():
+        title = table.pop("title", "")
+        if not title or not isinstance(title, str):
+            raise KnowledgeError("definitions.toml", f"{key}.title", "is missing")
+        definitions[key] = (title, read.condition(table, "definitions.toml", key))
+    causes = {
+        key: Cause(key, table["title"], tuple(table["statements"]), table["tell_apart"])
+        for key, table in _table(folder, "causes.toml", _CauseFile()).items()
+    }
+    names = sorted(path.name for path in (folder / "recommendations").glob("*.toml"))
+    recommendations = tuple(
+        sorted(
+            (_recommendation(folder, f"recommendations/{name}", read) for name in names),
+            key=lambda r: (RECOMMENDATION_KINDS.index(r.kind), r.order, r.id),
+        )
+    )
+    answers = _codes(folder, "answers", affiliate=affiliate_snomed)
+    questions = _check(_QuestionFile(), _read(folder, "questions.toml"), "questions.toml")["questions"]
+    guideline = Guideline(
+        id=head["id"],
+        title=head["title"],
+        version=head["version"],
+        date=head["date"],
+        status=head["status"],
+        source_title=head["source_title"],
+        provenance=head["provenance"],
+        statements=head["statements"],
+        thresholds=head["thresholds"],
+        findings=findings,
+        definitions=definitions,
+        causes=causes,
+        differential=_differential(folder, read),
+        recommendations=recommendations,
+        questions=tuple(Question(
+                **{
+                    **entry,
+                    "findings": tuple(entry["findings"]),
+                    "when": read.optional(entry["when"], "questions.toml", "when"),
+                }
+            )
+            for entry in questions),
+        wording=_wording(folder),
+        orders=_orders(folder, _codes(folder, "orders", affiliate=affiliate_snomed)),
+        sources=_table(folder, "sources.toml", _SourceTable()),
+        codes=tuple(
+            code
+            for name in ("findings", "diagnoses", "safety")
+            for code in _codes(folder, name, affiliate=affiliate_snomed)
+            # Where the licence setting leaves out every code of a site, what needs that site cannot match.
+            if not code.site or f"site:{code.site}" in {answer.concept for answer in answers}
+        ),
+        answers=answers,
+    )
+    _check_references(guideline)
+    return guideline
+
+
+def _check_references(guideline: Guideline) -> None:
+    """Everything that is named exists, and no rule reads what a later step makes."""
+    considered = {f"considers-{cause}" for cause in guideline.causes}
+    early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT}
+    after_ranking = {*AFTER_RED_FLAGS, *considered}
+    allowed = {
+        "red-flag": early,
+        "plan": early | after_ranking,
+        "closing": early | after_ranking | set(AFTER_PLAN),
+        "treatment": early | after_ranking | set(AFTER_PLAN),
+    }
+
+    def opened(condition: Condition, trail: tuple[str, ...]) -> set[str]:
+        names = set()
+        for name in condition.findings():
+            if name in trail:
+                raise KnowledgeError("definitions.toml", name, "is defined by itself")
+            names.add(name)
+            if name in guideline.definitions:
+                names |= opened(guideline.definitions[name][1], (*trail, name))
+        return names
+
+    def require(names: Iterable[str], known: Iterable[str], file: str, key: str) -> None:
+        for name in sorted(set(names) - set(known)):
+            raise KnowledgeError(file, key, f"{name!r} is not known here")
+
+    everything = early | after_ranking | set(AFTER_PLAN)
+    for name, (_title, condition) in guideline.definitions.items():
+        require(opened(condition, (name,)), everything, "definitions.toml", name)
+    for recommendation in guideline.recommendations:
+        file = f"recommendations/{recommendation.id}.toml"
+        for condition in recommendation.conditions():
+            require(opened(condition, ()), allowed[recommendation.kind], file, "when")
+        require(recommendation.statements, guideline.statements, file, "statements")
+        require([recommendation.topic], guideline.wording.topics, file, "card.topic")
+        for tag in recommendation.evidence:
+            kind, _, reference = tag.partition(":")
+            if reference:
+                require([kind], guideline.provenance, file, "evidence")
+                require([reference], guideline.sources, file, "evidence")
+            elif tag not in guideline.statements:
+                require([tag], guideline.provenance, file, "evidence")
+        for imaging in recommendation.imaging:
+            if imaging.modality != "none-now":
+                require([f"{imaging.modality}-{imaging.region}"], guideline.orders, file, "imaging")
+        require([f"referral-{r.to}" for r in recommendation.referrals], guideline.orders, file, "referrals")
+    for entry in (*guideline.differential.points, *guideline.differential.caps, *guideline.differential.vetoes):
+        require([entry.cause], guideline.causes, "differential.toml", "cause")
+        require(opened(entry.when, ()), early, "differential.toml", "when")
+    for test in guideline.differential.tests:
+        require([test.cause], guideline.causes, "differential.toml", "tests.cause")
+        require([test.finding], early, "differential.toml", "tests.finding")
+    for finding in guideline.findings.values():
+        require(finding.statements, guideline.statements, "findings.toml", f"{finding.id}.statements")
+    for question in guideline.questions:
+        require(question.findings, guideline.findings, "questions.toml", "findings")
+    for code in guideline.codes:
+        require([code.concept], guideline.findings, "value_sets", "concept")

@@ -1,0 +1,116 @@
+"""The server process: gunicorn, with the settings that were measured for long charts.
+
+The one way the service starts, on a desk and in a container: ``sitbone serve``.
+"""
+
+import ctypes
+import gc
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+import click
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from service.settings import Settings
+
+# From malloc.h of glibc.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def serve(settings: Settings, app: WSGIApplication, *, example: Path | None = None) -> None:
+    """Serve ``app`` until SIGTERM or SIGINT, which let running calls end and then end the process with code 0.
+
+    The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
+    listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    keep_freed_memory()
+    _Server(settings, app, example).run()
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what one long chart has used for the next.
+
+    Left alone, glibc gives the memory of a body of some megabytes back to the system after each call, and has it zeroed
+    again for the next. Other C libraries do not have this call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 512 * 1024 * 1024)
+
+
+def set_aside_what_is_loaded() -> None:
+    """Take models and knowledge out of the garbage collector's sight, and let it run less often.
+
+    It would otherwise walk all of them while a long chart is read, and unshare their pages between the workers.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def gunicorn_settings(settings: Settings) -> dict[str, Any]:
+    """What gunicorn is told; its own defaults hold for everything else. Times are in seconds."""
+    return {
+        "bind": _address(settings),
+        "workers": settings.workers,
+        "worker_class": settings.worker_class,
+        # gunicorn takes sync with threads for gthread.
+        "threads": settings.threads if settings.worker_class == "gthread" else 1,
+        "keepalive": settings.keep_alive,
+        # An answer takes milliseconds; a worker that is silent for so long is stuck.
+        "timeout": 30,
+        # Container engines kill ten seconds after they have asked.
+        "graceful_timeout": 8,
+        # No route has a long path or a query; a client's token is the longest header.
+        "limit_request_line": 2048,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
+        "preload_app": True,
+        # The service logs calls itself, without addresses; gunicorn's log costs a sixth of a short call's time.
+        "accesslog": None,
+        # Start and stop of each worker are of interest to nobody while all is well.
+        "loglevel": "warning" if settings.log_level == "info" else settings.log_level,
+        # Neither a control socket in the home folder nor heartbeat files on disk: the file system may be read-only.
+        "control_socket_disable": True,
+        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108
+    }
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    def __init__(self, settings: Settings, app: WSGIApplication, example: Path | None) -> None:
+        self._settings = settings
+        self._app = app
+        self._example = example
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in gunicorn_settings(self._settings).items():
+            self.cfg.set(name, value)
+        self.cfg.set("when_ready", self._when_ready)
+
+    def load(self) -> WSGIApplication:
+        return self._app
+
+    def _when_ready(self, _arbiter: Arbiter) -> None:
+        set_aside_what_is_loaded()
+        base = f"http://{_address(self._settings)}"
+        click.echo(f"Sitbone listens at {base}")
+        if self._example is not None:
+            send = ["curl", "-s", "-H", "Content-Type: application/json", "--data", f"@{self._example}"]
+            click.echo(f"Try: {shlex.join([*send, f'{base}/cds-services/gluteal-hamstring-pain'])}")

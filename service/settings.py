@@ -1,0 +1,167 @@
+"""The settings of the service: environment variables, read once and checked at start.
+
+``Settings.from_environment`` is the only reader. What it refuses ends the start, with one sentence that names the
+variable and what it must be. The value itself is never repeated: a setting may hold what a log must not.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from marshmallow import Schema, ValidationError, fields
+from marshmallow.validate import URL, OneOf, Range, Regexp
+
+# Kubernetes gives the address of a Service that is called "sitbone" to every pod, in variables of these names. They are
+# nobody's typing mistake, and a start that they ended would be hard to explain.
+_SERVICE_LINK = re.compile(r"SITBONE_(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP)\w*)")
+_SERVICE_LINK_VALUE = re.compile(r"(tcp|udp)://")
+
+_ORIGIN = re.compile(r"\*|https?://[^/\s?#@*]+")
+_WEB_ADDRESS = URL(schemes={"http", "https"}, require_tld=False)
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The text is one sentence for the person who starts the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this process serves. Sizes are in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 2
+    threads: int = 8
+    worker_class: str = "gthread"
+    keep_alive: int = 2
+    body_limit: int = 10_000_000
+    allowed_origins: tuple[str, ...] = ("*",)
+    public_base_url: str | None = None
+    snomed_ct: str = "all"
+    log_level: str = "info"
+    knowledge_dir: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read the ``SITBONE_*`` variables, and ``PORT`` where ``SITBONE_PORT`` is not set.
+
+        A variable that is set but empty counts as not set.
+
+        Raises:
+            SettingsError: a value is not what it must be, or a ``SITBONE_*`` variable is not a setting.
+        """
+        given = {}
+        for variable, value in environ.items():
+            if variable in _FIELDS:
+                if value.strip():
+                    given[variable] = value.strip()
+            elif variable.startswith("SITBONE_") and not _SERVICE_LINK.fullmatch(variable):
+                close = difflib.get_close_matches(variable, _FIELDS, n=1)
+                raise SettingsError(f"{variable} is not a setting" + (f"; is {close[0]} meant?" if close else "."))
+        if _SERVICE_LINK_VALUE.match(given.get("SITBONE_PORT", "")):
+            del given["SITBONE_PORT"]
+        port = "PORT" if "SITBONE_PORT" not in given else "SITBONE_PORT"
+        if "PORT" in environ and port == "PORT" and environ["PORT"].strip():
+            given["SITBONE_PORT"] = environ["PORT"].strip()
+        try:
+            return cls(**_SCHEMA.load(given))
+        except ValidationError as error:
+            variable = next(iter(error.messages_dict))
+            raise SettingsError(
+                f"{port if variable == 'SITBONE_PORT' else variable} is {_type_of(given[variable])}"
+                f" and must be {_FIELDS[variable].metadata['expected']}."
+            ) from None
+
+
+def _type_of(value: str) -> str:
+    return "a whole number" if re.fullmatch(r"[+-]?\d+", value) else "text"
+
+
+def _read_origins(value: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip().rstrip("/") for origin in value.split(","))
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins) or ("*" in origins and len(origins) > 1):
+        raise ValidationError("not a list of origins")
+    return origins
+
+
+def _read_folder(value: str) -> Path:
+    folder = Path(value)
+    if not folder.is_dir():
+        raise ValidationError("not a folder")
+    return folder
+
+
+def _read_base_url(value: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValidationError("more than a base")
+    return _WEB_ADDRESS(value).rstrip("/")
+
+
+class _SettingsSchema(Schema):
+    host = fields.String(
+        data_key="SITBONE_HOST",
+        validate=Regexp(r"[^\s/]+\Z"),
+        metadata={"expected": "a host name or an IP address to listen on"},
+    )
+    port = fields.Integer(
+        data_key="SITBONE_PORT",
+        validate=Range(1, 65_535),
+        metadata={"expected": "a whole number from 1 to 65535"},
+    )
+    workers = fields.Integer(
+        data_key="SITBONE_WORKERS",
+        validate=Range(1, 64),
+        metadata={"expected": "a whole number of processes from 1 to 64"},
+    )
+    threads = fields.Integer(
+        data_key="SITBONE_THREADS",
+        validate=Range(1, 64),
+        metadata={"expected": "a whole number of threads in each process from 1 to 64"},
+    )
+    worker_class = fields.String(
+        data_key="SITBONE_WORKER_CLASS",
+        validate=OneOf(["gthread", "sync"]),
+        metadata={"expected": "gthread (threads, for calls that may fetch) or sync (one call at a time)"},
+    )
+    keep_alive = fields.Integer(
+        data_key="SITBONE_KEEP_ALIVE",
+        validate=Range(0, 600),
+        metadata={"expected": "a whole number of seconds from 0 (close after each answer) to 600"},
+    )
+    body_limit = fields.Integer(
+        data_key="SITBONE_BODY_LIMIT",
+        validate=Range(1_000, 1_000_000_000),
+        metadata={"expected": "a whole number of bytes from 1000 to 1000000000"},
+    )
+    allowed_origins = fields.Function(
+        deserialize=_read_origins,
+        data_key="SITBONE_ALLOWED_ORIGINS",
+        metadata={"expected": "* or web origins with commas between them, as in https://ehr.example.org"},
+    )
+    public_base_url = fields.Function(
+        deserialize=_read_base_url,
+        data_key="SITBONE_PUBLIC_BASE_URL",
+        metadata={"expected": "the http or https address at which clients find the service, without query"},
+    )
+    snomed_ct = fields.String(
+        data_key="SITBONE_SNOMED_CT",
+        validate=OneOf(["all", "global-patient-set"]),
+        metadata={"expected": "all or global-patient-set"},
+    )
+    log_level = fields.String(
+        data_key="SITBONE_LOG_LEVEL",
+        validate=OneOf(["debug", "info", "warning", "error"]),
+        metadata={"expected": "debug, info, warning or error"},
+    )
+    knowledge_dir = fields.Function(
+        deserialize=_read_folder,
+        data_key="SITBONE_KNOWLEDGE_DIR",
+        metadata={"expected": "a folder that is there"},
+    )
+
+
+_SCHEMA = _SettingsSchema()
+_FIELDS = {str(field.data_key): field for field in _SCHEMA.fields.values()}

@@ -1,0 +1,83 @@
+"""What the FHIR R4B models say of a resource that was read: a remark on the card, never a gate.
+
+A model costs a tenth of a millisecond and more, so its verdict is remembered for the shape of a resource: its bytes with
+ids, dates, references and numbers that are valid by their form replaced by a mark. Two resources of one shape differ in
+such values only, so the models say the same of both. What is remembered is a digest and a yes or no, never content.
+Specification of the forms: FHIR R4 data types (id, dateTime, decimal).
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Any
+
+from fhir.resources.R4B.allergyintolerance import AllergyIntolerance
+from fhir.resources.R4B.condition import Condition
+from fhir.resources.R4B.fhirresourcemodel import FHIRResourceModel
+from fhir.resources.R4B.medicationrequest import MedicationRequest
+from fhir.resources.R4B.medicationstatement import MedicationStatement
+from fhir.resources.R4B.observation import Observation
+from fhir.resources.R4B.patient import Patient
+from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
+from fhir.resources.R4B.servicerequest import ServiceRequest
+from pydantic import ValidationError
+
+MODELS: dict[str, type[FHIRResourceModel]] = {
+    "AllergyIntolerance": AllergyIntolerance,
+    "Condition": Condition,
+    "MedicationRequest": MedicationRequest,
+    "MedicationStatement": MedicationStatement,
+    "Observation": Observation,
+    "Patient": Patient,
+    "QuestionnaireResponse": QuestionnaireResponse,
+    "ServiceRequest": ServiceRequest,
+}
+# Days end at 28, so that whether a month has a 29th stays the models' business.
+_PLAIN = re.compile(
+    rb'(?P<key>"(?:id|reference|\w*[dD]ateTime|\w*Date|issued|start|end|authored\w*|value)"\s*:\s*)'
+    rb'(?:"(?:(?P<date>(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]))'
+    rb"(?P<time>T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,3})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d))?"
+    rb'|(?P<reference>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}|urn:uuid:[0-9a-f-]{36})|(?P<id>[A-Za-z0-9\-.]{1,64}))"'
+    rb"|(?P<number>-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?)(?=[,\s}]))"
+)
+
+
+def _mark(match: re.Match[bytes]) -> bytes:
+    # A date and an instant, an id and a reference are different forms; each keeps its own mark.
+    kind = match.lastgroup if match.lastgroup != "date" else "day"
+    return match["key"] + b"~" + str(kind).encode()
+
+
+def shape(raw: bytes) -> bytes:
+    """A digest of the resource in which values that are valid by their form do not count."""
+    return blake2b(_PLAIN.sub(_mark, raw), digest_size=16).digest()
+
+
+def violations(resource: dict[str, Any]) -> str:
+    """Empty when the resource is valid FHIR R4 by the models, otherwise where it is not (paths, no values)."""
+    model = MODELS.get(str(resource.get("resourceType")))
+    if model is None:
+        return "resourceType: no model"
+    try:
+        model.model_validate(resource)
+    except ValidationError as error:
+        return "; ".join(".".join(map(str, item["loc"])) or "resource" for item in error.errors(include_input=False))
+    return ""
+
+
+class Judge:
+    """Remembers verdicts by shape; one for each process."""
+
+    def __init__(self, remember: int = 4096) -> None:
+        self._remember = remember
+        self._verdicts: dict[bytes, bool] = {}
+
+    def is_valid(self, raw: bytes, resource: dict[str, Any]) -> bool:
+        key = shape(raw)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if len(self._verdicts) >= self._remember:
+                self._verdicts.clear()
+            verdict = self._verdicts[key] = not violations(resource)
+        return verdict
