@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isinf
 
 from service.case import Case, LeftOut
 from service.conditions import Condition, Interval
 from service.derived import Chart
+from service.differential import NO_SIDE_NAMED, Ranking, rank
 from service.fhir_time import When
-from service.guideline import (
-    CLINICAL_KINDS,
-    PRIORITIES,
-    SACROILIAC_TESTS,
-    TREATMENTS,
-    Guideline,
-    Recommendation,
-)
+from service.guideline import SACROILIAC_TESTS, Guideline, Recommendation
+from service.knowledge_forms import CLINICAL_KINDS, PRIORITIES, RECOMMENDATION_KINDS, TREATMENTS
 from service.statements import BILATERAL, LEFT, RIGHT
 
 OUTSIDE = "outside"
@@ -53,33 +49,6 @@ class Fired:
 
     def findings(self) -> tuple[str, ...]:
         return tuple(item.finding for item in self.evidence)
-
-
-@dataclass(frozen=True, slots=True)
-class RankedCause:
-    """One cause on one side. band: leads, possible, less-likely, not-assessed."""
-
-    id: str
-    side: str
-    band: str
-    points: int
-    speaks_for: tuple[str, ...]
-    speaks_against: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """The causes of one side, best first. `clear`: the distance to the next is such that no second cause is named."""
-
-    side: str
-    causes: tuple[RankedCause, ...]
-    clear: bool
-    families_known: int
-    families: int
-
-    @property
-    def leader(self) -> RankedCause | None:
-        return next((cause for cause in self.causes if cause.band == "leads"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +114,21 @@ class Assessor:
 
     def __init__(self, guideline: Guideline) -> None:
         self.guideline = guideline
-        self._locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
-        self._informative = frozenset(
+        self.locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
+        self.informative = frozenset(
             f.id for f in guideline.findings.values() if f.kind in CLINICAL_KINDS and not f.uninformative_alone
         )
-        self._by_kind = {
-            kind: tuple(r for r in guideline.recommendations if r.kind == kind)
-            for kind in ("red-flag", "plan", "closing", "treatment")
+        # What each recommendation reads, to say what of it is unknown. A working diagnosis is not asked for.
+        self.reads = {
+            r.id: sorted(
+                name
+                for name in guideline.base_findings(n for c in r.conditions() for n in c.findings())
+                if guideline.findings[name].kind != "diagnosis"
+            )
+            for r in guideline.recommendations
+        }
+        self.by_kind = {
+            kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
 
     def assess(self, case: Case) -> Assessment:
@@ -162,7 +139,7 @@ class Assessor:
         """Whether what is documented on this side is the complaint of this guideline."""
         return any(
             chart[name] is True or isinstance(chart[name], Interval)
-            for name in self._locating
+            for name in self.locating
             if name in chart.case.statements
         ) or (chart["hip-region-complaint"] is True)
 
@@ -186,9 +163,9 @@ class _Pass:
         sides = case.sides() if case.statements else ("",)
         patient_charts = [Chart(case, side, guideline.definitions, with_sideless=True) for side in sides]
         if not any(self.assessor.concerns(chart) for chart in patient_charts):
-            return Assessment(self._complaint_not_found(), "unspecified", dict(case.data), case.left_out)
-        side = BILATERAL if len(sides) > 1 else sides[0] or "unspecified"
-        for recommendation in self.assessor._by_kind["red-flag"]:
+            return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
+        side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
+        for recommendation in self.assessor.by_kind["red-flag"]:
             self._evaluate(recommendation, patient_charts)
         waits = self._note_red_flags()
         # What has no side is used for the only side that is documented, and otherwise for neither.
@@ -199,19 +176,19 @@ class _Pass:
         )
         insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
             statement.value is not None
-            for name in self.assessor._informative & case.statements.keys()
+            for name in self.assessor.informative & case.statements.keys()
             for statement in case.statements[name]
         )
         self._make(charts, "insufficient-data", insufficient, ())
         rankings = () if waits or insufficient else tuple(rank(chart, guideline) for chart in charts)
         self._note_considered(charts, rankings)
         if not waits:
-            for recommendation in self.assessor._by_kind["plan"]:
+            for recommendation in self.assessor.by_kind["plan"]:
                 self._evaluate(recommendation, charts)
             self._make(charts, "imaging-called-for", bool(self.imaging), ())
-            for recommendation in self.assessor._by_kind["closing"]:
+            for recommendation in self.assessor.by_kind["closing"]:
                 self._evaluate(recommendation, charts)
-        for recommendation in self.assessor._by_kind["treatment"]:
+        for recommendation in self.assessor.by_kind["treatment"]:
             self._evaluate(recommendation, charts)
         return Assessment(
             complaint="present",
@@ -224,12 +201,10 @@ class _Pass:
             imaging=_merged_imaging(self.imaging),
             referrals=_merged_referrals(self.referrals),
             treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
-            ask=self._ask(patient_charts),
+            # What is asked next must not delay an emergency.
+            ask=() if waits else self._ask(patient_charts),
             contradictory=_unique(
-                name
-                for chart in patient_charts
-                for name, resolved in chart.resolved.items()
-                if resolved.contradictory
+                name for chart in patient_charts for name, resolved in chart.resolved.items() if resolved.contradictory
             ),
             without_side=self._without_side(sides),
             working_diagnoses=tuple(
@@ -242,7 +217,7 @@ class _Pass:
         unheard = any(self.case.data.get(key) in _UNHEARD for key in ("conditions", "observations"))
         undecided = any(
             statement.value is None
-            for name in self.assessor._locating & self.case.statements.keys()
+            for name in self.assessor.locating & self.case.statements.keys()
             for statement in self.case.statements[name]
         )
         return "unknown" if unheard or undecided else "absent"
@@ -292,7 +267,8 @@ class _Pass:
         for treatment in recommendation.treatment:
             before = self.treatment.get(treatment.id)
             held = "hold" in (treatment.state, before.state if before else "")
-            because = fired.findings() if treatment.state == "hold" or treatment.without else ()
+            named = [name for name in fired.findings() if name in self.case.findings]
+            because = named if treatment.state == "hold" or treatment.without else ()
             self.treatment[treatment.id] = TreatmentCall(
                 treatment.id,
                 "hold" if held else "offer",
@@ -326,7 +302,10 @@ class _Pass:
                 diagnosed = chart[f"diagnosed-{cause}"] is True
                 leads = leader is not None and leader.id == cause
                 chart[f"considers-{cause}"] = leads or diagnosed
-                grounds = (*(leader.speaks_for if leads and leader else ()), *([f"diagnosed-{cause}"] if diagnosed else []))
+                grounds = (
+                    *(leader.speaks_for if leads and leader else ()),
+                    *([f"diagnosed-{cause}"] if diagnosed else []),
+                )
                 self.made[f"considers-{cause}"] = _unique((*self.made.get(f"considers-{cause}", ()), *grounds))
 
     # -- reasons ------------------------------------------------------------------------------------------------------
@@ -349,14 +328,13 @@ class _Pass:
             else:
                 yield name
 
-    def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
-        guideline = self.assessor.guideline
-        for condition in recommendation.conditions():
-            for name in sorted(guideline.base_findings(condition.findings())):
-                if chart[name] is None and chart.resolved.get(name) is None and (
-                    guideline.findings[name].kind != "diagnosis"
-                ):
-                    yield name
+    def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
+        # A finding of which nothing holds may still have a date, which conditions read in another form.
+        return [
+            name
+            for name in self.assessor.reads[recommendation.id]
+            if chart[name] is None and _date(chart, name) is None
+        ]
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
@@ -414,24 +392,26 @@ def _date(chart: Chart, name: str) -> object:
 
 
 def _state(value: object) -> str:
-    """How a value is named in the grounds of a card: the state of a finding, or its number."""
-    if value is True:
-        return "present"
-    if value is False:
-        return "absent"
+    """How a value is named in the grounds of a card: the state of a finding, its number, or its date."""
+    if isinstance(value, bool):
+        return "present" if value else "absent"
     if isinstance(value, Interval):
-        if value.low == value.high:
-            return f"{value.low:g}"
-        if value.low == float("-inf"):
-            return f"up to {value.high:g}"
-        return f"from {value.low:g}" if value.high == float("inf") else f"{value.low:g} to {value.high:g}"
+        return _in_words(value)
     if isinstance(value, When):
         return value.text
     return value if isinstance(value, str) else "unknown"
 
 
+def _in_words(value: Interval) -> str:
+    if value.low == value.high:
+        return f"{value.low:g}"
+    if isinf(value.low):
+        return f"up to {value.high:g}"
+    return f"from {value.low:g}" if isinf(value.high) else f"{value.low:g} to {value.high:g}"
+
+
 def _merged_imaging(calls: list[ImagingCall]) -> tuple[ImagingCall, ...]:
-    """One call for a modality and region, at its highest priority; the most urgent first, else in the order of the rules."""
+    """One call for a modality and region, at its highest priority; the most urgent first, then as the rules stand."""
     merged: dict[tuple[str, str], ImagingCall] = {}
     for call in calls:
         known = merged.get((call.modality, call.region))
@@ -447,90 +427,3 @@ def _merged_referrals(calls: list[ReferralCall]) -> tuple[ReferralCall, ...]:
         if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
             merged[call.to] = call
     return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The ranking of causes
-
-
-def rank(chart: Chart, guideline: Guideline) -> Ranking:
-    """Transparent points for each cause on one side; no probability. Section 5.3 of the evidence, all weights data."""
-    rules = guideline.differential
-    points = dict.fromkeys(guideline.causes, 0)
-    speaks_for: dict[str, list[str]] = {cause: [] for cause in guideline.causes}
-    speaks_against: dict[str, list[str]] = {cause: [] for cause in guideline.causes}
-
-    def add(cause: str, weight: int, findings: Iterable[str]) -> None:
-        points[cause] += weight
-        (speaks_for if weight > 0 else speaks_against)[cause] += findings
-
-    for entry in rules.points:
-        if entry.when.test(chart):
-            add(entry.cause, entry.points, _named(chart, guideline, entry.when))
-    best: dict[tuple[str, str], tuple[int, str]] = {}
-    families, known = {"tenderness"}, set()
-    if any(chart[place] is not None for place in rules.tenderness):
-        known.add("tenderness")
-    for test in rules.tests:
-        families.add(test.family)
-        result = _test_result(chart, test.finding)
-        if result is None:
-            continue
-        known.add(test.family)
-        weight = test.positive if result else test.negative
-        key = (test.cause, test.family)
-        # Tests of a family are correlated: the one with the largest weight counts.
-        if key not in best or abs(weight) > abs(best[key][0]):
-            best[key] = (weight, test.finding)
-    for cap in rules.caps:
-        if (cap.cause, cap.family) in best and cap.when.test(chart):
-            weight, finding = best[(cap.cause, cap.family)]
-            best[(cap.cause, cap.family)] = (min(weight, cap.at_most), finding)
-    for (cause, _family), (weight, finding) in best.items():
-        add(cause, weight, guideline.base_findings([finding]) & chart.keys())
-    vetoed = {veto.cause for veto in rules.vetoes if veto.when.test(chart)}
-    order = sorted(guideline.causes, key=lambda cause: -points[cause])
-    top, second = points[order[0]], points[order[1]]
-    distance = top - second
-    leads = top >= rules.lead_at_least and distance >= rules.lead_by and order[0] not in vetoed
-    causes = []
-    for cause in order:
-        heard = speaks_for[cause] or speaks_against[cause]
-        if leads and cause == order[0]:
-            band = "leads"
-        elif not heard:
-            band = "not-assessed"
-        elif points[cause] > 0 and (not leads or top - points[cause] < rules.clear_by):
-            band = "possible"
-        else:
-            band = "less-likely"
-        causes.append(
-            RankedCause(
-                cause,
-                chart.side or "unspecified",
-                band,
-                points[cause],
-                _unique(speaks_for[cause]),
-                _unique(speaks_against[cause]),
-            )
-        )
-    return Ranking(chart.side or "unspecified", tuple(causes), distance >= rules.clear_by, len(known), len(families))
-
-
-def _test_result(chart: Chart, finding: str) -> bool | None:
-    """Positive or negative; for the sacroiliac tests negative means that all six are."""
-    value = chart[finding]
-    if finding == "sacroiliac-provocation" and value is False:
-        return False if chart["sacroiliac-tests-positive"] == Interval(0, 0) else None
-    return value if isinstance(value, bool) else None
-
-
-def _named(chart: Chart, guideline: Guideline, condition: Condition) -> Iterator[str]:
-    for leaf in condition.carried_by(chart):
-        if chart[leaf.finding] is None:
-            continue
-        if leaf.finding in guideline.definitions:
-            yield from _named(chart, guideline, guideline.definitions[leaf.finding][1])
-        elif leaf.finding in guideline.findings:
-            yield leaf.finding
-

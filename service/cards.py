@@ -1,7 +1,8 @@
 """Assessment -> cards and the machine-readable extension. No clinical sentence stands here: they are in knowledge/.
 
-One card for each urgency tier and decision, most urgent first. Each says what to consider, why (findings with side, date
-and resource), what was not documented, on what grounds, and how to say no. Nothing of the chart's free text is repeated.
+One card for each urgency tier and decision, most urgent first. Each says what to consider, why (findings with side,
+date and resource), what was not documented, on what grounds, and how to say no. Nothing of the chart's free text is
+repeated.
 Specification: CDS Service Response.
 """
 
@@ -14,7 +15,8 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion
-from service.assessment import Assessment, Evidence, Fired, Ranking
+from service.assessment import Assessment, Evidence, Fired
+from service.differential import Ranking
 from service.guideline import TOPIC_SYSTEM, Guideline
 from service.orders import Ordering, reason_references, service_request
 
@@ -349,10 +351,12 @@ def _evidence(fired: Sequence[Fired]) -> list[Evidence]:
 
 
 def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
-    entry: dict[str, Any] = {"id": item.finding, "state": item.state}
-    for key, value in (("side", item.side), ("date", item.date), ("resource", item.resource)):
-        if value:
-            entry[key] = value
+    where = {"side": item.side, "date": item.date, "resource": item.resource}
+    entry: dict[str, Any] = {
+        "id": item.finding,
+        "state": item.state,
+        **{key: value for key, value in where.items() if value},
+    }
     if item.tentative:
         entry["provisional"] = True
     if not item.valid:

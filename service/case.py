@@ -6,9 +6,9 @@ far as the codes of each; what the rules can use is then read in full.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,7 +16,8 @@ import msgspec
 from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
 from service.conditions import Interval, Value
 from service.fhir_time import When, days_before, read_when, years_old
-from service.guideline import SYSTEMS, Finding, Guideline
+from service.guideline import Finding, Guideline
+from service.knowledge_forms import SYSTEMS
 from service.statements import (
     BILATERAL,
     LEFT,
@@ -53,20 +54,20 @@ class _Reference(msgspec.Struct, gc=False):
 
 class _Component(msgspec.Struct, gc=False):
     code: _Concept | None = None
-    valueCodeableConcept: _Concept | None = None
+    answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
 
 
 class _Head(msgspec.Struct, gc=False):
     """As much of a resource as tells whose it is and whether a rule can use it."""
 
-    resourceType: str = ""
+    kind: str = msgspec.field(default="", name="resourceType")
     subject: _Reference | None = None
     patient: _Reference | None = None
     code: _Concept | None = None
-    valueCodeableConcept: _Concept | None = None
+    answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
     component: list[_Component] | None = None
-    medicationCodeableConcept: _Concept | None = None
-    medication: _Reference | None = msgspec.field(default=None, name="medicationReference")
+    medicine: _Concept | None = msgspec.field(default=None, name="medicationCodeableConcept")
+    medicine_at: _Reference | None = msgspec.field(default=None, name="medicationReference")
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -134,7 +135,7 @@ def resolve(candidates: Iterable[Statement]) -> Resolved:
     if not known:
         return Resolved(None, None)
     dated = [statement for statement in known if statement.when is not None]
-    newest = max(dated, key=lambda s: s.when.high if s.when else datetime.min) if dated else known[0]
+    newest = max(dated, key=_said_last) if dated else known[0]
     rivals = [
         statement
         for statement in known
@@ -146,6 +147,10 @@ def resolve(candidates: Iterable[Statement]) -> Resolved:
     if isinstance(newest.value, bool):
         return Resolved(None, newest, contradictory=True)
     return Resolved(_hull([newest, *rivals]), newest)
+
+
+def _said_last(statement: Statement) -> datetime:
+    return statement.when.high if statement.when else datetime.min.replace(tzinfo=UTC)
 
 
 def _hull(statements: list[Statement]) -> Interval | None:
@@ -165,8 +170,8 @@ class CaseReader:
     def read(self, request: HookRequest, now: datetime) -> Case:
         """The case of the patient in context.
 
-        Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and when
-        a search brought nothing but another patient's resources.
+        Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
+        when a search brought nothing but another patient's resources.
         """
         reading = _Reading(self._index, self._judge, self._findings, request.patient_id, now)
         for value in request.prefetch.values():
@@ -195,7 +200,7 @@ class _Reading:
         self.medications: dict[str, dict[str, Any]] = {}
         self.waiting: list[tuple[bytes, dict[str, Any]]] = []
         self.owners: dict[str, bool] = {}
-        self.has_clinical_data = False
+        self.kinds: set[str] = set()
 
     def take(self, value: PrefetchValue) -> None:
         """Every resource of one prefetch key."""
@@ -207,8 +212,7 @@ class _Reading:
             except _UNREADABLE:
                 others += self._take_whole(value, raw)
                 continue
-            kind = head.resourceType
-            if kind not in _TYPES:
+            if head.kind not in _TYPES:
                 continue
             owner = head.subject or head.patient
             if owner is not None and (reference := owner.reference) is not None:
@@ -216,30 +220,20 @@ class _Reading:
                 if not (self._is_own(reference) if own is None else own):
                     others += 1
                     continue
-            if kind in ("Observation", "Condition"):
-                self.has_clinical_data = True
-            concept = head.code or head.medicationCodeableConcept
-            if concept is not None:
-                for coding in concept.coding or ():
-                    if lookup(coding.system, coding.code):
-                        break
-                else:
-                    if kind in _BY_CODE and not _inner_codes(head, lookup):
-                        continue
-            elif kind in _BY_CODE and not _inner_codes(head, lookup) and head.medication is None:
-                continue
-            self._read_whole(kind, value, raw)
+            self.kinds.add(head.kind)
+            if head.kind not in _BY_CODE or _is_known(head, lookup):
+                self._read_whole(head.kind, value, raw)
         self.left_out["other_patient"] += others
         if others and others == len(value.resources):
             raise PreconditionFailed(
-                f"prefetch.{value.key}: expected resources of the patient in context.patientId, received only resources "
-                "of another patient. Check the query that filled this key.",
+                f"prefetch.{value.key}: expected resources of the patient in context.patientId, received resources of "
+                "another patient only. Check the query that filled this key.",
                 expression=f"prefetch.{value.key}",
             )
 
     def _is_own(self, reference: str) -> bool:
         """Whether a reference means the patient in context; it is remembered, for a chart repeats it on every line."""
-        kind, _, identifier = reference.split("/_history/")[0].rpartition("/")
+        kind, _, identifier = reference.split("/_history/", maxsplit=1)[0].rpartition("/")
         if reference.startswith("urn:uuid:"):
             own = reference.removeprefix("urn:uuid:") == self.patient_id
         else:
@@ -260,8 +254,7 @@ class _Reading:
         reference = as_text(as_dict(resource.get("subject") or resource.get("patient")).get("reference"))
         if reference and not self._is_own(reference):
             return 1
-        if kind in ("Observation", "Condition"):
-            self.has_clinical_data = True
+        self.kinds.add(kind)
         self._read_whole(kind, value, raw, resource)
         return 0
 
@@ -327,7 +320,7 @@ class _Reading:
         self.patients = [("", own[0])]
         unheard = (PrefetchState.MISSING, PrefetchState.FAILED)
         searches = [prefetch[key].state for key in ("conditions", "observations") if key in prefetch]
-        if not self.has_clinical_data and all(state in unheard for state in searches):
+        if self.kinds.isdisjoint(("Observation", "Condition")) and all(state in unheard for state in searches):
             states = ", ".join(f"{key}: {_state_of(prefetch, key)}" for key in ("conditions", "observations"))
             raise PreconditionFailed(
                 "prefetch: expected at least one of conditions (Condition?patient={{context.patientId}}) and "
@@ -361,14 +354,19 @@ def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
     return prefetch[key].state.value if key in prefetch else PrefetchState.MISSING.value
 
 
-def _inner_codes(head: _Head, lookup: Any) -> bool:
-    """Whether a coded answer or a component of an Observation matches."""
-    concepts = [head.valueCodeableConcept]
+def _is_known(head: _Head, lookup: Callable[[str | None, str | None], object]) -> bool:
+    """Whether a rule can use a resource: one of its codes is known, or its medicine lies in another resource."""
+    concept = head.code or head.medicine
+    if concept is not None:
+        for coding in concept.coding or ():
+            if lookup(coding.system, coding.code):
+                return True
+    if head.answer is None and head.component is None:
+        return head.medicine_at is not None
+    concepts = [head.answer]
     for component in head.component or ():
-        concepts += (component.code, component.valueCodeableConcept)
-    return any(
-        lookup(coding.system, coding.code) for concept in concepts if concept for coding in concept.coding or ()
-    )
+        concepts += (component.code, component.answer)
+    return any(lookup(coding.system, coding.code) for concept in concepts if concept for coding in concept.coding or ())
 
 
 # The search parameter of each resource type that names the patient, and the key under which it is prefetched.
@@ -413,4 +411,3 @@ def prefetch_templates(guideline: Guideline) -> dict[str, str]:
     if "allergy" not in kinds:
         del templates["allergies"]
     return templates
-

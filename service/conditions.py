@@ -1,8 +1,8 @@
 """The condition language of the knowledge: four words over findings, joined by all, any and none.
 
-A condition is yes (True), no (False) or cannot tell (None). `any` is yes as soon as one part is yes, `all` is no as soon
-as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no; the two words that speak of
-documentation rather than of the patient, `not-absent` and `not-present`, say so in their names.
+A condition is yes (True), no (False) or cannot tell (None). `any` is yes as soon as one part is yes, `all` is no as
+soon as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no; the two words that speak
+of documentation rather than of the patient, `not-absent` and `not-present`, say so in their names.
 
 A chart is a mapping from finding id to a value: True, False, None (unknown), an Interval for a quantity, a string for a
 coded value. It may compute what it does not hold (see derived.Chart).
@@ -33,7 +33,7 @@ STATES = ("present", "absent", "not-absent", "not-present")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One node. `finding` is empty for a joint; `operand` is a state, a bound in the finding's unit, or a set of codes."""
+    """One node. `finding` is empty for a joint; `operand` is a state, a bound in the finding's unit, or codes."""
 
     word: str
     finding: str
@@ -123,7 +123,7 @@ def read_condition(raw: object, thresholds: Mapping[str, float]) -> Condition:
     Raises ValueError with a sentence that says what is wrong and where in the condition.
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"a condition is a table, not {type(raw).__name__}")
+        raise ValueError(f"a condition is a table, not {type(raw).__name__}")  # noqa: TRY004 - one kind of error
     joints = [key for key in raw if key in JOINTS]
     if joints:
         if len(raw) != 1 or not isinstance(raw[joints[0]], list) or not raw[joints[0]]:

@@ -6,10 +6,9 @@ import calendar
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
-_FORM = re.compile(
-    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?)?)?"
-)
+_FORM = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?)?)?")
 _DAY = timedelta(days=1)
 
 
@@ -30,7 +29,13 @@ def read_when(value: object) -> When | None:
 
     A dateTime without zone is taken as UTC, which is within a day of what was meant.
     """
-    form = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    return _read(value.strip()) if isinstance(value, str) else None
+
+
+# A chart repeats its dates: everything of one visit has the same.
+@lru_cache(maxsize=4096)
+def _read(value: str) -> When | None:
+    form = _FORM.fullmatch(value)
     if form is None:
         return None
     year, month, day, time, zone = form.groups()

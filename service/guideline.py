@@ -7,58 +7,38 @@ the start with a KnowledgeError that names file, key and reason. Nothing here de
 from __future__ import annotations
 
 import csv
-import datetime
+import datetime as dt
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError
 
 from service.conditions import Condition, read_condition
+from service.knowledge_forms import (
+    RECOMMENDATION_KINDS,
+    SYSTEMS,
+    CauseFile,
+    CodeRow,
+    DifferentialFile,
+    FindingFile,
+    GuidelineFile,
+    OrderFile,
+    QuestionFile,
+    RecommendationFile,
+    SourceTable,
+    WordingFile,
+)
 
 PACKAGED = Path(__file__).parent / "knowledge"
-SYSTEMS = MappingProxyType(
-    {
-        "sct": "http://snomed.info/sct",
-        "loinc": "http://loinc.org",
-        "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
-        "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    }
-)
 LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
 TOPIC_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/topics"
-KINDS = (
-    "symptom history exam test result measurement diagnosis risk medication allergy".split()
-)
-CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "diagnosis"})
-INDICATORS = ("critical", "warning", "info")
-MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
-REGIONS = ("pelvis", "hip", "thigh", "lumbar-spine", "sacroiliac", "leg-veins")
-PRIORITIES = ("stat", "urgent", "routine")
-REFERRALS = ("emergency", "orthopaedics", "sports-medicine", "physiotherapy", "spine", "rheumatology", "oncology")
-TREATMENTS = (
-    "self-care",
-    "nsaid",
-    "acetaminophen",
-    "physiotherapy",
-    "corticosteroid-injection",
-    "surgical-opinion",
-)
-RED_FLAGS = (
-    "sudden-tear significant-bruising leg-weakness radiating-nerve-symptoms cauda-equina infection malignancy "
-    "fracture-or-trauma bone-stress deep-vein-thrombosis progressive-deficit adolescent-avulsion "
-    "haematoma-on-anticoagulant inflammatory"
-).split()
-BLOCKS = ("ranking", "exercise", "injection")
 # What the rules may read besides findings and definitions, and which step of the assessment makes it.
 OF_THE_PATIENT = ("age", "sex", "days-since-onset", "sacroiliac-tests-positive")
 AFTER_RED_FLAGS = ("critical-red-flag", "exercise-red-flag", "injection-red-flag", "insufficient-data")
 AFTER_PLAN = ("imaging-called-for",)
-# The order in which recommendations are evaluated; a later kind may read what an earlier one made.
-RECOMMENDATION_KINDS = ("red-flag", "plan", "closing", "treatment")
 
 
 class KnowledgeError(Exception):
@@ -88,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A row of a value set. `match`: exact, children (this code and what it begins) or range (of ICD-10-CM categories)."""
+    """A row of a value set. `match`: exact, children (the code and what it begins), range (of ICD-10-CM categories)."""
 
     concept: str
     system: str
@@ -160,9 +140,12 @@ class Recommendation:
         yield self.when
         if self.critical_when:
             yield self.critical_when
-        for effect in (*self.imaging, *self.referrals):
-            if effect.when:
-                yield effect.when
+        for imaging in self.imaging:
+            if imaging.when:
+                yield imaging.when
+        for referral in self.referrals:
+            if referral.when:
+                yield referral.when
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +199,15 @@ class Differential:
     caps: tuple[Cap, ...]
     vetoes: tuple[Veto, ...]
 
+    def conditions(self) -> Iterator[Condition]:
+        """Every condition in the file."""
+        yield from (entry.when for entry in self.points)
+        yield from (cap.when for cap in self.caps)
+        yield from (veto.when for veto in self.vetoes)
+
     def findings(self) -> frozenset[str]:
-        conditions = [entry.when for entry in (*self.points, *self.caps, *self.vetoes)]
-        return frozenset(t.finding for t in self.tests).union(*(c.findings() for c in conditions))
+        """The ids that the ranking reads."""
+        return frozenset(t.finding for t in self.tests).union(*(c.findings() for c in self.conditions()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +251,7 @@ class Guideline:
     id: str
     title: str
     version: str
-    date: datetime.date
+    date: dt.date
     status: str
     source_title: str
     provenance: Mapping[str, str]
@@ -284,8 +273,7 @@ class Guideline:
         """Every condition that the assessment evaluates."""
         for recommendation in self.recommendations:
             yield from recommendation.conditions()
-        for entry in (*self.differential.points, *self.differential.caps, *self.differential.vetoes):
-            yield entry.when
+        yield from self.differential.conditions()
         for _title, condition in self.definitions.values():
             yield condition
 
@@ -328,246 +316,6 @@ SACROILIAC_TESTS = (
 )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The form of each file
-
-
-def _text(**kwargs: Any) -> fields.String:
-    return fields.String(required=True, validate=validate.Length(min=1), **kwargs)
-
-
-def _texts(required: bool = True) -> fields.List:
-    default = {} if required else {"load_default": list}
-    return fields.List(fields.String(validate=validate.Length(min=1)), required=required, **default)
-
-
-def _optional_list(schema: type[Schema]) -> fields.List:
-    return fields.List(fields.Nested(schema), load_default=list)
-
-
-def _one_of(choices: Iterable[str], **kwargs: Any) -> fields.String:
-    return fields.String(required=True, validate=validate.OneOf(tuple(choices)), **kwargs)
-
-
-_TEXT_TABLE = fields.Dict(keys=fields.String(), values=_text(), required=True)
-
-
-class _ThresholdFile(Schema):
-    value = fields.Float(required=True)
-    unit = _text()
-    date = fields.Raw(required=True)
-    source = _text()
-
-
-class _GuidelineFile(Schema):
-    id = _text()
-    title = _text()
-    version = _text()
-    date = fields.Raw(required=True)
-    status = _one_of(("draft", "active"))
-    source_title = _text()
-    provenance = _TEXT_TABLE
-    statements = _TEXT_TABLE
-    look_back_days = fields.Dict(
-        keys=fields.String(validate=validate.OneOf(KINDS)), values=fields.Integer(strict=True), required=True
-    )
-    thresholds = fields.Dict(keys=fields.String(), values=fields.Nested(_ThresholdFile), required=True)
-
-
-class _FindingFile(Schema):
-    title = _text()
-    kind = _one_of(KINDS)
-    value = fields.String(load_default="boolean", validate=validate.OneOf(("boolean", "quantity", "date")))
-    unit = fields.String(load_default="")
-    statements = _texts(required=False)
-    locates = fields.Boolean(load_default=False)
-    look_back_days = fields.Integer(strict=True, load_default=None)
-    no_look_back = fields.Boolean(load_default=False)
-    whole_patient = fields.Boolean(load_default=False)
-    past_counts = fields.Boolean(load_default=False)
-    uninformative_alone = fields.Boolean(load_default=False)
-
-
-class _CauseFile(Schema):
-    title = _text()
-    statements = _texts()
-    tell_apart = _text()
-
-
-class _RedFlagTable(Schema):
-    id = _one_of(RED_FLAGS)
-    indicator = _one_of(INDICATORS[:2])
-    blocks = fields.List(fields.String(validate=validate.OneOf(BLOCKS)), load_default=list)
-
-
-class _ImagingTable(Schema):
-    modality = _one_of(MODALITIES)
-    region = _one_of(REGIONS)
-    priority = _one_of(PRIORITIES)
-    alternative = fields.String(load_default="", validate=validate.OneOf(("", *MODALITIES)))
-    when = fields.Raw(load_default=None)
-
-
-class _ReferralTable(Schema):
-    to = _one_of(REFERRALS)
-    priority = _one_of(PRIORITIES)
-    when = fields.Raw(load_default=None)
-
-
-class _TreatmentTable(Schema):
-    id = _one_of(TREATMENTS)
-    state = _one_of(("offer", "hold"))
-    without = _texts(required=False)
-
-
-class _CardTable(Schema):
-    topic = _text()
-    indicator = fields.String(load_default="", validate=validate.OneOf(("", *INDICATORS)))
-    summary = fields.String(required=True, validate=validate.Length(min=1, max=128))
-    do = _texts()
-
-
-class _HistoryTable(Schema):
-    version = fields.Integer(strict=True, required=True)
-    date = fields.Raw(required=True)
-    change = _text()
-
-
-class _RecommendationFile(Schema):
-    id = _text()
-    version = fields.Integer(strict=True, required=True)
-    title = _text()
-    kind = _one_of(RECOMMENDATION_KINDS)
-    order = fields.Integer(strict=True, required=True)
-    rules = _texts()
-    statements = _texts()
-    strength = _one_of(("source-document", "evidence", "judgement"))
-    evidence = _texts()
-    status = _one_of(("draft", "active"))
-    when_then = fields.String(
-        required=True, validate=validate.Regexp(r"\s*WHEN .+,\nTHEN ", error="reads WHEN …,\\nTHEN …")
-    )
-    when = fields.Raw(required=True)
-    critical_when = fields.Raw(load_default=None)
-    red_flag = fields.Nested(_RedFlagTable, load_default=None)
-    imaging = _optional_list(_ImagingTable)
-    referrals = _optional_list(_ReferralTable)
-    treatment = _optional_list(_TreatmentTable)
-    card = fields.Nested(_CardTable, required=True)
-    history = fields.List(fields.Nested(_HistoryTable), required=True, validate=validate.Length(min=1))
-
-
-class _RulesTable(Schema):
-    clip = fields.Integer(strict=True, required=True)
-    lead_at_least = fields.Integer(strict=True, required=True)
-    lead_by = fields.Integer(strict=True, required=True)
-    clear_by = fields.Integer(strict=True, required=True)
-    tenderness = _texts()
-
-
-class _PointsTable(Schema):
-    cause = _text()
-    points = fields.Integer(strict=True, required=True)
-    when = fields.Raw(required=True)
-    source = _text()
-
-
-class _TestTable(Schema):
-    family = _text()
-    cause = _text()
-    finding = _text()
-    positive = fields.Integer(strict=True, required=True)
-    negative = fields.Integer(strict=True, required=True)
-    source = _text()
-
-
-class _CapTable(Schema):
-    cause = _text()
-    family = _text()
-    at_most = fields.Integer(strict=True, required=True)
-    when = fields.Raw(required=True)
-    source = _text()
-
-
-class _VetoTable(Schema):
-    cause = _text()
-    when = fields.Raw(required=True)
-    source = _text()
-
-
-class _DifferentialFile(Schema):
-    rules = fields.Nested(_RulesTable, required=True)
-    points = _optional_list(_PointsTable)
-    tests = _optional_list(_TestTable)
-    caps = _optional_list(_CapTable)
-    vetoes = _optional_list(_VetoTable)
-
-
-class _QuestionTable(Schema):
-    findings = _texts()
-    ask = _text()
-    because = _text()
-    cost = _one_of(("history", "palpation", "strength", "special-test", "lab"))
-    when = fields.Raw(load_default=None)
-
-
-class _QuestionFile(Schema):
-    questions = fields.List(fields.Nested(_QuestionTable), required=True)
-
-
-class _TopicTable(Schema):
-    display = _text()
-    label = _text()
-
-
-class _OverrideReasonTable(Schema):
-    code = _text()
-    display = _text()
-
-
-class _WordingFile(Schema):
-    headings = _TEXT_TABLE
-    sentences = _TEXT_TABLE
-    strengths = _TEXT_TABLE
-    sides = _TEXT_TABLE
-    indicators = _TEXT_TABLE
-    topics = fields.Dict(keys=fields.String(), values=fields.Nested(_TopicTable), required=True)
-    override_reasons = fields.List(fields.Nested(_OverrideReasonTable), required=True)
-
-
-class _OrderTable(Schema):
-    title = _text()
-    body_site = fields.String(load_default="")
-
-
-class _OrderFile(Schema):
-    imaging = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
-    referral = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
-    sided_body_sites = fields.Dict(keys=fields.String(), values=_TEXT_TABLE, required=True)
-
-
-class _SourceTable(Schema):
-    citation = _text()
-    url = fields.String()
-    kind = _one_of(("primary", "secondary"))
-    to_verify = fields.Boolean(load_default=False)
-
-
-class _CodeRow(Schema):
-    concept = _text()
-    system = _one_of(SYSTEMS)
-    code = _text()
-    match = _one_of(("exact", "children", "range"))
-    side = fields.String(validate=validate.OneOf(("", "left", "right", "bilateral")))
-    site = fields.String()
-    licence = _one_of(("open", "affiliate"))
-    display = _text()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading
-
-
 def _first_message(messages: Any, path: str = "") -> tuple[str, str]:
     """The first key and reason of a marshmallow error, whose messages nest as the file does."""
     if isinstance(messages, Mapping):
@@ -608,7 +356,7 @@ def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
     except OSError as error:
         raise KnowledgeError(file, "file", "cannot be read") from error
     for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
-        checked = _check(_CodeRow(), row, file, f"line {number}")
+        checked = _check(CodeRow(), row, file, f"line {number}")
         if affiliate or checked["licence"] == "open":
             del checked["licence"]
             codes.append(Code(**{**checked, "system": SYSTEMS[checked["system"]]}))
@@ -632,7 +380,7 @@ class _Reader:
 
 
 def _recommendation(folder: Path, name: str, read: _Reader) -> Recommendation:
-    raw = _check(_RecommendationFile(), _read(folder, name), name)
+    raw = _check(RecommendationFile(), _read(folder, name), name)
     if raw["id"] != Path(name).stem:
         raise KnowledgeError(name, "id", "is the name of its file")
     if raw["history"][-1]["version"] != raw["version"]:
@@ -674,7 +422,7 @@ def _recommendation(folder: Path, name: str, read: _Reader) -> Recommendation:
 
 def _differential(folder: Path, read: _Reader) -> Differential:
     name = "differential.toml"
-    raw = _check(_DifferentialFile(), _read(folder, name), name)
+    raw = _check(DifferentialFile(), _read(folder, name), name)
     clip = raw["rules"].pop("clip")
     raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
     for number, test in enumerate(raw["tests"]):
@@ -696,7 +444,7 @@ def _differential(folder: Path, read: _Reader) -> Differential:
 
 
 def _wording(folder: Path) -> Wording:
-    raw = _check(_WordingFile(), _read(folder, "wording.toml"), "wording.toml")
+    raw = _check(WordingFile(), _read(folder, "wording.toml"), "wording.toml")
     return Wording(
         headings=raw["headings"],
         sentences=raw["sentences"],
@@ -709,7 +457,7 @@ def _wording(folder: Path) -> Wording:
 
 
 def _orders(folder: Path, codes: Iterable[Code]) -> dict[str, OrderTemplate]:
-    raw = _check(_OrderFile(), _read(folder, "orders.toml"), "orders.toml")
+    raw = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")
     by_concept: dict[str, dict[str, Code]] = {}
     by_code: dict[str, Code] = {}
     for code in codes:
@@ -736,7 +484,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
     Raises KnowledgeError.
     """
     folder = folder or PACKAGED
-    head = _check(_GuidelineFile(), _read(folder, "guideline.toml"), "guideline.toml")
+    head = _check(GuidelineFile(), _read(folder, "guideline.toml"), "guideline.toml")
     read = _Reader(head["thresholds"])
     look_back = head["look_back_days"]
 
@@ -746,9 +494,14 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
             raise KnowledgeError("findings.toml", f"{key}.unit", "a quantity has a UCUM unit")
         days = None if forever else own if own is not None else look_back[table["kind"]]
         table["whole_patient"] |= table["kind"] in ("risk", "measurement", "medication", "allergy")
-        return Finding(id=key, look_back_days=days, dated_event=own is not None, **{**table, "statements": tuple(table["statements"])})
+        return Finding(
+            id=key,
+            look_back_days=days,
+            dated_event=own is not None,
+            **{**table, "statements": tuple(table["statements"])},
+        )
 
-    findings = {key: finding(key, table) for key, table in _table(folder, "findings.toml", _FindingFile()).items()}
+    findings = {key: finding(key, table) for key, table in _table(folder, "findings.toml", FindingFile()).items()}
     definitions = {}
     for key, table in _read(folder, "definitions.toml").items():
         title = table.pop("title", "")
@@ -757,7 +510,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         definitions[key] = (title, read.condition(table, "definitions.toml", key))
     causes = {
         key: Cause(key, table["title"], tuple(table["statements"]), table["tell_apart"])
-        for key, table in _table(folder, "causes.toml", _CauseFile()).items()
+        for key, table in _table(folder, "causes.toml", CauseFile()).items()
     }
     names = sorted(path.name for path in (folder / "recommendations").glob("*.toml"))
     recommendations = tuple(
@@ -767,7 +520,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         )
     )
     answers = _codes(folder, "answers", affiliate=affiliate_snomed)
-    questions = _check(_QuestionFile(), _read(folder, "questions.toml"), "questions.toml")["questions"]
+    questions = _check(QuestionFile(), _read(folder, "questions.toml"), "questions.toml")["questions"]
     guideline = Guideline(
         id=head["id"],
         title=head["title"],
@@ -783,17 +536,19 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         causes=causes,
         differential=_differential(folder, read),
         recommendations=recommendations,
-        questions=tuple(Question(
+        questions=tuple(
+            Question(
                 **{
                     **entry,
                     "findings": tuple(entry["findings"]),
                     "when": read.optional(entry["when"], "questions.toml", "when"),
                 }
             )
-            for entry in questions),
+            for entry in questions
+        ),
         wording=_wording(folder),
         orders=_orders(folder, _codes(folder, "orders", affiliate=affiliate_snomed)),
-        sources=_table(folder, "sources.toml", _SourceTable()),
+        sources=_table(folder, "sources.toml", SourceTable()),
         codes=tuple(
             code
             for name in ("findings", "diagnoses", "safety")
@@ -807,61 +562,63 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
     return guideline
 
 
+def _require(names: Iterable[str], known: Iterable[str], file: str, key: str) -> None:
+    for name in sorted(set(names) - set(known)):
+        raise KnowledgeError(file, key, f"{name!r} is not known here")
+
+
+def _opened(guideline: Guideline, condition: Condition, trail: tuple[str, ...] = ()) -> set[str]:
+    """What a condition reads, with the named criteria in it opened."""
+    names = set(condition.findings())
+    for name in condition.findings() & guideline.definitions.keys():
+        if name in trail:
+            raise KnowledgeError("definitions.toml", name, "is defined by itself")
+        names |= _opened(guideline, guideline.definitions[name][1], (*trail, name))
+    return names
+
+
 def _check_references(guideline: Guideline) -> None:
     """Everything that is named exists, and no rule reads what a later step makes."""
-    considered = {f"considers-{cause}" for cause in guideline.causes}
     early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT}
-    after_ranking = {*AFTER_RED_FLAGS, *considered}
-    allowed = {
-        "red-flag": early,
-        "plan": early | after_ranking,
-        "closing": early | after_ranking | set(AFTER_PLAN),
-        "treatment": early | after_ranking | set(AFTER_PLAN),
-    }
-
-    def opened(condition: Condition, trail: tuple[str, ...]) -> set[str]:
-        names = set()
-        for name in condition.findings():
-            if name in trail:
-                raise KnowledgeError("definitions.toml", name, "is defined by itself")
-            names.add(name)
-            if name in guideline.definitions:
-                names |= opened(guideline.definitions[name][1], (*trail, name))
-        return names
-
-    def require(names: Iterable[str], known: Iterable[str], file: str, key: str) -> None:
-        for name in sorted(set(names) - set(known)):
-            raise KnowledgeError(file, key, f"{name!r} is not known here")
-
-    everything = early | after_ranking | set(AFTER_PLAN)
+    after_red_flags = early | {*AFTER_RED_FLAGS, *(f"considers-{cause}" for cause in guideline.causes)}
+    after_plan = after_red_flags | {*AFTER_PLAN}
+    readable = {"red-flag": early, "plan": after_red_flags, "closing": after_plan, "treatment": after_plan}
     for name, (_title, condition) in guideline.definitions.items():
-        require(opened(condition, (name,)), everything, "definitions.toml", name)
+        _require(_opened(guideline, condition, (name,)), after_plan, "definitions.toml", name)
     for recommendation in guideline.recommendations:
         file = f"recommendations/{recommendation.id}.toml"
         for condition in recommendation.conditions():
-            require(opened(condition, ()), allowed[recommendation.kind], file, "when")
-        require(recommendation.statements, guideline.statements, file, "statements")
-        require([recommendation.topic], guideline.wording.topics, file, "card.topic")
-        for tag in recommendation.evidence:
-            kind, _, reference = tag.partition(":")
-            if reference:
-                require([kind], guideline.provenance, file, "evidence")
-                require([reference], guideline.sources, file, "evidence")
-            elif tag not in guideline.statements:
-                require([tag], guideline.provenance, file, "evidence")
-        for imaging in recommendation.imaging:
-            if imaging.modality != "none-now":
-                require([f"{imaging.modality}-{imaging.region}"], guideline.orders, file, "imaging")
-        require([f"referral-{r.to}" for r in recommendation.referrals], guideline.orders, file, "referrals")
-    for entry in (*guideline.differential.points, *guideline.differential.caps, *guideline.differential.vetoes):
-        require([entry.cause], guideline.causes, "differential.toml", "cause")
-        require(opened(entry.when, ()), early, "differential.toml", "when")
-    for test in guideline.differential.tests:
-        require([test.cause], guideline.causes, "differential.toml", "tests.cause")
-        require([test.finding], early, "differential.toml", "tests.finding")
+            _require(_opened(guideline, condition), readable[recommendation.kind], file, "when")
+        _check_recommendation(guideline, recommendation, file)
+    _check_differential(guideline, early)
     for finding in guideline.findings.values():
-        require(finding.statements, guideline.statements, "findings.toml", f"{finding.id}.statements")
+        _require(finding.statements, guideline.statements, "findings.toml", f"{finding.id}.statements")
     for question in guideline.questions:
-        require(question.findings, guideline.findings, "questions.toml", "findings")
-    for code in guideline.codes:
-        require([code.concept], guideline.findings, "value_sets", "concept")
+        _require(question.findings, guideline.findings, "questions.toml", "findings")
+        if question.when:
+            _require(_opened(guideline, question.when), early, "questions.toml", "when")
+    _require({code.concept for code in guideline.codes}, guideline.findings, "value_sets", "concept")
+
+
+def _check_recommendation(guideline: Guideline, recommendation: Recommendation, file: str) -> None:
+    _require(recommendation.statements, guideline.statements, file, "statements")
+    _require([recommendation.topic], guideline.wording.topics, file, "card.topic")
+    for tag in recommendation.evidence:
+        kind, _, reference = tag.partition(":")
+        if reference:
+            _require([reference], guideline.sources, file, "evidence")
+        _require([kind], {*guideline.provenance, *guideline.statements}, file, "evidence")
+    ordered = [f"{call.modality}-{call.region}" for call in recommendation.imaging if call.modality != "none-now"]
+    _require(ordered, guideline.orders, file, "imaging")
+    _require([f"referral-{call.to}" for call in recommendation.referrals], guideline.orders, file, "referrals")
+
+
+def _check_differential(guideline: Guideline, early: set[str]) -> None:
+    file, differential = "differential.toml", guideline.differential
+    causes = {cap.cause for cap in differential.caps} | {veto.cause for veto in differential.vetoes}
+    causes |= {entry.cause for entry in differential.points} | {test.cause for test in differential.tests}
+    _require(causes, guideline.causes, file, "cause")
+    _require({test.finding for test in differential.tests}, early, file, "tests.finding")
+    _require(differential.tenderness, guideline.findings, file, "rules.tenderness")
+    for condition in differential.conditions():
+        _require(_opened(guideline, condition), early, file, "when")

@@ -80,9 +80,7 @@ def check_templates(guideline: Guideline, now: datetime) -> None:
                     raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
 
 
-def _violations_of(
-    template: OrderTemplate, side: str, priority: str, now: datetime, sides: Mapping[str, str]
-) -> str:
+def _violations_of(template: OrderTemplate, side: str, priority: str, now: datetime, sides: Mapping[str, str]) -> str:
     ordering = Ordering("example", "example", side, now, ("Reason",), ("Observation/example", "Patient/example"))
     return violations(service_request(template, priority, ordering, sides))
 

@@ -12,16 +12,50 @@ from service.conditions import Interval
 _MONTH = 365.25 / 12
 _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
-        "d": {"d": (1, 0), "day": (1, 0), "days": (1, 0), "wk": (7, 0), "week": (7, 0), "weeks": (7, 0),
-              "mo": (_MONTH, 0), "month": (_MONTH, 0), "months": (_MONTH, 0), "a": (365.25, 0), "h": (1 / 24, 0)},
-        "wk": {"wk": (1, 0), "week": (1, 0), "weeks": (1, 0), "d": (1 / 7, 0), "day": (1 / 7, 0), "days": (1 / 7, 0),
-               "mo": (_MONTH / 7, 0), "month": (_MONTH / 7, 0), "months": (_MONTH / 7, 0)},
+        "d": {
+            "d": (1, 0),
+            "day": (1, 0),
+            "days": (1, 0),
+            "wk": (7, 0),
+            "week": (7, 0),
+            "weeks": (7, 0),
+            "mo": (_MONTH, 0),
+            "month": (_MONTH, 0),
+            "months": (_MONTH, 0),
+            "a": (365.25, 0),
+            "h": (1 / 24, 0),
+        },
+        "wk": {
+            "wk": (1, 0),
+            "week": (1, 0),
+            "weeks": (1, 0),
+            "d": (1 / 7, 0),
+            "day": (1 / 7, 0),
+            "days": (1 / 7, 0),
+            "mo": (_MONTH / 7, 0),
+            "month": (_MONTH / 7, 0),
+            "months": (_MONTH / 7, 0),
+        },
         "mm": {"mm": (1, 0), "cm": (10, 0), "m": (1000, 0), "[in_i]": (25.4, 0)},
-        "Cel": {"Cel": (1, 0), "°C": (1, 0), "C": (1, 0), "[degF]": (5 / 9, -160 / 9), "degF": (5 / 9, -160 / 9),
-                "°F": (5 / 9, -160 / 9), "F": (5 / 9, -160 / 9)},
-        "mL/min/{1.73_m2}": {"mL/min/{1.73_m2}": (1, 0), "mL/min/1.73m2": (1, 0), "mL/min/1.73 m2": (1, 0),
-                             "mL/min/1.73_m2": (1, 0), "mL/min/1.73m²": (1, 0), "mL/min/{1.73m2}": (1, 0),
-                             "mL/min/1.73": (1, 0), "mL/min": (1, 0)},
+        "Cel": {
+            "Cel": (1, 0),
+            "°C": (1, 0),
+            "C": (1, 0),
+            "[degF]": (5 / 9, -160 / 9),
+            "degF": (5 / 9, -160 / 9),
+            "°F": (5 / 9, -160 / 9),
+            "F": (5 / 9, -160 / 9),
+        },
+        "mL/min/{1.73_m2}": {
+            "mL/min/{1.73_m2}": (1, 0),
+            "mL/min/1.73m2": (1, 0),
+            "mL/min/1.73 m2": (1, 0),
+            "mL/min/1.73_m2": (1, 0),
+            "mL/min/1.73m²": (1, 0),
+            "mL/min/{1.73m2}": (1, 0),
+            "mL/min/1.73": (1, 0),
+            "mL/min": (1, 0),
+        },
         # Pure numbers: no unit at all is their usual form.
         "{score}": {"{score}": (1, 0), "1": (1, 0), "": (1, 0), "score": (1, 0), "/10": (1, 0)},
         "{count}": {"{count}": (1, 0), "1": (1, 0), "": (1, 0)},
@@ -29,7 +63,7 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
 )
 
 
-def read_number(value: object, comparator: object = None) -> Interval | None:
+def read_number(value: object, comparator: str | None = None) -> Interval | None:
     """A JSON number, with the comparator of a FHIR Quantity, as the interval it may mean; None when it is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -39,18 +73,14 @@ def read_number(value: object, comparator: object = None) -> Interval | None:
         return None
     if not isfinite(number):
         return None
-    match comparator:
-        case None:
-            return Interval(number, number)
-        case "<":
-            return Interval(-inf, nextafter(number, -inf))
-        case "<=":
-            return Interval(-inf, number)
-        case ">":
-            return Interval(nextafter(number, inf), inf)
-        case ">=":
-            return Interval(number, inf)
-    return None
+    bounds = {
+        None: (number, number),
+        "<": (-inf, nextafter(number, -inf)),
+        "<=": (-inf, number),
+        ">": (nextafter(number, inf), inf),
+        ">=": (number, inf),
+    }
+    return Interval(*bounds[comparator]) if comparator in bounds else None
 
 
 def read_quantity(quantity: Mapping[str, object], unit: str) -> Interval | None:
@@ -58,7 +88,10 @@ def read_quantity(quantity: Mapping[str, object], unit: str) -> Interval | None:
 
     The code is read before the text of the unit, which an EHR may localise.
     """
-    number = read_number(quantity.get("value"), quantity.get("comparator"))
+    comparator = quantity.get("comparator")
+    if comparator is not None and not isinstance(comparator, str):
+        return None
+    number = read_number(quantity.get("value"), comparator)
     given = quantity.get("code") or quantity.get("unit") or ""
     known = _CONVERSIONS[unit]
     if number is None or not isinstance(given, str) or given.strip() not in known:
@@ -68,5 +101,3 @@ def read_quantity(quantity: Mapping[str, object], unit: str) -> Interval | None:
         return number
     # Rounded below any clinical precision, so that 100.4 [degF] is 38.0 Cel and not a hair less.
     return Interval(*(round(bound * factor + offset, 9) if isfinite(bound) else bound for bound in number))
-
-

@@ -1,8 +1,8 @@
-"""One FHIR resource -> what it states about findings. Tolerant: an element that is not sound makes its finding unknown.
+"""One FHIR resource -> what it states about findings. An element that is not sound makes its finding unknown.
 
-Nothing here knows a patient, a clock or a guideline's rules; it knows the codes of the knowledge and the shapes in which
-a finding may arrive (design: a code with a value, a question with the finding as its answer, a component, a Condition, an
-item of a QuestionnaireResponse, an allergy, a medicine).
+Nothing here knows a patient, a clock or a rule; it knows the codes of the knowledge and the shapes in which a finding
+may arrive: a code with a value, a question with the finding as its answer, a component, a Condition, an item of a
+QuestionnaireResponse, an allergy, a medicine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from service.conditions import Interval
 from service.fhir_time import When, read_when
-from service.guideline import CLINICAL_KINDS, LOCAL_SYSTEM, SYSTEMS, Code, Finding, Guideline
+from service.guideline import LOCAL_SYSTEM, Code, Finding, Guideline
+from service.knowledge_forms import CLINICAL_KINDS, SYSTEMS
 from service.quantity import read_number, read_quantity
 
 LEFT, RIGHT, BILATERAL, NO_SIDE = "left", "right", "bilateral", ""
@@ -43,6 +44,7 @@ _PLANNED_ONLY = frozenset({"proposal", "plan"})
 _SIDE_WORD = re.compile(r"\b(left|right|bilateral|both)\b", re.IGNORECASE)
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _ITEM_DEPTH = 20
+_DATE_MEMBERS = ("valueDateTime", "valueDate", "valueString")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,14 @@ def _concepts(value: object) -> list[dict[str, Any]]:
     return [as_dict(item) for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
 
 
-def _codings(concept: object) -> Iterator[tuple[str, str]]:
+def _codings(concept: object) -> list[tuple[str, str]]:
+    found = []
     for coding in as_list(as_dict(concept).get("coding")):
-        system, code = as_dict(coding).get("system"), as_dict(coding).get("code")
-        if isinstance(system, str) and isinstance(code, str):
-            yield system, code
+        if isinstance(coding, dict):
+            system, code = coding.get("system"), coding.get("code")
+            if isinstance(system, str) and isinstance(code, str):
+                found.append((system, code))
+    return found
 
 
 def _status(concept: object) -> str:
@@ -165,6 +170,8 @@ class CodeIndex:
 
     def side(self, concepts: list[dict[str, Any]]) -> str:
         """left, right, bilateral or none, from laterality codes, lateralised sites, or the words themselves."""
+        if not concepts:
+            return NO_SIDE
         sides = {self._sides[coding] for concept in concepts for coding in _codings(concept) if coding in self._sides}
         if not sides:
             words = {word.lower() for concept in concepts for word in _SIDE_WORD.findall(as_text(concept.get("text")))}
@@ -182,7 +189,7 @@ class CodeIndex:
 
     def answer(self, concept: object) -> bool | None:
         """Yes, no, or unknown; codings that disagree are unknown."""
-        codings = list(_codings(concept))
+        codings = _codings(concept)
         answers = {self._answers[coding] for coding in codings if coding in self._answers}
         if answers:
             return next(iter(answers)) if len(answers) == 1 else None
@@ -203,25 +210,27 @@ def answer_in_words(text: object) -> bool | None:
 # Values
 
 
-def _value_members(element: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in element.items() if key.startswith("value") and key != "value" and value is not None]
+def _has_value(element: Mapping[str, Any]) -> bool:
+    return any(key.startswith("value") and value is not None for key, value in element.items())
 
 
 def _read_value(element: Mapping[str, Any], finding: Finding, index: CodeIndex) -> bool | Interval | When | None:
     """The value of an Observation, a component or an answer, for this finding; None is unknown."""
     if finding.value == "quantity":
-        if "valueQuantity" in element:
-            return read_quantity(as_dict(element["valueQuantity"]), finding.unit)
-        number = element.get("valueInteger", element.get("valueDecimal"))
-        # A bare number has no unit: sound for a score or a count only.
-        return read_number(number) if finding.unit.startswith("{") else None
+        return _read_measure(element, finding.unit)
     if finding.value == "date":
         period = as_dict(element.get("valuePeriod")).get("start")
-        for member in ("valueDateTime", "valueDate", "valueString"):
-            period = period or element.get(member)
-        return read_when(period)
-    if isinstance(element.get("valueBoolean"), bool):
-        return bool(element["valueBoolean"])
+        return next(
+            (
+                when
+                for value in (period, *(element.get(member) for member in _DATE_MEMBERS))
+                if (when := read_when(value))
+            ),
+            None,
+        )
+    answer = element.get("valueBoolean")
+    if isinstance(answer, bool):
+        return answer
     if "valueCodeableConcept" in element:
         return index.answer(element["valueCodeableConcept"])
     if "valueCoding" in element:
@@ -229,10 +238,18 @@ def _read_value(element: Mapping[str, Any], finding: Finding, index: CodeIndex) 
     return answer_in_words(element.get("valueString"))
 
 
+def _read_measure(element: Mapping[str, Any], unit: str) -> Interval | None:
+    if "valueQuantity" in element:
+        return read_quantity(as_dict(element["valueQuantity"]), unit)
+    # A bare number has no unit: sound for a score or a count only.
+    number = element.get("valueInteger", element.get("valueDecimal"))
+    return read_number(number) if unit.startswith("{") else None
+
+
 def _element_value(element: Mapping[str, Any], finding: Finding, index: CodeIndex) -> bool | Interval | When | None:
     if element.get("dataAbsentReason") is not None:
         return None
-    if _value_members(element):
+    if _has_value(element):
         return _read_value(element, finding, index)
     if finding.value != "boolean":
         return None
@@ -247,14 +264,13 @@ def _element_value(element: Mapping[str, Any], finding: Finding, index: CodeInde
 
 
 def _effective(resource: Mapping[str, Any]) -> When | None:
-    period = as_dict(resource.get("effectivePeriod"))
-    candidates = (
-        resource.get("effectiveDateTime"),
-        resource.get("effectiveInstant"),
-        period.get("end") or period.get("start"),
-        resource.get("issued"),
-    )
-    return next((when for value in candidates if (when := read_when(value))), None)
+    for member in ("effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued"):
+        value = resource.get(member)
+        if isinstance(value, dict):
+            value = value.get("end") or value.get("start")
+        if value is not None and (when := read_when(value)):
+            return when
+    return None
 
 
 def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statement]:
@@ -268,9 +284,7 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
 
     def states(row: Code, value: bool | Interval | When | None) -> Iterator[Statement]:
         if not row.site or row.site in at:
-            yield Statement(
-                row.concept, value, side or row.side, when, reference, tentative=status in _TENTATIVE
-            )
+            yield Statement(row.concept, value, side or row.side, when, reference, tentative=status in _TENTATIVE)
 
     for element in (resource, *(as_dict(part) for part in as_list(resource.get("component")))):
         for row in index.rows(element.get("code")):
@@ -278,7 +292,7 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
             if finding.kind in ("medication", "allergy") and row.system != LOCAL_SYSTEM:
                 continue
             # A panel groups its parts; without a value of its own it states nothing itself.
-            if element is resource and grouping and not _value_members(resource):
+            if element is resource and grouping and not _has_value(resource):
                 continue
             yield from states(row, _element_value(element, finding, index))
         answer = element.get("valueCodeableConcept")
@@ -297,8 +311,10 @@ def _condition(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statem
     side, at = index.side(sites), index.sites(sites)
     onset = read_when(resource.get("onsetDateTime")) or read_when(as_dict(resource.get("onsetPeriod")).get("start"))
     recorded = read_when(resource.get("recordedDate")) or read_when(resource.get("assertedDate"))
-    ended = any(resource.get(f"abatement{kind}") not in (None, False) for kind in
-                ("DateTime", "Age", "Period", "Range", "String", "Boolean"))
+    ended = any(
+        resource.get(f"abatement{kind}") not in (None, False)
+        for kind in ("DateTime", "Age", "Period", "Range", "String", "Boolean")
+    )
     past = clinical in _PAST or (ended and not clinical)
     refuted = verification == "refuted"
     reference = reference_to(resource)
@@ -360,9 +376,8 @@ def _allergy(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statemen
     if verification == "entered-in-error":
         return
     when = read_when(resource.get("recordedDate")) or read_when(resource.get("onsetDateTime"))
-    concepts = [resource.get("code")]
-    for reaction in map(as_dict, as_list(resource.get("reaction"))):
-        concepts.append(reaction.get("substance"))
+    reactions = (as_dict(reaction) for reaction in as_list(resource.get("reaction")))
+    concepts = [resource.get("code"), *(reaction.get("substance") for reaction in reactions)]
     for concept in concepts:
         for row in index.rows(concept):
             if index.findings[row.concept].kind == "allergy":

@@ -1,0 +1,315 @@
+"""The form of each knowledge file, as marshmallow schemas, and the words that may stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+SYSTEMS = MappingProxyType(
+    {
+        "sct": "http://snomed.info/sct",
+        "loinc": "http://loinc.org",
+        "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
+        "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    }
+)
+KINDS = (
+    "symptom",
+    "history",
+    "exam",
+    "test",
+    "result",
+    "measurement",
+    "diagnosis",
+    "risk",
+    "medication",
+    "allergy",
+)
+CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "diagnosis"})
+INDICATORS = ("critical", "warning", "info")
+MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
+REGIONS = ("pelvis", "hip", "thigh", "lumbar-spine", "sacroiliac", "leg-veins")
+PRIORITIES = ("stat", "urgent", "routine")
+REFERRALS = ("emergency", "orthopaedics", "sports-medicine", "physiotherapy", "spine", "rheumatology", "oncology")
+TREATMENTS = (
+    "self-care",
+    "nsaid",
+    "acetaminophen",
+    "physiotherapy",
+    "corticosteroid-injection",
+    "surgical-opinion",
+)
+RED_FLAGS = (
+    "sudden-tear",
+    "significant-bruising",
+    "leg-weakness",
+    "radiating-nerve-symptoms",
+    "cauda-equina",
+    "infection",
+    "malignancy",
+    "fracture-or-trauma",
+    "bone-stress",
+    "deep-vein-thrombosis",
+    "progressive-deficit",
+    "adolescent-avulsion",
+    "haematoma-on-anticoagulant",
+    "inflammatory",
+)
+BLOCKS = ("ranking", "exercise", "injection")
+# The order in which recommendations are evaluated; a later kind may read what an earlier one made.
+RECOMMENDATION_KINDS = ("red-flag", "plan", "closing", "treatment")
+
+
+def _text(**kwargs: Any) -> fields.String:
+    return fields.String(required=True, validate=validate.Length(min=1), **kwargs)
+
+
+def _texts(*, required: bool = True) -> fields.List[str]:
+    text = fields.String(validate=validate.Length(min=1))
+    return fields.List(text, required=True) if required else fields.List(text, load_default=list)
+
+
+def _optional_list(schema: type[Schema]) -> fields.List[Any]:
+    return fields.List(fields.Nested(schema), load_default=list)
+
+
+def _one_of(choices: Iterable[str], **kwargs: Any) -> fields.String:
+    return fields.String(required=True, validate=validate.OneOf(tuple(choices)), **kwargs)
+
+
+_TEXT_TABLE = fields.Dict(keys=fields.String(), values=_text(), required=True)
+
+
+class _ThresholdFile(Schema):
+    value = fields.Float(required=True)
+    unit = _text()
+    date = fields.Raw(required=True)
+    source = _text()
+
+
+class GuidelineFile(Schema):
+    """guideline.toml."""
+
+    id = _text()
+    title = _text()
+    version = _text()
+    date = fields.Raw(required=True)
+    status = _one_of(("draft", "active"))
+    source_title = _text()
+    provenance = _TEXT_TABLE
+    statements = _TEXT_TABLE
+    look_back_days = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(KINDS)), values=fields.Integer(strict=True), required=True
+    )
+    thresholds = fields.Dict(keys=fields.String(), values=fields.Nested(_ThresholdFile), required=True)
+
+
+class FindingFile(Schema):
+    """One table of findings.toml."""
+
+    title = _text()
+    kind = _one_of(KINDS)
+    value = fields.String(load_default="boolean", validate=validate.OneOf(("boolean", "quantity", "date")))
+    unit = fields.String(load_default="")
+    statements = _texts(required=False)
+    locates = fields.Boolean(load_default=False)
+    look_back_days = fields.Integer(strict=True, load_default=None)
+    no_look_back = fields.Boolean(load_default=False)
+    whole_patient = fields.Boolean(load_default=False)
+    past_counts = fields.Boolean(load_default=False)
+    uninformative_alone = fields.Boolean(load_default=False)
+
+
+class CauseFile(Schema):
+    """One table of causes.toml."""
+
+    title = _text()
+    statements = _texts()
+    tell_apart = _text()
+
+
+class _RedFlagTable(Schema):
+    id = _one_of(RED_FLAGS)
+    indicator = _one_of(INDICATORS[:2])
+    blocks = fields.List(fields.String(validate=validate.OneOf(BLOCKS)), load_default=list)
+
+
+class _ImagingTable(Schema):
+    modality = _one_of(MODALITIES)
+    region = _one_of(REGIONS)
+    priority = _one_of(PRIORITIES)
+    alternative = fields.String(load_default="", validate=validate.OneOf(("", *MODALITIES)))
+    when = fields.Raw(load_default=None)
+
+
+class _ReferralTable(Schema):
+    to = _one_of(REFERRALS)
+    priority = _one_of(PRIORITIES)
+    when = fields.Raw(load_default=None)
+
+
+class _TreatmentTable(Schema):
+    id = _one_of(TREATMENTS)
+    state = _one_of(("offer", "hold"))
+    without = _texts(required=False)
+
+
+class _CardTable(Schema):
+    topic = _text()
+    indicator = fields.String(load_default="", validate=validate.OneOf(("", *INDICATORS)))
+    summary = fields.String(required=True, validate=validate.Length(min=1, max=128))
+    do = _texts()
+
+
+class _HistoryTable(Schema):
+    version = fields.Integer(strict=True, required=True)
+    date = fields.Raw(required=True)
+    change = _text()
+
+
+class RecommendationFile(Schema):
+    """One file of recommendations/."""
+
+    id = _text()
+    version = fields.Integer(strict=True, required=True)
+    title = _text()
+    kind = _one_of(RECOMMENDATION_KINDS)
+    order = fields.Integer(strict=True, required=True)
+    rules = _texts()
+    statements = _texts()
+    strength = _one_of(("source-document", "evidence", "judgement"))
+    evidence = _texts()
+    status = _one_of(("draft", "active"))
+    when_then = fields.String(
+        required=True, validate=validate.Regexp(r"\s*WHEN .+,\nTHEN ", error="reads WHEN …,\\nTHEN …")
+    )
+    when = fields.Raw(required=True)
+    critical_when = fields.Raw(load_default=None)
+    red_flag = fields.Nested(_RedFlagTable, load_default=None)
+    imaging = _optional_list(_ImagingTable)
+    referrals = _optional_list(_ReferralTable)
+    treatment = _optional_list(_TreatmentTable)
+    card = fields.Nested(_CardTable, required=True)
+    history = fields.List(fields.Nested(_HistoryTable), required=True, validate=validate.Length(min=1))
+
+
+class _RulesTable(Schema):
+    clip = fields.Integer(strict=True, required=True)
+    lead_at_least = fields.Integer(strict=True, required=True)
+    lead_by = fields.Integer(strict=True, required=True)
+    clear_by = fields.Integer(strict=True, required=True)
+    tenderness = _texts()
+
+
+class _PointsTable(Schema):
+    cause = _text()
+    points = fields.Integer(strict=True, required=True)
+    when = fields.Raw(required=True)
+    source = _text()
+
+
+class _TestTable(Schema):
+    family = _text()
+    cause = _text()
+    finding = _text()
+    positive = fields.Integer(strict=True, required=True)
+    negative = fields.Integer(strict=True, required=True)
+    source = _text()
+
+
+class _CapTable(Schema):
+    cause = _text()
+    family = _text()
+    at_most = fields.Integer(strict=True, required=True)
+    when = fields.Raw(required=True)
+    source = _text()
+
+
+class _VetoTable(Schema):
+    cause = _text()
+    when = fields.Raw(required=True)
+    source = _text()
+
+
+class DifferentialFile(Schema):
+    """differential.toml."""
+
+    rules = fields.Nested(_RulesTable, required=True)
+    points = _optional_list(_PointsTable)
+    tests = _optional_list(_TestTable)
+    caps = _optional_list(_CapTable)
+    vetoes = _optional_list(_VetoTable)
+
+
+class _QuestionTable(Schema):
+    findings = _texts()
+    ask = _text()
+    because = _text()
+    cost = _one_of(("history", "palpation", "strength", "special-test", "lab"))
+    when = fields.Raw(load_default=None)
+
+
+class QuestionFile(Schema):
+    """questions.toml."""
+
+    questions = fields.List(fields.Nested(_QuestionTable), required=True)
+
+
+class _TopicTable(Schema):
+    display = _text()
+    label = _text()
+
+
+class _OverrideReasonTable(Schema):
+    code = _text()
+    display = _text()
+
+
+class WordingFile(Schema):
+    """wording.toml."""
+
+    headings = _TEXT_TABLE
+    sentences = _TEXT_TABLE
+    strengths = _TEXT_TABLE
+    sides = _TEXT_TABLE
+    indicators = _TEXT_TABLE
+    topics = fields.Dict(keys=fields.String(), values=fields.Nested(_TopicTable), required=True)
+    override_reasons = fields.List(fields.Nested(_OverrideReasonTable), required=True)
+
+
+class _OrderTable(Schema):
+    title = _text()
+    body_site = fields.String(load_default="")
+
+
+class OrderFile(Schema):
+    """orders.toml."""
+
+    imaging = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
+    referral = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
+    sided_body_sites = fields.Dict(keys=fields.String(), values=_TEXT_TABLE, required=True)
+
+
+class SourceTable(Schema):
+    """One table of sources.toml."""
+
+    citation = _text()
+    url = fields.String()
+    kind = _one_of(("primary", "secondary"))
+    to_verify = fields.Boolean(load_default=False)
+
+
+class CodeRow(Schema):
+    """One row of a file in value_sets/."""
+
+    concept = _text()
+    system = _one_of(SYSTEMS)
+    code = _text()
+    match = _one_of(("exact", "children", "range"))
+    side = fields.String(validate=validate.OneOf(("", "left", "right", "bilateral")))
+    site = fields.String()
+    licence = _one_of(("open", "affiliate"))
+    display = _text()
