@@ -162,11 +162,11 @@ def _read_body(limit: int) -> bytes:
     too_large = BodyTooLarge(f"body: expected at most {limit} bytes, received more. Send less prefetch data.")
     if length is not None and length > limit:
         raise too_large
-    try:
-        # Read by hand: werkzeug cuts a chunked body off at the limit without a word, and copies in small steps.
-        body: bytes = request.environ["wsgi.input"].read(limit + 1 if length is None else length)
-    except OSError:
-        raise BadRequest("body: expected one that ends properly, received a broken one. Send it again.") from None
+    # How a broken body shows depends on the WSGI server, which has exceptions of its own: the error handler looks here.
+    g.reading_body = True
+    # Read by hand: werkzeug cuts a chunked body off at the limit without a word, and copies in small steps.
+    body: bytes = request.environ["wsgi.input"].read(limit + 1 if length is None else length)
+    g.reading_body = False
     if len(body) > limit:
         raise too_large
     if length is not None and len(body) < length:
@@ -194,6 +194,8 @@ def _as_declared(problem: Exception) -> CdsHooksError:
     """Any exception as one of the declared errors."""
     if isinstance(problem, CdsHooksError):
         return problem
+    if g.get("reading_body"):
+        return BadRequest("body: expected one that ends properly, received a broken one. Send it again.")
     if not isinstance(problem, HTTPException):
         return InternalError("The fault is on the side of the service; its log has it under this correlation id.")
     status = problem.code or 500

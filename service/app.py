@@ -16,6 +16,17 @@ from service.orders import check_templates
 from service.settings import Settings
 
 _LOG = logging.getLogger("sitbone")
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sitbone</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}}
+</style>
+<h1>Sitbone</h1>
+<p>A CDS Hooks service: {title}. Knowledge {version}, {status}.</p>
+<ul>{services}</ul>
+<p><a href="cds-services">Discovery</a> · <a href="readyz">Readiness</a></p>
+</html>
+"""
 
 
 def utc_now() -> datetime:
@@ -31,10 +42,11 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
     settings = settings or Settings()
     guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(guideline, clock())
+    published = catalogue(guideline, clock)
     app = Flask("service", static_folder=None)
     app.register_blueprint(
         create_blueprint(
-            catalogue(guideline, clock),
+            published,
             on_feedback=log_feedback,
             on_call=log_call,
             allowed_origins=settings.allowed_origins,
@@ -42,6 +54,20 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
         )
     )
     ready = orjson.dumps({"status": "ready", "knowledge": {"version": guideline.version, "status": guideline.status}})
+
+    index = _PAGE.format(
+        title=guideline.title,
+        version=guideline.version,
+        status=guideline.status,
+        services="".join(
+            f"<li><code>{entry['id']}</code> on <code>{entry['hook']}</code></li>"
+            for entry in published.discovery()["services"]
+        ),
+    ).encode()
+
+    @app.get("/")
+    def page() -> Response:
+        return Response(index, mimetype="text/html")
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -170,7 +170,7 @@ class _Cards:
     def _summary(self, topic: str, fired: Sequence[Fired]) -> str:
         summary = fired[0].recommendation.summary
         if topic in _TOPIC_OF_TIER.values():
-            more = sum(item.recommendation.kind != "treatment" for item in fired[1:])
+            more = len({_subject(item) for item in fired if item.recommendation.kind != "treatment"}) - 1
             fuller = self._say("more", summary=summary, count=more) if more else summary
         else:
             leaders = [r.leader.id for r in self.assessment.rankings if r.leader]
@@ -362,6 +362,12 @@ def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
     if not item.valid:
         entry["validates"] = False
     return entry
+
+
+def _subject(fired: Fired) -> str:
+    """What a reader counts: two recommendations about one red flag are one."""
+    flag = fired.recommendation.red_flag
+    return flag.id if flag else fired.recommendation.id
 
 
 def _by_strength(fired: Sequence[Fired]) -> dict[str, list[Fired]]:

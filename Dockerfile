@@ -1,0 +1,23 @@
+# The service alone, for a read-only file system and a user without rights: nothing is written but to /tmp.
+#   docker build --tag sitbone . && docker run --read-only --tmpfs /tmp --publish 8080:8080 sitbone
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/sitbone
+COPY requirements.lock ./
+RUN /opt/sitbone/bin/pip install --disable-pip-version-check --require-hashes -r requirements.lock
+COPY pyproject.toml LICENSE NOTICE ./
+COPY cds_hooks cds_hooks
+COPY service service
+RUN /opt/sitbone/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation .
+# What installs packages is of use to nobody but an intruder in there.
+RUN /opt/sitbone/bin/pip uninstall --yes setuptools pip
+
+FROM python:3.13-slim
+COPY --from=build /opt/sitbone /opt/sitbone
+ENV PATH=/opt/sitbone/bin:/usr/local/bin:/usr/bin:/bin
+ENV SITBONE_HOST=0.0.0.0 PORT=8080 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=3s --start-period=5s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + (os.environ.get('SITBONE_PORT') or os.environ['PORT']) + '/healthz', timeout=2)"]
+ENTRYPOINT ["sitbone", "serve"]

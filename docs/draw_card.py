@@ -1,0 +1,109 @@
+"""Draws docs/images/card.svg: the first card of a fixture's response, as an EHR would show it.
+
+Run `python docs/draw_card.py`; with `--check` it writes nothing and exits with 1 when the picture is stale.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from html import escape
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESPONSE = ROOT / "fixtures/responses/sudden-pop-with-bruising.json"
+PICTURE = ROOT / "docs/images/card.svg"
+COLOURS = {"critical": ("#b3261e", "#fdecea"), "warning": ("#8a5a00", "#fff4e0"), "info": ("#0b5cad", "#e8f1fb")}
+LABELS = {"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"}
+WIDTH, MARGIN, LINE = 820, 24, 20
+CHARACTERS = 92
+SHOWN = ("Consider", "Why", "Not documented, would change this", "Safety net")
+
+
+class Drawing:
+    """Lines of text from top to bottom."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.y: float = MARGIN
+
+    def text(self, text: str, *, size: int = 14, weight: str = "400", colour: str = "#1c1b1f", indent: int = 0) -> None:
+        self.y += LINE
+        self.parts.append(
+            f'<text x="{MARGIN + indent}" y="{self.y}" font-size="{size}" font-weight="{weight}" fill="{colour}">'
+            f"{escape(text)}</text>"
+        )
+
+    def wrapped(self, text: str, *, bullet: bool = False) -> None:
+        for number, line in enumerate(textwrap.wrap(text, CHARACTERS)):
+            self.text(("• " if bullet and not number else "") + line, indent=12 if bullet and not number else 22)
+
+
+def draw(card: dict[str, Any]) -> str:
+    """The card as SVG."""
+    strong, pale = COLOURS[card["indicator"]]
+    drawing = Drawing()
+    drawing.y += 4
+    drawing.text(LABELS[card["indicator"]], size=12, weight="700", colour=strong)
+    for line in textwrap.wrap(card["summary"], 68):
+        drawing.text(line, size=17, weight="700", colour=strong)
+        drawing.y += 3
+    band = drawing.y + 12
+    drawing.y += 12
+    for heading, body in re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", card["detail"], re.DOTALL):
+        if heading in SHOWN:
+            drawing.y += 6
+            drawing.text(heading, weight="700")
+            for line in body.splitlines():
+                drawing.wrapped(line.removeprefix("- "), bullet=True)
+    drawing.y += 14
+    x: float = MARGIN
+    for suggestion in card.get("suggestions", []):
+        width = 24 + 7.6 * len(suggestion["label"])
+        if x + width > WIDTH - MARGIN:
+            x, drawing.y = MARGIN, drawing.y + 40
+        drawing.parts.append(
+            f'<rect x="{x:g}" y="{drawing.y:g}" width="{width:g}" height="30" rx="15" fill="{strong}"/>'
+            f'<text x="{x + width / 2:g}" y="{drawing.y + 20:g}" font-size="13" font-weight="600" fill="#fff" '
+            f'text-anchor="middle">{escape(suggestion["label"])}</text>'
+        )
+        x += width + 10
+    drawing.y += 38
+    reasons = ", ".join(reason["display"].lower() for reason in card["overrideReasons"][:3])
+    drawing.text(f"Dismiss with a reason: {reasons}, …", size=12, colour="#5f5b66")
+    drawing.text(f"Source: {card['source']['label']} · {draft(card)}", size=12, colour="#5f5b66")
+    height = drawing.y + MARGIN
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
+        "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\" role=\"img\" "
+        f'aria-label="{escape(card["summary"])}">'
+        f'<rect x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="10" fill="#ffffff" stroke="#d0ccd6"/>'
+        f'<path d="M1 {band} V11 a10 10 0 0 1 10 -10 H{WIDTH - 11} a10 10 0 0 1 10 10 V{band} Z" fill="{pale}"/>'
+        f'<rect x="1" y="11" width="6" height="{height - 22}" fill="{strong}"/>' + "\n".join(drawing.parts) + "</svg>\n"
+    )
+
+
+def draft(card: dict[str, Any]) -> str:
+    """What the card says of the state of its knowledge."""
+    lines: list[str] = card["detail"].splitlines()
+    return next(line.removeprefix("- ") for line in lines if line.startswith("- knowledge"))
+
+
+def main() -> int:
+    """Draw, or check that the picture is the one that would be drawn."""
+    picture = draw(json.loads(RESPONSE.read_text(encoding="utf-8"))["cards"][0])
+    if "--check" in sys.argv[1:]:
+        stale = not PICTURE.exists() or PICTURE.read_text(encoding="utf-8") != picture
+        if stale:
+            sys.stderr.write(f"{PICTURE.relative_to(ROOT)} is stale: run python docs/draw_card.py\n")
+        return int(stale)
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.write_text(picture, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""A toy server that greets patients: the protocol package is shown to work without any medicine."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_hooks import (
+    CallRecord,
+    Card,
+    CdsService,
+    Feedback,
+    HookRequest,
+    HookResponse,
+    Indicator,
+    ServiceCatalogue,
+    ServiceUnavailable,
+    Source,
+    create_blueprint,
+)
+
+Body: TypeAlias = dict[str, Any]
+CARD_UUID = "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05"
+
+
+def greet(request: HookRequest) -> HookResponse:
+    card = Card(CARD_UUID, f"Hello from {request.hook}", Indicator.INFO, Source("Greetings"))
+    return HookResponse((card,))
+
+
+def fall_over(request: HookRequest) -> HookResponse:
+    raise RuntimeError(f"secret {request.patient_id}")
+
+
+def be_busy(request: HookRequest) -> HookResponse:
+    raise ServiceUnavailable("The service is restarting. Call again later.", retry_after=7)
+
+
+def answer_badly(request: HookRequest) -> HookResponse:
+    extension: dict[str, Any] = {"org.example.x": {"here": 1}}
+    response = HookResponse((), extension=extension)
+    extension["org.example.x"]["here"] = None
+    return response
+
+
+def service(
+    id_: str, hook: str = "patient-view", answer: Callable[[HookRequest], HookResponse] = greet, **extra: Any
+) -> CdsService:
+    prefetch = {"patient": "Patient/{{context.patientId}}", "visits": "Encounter?patient={{context.patientId}}"}
+    return CdsService(id_, hook, "Greeter", "Greets a patient", prefetch, answer, **extra)
+
+
+@pytest.fixture
+def greeter() -> CdsService:
+    return service("greeter")
+
+
+@pytest.fixture
+def catalogue() -> ServiceCatalogue:
+    return ServiceCatalogue(
+        [
+            service("greeter"),
+            service("greeter", "encounter-start"),
+            service("echo"),
+            service("broken", answer=fall_over),
+            service("busy", answer=be_busy),
+            service("wrong", answer=answer_badly),
+        ]
+    )
+
+
+@pytest.fixture
+def reported() -> list[tuple[str, tuple[Feedback, ...]]]:
+    """What the feedback sink of `client` was given."""
+    return []
+
+
+@pytest.fixture
+def calls() -> list[CallRecord]:
+    """What `on_call` of `client` was given."""
+    return []
+
+
+@pytest.fixture
+def make_client(
+    catalogue: ServiceCatalogue, reported: list[tuple[str, tuple[Feedback, ...]]], calls: list[CallRecord]
+) -> Callable[..., FlaskClient]:
+    def make(*, url_prefix: str | None = None, **options: Any) -> FlaskClient:
+        app = Flask("toy")
+        blueprint = create_blueprint(
+            catalogue,
+            on_feedback=lambda service_id, feedback: reported.append((service_id, feedback)),
+            on_call=calls.append,
+            **options,
+        )
+        app.register_blueprint(blueprint, url_prefix=url_prefix)
+        return app.test_client()
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Callable[..., FlaskClient]) -> FlaskClient:
+    return make_client()
+
+
+@pytest.fixture
+def body() -> Body:
+    """A request as the specification wishes it; each test gets its own and spoils it."""
+    return {
+        "hook": "patient-view",
+        "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
+        "fhirServer": "https://ehr.example.org/fhir",
+        "fhirAuthorization": {
+            "access_token": "very-secret",
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "scope": "user/Patient.read",
+            "subject": "greeter",
+        },
+        "context": {"userId": "Practitioner/7", "patientId": "p1", "encounterId": "e1"},
+        "prefetch": {"patient": {"resourceType": "Patient", "id": "p1"}, "visits": None},
+    }
+
+
+@pytest.fixture
+def text(body: Body) -> Callable[..., bytes]:
+    """The JSON of `body` with members changed, or left out where the new value is `...`."""
+
+    def change(**members: Any) -> bytes:
+        changed = {name: value for name, value in {**body, **members}.items() if value is not ...}
+        return json.dumps(changed).encode()
+
+    return change

@@ -1,0 +1,104 @@
+from typing import Any
+
+import pytest
+
+from cds_hooks import CdsService, HookMismatch, HookResponse, ServiceCatalogue, UnknownService
+
+
+def service(**members: Any) -> CdsService:
+    described = {
+        "id": "greeter",
+        "hook": "patient-view",
+        "title": "Greeter",
+        "description": "Greets",
+        "prefetch": {"patient": "Patient/{{context.patientId}}"},
+        "answer": lambda _: HookResponse(()),
+        **members,
+    }
+    return CdsService(**described)
+
+
+def test_discovery_describes_each_service_and_leaves_out_what_has_no_value() -> None:
+    catalogue = ServiceCatalogue(
+        [
+            service(),
+            service(
+                hook="encounter-start",
+                prefetch={},
+                version=None,
+                usage_requirements="R4",
+                extension={"org.example.x": {"a": 1}},
+            ),
+        ]
+    )
+    assert catalogue.discovery() == {
+        "services": [
+            {
+                "hook": "patient-view",
+                "title": "Greeter",
+                "description": "Greets",
+                "id": "greeter",
+                "prefetch": {"patient": "Patient/{{context.patientId}}"},
+                "version": "STU3",
+            },
+            {
+                "hook": "encounter-start",
+                "title": "Greeter",
+                "description": "Greets",
+                "id": "greeter",
+                "usageRequirements": "R4",
+                "extension": {"org.example.x": {"a": 1}},
+            },
+        ]
+    }
+
+
+def test_a_server_without_services_has_an_empty_array_of_them() -> None:
+    assert ServiceCatalogue([]).discovery() == {"services": []}
+
+
+def test_services_are_found_by_id_and_hook_and_share_either() -> None:
+    first, second, third = service(), service(hook="order-sign"), service(id="other")
+    catalogue = ServiceCatalogue([first, second, third])
+    assert catalogue.find("greeter", "patient-view") is first
+    assert catalogue.find("greeter", "order-sign") is second
+    assert catalogue.find("other", "patient-view") is third
+    assert catalogue.hooks_of("greeter") == ("patient-view", "order-sign")
+
+
+def test_an_unknown_id_is_not_found() -> None:
+    with pytest.raises(UnknownService):
+        ServiceCatalogue([service()]).find("nobody", "patient-view")
+    with pytest.raises(UnknownService):
+        ServiceCatalogue([]).hooks_of("greeter")
+
+
+def test_a_hook_that_an_id_does_not_have_is_refused_with_those_that_it_has() -> None:
+    catalogue = ServiceCatalogue([service(), service(hook="order-sign")])
+    with pytest.raises(HookMismatch) as refused:
+        catalogue.find("greeter", "order-select")
+    assert "patient-view and order-sign" in refused.value.diagnostics
+    assert "received order-select" in refused.value.diagnostics
+
+
+def test_the_same_id_and_hook_cannot_be_published_twice() -> None:
+    with pytest.raises(ValueError, match="published twice for 'patient-view'"):
+        ServiceCatalogue([service(), service()])
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"id": ""}, "part of a URL"),
+        ({"id": "a/b"}, "part of a URL"),
+        ({"id": "a b"}, "part of a URL"),
+        ({"id": ".."}, "part of a URL"),
+        ({"hook": "fancy-structure"}, "neither in the CDS Hooks Library"),
+        ({"title": ""}, "title and description"),
+        ({"description": ""}, "title and description"),
+        ({"prefetch": {"patient": "Patient/{{Patient.id}}"}}, "prefetch template patient"),
+    ],
+)
+def test_a_service_that_cannot_be_published_stops_the_start(members: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        service(**members)

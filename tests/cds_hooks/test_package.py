@@ -1,0 +1,54 @@
+"""What holds for the package as a whole."""
+
+import ast
+import re
+from pathlib import Path
+
+import cds_hooks
+
+SOURCES = sorted(Path(cds_hooks.__file__).parent.glob("*.py"))
+
+
+def test_the_package_knows_no_medicine() -> None:
+    anatomy = re.compile(r"hamstring|glute|ischi|piriform|buttock|thigh|\bpain\b|\bhip\b|tend[io]n", re.IGNORECASE)
+    for file in [*SOURCES, SOURCES[0].parent / "README.md"]:
+        assert not anatomy.search(file.read_text("utf-8")), file.name
+
+
+def test_the_package_imports_nothing_of_the_product() -> None:
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "service" for name in names), file.name
+
+
+def test_only_the_blueprint_uses_flask() -> None:
+    users = [
+        file.name for file in SOURCES if re.search(r"^(from|import) (flask|werkzeug)", file.read_text("utf-8"), re.M)
+    ]
+    assert users == ["blueprint.py"]
+
+
+def test_each_module_names_the_chapter_of_the_specification_that_it_implements() -> None:
+    for file in SOURCES:
+        if file.name != "__init__.py":
+            assert "Specification:" in (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""), file.name
+
+
+def test_the_exported_names_are_exactly_those_that_the_package_imports() -> None:
+    tree = ast.parse(SOURCES[0].read_text("utf-8"))
+    assert SOURCES[0].name == "__init__.py"
+    imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(cds_hooks.__all__) == imported
+    assert sorted(cds_hooks.__all__) == sorted(set(cds_hooks.__all__))
+
+
+def test_the_example_of_the_readme_works() -> None:
+    readme = (SOURCES[0].parent / "README.md").read_text("utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)  # noqa: S102 - the example is a file of this repository
+    client = names["app"].test_client()  # type: ignore[attr-defined]
+    body = {"hook": "patient-view", "hookInstance": "1", "context": {"patientId": "p1"}}
+    assert client.post("/cds-services/greeter", json=body).get_json()["cards"][0]["summary"] == "Hello"

@@ -1,0 +1,251 @@
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from cds_hooks import (
+    BadRequest,
+    PrefetchState,
+    PrefetchTokenError,
+    PrefetchValue,
+    lint_template,
+    read_prefetch,
+    resolve_template,
+)
+
+PATIENT = {"resourceType": "Patient", "id": "p1"}
+VISIT = {"resourceType": "Encounter", "id": "e1"}
+OUTCOME = {"resourceType": "OperationOutcome", "issue": []}
+
+
+def bundle(*resources: Any, **members: Any) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in resources], **members}
+
+
+def read(value: Any) -> PrefetchValue:
+    raw = msgspec.Raw(json.dumps({"key": value}).encode())
+    return read_prefetch(raw, ["key"])["key"]
+
+
+def ids(value: PrefetchValue) -> list[Any]:
+    return [json.loads(bytes(resource)).get("id") for resource in value.resources]
+
+
+NEXT = [{"relation": "self", "url": "x"}, {"relation": "next", "url": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "found", "note"),
+    [
+        (PATIENT, "supplied", ["p1"], ""),
+        (bundle(PATIENT, VISIT), "supplied", ["p1", "e1"], ""),
+        (bundle(), "empty", [], ""),
+        ({"resourceType": "Bundle"}, "empty", [], ""),
+        ({"resourceType": "Bundle", "entry": None}, "empty", [], ""),
+        ({"resourceType": "Bundle", "entry": [{"fullUrl": "urn:x"}, {"resource": None}]}, "empty", [], ""),
+        (None, "null", [], ""),
+        (OUTCOME, "failed", [], "OperationOutcome"),
+        ("<html>404</html>", "failed", [], "string"),
+        (404, "failed", [], "number"),
+        (True, "failed", [], "boolean"),
+        ([PATIENT], "failed", [], "array"),
+        ({"id": "p1"}, "failed", [], "resourceType"),
+        ({}, "failed", [], "resourceType"),
+        ({"resourceType": None}, "failed", [], "resourceType"),
+        ({"resourceType": 5}, "failed", [], "resourceType"),
+        (bundle(OUTCOME), "failed", [], "OperationOutcome"),
+        (bundle(OUTCOME, OUTCOME), "failed", [], "OperationOutcome"),
+        (bundle(OUTCOME, PATIENT), "incomplete", ["p1"], "OperationOutcome"),
+        (bundle(PATIENT, link=NEXT), "incomplete", ["p1"], "further pages"),
+        (bundle(link=NEXT), "incomplete", [], "further pages"),
+        (bundle(PATIENT, link=NEXT[:1]), "supplied", ["p1"], ""),
+        (bundle(bundle(PATIENT), VISIT), "supplied", ["p1", "e1"], ""),
+        (bundle(bundle(bundle(PATIENT))), "supplied", ["p1"], ""),
+        (bundle(bundle(bundle(bundle(PATIENT))), VISIT), "incomplete", ["e1"], "cannot be read"),
+        (bundle(bundle(PATIENT, link=NEXT)), "incomplete", ["p1"], "further pages"),
+        ({"response": {"status": "200"}, "resource": PATIENT}, "supplied", ["p1"], "1.0"),
+        ({"response": {"status": "200"}, "resource": bundle(VISIT)}, "supplied", ["e1"], "1.0"),
+        ({"response": {"status": "404"}, "resource": None}, "null", [], "1.0"),
+        ({"response": {"status": "500"}, "resource": OUTCOME}, "failed", [], "1.0"),
+        ({"response": {"status": "404"}}, "failed", [], "resourceType"),
+        ({"response": {}, "resource": {"response": {}, "resource": PATIENT}}, "failed", [], "1.0"),
+    ],
+)
+def test_each_shape_of_a_prefetch_value_has_its_state(value: Any, state: str, found: list[str], note: str) -> None:
+    result = read(value)
+    assert (result.state, ids(result)) == (state, found)
+    assert note in result.note
+    assert bool(result.note) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "found"),
+    [
+        ({"resourceType": "Bundle", "entry": {"resource": PATIENT}}, "failed", []),
+        ({"resourceType": "Bundle", "entry": "none"}, "failed", []),
+        ({"resourceType": "Bundle", "entry": ["text", {"resource": PATIENT}, 4]}, "incomplete", ["p1"]),
+        ({"resourceType": "Bundle", "entry": [{"resource": "text"}, {"resource": PATIENT}]}, "incomplete", ["p1"]),
+        ({"resourceType": "Bundle", "entry": [{"resource": [PATIENT]}]}, "failed", []),
+        (
+            {"resourceType": "Bundle", "entry": [{"resource": {"id": "untyped"}}, {"resource": VISIT}]},
+            "incomplete",
+            ["e1"],
+        ),
+        ({"resourceType": "Bundle", "entry": [None, {"resource": VISIT}]}, "incomplete", ["e1"]),
+        (bundle(PATIENT, link={"relation": "next"}), "incomplete", ["p1"]),
+        (bundle(PATIENT, link=["next"]), "incomplete", ["p1"]),
+        (bundle(PATIENT, link=[{"relation": 5}]), "incomplete", ["p1"]),
+        (bundle({"resourceType": "Bundle", "entry": "none"}, VISIT), "incomplete", ["e1"]),
+        (bundle({"resourceType": ["Patient"], "id": "p1"}, VISIT), "incomplete", ["e1"]),
+    ],
+)
+def test_a_broken_part_of_a_bundle_spoils_only_itself(value: Any, state: str, found: list[str]) -> None:
+    result = read(value)
+    assert (result.state, ids(result)) == (state, found)
+    assert "cannot be read" in result.note
+
+
+def test_the_content_of_a_resource_does_not_matter() -> None:
+    odd = {"resourceType": "Observation", "id": 12, "status": ["x"], "code": "none", "subject": None}
+    assert read(bundle(odd)).state is PrefetchState.SUPPLIED
+    assert read(odd).state is PrefetchState.SUPPLIED
+
+
+def test_a_resource_that_does_not_begin_with_its_type_is_read_all_the_same() -> None:
+    late = [{"id": "a", "resourceType": "Patient"}, {"id": "b", "resourceType": "OperationOutcome"}]
+    result = read(bundle(*late))
+    assert (result.state, ids(result)) == (PrefetchState.INCOMPLETE, ["a"])
+
+
+def test_a_type_that_only_begins_like_another_is_itself() -> None:
+    result = read(bundle({"resourceType": "BundleOfJoy", "id": "a"}, {"resourceType": "OperationOutcomes", "id": "b"}))
+    assert (result.state, ids(result)) == (PrefetchState.SUPPLIED, ["a", "b"])
+
+
+@pytest.mark.parametrize("raw", [None, msgspec.Raw(b"null"), msgspec.Raw(b"{}"), {}])
+def test_a_declared_key_that_did_not_come_is_missing(raw: Any) -> None:
+    assert read_prefetch(raw, ["one", "two"]) == {
+        key: PrefetchValue(key, PrefetchState.MISSING, (), "") for key in ("one", "two")
+    }
+
+
+def test_undeclared_keys_are_kept_after_the_declared_ones() -> None:
+    raw = msgspec.Raw(json.dumps({"extra": PATIENT, "visits": None}).encode())
+    result = read_prefetch(raw, ["patient", "visits"])
+    assert [(key, value.state) for key, value in result.items()] == [
+        ("patient", "missing"),
+        ("visits", "null"),
+        ("extra", "supplied"),
+    ]
+
+
+@pytest.mark.parametrize("raw", [b"[]", b'"x"', b"4", b"true", b'{"a":', b'{"\xff":1}'])
+def test_a_prefetch_that_is_no_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        read_prefetch(msgspec.Raw(raw), ["patient"])
+    assert refused.value.expression == "prefetch"
+
+
+@pytest.mark.parametrize("depth", [300, 700, 5000])
+def test_no_depth_of_nesting_makes_reading_fail(depth: int) -> None:
+    for inner in ('{"resourceType":"Bundle","entry":[{"resource":', '{"response":{},"resource":', '{"a":', "["):
+        closing = inner.replace('"', "").translate(str.maketrans("{[", "}]"))
+        closing = "".join(reversed([sign for sign in closing if sign in "}]"][:2] if "entry" in inner else closing[:1]))
+        text = inner * depth + "1" + closing * depth
+        value = read_prefetch({"key": msgspec.Raw(text.encode())}, ["key"])["key"]
+        assert value.state in PrefetchState
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Patient/{{context.patientId}}",
+        "{{context.userId}}",
+        "Encounter/{{context.encounterId}}",
+        "Condition?patient={{context.patientId}}",
+        "Observation?patient={{context.patientId}}&code=http://loinc.org|4548-4,http://loinc.org|1988-5&_count=10&_sort=-date",
+        "Condition?patient={{context.patientId}}&code:in=http://example.org/ValueSet/x",
+        "Observation?patient={{context.patientId}}&date=ge2024-01-01&date=lt2025-01-01",
+        "PractitionerRole?_id={{userPractitionerRoleId}}",
+        "Observation?patient={{context.patientId}}&_lastUpdated=gt2024-01-01",
+        "Observation?code=ne",
+        "Condition?code=sap1234",
+    ],
+)
+def test_a_template_within_the_restrictions_has_no_problems(template: str) -> None:
+    assert lint_template(template) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("Patient/{{Patient.id}}", "{{Patient.id}}"),
+        ("Observation?date=gt{{today() - 90 days}}", "today()"),
+        ("Condition?_id={{context.draftOrders.entry.resource.id}}", "context.draftOrders.entry"),
+        ("Condition?_id={{%other.entry.resource.id}}", "%other"),
+        ("Condition?code:below=x", ":below"),
+        ("Condition?code:not=x", ":not"),
+        ("Patient?name:exact=x", ":exact"),
+        ("Patient?_has:Observation:patient:code=x", "_has"),
+        ("PractitionerRole?_id={{userPractitionerRoleId}}&_include=PractitionerRole:practitioner", "_include"),
+        ("Observation?patient=1&_revinclude=Provenance:target", "_revinclude"),
+        ("Observation?patient=1&_summary=count", "_summary"),
+        ("Observation?patient.name=x", "patient.name"),
+        ("Observation?date=ne2024-01-01", "prefix ne"),
+        ("Observation?date=sa2024", "prefix sa"),
+        ("Observation?patient", "plain search parameter"),
+        ("Observation?patient=", "plain search parameter"),
+        ("Observation?", "neither"),
+        ("Observation", "neither"),
+        ("/Patient/1", "neither"),
+        ("https://ehr.example.org/Patient/1", "neither"),
+        ("Patient/1/_history/2", "neither"),
+        ("Patient/1/Observation?code=x", "neither"),
+        ("Patient/$everything", "neither"),
+        ("patient/1", "neither"),
+        ("", "neither"),
+    ],
+)
+def test_a_template_beyond_the_restrictions_is_named(template: str, problem: str) -> None:
+    assert problem in " ".join(lint_template(template))
+
+
+@pytest.mark.parametrize(
+    ("template", "context", "expected"),
+    [
+        ("Patient/{{context.patientId}}", {"patientId": "p1"}, "Patient/p1"),
+        ("{{context.userId}}", {"userId": "Practitioner/7"}, "Practitioner/7"),
+        ("A?x={{context.patientId}}&y={{context.patientId}}", {"patientId": "1"}, "A?x=1&y=1"),
+        ("Practitioner?_id={{userPractitionerId}}", {"userId": "Practitioner/7"}, "Practitioner?_id=7"),
+        ("A?_id={{context.selections}}", {"selections": ["Basic/1", "Basic/2"]}, "A?_id=Basic/1,Basic/2"),
+        ("A?patient={{context.patientId}}", {"patientId": "1&_include=*"}, "A?patient=1%26_include%3D%2A"),
+        ("Patient/{{context.patientId}}", {"patientId": "1?x#y%"}, "Patient/1%3Fx%23y%25"),
+    ],
+)
+def test_tokens_are_replaced_by_what_the_context_holds(template: str, context: dict[str, Any], expected: str) -> None:
+    assert resolve_template(template, context) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "context", "token"),
+    [
+        ("Patient/{{context.patientId}}", {}, "context.patientId"),
+        ("Patient/{{context.patientId}}", {"patientId": None}, "context.patientId"),
+        ("Patient/{{context.patientId}}", {"patientId": ""}, "context.patientId"),
+        ("Patient/{{context.patientId}}", {"patientId": ".."}, "context.patientId"),
+        ("Patient/{{context.patientId}}", {"patientId": "a/../../b"}, "context.patientId"),
+        ("A?_id={{context.selections}}", {"selections": []}, "context.selections"),
+        ("A?_id={{context.selections}}", {"selections": [{"id": 1}]}, "context.selections"),
+        ("A?_id={{userPatientId}}", {"userId": "Practitioner/7"}, "userPatientId"),
+        ("A?_id={{userPatientId}}", {}, "userPatientId"),
+        ("A?date=gt{{today()}}", {"patientId": "p1"}, "today()"),
+    ],
+)
+def test_a_token_without_a_usable_value_is_an_error_that_names_it(
+    template: str, context: dict[str, Any], token: str
+) -> None:
+    with pytest.raises(PrefetchTokenError) as missing:
+        resolve_template(template, context)
+    assert missing.value.token == token
+    assert f"{{{{{token}}}}}" in str(missing.value)

@@ -1,0 +1,343 @@
+"""openapi.yaml against the running application, in both directions."""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from werkzeug.test import TestResponse
+
+from service.app import create_app
+from service.settings import Settings
+
+DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text("utf-8"))
+SERVICE = "/cds-services/gluteal-hamstring-pain"
+FEEDBACK = f"{SERVICE}/feedback"
+CALL_PATH = "/cds-services/{id}"
+FEEDBACK_PATH = "/cds-services/{id}/feedback"
+METHODS = ("get", "post", "put", "patch", "delete", "options")
+LOCAL = "https://sitbone.example.org/fhir/CodeSystem/findings"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def resolved(node: Any) -> Any:
+    """A part of the document; where it refers to another part, that part."""
+    if not (isinstance(node, dict) and set(node) == {"$ref"}):
+        return node
+    part: Any = DOCUMENT
+    for step in node["$ref"].removeprefix("#/").split("/"):
+        part = part[step]
+    return part
+
+
+def problems(value: Any, schema: dict[str, Any]) -> list[str]:
+    """What in a value does not fit a schema of the document."""
+    validator = Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def example(path: str) -> dict[str, Any]:
+    body: dict[str, Any] = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+    return json.loads(json.dumps(body))  # type: ignore[no-any-return]
+
+
+def observation(finding: str, side: str, **members: Any) -> dict[str, Any]:
+    return {
+        "resource": {
+            "resourceType": "Observation",
+            "id": f"{finding}-{side}",
+            "status": "final",
+            "code": {"coding": [{"system": LOCAL, "code": finding}]},
+            "bodySite": {"coding": [{"system": "http://snomed.info/sct", "code": side}]},
+            "subject": {"reference": "Patient/example"},
+            "effectiveDateTime": "2026-11-20",
+            "valueBoolean": True,
+            **members,
+        }
+    }
+
+
+LEFT, RIGHT = "7771000", "24028007"
+# Stated as provisional, and with a member that the FHIR models refuse.
+DOUBTFUL = {"status": "preliminary", "note": "none"}
+
+
+def call(*findings: str, sides: tuple[str, ...] = (LEFT,), of_each: Any = None, **members: Any) -> bytes:
+    """The example of the document with further findings; its members changed, or left out where they are `...`."""
+    body = example(CALL_PATH)
+    entries = [observation(name, side, **(of_each or {})) for name in findings for side in sides]
+    body["prefetch"]["observations"]["entry"] += entries
+    return json.dumps({name: value for name, value in {**body, **members}.items() if value is not ...}).encode()
+
+
+class Clock:
+    """Stands still, and fails where a test wants a fault of the service."""
+
+    broken = False
+
+    def __call__(self) -> datetime:
+        if self.broken:
+            raise RuntimeError
+        return NOW
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request that brings about one declared status of one operation."""
+
+    path: str
+    method: str
+    status: int
+    url: str
+    data: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    broken: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.status}"
+
+
+def answers(path: str, url: str, sent: bytes) -> list[Case]:
+    """What the two operations that take a body have in common."""
+    return [
+        Case(path, "post", 200, url, sent),
+        Case(path, "post", 200, url, sent, "application/fhir+json; charset=utf-8"),
+        Case(path, "post", 400, url, b"{"),
+        Case(path, "post", 400, url, b"{}"),
+        Case(path, "post", 404, url.replace("gluteal", "no"), sent),
+        Case(path, "post", 413, url, sent + b" " * 200_000),
+        Case(path, "post", 415, url, sent, "text/plain"),
+        Case(path, "options", 200, url, headers=(("Origin", "https://ehr.example.org"),)),
+    ]
+
+
+CASES = [
+    Case("/", "get", 200, "/"),
+    Case("/healthz", "get", 200, "/healthz"),
+    Case("/readyz", "get", 200, "/readyz"),
+    Case("/cds-services", "get", 200, "/cds-services"),
+    Case("/cds-services", "get", 200, "/cds-services/", headers=(("X-Request-Id", "a.b-c"),)),
+    Case("/cds-services", "options", 200, "/cds-services"),
+    *answers(CALL_PATH, SERVICE, call()),
+    *answers(FEEDBACK_PATH, FEEDBACK, json.dumps(example(FEEDBACK_PATH)).encode()),
+    Case(CALL_PATH, "post", 200, SERVICE, call("pop-at-injury", "sudden-onset", "pain-with-sitting")),
+    Case(CALL_PATH, "post", 200, SERVICE, call("ischial-tenderness", "pain-with-sitting", sides=(LEFT, RIGHT))),
+    Case(CALL_PATH, "post", 200, SERVICE, call("saddle-numbness", "leg-weakness", "significant-bruising")),
+    Case(CALL_PATH, "post", 200, SERVICE, call("pop-at-injury", "sudden-onset", of_each=DOUBTFUL)),
+    Case(CALL_PATH, "post", 400, SERVICE, call(hook="order-sign")),
+    Case(CALL_PATH, "post", 400, SERVICE, call(hookInstance=...), headers=(("X-Correlation-Id", "a_b"),)),
+    Case(CALL_PATH, "post", 400, SERVICE, call(hook="encounter-start")),
+    Case(CALL_PATH, "post", 412, SERVICE, call(prefetch=None)),
+    Case(CALL_PATH, "post", 500, SERVICE, call(), broken=True),
+]
+
+
+CLOCK = Clock()
+
+
+@cache
+def application() -> Flask:
+    return create_app(Settings(body_limit=200_000), CLOCK)
+
+
+@cache
+def answer(case: Case) -> TestResponse:
+    """What the application says in a case; asked once, and looked at by several tests."""
+    client = application().test_client()
+    content_type = {"Content-Type": case.content_type} if case.data else {}
+    CLOCK.broken = case.broken
+    try:
+        return client.open(
+            case.url, method=case.method.upper(), data=case.data, headers={**content_type, **dict(case.headers)}
+        )
+    finally:
+        CLOCK.broken = False
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return application().test_client()
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_the_document_has_the_version_of_the_product(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    assert DOCUMENT["info"]["version"] == project["version"]
+
+
+def test_every_route_of_the_application_is_in_the_document_and_every_one_there_exists() -> None:
+    served = {
+        (re.sub(r"<[^>]+>", "{id}", rule.rule), method.lower())
+        for rule in application().url_map.iter_rules()
+        for method in rule.methods or ()
+        if method not in ("HEAD", "OPTIONS")
+    }
+    assert served == {(path, method) for path, method, _ in operations() if method != "options"}
+
+
+def test_every_declared_status_is_brought_about_by_a_case() -> None:
+    declared = {(path, method, int(status)) for path, method, of in operations() for status in of["responses"]}
+    assert declared == {(case.path, case.method, case.status) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_case_gets_what_the_document_says(case: Case) -> None:
+    response = answer(case)
+    assert response.status_code == case.status
+    declared = resolved(DOCUMENT["paths"][case.path][case.method]["responses"][str(case.status)])
+    content = declared.get("content")
+    if content is None:
+        assert response.data == b""
+    else:
+        [(media_type, described)] = content.items()
+        assert response.mimetype == media_type
+        value = response.get_data(as_text=True) if media_type == "text/html" else json.loads(response.data)
+        assert problems(value, described["schema"]) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_response_has_the_headers_of_the_document_and_no_others(case: Case) -> None:
+    response = answer(case)
+    declared = resolved(DOCUMENT["paths"][case.path][case.method]["responses"][str(case.status)])["headers"]
+    of_http = {"Content-Type", "Content-Length", "Allow"}
+    assert set(response.headers.keys()) - of_http == set(declared)
+    for name, header in declared.items():
+        assert problems(response.headers[name], resolved(header)["schema"]) == []
+
+
+def test_the_errors_of_the_whole_application_have_the_form_of_the_document(client: FlaskClient) -> None:
+    schema = {"$ref": "#/components/schemas/OperationOutcome"}
+    unknown, wrong_method = client.get("/nothing"), client.get(SERVICE)
+    assert (unknown.status_code, wrong_method.status_code) == (404, 405)
+    assert problems(json.loads(unknown.data), schema) == []
+    assert problems(json.loads(wrong_method.data), schema) == []
+    assert "POST" in wrong_method.headers["Allow"]
+
+
+def test_services_and_hooks_of_the_document_are_those_of_discovery(client: FlaskClient) -> None:
+    services = json.loads(client.get("/cds-services").data)["services"]
+    described = DOCUMENT["components"]["schemas"]
+    ids, hooks = {service["id"] for service in services}, {service["hook"] for service in services}
+    assert set(described["Service"]["properties"]["id"]["enum"]) == ids
+    assert set(DOCUMENT["components"]["parameters"]["id"]["schema"]["enum"]) == ids
+    assert set(described["Service"]["properties"]["hook"]["enum"]) == hooks
+    assert set(described["HookRequest"]["properties"]["hook"]["enum"]) == hooks
+
+
+@pytest.mark.parametrize(("path", "schema"), [(CALL_PATH, "HookRequest"), (FEEDBACK_PATH, "FeedbackRequest")])
+def test_the_examples_of_the_document_fit_it(path: str, schema: str) -> None:
+    assert problems(example(path), {"$ref": f"#/components/schemas/{schema}"}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "url", "schema", "change"),
+    [
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.pop("hook")),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(hook="order-sign")),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(hookInstance="x" * 257)),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body["context"].pop("patientId")),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(hook="encounter-start")),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(prefetch=[])),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(fhirServer=1)),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(fhirAuthorization={})),
+        (FEEDBACK_PATH, FEEDBACK, "FeedbackRequest", lambda body: body.update(feedback=[])),
+        (FEEDBACK_PATH, FEEDBACK, "FeedbackRequest", lambda body: body["feedback"][0].pop("card")),
+        (FEEDBACK_PATH, FEEDBACK, "FeedbackRequest", lambda body: body["feedback"][0].pop("outcomeTimestamp")),
+        (FEEDBACK_PATH, FEEDBACK, "FeedbackRequest", lambda body: body["feedback"][0].update(outcome="ignored")),
+        (FEEDBACK_PATH, FEEDBACK, "FeedbackRequest", lambda body: body["feedback"][0].update(outcome="accepted")),
+        (FEEDBACK_PATH, FEEDBACK, "FeedbackRequest", lambda body: body["feedback"][0].update(overrideReason="no")),
+    ],
+)
+def test_what_the_document_refuses_the_application_refuses_too(
+    *, path: str, url: str, schema: str, change: Callable[[dict[str, Any]], object], client: FlaskClient
+) -> None:
+    body = example(path)
+    change(body)
+    assert problems(body, {"$ref": f"#/components/schemas/{schema}"})
+    assert client.post(url, json=body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "url", "schema", "change"),
+    [
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(hookInstance="no-uuid", more=[1], extension=[])),
+        (
+            CALL_PATH,
+            SERVICE,
+            "HookRequest",
+            lambda body: body.update(fhirServer=None, fhirAuthorization=None, extension=None),
+        ),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body["context"].update(encounterId=None, userId=None, x={})),
+        (CALL_PATH, SERVICE, "HookRequest", lambda body: body.update(fhirAuthorization={"access_token": "t", "x": 1})),
+        (
+            CALL_PATH,
+            SERVICE,
+            "HookRequest",
+            lambda body: body.update(hook="encounter-start", context={"patientId": "example", "encounterId": "e"}),
+        ),
+        (
+            FEEDBACK_PATH,
+            FEEDBACK,
+            "FeedbackRequest",
+            lambda body: body["feedback"][0].update(overrideReason=None, overrideReasons=[{"userComment": "no"}]),
+        ),
+        (
+            FEEDBACK_PATH,
+            FEEDBACK,
+            "FeedbackRequest",
+            lambda body: body["feedback"][0].update(
+                outcome="accepted", acceptedSuggestions=[{"id": "s"}], extension={}
+            ),
+        ),
+    ],
+)
+def test_what_the_document_allows_the_application_takes(
+    *, path: str, url: str, schema: str, change: Callable[[dict[str, Any]], object], client: FlaskClient
+) -> None:
+    body = example(path)
+    change(body)
+    assert problems(body, {"$ref": f"#/components/schemas/{schema}"}) == []
+    assert client.post(url, json=body).status_code == 200
+
+
+def test_every_member_that_the_document_has_in_an_answer_is_sent_in_one() -> None:
+    """Members of an assessment, a card or a basis that no case brings about are promises without proof."""
+    bodies = [
+        json.loads(answer(case).data) for case in CASES if (case.path, case.status) == (CALL_PATH, 200) and case.data
+    ]
+    assessments = [body["extension"]["org.sitbone.assessment"] for body in bodies]
+    cards = [card for body in bodies for card in body["cards"]]
+    bases = [card["extension"]["org.sitbone.basis"] for card in cards]
+    schemas = DOCUMENT["components"]["schemas"]
+    assessment, basis = schemas["Assessment"]["properties"], schemas["Basis"]["properties"]
+
+    def sent(objects: list[dict[str, Any]], member: str) -> set[str]:
+        return {name for one in objects for element in one[member] for name in element}
+
+    assert {name for card in cards for name in card} == set(schemas["Card"]["properties"])
+    for member in ("redFlags", "causes", "imaging", "referrals", "treatment"):
+        assert sent(assessments, member) == set(assessment[member]["items"]["properties"]), member
+    assert sent(bases, "recommendations") == set(basis["recommendations"]["items"]["properties"])
+    assert sent(bases, "findings") == set(basis["findings"]["items"]["properties"])
