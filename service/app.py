@@ -19,7 +19,8 @@ _LOG = logging.getLogger("sitbone")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sitbone</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}}
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;
+color-scheme:light dark}}
 </style>
 <h1>Sitbone</h1>
 <p>A CDS Hooks service: {title}. Knowledge {version}, {status}.</p>

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isinf
 
+import msgspec
+
 from service.case import Case, LeftOut
 from service.conditions import Condition, Interval
 from service.derived import Chart
@@ -25,8 +27,7 @@ _UNHEARD = ("failed", "missing", "incomplete", "null")
 _ASKED_AT_MOST = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """A finding as it was used: where it came from, so that a clinician can look."""
 
     finding: str
@@ -38,8 +39,7 @@ class Evidence:
     valid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
+class Fired(msgspec.Struct, frozen=True):
     """A recommendation whose condition is met, with what met it and what was unknown and could change it."""
 
     recommendation: Recommendation

@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion
 from service.assessment import Assessment, Evidence, Fired
 from service.differential import Ranking
-from service.guideline import TOPIC_SYSTEM, Guideline
+from service.guideline import TOPIC_SYSTEM, Guideline, Recommendation
 from service.orders import Ordering, reason_references, service_request
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
@@ -37,12 +37,35 @@ _MATTERS_TO_TREATMENT = ("medications", "allergies")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def respond(guideline: Guideline, assessment: Assessment, request: HookRequest, now: datetime) -> HookResponse:
-    """The answer to a hook: cards for the clinician, the assessment for the machine."""
-    return HookResponse(
-        cards=tuple(_Cards(guideline, assessment, request, now).made()),
-        extension={ASSESSMENT_KEY: assessment_extension(guideline, assessment)},
-    )
+class Responder:
+    """Answers by one guideline; what is the same on every card is made once."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        self.guideline = guideline
+        self.override_reasons = tuple(
+            Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
+            for code, display in guideline.wording.override_reasons
+        )
+        self.sources = {
+            topic.id: Source(topic.label, topic=Coding(code=topic.id, system=TOPIC_SYSTEM, display=topic.display))
+            for topic in guideline.wording.topics.values()
+        }
+        self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
+
+    def respond(self, assessment: Assessment, request: HookRequest, now: datetime) -> HookResponse:
+        """The answer to a hook: cards for the clinician, the assessment for the machine."""
+        return HookResponse(
+            cards=tuple(_Cards(self, assessment, request, now).made()) if assessment.fired else (),
+            extension={ASSESSMENT_KEY: assessment_extension(self.guideline, assessment)},
+        )
+
+
+def _links(guideline: Guideline, recommendation: Recommendation) -> Iterator[Link]:
+    """The primary sources that a recommendation cites and that can be opened."""
+    for tag in recommendation.evidence:
+        source = guideline.sources.get(tag.partition(":")[2])
+        if source and source["kind"] == "primary" and source.get("url"):
+            yield Link(label=source["citation"], url=source["url"], type="absolute")
 
 
 def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[str, Any]:
@@ -121,9 +144,10 @@ def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict
 class _Cards:
     """The cards of one answer."""
 
-    def __init__(self, guideline: Guideline, assessment: Assessment, request: HookRequest, now: datetime) -> None:
-        self.guideline, self.assessment, self.request, self.now = guideline, assessment, request, now
-        self.words = guideline.wording
+    def __init__(self, responder: Responder, assessment: Assessment, request: HookRequest, now: datetime) -> None:
+        self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
+        self.guideline = responder.guideline
+        self.words = self.guideline.wording
 
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
@@ -140,20 +164,16 @@ class _Cards:
     def _card(self, topic: str, fired: Sequence[Fired]) -> Card:
         uuid = self._uuid(topic)
         suggestions = tuple(self._suggestions(uuid, fired))
-        words = self.words.topics[topic]
         return Card(
             uuid=uuid,
             summary=self._summary(topic, fired),
             indicator=Indicator(fired[0].indicator),
             detail=self._detail(topic, fired),
-            source=Source(label=words.label, topic=Coding(code=topic, system=TOPIC_SYSTEM, display=words.display)),
+            source=self.responder.sources[topic],
             suggestions=suggestions,
             selection_behavior="any" if suggestions else None,
-            override_reasons=tuple(
-                Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
-                for code, display in self.words.override_reasons
-            ),
-            links=tuple(self._links(fired)),
+            override_reasons=self.responder.override_reasons,
+            links=self._cited(fired),
             extension={BASIS_KEY: self._basis(fired)},
         )
 
@@ -278,12 +298,9 @@ class _Cards:
         unknown += [name for item in fired for name in item.unknown]
         return list(dict.fromkeys(unknown))[:_LISTED_AT_MOST]
 
-    def _links(self, fired: Sequence[Fired]) -> Iterator[Link]:
-        tags = dict.fromkeys(tag.partition(":")[2] for item in fired for tag in item.recommendation.evidence)
-        sources = [self.guideline.sources[tag] for tag in tags if tag]
-        cited = [source for source in sources if source["kind"] == "primary" and source.get("url")]
-        for source in cited[:_LINKS_AT_MOST]:
-            yield Link(label=source["citation"], url=source["url"], type="absolute")
+    def _cited(self, fired: Sequence[Fired]) -> tuple[Link, ...]:
+        links = dict.fromkeys(link for item in fired for link in self.responder.links[item.recommendation.id])
+        return tuple(links)[:_LINKS_AT_MOST]
 
     # -- what can be acted on, and what it stands on ------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ far as the codes of each; what the rules can use is then read in full.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 
 from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
 from service.conditions import Interval, Value
-from service.fhir_time import When, days_before, read_when, years_old
+from service.fhir_time import When, read_when, years_old
 from service.guideline import Finding, Guideline
 from service.knowledge_forms import SYSTEMS
 from service.statements import (
@@ -32,7 +32,8 @@ from service.statements import (
 )
 from service.strictness import Judge
 
-_TOMORROW = timedelta(days=1)
+# Clocks and time zones differ by less.
+_A_DAY = timedelta(days=1)
 _TYPES = frozenset({*READERS, "Patient", "Medication"})
 # These are read in full only when one of their codes is known; the others are few in a chart.
 _BY_CODE = frozenset({"Observation", "Condition", "MedicationRequest", "MedicationStatement"})
@@ -89,8 +90,7 @@ class LeftOut:
     unreadable: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """What is held of a finding after weighing all statements: the newest wins, a contradiction is unknown."""
 
     value: Value | When
@@ -194,6 +194,7 @@ class _Reading:
         self, index: CodeIndex, judge: Judge, findings: Mapping[str, Finding], patient_id: str, now: datetime
     ) -> None:
         self.index, self.judge, self.findings, self.patient_id, self.now = index, judge, findings, patient_id, now
+        self.tomorrow = now + _A_DAY
         self.statements: dict[str, list[Statement]] = {}
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
         self.patients: list[tuple[str, dict[str, Any]]] = []
@@ -285,7 +286,7 @@ class _Reading:
         for statement in stated:
             if self._counts(statement):
                 self.statements.setdefault(statement.finding, []).append(
-                    statement if valid else replace(statement, valid=False)
+                    statement if valid else msgspec.structs.replace(statement, valid=False)
                 )
 
     def _counts(self, statement: Statement) -> bool:
@@ -297,12 +298,13 @@ class _Reading:
         when = statement.when
         if when is None:
             return True
-        if when.low > self.now + _TOMORROW:
+        if when.low > self.tomorrow:
             self.left_out["future"] += 1
             return False
         if finding.look_back_days is None or (statement.standing and not finding.dated_event):
             return True
-        if days_before(when, self.now)[0] > finding.look_back_days:
+        # As in days_before: a whole day more than the look-back.
+        if when.high <= self.now - timedelta(days=finding.look_back_days + 1):
             self.left_out["outdated"] += 1
             return False
         return True

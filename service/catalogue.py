@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cds_hooks import CdsService, HookRequest, HookResponse, ServiceCatalogue
 from service.assessment import Assessor
-from service.cards import respond
+from service.cards import Responder
 from service.case import CaseReader, prefetch_templates
 from service.guideline import Guideline
 
@@ -17,11 +17,11 @@ KNOWLEDGE_KEY = "org.sitbone.knowledge"
 
 def catalogue(guideline: Guideline, clock: Callable[[], datetime]) -> ServiceCatalogue:
     """Every service with its hooks; `clock` gives the time of a call, in UTC."""
-    reader, assessor = CaseReader(guideline), Assessor(guideline)
+    reader, assessor, responder = CaseReader(guideline), Assessor(guideline), Responder(guideline)
 
     def diagnose(request: HookRequest) -> HookResponse:
         now = clock()
-        return respond(guideline, assessor.assess(reader.read(request, now)), request, now)
+        return responder.respond(assessor.assess(reader.read(request, now)), request, now)
 
     return ServiceCatalogue(
         [

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from service.conditions import Condition, Interval
 from service.derived import Chart
 from service.guideline import Guideline
@@ -16,8 +18,7 @@ from service.guideline import Guideline
 NO_SIDE_NAMED = "unspecified"
 
 
-@dataclass(frozen=True, slots=True)
-class RankedCause:
+class RankedCause(msgspec.Struct, frozen=True):
     """One cause on one side. band: leads, possible, less-likely, not-assessed."""
 
     id: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from service.conditions import Interval
 from service.fhir_time import When, read_when
@@ -44,11 +45,17 @@ _PLANNED_ONLY = frozenset({"proposal", "plan"})
 _SIDE_WORD = re.compile(r"\b(left|right|bilateral|both)\b", re.IGNORECASE)
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _ITEM_DEPTH = 20
+_VALUES = frozenset(
+    f"value{kind}"
+    for kind in (
+        *("Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio", "SampledData", "Time"),
+        *("DateTime", "Period", "Coding", "Decimal", "Date", "Uri", "Attachment", "Reference"),
+    )
+)
 _DATE_MEMBERS = ("valueDateTime", "valueDate", "valueString")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """What one resource says of one finding. value: True, False, None (unknown), an Interval, or a When for a date."""
 
     finding: str
@@ -161,27 +168,30 @@ class CodeIndex:
 
     def rows(self, concept: object) -> list[Code]:
         """The rows that any coding of a CodeableConcept matches, one a finding, those with a side first."""
+        codings = _codings(concept)
+        if len(codings) == 1:
+            return list(self.lookup(*codings[0]))
         found: dict[str, Code] = {}
-        for system, code in _codings(concept):
+        for system, code in codings:
             for row in self.lookup(system, code):
                 if row.concept not in found or row.side or row.site < found[row.concept].site:
                     found[row.concept] = row
         return list(found.values())
 
-    def side(self, concepts: list[dict[str, Any]]) -> str:
-        """left, right, bilateral or none, from laterality codes, lateralised sites, or the words themselves."""
+    def place(self, concepts: list[dict[str, Any]]) -> tuple[str, set[str]]:
+        """Where a resource says that it is about: its side (left, right, bilateral or none) and its sites.
+
+        The side comes from laterality codes and lateralised sites, else from the words themselves.
+        """
         if not concepts:
-            return NO_SIDE
-        sides = {self._sides[coding] for concept in concepts for coding in _codings(concept) if coding in self._sides}
+            return NO_SIDE, set()
+        codings = [coding for concept in concepts for coding in _codings(concept)]
+        sides = {self._sides[coding] for coding in codings if coding in self._sides}
         if not sides:
             words = {word.lower() for concept in concepts for word in _SIDE_WORD.findall(as_text(concept.get("text")))}
             sides = {BILATERAL if word == "both" else word for word in words}
-        if not sides:
-            return NO_SIDE
-        return next(iter(sides)) if len(sides) == 1 else BILATERAL
-
-    def sites(self, concepts: list[dict[str, Any]]) -> set[str]:
-        return {site for concept in concepts for coding in _codings(concept) for site in self._sites.get(coding, ())}
+        side = NO_SIDE if not sides else next(iter(sides)) if len(sides) == 1 else BILATERAL
+        return side, {site for coding in codings for site in self._sites.get(coding, ())}
 
     def relieves(self, question: object) -> bool:
         """Whether this question asks what eases the pain: its answer is no statement that the finding is there."""
@@ -211,7 +221,11 @@ def answer_in_words(text: object) -> bool | None:
 
 
 def _has_value(element: Mapping[str, Any]) -> bool:
-    return any(key.startswith("value") and value is not None for key, value in element.items())
+    # A null is no value. A loop, because a generator costs twice as much and this is asked of every element.
+    for member in element:  # noqa: SIM110
+        if member in _VALUES and element[member] is not None:
+            return True
+    return False
 
 
 def _read_value(element: Mapping[str, Any], finding: Finding, index: CodeIndex) -> bool | Interval | When | None:
@@ -277,8 +291,7 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
     status = as_text(resource.get("status"))
     if status in _NOT_EVIDENCE:
         return
-    sites = _concepts(resource.get("bodySite"))
-    side, at = index.side(sites), index.sites(sites)
+    side, at = index.place(_concepts(resource.get("bodySite")))
     when, reference = _effective(resource), reference_to(resource)
     grouping = bool(resource.get("hasMember") or resource.get("component"))
 
@@ -307,8 +320,7 @@ def _condition(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statem
     verification, clinical = _status(resource.get("verificationStatus")), _status(resource.get("clinicalStatus"))
     if verification == "entered-in-error":
         return
-    sites = _concepts(resource.get("bodySite"))
-    side, at = index.side(sites), index.sites(sites)
+    side, at = index.place(_concepts(resource.get("bodySite")))
     onset = read_when(resource.get("onsetDateTime")) or read_when(as_dict(resource.get("onsetPeriod")).get("start"))
     recorded = read_when(resource.get("recordedDate")) or read_when(resource.get("assertedDate"))
     ended = any(

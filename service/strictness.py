@@ -9,7 +9,6 @@ never content. Specification of the forms: FHIR R4 data types (id, Reference, da
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -41,34 +40,41 @@ _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}|urn:uuid:[0-9a-f\-
 _DAY = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
 _DATE = re.compile(_DAY)
 _INSTANT = re.compile(_DAY + r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)")
-_DATED = ("effectiveDateTime", "issued", "onsetDateTime", "recordedDate", "authoredOn", "authored", "birthDate")
+_MARKED = (
+    "id",
+    "subject",
+    "patient",
+    "encounter",
+    "effectiveDateTime",
+    "issued",
+    "onsetDateTime",
+    "recordedDate",
+    "authoredOn",
+    "authored",
+)
 _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\s}])')
 
 
-def _marks(resource: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """The strings of a resource that may be replaced, each with the mark of its form."""
-    identifier = resource.get("id")
-    if isinstance(identifier, str) and _ID.fullmatch(identifier):
-        yield identifier, b"~id"
-    for member in ("subject", "patient", "encounter"):
-        reference = resource.get(member)
-        target = reference.get("reference") if isinstance(reference, dict) else None
-        if isinstance(target, str) and _REFERENCE.fullmatch(target):
-            yield target, b"~reference"
-    for member in _DATED:
-        written = resource.get(member)
-        if isinstance(written, str):
-            if _INSTANT.fullmatch(written):
-                yield written, b"~instant"
-            elif _DATE.fullmatch(written):
-                yield written, b"~date"
+def _mark(member: str, written: str) -> tuple[bytes, bytes] | None:
+    """The string with its quotes and the mark of its form, or None when it is not valid by its form."""
+    if member == "id":
+        mark = b"~id" if _ID.fullmatch(written) else b""
+    elif member in ("subject", "patient", "encounter"):
+        mark = b"~reference" if _REFERENCE.fullmatch(written) else b""
+    else:
+        mark = b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
+    # With its quotes, so that only whole strings are replaced.
+    return (b'"%b"' % written.encode(), mark) if mark else None
 
 
 def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
     """A digest of the resource in which values that are valid by their form do not count."""
-    for written, mark in _marks(resource):
-        # With its quotes, so that only whole strings are replaced.
-        raw = raw.replace(b'"%b"' % written.encode(), mark)
+    for member in _MARKED:
+        written = resource.get(member)
+        if isinstance(written, dict):
+            written = written.get("reference")
+        if isinstance(written, str) and (marked := _mark(member, written)):
+            raw = raw.replace(*marked)
     if b'"value"' in raw:
         raw = _NUMBER.sub(rb"\1~", raw)
     return blake2b(raw, digest_size=16).digest()
