@@ -22,7 +22,8 @@ from service.guideline import SACROILIAC_TESTS, Guideline, Recommendation
 from service.knowledge_forms import CLINICAL_KINDS, PRIORITIES, RECOMMENDATION_KINDS, TREATMENTS
 from service.statements import BILATERAL, LEFT, RIGHT
 
-OUTSIDE = "outside"
+# The criterion by which pain of the hip is this complaint.
+HIP_COMPLAINT = "hip-region-complaint"
 _UNHEARD = ("failed", "missing", "incomplete", "null")
 _ASKED_AT_MOST = 3
 
@@ -91,6 +92,8 @@ class Assessment:
     data: dict[str, str]
     left_out: LeftOut
     fired: tuple[Fired, ...] = ()
+    # What makes this the complaint of the guideline.
+    located_by: tuple[Evidence, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     ranking_waits: bool = False
     imaging: tuple[ImagingCall, ...] = ()
@@ -100,6 +103,7 @@ class Assessment:
     contradictory: tuple[str, ...] = ()
     without_side: tuple[str, ...] = ()
     working_diagnoses: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
 
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
@@ -141,7 +145,7 @@ class Assessor:
             chart[name] is True or isinstance(chart[name], Interval)
             for name in self.locating
             if name in chart.case.statements
-        ) or (chart["hip-region-complaint"] is True)
+        ) or (chart[HIP_COMPLAINT] is True)
 
 
 @dataclass
@@ -190,12 +194,15 @@ class _Pass:
                 self._evaluate(recommendation, charts)
         for recommendation in self.assessor.by_kind["treatment"]:
             self._evaluate(recommendation, charts)
+        withheld = {what for call in self.treatment.values() for what in call.without}
+        fired = (f for f in self.fired if not any(withheld & set(t.adds) for t in f.recommendation.treatment))
         return Assessment(
             complaint="present",
             side=side,
             data=dict(case.data),
             left_out=case.left_out,
-            fired=tuple(self.fired),
+            fired=tuple(fired),
+            located_by=self._located_by(patient_charts),
             rankings=rankings,
             ranking_waits=waits,
             imaging=_merged_imaging(self.imaging),
@@ -207,10 +214,21 @@ class _Pass:
                 name for chart in patient_charts for name, resolved in chart.resolved.items() if resolved.contradictory
             ),
             without_side=self._without_side(sides),
+            known=frozenset(name for name, found in case.statements.items() if any(s.value is not None for s in found)),
             working_diagnoses=tuple(
                 cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
             ),
         )
+
+    def _located_by(self, charts: Sequence[Chart]) -> tuple[Evidence, ...]:
+        found: dict[tuple[str, str], Evidence] = {}
+        for chart in charts:
+            named = [name for name in self.case.statements if name in self.assessor.locating and chart[name]]
+            hip = self.assessor.guideline.definitions[HIP_COMPLAINT][1]
+            for name in named or (self._grounds(chart, hip) if chart[HIP_COMPLAINT] else ()):
+                item = self._used(chart, name)
+                found[(item.finding, item.side)] = item
+        return tuple(found.values())
 
     def _complaint_not_found(self) -> str:
         """Absent when what there is was heard in full and says nothing of it; otherwise it cannot be told."""

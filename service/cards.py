@@ -27,6 +27,8 @@ _NAMESPACE = UUID("6f1c9d0e-3c57-5d0b-9a55-5b1d2e0c7a11")
 _SUMMARY = 139
 _LISTED_AT_MOST = 6
 _LINKS_AT_MOST = 3
+# What is asked comes first among what is not documented, then the tests that decide the leading cause.
+_ASKED_AND_READ = 3
 # The urgent tiers each have one card; what is not urgent is told apart by its decision.
 _TOPIC_OF_TIER = {"critical": "immediate-evaluation", "warning": "assessment-due"}
 _TOPICS = ("immediate-evaluation", "assessment-due", "ask-first", "diagnosis-and-imaging", "care-plan")
@@ -148,6 +150,7 @@ class _Cards:
         self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
         self.guideline = responder.guideline
         self.words = self.guideline.wording
+        self.diagnostic_topic = ""
 
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
@@ -157,6 +160,11 @@ class _Cards:
         if "immediate-evaluation" in tiers:
             # Self-care and treatment wait for the evaluation.
             tiers.pop("care-plan", None)
+        # The causes stand on the card about diagnosis; where red flags left none, on the most urgent one.
+        self.diagnostic_topic = next(
+            (topic for topic in ("diagnosis-and-imaging", *_TOPICS[:2]) if topic in tiers and self.assessment.rankings),
+            "",
+        )
         for topic in _TOPICS:
             if topic in tiers:
                 yield self._card(topic, tiers[topic])
@@ -174,7 +182,7 @@ class _Cards:
             selection_behavior="any" if suggestions else None,
             override_reasons=self.responder.override_reasons,
             links=self._cited(fired),
-            extension={BASIS_KEY: self._basis(fired)},
+            extension={BASIS_KEY: self._basis(topic, fired)},
         )
 
     def _uuid(self, *parts: str) -> str:
@@ -202,15 +210,15 @@ class _Cards:
     def _detail(self, topic: str, fired: Sequence[Fired]) -> str:
         headings = self.words.headings
         sections = [(headings["consider"], [line for item in fired for line in item.recommendation.do])]
-        evidence = _evidence(fired)
+        evidence = self._evidence(fired)
         sections.append((headings["why"], [self._evidence_line(item) for item in evidence]))
-        if topic == "diagnosis-and-imaging":
+        if topic == self.diagnostic_topic:
             sections.append((headings["causes"], list(self._causes())))
-        if topic in ("diagnosis-and-imaging", "ask-first"):
+        if topic in (self.diagnostic_topic, "ask-first"):
             sections.append(
                 (headings["ask"], [self._say("ask", ask=a.ask, because=a.because) for a in self.assessment.ask])
             )
-        unknown = [self.guideline.title_of(name) for name in self._not_documented(fired)]
+        unknown = [self.guideline.title_of(name) for name in self._not_documented(topic, fired)]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
         sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
@@ -220,6 +228,14 @@ class _Cards:
             for heading, lines in sections
             if lines
         )
+
+    def _evidence(self, fired: Sequence[Fired]) -> list[Evidence]:
+        """Every finding that the recommendations of a card used, once for each side and state.
+
+        A recommendation may stand on what is not documented; then the card shows what makes this the complaint.
+        """
+        seen = {(item.finding, item.side, item.state): item for fire in fired for item in fire.evidence}
+        return list(seen.values()) or list(self.assessment.located_by)
 
     def _evidence_line(self, item: Evidence) -> str:
         details = [item.state]
@@ -293,10 +309,18 @@ class _Cards:
         yield self._say(self.guideline.status, version=self.guideline.version)
         yield self.words.sentences["judgement"]
 
-    def _not_documented(self, fired: Sequence[Fired]) -> list[str]:
+    def _not_documented(self, topic: str, fired: Sequence[Fired]) -> list[str]:
         unknown = [asked.finding for asked in self.assessment.ask]
         unknown += [name for item in fired for name in item.unknown]
+        if topic == self.diagnostic_topic:
+            unknown = [*unknown[:_ASKED_AND_READ], *self._deciding_tests(), *unknown[_ASKED_AND_READ:]]
         return list(dict.fromkeys(unknown))[:_LISTED_AT_MOST]
+
+    def _deciding_tests(self) -> list[str]:
+        """The tests that speak for or against the leading cause and were not done."""
+        leaders = {ranking.leader.id for ranking in self.assessment.rankings if ranking.leader}
+        tests = [test.finding for test in self.guideline.differential.tests if test.cause in leaders]
+        return [name for name in tests if name in self.guideline.findings and name not in self.assessment.known]
 
     def _cited(self, fired: Sequence[Fired]) -> tuple[Link, ...]:
         links = dict.fromkeys(link for item in fired for link in self.responder.links[item.recommendation.id])
@@ -340,7 +364,7 @@ class _Cards:
             references=reason_references(item.resource for item in fired.evidence),
         )
 
-    def _basis(self, fired: Sequence[Fired]) -> dict[str, Any]:
+    def _basis(self, topic: str, fired: Sequence[Fired]) -> dict[str, Any]:
         return {
             "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
             "recommendations": [
@@ -356,15 +380,9 @@ class _Cards:
                 }
                 for item in fired
             ],
-            "findings": [_evidence_extension(item) for item in _evidence(fired)],
-            "notDocumented": self._not_documented(fired),
+            "findings": [_evidence_extension(item) for item in self._evidence(fired)],
+            "notDocumented": self._not_documented(topic, fired),
         }
-
-
-def _evidence(fired: Sequence[Fired]) -> list[Evidence]:
-    """Every finding that the recommendations of a card used, once for each side and state."""
-    seen = {(item.finding, item.side, item.state): item for fire in fired for item in fire.evidence}
-    return list(seen.values())
 
 
 def _evidence_extension(item: Evidence) -> Mapping[str, Any]:

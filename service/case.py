@@ -15,7 +15,7 @@ import msgspec
 
 from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
 from service.conditions import Interval, Value
-from service.fhir_time import When, read_when, years_old
+from service.fhir_time import When, days_before, read_when, years_old
 from service.guideline import Finding, Guideline
 from service.knowledge_forms import SYSTEMS
 from service.statements import (
@@ -111,7 +111,13 @@ class Case:
 
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
-        stated = [s for name, found in self.statements.items() for s in found if s.side and s.value is not None]
+        stated = [
+            statement
+            for name, found in self.statements.items()
+            if not self.findings[name].whole_patient
+            for statement in found
+            if statement.side and statement.value is not None
+        ]
         present = {statement.side for statement in stated if statement.value is not False}
         every = {statement.side for statement in stated}
         if {LEFT, RIGHT} <= present or (BILATERAL in present and len(every) > 1):
@@ -303,8 +309,7 @@ class _Reading:
             return False
         if finding.look_back_days is None or (statement.standing and not finding.dated_event):
             return True
-        # As in days_before: a whole day more than the look-back.
-        if when.high <= self.now - timedelta(days=finding.look_back_days + 1):
+        if days_before(when, self.now)[0] > finding.look_back_days:
             self.left_out["outdated"] += 1
             return False
         return True

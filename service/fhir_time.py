@@ -5,11 +5,10 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 _FORM = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?)?)?")
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,8 +54,9 @@ def _read(value: str) -> When | None:
 
 
 def days_before(when: When, now: datetime) -> tuple[int, int]:
-    """How many whole days before now, at the least and at the most."""
-    return (now - when.high) // _DAY if when.high <= now else 0, max((now - when.low) // _DAY, 0)
+    """How many days before today, at the least and at the most; a day is one number, as a clinician counts."""
+    today = now.date()
+    return max((today - when.high.date()).days, 0), max((today - when.low.date()).days, 0)
 
 
 def years_old(born: When, now: datetime) -> tuple[int, int]:

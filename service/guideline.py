@@ -107,6 +107,8 @@ class Treatment:
     id: str
     state: str
     without: tuple[str, ...]
+    # What this adds is not said at all when another recommendation leaves it out, on either side.
+    adds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +414,10 @@ def _recommendation(folder: Path, name: str, read: _Reader) -> Recommendation:
             Referral(**{**entry, "when": read.optional(entry["when"], name, "referrals.when")})
             for entry in raw["referrals"]
         ),
-        treatment=tuple(Treatment(**{**entry, "without": tuple(entry["without"])}) for entry in raw["treatment"]),
+        treatment=tuple(
+            Treatment(entry["id"], entry["state"], tuple(entry["without"]), tuple(entry["adds"]))
+            for entry in raw["treatment"]
+        ),
         topic=card["topic"],
         indicator=flag["indicator"] if flag else card["indicator"],
         summary=card["summary"],

@@ -155,6 +155,7 @@ class _TreatmentTable(Schema):
     id = _one_of(TREATMENTS)
     state = _one_of(("offer", "hold"))
     without = _texts(required=False)
+    adds = _texts(required=False)
 
 
 class _CardTable(Schema):
