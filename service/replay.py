@@ -1,0 +1,251 @@
+"""Posts the requests of a folder again and says where the answers differ from those that lie beside them.
+
+A folder holds ``requests`` and ``responses`` (files of the same names) and ``clock.txt``, the time of the responses. In
+a subfolder of ``requests`` lie the requests of the CDS service of its name; the others go to the first service that
+discovery has for their hook. Without an address the service is this one, with its clock held at that time, so that the
+answers of two sets of knowledge can be compared. Specification: Calling a CDS Service.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from service.app import create_app
+from service.settings import Settings
+
+_SECONDS = 30
+_FULL_DATE = re.compile(r"(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])")
+_LONG = 100
+
+# A path and a body (None: a GET) -> the body of the answer.
+Caller = Callable[[str, str, bytes | None], bytes]
+
+
+class ReplayError(Exception):
+    """The folder or the service cannot be used. The text is one sentence for the person who replays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What lies in a folder: the names of requests are paths without suffix, as ``cauda-equina``."""
+
+    clock: datetime
+    requests: Mapping[str, dict[str, Any]]
+    responses: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One member that is not as expected. A side that lacks the member has no entry in `sides`."""
+
+    path: str
+    sides: Mapping[str, Any]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReplayError(f"{path.parent.name}/{path.name} is not JSON.") from error
+
+
+def _named(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob("*.json")):
+        yield path.relative_to(folder).with_suffix("").as_posix(), path
+
+
+def read_folder(folder: Path) -> Folder:
+    """The requests and responses of a folder. Raises ReplayError."""
+    try:
+        clock = datetime.fromisoformat((folder / "clock.txt").read_text(encoding="utf-8").strip())
+    except (OSError, ValueError) as error:
+        raise ReplayError("clock.txt is missing or holds no time like 2026-11-22T12:00:00Z.") from error
+    if clock.tzinfo is None:
+        raise ReplayError("clock.txt holds a time without a zone; write it like 2026-11-22T12:00:00Z.")
+    called = {name: _read_json(path) for name, path in _named(folder / "requests")}
+    if not called:
+        raise ReplayError("There is no request in the folder requests.")
+    for name, request in called.items():
+        if not isinstance(request, dict):
+            raise ReplayError(f"requests/{name}.json is no object.")
+    return Folder(clock.astimezone(UTC), called, {n: _read_json(path) for n, path in _named(folder / "responses")})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Calling
+
+
+def in_process(settings: Settings, clock: datetime) -> Caller:
+    """This service, with its clock held still."""
+    client = create_app(settings, clock=lambda: clock).test_client()
+
+    def call(path: str, name: str, body: bytes | None) -> bytes:
+        headers = {"X-Correlation-Id": name}
+        if body is None:
+            return client.get(path, headers=headers).get_data()
+        return client.post(path, data=body, content_type="application/json", headers=headers).get_data()
+
+    return call
+
+
+def over_http(url: str) -> Caller:
+    """The service at this address."""
+    session = requests.Session()
+
+    def call(path: str, name: str, body: bytes | None) -> bytes:
+        headers = {"X-Correlation-Id": name, "Content-Type": "application/json"}
+        method = "GET" if body is None else "POST"
+        try:
+            return session.request(
+                method, url.rstrip("/") + path, data=body, headers=headers, timeout=_SECONDS, allow_redirects=False
+            ).content
+        except requests.RequestException as error:
+            raise ReplayError(f"The service cannot be called: {type(error).__name__}.") from error
+
+    return call
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise ReplayError("The service answers something that is not JSON; is the address right?") from error
+
+
+def _service_of_hook(call: Caller) -> dict[str, str]:
+    """hook -> the id of the first service that discovery has for it."""
+    discovered = _decoded(call("/cds-services", "discovery", None))
+    services: dict[str, str] = {}
+    try:
+        for entry in discovered["services"]:
+            services.setdefault(entry["hook"], entry["id"])
+    except (KeyError, TypeError) as error:
+        raise ReplayError("The service does not answer /cds-services as CDS Hooks has it.") from error
+    return services
+
+
+def answers(folder: Folder, call: Caller, days: int = 0) -> dict[str, Any]:
+    """name -> the answer to each request, its dates moved forward by so many days and those of the answer back.
+
+    Raises ReplayError.
+    """
+    services = _service_of_hook(call)
+    received = {}
+    for name, request in folder.requests.items():
+        named, _, _ = name.rpartition("/")
+        service = named or services.get(str(request.get("hook")), "")
+        if not service:
+            raise ReplayError(f"requests/{name}.json: the service publishes nothing for its hook.")
+        body = json.dumps(_moved(request, days)).encode()
+        # As the correlation id a name makes the answer to a refused request the same each time.
+        answer = _decoded(call(f"/cds-services/{service}", name.replace("/", "."), body))
+        received[name] = _moved(answer, -days)
+    return received
+
+
+def _moved(value: Any, days: int) -> Any:
+    """A JSON value with every full date in its texts moved; a month or a year alone stays."""
+    if isinstance(value, str):
+        return _FULL_DATE.sub(lambda match: _moved_date(match[0], days), value) if days else value
+    if isinstance(value, dict):
+        return {key: _moved(inner, days) for key, inner in value.items()}
+    return [_moved(inner, days) for inner in value] if isinstance(value, list) else value
+
+
+def _moved_date(text: str, days: int) -> str:
+    try:
+        return (date.fromisoformat(text) + timedelta(days=days)).isoformat()
+    except (ValueError, OverflowError):
+        return text
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Comparing
+
+
+def differences(expected: Any, received: Any, path: str = "$") -> Iterator[Difference]:
+    """Every member in which two JSON values differ, as deep as they can be compared."""
+    if isinstance(expected, dict) and isinstance(received, dict):
+        for key in dict.fromkeys((*expected, *received)):
+            at = f"{path}.{key}" if key.isidentifier() else f"{path}[{json.dumps(key)}]"
+            yield from _member(expected, received, key, at)
+    elif isinstance(expected, list) and isinstance(received, list):
+        for place in range(max(len(expected), len(received))):
+            yield from _member(dict(enumerate(expected)), dict(enumerate(received)), place, f"{path}[{place}]")
+    elif type(expected) is not type(received) or expected != received:
+        yield Difference(path, {"expected": expected, "received": received})
+
+
+def _member(expected: Mapping[Any, Any], received: Mapping[Any, Any], key: Any, path: str) -> Iterator[Difference]:
+    if key in expected and key in received:
+        yield from differences(expected[key], received[key], path)
+    elif key in expected:
+        yield Difference(path, {"expected": expected[key]})
+    else:
+        yield Difference(path, {"received": received[key]})
+
+
+def _to_the_day(value: Any) -> Any:
+    """An order that is proposed carries the time of the call: of a running service only the day can be foretold."""
+    if isinstance(value, dict):
+        return {k: v[:10] if k == "authoredOn" and isinstance(v, str) else _to_the_day(v) for k, v in value.items()}
+    return [_to_the_day(inner) for inner in value] if isinstance(value, list) else value
+
+
+def replay(path: Path, settings: Settings, url: str | None = None) -> dict[str, tuple[Difference, ...]]:
+    """name -> the differences between the answer to a request and the response that lies beside it.
+
+    With `url` it is the service there that is called, at its own time: every full date of a request is moved by the
+    days since the folder's clock. Raises ReplayError.
+    """
+    folder = read_folder(path)
+    if url is None:
+        received, expected = answers(folder, in_process(settings, folder.clock)), folder.responses
+    else:
+        days = (datetime.now(UTC).date() - folder.clock.date()).days
+        received = _to_the_day(answers(folder, over_http(url), days))
+        expected = _to_the_day(folder.responses)
+    return {name: tuple(_member(expected, received, name, "$")) for name in sorted({*expected, *received})}
+
+
+def as_text(replayed: Mapping[str, tuple[Difference, ...]]) -> str:
+    """The differences for a person to read: a line for each member, a line for each line of a long text."""
+    lines = []
+    for name, found in replayed.items():
+        lines += [name, *(f"  {line}" for difference in found for line in _lines(difference))] if found else []
+    differing = sum(bool(found) for found in replayed.values())
+    return "\n".join([*lines, f"{len(replayed)} replayed, {differing} with differences"])
+
+
+def _lines(difference: Difference) -> Iterator[str]:
+    yield difference.path
+    sides = difference.sides
+    long = [side for side in sides.values() if isinstance(side, str) and ("\n" in side or len(side) > _LONG)]
+    texts = {
+        side: value.splitlines() if long and isinstance(value, str) else [_json(value)] for side, value in sides.items()
+    }
+    for side, mark, other in (("expected", "-", "received"), ("received", "+", "expected")):
+        for line in texts.get(side, ()):
+            if line not in texts.get(other, ()):
+                yield f"  {mark} {line}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def as_json(replayed: Mapping[str, tuple[Difference, ...]]) -> str:
+    """The differences for a machine: an object with the differences of each request, which may be none."""
+    return json.dumps(
+        {name: [{"path": found.path, **found.sides} for found in all_] for name, all_ in replayed.items()},
+        ensure_ascii=False,
+        indent=2,
+    )

@@ -1,0 +1,393 @@
+"""Whole CDS Hooks requests from compact cases.
+
+A case lists what is documented as a clinician would. An entry is a code and what is special about it, with commas:
+``slump``, ``sct|279043006, left``, ``significant-bruising, 12 days ago``, ``icd10cm|S76.312A, resolved``. A code
+without a system is the id of a finding. The members of a case:
+
+    age or birth_date   whole years on the day of the clock, or a FHIR date
+    sex                 female or male
+    side                left, right or bilateral: of every entry that has a side by its nature and names none itself
+    present absent unknown   entries, each an Observation
+    quantities          finding or code = number, or "38.5 Cel, 2 days ago"
+    onset_days_ago      the onset, as a date
+    conditions          entries: active, confirmed and recorded on the day of the clock unless they say otherwise
+    medications allergies   entries
+    answers             linkId = value: a QuestionnaireResponse
+    undated = true      no entry has a date
+    withheld            prefetch keys that are not sent
+    null                prefetch keys that are sent as null
+    hook                patient-view when left out
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import NAMESPACE_URL, uuid5
+
+from service import guideline as knowledge
+from service.statements import CodeIndex
+
+Case: TypeAlias = Mapping[str, Any]
+Json: TypeAlias = dict[str, Any]
+
+CASES = Path(__file__).parents[1] / "fixtures" / "cases"
+CLOCK = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SERVICE = "/cds-services/gluteal-hamstring-pain"
+LOCAL = "https://sitbone.example.org/fhir/CodeSystem/findings"
+SYSTEMS = {
+    "sct": "http://snomed.info/sct",
+    "loinc": "http://loinc.org",
+    "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
+    "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+}
+SIDES = {"left": ("7771000", "Left"), "right": ("24028007", "Right"), "bilateral": ("51440002", "Right and left")}
+PATIENT = "1032702"
+ANOTHER = "7770123"
+ENCOUNTER = "89284"
+FHIR_SERVER = "https://ehr.example.org/fhir/r4"
+_CONDITION = "http://terminology.hl7.org/CodeSystem/condition"
+_ALLERGY = "http://terminology.hl7.org/CodeSystem/allergyintolerance"
+_CLINICAL_STATUS = ("active", "recurrence", "inactive", "remission", "resolved")
+_VERIFICATION_STATUS = ("confirmed", "unconfirmed", "provisional", "differential", "refuted", "entered-in-error")
+_AGO = re.compile(r"(?:(onset) )?(\d+) days? ago")
+_QUANTITY = re.compile(r"(?P<comparator><=|>=|<|>)?\s*(?P<value>-?\d+(?:\.\d+)?)(?:\s+(?P<unit>\S+))?")
+MEMBERS = frozenset(
+    {
+        "age",
+        "birth_date",
+        "sex",
+        "side",
+        "present",
+        "absent",
+        "unknown",
+        "quantities",
+        "onset_days_ago",
+        "conditions",
+        "medications",
+        "allergies",
+        "answers",
+        "undated",
+        "withheld",
+        "null",
+        "hook",
+    }
+)
+
+
+@cache
+def packaged() -> knowledge.Guideline:
+    """The knowledge that the service comes with: its titles and displays make a request readable."""
+    return knowledge.load()
+
+
+@cache
+def _displays() -> dict[tuple[str, str], str]:
+    guideline = packaged()
+    return {(row.system, row.code): row.display for row in (*guideline.codes, *guideline.answers)}
+
+
+def days_ago(days: int) -> date:
+    """The day of the clock or one before it."""
+    return CLOCK.date() - timedelta(days=days)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry of a case, taken apart."""
+
+    system: str
+    code: str
+    side: str = ""
+    age: int | None = 0
+    onset: int | None = None
+    statuses: tuple[str, ...] = ()
+
+    def status(self, among: tuple[str, ...], otherwise: str) -> str:
+        return next((status for status in self.statuses if status in among), otherwise)
+
+    def concept(self) -> Json:
+        if self.system == LOCAL:
+            title = packaged().findings[self.code].title
+            return {"coding": [{"system": LOCAL, "code": self.code, "display": title}], "text": title}
+        display = _displays().get((self.system, self.code), "")
+        coding = {"system": self.system, "code": self.code, **({"display": display} if display else {})}
+        return {"coding": [coding], **({"text": display} if display else {})}
+
+
+@cache
+def _index() -> CodeIndex:
+    return CodeIndex(packaged())
+
+
+def _has_side(system: str, code: str) -> bool:
+    return any(not packaged().findings[row.concept].whole_patient for row in _index().lookup(system, code))
+
+
+def _entry(text: str, case: Case) -> _Entry:
+    code, *marks = (part.strip() for part in text.split(","))
+    prefix, bar, rest = code.partition("|")
+    system, code = (SYSTEMS[prefix], rest) if bar else (LOCAL, code)
+    side = str(case.get("side", "")) if _has_side(system, code) else ""
+    age: int | None = None if case.get("undated") else 0
+    onset, statuses = None, []
+    for mark in marks:
+        if mark in SIDES or mark == "no side":
+            side = mark if mark in SIDES else ""
+        elif mark == "undated":
+            age = None
+        elif ago := _AGO.fullmatch(mark):
+            if ago[1]:
+                onset = int(ago[2])
+            else:
+                age = int(ago[2])
+        else:
+            statuses.append(mark)
+    return _Entry(system, code, side, age, onset, tuple(statuses))
+
+
+def _site(side: str) -> Json:
+    code, display = SIDES[side]
+    return {"coding": [{"system": SYSTEMS["sct"], "code": code, "display": display}]}
+
+
+def _moment(days: int) -> str:
+    return f"{days_ago(days).isoformat()}T09:30:00Z"
+
+
+def _subject(entry: _Entry | None = None) -> Json:
+    other = entry is not None and "other patient" in entry.statuses
+    return {"reference": f"Patient/{ANOTHER if other else PATIENT}"}
+
+
+def _observation(entry: _Entry, value: Json) -> Json:
+    finding = packaged().findings.get(entry.code)
+    category = "exam" if finding and finding.kind in ("exam", "test", "result") else "survey"
+    return {
+        "resourceType": "Observation",
+        "status": entry.status(("preliminary", "amended", "cancelled", "entered-in-error", "registered"), "final"),
+        "category": [
+            {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category}]}
+        ],
+        "code": entry.concept(),
+        "subject": _subject(entry),
+        **({"effectiveDateTime": _moment(entry.age)} if entry.age is not None else {}),
+        **({"bodySite": _site(entry.side)} if entry.side else {}),
+        **value,
+    }
+
+
+_YES = {
+    SYSTEMS["sct"]: {"system": SYSTEMS["sct"], "code": "373066001", "display": "Yes"},
+    SYSTEMS["loinc"]: {"system": SYSTEMS["loinc"], "code": "LA33-6", "display": "Yes"},
+}
+_NO = {
+    SYSTEMS["sct"]: {"system": SYSTEMS["sct"], "code": "373067005", "display": "No"},
+    SYSTEMS["loinc"]: {"system": SYSTEMS["loinc"], "code": "LA32-8", "display": "No"},
+}
+
+
+def _said(entry: _Entry, state: str) -> Json:
+    """The value of an Observation that says present, absent or unknown, as senders of that code system write it."""
+    if state == "unknown":
+        system = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+        return {"dataAbsentReason": {"coding": [{"system": system, "code": "unknown"}]}}
+    coding = (_YES if state == "present" else _NO).get(entry.system)
+    return {"valueCodeableConcept": {"coding": [coding]}} if coding else {"valueBoolean": state == "present"}
+
+
+def _measured(key: str, said: object, case: Case) -> Json:
+    written, *marks = (part.strip() for part in str(said).split(","))
+    entry = _entry(", ".join((key, *marks)), case)
+    form = _QUANTITY.fullmatch(written)
+    if form is None:
+        raise ValueError(f"{key}: {written!r} is no quantity")
+    finding = packaged().findings.get(entry.code)
+    unit = form["unit"] or (finding.unit if finding else "")
+    number = float(form["value"])
+    quantity = {
+        "value": int(number) if number.is_integer() and "." not in form["value"] else number,
+        **({"comparator": form["comparator"]} if form["comparator"] else {}),
+        "unit": unit,
+        "system": "http://unitsofmeasure.org",
+        "code": unit,
+    }
+    return _observation(entry, {"valueQuantity": quantity})
+
+
+def _observations(case: Case) -> Iterator[Json]:
+    for state in ("present", "absent", "unknown"):
+        for text in case.get(state, ()):
+            entry = _entry(text, case)
+            yield _observation(entry, _said(entry, state))
+    for key, said in case.get("quantities", {}).items():
+        yield _measured(key, said, case)
+    if "onset_days_ago" in case:
+        onset = {"valueDateTime": days_ago(case["onset_days_ago"]).isoformat()}
+        yield _observation(_entry("loinc|38201-0, no side", case), onset)
+
+
+def _coded(system: str, code: str) -> Json:
+    return {"coding": [{"system": system, "code": code}]}
+
+
+def _clinical_status(system: str, verification: str, clinical: str) -> Json:
+    """FHIR forbids a clinical status of what was entered in error."""
+    return {} if verification == "entered-in-error" else {"clinicalStatus": _coded(f"{system}-clinical", clinical)}
+
+
+def _condition(entry: _Entry) -> Json:
+    verification = entry.status(_VERIFICATION_STATUS, "confirmed")
+    clinical = entry.status(_CLINICAL_STATUS, "active")
+    return {
+        "resourceType": "Condition",
+        **(
+            {} if verification == "entered-in-error" else {"clinicalStatus": _coded(f"{_CONDITION}-clinical", clinical)}
+        ),
+        "verificationStatus": _coded(f"{_CONDITION}-ver-status", verification),
+        "category": [_coded(f"{_CONDITION}-category", "problem-list-item")],
+        "code": entry.concept(),
+        "subject": _subject(entry),
+        **({"bodySite": [_site(entry.side)]} if entry.side else {}),
+        **({"onsetDateTime": days_ago(entry.onset).isoformat()} if entry.onset is not None else {}),
+        **({"recordedDate": days_ago(entry.age).isoformat()} if entry.age is not None else {}),
+    }
+
+
+def _medication(entry: _Entry) -> Json:
+    return {
+        "resourceType": "MedicationRequest",
+        "status": entry.status(("on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft"), "active"),
+        "intent": entry.status(("proposal", "plan"), "order"),
+        "medicationCodeableConcept": entry.concept(),
+        "subject": _subject(entry),
+        **({"authoredOn": days_ago(entry.age).isoformat()} if entry.age is not None else {}),
+    }
+
+
+def _allergy(entry: _Entry) -> Json:
+    verification = entry.status(_VERIFICATION_STATUS, "confirmed")
+    clinical = entry.status(_CLINICAL_STATUS, "active")
+    return {
+        "resourceType": "AllergyIntolerance",
+        **_clinical_status(_ALLERGY, verification, clinical),
+        "verificationStatus": _coded(f"{_ALLERGY}-verification", verification),
+        "code": entry.concept(),
+        "patient": _subject(entry),
+        **({"recordedDate": days_ago(entry.age).isoformat()} if entry.age is not None else {}),
+    }
+
+
+def _answer(value: object) -> Json:
+    if isinstance(value, bool):
+        return {"valueBoolean": value}
+    if isinstance(value, int):
+        return {"valueInteger": value}
+    if isinstance(value, str) and "|" in value:
+        prefix, _, code = value.partition("|")
+        return {"valueCoding": {"system": SYSTEMS[prefix], "code": code}}
+    return {"valueString": value}
+
+
+def _questionnaire_response(case: Case) -> Json:
+    return {
+        "resourceType": "QuestionnaireResponse",
+        "status": "completed",
+        "subject": _subject(),
+        **({} if case.get("undated") else {"authored": _moment(0)}),
+        "item": [{"linkId": link, "answer": [_answer(value)]} for link, value in case["answers"].items()],
+    }
+
+
+def bundle(resources: list[Json]) -> Json:
+    """A searchset Bundle of these resources, each with an id that tells its place."""
+    entries = []
+    for number, resource in enumerate(resources, start=1):
+        kind = resource["resourceType"]
+        identified = {"resourceType": kind, "id": f"{kind.lower()}-{number}", **resource}
+        entries.append(
+            {"fullUrl": f"{FHIR_SERVER}/{kind}/{identified['id']}", "resource": identified, "search": {"mode": "match"}}
+        )
+    return {"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}
+
+
+def patient(case: Case) -> Json:
+    """The Patient of a case; without age and sex when the case gives none."""
+    born = case.get("birth_date")
+    if born is None and "age" in case:
+        # The last birthday was a month before the clock: far enough from it for every limit of age.
+        born = f"{CLOCK.year - case['age']}-10-20"
+    return {
+        "resourceType": "Patient",
+        "id": PATIENT,
+        "active": True,
+        **({"gender": case["sex"]} if "sex" in case else {}),
+        **({"birthDate": born} if born else {}),
+    }
+
+
+def build_request(case: Case, name: str = "case") -> Json:
+    """The whole request of a case. `name` decides the hookInstance. Raises ValueError for a member it does not know."""
+    if unknown := case.keys() - MEMBERS:
+        raise ValueError(f"{name}: {', '.join(sorted(unknown))} is no member of a case")
+    hook = case.get("hook", "patient-view")
+    prefetch: Json = {
+        "patient": patient(case),
+        "conditions": bundle([_condition(_entry(text, case)) for text in case.get("conditions", ())]),
+        "observations": bundle(list(_observations(case))),
+        "questionnaireResponses": bundle([_questionnaire_response(case)] if "answers" in case else []),
+        "medications": bundle([_medication(_entry(text, case)) for text in case.get("medications", ())]),
+        "allergies": bundle([_allergy(_entry(text, case)) for text in case.get("allergies", ())]),
+    }
+    prefetch.update(dict.fromkeys(case.get("null", ())))
+    return {
+        "hook": hook,
+        "hookInstance": str(uuid5(NAMESPACE_URL, name)),
+        "fhirServer": FHIR_SERVER,
+        "context": {"userId": "Practitioner/4451", "patientId": PATIENT, "encounterId": ENCOUNTER},
+        "prefetch": {key: value for key, value in prefetch.items() if key not in case.get("withheld", ())},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCase:
+    """One case of fixtures/cases: its sentence, its chart, what it is about and what is expected of it."""
+
+    name: str
+    file: str
+    chart: Case
+    statements: tuple[str, ...]
+    rules: tuple[str, ...]
+    fixture: str
+    expect: Mapping[str, Any]
+
+    def request(self) -> Json:
+        """The whole request of this case."""
+        return build_request(self.chart, self.name)
+
+
+@cache
+def named_cases() -> tuple[NamedCase, ...]:
+    """Every case of fixtures/cases, file by file. Raises ValueError when two have one name."""
+    cases = {}
+    for path in sorted(CASES.glob("*.toml")):
+        for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            if name in cases:
+                raise ValueError(f"{path.name}: there are two cases {name!r}")
+            about = {key: table.pop(key, ()) for key in ("statements", "rules")}
+            cases[name] = NamedCase(
+                name=name,
+                file=path.name,
+                statements=tuple(about["statements"]),
+                rules=tuple(about["rules"]),
+                fixture=table.pop("fixture", ""),
+                expect=table.pop("expect"),
+                chart=table,
+            )
+    return tuple(cases.values())

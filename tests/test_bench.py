@@ -1,0 +1,55 @@
+"""The bench: that it runs and gives figures. How fast anything is, no test says."""
+
+import json
+import math
+from dataclasses import fields
+
+import pytest
+
+from bench.__main__ import CASES, Case, Figures, measure
+from bench.charts import SIZES, Chart, requests
+
+SMALL = Chart("small", *SIZES["small"], complaint=True)
+
+
+def body(call: bytes) -> bytes:
+    head, _, sent = call.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(sent)}".encode() in head
+    return sent
+
+
+def ids(sent: bytes) -> set[str]:
+    call = json.loads(sent)
+    entries = call["prefetch"]["conditions"]["entry"] + call["prefetch"]["observations"]["entry"]
+    return {call["hookInstance"]} | {entry["resource"]["id"] for entry in entries}
+
+
+def test_fresh_calls_share_no_id_and_seen_calls_are_the_same_to_the_byte() -> None:
+    fresh, seen = requests(SMALL, fresh=True), requests(SMALL, fresh=False)
+
+    assert not ids(body(next(fresh))) & ids(body(next(fresh)))
+    assert next(seen) == next(seen)
+
+
+@pytest.mark.parametrize(("size", "kilobytes"), [("small", 28), ("medium", 317), ("long", 3000)])
+@pytest.mark.parametrize("complaint", [False, True])
+def test_a_chart_has_its_length_and_twenty_findings_only_with_the_complaint(
+    size: str, kilobytes: int, *, complaint: bool
+) -> None:
+    sent = body(next(requests(Chart(size, *SIZES[size], complaint=complaint), fresh=True)))
+
+    assert len(sent) == pytest.approx(kilobytes * 1000, rel=0.25)
+    assert sent.count(b"CodeSystem/findings") == (20 if complaint else 0)
+
+
+def test_the_bench_gives_a_figure_for_everything_it_measures() -> None:
+    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1)
+
+    figures = [getattr(server, each.name) for server in (row.echo, row.service) for each in fields(Figures)]
+    figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.half_load_p50, row.half_load_p99]
+    assert all(math.isfinite(figure) and figure >= 0 for figure in figures)
+    assert row.ratio == pytest.approx(row.service.calls_per_second / row.echo.calls_per_second)
+
+
+def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_before() -> None:
+    assert len(CASES) == len(set(CASES)) == len(SIZES) * 2 * 2

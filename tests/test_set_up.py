@@ -1,0 +1,160 @@
+"""What a newcomer's first commands rest on: packaging, locks, make, the build server's command."""
+
+import itertools
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+LOCKS = ["requirements.lock", "requirements-dev.lock"]
+PIN = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
+
+
+def pins(lock: Path) -> dict[str, str]:
+    return dict(PIN.findall(lock.read_text()))
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^A-Za-z0-9.-]", each)[0].replace(".", "-").lower() for each in requirements}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_each_package_to_a_version_and_hashes_and_names_no_place(repository: Path, lock: str) -> None:
+    lines = [
+        line for line in (repository / lock).read_text().splitlines() if line and not line.lstrip().startswith("#")
+    ]
+
+    assert [
+        line for line in lines if not PIN.match(line) and not re.match(r" {4}--hash=sha256:[0-9a-f]{64}", line)
+    ] == []
+    for before, after in itertools.pairwise(lines):
+        assert not PIN.match(before) or "--hash=" in after, before
+    assert not re.search(r"https?:|file:/|--index|--find-links|--trusted-host|[ =]/\w", (repository / lock).read_text())
+
+
+def test_the_locks_hold_what_pyproject_asks_for_and_agree_with_each_other(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    run, develop = (pins(repository / lock) for lock in LOCKS)
+
+    assert names(project["project"]["dependencies"]) <= run.keys()
+    # Virtual environments of Python 3.12 and later hold no build backend, and the install must not look for one.
+    assert names(project["build-system"]["requires"]) <= run.keys()
+    assert names(project["project"]["optional-dependencies"]["dev"]) <= develop.keys()
+    assert run.items() <= develop.items()
+
+
+def test_no_development_package_is_in_the_lock_of_the_service(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+
+    assert not names(project["project"]["optional-dependencies"]["dev"]) & pins(repository / "requirements.lock").keys()
+
+
+@pytest.mark.needs_system("make", "it is how everything here is started")
+def test_make_alone_lists_every_target_that_is_meant_for_people(repository: Path) -> None:
+    listed = subprocess.run(["make", "-C", repository], capture_output=True, text=True, check=True).stdout
+
+    for target in ("run", "test", "bench", "lock", "format", "clean"):
+        assert re.search(rf"^ +make {target} +\w", listed, re.MULTILINE), target
+
+
+@pytest.mark.needs_system("make", "it is how everything here is started")
+@pytest.mark.parametrize(
+    ("pretends", "says"),
+    [
+        (
+            "import sys; sys.version_info = (3, 9, 2)",
+            r"Sitbone needs Python 3\.11 or newer and \S+ is 3\.9: name another",
+        ),
+        ("import sys; sys.modules['ensurepip'] = None", r"its venv or ensurepip module is missing: .*python3-venv"),
+        ("import sys; sys.modules['venv'] = None", r"its venv or ensurepip module is missing: .*python3-venv"),
+    ],
+)
+def test_a_python_that_will_not_do_is_refused_with_a_clear_sentence(
+    repository: Path, tmp_path: Path, pretends: str, says: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\n{pretends}\nexec(sys.argv[2])\n")
+    python.chmod(0o755)
+
+    refused = subprocess.run(
+        ["make", "-C", repository, "check-python", f"PYTHON={python}"], capture_output=True, text=True, check=False
+    )
+
+    assert refused.returncode != 0
+    assert re.search(says, refused.stderr)
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.needs_system("make", "it is how everything here is started")
+def test_a_python_that_is_not_there_is_missed_with_a_clear_sentence(repository: Path) -> None:
+    refused = subprocess.run(
+        ["make", "-C", repository, "check-python", "PYTHON=no-such-python"], capture_output=True, text=True, check=False
+    )
+
+    assert refused.returncode != 0
+    assert "There is no no-such-python here: name a Python of 3.11 or newer" in refused.stderr
+
+
+def test_the_build_server_runs_make_test_with_ci_set_and_no_input(repository: Path, tmp_path: Path) -> None:
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "$PWD|$CI|$*|$(cat)"\n')
+    make.chmod(0o755)
+    environ = {name: value for name, value in os.environ.items() if name != "CI"}
+
+    ran = subprocess.run(
+        [repository / ".ci" / "run"],
+        cwd=tmp_path,
+        env=environ | {"PATH": f"{tmp_path}:{environ['PATH']}"},
+        input="anybody there?",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ran.stdout == f"{repository}|true|test|\n"
+
+
+@pytest.mark.parametrize("file", [".ci/run"])
+def test_a_command_of_the_repository_may_be_run(repository: Path, file: str) -> None:
+    assert (repository / file).stat().st_mode & stat.S_IXUSR
+
+
+POLICY = """
+import pytest
+
+@pytest.mark.needs_system("{command}", "to try the policy")
+def test_something() -> None:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "ci", "outcome"),
+    [
+        ("sh", "", "1 passed"),
+        ("sh", "true", "1 passed"),
+        ("no-such-command", "", "1 skipped"),
+        ("no-such-command", "true", "1 error"),
+    ],
+)
+def test_a_missing_system_package_skips_a_test_on_a_desk_and_fails_it_on_the_build_server(
+    repository: Path, tmp_path: Path, command: str, ci: str, outcome: str
+) -> None:
+    (tmp_path / "conftest.py").write_text((repository / "tests" / "conftest.py").read_text())
+    (tmp_path / "test_policy.py").write_text(POLICY.format(command=command))
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", tmp_path],
+        env=os.environ | {"CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert outcome in ran.stdout
+    assert "no-such-command is not installed: to try the policy" in ran.stdout or command == "sh"
