@@ -378,6 +378,9 @@ class _CardForm(_Strict, kw_only=True):
 def _of_form(form: Any, *, required: bool = False) -> fields.Field[Any]:
     """A member that has a form. Checked by msgspec, because nested schemas take ten times longer on a full card."""
 
+    # msgspec prepares a form at its first use, and two threads that do so at once crash the process: prepare it now.
+    msgspec.json.Decoder(form)
+
     def check(value: object) -> object:
         try:
             return msgspec.convert(value, form)

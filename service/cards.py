@@ -243,7 +243,7 @@ class _Cards:
             details.append(self.words.sides[item.side])
         if item.resource and item.resource != "Patient":
             details.append(item.date or self.words.sentences["undated"])
-            details.append(_plain(item.resource))
+            details.append(item.resource)
         if item.tentative:
             details.append(self.words.sentences["provisional"])
         return self._say("evidence", finding=self.guideline.title_of(item.finding), details=", ".join(details))
@@ -294,7 +294,7 @@ class _Cards:
             yield self._say("side_unclear", finding=self.guideline.title_of(name))
         for item in evidence:
             if not item.valid:
-                yield self._say("invalid", resource=_plain(item.resource))
+                yield self._say("invalid", resource=item.resource)
         if self.assessment.left_out.other_patient:
             yield self._say("other_patient", count=self.assessment.left_out.other_patient)
 

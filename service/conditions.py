@@ -66,6 +66,8 @@ class Condition:
 
 
 def _join(word: str, parts: tuple[Condition, ...]) -> Test:
+    if all(part.word == "is" and part.operand == "present" for part in parts):
+        return _join_present(word, tuple(part.finding for part in parts))
     tests = tuple(part.test for part in parts)
     # all: one no decides; any: one yes decides; none: one yes decides, and decides no.
     decisive = word != "all"
@@ -78,6 +80,24 @@ def _join(word: str, parts: tuple[Condition, ...]) -> Test:
             if verdict is decisive:
                 return when_decided
             if verdict is None:
+                unknown = True
+        return None if unknown else otherwise
+
+    return test
+
+
+def _join_present(word: str, findings: tuple[str, ...]) -> Test:
+    """The commonest joint, over findings that are to be present; as _join, without a call for each part."""
+    decisive = word != "all"
+    when_decided, otherwise = (False, True) if word in ("all", "none") else (True, False)
+
+    def test(chart: Mapping[str, Value]) -> bool | None:
+        unknown = False
+        for finding in findings:
+            value = chart[finding]
+            if value is decisive:
+                return when_decided
+            if value is None:
                 unknown = True
         return None if unknown else otherwise
 

@@ -21,21 +21,21 @@ class Chart(dict[str, Value]):
     def __init__(
         self, case: Case, side: str, definitions: Mapping[str, tuple[str, Condition]], *, with_sideless: bool
     ) -> None:
-        super().__init__()
+        # Most findings are in no chart: they are unknown without being looked for one by one.
+        super().__init__(dict.fromkeys(case.findings.keys() - case.statements.keys() - MADE_OF_OTHERS.keys()))
         self.case, self.side, self.with_sideless = case, side, with_sideless
         self.resolved: dict[str, Resolved] = {}
         self._definitions = definitions
 
     def __missing__(self, name: str) -> Value:
         if name in self.case.findings:
-            # Most findings are in no chart.
             value = self._finding(name) if name in self.case.statements else None
+            if value is None and name in MADE_OF_OTHERS:
+                value = MADE_OF_OTHERS[name](self.case)
         elif name in self._definitions:
             value = self._definitions[name][1].test(self)
         else:
             value = DERIVED[name](self) if name in DERIVED else None
-        if name == "bilateral-leg-symptoms" and value is None:
-            value = _both_legs(self.case)
         self[name] = value
         return value
 
@@ -53,6 +53,10 @@ def _both_legs(case: Case) -> Value:
         if "bilateral" in sides or {LEFT, RIGHT} <= sides:
             return True
     return None
+
+
+# Findings that follow from the statements of others when nobody states them.
+MADE_OF_OTHERS: Mapping[str, Callable[[Case], Value]] = {"bilateral-leg-symptoms": _both_legs}
 
 
 def _days_since_onset(chart: Chart) -> Value:
