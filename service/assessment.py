@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import isinf
 
 import msgspec
@@ -26,6 +27,8 @@ from service.statements import BILATERAL, LEFT, RIGHT
 HIP_COMPLAINT = "hip-region-complaint"
 _UNHEARD = ("failed", "missing", "incomplete", "null")
 _ASKED_AT_MOST = 3
+# More than a card can list is not gathered.
+UNKNOWN_AT_MOST = 6
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -346,13 +349,10 @@ class _Pass:
             else:
                 yield name
 
-    def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
+    def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
         # A finding of which nothing holds may still have a date, which conditions read in another form.
-        return [
-            name
-            for name in self.assessor.reads[recommendation.id]
-            if chart[name] is None and _date(chart, name) is None
-        ]
+        unknown = (n for n in self.assessor.reads[recommendation.id] if chart[n] is None and _date(chart, n) is None)
+        return islice(unknown, UNKNOWN_AT_MOST)
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:

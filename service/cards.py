@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion
-from service.assessment import Assessment, Evidence, Fired
+from service.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
 from service.differential import Ranking
 from service.guideline import TOPIC_SYSTEM, Guideline, Recommendation
 from service.orders import Ordering, reason_references, service_request
@@ -25,7 +25,6 @@ BASIS_KEY = "org.sitbone.basis"
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 _NAMESPACE = UUID("6f1c9d0e-3c57-5d0b-9a55-5b1d2e0c7a11")
 _SUMMARY = 139
-_LISTED_AT_MOST = 6
 _LINKS_AT_MOST = 3
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
 _ASKED_AND_READ = 3
@@ -314,7 +313,7 @@ class _Cards:
         unknown += [name for item in fired for name in item.unknown]
         if topic == self.diagnostic_topic:
             unknown = [*unknown[:_ASKED_AND_READ], *self._deciding_tests(), *unknown[_ASKED_AND_READ:]]
-        return list(dict.fromkeys(unknown))[:_LISTED_AT_MOST]
+        return list(dict.fromkeys(unknown))[:UNKNOWN_AT_MOST]
 
     def _deciding_tests(self) -> list[str]:
         """The tests that speak for or against the leading cause and were not done."""

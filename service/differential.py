@@ -66,7 +66,7 @@ def rank(chart: Chart, guideline: Guideline) -> Ranking:
             score.add(entry.cause, entry.points, _named(chart, guideline, entry.when))
     results = _test_results(chart, guideline)
     for (cause, _family), (weight, finding) in results.items():
-        score.add(cause, weight, [name for name in guideline.base_findings([finding]) if chart[name] is not None])
+        score.add(cause, weight, _done(chart, guideline, finding, positive=weight > 0))
     vetoed = {veto.cause for veto in rules.vetoes if veto.when.test(chart)}
     order = sorted(guideline.causes, key=lambda cause: -score.points[cause])
     top, distance = score.points[order[0]], score.points[order[0]] - score.points[order[1]]
@@ -101,6 +101,13 @@ def rank(chart: Chart, guideline: Guideline) -> Ranking:
         families_known=len(known),
         families=len({test.family for test in rules.tests}) + 1,
     )
+
+
+def _done(chart: Chart, guideline: Guideline, finding: str, *, positive: bool) -> Iterable[str]:
+    """The tests behind a result: the test itself, or those of a group that came out that way."""
+    if finding in guideline.findings:
+        return [finding]
+    return [name for name in sorted(guideline.base_findings([finding])) if chart[name] is positive]
 
 
 def _test_results(chart: Chart, guideline: Guideline) -> dict[tuple[str, str], tuple[int, str]]:
