@@ -365,13 +365,18 @@ class _Pass:
             return Evidence(name, _state(value), "", "", "", False, True)
         return Evidence(
             name,
-            _state(value if value is not None else statement.value),
+            self._with_unit(name, value if value is not None else statement.value),
             statement.side,
             statement.when.text if statement.when else "",
             statement.resource,
             statement.tentative,
             statement.valid,
         )
+
+    def _with_unit(self, name: str, value: object) -> str:
+        # A UCUM annotation such as {score} is no unit that a clinician reads.
+        unit = self.case.findings[name].unit
+        return f"{_state(value)} {unit}" if unit and not unit.startswith("{") else _state(value)
 
     def _ask(self, charts: Sequence[Chart]) -> tuple[Asked, ...]:
         asked: list[Asked] = []
