@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, g, request
 
-from cds_hooks import CallRecord, Feedback, create_blueprint
+from cds_hooks import ServiceUnavailable, create_blueprint
 from service import guideline as knowledge
+from service.capacity import Capacity
 from service.catalogue import catalogue
+from service.log import CallLog
 from service.orders import check_templates
 from service.settings import Settings
 
-_LOG = logging.getLogger("sitbone")
+# Those who ask whether the process lives must hear it also when it has its hands full.
+_PROBES = ("/healthz", "/readyz")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sitbone</title>
@@ -35,21 +38,29 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings | None = None, clock: Callable[[], datetime] = utc_now) -> Flask:
+def create_app(
+    settings: Settings | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    checks: Mapping[str, Callable[[], bool]] = MappingProxyType({}),
+) -> Flask:
     """The WSGI application. Raises KnowledgeError when the knowledge cannot be used.
 
-    `clock` gives the time of a call in UTC; tests and replays hold it still.
+    `clock` gives the time of a call in UTC; tests and replays hold it still. `checks` say by name what else than the
+    knowledge must be there for calls to be answered; each is asked when somebody asks for readiness, and gives an answer
+    at once.
     """
     settings = settings or Settings()
     guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(guideline, clock())
     published = catalogue(guideline, clock)
+    log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
     app = Flask("service", static_folder=None)
+    _bound(app, Capacity(settings.threads, settings.max_in_flight))
     app.register_blueprint(
         create_blueprint(
             published,
-            on_feedback=log_feedback,
-            on_call=log_call,
+            on_feedback=log.feedback,
+            on_call=log.call,
             allowed_origins=settings.allowed_origins,
             body_limit=settings.body_limit,
         )
@@ -76,44 +87,24 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
 
     @app.get("/readyz")
     def readyz() -> Response:
+        missing = [name for name, is_ready in checks.items() if not is_ready()]
+        if missing:
+            raise ServiceUnavailable(f"Not ready: {', '.join(missing)}. The log may say why.", retry_after=5)
         return Response(ready, mimetype="application/json")
 
     return app
 
 
-def log_call(call: CallRecord) -> None:
-    """One line of JSON about a call. It holds no clinical value, no patient id and no token."""
-    if _LOG.isEnabledFor(logging.INFO):
-        _LOG.info(
-            orjson.dumps(
-                {
-                    "event": "call",
-                    "correlationId": call.correlation_id,
-                    "service": call.service_id,
-                    "hook": call.hook,
-                    "status": call.status,
-                    "states": dict(call.states),
-                    "notes": list(call.notes),
-                    "milliseconds": {stage: round(1000 * seconds, 3) for stage, seconds in call.seconds.items()},
-                    "cards": call.cards,
-                }
-            ).decode()
-        )
+def _bound(app: Flask, capacity: Capacity) -> None:
+    """Let the application work on no more calls than it has capacity for."""
 
+    @app.before_request
+    def take() -> None:
+        if request.path not in _PROBES:
+            capacity.take()
+            g.has_place = True
 
-def log_feedback(service_id: str, feedback: tuple[Feedback, ...]) -> None:
-    """One line of JSON for each card that feedback came for. A clinician's comment is not written down."""
-    for item in feedback:
-        _LOG.info(
-            orjson.dumps(
-                {
-                    "event": "feedback",
-                    "service": service_id,
-                    "card": item.card,
-                    "outcome": item.outcome,
-                    "acceptedSuggestions": list(item.accepted_suggestions),
-                    "overrideReasons": [o.reason.code for o in item.override_reasons if o.reason],
-                    "outcomeTimestamp": item.outcome_timestamp.isoformat(),
-                }
-            ).decode()
-        )
+    @app.teardown_request
+    def leave(_problem: BaseException | None) -> None:
+        if g.pop("has_place", False):
+            capacity.leave()

@@ -39,7 +39,7 @@ class Evidence(msgspec.Struct, frozen=True):
     side: str
     date: str
     resource: str
-    tentative: bool
+    remark: str
     valid: bool
 
 
@@ -356,20 +356,20 @@ class _Pass:
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
-            return Evidence(name, _state(chart[name]), "", "", "Patient", False, True)
+            return Evidence(name, _state(chart[name]), "", "", "Patient", "", True)
         value = chart[name]
         resolved = chart.resolved.get(name)
         statement = resolved.statement if resolved else None
         if statement is None:
             # Made from other statements, as leg symptoms on both sides are.
-            return Evidence(name, _state(value), "", "", "", False, True)
+            return Evidence(name, _state(value), "", "", "", "", True)
         return Evidence(
             name,
             self._with_unit(name, value if value is not None else statement.value),
             statement.side,
             statement.when.text if statement.when else "",
             statement.resource,
-            statement.tentative,
+            statement.remark,
             statement.valid,
         )
 

@@ -58,6 +58,7 @@ class Responder:
         return HookResponse(
             cards=tuple(_Cards(self, assessment, request, now).made()) if assessment.fired else (),
             extension={ASSESSMENT_KEY: assessment_extension(self.guideline, assessment)},
+            rules=tuple(fired.recommendation.id for fired in assessment.fired),
         )
 
 
@@ -243,8 +244,8 @@ class _Cards:
         if item.resource and item.resource != "Patient":
             details.append(item.date or self.words.sentences["undated"])
             details.append(item.resource)
-        if item.tentative:
-            details.append(self.words.sentences["provisional"])
+        if item.remark:
+            details.append(self.words.sentences[item.remark])
         return self._say("evidence", finding=self.guideline.title_of(item.finding), details=", ".join(details))
 
     def _causes(self) -> Iterator[str]:
@@ -391,8 +392,8 @@ def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
         "state": item.state,
         **{key: value for key, value in where.items() if value},
     }
-    if item.tentative:
-        entry["provisional"] = True
+    if item.remark:
+        entry[item.remark] = True
     if not item.valid:
         entry["validates"] = False
     return entry

@@ -36,7 +36,7 @@ from service.strictness import Judge
 _A_DAY = timedelta(days=1)
 _TYPES = frozenset({*READERS, "Patient", "Medication"})
 # These are read in full only when one of their codes is known; the others are few in a chart.
-_BY_CODE = frozenset({"Observation", "Condition", "MedicationRequest", "MedicationStatement"})
+_BY_CODE = frozenset({"Observation", "Condition"})
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -67,8 +67,6 @@ class _Head(msgspec.Struct, gc=False):
     code: _Concept | None = None
     answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
     component: list[_Component] | None = None
-    medicine: _Concept | None = msgspec.field(default=None, name="medicationCodeableConcept")
-    medicine_at: _Reference | None = msgspec.field(default=None, name="medicationReference")
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -258,7 +256,12 @@ class _Reading:
         kind = as_text(resource.get("resourceType"))
         if kind not in _TYPES:
             return 0
-        reference = as_text(as_dict(resource.get("subject") or resource.get("patient")).get("reference"))
+        owner = resource.get("subject") or resource.get("patient")
+        reference = as_dict(owner).get("reference") if isinstance(owner, dict) else owner
+        if reference is not None and not isinstance(reference, str):
+            # Whose it is cannot be told.
+            self.left_out["unreadable"] += 1
+            return 0
         if reference and not self._is_own(reference):
             return 1
         self.kinds.add(kind)
@@ -345,7 +348,8 @@ class _Reading:
         if reference.startswith("#"):
             contained = (as_dict(item) for item in as_list(resource.get("contained")))
             return next((item.get("code") for item in contained if item.get("id") == reference[1:]), None)
-        return self.medications.get(reference.rpartition("/")[2].removeprefix("urn:uuid:"), {}).get("code")
+        identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
+        return self.medications.get(identifier, {}).get("code")
 
     def patient(self) -> Patient:
         resource = self.patients[0][1]
@@ -362,14 +366,13 @@ def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
 
 
 def _is_known(head: _Head, lookup: Callable[[str | None, str | None], object]) -> bool:
-    """Whether a rule can use a resource: one of its codes is known, or its medicine lies in another resource."""
-    concept = head.code or head.medicine
-    if concept is not None:
-        for coding in concept.coding or ():
+    """Whether a rule can use an Observation or Condition: one of its codes is known."""
+    if head.code is not None:
+        for coding in head.code.coding or ():
             if lookup(coding.system, coding.code):
                 return True
     if head.answer is None and head.component is None:
-        return head.medicine_at is not None
+        return False
     concepts = [head.answer]
     for component in head.component or ():
         concepts += (component.code, component.answer)

@@ -5,10 +5,8 @@ The one way the service starts, on a desk and in a container: ``sitbone serve``.
 
 import ctypes
 import gc
-import logging
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -16,13 +14,18 @@ from wsgiref.types import WSGIApplication
 import click
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
+from service import log
 from service.settings import Settings
+from service.worker import Worker
 
 # From malloc.h of glibc.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
+_SPARE_THREADS = 4
 
 
 def serve(settings: Settings, app: WSGIApplication, *, example: Path | None = None) -> None:
@@ -31,9 +34,7 @@ def serve(settings: Settings, app: WSGIApplication, *, example: Path | None = No
     The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
     listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    log.configure(settings.log_level)
     keep_freed_memory()
     _Server(settings, app, example).run()
 
@@ -67,9 +68,11 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     return {
         "bind": _address(settings),
         "workers": settings.workers,
-        "worker_class": settings.worker_class,
-        # gunicorn takes sync with threads for gthread.
-        "threads": settings.threads if settings.worker_class == "gthread" else 1,
+        "worker_class": Worker if settings.worker_class == "gthread" else "sync",
+        # Each call in hand has a thread, most of them waiting; the spare ones say no to whoever comes beyond, and answer
+        # those who ask whether the process is alive. gunicorn takes sync with threads for gthread.
+        "threads": settings.max_in_flight + _SPARE_THREADS if settings.worker_class == "gthread" else 1,
+        "logger_class": _ServerLog,
         "keepalive": settings.keep_alive,
         # An answer takes milliseconds; a worker that is silent for so long is stuck.
         "timeout": 30,
@@ -93,6 +96,15 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
 def _address(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{host}:{settings.port}"
+
+
+class _ServerLog(Logger):  # type: ignore[misc]
+    """gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

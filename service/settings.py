@@ -7,12 +7,12 @@ variable and what it must be. The value itself is never repeated: a setting may 
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from marshmallow import Schema, ValidationError, fields
-from marshmallow.validate import URL, OneOf, Range, Regexp
+from marshmallow.validate import URL, Length, OneOf, Range, Regexp
 
 # Kubernetes gives the address of a Service that is called "sitbone" to every pod, in variables of these names. They are
 # nobody's typing mistake, and a start that they ended would be hard to explain.
@@ -35,6 +35,7 @@ class Settings:
     port: int = 8080
     workers: int = 2
     threads: int = 8
+    max_in_flight: int = 32
     worker_class: str = "gthread"
     keep_alive: int = 2
     body_limit: int = 10_000_000
@@ -42,7 +43,12 @@ class Settings:
     public_base_url: str | None = None
     snomed_ct: str = "all"
     log_level: str = "info"
+    log_key: str | None = field(default=None, repr=False)
     knowledge_dir: Path | None = None
+    clients: Path | None = None
+    store: Path | None = None
+    store_url: str | None = field(default=None, repr=False)
+    trusted_proxies: int = 0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -94,6 +100,13 @@ def _read_folder(value: str) -> Path:
     return folder
 
 
+def _read_file(value: str) -> Path:
+    file = Path(value)
+    if not file.is_file():
+        raise ValidationError("not a file")
+    return file
+
+
 def _read_base_url(value: str) -> str:
     if "?" in value or "#" in value:
         raise ValidationError("more than a base")
@@ -120,6 +133,11 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_THREADS",
         validate=Range(1, 64),
         metadata={"expected": "a whole number of threads in each process from 1 to 64"},
+    )
+    max_in_flight = fields.Integer(
+        data_key="SITBONE_MAX_IN_FLIGHT",
+        validate=Range(1, 1_000),
+        metadata={"expected": "a whole number of calls that a process has in hand at once, from 1 to 1000"},
     )
     worker_class = fields.String(
         data_key="SITBONE_WORKER_CLASS",
@@ -156,10 +174,35 @@ class _SettingsSchema(Schema):
         validate=OneOf(["debug", "info", "warning", "error"]),
         metadata={"expected": "debug, info, warning or error"},
     )
+    log_key = fields.String(
+        data_key="SITBONE_LOG_KEY",
+        validate=Length(16, 64),
+        metadata={"expected": "a secret of 16 to 64 letters and digits, the same on every host"},
+    )
     knowledge_dir = fields.Function(
         deserialize=_read_folder,
         data_key="SITBONE_KNOWLEDGE_DIR",
         metadata={"expected": "a folder that is there"},
+    )
+    clients = fields.Function(
+        deserialize=_read_file,
+        data_key="SITBONE_CLIENTS",
+        metadata={"expected": "the path of a file that is there"},
+    )
+    store = fields.Function(
+        deserialize=_read_folder,
+        data_key="SITBONE_STORE",
+        metadata={"expected": "a folder that is there"},
+    )
+    store_url = fields.String(
+        data_key="SITBONE_STORE_URL",
+        validate=Regexp(r"[a-z0-9]+(\+[a-z0-9_]+)?://"),
+        metadata={"expected": "the SQLAlchemy URL of a database, as in postgresql+psycopg://host/database"},
+    )
+    trusted_proxies = fields.Integer(
+        data_key="SITBONE_TRUSTED_PROXIES",
+        validate=Range(0, 10),
+        metadata={"expected": "a whole number of proxies from 0 (believe no X-Forwarded-* header) to 10"},
     )
 
 

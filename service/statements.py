@@ -20,6 +20,7 @@ from service.guideline import LOCAL_SYSTEM, Code, Finding, Guideline
 from service.knowledge_forms import CLINICAL_KINDS, SYSTEMS
 from service.quantity import read_number, read_quantity
 
+PROVISIONAL, BY_NAME = "provisional", "byName"
 LEFT, RIGHT, BILATERAL, NO_SIDE = "left", "right", "bilateral", ""
 _ICD = SYSTEMS["icd10cm"]
 # How systems are written by EHRs that prefer object identifiers, and by older ones.
@@ -44,6 +45,8 @@ _STANDING_MEDICINE = frozenset({"active", "on-hold", "draft", "unknown", "intend
 _PLANNED_ONLY = frozenset({"proposal", "plan"})
 _SIDE_WORD = re.compile(r"\b(left|right|bilateral|both)\b", re.IGNORECASE)
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_WORD = re.compile(r"[a-z]{4,}")
+_ON_THE_SKIN = frozenset({"topical", "cream", "ointment", "patch", "transdermal", "ophthalmic"})
 _ITEM_DEPTH = 20
 _VALUES = frozenset(
     f"value{kind}"
@@ -63,7 +66,8 @@ class Statement(msgspec.Struct, frozen=True):
     side: str
     when: When | None
     resource: str
-    tentative: bool = False
+    # "", PROVISIONAL (the chart itself says so) or BY_NAME (recognised by its name, not by a code).
+    remark: str = ""
     # An active Condition stands until now, however long ago it began.
     standing: bool = False
     past: bool = False
@@ -93,7 +97,7 @@ def _codings(concept: object) -> list[tuple[str, str]]:
         if isinstance(coding, dict):
             system, code = coding.get("system"), coding.get("code")
             if isinstance(system, str) and isinstance(code, str):
-                found.append((system, code))
+                found.append((_ALIASES.get(system, system), code))
     return found
 
 
@@ -102,6 +106,10 @@ def _status(concept: object) -> str:
     if isinstance(concept, str):
         return concept.lower()
     return next((code.lower() for _system, code in _codings(concept)), as_text(as_dict(concept).get("text")).lower())
+
+
+def _tentative(status: str) -> str:
+    return PROVISIONAL if status in _TENTATIVE else ""
 
 
 def reference_to(resource: Mapping[str, Any]) -> str:
@@ -143,6 +151,11 @@ class CodeIndex:
                 self._answers[key] = {"yes": True, "no": False, "unknown": None}[code.concept]
         for system, answers in _YES_NO_SYSTEMS.items():
             self._answers.update({(system, code): answer for code, answer in answers.items()})
+        self._medicines = {
+            code.display.split()[0].lower(): code
+            for code in guideline.codes
+            if guideline.findings[code.concept].kind == "medication" and code.system == SYSTEMS["rxnorm"]
+        }
         # Charts repeat their codes; the cache is bounded because callers choose what is looked up.
         self.lookup = lru_cache(maxsize=16_384)(self._lookup)
 
@@ -178,6 +191,18 @@ class CodeIndex:
                     found[row.concept] = row
         return list(found.values())
 
+    def named_medicine(self, concept: object) -> Code | None:
+        """The ingredient that a medicine names in words, where its code is that of a product no value set lists.
+
+        What is put on the skin is left out: it is not taken with the others.
+        """
+        said = [as_text(as_dict(concept).get("text"))]
+        said += [as_text(as_dict(coding).get("display")) for coding in as_list(as_dict(concept).get("coding"))]
+        words = [word for text in said for word in _WORD.findall(text.lower())]
+        if not _ON_THE_SKIN.isdisjoint(words):
+            return None
+        return next((self._medicines[word] for word in words if word in self._medicines), None)
+
     def place(self, concepts: list[dict[str, Any]]) -> tuple[str, set[str]]:
         """Where a resource says that it is about: its side (left, right, bilateral or none) and its sites.
 
@@ -208,7 +233,7 @@ class CodeIndex:
 
 def _in_range(code: str, bounds: str) -> bool:
     first, last = bounds.split("-")
-    return first <= code[:3] <= last
+    return len(code) >= len(first) and first <= code[:3] <= last
 
 
 def answer_in_words(text: object) -> bool | None:
@@ -297,7 +322,7 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
 
     def states(row: Code, value: bool | Interval | When | None) -> Iterator[Statement]:
         if not row.site or row.site in at:
-            yield Statement(row.concept, value, side or row.side, when, reference, tentative=status in _TENTATIVE)
+            yield Statement(row.concept, value, side or row.side, when, reference, remark=_tentative(status))
 
     for element in (resource, *(as_dict(part) for part in as_list(resource.get("component")))):
         for row in index.rows(element.get("code")):
@@ -342,7 +367,7 @@ def _condition(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statem
             # An event is as old as its onset; what is said of it is as new as its record.
             (onset or recorded) if finding.dated_event else (recorded or onset),
             reference,
-            tentative=verification in _TENTATIVE,
+            remark=_tentative(verification),
             standing=not past,
             past=past,
         )
@@ -355,7 +380,7 @@ def _questionnaire_response(resource: Mapping[str, Any], index: CodeIndex) -> It
     if as_text(resource.get("status")) in ("entered-in-error", "stopped"):
         return
     when, reference = read_when(resource.get("authored")), reference_to(resource)
-    tentative = resource.get("status") == "in-progress"
+    remark = PROVISIONAL if resource.get("status") == "in-progress" else ""
     items = [(as_dict(item), 0) for item in as_list(resource.get("item"))]
     while items:
         item, depth = items.pop()
@@ -363,11 +388,11 @@ def _questionnaire_response(resource: Mapping[str, Any], index: CodeIndex) -> It
         for answer in map(as_dict, as_list(item.get("answer"))):
             if finding:
                 value = _read_value(answer, index.findings[finding], index)
-                yield Statement(finding, value, NO_SIDE, when, reference, tentative=tentative)
+                yield Statement(finding, value, NO_SIDE, when, reference, remark=remark)
             elif "valueCoding" in answer:
                 for row in index.rows({"coding": [answer["valueCoding"]]}):
                     if index.findings[row.concept].kind in CLINICAL_KINDS and not row.site:
-                        yield Statement(row.concept, True, row.side, when, reference, tentative=tentative)
+                        yield Statement(row.concept, True, row.side, when, reference, remark=remark)
             if depth < _ITEM_DEPTH:
                 items += [(as_dict(inner), depth + 1) for inner in as_list(answer.get("item"))]
         if depth < _ITEM_DEPTH:
@@ -399,7 +424,7 @@ def _allergy(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statemen
                     NO_SIDE,
                     when,
                     reference_to(resource),
-                    tentative=verification in _TENTATIVE,
+                    remark=_tentative(verification),
                     standing=True,
                     past=clinical in _PAST,
                 )
@@ -413,9 +438,12 @@ def _medicine(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stateme
     ):
         return
     when = read_when(resource.get("authoredOn")) or _effective(resource) or read_when(resource.get("dateAsserted"))
-    for row in index.rows(resource.get("medicationCodeableConcept")):
-        if index.findings[row.concept].kind == "medication":
-            yield Statement(row.concept, True, NO_SIDE, when, reference_to(resource), standing=True)
+    medicine = resource.get("medicationCodeableConcept")
+    rows = [row for row in index.rows(medicine) if index.findings[row.concept].kind == "medication"]
+    named = None if rows else index.named_medicine(medicine)
+    for row in rows or ([named] if named else []):
+        remark = BY_NAME if named else ""
+        yield Statement(row.concept, True, NO_SIDE, when, reference_to(resource), remark=remark, standing=True)
 
 
 READERS = {

@@ -1,0 +1,138 @@
+"""The log of the running service: one line of JSON for each event, on the error output.
+
+What may stand in it: correlation id, client, CDS service, hook, states of the prefetch keys, notes, times, ids of rules,
+numbers. What never does: clinical values, names, ids of patients, tokens, and anything else that a caller has written. An
+id that the caller gave, the hookInstance, is there as a keyed hash, by which lines of one call can be told to belong
+together without telling whose call it was. Lines of other packages are written by people who did not know of this, so
+only where they come from is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import PurePath
+from secrets import token_bytes
+from typing import Any, TextIO
+
+import orjson
+
+from cds_hooks import CallRecord, Feedback
+from service.settings import Settings
+
+_LOG = logging.getLogger("sitbone")
+_OWN = ("sitbone", "cds_hooks")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_FRAMES = 3
+# What gunicorn says of itself; what it says of a request repeats lines, headers and addresses of that request.
+_OF_ITSELF = re.compile(
+    r"(?i)(worker|connection (in use|to)|invalid address|can't connect|starting|listening|using|boot)\b"
+)
+_OF_REQUESTS = "Invalid request"
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON; `members` of the record are its members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+        }
+        if record.name.partition(".")[0] in _OWN:
+            line["event"] = record.getMessage()
+        else:
+            line |= {"event": "library", "logger": record.name, "at": f"{record.module}:{record.lineno}"}
+            if record.name == "gunicorn.error":
+                line |= _said(record)
+        if record.exc_info and record.exc_info[1] is not None:
+            line |= _fault(record.exc_info[1])
+        line |= getattr(record, "members", {})
+        return orjson.dumps(line).decode()
+
+
+def _said(record: logging.LogRecord) -> dict[str, str]:
+    if str(record.msg).startswith(_OF_REQUESTS):
+        return {"said": _OF_REQUESTS}
+    return {"said": record.getMessage()} if _OF_ITSELF.match(str(record.msg)) and not record.exc_info else {}
+
+
+def _fault(problem: BaseException) -> dict[str, str]:
+    """Kind and place of an exception. What it says is left out: it may hold values from the request."""
+    frames = traceback.extract_tb(problem.__traceback__)[-_FRAMES:]
+    places = (f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    return {"fault": type(problem).__name__, "place": " < ".join(places)}
+
+
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Let every logger of this process write lines of JSON to `stream`, the error output unless told otherwise.
+
+    `level` is that of the service's own lines; others speak from a warning upwards.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in _OWN:
+        logging.getLogger(name).setLevel(level.upper())
+
+
+class CallLog:
+    """Writes down calls and feedback. `known_reasons` are the codes of override reasons that cards offer."""
+
+    def __init__(self, settings: Settings, known_reasons: Collection[str]) -> None:
+        # Without a key of its own each start has another, and lines of two starts cannot be put together.
+        self._key = settings.log_key.encode() if settings.log_key else token_bytes(32)
+        self._known_reasons = frozenset(known_reasons)
+
+    def call(self, call: CallRecord) -> None:
+        """One line about a call, also about one that was refused or failed."""
+        if not _LOG.isEnabledFor(logging.INFO):
+            return
+        members: dict[str, Any] = {
+            "correlationId": call.correlation_id,
+            "client": call.client,
+            "service": call.service_id,
+            "hook": call.hook,
+            "hookInstance": self._hashed(call.hook_instance),
+            "status": call.status,
+            "states": dict(call.states),
+            "notes": list(call.notes),
+            "milliseconds": {stage: round(1000 * seconds, 3) for stage, seconds in call.seconds.items()},
+            "rules": list(call.rules),
+            "cards": call.cards,
+        }
+        _write("call", members)
+
+    def feedback(self, service_id: str, feedback: tuple[Feedback, ...]) -> None:
+        """One line for each card that feedback came for. Comments and what is no uuid or known code are left out."""
+        for item in feedback:
+            _write(
+                "feedback",
+                {
+                    "service": service_id,
+                    "card": item.card if _UUID.fullmatch(item.card) else None,
+                    "outcome": item.outcome,
+                    "acceptedSuggestions": [text for text in item.accepted_suggestions if _UUID.fullmatch(text)],
+                    "overrideReasons": [
+                        given.reason.code if given.reason.code in self._known_reasons else "other"
+                        for given in item.override_reasons
+                        if given.reason
+                    ],
+                },
+            )
+
+    def _hashed(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).hexdigest()
+
+
+def _write(event: str, members: Mapping[str, Any]) -> None:
+    _LOG.info(event, extra={"members": members})
