@@ -88,6 +88,21 @@ def call(*findings: str, sides: tuple[str, ...] = (LEFT,), of_each: Any = None, 
     return json.dumps({name: value for name, value in {**body, **members}.items() if value is not ...}).encode()
 
 
+def call_with_a_medicine(text: str) -> bytes:
+    """The example with a medicine that has a name and no code."""
+    body = json.loads(call("pain-with-sitting", "ischial-tenderness"))
+    medicine = {
+        "resourceType": "MedicationRequest",
+        "id": "medicine",
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {"text": text},
+        "subject": {"reference": "Patient/example"},
+    }
+    body["prefetch"]["medications"] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": medicine}]}
+    return json.dumps(body).encode()
+
+
 class Clock:
     """Stands still, and fails where a test wants a fault of the service."""
 
@@ -143,6 +158,7 @@ CASES = [
     Case(CALL_PATH, "post", 200, SERVICE, call("ischial-tenderness", "pain-with-sitting", sides=(LEFT, RIGHT))),
     Case(CALL_PATH, "post", 200, SERVICE, call("saddle-numbness", "leg-weakness", "significant-bruising")),
     Case(CALL_PATH, "post", 200, SERVICE, call("pop-at-injury", "sudden-onset", of_each=DOUBTFUL)),
+    Case(CALL_PATH, "post", 200, SERVICE, call_with_a_medicine("Warfarin 3 mg tablet")),
     Case(CALL_PATH, "post", 400, SERVICE, call(hook="order-sign")),
     Case(CALL_PATH, "post", 400, SERVICE, call(hookInstance=...), headers=(("X-Correlation-Id", "a_b"),)),
     Case(CALL_PATH, "post", 400, SERVICE, call(hook="encounter-start")),
