@@ -16,8 +16,9 @@ from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion
 from service.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
-from service.differential import Ranking
+from service.differential import NO_SIDE_NAMED, Ranking
 from service.guideline import TOPIC_SYSTEM, Guideline, Recommendation
+from service.knowledge_forms import TOPICS
 from service.orders import Ordering, reason_references, service_request
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
@@ -29,8 +30,7 @@ _LINKS_AT_MOST = 3
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
 _ASKED_AND_READ = 3
 # The urgent tiers each have one card; what is not urgent is told apart by its decision.
-_TOPIC_OF_TIER = {"critical": "immediate-evaluation", "warning": "assessment-due"}
-_TOPICS = ("immediate-evaluation", "assessment-due", "ask-first", "diagnosis-and-imaging", "care-plan")
+_TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
 _DATA_PROBLEMS = ("failed", "missing", "incomplete", "null")
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
@@ -150,7 +150,7 @@ class _Cards:
         self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
         self.guideline = responder.guideline
         self.words = self.guideline.wording
-        self.diagnostic_topic = ""
+        self.diagnostic_topic = self.first_topic = ""
 
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
@@ -162,10 +162,11 @@ class _Cards:
             tiers.pop("care-plan", None)
         # The causes stand on the card about diagnosis; where red flags left none, on the most urgent one.
         self.diagnostic_topic = next(
-            (topic for topic in ("diagnosis-and-imaging", *_TOPICS[:2]) if topic in tiers and self.assessment.rankings),
+            (topic for topic in ("diagnosis-and-imaging", *TOPICS[:2]) if topic in tiers and self.assessment.rankings),
             "",
         )
-        for topic in _TOPICS:
+        self.first_topic = next((topic for topic in TOPICS if topic in tiers), "")
+        for topic in TOPICS:
             if topic in tiers:
                 yield self._card(topic, tiers[topic])
 
@@ -288,6 +289,8 @@ class _Cards:
         if keys:
             states = ", ".join(f"{_plain(key)}: {self.assessment.data[key]}" for key in keys)
             yield self._say("data_problem", keys=states)
+        if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
+            yield self.words.sentences["no_side"]
         for name in self.assessment.contradictory:
             yield self._say("contradictory", finding=self.guideline.title_of(name))
         for name in self.assessment.without_side:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -59,6 +59,43 @@ RED_FLAGS = (
     "inflammatory",
 )
 BLOCKS = ("ranking", "exercise", "injection")
+STRENGTHS = ("source-document", "evidence", "judgement")
+SIDES = ("left", "right", "bilateral", "unspecified")
+# The cards in the order in which they are shown; the first two are those of the urgent tiers.
+TOPICS = ("immediate-evaluation", "assessment-due", "ask-first", "diagnosis-and-imaging", "care-plan")
+HEADINGS = ("why", "consider", "causes", "ask", "not_documented", "unreadable", "grounds", "safety_net")
+# The sentences that cards say, each with what is filled in.
+SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "safety_net": (),
+        "judgement": (),
+        "more": ("summary", "count"),
+        "consider_first": ("first", "summary"),
+        "evidence": ("finding", "details"),
+        "order_label": ("title",),
+        "ask": ("ask", "because"),
+        "strength": ("strength", "statements", "evidence"),
+        "draft": ("version",),
+        "active": ("version",),
+        "leads_clearly": ("first",),
+        "leads": ("first", "others"),
+        "not_separated": (),
+        "ranking_waits": (),
+        "completeness": ("known", "families"),
+        "for_it": ("findings",),
+        "against_it": ("findings",),
+        "working_diagnosis": ("causes",),
+        "data_problem": ("keys",),
+        "invalid": ("resource",),
+        "provisional": (),
+        "byName": (),
+        "contradictory": ("finding",),
+        "side_unclear": ("finding",),
+        "other_patient": ("count",),
+        "no_side": (),
+        "undated": (),
+    }
+)
 # The order in which recommendations are evaluated; a later kind may read what an earlier one made.
 RECOMMENDATION_KINDS = ("red-flag", "plan", "closing", "treatment")
 
@@ -181,7 +218,7 @@ class RecommendationFile(Schema):
     order = fields.Integer(strict=True, required=True)
     rules = _texts()
     statements = _texts()
-    strength = _one_of(("source-document", "evidence", "judgement"))
+    strength = _one_of(STRENGTHS)
     evidence = _texts()
     status = _one_of(("draft", "active"))
     when_then = fields.String(
@@ -276,7 +313,6 @@ class WordingFile(Schema):
     sentences = _TEXT_TABLE
     strengths = _TEXT_TABLE
     sides = _TEXT_TABLE
-    indicators = _TEXT_TABLE
     topics = fields.Dict(keys=fields.String(), values=fields.Nested(_TopicTable), required=True)
     override_reasons = fields.List(fields.Nested(_OverrideReasonTable), required=True)
 
@@ -284,6 +320,7 @@ class WordingFile(Schema):
 class _OrderTable(Schema):
     title = _text()
     body_site = fields.String(load_default="")
+    sided = fields.Boolean(load_default=True)
 
 
 class OrderFile(Schema):

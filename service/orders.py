@@ -36,14 +36,15 @@ def _coding(code: Code) -> dict[str, str]:
 
 
 def _with_side(title: str, side: str, sides: Mapping[str, str]) -> str:
-    return f"{title}, {sides[side]}" if side in ("left", "right", "bilateral") else title
+    return f"{title}, {sides[side]}" if side else title
 
 
 def service_request(
     template: OrderTemplate, priority: str, ordering: Ordering, sides: Mapping[str, str]
 ) -> dict[str, Any]:
     """A ServiceRequest that proposes this order; `priority` is stat, urgent or routine, `sides` the words for sides."""
-    concept: dict[str, Any] = {"text": _with_side(template.title, ordering.side, sides)}
+    side = ordering.side if template.sided else ""
+    concept: dict[str, Any] = {"text": _with_side(template.title, side, sides)}
     code = template.codes.get(ordering.side) or template.codes.get("")
     if code:
         concept["coding"] = [_coding(code)]

@@ -62,6 +62,8 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
     }
 )
 
+UNITS = frozenset(_CONVERSIONS)
+
 
 def read_number(value: object, comparator: str | None = None) -> Interval | None:
     """A JSON number, with the comparator of a FHIR Quantity, as the interval it may mean; None when it is no number."""

@@ -152,7 +152,7 @@ class CodeIndex:
         for system, answers in _YES_NO_SYSTEMS.items():
             self._answers.update({(system, code): answer for code, answer in answers.items()})
         self._medicines = {
-            code.display.split()[0].lower(): code
+            _WORD.findall(code.display.lower())[0]: code
             for code in guideline.codes
             if guideline.findings[code.concept].kind == "medication" and code.system == SYSTEMS["rxnorm"]
         }
@@ -191,8 +191,8 @@ class CodeIndex:
                     found[row.concept] = row
         return list(found.values())
 
-    def named_medicine(self, concept: object) -> Code | None:
-        """The ingredient that a medicine names in words, where its code is that of a product no value set lists.
+    def named_medicines(self, concept: object) -> list[Code]:
+        """The ingredients that a medicine names in words, where its code is that of a product no value set lists.
 
         What is put on the skin is left out: it is not taken with the others.
         """
@@ -200,8 +200,8 @@ class CodeIndex:
         said += [as_text(as_dict(coding).get("display")) for coding in as_list(as_dict(concept).get("coding"))]
         words = [word for text in said for word in _WORD.findall(text.lower())]
         if not _ON_THE_SKIN.isdisjoint(words):
-            return None
-        return next((self._medicines[word] for word in words if word in self._medicines), None)
+            return []
+        return list({row.concept: row for word in words if (row := self._medicines.get(word))}.values())
 
     def place(self, concepts: list[dict[str, Any]]) -> tuple[str, set[str]]:
         """Where a resource says that it is about: its side (left, right, bilateral or none) and its sites.
@@ -440,8 +440,8 @@ def _medicine(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stateme
     when = read_when(resource.get("authoredOn")) or _effective(resource) or read_when(resource.get("dateAsserted"))
     medicine = resource.get("medicationCodeableConcept")
     rows = [row for row in index.rows(medicine) if index.findings[row.concept].kind == "medication"]
-    named = None if rows else index.named_medicine(medicine)
-    for row in rows or ([named] if named else []):
+    named = [] if rows else index.named_medicines(medicine)
+    for row in rows or named:
         remark = BY_NAME if named else ""
         yield Statement(row.concept, True, NO_SIDE, when, reference_to(resource), remark=remark, standing=True)
 

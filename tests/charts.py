@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from service import guideline as knowledge
+from service import knowledge_loader as knowledge
+from service.guideline import Guideline
 from service.statements import CodeIndex
 
 Case: TypeAlias = Mapping[str, Any]
@@ -82,7 +83,7 @@ MEMBERS = frozenset(
 
 
 @cache
-def packaged() -> knowledge.Guideline:
+def packaged() -> Guideline:
     """The knowledge that the service comes with: its titles and displays make a request readable."""
     return knowledge.load()
 

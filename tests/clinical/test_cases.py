@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service import guideline as knowledge
+from service import knowledge_loader as knowledge
 from service.guideline import Guideline
 from tests.charts import Json, NamedCase, named_cases
 

@@ -1,0 +1,190 @@
+"""The fixtures as whole answers: exactly reproduced, valid, and with orders that an EHR can take."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fhir.resources.R4B.servicerequest import ServiceRequest
+from flask.testing import FlaskClient
+
+from cds_hooks import RESPONSE_SCHEMA
+from fixtures import build
+from service import knowledge_loader as knowledge
+from service.app import create_app
+from service.guideline import PACKAGED
+from service.knowledge_forms import RED_FLAGS, SYSTEMS
+from service.replay import read_folder
+from tests.charts import CLOCK, PATIENT, SERVICE, Json, build_request
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+NAMES = sorted(path.stem for path in (FIXTURES / "requests").glob("*.json"))
+
+
+def read(kind: str, name: str) -> Json:
+    found: Json = json.loads((FIXTURES / kind / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return create_app(clock=lambda: CLOCK).test_client()
+
+
+def suggested(response: Json) -> Iterator[tuple[Json, Json]]:
+    """Every suggestion with the resource of its one action."""
+    for card in response["cards"]:
+        for suggestion in card.get("suggestions", ()):
+            (action,) = suggestion["actions"]
+            yield suggestion, action["resource"]
+
+
+def test_requests_and_responses_have_the_same_names() -> None:
+    assert sorted(path.stem for path in (FIXTURES / "responses").glob("*.json")) == NAMES
+
+
+def test_the_requests_are_those_of_the_named_cases() -> None:
+    assert {name: read("requests", name) for name in NAMES} == build.requests()
+
+
+def test_the_clock_of_the_fixtures_is_the_clock_of_the_cases() -> None:
+    assert read_folder(FIXTURES).clock == CLOCK
+
+
+def test_the_fixtures_show_every_red_flag_cause_and_imaging_step() -> None:
+    guideline = knowledge.load()
+    assessed = [read("responses", name)["extension"]["org.sitbone.assessment"] for name in NAMES]
+    assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(RED_FLAGS)
+    leading = {cause["id"] for found in assessed for cause in found["causes"] if cause["band"] == "leads"}
+    assert leading == guideline.causes.keys()
+    called = {(c["modality"], c["region"], c["priority"]) for found in assessed for c in found["imaging"]}
+    assert called >= {(c.modality, c.region, c.priority) for r in guideline.recommendations for c in r.imaging}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_response_is_exactly_reproduced(client: FlaskClient, name: str) -> None:
+    assert client.post(SERVICE, json=read("requests", name)).get_json() == read("responses", name)
+
+
+def test_the_same_request_has_the_same_answer_each_time(client: FlaskClient) -> None:
+    request = read("requests", "left-and-right")
+    answers = {client.post(SERVICE, json=request).get_data() for _ in range(3)}
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_response_passes_the_schema_of_responses(name: str) -> None:
+    assert not RESPONSE_SCHEMA.validate(read("responses", name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_order_that_is_suggested_is_a_valid_draft_of_this_patient(name: str) -> None:
+    for suggestion, resource in suggested(read("responses", name)):
+        ServiceRequest.model_validate(resource)
+        assert resource["status"] == "draft"
+        assert resource["intent"] == "proposal"
+        assert resource["priority"] in ("stat", "urgent", "routine")
+        assert resource["subject"] == {"reference": f"Patient/{PATIENT}"}
+        assert resource["encounter"] == {"reference": f"Encounter/{read('requests', name)['context']['encounterId']}"}
+        assert all(reason["text"] for reason in resource["reasonCode"])
+        assert resource["code"]["text"] in suggestion["label"]
+        for reason in resource.get("reasonReference", ()):
+            assert reason["reference"] in sent(name)
+
+
+def sent(name: str) -> set[str]:
+    """The references of the resources of a request."""
+    return {
+        f"{entry['resource']['resourceType']}/{entry['resource']['id']}"
+        for value in read("requests", name)["prefetch"].values()
+        if value and value["resourceType"] == "Bundle"
+        for entry in value["entry"]
+    }
+
+
+def codings(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        if "system" in value and "code" in value:
+            yield value["system"], value["code"]
+        for inner in value.values():
+            yield from codings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from codings(inner)
+
+
+@pytest.fixture(scope="module")
+def orderable() -> set[tuple[str, str]]:
+    with (PACKAGED / "value_sets" / "orders.csv").open(encoding="utf-8", newline="") as rows:
+        return {(SYSTEMS[row["system"]], row["code"]) for row in csv.DictReader(rows)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_orders_carry_codes_of_the_value_set_of_orders_alone(name: str, orderable: set[tuple[str, str]]) -> None:
+    for _suggestion, resource in suggested(read("responses", name)):
+        assert set(codings(resource)) <= orderable
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_two_cards_or_suggestions_have_one_uuid(name: str) -> None:
+    cards = read("responses", name)["cards"]
+    ids = [item["uuid"] for card in cards for item in (card, *card.get("suggestions", ()))]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_call_for_imaging_or_referral_is_an_order_on_a_card(name: str) -> None:
+    response = read("responses", name)
+    assessed = response["extension"]["org.sitbone.assessment"]
+    called = len([call for call in assessed["imaging"] if call["modality"] != "none-now"]) + len(assessed["referrals"])
+    assert len(list(suggested(response))) == called
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_finding_on_a_card_comes_from_a_resource_that_was_sent(name: str) -> None:
+    for card in read("responses", name)["cards"]:
+        for finding in card["extension"]["org.sitbone.basis"]["findings"]:
+            if "resource" in finding and finding["resource"] != "Patient":
+                assert finding["resource"] in sent(name)
+
+
+def test_the_first_call_of_the_readme_has_no_dates_and_a_critical_card_on_any_day() -> None:
+    request = read("requests", "sudden-pop-with-bruising")
+    del request["prefetch"]["patient"]["birthDate"]
+    assert not re.search(r"\d{4}-\d\d-\d\d(?!\d)", json.dumps(request["prefetch"]))
+    later = create_app(clock=lambda: CLOCK.replace(year=CLOCK.year + 5)).test_client()
+    answer = later.post(SERVICE, json=read("requests", "sudden-pop-with-bruising")).get_json()
+    assert [card["indicator"] for card in answer["cards"]] == ["critical"]
+
+
+@pytest.mark.parametrize("side", ["left", "right", "bilateral"])
+def test_an_order_names_the_side_in_words_and_in_its_body_site(client: FlaskClient, side: str) -> None:
+    case = {"age": 40, "side": side, "present": ["lateral-hip-pain", "trochanteric-tenderness", "trendelenburg"]}
+    orders = [resource for _s, resource in suggested(client.post(SERVICE, json=build_request(case)).get_json())]
+    mri = next(order for order in orders if order["code"]["text"].startswith("MRI of the hip"))
+    words = {"left": "left", "right": "right", "bilateral": "both sides"}[side]
+    codes = {"left": ("36488-5", "287679003"), "right": ("36490-1", "287579007"), "bilateral": ("30687-8", "29836001")}
+    assert mri["code"]["text"].endswith(f", {words}")
+    assert (mri["code"]["coding"][0]["code"], mri["bodySite"][0]["coding"][0]["code"]) == codes[side]
+
+
+def test_free_text_of_the_chart_is_on_no_card(client: FlaskClient) -> None:
+    request = build_request({"age": 40, "side": "left", "present": ["buttock-pain", "significant-bruising"]})
+    bruising = request["prefetch"]["observations"]["entry"][1]["resource"]
+    bruising["code"]["text"] = "<script>alert(1)</script>"
+    bruising["note"] = [{"text": "seen by the neighbour"}]
+    bruising["id"] = "not an id [x](https://example.org)"
+    answer = client.post(SERVICE, json=request).get_data(as_text=True)
+    assert "significant-bruising" in answer
+    for words in ("alert(1)", "neighbour", "https://example.org)", "not an id"):
+        assert words not in answer
+
+
+def test_a_card_says_which_data_never_arrived(client: FlaskClient) -> None:
+    case = {"age": 40, "side": "left", "present": ["buttock-pain", "pain-with-sitting"], "null": ["conditions"]}
+    answer = client.post(SERVICE, json=build_request(case)).get_json()
+    assert answer["extension"]["org.sitbone.assessment"]["data"]["conditions"] == "null"
+    assert all("conditions: null" in card["detail"] for card in answer["cards"])

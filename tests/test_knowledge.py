@@ -1,0 +1,614 @@
+"""The knowledge: it loads, each way in which it can be wrong stops the start, and its codes may be shipped."""
+
+import csv
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cds_hooks import lint_template
+from service import knowledge_loader as knowledge
+from service.app import create_app
+from service.case import prefetch_templates
+from service.guideline import PACKAGED, Guideline, KnowledgeError
+from service.knowledge_forms import RED_FLAGS, SYSTEMS
+from service.settings import Settings
+from tests.charts import CLOCK, SERVICE, build_request
+
+VALUE_SETS = sorted(path.name for path in (PACKAGED / "value_sets").glob("*.csv"))
+RECOMMENDATIONS = sorted(path.name for path in (PACKAGED / "recommendations").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def guideline() -> Guideline:
+    return knowledge.load()
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (PACKAGED / "value_sets" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The packaged knowledge
+
+
+def test_every_red_flag_of_the_contract_has_a_recommendation(guideline: Guideline) -> None:
+    assert {r.red_flag.id for r in guideline.recommendations if r.red_flag} == set(RED_FLAGS)
+
+
+def test_every_statement_is_used_by_a_finding_a_cause_or_a_recommendation(guideline: Guideline) -> None:
+    used = {statement for finding in guideline.findings.values() for statement in finding.statements}
+    used |= {statement for cause in guideline.causes.values() for statement in cause.statements}
+    used |= {statement for recommendation in guideline.recommendations for statement in recommendation.statements}
+    assert used == guideline.statements.keys()
+
+
+@pytest.mark.parametrize("name", RECOMMENDATIONS)
+def test_a_recommendation_of_a_draft_guideline_is_a_draft(guideline: Guideline, name: str) -> None:
+    (recommendation,) = [r for r in guideline.recommendations if r.id == Path(name).stem]
+    assert guideline.status == "draft"
+    assert recommendation.status == "draft"
+
+
+def test_no_two_recommendations_of_a_kind_have_one_place_in_the_order(guideline: Guideline) -> None:
+    places = [(recommendation.kind, recommendation.order) for recommendation in guideline.recommendations]
+    assert len(places) == len(set(places))
+
+
+def test_every_threshold_is_used(guideline: Guideline) -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in PACKAGED.rglob("*.toml"))
+    for name in guideline.thresholds:
+        assert re.search(rf'at_(least|most) = "{name}"', text), name
+
+
+def test_every_source_is_cited(guideline: Guideline) -> None:
+    cited = "".join(
+        path.read_text(encoding="utf-8") for path in PACKAGED.rglob("*.toml") if path.name != "sources.toml"
+    )
+    for name in guideline.sources:
+        assert re.search(rf":{name}\b", cited), name
+
+
+def test_what_says_its_source_is_from_memory_ships_as_a_draft_only(guideline: Guideline) -> None:
+    for recommendation in guideline.recommendations:
+        if "M" in recommendation.evidence:
+            assert recommendation.status == "draft"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mistakes: one wrong folder for each kind
+
+
+def _put(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{file} no longer holds {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def _drop_lines(file: str, start: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(start)]
+        assert len(kept) < len(lines), f"{file} no longer has a line that starts with {start!r}"
+        path.write_text("".join(kept), encoding="utf-8")
+
+    return change
+
+
+def _drop_from(file: str, mark: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        kept, found, _dropped = path.read_text(encoding="utf-8").partition(mark)
+        assert found, f"{file} no longer holds {mark!r}"
+        path.write_text(kept, encoding="utf-8")
+
+    return change
+
+
+def _append(file: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+    return change
+
+
+def _rename(file: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / file).rename(folder / new)
+
+    return change
+
+
+def _remove(file: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def _bytes(file: str, content: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / file).write_bytes(content)
+
+    return change
+
+
+BRUISING = "recommendations/rs02-significant-bruising.toml"
+CAUDA = "recommendations/rl01-cauda-equina.toml"
+SEEK_HELP = "recommendations/rs05-seek-help.toml"
+PHYSIOTHERAPY = "recommendations/rs08-physiotherapy.toml"
+ROW = "fever,sct,386661006,exact,,,open,Fever"
+
+MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
+    # files
+    "a file is missing": (_remove("causes.toml"), r"causes\.toml: file: cannot be read"),
+    "a value set is missing": (_remove("value_sets/safety.csv"), r"value_sets/safety\.csv: file: cannot be read"),
+    "there is no recommendation": (_remove("recommendations"), r"recommendations: .*"),
+    "a file is not TOML": (_append("causes.toml", "\n[broken\n"), r"causes\.toml: file: is not TOML"),
+    "a file is not UTF-8": (_bytes("causes.toml", b"\xff\xfe"), r"causes\.toml: file: is not TOML"),
+    "a value set is not UTF-8": (_bytes("value_sets/safety.csv", b"concept\n\xff\n"), r"value_sets/safety\.csv: file"),
+    "a key twice": (_append("causes.toml", '\n[outside]\ntitle = "x"\n'), r"causes\.toml: file: is not TOML"),
+    # guideline.toml
+    "an unknown key of the guideline": (
+        _put("guideline.toml", "id = ", 'colour = "red"\nid = '),
+        r"guideline\.toml: colour: Unknown field",
+    ),
+    "an unknown status": (
+        _put("guideline.toml", 'status = "draft"', 'status = "signed"'),
+        r"guideline\.toml: status: Must be one of: draft, active",
+    ),
+    "a threshold without a unit": (
+        _put("guideline.toml", 'unit = "{score}"\n', ""),
+        r"guideline\.toml: thresholds\.severe-pain\.unit: Missing data",
+    ),
+    "a threshold that is no number": (
+        _put("guideline.toml", "value = 7\n", 'value = "seven"\n'),
+        r"guideline\.toml: thresholds\.severe-pain.*: Not a valid number",
+    ),
+    "a look-back of an unknown kind": (
+        _put("guideline.toml", "symptom = 183", "rumour = 183\nsymptom = 183"),
+        r"guideline\.toml: look_back_days\.rumour: Must be one of",
+    ),
+    "a kind without a look-back": (
+        _drop_lines("guideline.toml", "measurement = "),
+        r"guideline\.toml: look_back_days",
+    ),
+    # findings.toml
+    "an unknown key of a finding": (
+        _put("findings.toml", "[fever]\n", "[fever]\nlocate = true\n"),
+        r"findings\.toml: fever\.locate: Unknown field",
+    ),
+    "a finding of an unknown kind": (
+        _put(
+            "findings.toml", '[fever]\ntitle = "Fever"\nkind = "symptom"', '[fever]\ntitle = "Fever"\nkind = "rumour"'
+        ),
+        r"findings\.toml: fever\.kind: Must be one of",
+    ),
+    "a quantity without a unit": (
+        _put("findings.toml", 'value = "quantity"\nunit = "{score}"', 'value = "quantity"'),
+        r"findings\.toml: pain-severity\.unit: a quantity has a UCUM unit",
+    ),
+    "a unit that nothing can be converted to": (
+        _put("findings.toml", 'unit = "mm"', 'unit = "furlong"'),
+        r"findings\.toml: tendon-retraction\.unit: .*furlong",
+    ),
+    "a finding with a statement that does not exist": (
+        _put("findings.toml", 'statements = ["S10"]', 'statements = ["S99"]'),
+        r"findings\.toml: sharp-pain\.statements: 'S99' is not known here",
+    ),
+    # conditions
+    "a condition with an unknown finding": (
+        _put(BRUISING, 'finding = "significant-bruising"', 'finding = "significant-brusing"'),
+        r"rs02-significant-bruising\.toml: when: 'significant-brusing' is not known here",
+    ),
+    "a condition of an effect with an unknown finding": (
+        _put(BRUISING, '"radiograph-first"', '"radiograph-frist"'),
+        r"rs02-significant-bruising\.toml: when: 'radiograph-frist' is not known here",
+    ),
+    "a condition with an unknown threshold": (
+        _put(SEEK_HELP, 'at_least = "severe-pain"', 'at_least = "sever-pain"'),
+        r"rs05-seek-help\.toml: when: .*no 'sever-pain'",
+    ),
+    "a condition with a number in place of a threshold": (
+        _put(SEEK_HELP, 'at_least = "severe-pain"', "at_least = 7"),
+        r"rs05-seek-help\.toml: when: 'at_least' takes the name of a threshold",
+    ),
+    "a condition with an unknown state": (
+        _put(BRUISING, 'is = "present"\n', 'is = "probable"\n'),
+        r"rs02-significant-bruising\.toml: when: 'is' takes one of present, absent",
+    ),
+    "a condition with an unknown word": (
+        _put(SEEK_HELP, "at_least = ", "at_leats = "),
+        r"rs05-seek-help\.toml: when: a comparison has 'finding' and one of",
+    ),
+    "a condition with two joints": (
+        _put(CAUDA, "[when]\nany = [", "[when]\nall = []\nany = ["),
+        r"rl01-cauda-equina\.toml: when: .*stands alone",
+    ),
+    "a condition with an empty joint": (
+        _put(SEEK_HELP, "[when]\n", "[critical_when]\nany = []\n\n[when]\n"),
+        r"rs05-seek-help\.toml: critical_when: 'any' stands alone and holds a list of at least one condition",
+    ),
+    "one of no codes": (
+        _put("differential.toml", 'one_of = ["female"]', "one_of = []"),
+        r"differential\.toml: points\[\d+\]: 'one_of' takes a list of at least one code",
+    ),
+    "a bound of what is present or absent": (
+        _put("definitions.toml", 'finding = "body-temperature", at_least', 'finding = "chills", at_least'),
+        r"definitions\.toml: has-fever: .*chills",
+    ),
+    "a quantity that is to be present": (
+        _put(
+            SEEK_HELP,
+            '{ finding = "pain-severity", at_least = "severe-pain" }',
+            '{ finding = "pain-severity", is = "present" }',
+        ),
+        r"rs05-seek-help\.toml: when: .*pain-severity",
+    ),
+    # definitions.toml
+    "a definition without a title": (
+        _put("definitions.toml", 'title = "Fever"\n', ""),
+        r"definitions\.toml: has-fever\.title: is missing",
+    ),
+    "a definition that is no table": (
+        _put("definitions.toml", "[hip-region-complaint]", "stray = 5\n[hip-region-complaint]"),
+        r"definitions\.toml: stray: ",
+    ),
+    "a definition with an unknown finding": (
+        _put("definitions.toml", '{ finding = "fever", is = "present" }', '{ finding = "feaver", is = "present" }'),
+        r"definitions\.toml: has-fever: 'feaver' is not known here",
+    ),
+    "a definition that is defined by itself": (
+        _put("definitions.toml", '{ finding = "fever", is = "present" }', '{ finding = "has-fever", is = "present" }'),
+        r"definitions\.toml: has-fever: is defined by itself",
+    ),
+    "two definitions that define each other": (
+        _append(
+            "definitions.toml",
+            '\n[egg]\ntitle = "Egg"\nall = [{ finding = "hen", is = "present" }]\n'
+            '\n[hen]\ntitle = "Hen"\nall = [{ finding = "egg", is = "present" }]\n',
+        ),
+        r"definitions\.toml: (egg|hen): is defined by itself",
+    ),
+    # recommendations
+    "an unknown key of a recommendation": (
+        _put(BRUISING, "version = 1\n", "version = 1\nurgent = true\n"),
+        r"rs02-significant-bruising\.toml: urgent: Unknown field",
+    ),
+    "an id that is not the name of the file": (
+        _rename(BRUISING, "recommendations/rs02-bruising.toml"),
+        r"recommendations/rs02-bruising\.toml: id: is the name of its file",
+    ),
+    "no history": (
+        _drop_from(BRUISING, "[[history]]"),
+        r"rs02-significant-bruising\.toml: history: Missing data",
+    ),
+    "a history that ends with another version": (
+        _put(BRUISING, "version = 1\n", "version = 2\n"),
+        r"rs02-significant-bruising\.toml: history: ends with the present version",
+    ),
+    "a red flag in a file of another kind": (
+        _put(BRUISING, 'kind = "red-flag"', 'kind = "plan"'),
+        r"rs02-significant-bruising\.toml: red_flag: stands in files of kind red-flag, and in no other",
+    ),
+    "an unknown red flag": (
+        _put(BRUISING, '[red_flag]\nid = "significant-bruising"', '[red_flag]\nid = "bruising"'),
+        r"rs02-significant-bruising\.toml: red_flag\.id: Must be one of",
+    ),
+    "a plan without an indicator": (
+        _put(SEEK_HELP, 'indicator = "warning"\n', ""),
+        r"rs05-seek-help\.toml: card\.indicator: is given unless the red flag gives it",
+    ),
+    "a summary that is too long for a card": (
+        _put(BRUISING, 'summary = "', 'summary = "' + "x" * 140),
+        r"rs02-significant-bruising\.toml: card\.summary: Length must be between 1 and 128",
+    ),
+    "words without WHEN and THEN": (
+        _put(BRUISING, "WHEN there is", "If there is"),
+        r"rs02-significant-bruising\.toml: when_then: reads WHEN",
+    ),
+    "an unknown statement of a recommendation": (
+        _put(BRUISING, 'statements = ["S23"]', 'statements = ["S37"]'),
+        r"rs02-significant-bruising\.toml: statements: 'S37' is not known here",
+    ),
+    "an unknown source": (
+        _put(BRUISING, '"V2:R46"', '"V2:R999"'),
+        r"rs02-significant-bruising\.toml: evidence: 'R999' is not known here",
+    ),
+    "an unknown provenance": (
+        _put(BRUISING, '"V2:R46"', '"V9:R46"'),
+        r"rs02-significant-bruising\.toml: evidence: 'V9' is not known here",
+    ),
+    "an unknown topic": (
+        _put(BRUISING, 'topic = "immediate-evaluation"', 'topic = "immediate"'),
+        r"rs02-significant-bruising\.toml: card\.topic: 'immediate' is not known here",
+    ),
+    "imaging of which there is no order": (
+        _put(BRUISING, 'modality = "mri"\nregion = "pelvis"', 'modality = "ct"\nregion = "pelvis"'),
+        r"rs02-significant-bruising\.toml: imaging: 'ct-pelvis' is not known here",
+    ),
+    "an unknown modality": (
+        _put(BRUISING, 'modality = "mri"', 'modality = "xray"'),
+        r"rs02-significant-bruising\.toml: imaging\.\[\d\]\.modality: Must be one of",
+    ),
+    "a referral to nobody": (
+        _put(BRUISING, 'to = "orthopaedics"', 'to = "barber"'),
+        r"rs02-significant-bruising\.toml: referrals\.\[0\]\.to: Must be one of",
+    ),
+    "a treatment that does not exist": (
+        _put(PHYSIOTHERAPY, 'id = "physiotherapy"\nstate', 'id = "leeches"\nstate'),
+        r"rs08-physiotherapy\.toml: treatment\.\[0\]\.id: Must be one of",
+    ),
+    "a red flag that reads what the red flags make": (
+        _put(BRUISING, 'finding = "significant-bruising"', 'finding = "critical-red-flag"'),
+        r"rs02-significant-bruising\.toml: when: 'critical-red-flag' is not known here",
+    ),
+    "a plan that reads what the plan makes": (
+        _put(SEEK_HELP, 'finding = "worsening"', 'finding = "imaging-called-for"'),
+        r"rs05-seek-help\.toml: when: 'imaging-called-for' is not known here",
+    ),
+    "a red flag that reads a later step through a definition": (
+        _put(
+            "definitions.toml",
+            '{ finding = "fever", is = "present" }',
+            '{ finding = "critical-red-flag", is = "present" }',
+        ),
+        r"rl02-infection\.toml: when: 'critical-red-flag' is not known here",
+    ),
+    # differential.toml
+    "a test that weighs more than the clip": (
+        _put("differential.toml", "positive = 7", "positive = 33"),
+        r"differential\.toml: tests\[\d+\]: no test weighs more than 7 \(rules\.clip\)",
+    ),
+    "points of an unknown cause": (
+        _put("differential.toml", 'cause = "ischial-bursitis"\npoints', 'cause = "bursitis"\npoints'),
+        r"differential\.toml: cause: 'bursitis' is not known here",
+    ),
+    "points that are no whole number": (
+        _put("differential.toml", "points = 2", "points = 2.5"),
+        r"differential\.toml: points\.\[\d+\]\.points: Not a valid integer",
+    ),
+    "points without a source": (
+        _drop_lines("differential.toml", 'source = "[J] after [V:R48]"'),
+        r"differential\.toml: points\.\[0\]\.source: Missing data",
+    ),
+    "a test of an unknown finding": (
+        _put("differential.toml", 'finding = "puranen-orava"', 'finding = "puranen"'),
+        r"differential\.toml: tests\.finding: 'puranen' is not known here",
+    ),
+    "an unknown place of tenderness": (
+        _put("differential.toml", 'tenderness = ["ischial-tenderness"', 'tenderness = ["ischial"'),
+        r"differential\.toml: rules\.tenderness: 'ischial' is not known here",
+    ),
+    "a cap of an unknown family": (
+        _put("differential.toml", 'family = "hamstring stretch"\nat_most', 'family = "hamstring"\nat_most'),
+        r"differential\.toml: caps.*hamstring",
+    ),
+    "a veto of an unknown cause": (
+        _put("differential.toml", '[[vetoes]]\ncause = "gluteal-tendinopathy"', '[[vetoes]]\ncause = "gluteal"'),
+        r"differential\.toml: cause: 'gluteal' is not known here",
+    ),
+    "a ranking that reads a later step": (
+        _put(
+            "differential.toml",
+            '{ finding = "slump", is = "present" }',
+            '{ finding = "critical-red-flag", is = "present" }',
+        ),
+        r"differential\.toml: when: 'critical-red-flag' is not known here",
+    ),
+    # questions.toml, wording.toml, orders.toml, sources.toml
+    "a question for an unknown finding": (
+        _put("questions.toml", '"saddle-numbness"', '"saddle"'),
+        r"questions\.toml: findings: 'saddle' is not known here",
+    ),
+    "a question with an unknown condition": (
+        _put("questions.toml", '"onset-contradictory"', '"onset-unclear"'),
+        r"questions\.toml: when: 'onset-unclear' is not known here",
+    ),
+    "a question of unknown cost": (
+        _put("questions.toml", 'cost = "history"', 'cost = "free"'),
+        r"questions\.toml: questions\.\[0\]\.cost: Must be one of",
+    ),
+    "a sentence that cards need is missing": (
+        _drop_lines("wording.toml", 'safety_net = "Go'),
+        r"wording\.toml: sentences.*safety_net",
+    ),
+    "a sentence with a place that nothing fills": (
+        _put("wording.toml", "{finding}: {details}", "{finding}: {detail}"),
+        r"wording\.toml: sentences.*evidence",
+    ),
+    "a heading that cards need is missing": (_drop_lines("wording.toml", "why = "), r"wording\.toml: headings.*why"),
+    "a strength without words": (
+        _drop_lines("wording.toml", 'judgement = "design'),
+        r"wording\.toml: strengths.*judgement",
+    ),
+    "a side without words": (_drop_lines("wording.toml", "bilateral = "), r"wording\.toml: sides.*bilateral"),
+    "a topic that no card has": (
+        _append("wording.toml", '\n[topics.gossip]\ndisplay = "Gossip"\nlabel = "Gossip"\n'),
+        r"wording\.toml: topics.*gossip",
+    ),
+    "an order with a body site that has no code": (
+        _put("orders.toml", 'body_site = "12921003"', 'body_site = "12921004"'),
+        r"orders\.toml: .*12921004",
+    ),
+    "a source of unknown kind": (
+        _put("sources.toml", 'kind = "primary"', 'kind = "hearsay"'),
+        r"sources\.toml: R01\.kind: Must be one of",
+    ),
+    # value sets
+    "a code of a finding that does not exist": (
+        _put("value_sets/findings.csv", ROW, ROW.replace("fever,", "feaver,")),
+        r"value_sets: concept: 'feaver' is not known here",
+    ),
+    "a code of an unknown system": (
+        _put("value_sets/findings.csv", ROW, ROW.replace("sct", "cpt")),
+        r"value_sets/findings\.csv: line \d+\.system: Must be one of",
+    ),
+    "a code that matches in an unknown way": (
+        _put("value_sets/findings.csv", ROW, ROW.replace("exact", "prefix")),
+        r"value_sets/findings\.csv: line \d+\.match: Must be one of",
+    ),
+    "a code of unknown licence": (
+        _put("value_sets/findings.csv", ROW, ROW.replace("open", "free")),
+        r"value_sets/findings\.csv: line \d+\.licence: Must be one of",
+    ),
+    "a row with a column too many": (
+        _put("value_sets/findings.csv", ROW, f"{ROW},x"),
+        r"value_sets/findings\.csv: line \d+",
+    ),
+    "a row with a column too few": (
+        _put("value_sets/findings.csv", ROW, "fever,sct,386661006"),
+        r"value_sets/findings\.csv: line \d+",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_knowledge_stops_the_start_with_file_key_and_reason(tmp_path: Path, mistake: str) -> None:
+    folder = tmp_path / "knowledge"
+    shutil.copytree(PACKAGED, folder)
+    change, said = MISTAKES[mistake]
+    change(folder)
+    with pytest.raises(KnowledgeError) as stopped:
+        create_app(Settings(knowledge_dir=folder), clock=lambda: CLOCK)
+    assert re.search(said, str(stopped.value)), str(stopped.value)
+    assert str(tmp_path) not in str(stopped.value)
+
+
+def test_a_folder_of_knowledge_that_is_a_copy_starts(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGED, tmp_path / "knowledge")
+    create_app(Settings(knowledge_dir=tmp_path / "knowledge"), clock=lambda: CLOCK)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Codes
+
+
+def _within(code: str, known: dict[tuple[str, str], dict[str, str]]) -> bool:
+    """Whether both ends of a range of ICD-10-CM categories are verified, alone or as ends of verified ranges."""
+    ends = {end for system, value in known if system == SYSTEMS["icd10cm"] for end in value.split("-")}
+    return "-" in code and set(code.split("-")) <= ends
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_no_value_set_holds_a_code_twice_for_one_concept(name: str) -> None:
+    keys = [(row["concept"], row["system"], row["code"]) for row in rows(name)]
+    assert len(keys) == len(set(keys))
+
+
+def test_no_procedure_code_of_the_american_medical_association_is_anywhere() -> None:
+    for path in PACKAGED.rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert "ama-assn" not in text
+            assert not re.search(r"\bCPT\b", text), path.name
+    five_digits = [
+        row["code"] for name in VALUE_SETS for row in rows(name) if re.fullmatch(r"\d{4}[\dTFU]", row["code"])
+    ]
+    assert all(row["system"] in SYSTEMS for name in VALUE_SETS for row in rows(name))
+    assert set(five_digits) <= {row["code"] for name in VALUE_SETS for row in rows(name) if row["system"] == "rxnorm"}
+
+
+def test_every_code_is_verified_and_carries_its_licence(shared: Path) -> None:
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    with (shared / "clinical" / "codes.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["verified"] == "yes":
+                known.setdefault((row["system_uri"], row["code"]), row)
+    with (shared / "clinical" / "findings.csv").open(encoding="utf-8", newline="") as file:
+        by_contract = {
+            (SYSTEMS[system], code.rstrip("*"))
+            for row in csv.DictReader(file)
+            for system, _, code in (entry.partition("#") for entry in row["codes"].split() if "#" in entry)
+        }
+    wrong = []
+    for name in VALUE_SETS:
+        for row in rows(name):
+            key = (SYSTEMS[row["system"]], row["code"])
+            if key not in known:
+                if key not in by_contract and not _within(row["code"], known):
+                    wrong.append(f"{name}: {row['system']} {row['code']} is not verified")
+            elif row["system"] == "sct":
+                open_ = "GPS" in known[key]["evidence"]
+                if open_ != (row["licence"] == "open"):
+                    wrong.append(f"{name}: {row['code']} is marked {row['licence']}")
+    assert wrong == []
+
+
+def test_only_snomed_ct_has_codes_that_need_an_affiliate_licence() -> None:
+    assert {row["system"] for name in VALUE_SETS for row in rows(name) if row["licence"] == "affiliate"} == {"sct"}
+
+
+def test_the_licence_setting_leaves_out_affiliate_codes_and_the_service_starts() -> None:
+    affiliate = {row["code"] for name in VALUE_SETS for row in rows(name) if row["licence"] == "affiliate"}
+    small = knowledge.load(affiliate_snomed=False)
+    held = {code.code for code in (*small.codes, *small.answers)}
+    held |= {
+        code.code for order in small.orders.values() for code in (*order.codes.values(), *order.body_sites.values())
+    }
+    assert affiliate
+    assert not held & affiliate
+    client = create_app(Settings(snomed_ct="global-patient-set"), clock=lambda: CLOCK).test_client()
+    case = {"age": 40, "side": "left", "present": ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury"]}
+    answer = client.post(SERVICE, json=build_request(case)).get_json()
+    assert [card["indicator"] for card in answer["cards"]] == ["critical"]
+    for card in answer["cards"]:
+        for suggestion in card["suggestions"]:
+            assert not {coding["code"] for coding in codings(suggestion["actions"][0]["resource"])} & affiliate
+
+
+def codings(resource: dict[str, object]) -> list[dict[str, str]]:
+    concepts = [resource["code"], *(resource.get("bodySite") or [])]  # type: ignore[misc]
+    return [coding for concept in concepts for coding in concept.get("coding", ())]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Prefetch templates
+
+
+def test_the_prefetch_templates_stay_within_the_restrictions_of_the_specification(guideline: Guideline) -> None:
+    templates = prefetch_templates(guideline)
+    assert next(iter(templates)) == "patient"
+    for template in templates.values():
+        assert lint_template(template) == []
+
+
+def test_the_observations_are_asked_for_by_every_code_that_a_rule_reads(guideline: Guideline) -> None:
+    asked = set(prefetch_templates(guideline)["observations"].partition("&code=")[2].split(","))
+    read = guideline.base_findings(name for c in guideline.rule_conditions() for name in c.findings())
+    read |= guideline.base_findings(guideline.differential.findings())
+    for finding in sorted(read):
+        kind = guideline.findings[finding].kind
+        if kind in ("medication", "allergy"):
+            continue
+        assert finding in asked
+        for code in guideline.codes:
+            if code.concept == finding and code.system == SYSTEMS["loinc"] and not code.code.startswith("LA"):
+                assert code.code in asked
+            if code.concept == finding and code.system == SYSTEMS["sct"]:
+                assert code.code in asked
+
+
+def test_what_no_rule_reads_is_not_asked_for(guideline: Guideline) -> None:
+    asked = set(prefetch_templates(guideline)["observations"].partition("&code=")[2].split(","))
+    read = guideline.base_findings(
+        name
+        for names in (
+            *(condition.findings() for condition in guideline.rule_conditions()),
+            guideline.differential.findings(),
+            [finding.id for finding in guideline.findings.values() if finding.locates],
+        )
+        for name in names
+    )
+    local = {name for name in asked if name in guideline.findings}
+    assert local <= read
