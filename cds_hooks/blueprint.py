@@ -2,7 +2,8 @@
 
 It also gives the whole application its correlation id, its CORS headers and its one error handler, so that no caller
 ever gets an error that is not an OperationOutcome.
-Specification: Discovery; Calling a CDS Service; CDS Service Response; Feedback; Cross-Origin Resource Sharing.
+Specification: Discovery; Calling a CDS Service; CDS Service Response; Feedback; Trusting CDS Clients; Cross-Origin
+Resource Sharing.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from cds_hooks import errors
-from cds_hooks.discovery import ServiceCatalogue
+from cds_hooks.discovery import CdsService, ServiceCatalogue
 from cds_hooks.errors import (
     BadRequest,
     BodyTooLarge,
     CdsHooksError,
     InternalError,
     MethodNotAllowed,
+    ServiceUnavailable,
     UnsupportedMediaType,
 )
 from cds_hooks.feedback import FeedbackSink, read_feedback
-from cds_hooks.request import read_envelope, request_for
+from cds_hooks.request import HookRequest, read_envelope, request_for
 from cds_hooks.response import render
+from cds_hooks.trust import Call, Caller, Gate
 
 _LOG = logging.getLogger("cds_hooks")
 _JSON = "application/json"
@@ -50,17 +53,20 @@ _PREFLIGHT = {
 class CallRecord:
     """What may be written down about one call of a service: nothing in it comes from the chart.
 
-    `states` has the declared prefetch keys only. `seconds` has the stages read, answer and send, as far as it came.
+    `states` has the declared prefetch keys only. `seconds` has the stages read, fetch, answer and send, as far as it
+    came.
     """
 
     correlation_id: str
     service_id: str
+    client: str | None = None
     hook: str | None = None
     status: int = 0
     hook_instance: str | None = None
     states: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    rules: tuple[str, ...] = ()
     cards: int = 0
 
 
@@ -69,45 +75,62 @@ def create_blueprint(
     *,
     on_feedback: FeedbackSink,
     on_call: Callable[[CallRecord], None] | None = None,
+    complete: Callable[[HookRequest, CdsService], HookRequest] | None = None,
     allowed_origins: Sequence[str] = ("*",),
     body_limit: int = 10_000_000,
+    gate: Gate | None = None,
+    base_url: str | None = None,
 ) -> Blueprint:
     """The blueprint of a server with these CDS services; may be registered under a URL prefix.
 
     `on_feedback` gets the service id and what was reported; `on_call` gets a record of each call, also of a refused
-    one. A browser may call from the `allowed_origins`. `body_limit` is in bytes.
+    one. `complete` may fill the gaps of a request's prefetch. A browser may call from the `allowed_origins`.
+    `body_limit` is in bytes.
+
+    With a `gate`, nothing is answered but the calls that it admits. `base_url` is where clients find the blueprint;
+    without it, the scheme and the host of each request are taken for it, which are whatever the caller says they are.
     """
     blueprint = Blueprint("cds_hooks", __name__)
     discovery = orjson.dumps(catalogue.discovery())
 
     @blueprint.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
-        return Response(discovery, content_type=_JSON)
+        caller = _admitted(gate, base_url, None, "/cds-services")
+        if caller is None or not caller.client.services:
+            return Response(discovery, content_type=_JSON)
+        return Response(orjson.dumps(catalogue.discovery(caller.client.services)), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
+        caller = _admitted(gate, base_url, service_id, f"/cds-services/{service_id}")
         catalogue.hooks_of(service_id)
-        g.cds_call = record = CallRecord(_correlation_id(), service_id)
+        g.cds_call = record = CallRecord(_correlation_id(), service_id, caller.client.name if caller else None)
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
         service = catalogue.find(service_id, str(envelope["hook"]))
         record.hook = service.hook
-        hook_request = request_for(envelope, service, correlation_id=record.correlation_id)
+        hook_request = request_for(envelope, service, correlation_id=record.correlation_id, client=record.client)
         record.hook_instance = hook_request.hook_instance
-        record.notes = hook_request.notes
-        record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch}
+        record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
         read = perf_counter()
         record.seconds["read"] = read - start
+        if complete is not None:
+            hook_request = complete(hook_request, service)
+            fetched = perf_counter()
+            record.seconds["fetch"], read = fetched - read, fetched
+        record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch}
         response = service.answer(hook_request)
         answered = perf_counter()
         record.seconds["answer"] = answered - read
         body = render(response)
+        record.rules = response.rules
         record.cards = len(response.cards)
         record.seconds["send"] = perf_counter() - answered
         return Response(body, content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
+        _admitted(gate, base_url, service_id, f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
         catalogue.hooks_of(service_id)
         on_feedback(service_id, read_feedback(_read_body(body_limit)))
         return Response(b"{}", content_type=_JSON)
@@ -127,7 +150,9 @@ def create_blueprint(
         error = _as_declared(problem)
         if error.status >= 500 and not isinstance(problem, HTTPException):
             said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
-            _LOG.error("%s: %s (%s) at %s", _correlation_id(), type(problem).__name__, said, _place(problem))
+            # To be busy is no fault.
+            level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
+            _LOG.log(level, "%s: %s (%s) at %s", _correlation_id(), type(problem).__name__, said, _place(problem))
         return Response(
             orjson.dumps(error.operation_outcome(_correlation_id())),
             status=error.status,
@@ -136,6 +161,19 @@ def create_blueprint(
         )
 
     return blueprint
+
+
+def _admitted(gate: Gate | None, base_url: str | None, service_id: str | None, *paths: str) -> Caller | None:
+    """Who makes the current call, of one of these paths; None where everybody may."""
+    if gate is None:
+        return None
+    base = base_url or f"{request.root_url.rstrip('/')}{str(request.url_rule).partition('/cds-services')[0]}"
+    try:
+        return gate.admit(request.headers.get("Authorization"), Call(tuple(base + path for path in paths), service_id))
+    except CdsHooksError as refused:
+        # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
+        _LOG.info("%s: refused for %s", _correlation_id(), refused.diagnostics.partition(":")[0])
+        raise
 
 
 def _correlation_id() -> str:

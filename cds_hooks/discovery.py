@@ -6,7 +6,7 @@ Specification: Discovery.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,8 @@ class ServiceCatalogue:
             raise mismatch(hook, service_id, hooks)
         return self._by_id[service_id][hook]
 
-    def discovery(self) -> dict[str, Any]:
-        """The body of the discovery response."""
-        return self._discovery
+    def discovery(self, ids: Collection[str] | None = None) -> dict[str, Any]:
+        """The body of the discovery response; with `ids`, of these services alone."""
+        if ids is None:
+            return self._discovery
+        return {"services": [entry for entry in self._discovery["services"] if entry["id"] in ids]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
@@ -34,12 +34,16 @@ class PrefetchState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PrefetchValue:
-    """One prefetch key: its state and its resources as raw JSON; `note` says why, without any content."""
+    """One prefetch key: its state and its resources as raw JSON; `note` says why, without any content.
+
+    `next_page` is the URL of the next page where that is all that an incomplete value lacks.
+    """
 
     key: str
     state: PrefetchState
     resources: tuple[msgspec.Raw, ...] = ()
     note: str = ""
+    next_page: str = field(default="", repr=False)
 
 
 class PrefetchTokenError(ValueError):
@@ -56,6 +60,7 @@ _BUNDLE_DEPTH = 2
 
 class _Link(msgspec.Struct, gc=False):
     relation: str | None = None
+    url: str | None = None
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -92,6 +97,7 @@ class _Gathered:
     outcomes: int = 0
     broken: int = 0
     more: bool = False
+    next_page: str = ""
 
 
 def read_prefetch(
@@ -198,8 +204,11 @@ def _elements(raw: msgspec.Raw | None, gathered: _Gathered) -> list[msgspec.Raw]
 
 
 def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
-    if bundle.link and any(link.relation == "next" for link in bundle.link):
-        gathered.more = True
+    for link in bundle.link or ():
+        if link.relation == "next":
+            gathered.more = True
+            # What a Bundle within a Bundle lacks is no page of this search.
+            gathered.next_page = link.url or "" if depth == _BUNDLE_DEPTH else ""
     resources = [entry.resource for entry in bundle.entry or () if entry.resource is not _ABSENT]
     if all(map(_ordinary, resources)):
         gathered.resources += resources
@@ -238,7 +247,8 @@ def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
         state = PrefetchState.SUPPLIED if gathered.resources else PrefetchState.EMPTY
     else:
         state = PrefetchState.INCOMPLETE if gathered.resources or gathered.more else PrefetchState.FAILED
-    return PrefetchValue(key, state, tuple(gathered.resources), "; ".join(notes))
+    next_page = "" if gathered.outcomes or gathered.broken else gathered.next_page
+    return PrefetchValue(key, state, tuple(gathered.resources), "; ".join(notes), next_page)
 
 
 _USER_TOKENS = {

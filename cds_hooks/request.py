@@ -23,10 +23,22 @@ if TYPE_CHECKING:
     from cds_hooks.discovery import CdsService
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_HTTP_URL = re.compile(r"(?i:https?)://[^\s/?#]+[^\s]*")
+_HTTP_URL = re.compile(r"(?i:https?)://[^\s/?#]\S*")
+_DIGITS = re.compile(r"[0-9]{1,15}")
+_MOST_SECONDS = 10**15
 _HOOK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 # Members of requests before release 1.0. Other names are the caller's own and are not repeated anywhere.
 _LEGACY_MEMBERS = ("user", "patient", "encounter", "redirect", "oauth", "preFetchData", "activity", "activityInstance")
+
+
+def _seconds(value: object) -> int:
+    """A number of seconds, also from a client that writes numbers as text."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST_SECONDS:
+        return int(value)
+    raise ValidationError("no number of seconds")
+
 
 _AUTHORIZATION = Schema.from_dict(
     {
@@ -34,7 +46,9 @@ _AUTHORIZATION = Schema.from_dict(
             required=True, validate=validate.Length(min=1), metadata={"expected": "a string, the access token"}
         ),
         "token_type": fields.String(allow_none=True),
-        "expires_in": fields.Integer(allow_none=True),
+        "expires_in": fields.Function(
+            deserialize=_seconds, allow_none=True, metadata={"expected": "a number of seconds"}
+        ),
         "scope": fields.String(allow_none=True),
         "subject": fields.String(allow_none=True),
         "patient": fields.String(allow_none=True),
@@ -121,7 +135,9 @@ def read_request(body: bytes, service: CdsService, *, correlation_id: str) -> Ho
     return request_for(read_envelope(body), service, correlation_id=correlation_id)
 
 
-def request_for(envelope: Mapping[str, Member], service: CdsService, *, correlation_id: str) -> HookRequest:
+def request_for(
+    envelope: Mapping[str, Member], service: CdsService, *, correlation_id: str, client: str | None = None
+) -> HookRequest:
     """The second half of `read_request`, for a caller who had to see the hook before knowing the service."""
     hook: Any = envelope["hook"]
     if hook != service.hook:
@@ -145,6 +161,7 @@ def request_for(envelope: Mapping[str, Member], service: CdsService, *, correlat
         extension=_decoded(extension, "extension") if isinstance(extension, dict) else {},
         notes=(*_notes(envelope), *context_notes),
         correlation_id=correlation_id,
+        client=client,
     )
 
 

@@ -21,7 +21,7 @@ from cds_hooks.errors import InternalError
 
 _SUMMARY_LENGTH = 139
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_URL = re.compile(r"https?://[^\s/?#]+\S*")
+_URL = re.compile(r"https?://[^\s/?#]\S*")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/\S+")
 
 
@@ -283,11 +283,15 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class HookResponse:
-    """The answer to a call: cards, which may be none, and actions that the CDS client may apply by itself."""
+    """The answer to a call: cards, which may be none, and actions that the CDS client may apply by itself.
+
+    `rules` are the ids of what led to it; they are for the record of the call and are not sent.
+    """
 
     cards: tuple[Card, ...]
     system_actions: tuple[SystemAction, ...] = ()
     extension: Mapping[str, Any] | None = None
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _need_content(self.extension, "the extension of a HookResponse")

@@ -362,7 +362,9 @@ class _Reading:
 
 
 def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
-    return prefetch[key].state.value if key in prefetch else PrefetchState.MISSING.value
+    """The state of a key, with the reason where there is one."""
+    value = prefetch.get(key, PrefetchValue(key, PrefetchState.MISSING))
+    return f"{value.state} ({value.note})" if value.note else value.state
 
 
 def _is_known(head: _Head, lookup: Callable[[str | None, str | None], object]) -> bool:

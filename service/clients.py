@@ -6,17 +6,19 @@ A mistake in it ends the start, with the file, the key and the reason. What of a
 
 from __future__ import annotations
 
-import ipaddress
+import difflib
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow.validate import ContainsOnly, Length, OneOf, Range, Regexp
 
+from cds_hooks.fhir_access import FhirPolicy
 from cds_hooks.trust import (
     ALGORITHMS,
     DEFAULT_ALGORITHMS,
@@ -26,13 +28,18 @@ from cds_hooks.trust import (
     Registration,
     TrustedClient,
     load_from,
+    read_key_set,
 )
+from service.settings import SettingsError, is_loopback
 
 EHR_PROFILES = ("generic", "epic", "oracle-health")
-_LARGEST_FILE = 262_144
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_LINE = Regexp(r"[!-~]+\Z")
+_HTTP_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(?:/[!-~]*)?")
 
 
-class ClientsError(Exception):
+class ClientsError(SettingsError):
     """The file of clients cannot be used. The text is one sentence that names file, key and reason."""
 
 
@@ -40,7 +47,7 @@ class ClientsError(Exception):
 class Client:
     """One entry: who calls, which FHIR servers of theirs may be read, and how their EHR likes its answers.
 
-    `internal_hosts` are those of its hosts that may have a private address.
+    `internal_hosts` are those of its hosts that may have a private or a loopback address.
     """
 
     trusted: TrustedClient
@@ -49,68 +56,194 @@ class Client:
     ehr: str
     internal_hosts: frozenset[str]
 
-    def keys(self) -> KeySource:
-        """The source of this client's keys; nothing is loaded yet."""
-        jku = self.trusted.jku
-        if self.jwks_file is not None or jku is None:
-            return KeySource(self.trusted.name, partial(_read_keys, self.jwks_file), self.trusted.algorithms)
-        load = partial(load_from, jku, allow_internal=_host(jku) in self.internal_hosts)
-        return KeySource(self.trusted.name, load, self.trusted.algorithms)
+    def load_keys(self) -> bytes:
+        """The JWK Set of this client as it is published now; raises KeySetError."""
+        if self.jwks_file is not None:
+            try:
+                return self.jwks_file.read_bytes()
+            except OSError as problem:
+                raise KeySetError(f"the JWK Set cannot be read: {problem.strerror}") from None
+        jku = self.trusted.jku or ""
+        return load_from(jku, allow_internal=_host(jku) in self.internal_hosts)
 
 
-def read_clients(file: Path, services: Collection[str] = ()) -> Mapping[str, Client]:
-    """The entries of `file` by their names; raises ClientsError.
+def fhir_policy(client: Client | None, fhir_server: str | None, deadline: float) -> FhirPolicy:
+    """Which FHIR servers may be read for this client; without one, for a service on a desk, loopback ones alone."""
+    if client is None:
+        return FhirPolicy((), internal=False, loopback_only=True, deadline=deadline)
+    internal = _host(fhir_server or "") in client.internal_hosts
+    return FhirPolicy(client.fhir_servers, internal=internal, loopback_only=False, deadline=deadline)
 
-    With `services`, the ids that are published, an entry may name no other. The files of keys that are named must hold
-    a key; what is behind a `jku` is left to the first call.
+
+def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping[str, Client]:
+    """The entries of `file` by name, which may name no other than these `services`; raises ClientsError.
+
+    A file of keys that an entry names must hold a usable one; what is behind a `jku` is left to the first call.
     """
     try:
-        entries = tomllib.loads(file.read_text("utf-8"))
+        top = tomllib.loads(file.read_text("utf-8"))
     except OSError as problem:
-        raise ClientsError(f"{file.name}: cannot be read: {problem.strerror}.") from None
+        raise ClientsError(f"{file}: cannot be read: {problem.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ClientsError(f"{file.name}: is not TOML: {problem}.") from None
-    if set(entries) != {"clients"} or not isinstance(entries["clients"], dict) or not entries["clients"]:
-        raise ClientsError(f"{file.name}: must hold one table [clients.<name>] for each client and nothing else.")
-    found: dict[str, Client] = {}
-    for name, members in entries["clients"].items():
-        found[name] = _client(file, name, members)
-        for service in found[name].trusted.services:
-            if services and service not in services:
+        raise ClientsError(f"{file}: is not TOML: {problem}.") from None
+    entries = top.get("clients")
+    if len(top) != 1 or not isinstance(entries, dict) or not entries:
+        raise ClientsError(f"{file}: must hold one table [clients.<name>] for each client, and nothing else.")
+    clients = {name: _client(file, name, members) for name, members in entries.items()}
+    owners: dict[str, str] = {}
+    for name, client in clients.items():
+        for issuer in client.trusted.issuers:
+            if issuer in owners:
+                raise _wrong(file, name, "issuers", f"names an issuer that {owners[issuer]} names already")
+            owners[issuer] = name
+        for service in client.trusted.services:
+            if services is not None and service not in services:
                 raise _wrong(file, name, "services", f"names a service that is not one of {', '.join(services)}")
-    _refuse_shared_issuers(file, found)
-    return found
+    return clients
 
 
 def directory(clients: Mapping[str, Client]) -> Directory:
-    """All clients, found by the issuer of a token."""
-    return Directory(Registration(client.trusted, client.keys()) for client in clients.values())
+    """All clients with the sources of their keys, found by the issuer of a token; files of keys are read now."""
+    registrations = []
+    for name, client in clients.items():
+        source = KeySource(name, client.load_keys, client.trusted.algorithms)
+        if client.jwks_file is not None:
+            source.load()
+        registrations.append(Registration(client.trusted, source))
+    return Directory(registrations)
 
 
 def _client(file: Path, name: str, members: Any) -> Client:
-    if not _NAME.fullmatch(name):
-        raise ClientsError(f"{file.name}: clients.{name}: a name may hold small letters, digits and hyphens only.")
+    if not _NAME.fullmatch(name) or not isinstance(members, dict):
+        raise ClientsError(f"{file}: clients.{name}: must be a table with a name of small letters, digits and hyphens.")
     try:
         entry = _SCHEMA.load(members)
     except ValidationError as problem:
-        key, reason = _first(problem.messages)
-        raise _wrong(file, name, key, reason) from None
-    trusted = {key: entry.pop(key) for key in _TRUSTED & entry.keys()}
+        raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
+    jwks_file, servers, ehr, hosts = (entry.pop(key) for key in ("jwks_file", "fhir_servers", "ehr", "internal_hosts"))
+    trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     client = Client(
-        TrustedClient(name, **{key: tuple(v) if isinstance(v, list) else v for key, v in trusted.items()}),
-        file.parent / entry["jwks_file"] if "jwks_file" in entry else None,
-        tuple(entry["fhir_servers"]),
-        entry["ehr"],
-        frozenset(host.lower() for host in entry["internal_hosts"]),
+        TrustedClient(name, **trusted),
+        file.parent / jwks_file if jwks_file else None,
+        tuple(servers),
+        ehr,
+        frozenset(hosts),
     )
     if client.jwks_file is not None:
-        _check_keys(file, client)
+        try:
+            found = read_key_set(client.load_keys(), client.trusted.algorithms)
+        except KeySetError as problem:
+            raise _wrong(file, name, "jwks_file", f"is of no use: {problem}") from None
+        if not found.keys:
+            why = "; ".join(f"{kid} is {reason}" for kid, reason in found.refused.items()) or "no key has a kid"
+            raise _wrong(file, name, "jwks_file", f"holds no usable key: {why}")
     return client
 
 
-def _check_keys(file: Path, client: Client) -> None:
-    source = client.keys()
+def _reason(messages: Mapping[str, Any], members: Mapping[str, Any]) -> tuple[str, str]:
+    """The first key that is wrong, and why; values are not repeated."""
+    key = next(iter(messages))
+    if key not in _SCHEMA.fields:
+        close = difflib.get_close_matches(key, _SCHEMA.fields, n=1)
+        return key, f"is no key of a client{f'; is {close[0]} meant?' if close else ''}"
+    if isinstance(messages[key], list) and messages[key][0] in _RELATIONS:
+        return key, messages[key][0]
+    expected = _SCHEMA.fields[key].metadata["expected"]
+    return key, f"must be {expected}" if key in members else f"is missing, and must be {expected}"
+
+
+def _wrong(file: Path, name: str, key: str, reason: str) -> ClientsError:
+    return ClientsError(f"{file}: clients.{name}.{key}: {reason}.")
+
+
+def _host(url: str) -> str:
     try:
-        source.load()
-    except KeySetError as problem:
-        raise _wrong(file, client.trusted.name, "jwks_file", str(problem)) from None
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _check_url(value: str) -> None:
+    if not _HTTP_URL.fullmatch(value) or not _host(value):
+        raise ValidationError("not a web address")
+
+
+_NEEDS_KEYS = "is missing, and so is jku: one of the two must say where the client's keys are"
+_NOT_A_HOST = "names a host that is neither that of jku nor that of one of fhir_servers"
+_NEEDS_HTTPS = "must be https; http is for a loopback host that internal_hosts names"
+_TWICE = "names something twice"
+_RELATIONS = frozenset({_NEEDS_KEYS, _NOT_A_HOST, _NEEDS_HTTPS, _TWICE})
+
+
+def _texts(expected: str, *, at_least: int = 0, **options: Any) -> fields.List[str]:
+    return fields.List(
+        fields.String(validate=options.pop("each", _LINE)),
+        validate=Length(min=at_least),
+        metadata={"expected": expected},
+        **options,
+    )
+
+
+class _ClientSchema(Schema):
+    issuers = _texts("a list of the iss values of its tokens, one at least", at_least=1, required=True)
+    jku = fields.String(
+        load_default=None, validate=_check_url, metadata={"expected": "the https URL of the client's JWK Set"}
+    )
+    jwks_file = fields.String(
+        load_default=None,
+        validate=Length(min=1),
+        metadata={"expected": "the path of a file with the client's JWK Set, from the folder of this file"},
+    )
+    audiences = _texts("a list of audiences to accept beside the URL that is called", load_default=list)
+    services = _texts("a list of ids of CDS services, one at least; all without it", at_least=1, load_default=list)
+    tenants = _texts("a list of tenant values, one at least; all without it", at_least=1, load_default=list)
+    algorithms = fields.List(
+        fields.String(),
+        load_default=lambda: list(DEFAULT_ALGORITHMS),
+        validate=[Length(min=1), ContainsOnly(ALGORITHMS)],
+        metadata={"expected": f"a list with some of {', '.join(ALGORITHMS)}"},
+    )
+    skew = fields.Integer(
+        strict=True,
+        load_default=60,
+        validate=Range(0, 300),
+        metadata={"expected": "a whole number of seconds from 0 to 300"},
+    )
+    lifetime = fields.Integer(
+        strict=True,
+        load_default=300,
+        validate=Range(1, 3600),
+        metadata={"expected": "a whole number of seconds from 1 to 3600"},
+    )
+    calls_per_minute = fields.Integer(
+        strict=True,
+        load_default=None,
+        validate=Range(1, 1_000_000),
+        metadata={"expected": "a whole number from 1 to 1000000"},
+    )
+    fhir_servers = _texts("a list of base URLs of FHIR servers", load_default=list, each=_check_url)
+    ehr = fields.String(
+        load_default="generic", validate=OneOf(EHR_PROFILES), metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"}
+    )
+    internal_hosts = _texts("a list of host names in small letters", load_default=list, each=Regexp(r"[a-z0-9._:-]+\Z"))
+
+    @validates_schema
+    def check_relations(self, entry: Mapping[str, Any], **_: object) -> None:
+        """What one key must be on account of another."""
+        if not entry["jku"] and not entry["jwks_file"]:
+            raise ValidationError(_NEEDS_KEYS, "jwks_file")
+        for key in ("issuers", "audiences", "services", "tenants", "fhir_servers"):
+            if len(set(entry[key])) < len(entry[key]):
+                raise ValidationError(_TWICE, key)
+        urls = {"jku": [entry["jku"]] if entry["jku"] else [], "fhir_servers": entry["fhir_servers"]}
+        for key, named in urls.items():
+            for url in named:
+                is_internal = _host(url) in entry["internal_hosts"]
+                if not url.startswith("https:") and not (is_internal and is_loopback(_host(url))):
+                    raise ValidationError(_NEEDS_HTTPS, key)
+        hosts = {_host(url) for named in urls.values() for url in named}
+        if not hosts.issuperset(entry["internal_hosts"]):
+            raise ValidationError(_NOT_A_HOST, "internal_hosts")
+
+
+_SCHEMA = _ClientSchema()

@@ -1,10 +1,10 @@
 """The log of the running service: one line of JSON for each event, on the error output.
 
-What may stand in it: correlation id, client, CDS service, hook, states of the prefetch keys, notes, times, ids of rules,
-numbers. What never does: clinical values, names, ids of patients, tokens, and anything else that a caller has written. An
-id that the caller gave, the hookInstance, is there as a keyed hash, by which lines of one call can be told to belong
-together without telling whose call it was. Lines of other packages are written by people who did not know of this, so
-only where they come from is kept.
+What may stand in it: correlation id, client, CDS service, hook, states of the prefetch keys, notes, times, ids of
+rules, numbers. What never does: clinical values, names, ids of patients, tokens, and anything else that a caller has
+written. An id that the caller gave, the hookInstance, is there as a keyed hash, by which the lines of one call can be
+told to belong together without telling whose call it was. Lines of other packages are written by people who did not
+know of this, so only where they come from is kept.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ _OWN = ("sitbone", "cds_hooks")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FRAMES = 3
 # What gunicorn says of itself; what it says of a request repeats lines, headers and addresses of that request.
-_OF_ITSELF = re.compile(
-    r"(?i)(worker|connection (in use|to)|invalid address|can't connect|starting|listening|using|boot)\b"
-)
+_OF_ITSELF = re.compile(r"(?i)(worker|connection (in use|to)|invalid address|can't connect|starting|listening|using)\b")
 _OF_REQUESTS = "Invalid request"
 
 

@@ -5,6 +5,7 @@ The one way the service starts, on a desk and in a container: ``sitbone serve``.
 
 import ctypes
 import gc
+import logging
 import os
 import shlex
 from pathlib import Path
@@ -35,6 +36,11 @@ def serve(settings: Settings, app: WSGIApplication, *, example: Path | None = No
     listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
     """
     log.configure(settings.log_level)
+    if settings.clients is not None and settings.public_base_url is None:
+        # Another CDS service that the same client calls could pass its tokens on, with its own host in the header.
+        logging.getLogger("sitbone").warning(
+            "SITBONE_PUBLIC_BASE_URL is not set: the audience of a token is compared with the host that a caller names"
+        )
     keep_freed_memory()
     _Server(settings, app, example).run()
 
@@ -69,8 +75,8 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "bind": _address(settings),
         "workers": settings.workers,
         "worker_class": Worker if settings.worker_class == "gthread" else "sync",
-        # Each call in hand has a thread, most of them waiting; the spare ones say no to whoever comes beyond, and answer
-        # those who ask whether the process is alive. gunicorn takes sync with threads for gthread.
+        # Each call in hand has a thread, most of them waiting; the spare ones say no to whoever comes beyond, and
+        # answer those who ask whether the process is alive. gunicorn takes sync with threads for gthread.
         "threads": settings.max_in_flight + _SPARE_THREADS if settings.worker_class == "gthread" else 1,
         "logger_class": _ServerLog,
         "keepalive": settings.keep_alive,
@@ -78,10 +84,12 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "timeout": 30,
         # Container engines kill ten seconds after they have asked.
         "graceful_timeout": 8,
-        # No route has a long path or a query; a client's token is the longest header.
+        # No route has a long path or a query; a client's token is the longest header, and refused with a reason.
         "limit_request_line": 2048,
         "limit_request_fields": 64,
-        "limit_request_field_size": 8190,
+        "limit_request_field_size": 16_380,
+        # Which proxies are believed is for the application to say; gunicorn would believe any on this machine.
+        "forwarded_allow_ips": "",
         "preload_app": True,
         # The service logs calls itself, without addresses; gunicorn's log costs a sixth of a short call's time.
         "accesslog": None,

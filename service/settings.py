@@ -5,6 +5,7 @@ variable and what it must be. The value itself is never repeated: a setting may 
 """
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from marshmallow import Schema, ValidationError, fields
-from marshmallow.validate import URL, Length, OneOf, Range, Regexp
+from marshmallow.validate import URL, OneOf, Range, Regexp
 
 # Kubernetes gives the address of a Service that is called "sitbone" to every pod, in variables of these names. They are
 # nobody's typing mistake, and a start that they ended would be hard to explain.
@@ -44,6 +45,8 @@ class Settings:
     snomed_ct: str = "all"
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
+    fhir_access: str = "on"
+    fetch_milliseconds: int = 400
     knowledge_dir: Path | None = None
     clients: Path | None = None
     store: Path | None = None
@@ -80,6 +83,14 @@ class Settings:
                 f"{port if variable == 'SITBONE_PORT' else variable} is {_type_of(given[variable])}"
                 f" and must be {_FIELDS[variable].metadata['expected']}."
             ) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach what listens on, or is at, this host."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _type_of(value: str) -> str:
@@ -176,8 +187,18 @@ class _SettingsSchema(Schema):
     )
     log_key = fields.String(
         data_key="SITBONE_LOG_KEY",
-        validate=Length(16, 64),
-        metadata={"expected": "a secret of 16 to 64 letters and digits, the same on every host"},
+        validate=Regexp(r"[!-~]{16,64}\Z"),
+        metadata={"expected": "16 to 64 letters, digits and signs that nobody can guess, the same on every host"},
+    )
+    fhir_access = fields.String(
+        data_key="SITBONE_FHIR_ACCESS",
+        validate=OneOf(["on", "off"]),
+        metadata={"expected": "on or off: whether what the prefetch lacks is fetched from the caller's FHIR server"},
+    )
+    fetch_milliseconds = fields.Integer(
+        data_key="SITBONE_FETCH_MILLISECONDS",
+        validate=Range(10, 10_000),
+        metadata={"expected": "a whole number of milliseconds from 10 to 10000"},
     )
     knowledge_dir = fields.Function(
         deserialize=_read_folder,

@@ -41,6 +41,8 @@ _PURGE_SECONDS = 60
 _WAIT_SECONDS = 1.0
 _RETRY_AFTER = 5
 _MINUTE = 60
+_TRIES = 5
+_PAUSE_SECONDS = 0.1
 
 _METADATA = MetaData()
 _TOKENS = Table(
@@ -80,7 +82,7 @@ class Store:
         self._engine = engine
         self._clock = clock
         self._next_purge = clock() + _PURGE_SECONDS
-        _METADATA.create_all(engine)
+        _make_tables(engine)
         engine.dispose()
 
     def first_use(self, issuer: str, jti: str, expires: float) -> bool:
@@ -132,6 +134,19 @@ class Store:
         except SQLAlchemyError as problem:
             raise _unavailable(problem) from None
         return True
+
+
+def _make_tables(engine: Engine) -> None:
+    """Make the tables that are not there; another host may be making them at the same moment."""
+    for tries_left in range(_TRIES - 1, -1, -1):
+        try:
+            _METADATA.create_all(engine)
+        except DBAPIError:
+            if not tries_left:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def open_store(settings: Settings) -> Store:

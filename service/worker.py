@@ -1,8 +1,8 @@
 """The gunicorn worker of the service: threads, none of which a caller can keep by being slow.
 
-gunicorn's own gives a thread to each connection before anything was sent on it, sets no end to the reading of a request,
-and waits for a caller to hang up in the loop that accepts the next. A handful of silent connections stops it. It also
-leaves connections that it has not accepted yet in the queue of the system until it ends, where a stop loses them.
+gunicorn's own gives a thread to each connection before anything was sent on it, sets no end to the reading of a
+request, and waits for a caller to hang up in the loop that accepts the next. A handful of silent connections stops it.
+It also leaves connections that it has not accepted yet in the queue of the system, where a stop loses them.
 """
 
 from __future__ import annotations

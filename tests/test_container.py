@@ -27,6 +27,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
+
+ISSUER = "https://ehr.example.org/"
+
 
 def steps(repository: Path) -> list[tuple[str, str]]:
     """The instructions of the Dockerfile, each with what follows it, in order."""
@@ -112,10 +116,20 @@ def wait_until_healthy(base: str) -> None:
             return
 
 
-def call(base: str, repository: Path) -> Any:
+def write_clients(folder: Path, key: dict[str, Any]) -> None:
+    """A file of clients with one who has this key, for everybody to read; without one no image starts."""
+    folder.mkdir(exist_ok=True)
+    (folder / "jwks.json").write_text(json.dumps(key_set(key)))
+    (folder / "clients.toml").write_text(f'[clients.test]\nissuers = ["{ISSUER}"]\njwks_file = "jwks.json"\n')
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+
+
+def call(base: str, repository: Path, key: dict[str, Any]) -> Any:
     body = (repository / "fixtures" / "requests" / "sudden-pop-with-bruising.json").read_bytes()
     url = f"{base}/cds-services/gluteal-hamstring-pain"
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    token = sign(key, claims_for(ISSUER, url, time.time()))
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(url, body, headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
@@ -130,7 +144,8 @@ class Container:
 
 
 @contextlib.contextmanager
-def in_docker(repository: Path) -> Iterator[Container]:
+def in_docker(repository: Path, folder: Path) -> Iterator[Container]:
+    """With the file of clients that is in `folder`."""
     name = f"sitbone-test-{uuid.uuid4().hex[:12]}"
     check = next(json.loads(rest.partition(" CMD ")[2]) for word, rest in steps(repository) if word == "HEALTHCHECK")
 
@@ -143,9 +158,9 @@ def in_docker(repository: Path) -> Iterator[Container]:
 
     docker("build", "--tag", name, repository)
     try:
-        docker(
-            "run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", "--publish", "127.0.0.1::8080", name
-        )
+        clients = ("--volume", f"{folder}:/etc/sitbone:ro", "--env", "SITBONE_CLIENTS=/etc/sitbone/clients.toml")
+        outside = ("--publish", "127.0.0.1::8080", *clients)
+        docker("run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", *outside, name)
         yield Container(f"http://{docker('port', name, '8080/tcp')}", is_healthy, stop)
     finally:
         subprocess.run(["docker", "rm", "--force", name], check=False)
@@ -176,15 +191,18 @@ def python_for(rights: dict[str, Any]) -> str | None:
 
 
 @contextlib.contextmanager
-def on_foot(repository: Path, base_python: str) -> Iterator[Container]:
+def on_foot(repository: Path, base_python: str, key: dict[str, Any]) -> Iterator[Container]:
+    """With a file of clients that has this key."""
     # pytest's own folders are closed to the user that the service runs as.
     root = Path(tempfile.mkdtemp(prefix="sitbone-", dir="/tmp"))
     try:
         rights = without_rights()
         image = walk(repository, root, base_python)
+        write_clients(root / "clients", key)
         subprocess.run(["chmod", "-R", "a-w,a+rX", root], check=True)
         port = free_port()
-        environ = image.environ | {"PORT": str(port), "SITBONE_HOST": "127.0.0.1"}
+        clients = str(root / "clients" / "clients.toml")
+        environ = image.environ | {"PORT": str(port), "SITBONE_HOST": "127.0.0.1", "SITBONE_CLIENTS": clients}
         service = subprocess.Popen(image.entrypoint, cwd="/", env=environ, start_new_session=True, **rights)
 
         def is_healthy() -> bool:
@@ -201,24 +219,27 @@ def on_foot(repository: Path, base_python: str) -> Iterator[Container]:
             if service.poll() is None:
                 os.killpg(service.pid, signal.SIGKILL)
                 service.wait()
+            shutil.rmtree(f"/tmp/sitbone-{port}", ignore_errors=True)
     finally:
         subprocess.run(["chmod", "-R", "u+w", root], check=True)
         shutil.rmtree(root)
 
 
 def test_the_image_gives_a_service_that_runs_without_rights_answers_and_stops_when_told(
-    repository: Path, leave_out: Callable[[str], NoReturn]
+    repository: Path, tmp_path: Path, leave_out: Callable[[str], NoReturn]
 ) -> None:
+    key = new_key()
     if docker_answers():
-        running = in_docker(repository)
+        write_clients(tmp_path / "clients", key)
+        running = in_docker(repository, tmp_path / "clients")
     elif (python := python_for(without_rights())) is not None:
-        running = on_foot(repository, python)
+        running = on_foot(repository, python, key)
     else:
         leave_out("no Python of 3.11 or newer with venv is open to a user without rights")
     with running as container:
         wait_until_healthy(container.base)
 
-        assert call(container.base, repository)["cards"]
+        assert call(container.base, repository, key)["cards"]
         assert container.is_healthy()
         assert container.stop() == 0
         assert not container.is_healthy()

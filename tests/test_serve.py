@@ -19,6 +19,7 @@ import pytest
 
 from service.serve import gunicorn_settings, set_aside_what_is_loaded
 from service.settings import Settings
+from service.worker import Worker
 
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 
@@ -116,7 +117,8 @@ def test_a_wrong_setting_ends_the_start_with_one_sentence(repository: Path) -> N
     [
         (Settings(), "bind", "127.0.0.1:8080"),
         (Settings(host="::1", port=9000), "bind", "[::1]:9000"),
-        (Settings(worker_class="gthread", threads=4), "threads", 4),
+        (Settings(worker_class="gthread", max_in_flight=4), "threads", 8),
+        (Settings(worker_class="gthread"), "worker_class", Worker),
         (Settings(worker_class="sync", threads=4), "threads", 1),
         (Settings(), "accesslog", None),
         (Settings(), "control_socket_disable", True),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, is_loopback
 
 
 def test_without_variables_the_defaults_hold() -> None:
@@ -23,6 +23,8 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_PORT", "", "port", 8080),
         ("SITBONE_WORKERS", "4", "workers", 4),
         ("SITBONE_THREADS", "1", "threads", 1),
+        ("SITBONE_MAX_IN_FLIGHT", "4", "max_in_flight", 4),
+        ("SITBONE_LOG_KEY", "0123456789abcdef", "log_key", "0123456789abcdef"),
         ("SITBONE_WORKER_CLASS", "sync", "worker_class", "sync"),
         ("SITBONE_KEEP_ALIVE", "0", "keep_alive", 0),
         ("SITBONE_BODY_LIMIT", "1000", "body_limit", 1000),
@@ -37,6 +39,8 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_PUBLIC_BASE_URL", "http://sitbone:8080", "public_base_url", "http://sitbone:8080"),
         ("SITBONE_SNOMED_CT", "global-patient-set", "snomed_ct", "global-patient-set"),
         ("SITBONE_LOG_LEVEL", "debug", "log_level", "debug"),
+        ("SITBONE_STORE_URL", "postgresql+psycopg://host/db", "store_url", "postgresql+psycopg://host/db"),
+        ("SITBONE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
     ],
 )
 def test_a_variable_sets_its_member_and_no_other(variable: str, value: str, member: str, read: object) -> None:
@@ -47,8 +51,31 @@ def test_a_variable_sets_its_member_and_no_other(variable: str, value: str, memb
     assert others == {name: getattr(Settings(), name) for name in others}
 
 
-def test_a_knowledge_folder_that_is_there_is_taken(tmp_path: Path) -> None:
+def test_a_path_that_is_there_is_taken(tmp_path: Path) -> None:
+    (file := tmp_path / "clients.toml").touch()
+
     assert Settings.from_environment({"SITBONE_KNOWLEDGE_DIR": str(tmp_path)}).knowledge_dir == tmp_path
+    assert Settings.from_environment({"SITBONE_STORE": str(tmp_path)}).store == tmp_path
+    assert Settings.from_environment({"SITBONE_CLIENTS": str(file)}).clients == file
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104
+        ("::", False),
+        ("10.0.0.5", False),
+        ("::ffff:10.0.0.5", False),
+        ("localhost.example.org", False),
+        ("sitbone", False),
+    ],
+)
+def test_a_loopback_host_is_one_that_only_this_machine_reaches(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
 
 
 def test_the_specific_port_wins_over_the_general_one() -> None:
@@ -66,6 +93,8 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
         ("SITBONE_WORKERS", "0", "a whole number"),
         ("SITBONE_WORKERS", "65", "a whole number"),
         ("SITBONE_THREADS", "many", "text"),
+        ("SITBONE_MAX_IN_FLIGHT", "0", "a whole number"),
+        ("SITBONE_LOG_KEY", "secret", "text"),
         ("SITBONE_WORKER_CLASS", "asgi", "text"),
         ("SITBONE_KEEP_ALIVE", "-1", "a whole number"),
         ("SITBONE_BODY_LIMIT", "999", "a whole number"),
@@ -80,6 +109,10 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
         ("SITBONE_SNOMED_CT", "some", "text"),
         ("SITBONE_LOG_LEVEL", "loud", "text"),
         ("SITBONE_KNOWLEDGE_DIR", "/secret/folder", "text"),
+        ("SITBONE_CLIENTS", "/secret/clients.toml", "text"),
+        ("SITBONE_STORE", "/secret/folder", "text"),
+        ("SITBONE_STORE_URL", "user:secret@host", "text"),
+        ("SITBONE_TRUSTED_PROXIES", "11", "a whole number"),
     ],
 )
 def test_a_wrong_value_is_refused_with_variable_type_and_what_is_expected(variable: str, value: str, kind: str) -> None:

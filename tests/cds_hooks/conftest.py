@@ -1,7 +1,7 @@
 """A toy server that greets patients: the protocol package is shown to work without any medicine."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import pytest
@@ -21,6 +21,8 @@ from cds_hooks import (
     Source,
     create_blueprint,
 )
+from cds_hooks.trust import ALGORITHMS, Directory, Gate, KeySource, Registration, TrustedClient
+from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 
 Body: TypeAlias = dict[str, Any]
 CARD_UUID = "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05"
@@ -135,3 +137,86 @@ def text(body: Body) -> Callable[..., bytes]:
         return json.dumps(changed).encode()
 
     return change
+
+
+NOW = 1_800_000_000.0
+ISSUER = "https://ehr.example.org/"
+JKU = "https://ehr.example.org/jwks.json"
+BASE = "https://cds.example.org"
+Keys: TypeAlias = Mapping[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    """A private JWK for each algorithm; its kid is the algorithm in small letters."""
+    return {algorithm: new_key(algorithm, algorithm.lower()) for algorithm in ALGORITHMS}
+
+
+@pytest.fixture
+def token(keys: Keys) -> Callable[..., str]:
+    """A token for one call of the greeter, whose header and claims may be changed; `...` leaves a member out."""
+
+    def make(
+        algorithm: str = "ES384", *, header: Mapping[str, Any] | None = None, lifetime: int = 300, **claims: Any
+    ) -> str:
+        all_claims = claims_for(ISSUER, f"{BASE}/cds-services/greeter", NOW, lifetime=lifetime) | claims
+        header = header or {}
+        key = {name: member for name, member in keys[algorithm].items() if header.get(name) is not ...}
+        # PyJWT leaves a typ out that is empty.
+        changed = {
+            name: "" if value is ... else value for name, value in header.items() if (name, value) != ("kid", ...)
+        }
+        return sign(key, {name: c for name, c in all_claims.items() if c is not ...}, **changed)
+
+    return make
+
+
+class Memory:
+    """What the gate remembers, in a dictionary; `failing` raises instead."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[str, str], float] = {}
+        self.counts: dict[tuple[str, int], int] = {}
+        self.failing = False
+
+    def first_use(self, issuer: str, jti: str, expires: float) -> bool:
+        if self.failing:
+            raise ServiceUnavailable("store: expected an answer, received none.", retry_after=3)
+        return self.seen.setdefault((issuer, jti), expires) is expires
+
+    def within(self, client: str, window: int, limit: int) -> bool:
+        self.counts[client, window] = self.counts.get((client, window), 0) + 1
+        return self.counts[client, window] <= limit
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def make_gate(keys: Keys, memory: Memory) -> Callable[..., Gate]:
+    """A gate for a client whose entry may be changed, and for a second one that has a key of the same kid."""
+
+    def make(*, clock: Callable[[], float] = lambda: NOW, published: Any = None, **entry: Any) -> Gate:
+        client = TrustedClient(**{"name": "general", "issuers": (ISSUER,), "jku": JKU, **entry})
+        published = key_set(*keys.values()) if published is None else published
+        other = new_key("ES384", "es384")
+        return Gate(
+            Directory(
+                [
+                    Registration(
+                        client, KeySource(client.name, lambda: json.dumps(published).encode(), client.algorithms)
+                    ),
+                    Registration(
+                        TrustedClient("other", ("https://other.example.org/",), "https://other.example.org/jwks.json"),
+                        KeySource("other", lambda: json.dumps(key_set(other)).encode()),
+                    ),
+                ]
+            ),
+            memory,
+            memory,
+            clock=clock,
+        )
+
+    return make

@@ -249,3 +249,22 @@ def test_a_token_without_a_usable_value_is_an_error_that_names_it(
         resolve_template(template, context)
     assert missing.value.token == token
     assert f"{{{{{token}}}}}" in str(missing.value)
+
+
+NEXT_LINK = {"relation": "next", "url": "https://ehr.example.org/fhir?page=2"}
+
+
+@pytest.mark.parametrize(
+    ("members", "next_page"),
+    [
+        ({"link": [NEXT_LINK]}, NEXT_LINK["url"]),
+        ({"link": [{"relation": "self", "url": "https://ehr.example.org"}]}, ""),
+        ({"link": [{"relation": "next"}]}, ""),
+        ({"link": [NEXT_LINK], "entry": [{"resource": {"resourceType": "OperationOutcome"}}]}, ""),
+        ({"entry": [{"resource": {"resourceType": "Bundle", "link": [NEXT_LINK]}}]}, ""),
+    ],
+)
+def test_the_next_page_is_known_where_it_is_all_that_lacks(members: dict[str, object], next_page: str) -> None:
+    raw = msgspec.Raw(json.dumps({"resourceType": "Bundle", **members}).encode())
+
+    assert read_prefetch({"visits": raw}, ())["visits"].next_page == next_page

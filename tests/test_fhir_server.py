@@ -1,0 +1,397 @@
+"""The service against a FHIR server: the right answer from a sound one, and what each fault of another comes to."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_hooks import HookRequest, HookResponse, PreconditionFailed, ServiceCatalogue, create_blueprint
+from cds_hooks.discovery import CdsService
+from cds_hooks.fhir_access import FhirPolicy, complete
+from service import knowledge_loader as knowledge
+from service.catalogue import catalogue
+from tests.charts import CLOCK, PATIENT, SERVICE, Json, NamedCase, named_cases
+
+if TYPE_CHECKING:
+    from tests.fhir_server import FhirServer
+
+pytest_plugins = ("tests.fhir_server",)
+pytestmark = pytest.mark.needs_system("npm", "it installs the FHIR engine that the service is tried against")
+
+LOOPBACK = FhirPolicy((), internal=False, loopback_only=True)
+# Two shared cores and a cold engine must not decide what these tests find.
+UNHURRIED = replace(LOOPBACK, deadline=5.0)
+# What the server's fault "token" asks for.
+GOOD = "test-token"
+TEMPLATES = {
+    "patient": "Patient/{{context.patientId}}",
+    "conditions": "Condition?patient={{context.patientId}}",
+    "observations": "Observation?patient={{context.patientId}}&code=a,b,c",
+}
+
+
+def observation(number: int) -> Json:
+    return {
+        "resourceType": "Observation",
+        "id": f"kept-{number}",
+        "status": "final",
+        "subject": {"reference": "Patient/kept"},
+        "code": {"coding": [{"code": "abc"[number % 3]}]},
+    }
+
+
+@pytest.fixture
+def chart(fhir_server: FhirServer) -> FhirServer:
+    """The server with a patient who has one condition and seven observations."""
+    condition = {"resourceType": "Condition", "id": "kept-c", "subject": {"reference": "Patient/kept"}}
+    fhir_server.seed({"resourceType": "Patient", "id": "kept"}, condition, *map(observation, range(7)))
+    return fhir_server
+
+
+def body(server: FhirServer, patient_id: str, token: str = GOOD, **members: Any) -> Json:
+    return {
+        "hook": "patient-view",
+        "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
+        "fhirServer": server.base_url,
+        "fhirAuthorization": {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "scope": "user/*.read",
+            "subject": "sitbone",
+        },
+        "context": {"userId": "Practitioner/7", "patientId": patient_id},
+        **members,
+    }
+
+
+def app_with(service: CdsService) -> FlaskClient:
+    app = Flask("fetching")
+    app.register_blueprint(create_blueprint(ServiceCatalogue([service]), on_feedback=lambda service_id, feedback: None))
+    return app.test_client()
+
+
+def lister(policy: FhirPolicy | None) -> FlaskClient:
+    """A toy CDS service that tells what became of each key, and cannot do without the patient."""
+
+    def answer(request: HookRequest) -> HookResponse:
+        prefetch = complete(request, TEMPLATES, policy).prefetch
+        if not prefetch["patient"].resources:
+            raise PreconditionFailed(f"prefetch.patient: {TEMPLATES['patient']}: {prefetch['patient'].note}")
+        states = {key: [value.state, len(value.resources), value.note] for key, value in prefetch.items()}
+        return HookResponse((), extension={"org.example.states": states})
+
+    return app_with(CdsService("lister", "patient-view", "Lister", "Lists what it has", TEMPLATES, answer))
+
+
+def listed(client: FlaskClient, request: Json) -> Json:
+    response = client.post("/cds-services/lister", json=request)
+    assert response.status_code == 200, response.get_data(as_text=True)
+    states: Json = response.get_json()["extension"]["org.example.states"]
+    return states
+
+
+SOUND = {"patient": ["fetched", 1, ""], "conditions": ["fetched", 1, ""], "observations": ["fetched", 7, ""]}
+
+
+@pytest.fixture
+def canary() -> Iterator[str]:
+    """The origin of a server that nobody may call."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_the_lock_of_the_server_pins_each_package_by_hash_and_names_no_place(repository: Path) -> None:
+    lock = (repository / "tests/ehr/package-lock.json").read_text()
+    packages = {name: pinned for name, pinned in json.loads(lock)["packages"].items() if name}
+
+    assert all("integrity" in pinned and re.fullmatch(r"[\d.]+", pinned["version"]) for pinned in packages.values())
+    assert "://" not in lock
+
+
+def test_a_sound_server_gives_everything_in_one_request_for_each_key(chart: FhirServer) -> None:
+    assert listed(lister(UNHURRIED), body(chart, "kept")) == SOUND
+    assert chart.counts() == {"Patient/kept": 1, "Condition": 1, "Observation": 1}
+
+
+def test_a_prefetch_only_service_calls_no_server(chart: FhirServer) -> None:
+    request = body(chart, "kept", prefetch={"patient": {"resourceType": "Patient", "id": "kept"}})
+
+    states = listed(lister(None), request)
+
+    assert states["observations"] == ["missing", 0, "nothing is fetched in prefetch-only mode"]
+    assert chart.counts() == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        ("401", ["failed", 0, "refused: 401"]),
+        ("403", ["failed", 0, "refused: 403"]),
+        ("404", ["failed", 0, "refused: 404"]),
+        ("429", ["failed", 0, "refused: 429"]),
+        ("500", ["failed", 0, "refused: 500"]),
+        ("html", ["failed", 0, "not FHIR: the content type is not JSON"]),
+        ("lie", ["failed", 0, "not FHIR: the answer cannot be read as JSON"]),
+        ("type:text/plain", ["failed", 0, "not FHIR: the content type is not JSON"]),
+        ("outcome", ["failed", 0, "an OperationOutcome instead of data"]),
+        ("half", ["failed", 0, "not fetched: connection"]),
+        ("reset", ["failed", 0, "not fetched: connection"]),
+        ("huge:6000000", ["failed", 0, "not fetched: too-large"]),
+        ("redirect:{canary}/fhir", ["failed", 0, "not fetched: redirect"]),
+        (
+            "foreign-next:{canary}/fhir/Observation?page=2",
+            ["incomplete", 7, "the next page is not on this FHIR server"],
+        ),
+        ("loop-next", ["incomplete", 7, "the next page is one that was read"]),
+        ("endless-next", ["incomplete", 7, "more than 10 pages"]),
+        ("page:2", ["fetched", 7, ""]),
+        ("delay:30", ["fetched", 7, ""]),
+    ],
+)
+def test_a_fault_of_one_search_is_told_and_leaves_the_others_alone(
+    chart: FhirServer, canary: str, fault: str, seen: list[object]
+) -> None:
+    client = lister(UNHURRIED)
+    chart.fault(fault.format(canary=canary), match="Observation")
+
+    assert listed(client, body(chart, "kept")) == {**SOUND, "observations": seen}
+
+    chart.forget()
+    assert listed(client, body(chart, "kept")) == SOUND
+
+
+@pytest.mark.parametrize("fault", ["delay:2000", "slow-body"])
+def test_what_is_not_there_at_the_deadline_is_not_waited_for(chart: FhirServer, fault: str) -> None:
+    client = lister(LOOPBACK)
+    chart.fault(fault, match="Observation")
+    start = time.monotonic()
+
+    states = listed(client, body(chart, "kept"))
+
+    assert time.monotonic() - start < LOOPBACK.deadline + 0.6
+    assert states["observations"] == ["missing", 0, "not in time"]
+    chart.forget()
+    assert listed(lister(UNHURRIED), body(chart, "kept")) == SOUND
+
+
+def test_the_pages_that_came_before_the_deadline_are_kept(chart: FhirServer) -> None:
+    chart.fault("page:3", match="Observation")
+    chart.fault("delay:3000", match="_offset=6")
+
+    states = listed(lister(replace(LOOPBACK, deadline=1.5)), body(chart, "kept"))
+
+    assert states["observations"] == ["incomplete", 6, "not in time"]
+
+
+@pytest.mark.parametrize(("token", "seen"), [(GOOD, ["fetched", 7, ""]), ("another", ["failed", 0, "refused: 401"])])
+def test_the_token_of_the_request_opens_the_server(chart: FhirServer, token: str, seen: list[object]) -> None:
+    chart.fault("token", match="Observation")
+
+    assert listed(lister(UNHURRIED), body(chart, "kept", token))["observations"] == seen
+
+
+@pytest.mark.parametrize(
+    ("fault", "note"), [("404", "refused: 404"), ("delay:2000", "not in time"), ("html", "not FHIR")]
+)
+def test_without_the_patient_the_call_is_refused_with_key_template_and_reason(
+    chart: FhirServer, fault: str, note: str
+) -> None:
+    chart.fault(fault, match="Patient/")
+
+    response = lister(LOOPBACK).post("/cds-services/lister", json=body(chart, "kept"))
+
+    outcome = response.get_json()
+    assert (response.status_code, outcome["resourceType"]) == (412, "OperationOutcome")
+    diagnostics = outcome["issue"][0]["diagnostics"]
+    assert "prefetch.patient" in diagnostics
+    assert TEMPLATES["patient"] in diagnostics
+    assert note in diagnostics
+    assert GOOD not in response.get_data(as_text=True)
+
+
+# The published service, with the chart in the FHIR server instead of in the prefetch.
+
+CASES = {case.name: case for case in named_cases()}
+
+
+def in_server(server: FhirServer, case: NamedCase) -> tuple[Json, Json]:
+    """A request with the chart of the case in its prefetch, and the same with the chart in the server only."""
+    mark = f"case-{list(CASES).index(case.name)}"
+    request = json.loads(json.dumps(case.request()).replace(PATIENT, mark))
+    resources = [request["prefetch"]["patient"]]
+    for key, bundle in request["prefetch"].items():
+        for entry in bundle.get("entry", ()) if key != "patient" else ():
+            entry["resource"]["id"] = f"{mark}-{entry['resource']['id']}"
+            resources.append(entry["resource"])
+    server.seed(*resources)
+    return request, body(server, mark, hookInstance=request["hookInstance"], context=request["context"])
+
+
+@pytest.fixture(scope="module")
+def clinic() -> Callable[[FhirPolicy], FlaskClient]:
+    """The published service, reading FHIR servers as a policy allows."""
+    published = catalogue(knowledge.load(), lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+
+    def make(policy: FhirPolicy) -> FlaskClient:
+        def answer(request: HookRequest) -> HookResponse:
+            return published.answer(complete(request, published.prefetch, policy))
+
+        return app_with(replace(published, answer=answer))
+
+    return make
+
+
+def advice(response: Any) -> Json:
+    """The answer without what differs by the way that the data took."""
+    assert response.status_code == 200, response.get_data(as_text=True)
+    answer: Json = response.get_json()
+    answer["extension"]["org.sitbone.assessment"].pop("data")
+    return answer
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES.values() if case.file == "vignettes.toml"], ids=lambda c: c.name
+)
+@pytest.mark.parametrize("faults", [[], ["page:2"]], ids=["whole", "paged"])
+def test_a_chart_in_the_server_gives_the_advice_of_the_same_chart_in_the_prefetch(
+    fhir_server: FhirServer, clinic: Callable[[FhirPolicy], FlaskClient], case: NamedCase, faults: list[str]
+) -> None:
+    client = clinic(UNHURRIED)
+    prefetched, bare = in_server(fhir_server, case)
+    for fault in faults:
+        fhir_server.fault(fault)
+
+    expected = advice(client.post(SERVICE, json=prefetched))
+
+    assert advice(client.post(SERVICE, json=bare)) == expected
+    assert fhir_server.longest_url() <= 2_000
+    assert fhir_server.counts()["Observation"] > 1
+
+
+SICK = "Water-skier of 39, first visit: bruised, weak, radiograph normal"
+
+
+@pytest.mark.parametrize(
+    ("faults", "states"),
+    [
+        ([("500", "Observation")], {"observations": "failed", "conditions": "fetched"}),
+        ([("403", "Condition")], {"observations": "fetched", "conditions": "failed"}),
+        ([("delay:2000", "Allergy")], {"observations": "fetched", "allergies": "missing"}),
+        ([("html", "Medication")], {"observations": "fetched", "medications": "failed"}),
+        ([("foreign-next:http://127.0.0.2/fhir/", "Observation")], {"observations": "incomplete"}),
+    ],
+)
+def test_the_service_answers_with_what_it_has_and_says_what_it_has_not(
+    fhir_server: FhirServer,
+    clinic: Callable[[FhirPolicy], FlaskClient],
+    faults: list[tuple[str, str]],
+    states: dict[str, str],
+) -> None:
+    _, bare = in_server(fhir_server, CASES[SICK])
+    for fault, match in faults:
+        fhir_server.fault(fault, match)
+
+    answer = clinic(replace(LOOPBACK, deadline=1.0)).post(SERVICE, json=bare)
+
+    assert answer.status_code == 200
+    data = answer.get_json()["extension"]["org.sitbone.assessment"]["data"]
+    assert {key: data[key] for key in states} == states
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [("401", "/fhir/")],
+        [("reset", "/fhir/")],
+        [("html", "/fhir/")],
+        [("half", "/fhir/")],
+        [("delay:2000", "/fhir/")],
+        [("slow-body", "/fhir/")],
+        [("redirect:http://169.254.169.254/", "/fhir/")],
+        [("404", "Patient/")],
+        [("429", "Condition"), ("500", "Observation")],
+        [("outcome", "Condition"), ("lie", "Observation")],
+        [("delay:2000", "Condition"), ("403", "Observation")],
+        [("other:somebody-else", "Observation")],
+    ],
+)
+def test_the_service_refuses_with_412_when_the_patient_or_every_finding_is_out_of_reach(
+    fhir_server: FhirServer, clinic: Callable[[FhirPolicy], FlaskClient], faults: list[tuple[str, str]]
+) -> None:
+    client = clinic(replace(LOOPBACK, deadline=1.0))
+    _, bare = in_server(fhir_server, CASES[SICK])
+    for fault, match in faults:
+        fhir_server.fault(fault, match)
+    start = time.monotonic()
+
+    response = client.post(SERVICE, json=bare)
+
+    assert time.monotonic() - start < 1.6
+    text = response.get_data(as_text=True)
+    assert (response.status_code, response.get_json()["resourceType"]) == (412, "OperationOutcome")
+    assert GOOD not in text
+    assert bare["context"]["patientId"] not in text
+    fhir_server.forget()
+    assert client.post(SERVICE, json=bare).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ({"scope": "patient/Patient.rs patient/Observation.rs"}, 200),
+        ({"scope": "patient/Patient.rs patient/AllergyIntolerance.rs"}, 412),
+        ({"scope": "patient/Observation.read patient/Condition.read"}, 412),
+        ({"scope": "user/*.read", "patient": "somebody-else"}, 412),
+        ({"scope": "user/*.read", "expires_in": 0}, 412),
+    ],
+)
+def test_what_the_token_does_not_allow_is_not_even_asked_for(
+    fhir_server: FhirServer,
+    clinic: Callable[[FhirPolicy], FlaskClient],
+    authorization: dict[str, object],
+    status: int,
+) -> None:
+    _, bare = in_server(fhir_server, CASES[SICK])
+    bare["fhirAuthorization"].update(authorization)
+
+    assert clinic(UNHURRIED).post(SERVICE, json=bare).status_code == status
+    asked = fhir_server.counts()
+    granted = {scope.split("/")[1].split(".")[0] for scope in str(authorization["scope"]).split()}
+    if len(authorization) > 1:
+        assert asked == {}
+    assert {path.split("/")[0] for path in asked} <= granted
+
+
+def test_calls_that_come_together_on_a_dead_server_all_end_at_their_deadline(
+    fhir_server: FhirServer, clinic: Callable[[FhirPolicy], FlaskClient]
+) -> None:
+    client = clinic(LOOPBACK)
+    _, bare = in_server(fhir_server, CASES[SICK])
+    fhir_server.fault("delay:5000")
+
+    def call(_: int) -> tuple[int, float]:
+        start = time.monotonic()
+        return client.application.test_client().post(SERVICE, json=bare).status_code, time.monotonic() - start
+
+    with ThreadPoolExecutor(16) as callers:
+        ended = list(callers.map(call, range(32)))
+
+    assert {status for status, _ in ended} == {412}
+    assert max(seconds for _, seconds in ended) < LOOPBACK.deadline + 0.6
+    fhir_server.forget()
+    assert clinic(UNHURRIED).post(SERVICE, json=bare).status_code == 200

@@ -1,0 +1,287 @@
+"""The server process under load and under callers that are slow, silent or gone. Real sockets, on loopback."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+# The real service; where a call brings the header X-Test-Seconds, its answer takes that long: a slow FHIR server.
+SERVE = """
+import sys, time
+from flask import request
+from service.app import create_app
+from service.serve import serve
+from service.settings import Settings
+
+settings = Settings(port=int(sys.argv[1]), workers=1, threads=2, max_in_flight=int(sys.argv[2]))
+app = create_app(settings, checks={"store": lambda: True, "keys": lambda: False})
+call = app.view_functions["cds_hooks.call"]
+
+def slow(**given):
+    response = call(**given)
+    time.sleep(float(request.headers.get("X-Test-Seconds", 0)))
+    return response
+
+app.view_functions["cds_hooks.call"] = slow
+serve(settings, app)
+"""
+PATH = "/cds-services/gluteal-hamstring-pain"
+CALL = (Path(__file__).parents[1] / "fixtures" / "requests" / "sudden-pop-with-bruising.json").read_bytes()
+JSON = {"Content-Type": "application/json"}
+
+
+class Service:
+    """One worker with two threads for work."""
+
+    def __init__(self, max_in_flight: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(self.port), str(max_in_flight)],
+            cwd=Path(__file__).parents[1],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert "listens" in self.process.stdout.readline()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def call(self, seconds: float = 0) -> tuple[int, dict[str, str], float]:
+        """Status, headers, and how long it took."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        began = time.monotonic()
+        with contextlib.closing(connection):
+            connection.request("POST", PATH, CALL, JSON | {"X-Test-Seconds": str(seconds)})
+            response = connection.getresponse()
+            body = json.loads(response.read())
+        assert "cards" in body or body["resourceType"] == "OperationOutcome"
+        return response.status, dict(response.headers), time.monotonic() - began
+
+    def is_well(self) -> bool:
+        """Whether it answers a call like any other, soon."""
+        status, _, took = self.call()
+        return status == 200 and took < 3
+
+    def stop(self) -> str:
+        """Its log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=15)
+        return log
+
+
+@contextlib.contextmanager
+def running(max_in_flight: int = 8) -> Iterator[Service]:
+    service = Service(max_in_flight)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with running() as service:
+        yield service
+
+
+def head(length: int, *, path: str = PATH) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def all_of(connection: socket.socket) -> bytes:
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65_536):
+            said += piece
+    return said
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"POST /cds-ser", id="half-a-line"),
+        pytest.param(head(len(CALL))[:-2], id="half-a-head"),
+        pytest.param(head(len(CALL)), id="a-head-alone"),
+        pytest.param(head(len(CALL)) + CALL[:1000], id="half-a-body"),
+    ],
+)
+def test_silent_callers_keep_nobody_from_being_answered(sent: bytes, service: Service) -> None:
+    """More of them than the worker has threads for work, and than it has threads at all."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(7):
+            stack.enter_context(service.connect()).sendall(sent)
+        time.sleep(0.2)
+        assert service.is_well()
+
+
+def test_a_caller_that_stays_on_the_line_after_its_answer_keeps_nobody_waiting(service: Service) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(service.connect())
+            connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert b"200 OK" in connection.recv(65_536)
+        began = time.monotonic()
+        assert service.is_well()
+        assert time.monotonic() - began < 1
+
+
+def test_a_body_that_does_not_come_in_time_is_refused_with_400(service: Service) -> None:
+    """Silence, and a byte now and then: the time is that of the whole request."""
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for byte in CALL[:30]:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.5)
+
+    with service.connect() as silent, service.connect() as slow:
+        silent.sendall(head(len(CALL)) + CALL[:1000])
+        slow.sendall(head(len(CALL)))
+        dripping = threading.Thread(target=drip, args=(slow,))
+        dripping.start()
+        began = time.monotonic()
+        answers = [connection.recv(65_536) for connection in (silent, slow)]
+        took = time.monotonic() - began
+        slow.close()
+        dripping.join()
+    assert all(answer.startswith(b"HTTP/1.1 400 ") and b"OperationOutcome" in answer for answer in answers)
+    assert took < 9
+    assert service.is_well()
+
+
+def test_a_caller_that_hangs_up_within_the_body_harms_nobody(service: Service) -> None:
+    for _ in range(20):
+        with service.connect() as connection:
+            connection.sendall(head(len(CALL)) + CALL[:1000])
+    assert service.is_well()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n", 400),
+        (b"POST " + b"/x" * 2000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 600_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X-Many: x\r\n" * 100 + b"\r\n", 431),
+        (head(5).replace(b"Content-Length: 5", b"Content-Length: -5"), 400),
+        (head(5).replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"0\r\n\r\n", 400),
+        (head(5).replace(b"Content-Length: 5", b"Transfer-Encoding: chunked") + b"zz\r\n{}\r\n", 400),
+        (head(20_000_000), 413),
+    ],
+    ids=[
+        "tls",
+        "long-line",
+        "long-header",
+        "many-headers",
+        "negative-length",
+        "two-lengths",
+        "broken-chunk",
+        "too-long",
+    ],
+)
+def test_what_is_not_a_sound_request_is_refused_and_the_worker_goes_on(
+    sent: bytes, status: int, service: Service
+) -> None:
+    with service.connect() as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert all_of(connection).startswith(f"HTTP/1.1 {status} ".encode())
+    assert service.is_well()
+
+
+def test_a_body_of_ten_megabytes_is_read_and_one_byte_more_is_not(service: Service) -> None:
+    whole = CALL + b" " * (10_000_000 - len(CALL))
+    for body, status in ((whole, 200), (whole + b" ", 413)):
+        with service.connect() as connection:
+            # It need not be sent to be refused.
+            connection.sendall(head(len(body)) + (body if status == 200 else b""))
+            assert connection.recv(65_536).startswith(f"HTTP/1.1 {status} ".encode())
+    assert service.is_well()
+
+
+def test_over_capacity_is_said_at_once_and_who_is_in_is_answered() -> None:
+    with running(max_in_flight=3) as service, ThreadPoolExecutor(12) as callers:
+        taken = [callers.submit(service.call, 0.4) for _ in range(3)]
+        time.sleep(0.15)
+        beyond = [callers.submit(service.call, 0.4) for _ in range(9)]
+        refused = [each.result() for each in beyond]
+        probe = urllib.request.urlopen(f"http://127.0.0.1:{service.port}/healthz", timeout=5)
+        probe.close()
+        assert [status for status, _, _ in refused] == [503] * 9
+        assert all(headers["Retry-After"] == "1" and took < 0.3 for _, headers, took in refused)
+        assert all("X-Correlation-Id" in headers for _, headers, _ in refused)
+        assert [each.result()[0] for each in taken] == [200] * 3
+        assert service.is_well()
+
+
+def test_a_call_that_nobody_can_work_on_soon_is_refused_and_not_kept() -> None:
+    with running(max_in_flight=8) as service, ThreadPoolExecutor(3) as callers:
+        taken = [callers.submit(service.call, 2) for _ in range(2)]
+        time.sleep(0.2)
+        status, headers, took = service.call()
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert 0.4 < took < 1
+        assert [each.result()[0] for each in taken] == [200] * 2
+
+
+def test_a_stop_loses_no_call_that_was_begun() -> None:
+    """Working, waiting for its turn, half sent, and connected without anything sent yet."""
+    with running() as service, ThreadPoolExecutor(3) as callers, service.connect() as half, service.connect() as just:
+        working = [callers.submit(service.call, 0.4) for _ in range(3)]
+        half.sendall(head(len(CALL)) + CALL[:1000])
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        half.sendall(CALL[1000:])
+        just.sendall(head(len(CALL)) + CALL)
+        assert [each.result()[0] for each in working] == [200] * 3
+        assert half.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert just.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        half.close()
+        just.close()
+        log = service.stop()
+        assert service.process.returncode == 0
+        assert {json.loads(line)["event"] for line in log.splitlines()} == {"call"}
+
+
+def test_whoever_comes_while_it_stops_is_turned_away_by_the_system_at_once() -> None:
+    with running() as service, ThreadPoolExecutor(1) as callers:
+        working = callers.submit(service.call, 1)
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(ConnectionRefusedError):
+            service.connect()
+        assert working.result()[0] == 200
+
+
+def test_not_ready_is_said_with_what_is_missing(service: Service) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        [issue] = json.loads(response.read())["issue"]
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert "keys" in issue["diagnostics"]
+    assert "store" not in issue["diagnostics"]
