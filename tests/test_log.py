@@ -125,6 +125,7 @@ def test_a_line_about_a_call_has_what_is_needed_to_find_out_what_happened(
     assert line.pop("time").endswith("+00:00")
     assert {stage: took > 0 for stage, took in line.pop("milliseconds").items()} == {
         "read": True,
+        "fetch": True,
         "answer": True,
         "send": True,
     }

@@ -1,4 +1,4 @@
-"""Calls made up from openapi.yaml, valid and not, against the running application; every check of schemathesis is on."""
+"""Calls made up from openapi.yaml, valid and not, against the application, with every check of schemathesis on."""
 
 from datetime import UTC, datetime
 from pathlib import Path
