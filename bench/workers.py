@@ -1,7 +1,7 @@
 """Which gunicorn worker suits the service: ``python -m bench.workers``.
 
-Each row is a worker class with a number of threads that work at a time. Two loads: calls that only compute, and the same
-with one call in ten waiting 100 ms, as one does that asks a FHIR server. Rows take turns, round by round.
+Each row is a worker class with a number of threads that work at a time. Two loads: calls that only compute, and the
+same with one call in ten waiting 100 ms, as one does that asks a FHIR server. Rows take turns, round by round.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from typing import Any
 
 from bench.__main__ import Server
 from bench.charts import SIZES, Chart, requests
@@ -25,17 +26,20 @@ _ONE_IN = 10
 
 def serve(worker_class: str, threads: int, *, waits: bool) -> None:
     """The service in this process; every tenth call waits, if told so."""
-    from service.app import create_app  # noqa: PLC0415 - only the server processes need it
+    from service import capacity  # noqa: PLC0415 - only the server processes need the service
+    from service.app import create_app  # noqa: PLC0415
     from service.serve import serve as run  # noqa: PLC0415
     from service.settings import Settings  # noqa: PLC0415
 
     port = int(os.environ["SITBONE_PORT"])
     settings = Settings(port=port, worker_class=worker_class, threads=threads, log_level="warning")
+    # A queue is what is to be seen here; the service would refuse its end.
+    capacity.LONGEST_WAIT = 60
     app = create_app(settings)
     if waits:
         answer, numbers = app.view_functions["cds_hooks.call"], itertools.count(1)
 
-        def call(service_id: str) -> object:
+        def call(service_id: str) -> Any:
             response = answer(service_id=service_id)
             if next(numbers) % _ONE_IN == 0:
                 time.sleep(_WAIT)

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from cds_hooks import ServiceUnavailable
 
-# In seconds. A CDS client shows what came within half a second or so; a call that has waited longer helps no one.
-_LONGEST_WAIT = 0.5
+# In seconds. CDS clients give up after a few, and the answer to a long chart takes its part of them.
+LONGEST_WAIT = 1.0
 _COME_BACK = 1
 
 
@@ -46,10 +46,10 @@ class Place:
         self._works = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """So much of the body. Raises ServiceUnavailable when there is nobody to work on it within half a second."""
+        """So much of the body. Raises ServiceUnavailable when there is nobody to work on it within a second."""
         data = self._body.read(size)
         if not self._works:
-            if not self._capacity.at_work.acquire(timeout=_LONGEST_WAIT):
+            if not self._capacity.at_work.acquire(timeout=LONGEST_WAIT):
                 raise _full()
             self._works = True
         return data

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -18,5 +19,5 @@ SCHEMA.app = create_app(clock=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
 
 @SCHEMA.parametrize()
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_no_call_that_the_document_can_describe_breaks_what_it_promises(case: schemathesis.Case) -> None:
+def test_no_call_that_the_document_can_describe_breaks_what_it_promises(case: "schemathesis.Case[Any]") -> None:
     case.call_and_validate()

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import logging
@@ -12,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import default_exceptions
 from werkzeug.test import TestResponse
 
-from cds_hooks import CallRecord, Feedback, ServiceCatalogue, create_blueprint
+from cds_hooks import CallRecord, Feedback, HookResponse, ServiceCatalogue, create_blueprint
 
 Body: TypeAlias = dict[str, Any]
 Text = Callable[..., bytes]
@@ -417,3 +418,25 @@ def test_calls_need_not_be_recorded(catalogue: ServiceCatalogue, text: Text) -> 
     app = Flask("toy")
     app.register_blueprint(create_blueprint(catalogue, on_feedback=lambda *_: None))
     assert post(app.test_client(), "/cds-services/greeter", text()).status_code == 200
+
+
+def test_the_rules_behind_an_answer_are_recorded_and_not_sent(
+    text: Text, calls: list[CallRecord], catalogue: ServiceCatalogue
+) -> None:
+    service = dataclasses.replace(
+        catalogue.find("greeter", "patient-view"), id="ruled", answer=lambda _: HookResponse((), rules=("a-rule",))
+    )
+    app = Flask("toy")
+    app.register_blueprint(
+        create_blueprint(ServiceCatalogue([service]), on_feedback=lambda *_: None, on_call=calls.append)
+    )
+    response = post(app.test_client(), "/cds-services/ruled", text())
+    assert json.loads(response.data) == {"cards": []}
+    assert calls[0].rules == ("a-rule",)
+
+
+def test_to_be_busy_is_a_warning_in_the_log_and_no_error(
+    client: FlaskClient, text: Text, caplog: pytest.LogCaptureFixture
+) -> None:
+    post(client, "/cds-services/busy", text())
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -219,3 +220,24 @@ def test_the_prefetch_is_not_decoded(text: Text, greeter: CdsService) -> None:
     request = read(text(prefetch={"patient": patient}), greeter)
     assert bytes(request.prefetch["patient"].resources[0]) == json.dumps(patient).encode()
     assert request.prefetch["visits"].state is PrefetchState.MISSING
+
+
+@pytest.mark.parametrize(("sent", "seconds"), [(300, 300), (300.0, 300), ("300", 300), (None, None), (-1, -1)])
+def test_the_seconds_of_a_token_are_a_number_or_one_as_text(
+    sent: object, seconds: int | None, text: Text, greeter: CdsService
+) -> None:
+    request = read(text(fhirAuthorization={"access_token": "t", "expires_in": sent}), greeter)
+    assert request.fhir_authorization is not None
+    assert request.fhir_authorization.expires_in == seconds
+
+
+@pytest.mark.parametrize("sent", [True, "5 minutes", "-1", "", 1e300, [], "9" * 5000])
+def test_seconds_that_are_no_number_are_refused(sent: object, text: Text, greeter: CdsService) -> None:
+    problem = refused(text(fhirAuthorization={"access_token": "t", "expires_in": sent}), greeter)
+    assert "expected a number of seconds" in problem.diagnostics
+
+
+def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greeter: CdsService) -> None:
+    began = time.process_time()
+    assert read(text(fhirServer="http://" + "a" * 500_000 + " "), greeter).fhir_server is None
+    assert time.process_time() - began < 1
