@@ -117,19 +117,20 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    ("sent", "callers"),
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"POST /cds-ser", id="half-a-line"),
-        pytest.param(head(len(CALL))[:-2], id="half-a-head"),
-        pytest.param(head(len(CALL)), id="a-head-alone"),
-        pytest.param(head(len(CALL)) + CALL[:1000], id="half-a-body"),
+        # More than the worker has threads, of which it has twelve.
+        pytest.param(b"", 40, id="nothing"),
+        # More than may work at a time, and less than there are places.
+        pytest.param(b"POST /cds-ser", 7, id="half-a-line"),
+        pytest.param(head(len(CALL))[:-2], 7, id="half-a-head"),
+        pytest.param(head(len(CALL)), 7, id="a-head-alone"),
+        pytest.param(head(len(CALL)) + CALL[:1000], 7, id="half-a-body"),
     ],
 )
-def test_silent_callers_keep_nobody_from_being_answered(sent: bytes, service: Service) -> None:
-    """More of them than the worker has threads for work, and than it has threads at all."""
+def test_silent_callers_keep_nobody_from_being_answered(sent: bytes, callers: int, service: Service) -> None:
     with contextlib.ExitStack() as stack:
-        for _ in range(7):
+        for _ in range(callers):
             stack.enter_context(service.connect()).sendall(sent)
         time.sleep(0.2)
         assert service.is_well()
@@ -168,6 +169,17 @@ def test_a_body_that_does_not_come_in_time_is_refused_with_400(service: Service)
     assert all(answer.startswith(b"HTTP/1.1 400 ") and b"OperationOutcome" in answer for answer in answers)
     assert took < 9
     assert service.is_well()
+
+
+def test_half_requests_on_every_thread_are_over_after_some_seconds(service: Service) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(service.connect()).sendall(head(len(CALL))[:-2])
+        time.sleep(0.2)
+        began = time.monotonic()
+        status, _, _ = service.call()
+        assert status == 200
+        assert time.monotonic() - began < 16
 
 
 def test_a_caller_that_hangs_up_within_the_body_harms_nobody(service: Service) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import TestResponse
 
+from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
 from service.settings import Settings
 
@@ -126,6 +128,9 @@ class Case:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     broken: bool = False
+    # The client of the guarded application that calls, in one of CLIENTS or none; how many times it calls.
+    client: str | None = None
+    times: int = 1
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.status}"
@@ -145,7 +150,21 @@ def answers(path: str, url: str, sent: bytes) -> list[Case]:
     ]
 
 
+def refusals(path: str, method: str, url: str, sent: bytes = b"") -> list[Case]:
+    """What the operations that need a token have in common where trust is on."""
+    return [
+        Case(path, method, 401, url, sent, client="nobody"),
+        Case(path, method, 403, url, sent, client="of-another-tenant"),
+        Case(path, method, 429, url, sent, client="hurried", times=2),
+        Case(path, method, 503, url, sent, client="keyless"),
+    ]
+
+
 CASES = [
+    Case("/readyz", "get", 503, "/readyz", client="unready"),
+    *refusals("/cds-services", "get", "/cds-services"),
+    *refusals(CALL_PATH, "post", SERVICE, call()),
+    *refusals(FEEDBACK_PATH, "post", FEEDBACK, json.dumps(example(FEEDBACK_PATH)).encode()),
     Case("/", "get", 200, "/"),
     Case("/healthz", "get", 200, "/healthz"),
     Case("/readyz", "get", 200, "/readyz"),
@@ -175,18 +194,58 @@ def application() -> Flask:
     return create_app(Settings(body_limit=200_000), CLOCK)
 
 
+CLIENTS = """
+[clients.of-another-tenant]
+issuers = ["of-another-tenant"]
+jwks_file = "keys.json"
+tenants = ["one"]
+[clients.hurried]
+issuers = ["hurried"]
+jwks_file = "keys.json"
+calls_per_minute = 1
+[clients.keyless]
+issuers = ["keyless"]
+jku = "https://keys.invalid/jwks.json"
+"""
+KEY = new_key()
+
+
+def guarded(folder: Path) -> Flask:
+    """The application with trust on, anew: no case has spent another's calls."""
+    (folder / "keys.json").write_text(json.dumps(key_set(KEY)), "utf-8")
+    (folder / "clients.toml").write_text(CLIENTS, "utf-8")
+    return create_app(Settings(clients=folder / "clients.toml", store=folder / "store"), CLOCK)
+
+
+def application_of(case: Case, folder: Path) -> Flask:
+    if case.client is None:
+        return application()
+    if case.client == "unready":
+        return create_app(Settings(), CLOCK, {"something": lambda: False})
+    return guarded(folder)
+
+
+def token_of(case: Case) -> dict[str, str]:
+    if case.client in (None, "unready", "nobody"):
+        return {}
+    claims = claims_for(str(case.client), f"http://localhost{case.url}", NOW.timestamp())
+    return {"Authorization": f"Bearer {sign(KEY, claims)}"}
+
+
 @cache
 def answer(case: Case) -> TestResponse:
     """What the application says in a case; asked once, and looked at by several tests."""
-    client = application().test_client()
     content_type = {"Content-Type": case.content_type} if case.data else {}
-    CLOCK.broken = case.broken
-    try:
-        return client.open(
-            case.url, method=case.method.upper(), data=case.data, headers={**content_type, **dict(case.headers)}
-        )
-    finally:
-        CLOCK.broken = False
+    with TemporaryDirectory() as folder:
+        client = application_of(case, Path(folder)).test_client()
+        CLOCK.broken = case.broken
+        try:
+            for _ in range(case.times):
+                headers = {**content_type, **token_of(case), **dict(case.headers)}
+                response = client.open(case.url, method=case.method.upper(), data=case.data, headers=headers)
+        finally:
+            CLOCK.broken = False
+    return response
 
 
 @pytest.fixture

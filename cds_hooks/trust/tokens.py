@@ -276,4 +276,4 @@ def time_shown(value: object) -> str:
         return "nothing"
     if not is_time(value):
         return "a value that is no time in seconds"
-    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(int(value), UTC).isoformat()[:19]}Z"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cds_hooks
 
-SOURCES = sorted(Path(cds_hooks.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(cds_hooks.__file__).parent.rglob("*.py"))
 
 
 def test_the_package_knows_no_medicine() -> None:
