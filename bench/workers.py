@@ -74,8 +74,9 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     cases = list(itertools.product(KINDS, (False, True)))
     taken: dict[tuple[tuple[str, int], bool], list[tuple[float, float, float]]] = {case: [] for case in cases}
-    for _ in range(ROUNDS):
-        for kind, waits in cases:
+    for number in range(ROUNDS):
+        # There and back, so that no row always has the same neighbour or hour.
+        for kind, waits in cases if number % 2 == 0 else reversed(cases):
             taken[kind, waits].append(measure(*kind, waits=waits, seconds=seconds))
     print(f"{'worker':10}{'threads':>8} |{'calls/s':>9}{'p50':>8}{'p99':>8} |{'one in ten':>12}{'p50':>8}{'p99':>8}")
     for kind in KINDS:
