@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,12 @@ import pytest
 @pytest.mark.parametrize("script", ["docs/draw_card.py", "docs/generate.py"])
 def test_a_made_document_is_up_to_date(script: str, repository: Path) -> None:
     made = subprocess.run(
-        [sys.executable, script, "--check"], cwd=repository, capture_output=True, text=True, check=False
+        [sys.executable, script, "--check"],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
 
