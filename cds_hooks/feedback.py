@@ -123,7 +123,13 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
 
 
 def _decoded(member: Any) -> Any:
-    return [decode(raw) for raw in member] if isinstance(member, list) else member
+    return [_listed(decode(raw)) for raw in member] if isinstance(member, list) else member
+
+
+def _listed(element: Any) -> Any:
+    """One EHR sends its plural `overrideReasons` as a single object."""
+    reasons = element.get("overrideReasons") if isinstance(element, dict) else None
+    return {**element, "overrideReasons": [reasons]} if isinstance(reasons, dict) else element
 
 
 def _feedback(element: Mapping[str, Any], at: str) -> Feedback:

@@ -84,7 +84,10 @@ def create_app(
         title=guideline.title,
         version=guideline.version,
         status=guideline.status,
-        services="".join(
+        # A stranger learns no more here than discovery would tell.
+        services=""
+        if clients is not None
+        else "".join(
             f"<li><code>{entry['id']}</code> on <code>{entry['hook']}</code></li>"
             for entry in published.discovery()["services"]
         ),

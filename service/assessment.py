@@ -167,7 +167,10 @@ class _Pass:
 
     def run(self) -> Assessment:
         case, guideline = self.case, self.assessor.guideline
-        sides = case.sides() if case.statements else ("",)
+        if not case.statements:
+            # Most charts: nothing of this pain, and no rule has to be asked.
+            return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
+        sides = case.sides()
         patient_charts = [Chart(case, side, guideline.definitions, with_sideless=True) for side in sides]
         if not any(self.assessor.concerns(chart) for chart in patient_charts):
             return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)

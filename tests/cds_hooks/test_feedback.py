@@ -37,6 +37,11 @@ def read(*elements: Any) -> tuple[Feedback, ...]:
         ),
         ({**OVERRIDDEN, "overrideReasons": [{"extension": {"a": 1}}]}, (), (OverrideReason(),)),
         (
+            {**OVERRIDDEN, "overrideReasons": {"userComment": "as one object"}},
+            (),
+            (OverrideReason(None, "as one object"),),
+        ),
+        (
             {**OVERRIDDEN, "overrideReason": {"reason": {"code": "r1", "extension": {}}}},
             (),
             (OverrideReason(Coding("r1")),),
@@ -104,7 +109,7 @@ def test_a_time_that_is_not_clear_is_refused(when: Any) -> None:
         ({**OVERRIDDEN, "overrideReason": []}, "feedback[1].overrideReason"),
         ({**OVERRIDDEN, "overrideReason": {"reason": "r1"}}, "feedback[1].overrideReason.reason"),
         ({**OVERRIDDEN, "overrideReason": {"reason": {"system": "x"}}}, "feedback[1].overrideReason.reason.code"),
-        ({**OVERRIDDEN, "overrideReasons": REASON}, "feedback[1].overrideReasons"),
+        ({**OVERRIDDEN, "overrideReasons": "no"}, "feedback[1].overrideReasons"),
         ({**OVERRIDDEN, "overrideReasons": [{"userComment": 5}]}, "feedback[1].overrideReasons[0].userComment"),
         ("text", "feedback[1]"),
     ],
