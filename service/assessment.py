@@ -7,10 +7,11 @@ the patient and also count what has no side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import isinf
+from typing import TypeVar
 
 import msgspec
 
@@ -69,6 +70,9 @@ class ReferralCall:
     to: str
     priority: str
     recommendation: str
+
+
+_Call = TypeVar("_Call", ImagingCall, ReferralCall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +215,8 @@ class _Pass:
             located_by=self._located_by(patient_charts),
             rankings=rankings,
             ranking_waits=waits,
-            imaging=_merged_imaging(self.imaging),
-            referrals=_merged_referrals(self.referrals),
+            imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
+            referrals=_most_urgent(self.referrals, lambda call: call.to),
             treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
             # What is asked next must not delay an emergency.
             ask=() if waits else self._ask(patient_charts),
@@ -436,20 +440,11 @@ def _in_words(value: Interval) -> str:
     return f"from {value.low:g}" if isinf(value.high) else f"{value.low:g} to {value.high:g}"
 
 
-def _merged_imaging(calls: list[ImagingCall]) -> tuple[ImagingCall, ...]:
-    """One call for a modality and region, at its highest priority; the most urgent first, then as the rules stand."""
-    merged: dict[tuple[str, str], ImagingCall] = {}
+def _most_urgent(calls: Iterable[_Call], same: Callable[[_Call], object]) -> tuple[_Call, ...]:
+    """One call of those that are the same, at its highest priority; the most urgent first, then as the rules stand."""
+    merged: dict[object, _Call] = {}
     for call in calls:
-        known = merged.get((call.modality, call.region))
+        known = merged.get(same(call))
         if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
-            merged[(call.modality, call.region)] = call
-    return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))
-
-
-def _merged_referrals(calls: list[ReferralCall]) -> tuple[ReferralCall, ...]:
-    merged: dict[str, ReferralCall] = {}
-    for call in calls:
-        known = merged.get(call.to)
-        if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
-            merged[call.to] = call
+            merged[same(call)] = call
     return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))

@@ -8,7 +8,6 @@ Specification: CDS Service Response.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,7 +34,6 @@ _DATA_PROBLEMS = ("failed", "missing", "incomplete", "null")
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
 _MATTERS_TO_TREATMENT = ("medications", "allergies")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 class Responder:
@@ -287,7 +285,7 @@ class _Cards:
         matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic == "care-plan" else ()))
         keys = [key for key in matters if self.assessment.data.get(key) in _DATA_PROBLEMS]
         if keys:
-            states = ", ".join(f"{_plain(key)}: {self.assessment.data[key]}" for key in keys)
+            states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
             yield self._say("data_problem", keys=states)
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
@@ -420,11 +418,6 @@ def _tags(fired: Sequence[Fired]) -> dict[str, None]:
     return dict.fromkeys(
         tag for item in fired for tag in item.recommendation.evidence if tag not in item.recommendation.statements
     )
-
-
-def _plain(text: str) -> str:
-    """Text that came with the request, without any meaning in Markdown."""
-    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def _lower(title: str) -> str:

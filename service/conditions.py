@@ -65,13 +65,15 @@ class Condition:
                 yield from part.carried_by(chart)
 
 
+# The verdict of a part that decides, what it decides, and the verdict where none does and nothing is unknown.
+_OUTCOMES = {"all": (False, False, True), "any": (True, True, False), "none": (True, False, True)}
+
+
 def _join(word: str, parts: tuple[Condition, ...]) -> Test:
     if all(part.word == "is" and part.operand == "present" for part in parts):
         return _join_present(word, tuple(part.finding for part in parts))
     tests = tuple(part.test for part in parts)
-    # all: one no decides; any: one yes decides; none: one yes decides, and decides no.
-    decisive = word != "all"
-    when_decided, otherwise = (False, True) if word in ("all", "none") else (True, False)
+    decisive, when_decided, otherwise = _OUTCOMES[word]
 
     def test(chart: Mapping[str, Value]) -> bool | None:
         unknown = False
@@ -88,8 +90,7 @@ def _join(word: str, parts: tuple[Condition, ...]) -> Test:
 
 def _join_present(word: str, findings: tuple[str, ...]) -> Test:
     """The commonest joint, over findings that are to be present; as _join, without a call for each part."""
-    decisive = word != "all"
-    when_decided, otherwise = (False, True) if word in ("all", "none") else (True, False)
+    decisive, when_decided, otherwise = _OUTCOMES[word]
 
     def test(chart: Mapping[str, Value]) -> bool | None:
         unknown = False
