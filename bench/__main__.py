@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.charts import SIZES, Chart
+from bench.trust import Trust
 
 REPOSITORY = Path(__file__).parents[1]
 ECHO = [sys.executable, "-m", "bench.echo"]
@@ -79,16 +80,18 @@ CASES = [
 class Server:
     """A server that runs in a process group of its own."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], trust: Trust | None = None, folder: Path | None = None) -> None:
+        self.trust = trust
         self.port = _free_port()
         self._command = shlex.join(command)
         # A file, as a service keeps its log: a terminal would be slower than what is measured.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        settings = trust.settings(folder) if trust and folder else {}
         environ = {name: value for name, value in os.environ.items() if name != "PORT"}
         self._process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env=environ | {"SITBONE_PORT": str(self.port)},
+            env={**environ, **settings, "SITBONE_PORT": str(self.port)},
             stdout=subprocess.DEVNULL,
             stderr=self._log,
             start_new_session=True,
@@ -137,6 +140,14 @@ class Server:
                     yield fields
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """How long a round took, and each of its calls; in seconds."""
+
+    seconds: float
+    took: list[float]
+
+
 class Load:
     """The process that calls."""
 
@@ -149,9 +160,16 @@ class Load:
             text=True,
         )
 
-    def offer(self, server: Server, case: Case, seconds: float, rate: float | None = None) -> list[float]:
-        """Let it call ``server`` and return how long each call took, in seconds."""
-        ask = {"port": server.port, "chart": asdict(case.chart), "fresh": case.fresh, "seconds": seconds, "rate": rate}
+    def offer(self, server: Server, case: Case, seconds: float, rate: float | None = None) -> Offered:
+        """Let it call ``server``, with a new token in each call where that wants them."""
+        ask = {
+            "port": server.port,
+            "chart": asdict(case.chart),
+            "fresh": case.fresh,
+            "seconds": seconds,
+            "rate": rate,
+            "trust": server.trust and asdict(server.trust),
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(ask) + "\n")
@@ -159,16 +177,24 @@ class Load:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the load ended early, see above; the server's last words:\n{server.last_words()}")
-        took: list[float] = json.loads(answer)
-        return took
+        return Offered(**json.loads(answer))
 
     def stop(self) -> None:
         """End it."""
         self._process.communicate(timeout=20)
 
 
-def measure(cases: list[Case], seconds: float, *, service: list[str] = SERVICE, rounds: int = ROUNDS) -> Iterator[Row]:
-    """Measure each case; ``seconds`` is for all of them together, start and stop not counted.
+def measure(
+    cases: list[Case],
+    seconds: float,
+    *,
+    service: list[str] = SERVICE,
+    rounds: int = ROUNDS,
+    algorithm: str | None = None,
+) -> Iterator[Row]:
+    """Measure each case; ``seconds`` is for all of them together, start, stop and signing not counted.
+
+    With an ``algorithm`` the service lets in a client that signs by it, and each call has a token of its own.
 
     Raises:
         RuntimeError: a server did not start, or answered with something else than 200.
@@ -176,7 +202,9 @@ def measure(cases: list[Case], seconds: float, *, service: list[str] = SERVICE, 
     # A warm-up and the rounds for both, and the round at half load.
     part = seconds / len(cases) / (2 * rounds + 2)
     with contextlib.ExitStack() as running:
-        servers = [Server(ECHO), Server(service)]
+        trust = Trust.make(algorithm) if algorithm else None
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        servers = [Server(ECHO), Server(service, trust, folder)]
         for server in servers:
             running.callback(server.stop)
         load = Load()
@@ -193,7 +221,7 @@ def _row(case: Case, servers: list[Server], load: Load, part: float, rounds: int
     taken = [[_round(server, case, load, part) for server in servers] for _ in range(rounds)]
     echo, service = (_medians(list(column)) for column in zip(*taken, strict=True))
     ratios = [b.calls_per_second / a.calls_per_second for a, b in taken]
-    half = load.offer(servers[1], case, part, rate=service.calls_per_second / 2)
+    half = load.offer(servers[1], case, part, rate=service.calls_per_second / 2).took
     return Row(
         case=case,
         echo=echo,
@@ -207,10 +235,11 @@ def _row(case: Case, servers: list[Server], load: Load, part: float, rounds: int
 
 
 def _round(server: Server, case: Case, load: Load, seconds: float) -> Figures:
-    cpu, begin = server.cpu_seconds(), time.monotonic()
-    took = load.offer(server, case, seconds)
+    cpu = server.cpu_seconds()
+    offered = load.offer(server, case, seconds)
+    took = offered.took
     return Figures(
-        calls_per_second=len(took) / (time.monotonic() - begin),
+        calls_per_second=len(took) / offered.seconds,
         p50=_percentile(took, 50),
         p99=_percentile(took, 99),
         cpu_per_call=(server.cpu_seconds() - cpu) / len(took) * 1000,
@@ -281,11 +310,14 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=200, help="how long all rounds take together (default: 200)")
+    parser.add_argument(
+        "--trust", metavar="ALGORITHM", choices=["ES384", "RS384"], help="a client's new token in each call, signed so"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
     about = machine()
     if given.json:
-        rows = [asdict(row) for row in measure(CASES, given.seconds)]
+        rows = [asdict(row) for row in measure(CASES, given.seconds, algorithm=given.trust)]
         print(json.dumps({"machine": about, "rows": rows}, indent=2))
         return
     for name, value in about.items():
@@ -294,7 +326,7 @@ def main() -> None:
     print(f"medians of {ROUNDS} rounds, echo and service in turn; ratio = service / echo in calls/s, lowest-highest;")
     print("half: the service alone, at half of the calls/s that it can answer")
     print(_COLUMNS.format(*_HEADINGS))
-    for row in measure(CASES, given.seconds):
+    for row in measure(CASES, given.seconds, algorithm=given.trust):
         print(_line(row), flush=True)
 
 

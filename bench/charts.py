@@ -7,7 +7,7 @@ of twenty laboratory values, and is therefore no longer than one without.
 import itertools
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,16 +76,20 @@ class Chart:
 SIZES = {"small": (5, 20), "medium": (30, 300), "long": (100, 3000)}
 
 
-def requests(chart: Chart, *, fresh: bool) -> Iterator[bytes]:
-    """HTTP requests with ``chart``, without end: each with ids and times of its own, or all of them alike."""
-    pieces = _body(chart).split(_DIGITS.encode())
-    length = sum(map(len, pieces)) + len(_DIGITS) * (len(pieces) - 1)
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+def requests(chart: Chart, *, fresh: bool, tokens: Iterable[str] | None = None) -> Iterator[bytes]:
+    """HTTP requests with ``chart``: each with ids and times of its own, or all of them alike.
+
+    Each carries one of the ``tokens``, and they end with these; without any they have no end.
+    """
+    first, *pieces = _body(chart).split(_DIGITS.encode())
+    length = len(first) + sum(map(len, pieces)) + len(_DIGITS) * len(pieces)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    authorizations = (
+        itertools.repeat("") if tokens is None else (f"Authorization: Bearer {each}\r\n" for each in tokens)
     )
-    pieces[0] = head.encode() + pieces[0]
     numbers = itertools.count(1) if fresh else itertools.repeat(1)
-    return ((b"%06d" % (number % 1_000_000)).join(pieces) for number in numbers)
+    for number, authorization in zip(numbers, authorizations, strict=False):
+        yield (b"%06d" % (number % 1_000_000)).join([f"{head}{authorization}\r\n".encode() + first, *pieces])
 
 
 def _body(chart: Chart) -> bytes:

@@ -1,8 +1,8 @@
 """The load: calls over a few kept-alive connections.
 
 Runs as a process of its own (``python -m bench.load``), so that its work is no server's: a line of JSON asks for a
-round, a line of JSON tells how long each call took. One thread and raw sockets: the load shares the cores with what it
-loads.
+round, a line of JSON tells how long it and each call took. One thread and raw sockets: the load shares the cores with
+what it loads.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from bench.charts import Chart, requests
+from bench.trust import Trust
 
 
 class _Connection:
@@ -87,7 +88,8 @@ def offer(
     """Call for ``seconds`` and return how long each call took, in seconds.
 
     Without ``rate`` each connection calls again as soon as it has its answer. With it that many calls a second fall
-    due, and a call's time counts from when it was due: one that waited for a free connection counts as slow.
+    due, and a call's time counts from when it was due: one that waited for a free connection counts as slow. When the
+    ``calls`` come to an end, so does the round.
 
     Raises:
         RuntimeError: an answer was not 200, or not whole.
@@ -100,8 +102,11 @@ def offer(
     end = due + seconds
     while (now := time.perf_counter()) < end or len(idle) < connections:
         while idle and now < end and due <= now:
+            call = next(calls, None)
+            if call is None:
+                end = now
+                break
             connection = idle.popleft()
-            call = next(calls)
             if rate is None:
                 due = time.perf_counter()
             connection.started = due
@@ -123,9 +128,12 @@ def main() -> None:
     """Serve rounds until the input ends."""
     for line in sys.stdin:
         ask = json.loads(line)
-        calls = requests(Chart(**ask["chart"]), fresh=ask["fresh"])
+        # Made before the round: signing is the client's work, and no part of what is measured.
+        tokens = Trust(**ask["trust"]).tokens() if ask["trust"] else None
+        calls = requests(Chart(**ask["chart"]), fresh=ask["fresh"], tokens=tokens)
+        began = time.perf_counter()
         took = offer(calls, port=ask["port"], seconds=ask["seconds"], rate=ask["rate"])
-        sys.stdout.write(json.dumps(took) + "\n")
+        sys.stdout.write(json.dumps({"seconds": time.perf_counter() - began, "took": took}) + "\n")
         sys.stdout.flush()
 
 

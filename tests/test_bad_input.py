@@ -25,7 +25,6 @@ SERVICE = "/cds-services/gluteal-hamstring-pain"
 FEEDBACK = f"{SERVICE}/feedback"
 JSON = {"Content-Type": "application/json"}
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-MUTATIONS_OF_EACH = 60
 
 # What stands where something else should: every JSON type, and each kind of value that code may trip over.
 ODD_VALUES: list[Any] = [
@@ -84,11 +83,10 @@ def changed(text: str, path: tuple[Any, ...], value: Any) -> bytes:
 
 @pytest.mark.parametrize("path", REQUESTS, ids=lambda path: path.stem)
 def test_any_member_of_a_request_may_be_missing_or_anything_else(path: Path) -> None:
-    """A part of all mutations, the same each time; the places of each request take turns with the odd values."""
+    """Every member and element is left out once, and once replaced by one of the odd values, the same each time."""
     text = path.read_text("utf-8")
-    places = list(paths(json.loads(text)))
     chosen = random.Random(path.stem)  # noqa: S311 - the same each time is what is wanted
-    for place in chosen.sample(places, min(MUTATIONS_OF_EACH // 2, len(places))):
+    for place in paths(json.loads(text)):
         assert_answered(post(changed(text, place, ...)))
         assert_answered(post(changed(text, place, chosen.choice(ODD_VALUES))))
 

@@ -31,6 +31,12 @@ def test_fresh_calls_share_no_id_and_seen_calls_are_the_same_to_the_byte() -> No
     assert next(seen) == next(seen)
 
 
+def test_each_call_carries_a_token_of_its_own_and_the_calls_end_with_the_tokens() -> None:
+    heads = [call.partition(b"\r\n\r\n")[0] for call in requests(SMALL, fresh=False, tokens=["a", "b"])]
+
+    assert [head.rpartition(b"\r\n")[2] for head in heads] == [b"Authorization: Bearer a", b"Authorization: Bearer b"]
+
+
 @pytest.mark.parametrize(("size", "kilobytes"), [("small", 28), ("medium", 317), ("long", 3000)])
 @pytest.mark.parametrize("complaint", [False, True])
 def test_a_chart_has_its_length_and_twenty_findings_only_with_the_complaint(
@@ -42,8 +48,9 @@ def test_a_chart_has_its_length_and_twenty_findings_only_with_the_complaint(
     assert sent.count(b"CodeSystem/findings") == (20 if complaint else 0)
 
 
-def test_the_bench_gives_a_figure_for_everything_it_measures() -> None:
-    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1)
+@pytest.mark.parametrize("algorithm", [None, "ES384"])
+def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | None) -> None:
+    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1, algorithm=algorithm)
 
     figures = [getattr(server, each.name) for server in (row.echo, row.service) for each in fields(Figures)]
     figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.half_load_p50, row.half_load_p99]
