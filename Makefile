@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --all-build-deps $(LOCK_OPTIONS) pyproject.toml
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --all-build-deps --extra postgresql \
+	$(LOCK_OPTIONS) pyproject.toml
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
 .PHONY: help run test bench lock format clean check-python
@@ -42,7 +43,8 @@ lock: check-python ## write both lock files from pyproject.toml
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## remove everything that make and the tools have made
-	rm -rf $(VENV) .venv-lock build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		tests/ehr/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 check-python:

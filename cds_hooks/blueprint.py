@@ -32,7 +32,7 @@ from cds_hooks.errors import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
-from cds_hooks.feedback import FeedbackSink, read_feedback
+from cds_hooks.feedback import FeedbackRecord, FeedbackSink, read_feedback
 from cds_hooks.request import HookRequest, read_envelope, request_for
 from cds_hooks.response import render
 from cds_hooks.trust import Call, Caller, Gate
@@ -83,9 +83,9 @@ def create_blueprint(
 ) -> Blueprint:
     """The blueprint of a server with these CDS services; may be registered under a URL prefix.
 
-    `on_feedback` gets the service id and what was reported; `on_call` gets a record of each call, also of a refused
-    one. `complete` may fill the gaps of a request's prefetch. A browser may call from the `allowed_origins`.
-    `body_limit` is in bytes.
+    `on_feedback` gets a record of what was reported; `on_call` gets one of each call, also of a refused one.
+    `complete` may fill the gaps of a request's prefetch. A browser may call from the `allowed_origins`. `body_limit` is
+    in bytes.
 
     With a `gate`, nothing is answered but the calls that it admits. `base_url` is where clients find the blueprint;
     without it, the scheme and the host of each request are taken for it, which are whatever the caller says they are.
@@ -104,7 +104,7 @@ def create_blueprint(
     def call(service_id: str) -> Response:
         caller = _admitted(gate, base_url, service_id, f"/cds-services/{service_id}")
         catalogue.hooks_of(service_id)
-        g.cds_call = record = CallRecord(_correlation_id(), service_id, caller.client.name if caller else None)
+        g.cds_call = record = CallRecord(_correlation_id(), service_id, _name_of(caller))
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
         service = catalogue.find(service_id, str(envelope["hook"]))
@@ -130,9 +130,11 @@ def create_blueprint(
 
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
-        _admitted(gate, base_url, service_id, f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
+        paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
+        caller = _admitted(gate, base_url, service_id, *paths)
         catalogue.hooks_of(service_id)
-        on_feedback(service_id, read_feedback(_read_body(body_limit)))
+        feedback = read_feedback(_read_body(body_limit))
+        on_feedback(FeedbackRecord(_correlation_id(), service_id, _name_of(caller), feedback))
         return Response(b"{}", content_type=_JSON)
 
     @blueprint.after_app_request
@@ -174,6 +176,10 @@ def _admitted(gate: Gate | None, base_url: str | None, service_id: str | None, *
         # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
         _LOG.info("%s: refused for %s", _correlation_id(), refused.diagnostics.partition(":")[0])
         raise
+
+
+def _name_of(caller: Caller | None) -> str | None:
+    return caller.client.name if caller else None
 
 
 def _correlation_id() -> str:

@@ -37,7 +37,17 @@ class Feedback:
     outcome_timestamp: datetime
 
 
-FeedbackSink: TypeAlias = Callable[[str, tuple[Feedback, ...]], None]
+@dataclass(frozen=True, slots=True)
+class FeedbackRecord:
+    """What one call of the feedback endpoint reported, with the name of the CDS client where one is known."""
+
+    correlation_id: str
+    service_id: str
+    client: str | None
+    feedback: tuple[Feedback, ...]
+
+
+FeedbackSink: TypeAlias = Callable[[FeedbackRecord], None]
 
 
 def _instant(value: object) -> datetime:

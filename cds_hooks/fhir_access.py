@@ -358,8 +358,8 @@ def _settle(
         notes.append("the granted scope is narrowed by a query")
     resources = _merged([*(raw for page in pages for raw in page.resources), *value.resources])
     note = "; ".join(dict.fromkeys(filter(None, notes)))
-    if not note:
-        return PrefetchValue(value.key, PrefetchState.FETCHED, resources)
+    if not (stops or narrowed or any(page.state is PrefetchState.INCOMPLETE for page in pages)):
+        return PrefetchValue(value.key, PrefetchState.FETCHED, resources, note)
     if resources or not stops:
         state = PrefetchState.INCOMPLETE
     else:

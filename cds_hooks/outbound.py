@@ -39,7 +39,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class OutboundError(Exception):
     """A fetch came to nothing; its text holds no URL and no header.
 
-    `reason` is one of refused-address, timeout, too-large, connection, redirect, scheme, unresolvable.
+    `reason` is one of refused-address, timeout, too-large, connection, certificate, redirect, scheme, unresolvable.
     """
 
     def __init__(self, reason: str, text: str) -> None:
@@ -148,8 +148,11 @@ class _Attempt:
             self.outcome.put(problem)
         except TimeoutError:
             self.outcome.put(_late())
+        except ssl.SSLCertVerificationError:
+            # Its text repeats the host.
+            self.outcome.put(OutboundError("certificate", "the certificate of the host is not acceptable"))
         except ssl.SSLError:
-            self.outcome.put(OutboundError("connection", "the certificate or the TLS of the host is not acceptable"))
+            self.outcome.put(OutboundError("connection", "the TLS of the host is not acceptable"))
         except (OSError, HTTPException, ValueError) as problem:
             # ValueError: a header that cannot be sent. Its text repeats the header, so no text is passed on.
             self.outcome.put(OutboundError("connection", f"the connection failed: {type(problem).__name__}"))

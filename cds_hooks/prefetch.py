@@ -79,14 +79,39 @@ class _Kind(msgspec.Struct, gc=False, rename="camel"):
     resource_type: str | None = None
 
 
+class _Coding(msgspec.Struct, gc=False):
+    system: str | None = None
+    code: str | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    coding: list[_Coding] | None = None
+
+
+class _Issue(msgspec.Struct, gc=False):
+    severity: str | None = None
+    code: str | None = None
+    details: _Details | None = None
+
+
+class _Outcome(msgspec.Struct, gc=False):
+    issue: list[_Issue] | None = None
+
+
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _VALUE = msgspec.json.Decoder(_Value)
 _KIND = msgspec.json.Decoder(_Kind)
 _LINK = msgspec.json.Decoder(_Link)
+_OUTCOME = msgspec.json.Decoder(_Outcome)
 
 # Nearly every resource begins with its type. Reading only so far is three times cheaper than decoding it.
 _ordinary = re.compile(rb'\{\s*"resourceType"\s*:\s*"(?!OperationOutcome"|Bundle")[A-Z]').match
+
+# Epic's own messages: "returns no results" and "may not contain the entire record", a remark that it makes of sound
+# searches. Both come as warnings under the issue code `processing`, and so do messages of lost data.
+_EPIC_MESSAGES = re.compile(r"urn:oid:1\.2\.840\.114350\.[\d.]+\.657369")
+_EPIC_REMARKS = frozenset({"4101", "4119"})
 
 
 @dataclass(slots=True)
@@ -95,6 +120,7 @@ class _Gathered:
 
     resources: list[msgspec.Raw]
     outcomes: int = 0
+    remarks: int = 0
     broken: int = 0
     more: bool = False
     next_page: str = ""
@@ -226,13 +252,35 @@ def _gather_one(resource: msgspec.Raw, gathered: _Gathered, depth: int) -> None:
     except UNREADABLE:
         kind = None
     if kind == "OperationOutcome":
-        gathered.outcomes += 1
+        if _is_remark(resource):
+            gathered.remarks += 1
+        else:
+            gathered.outcomes += 1
     elif kind == "Bundle" and depth:
         _gather(_read_value(resource, gathered), gathered, depth - 1)
     elif kind and kind != "Bundle":
         gathered.resources.append(resource)
     else:
         gathered.broken += 1
+
+
+def _is_remark(outcome: msgspec.Raw) -> bool:
+    """Whether no issue of an OperationOutcome can mean that something was left out."""
+    try:
+        issues = _OUTCOME.decode(outcome).issue
+    except UNREADABLE:
+        return False
+    return bool(issues) and all(map(_informs, issues or ()))
+
+
+def _informs(issue: _Issue) -> bool:
+    # Severity alone does not tell: servers warn, or merely inform, of results that they keep back or have no code for,
+    # and under nearly every issue code. So only what says of itself that it is no more than a remark is taken for one.
+    if issue.severity not in ("warning", "information"):
+        return False
+    codings = (issue.details and issue.details.coding) or ()
+    of_epic = [coding.code for coding in codings if _EPIC_MESSAGES.fullmatch(coding.system or "")]
+    return _EPIC_REMARKS.issuperset(of_epic) if of_epic else issue.code == "informational"
 
 
 def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
@@ -247,6 +295,8 @@ def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
         state = PrefetchState.SUPPLIED if gathered.resources else PrefetchState.EMPTY
     else:
         state = PrefetchState.INCOMPLETE if gathered.resources or gathered.more else PrefetchState.FAILED
+    if gathered.remarks:
+        notes.append(f"OperationOutcome entries that only inform: {gathered.remarks}")
     next_page = "" if gathered.outcomes or gathered.broken else gathered.next_page
     return PrefetchValue(key, state, tuple(gathered.resources), "; ".join(notes), next_page)
 

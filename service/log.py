@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from cds_hooks import CallRecord, Feedback
+from cds_hooks import CallRecord, FeedbackRecord
 from service.settings import Settings
 
 _LOG = logging.getLogger("sitbone")
@@ -108,13 +108,15 @@ class CallLog:
         }
         _write("call", members)
 
-    def feedback(self, service_id: str, feedback: tuple[Feedback, ...]) -> None:
+    def feedback(self, record: FeedbackRecord) -> None:
         """One line for each card that feedback came for. Comments and what is no uuid or known code are left out."""
-        for item in feedback:
+        for item in record.feedback:
             _write(
                 "feedback",
                 {
-                    "service": service_id,
+                    "correlationId": record.correlation_id,
+                    "client": record.client,
+                    "service": record.service_id,
                     "card": item.card if _UUID.fullmatch(item.card) else None,
                     "outcome": item.outcome,
                     "acceptedSuggestions": [text for text in item.accepted_suggestions if _UUID.fullmatch(text)],

@@ -1,7 +1,8 @@
 """What every worker and host of the service must agree on: which tokens were used, and how often a client has called.
 
-An SQLite file by default; hosts that share their clients share a database. Of a token only a digest is kept, and that
-for as long as the token could be used again. Whatever the database cannot say is refused, never let through.
+An SQLite file by default; hosts that share their clients share a PostgreSQL database. Of a token only a digest is kept,
+and that for as long as the token could be used again on any of them. Whatever the database cannot say is refused, never
+let through.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Executable,
     Integer,
     MetaData,
     String,
@@ -27,22 +30,27 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
-    insert,
-    update,
+    select,
+    text,
 )
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
 from service.settings import Settings, SettingsError
 
 _LOG = logging.getLogger("sitbone")
 _PURGE_SECONDS = 60
+_PURGE_TOKENS = 10_000
+# How far apart the clocks of hosts that share a database may be: what one takes for old, another may still need.
+_CLOCKS_APART_SECONDS = 300
 _WAIT_SECONDS = 1.0
 _RETRY_AFTER = 5
 _MINUTE = 60
 _TRIES = 5
 _PAUSE_SECONDS = 0.1
+# For a PostgreSQL host that is silent, in seconds and milliseconds; what SITBONE_STORE_URL says goes before it.
+_PATIENCE = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
 
 _METADATA = MetaData()
 _TOKENS = Table(
@@ -59,19 +67,23 @@ _CALLS = Table(
     Column("window", BigInteger, primary_key=True, autoincrement=False),
     Column("calls", Integer, nullable=False),
 )
-# Built once: to build one costs more than to execute it.
-_FIRST_USE = insert(_TOKENS)
-_FIRST_CALL = insert(_CALLS)
-_ONE_MORE = (
-    update(_CALLS)
-    .where(
-        _CALLS.c.client == bindparam("of_client"),
-        _CALLS.c.window == bindparam("in_window"),
-        _CALLS.c.calls < bindparam("limit"),
-    )
-    .values(calls=_CALLS.c.calls + 1)
+# PostgreSQL and SQLite read both in the same way. One statement each: no other host can come in between, and a call
+# that is refused leaves neither an error in the log of the database nor a dead row in its table.
+_FIRST_USE = text("INSERT INTO seen_tokens (key, expires) VALUES (:key, :expires) ON CONFLICT DO NOTHING")
+_ONE_MORE = text(
+    'INSERT INTO calls_in_window (client, "window", calls) VALUES (:client, :window, 1) '
+    'ON CONFLICT (client, "window") '
+    "DO UPDATE SET calls = calls_in_window.calls + 1 WHERE calls_in_window.calls < :limit"
 )
-_OLD_TOKENS = delete(_TOKENS).where(_TOKENS.c.expires < bindparam("now"))
+# A part at a time, which ends within the time that a statement has, and never one that another host is removing.
+_OLD_TOKENS = delete(_TOKENS).where(
+    _TOKENS.c.key.in_(
+        select(_TOKENS.c.key)
+        .where(_TOKENS.c.expires < bindparam("before"))
+        .limit(_PURGE_TOKENS)
+        .with_for_update(skip_locked=True)
+    )
+)
 _OLD_CALLS = delete(_CALLS).where(_CALLS.c.window < bindparam("before"))
 
 
@@ -89,20 +101,16 @@ class Store:
         """Whether a token is seen for the first time; see cds_hooks.trust.ReplayGuard."""
         key = blake2b(f"{len(issuer)}:{issuer}{jti}".encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
         # Whole seconds, rounded up: a token must not be forgotten before it has expired.
-        first = self._inserted(_FIRST_USE, {"key": key, "expires": int(expires) + 1})
+        first = self._changed(_FIRST_USE, {"key": key, "expires": int(expires) + 1}) > 0
         if self._clock() >= self._next_purge:
-            self._purge()
+            # The call has its answer; that old rows stay for now is no reason to refuse it.
+            with suppress(ServiceUnavailable):
+                self._purge()
         return first
 
     def within(self, client: str, window: int, limit: int) -> bool:
         """Whether one more call of a client is within its limit; see cds_hooks.trust.CallCounter."""
-        row = {"of_client": client, "in_window": window, "limit": limit}
-        if self._changed(_ONE_MORE, row):
-            return True
-        if limit > 0 and self._inserted(_FIRST_CALL, {"client": client, "window": window, "calls": 1}):
-            return True
-        # The row is there: the client is over its limit, unless another worker has only just inserted it.
-        return self._changed(_ONE_MORE, row) > 0
+        return limit > 0 and self._changed(_ONE_MORE, {"client": client, "window": window, "limit": limit}) > 0
 
     def is_ready(self) -> bool:
         """Whether the store can be written to."""
@@ -115,25 +123,18 @@ class Store:
     def _purge(self) -> None:
         now = int(self._clock())
         self._next_purge = now + _PURGE_SECONDS
-        self._changed(_OLD_TOKENS, {"now": now})
-        self._changed(_OLD_CALLS, {"before": now // _MINUTE - 1})
+        before = now - _CLOCKS_APART_SECONDS
+        self._changed(_OLD_CALLS, {"before": before // _MINUTE})
+        if self._changed(_OLD_TOKENS, {"before": before}) == _PURGE_TOKENS:
+            self._next_purge = now
 
-    def _changed(self, statement: Any, values: dict[str, Any]) -> int:
+    def _changed(self, statement: Executable, values: dict[str, str | int]) -> int:
         try:
             with self._engine.connect() as connection:
-                return int(connection.execute(statement, values).rowcount)
+                result = connection.execute(statement, values, execution_options={"preserve_rowcount": True})
+                return int(result.rowcount)
         except SQLAlchemyError as problem:
             raise _unavailable(problem) from None
-
-    def _inserted(self, statement: Any, row: dict[str, Any]) -> bool:
-        try:
-            with self._engine.connect() as connection:
-                connection.execute(statement, row)
-        except IntegrityError:
-            return False
-        except SQLAlchemyError as problem:
-            raise _unavailable(problem) from None
-        return True
 
 
 def _make_tables(engine: Engine) -> None:
@@ -155,10 +156,11 @@ def open_store(settings: Settings) -> Store:
     try:
         url = make_url(settings.store_url) if settings.store_url else _file(settings)
         return Store(_engine(url, settings.threads))
-    except ModuleNotFoundError as missing:
+    except (ImportError, NoSuchModuleError):
+        # Not the name of a module: psycopg is also of no use without its library, and says so without one.
         raise SettingsError(
-            f"{variable} needs the database driver {missing.name}, which is not installed: "
-            "install it beside the service or name another driver."
+            f"{variable} needs the database driver {url.get_driver_name()}, which is not there or cannot be loaded: "
+            "install psycopg[binary], as the extra postgresql of Sitbone does, and begin the URL with postgresql+psycopg://."
         ) from None
     except (SQLAlchemyError, OSError) as problem:
         # What the database said may hold the address that it was given, with a password.
@@ -168,16 +170,33 @@ def open_store(settings: Settings) -> Store:
 
 
 def _engine(url: URL, threads: int) -> Engine:
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_size": threads, "max_overflow": 0}
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_timeout=_WAIT_SECONDS, pool_recycle=300, **options)
-    engine = create_engine(url, pool_timeout=_WAIT_SECONDS, connect_args={"timeout": _WAIT_SECONDS}, **options)
+    """An engine that waits no longer than _WAIT_SECONDS for a connection to be free, a lock or a statement."""
+    options: dict[str, Any] = {
+        "isolation_level": "AUTOCOMMIT",
+        "pool_size": threads,
+        "max_overflow": 0,
+        "pool_timeout": _WAIT_SECONDS,
+    }
+    match url.get_backend_name():
+        case "sqlite":
+            # A write waits for no disk but when the log is folded in; the file is sound even after a power cut.
+            prepare = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"]
+            options["connect_args"] = {"timeout": _WAIT_SECONDS}
+        case "postgresql":
+            prepare = [f"SET statement_timeout = {int(_WAIT_SECONDS * 1000)}"]
+            # Without the ping, each worker would refuse one call after the database was away.
+            options |= {"pool_pre_ping": True, "pool_recycle": 300}
+            if url.get_driver_name() == "psycopg":
+                url = url.set(query={**_PATIENCE, **url.query})
+        case _:
+            raise SettingsError("SITBONE_STORE_URL must name a database of PostgreSQL or SQLite.")
+    engine = create_engine(url, **options)
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        # A write waits for no disk but when the log is folded in; the file is sound even after a power cut.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+    def prepare_connection(connection: Any, _record: object) -> None:
+        with closing(connection.cursor()) as cursor:
+            for statement in prepare:
+                cursor.execute(statement)
 
     return engine
 

@@ -183,6 +183,7 @@ def test_feedback_is_written_down_without_words_of_the_user(client: FlaskClient,
     sent = json.dumps({"feedback": [feedback, accepted]})
     assert client.post(f"{SERVICE}/feedback", data=sent, headers=JSON).status_code == 200
     first, second = lines(written)
+    assert {(line["correlationId"], line["client"]) for line in (first, second)} == {("correlation-1", None)}
     assert (first["card"], first["overrideReasons"]) == ("4e0a3a1e-3283-4575-ab82-028d55fe2719", ["other"])
     assert (second["card"], second["acceptedSuggestions"], second["outcome"]) == (None, [], "accepted")
     assert "Jane" not in written.getvalue()

@@ -45,6 +45,8 @@ def test_the_locks_hold_what_pyproject_asks_for_and_agree_with_each_other(reposi
     # Virtual environments of Python 3.12 and later hold no build backend, and the install must not look for one.
     assert names(project["build-system"]["requires"]) <= run.keys()
     assert names(project["project"]["optional-dependencies"]["dev"]) <= develop.keys()
+    # A container is where several hosts share a store; psycopg without its binary half needs a library of the system.
+    assert names(project["project"]["optional-dependencies"]["postgresql"]) | {"psycopg-binary"} <= run.keys()
     assert run.items() <= develop.items()
 
 
@@ -98,6 +100,18 @@ def test_a_python_that_is_not_there_is_missed_with_a_clear_sentence(repository: 
 
     assert refused.returncode != 0
     assert "There is no no-such-python here: name a Python of 3.11 or newer" in refused.stderr
+
+
+@pytest.mark.needs_system("make", "it is how everything here is started")
+def test_clean_removes_whatever_is_left_out_of_version_control(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text((repository / "Makefile").read_text())
+    for folder in (".", "tests/ehr"):
+        for ignored in (repository / folder / ".gitignore").read_text().split():
+            (tmp_path / folder / ignored.replace("*", "any") / "made").mkdir(parents=True)
+
+    subprocess.run(["make", "-C", tmp_path, "clean"], capture_output=True, check=True)
+
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {"Makefile", "tests", "tests/ehr"}
 
 
 def test_the_build_server_runs_make_test_with_ci_set_and_no_input(repository: Path, tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
 """Who may call the product: the file of clients, the store and the settings put together, and the running service."""
 
-import contextlib
 import http.server
 import json
 import logging
 import os
-import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +22,12 @@ from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
 from service.clients import ClientsError
 from service.settings import Settings, SettingsError
+from tests.serving import SERVE, running, status
 
 SERVICE = "gluteal-hamstring-pain"
 BASE = "https://cds.example.org/pain"
 ISSUER = "https://ehr.example.org/"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 Json = dict[str, Any]
 
 
@@ -238,45 +235,6 @@ def test_readiness_waits_for_the_keys_of_one_client_at_least(site: Site, key_ser
     while client.get("/readyz").status_code != 200 and time.monotonic() < end:
         time.sleep(0.01)
     assert client.get("/readyz").status_code == 200
-
-
-@contextlib.contextmanager
-def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[[], str]]]:
-    """The service as a process of two workers, at its base address, and what it said on its error output."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
-    environ |= {"SITBONE_PORT": str(port), "SITBONE_WORKERS": "2"} | variables
-    service = subprocess.Popen(SERVE, cwd=repository, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    base = f"http://127.0.0.1:{port}"
-    said: list[str] = []
-
-    def stop() -> str:
-        if not said:
-            service.terminate()
-            said.append(service.communicate(timeout=15)[1].decode())
-        return said[0]
-
-    try:
-        end = time.monotonic() + 20
-        while status(f"{base}/healthz", {}) != 200:
-            assert time.monotonic() < end
-            assert service.poll() is None
-            time.sleep(0.05)
-        yield base, stop
-    finally:
-        stop()
-
-
-def status(url: str, headers: Mapping[str, str], body: bytes | None = None) -> int:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, dict(headers)), timeout=10) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code
-    except (urllib.error.URLError, ConnectionError):
-        return 0
 
 
 def test_a_token_is_good_for_one_call_of_all_workers_and_none_after_a_new_start(

@@ -45,7 +45,9 @@ def test_the_commands_of_the_page_prove_a_call(page: str, repository: Path, tmp_
     sitbone.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    start, calls = (block.replace("8080", str(port)) for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+    first_section = page.split("\n## ")[1]
+    blocks = re.findall(r"```sh\n(.*?)```", first_section, re.DOTALL)
+    start, calls = (block.replace("8080", str(port)) for block in blocks)
     (tmp_path / "store").mkdir(mode=0o700)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")} | {
         "PATH": f"{sitbone.parent}:{os.environ['PATH']}",

@@ -12,7 +12,7 @@ from cds_hooks import (
     CallRecord,
     Card,
     CdsService,
-    Feedback,
+    FeedbackRecord,
     HookRequest,
     HookResponse,
     Indicator,
@@ -75,7 +75,7 @@ def catalogue() -> ServiceCatalogue:
 
 
 @pytest.fixture
-def reported() -> list[tuple[str, tuple[Feedback, ...]]]:
+def reported() -> list[FeedbackRecord]:
     """What the feedback sink of `client` was given."""
     return []
 
@@ -88,13 +88,13 @@ def calls() -> list[CallRecord]:
 
 @pytest.fixture
 def make_client(
-    catalogue: ServiceCatalogue, reported: list[tuple[str, tuple[Feedback, ...]]], calls: list[CallRecord]
+    catalogue: ServiceCatalogue, reported: list[FeedbackRecord], calls: list[CallRecord]
 ) -> Callable[..., FlaskClient]:
     def make(*, url_prefix: str | None = None, **options: Any) -> FlaskClient:
         app = Flask("toy")
         blueprint = create_blueprint(
             catalogue,
-            on_feedback=lambda service_id, feedback: reported.append((service_id, feedback)),
+            on_feedback=reported.append,
             on_call=calls.append,
             **options,
         )

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import default_exceptions
 from werkzeug.test import TestResponse
 
-from cds_hooks import CallRecord, Feedback, HookResponse, ServiceCatalogue, create_blueprint
+from cds_hooks import CallRecord, FeedbackRecord, HookResponse, ServiceCatalogue, create_blueprint
 
 Body: TypeAlias = dict[str, Any]
 Text = Callable[..., bytes]
@@ -292,17 +292,18 @@ def test_every_http_error_of_the_framework_leaves_as_an_outcome(status: int, cat
     assert_outcome(response, status, code)
 
 
-def test_feedback_is_handed_to_the_sink(client: FlaskClient, reported: list[tuple[str, tuple[Feedback, ...]]]) -> None:
+def test_feedback_is_handed_to_the_sink(client: FlaskClient, reported: list[FeedbackRecord]) -> None:
     sent = {"feedback": [{"card": "c1", "outcome": "overridden", "outcomeTimestamp": "2021-12-11T10:05:31Z"}]}
     for path in ("/cds-services/greeter/feedback", "/cds-services/greeter/feedback/"):
-        response = post(client, path, json.dumps(sent).encode())
+        response = post(client, path, json.dumps(sent).encode(), X_Correlation_Id="c-1")
         assert (response.status_code, response.data) == (200, b"{}")
         assert response.content_type == "application/json"
-    assert [(service_id, len(batch)) for service_id, batch in reported] == [("greeter", 1), ("greeter", 1)]
+    expected = [("c-1", "greeter", None, 1)] * 2
+    assert [(each.correlation_id, each.service_id, each.client, len(each.feedback)) for each in reported] == expected
 
 
 def test_feedback_that_is_not_sound_does_not_reach_the_sink(
-    client: FlaskClient, reported: list[tuple[str, tuple[Feedback, ...]]]
+    client: FlaskClient, reported: list[FeedbackRecord]
 ) -> None:
     issue = assert_outcome(
         post(client, "/cds-services/greeter/feedback", b'{"feedback":[{"card":"c1","outcome":"overridden"}]}'),

@@ -547,6 +547,7 @@ def test_when_one_part_is_empty_and_another_fails_the_key_has_failed(server: Fak
         (fetched(visit(1)), "not FHIR: a search must give a Bundle"),
         (fetched({"response": {}, "resource": visit(1)}), "not FHIR: a search must give a Bundle"),
         (OutboundError("connection", "x"), "not fetched: connection"),
+        (OutboundError("certificate", "x"), "not fetched: certificate"),
         (OutboundError("redirect", "x"), "not fetched: redirect"),
         (OutboundError("too-large", "x"), "not fetched: too-large"),
         (OutboundError("unresolvable", "x"), "not fetched: unresolvable"),
@@ -601,6 +602,27 @@ def test_a_read_that_gives_another_resource_has_failed(server: FakeServer, answe
     value = complete(hook_request(), TEMPLATES, POLICY).prefetch["patient"]
 
     assert (value.state, value.note) == ("failed", "another resource than the one that was asked for")
+
+
+@pytest.mark.parametrize("found", [[], [visit(1)]])
+def test_a_remark_among_the_results_leaves_them_fetched(server: FakeServer, found: list[dict[str, Any]]) -> None:
+    remark = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+    server.answers["Encounter?patient=p1"] = bundle(*found, remark, next_link=f"{BASE}/Encounter?page=2")
+    server.answers["Encounter?page=2"] = bundle(remark)
+    value = visits(with_visits(prefetched(PrefetchState.FAILED, note="an OperationOutcome instead of data")))
+
+    assert (value.state, ids(value)) == ("fetched", [each["id"] for each in found])
+    assert value.note == "OperationOutcome entries that only inform: 1"
+
+
+def test_a_remark_does_not_hide_that_a_part_failed(server: FakeServer) -> None:
+    remark = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+    server.answers["Encounter?patient=p1"] = bundle(remark, next_link=f"{BASE}/Encounter?page=2")
+    server.answers["Encounter?page=2"] = fetched(OUTCOME, status=500)
+    value = visits(hook_request())
+
+    note = "OperationOutcome entries that only inform: 1; refused: 500"
+    assert (value.state, value.note) == ("failed", note)
 
 
 def test_a_warning_among_the_results_makes_them_incomplete(server: FakeServer) -> None:

@@ -7,18 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from cds_hooks import outbound
 from cds_hooks.outbound import Fetched, OutboundError, fetch, is_internal
+from tests.certificates import Authority
 
 Talk = Callable[[socket.socket], None]
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: Application/JSON; charset=utf-8\r\nContent-Length: 2\r\nX-Page: 1\r\n\r\n{}"
@@ -381,51 +377,6 @@ def test_a_header_that_cannot_be_sent_is_refused_and_not_repeated(value: str) ->
     assert server.heads in ([], [""])
 
 
-class Authority:
-    """A certificate authority for one test, and server certificates of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = self._sign("authority", self._key, self._key, ca=True)
-
-    def server(self, name: str) -> ssl.SSLContext:
-        key = ec.generate_private_key(ec.SECP256R1())
-        chain = self._folder / f"{name}.pem"
-        chain.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + self._sign(name, key, self._key).public_bytes(serialization.Encoding.PEM)
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
-        return context
-
-    def trusting(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata=self.certificate.public_bytes(serialization.Encoding.PEM).decode())
-
-    def _sign(
-        self, name: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, *, ca: bool = False
-    ) -> x509.Certificate:
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-        usage = x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False)
-        builder = (
-            x509.CertificateBuilder(issuer, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-            .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
-        )
-        if not ca:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        return builder.sign(by, hashes.SHA256())
-
-
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
     made = Authority(tmp_path)
@@ -448,7 +399,7 @@ def test_https_asks_for_the_name_at_the_pinned_address(names: dict[str, list[str
 def test_a_certificate_for_another_name_is_refused(names: dict[str, list[str]], authority: Authority) -> None:
     names["ehr.example.org"] = ["127.0.0.1"]
     with serving(say(GOOD), context=authority.server("other.example.org")) as server:
-        assert refused(f"https://ehr.example.org:{server.port}/", allow_internal=True) == "connection"
+        assert refused(f"https://ehr.example.org:{server.port}/", allow_internal=True) == "certificate"
     assert server.heads == []
 
 
@@ -457,7 +408,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
 ) -> None:
     names["ehr.example.org"] = ["127.0.0.1"]
     with serving(say(GOOD), context=Authority(tmp_path).server("ehr.example.org")) as server:
-        assert refused(f"https://ehr.example.org:{server.port}/", allow_internal=True) == "connection"
+        assert refused(f"https://ehr.example.org:{server.port}/", allow_internal=True) == "certificate"
     assert server.heads == []
 
 

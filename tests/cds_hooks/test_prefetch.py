@@ -106,6 +106,78 @@ def test_a_broken_part_of_a_bundle_spoils_only_itself(value: Any, state: str, fo
     assert "cannot be read" in result.note
 
 
+def issue(severity: object = "warning", code: object = "informational", *messages: str) -> dict[str, Any]:
+    coding = [{"system": "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369", "code": message} for message in messages]
+    return {"severity": severity, "code": code, **({"details": {"coding": coding}} if messages else {})}
+
+
+def outcome(*issues: Any) -> dict[str, Any]:
+    return {"resourceType": "OperationOutcome", "issue": list(issues)}
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        outcome(issue()),
+        outcome(issue("information")),
+        outcome(issue(), issue("information")),
+        outcome(issue("warning", "processing", "4101")),
+        outcome(issue("warning", "processing", "4119")),
+        outcome(issue("warning", "processing", "4101"), issue("warning", "processing", "4119")),
+        outcome(issue("warning", "informational", "4101", "4119")),
+    ],
+)
+def test_an_outcome_that_only_informs_is_noted_and_leaves_the_state_as_it_would_be(remark: dict[str, Any]) -> None:
+    for found, state in ([], "empty"), ([PATIENT], "supplied"):
+        result = read(bundle(*found, remark))
+        assert (result.state, len(result.resources)) == (state, len(found))
+        assert result.note == "OperationOutcome entries that only inform: 1"
+    further = read(bundle(remark, link=NEXT))
+    assert (further.state, further.next_page) == ("incomplete", "y")
+    assert read(remark).state is PrefetchState.FAILED
+
+
+# What servers say, and the documentation of Epic lists, of results that they leave out.
+LOST = [
+    *(issue(severity) for severity in ("error", "fatal", "", None, 5)),
+    *(issue("warning", code) for code in (None, "", 5, ["informational"])),
+    *(
+        issue(severity, code)
+        for severity in ("warning", "information")
+        for code in (
+            *("suppressed", "incomplete", "throttled", "too-costly", "security", "forbidden", "login", "expired"),
+            *("unknown", "timeout", "not-supported", "exception", "transient", "lock-error", "no-store", "processing"),
+            *("required", "value", "invalid", "structure", "invariant", "code-invalid", "not-found", "deleted"),
+            *("business-rule", "conflict", "duplicate", "multiple-matches", "extension", "too-long", "no-such-code"),
+        )
+    ),
+    issue("error", "processing", "4101"),
+    issue("warning", "suppressed", "59204"),
+    issue("information", "informational", "4134"),
+    issue("warning", "processing", "4101", "59133"),
+    {"severity": "warning", "code": "processing", "details": {"coding": [{"system": "urn:oid:1.2.3", "code": "4101"}]}},
+    {"severity": "warning", "code": "processing", "details": {"text": "Resource request returns no results."}},
+    {"severity": "warning", "code": "informational", "details": "none"},
+    {},
+    "warning",
+]
+
+
+@pytest.mark.parametrize("lost", LOST, ids=str)
+def test_an_outcome_that_may_tell_of_lost_data_is_never_taken_for_a_remark(lost: Any) -> None:
+    for telling in (outcome(lost), outcome(issue(), lost)):
+        alone, beside = read(bundle(telling)), read(bundle(telling, PATIENT, outcome(issue())))
+        assert (alone.state, alone.note) == ("failed", "OperationOutcome entries: 1")
+        assert beside.state is PrefetchState.INCOMPLETE
+        assert beside.note == "OperationOutcome entries: 1; OperationOutcome entries that only inform: 1"
+
+
+@pytest.mark.parametrize("issues", [[], None, "none", {}])
+def test_an_outcome_without_an_issue_is_lost_data(issues: Any) -> None:
+    assert read(bundle({"resourceType": "OperationOutcome", "issue": issues})).state is PrefetchState.FAILED
+    assert read(bundle({"resourceType": "OperationOutcome"})).state is PrefetchState.FAILED
+
+
 def test_the_content_of_a_resource_does_not_matter() -> None:
     odd = {"resourceType": "Observation", "id": 12, "status": ["x"], "code": "none", "subject": None}
     assert read(bundle(odd)).state is PrefetchState.SUPPLIED

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_hooks import CallRecord, HookRequest, HookResponse, ServiceCatalogue, create_blueprint
+from cds_hooks import CallRecord, FeedbackRecord, HookRequest, HookResponse, ServiceCatalogue, create_blueprint
 from cds_hooks.trust import Gate, KeySetError
 
 NOW = 1_800_000_000.0
@@ -333,6 +333,7 @@ def test_the_request_and_the_record_of_the_call_name_the_client(
 
     seen: list[HookRequest] = []
     calls: list[CallRecord] = []
+    reported: list[FeedbackRecord] = []
 
     def look(request: HookRequest) -> HookResponse:
         seen.append(request)
@@ -343,7 +344,7 @@ def test_the_request_and_the_record_of_the_call_name_the_client(
     app.register_blueprint(
         create_blueprint(
             ServiceCatalogue([service]),
-            on_feedback=lambda *_: None,
+            on_feedback=reported.append,
             on_call=calls.append,
             gate=make_gate(),
             base_url=BASE,
@@ -352,8 +353,11 @@ def test_the_request_and_the_record_of_the_call_name_the_client(
     client = app.test_client()
     client.post("/cds-services/greeter", data=text(), headers=bearer(token(header={"typ": ...})))
     client.post("/cds-services/greeter", data=b"{", headers=bearer(token()))
+    feedback = {"card": "1", "outcome": "overridden", "outcomeTimestamp": "2026-11-22T12:00:00Z"}
+    client.post("/cds-services/greeter/feedback", json={"feedback": [feedback]}, headers=bearer(token()))
 
     assert seen[0].client == "general"
+    assert [record.client for record in reported] == ["general"]
     assert [(call.client, call.status) for call in calls] == [("general", 200), ("general", 400)]
     assert "the token has no typ" in calls[0].notes
 

@@ -1,0 +1,116 @@
+"""The service as operators run it, for tests: `sitbone serve` with two workers, and a client that may call it."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
+
+PUBLIC = "https://cds.example.org/pain"
+PATH = "/cds-services/gluteal-hamstring-pain"
+SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
+_ISSUER = "https://ehr.example.org/"
+
+
+class Answer(NamedTuple):
+    """What a call came to, and how many seconds it took."""
+
+    status: int
+    body: dict[str, Any]
+    seconds: float
+
+
+@contextlib.contextmanager
+def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The service as a process of two workers, at its base address, and what it said on its error output."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
+    environ |= {"SITBONE_PORT": str(port), "SITBONE_WORKERS": "2"} | variables
+    base = f"http://127.0.0.1:{port}"
+    said: list[str] = []
+    # A file, as a pipe that nobody reads from holds up whoever writes a line once it is full.
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(SERVE, cwd=repository, env=environ, stdout=subprocess.DEVNULL, stderr=log) as service,
+    ):
+
+        def stop() -> str:
+            if not said:
+                service.terminate()
+                service.wait(timeout=15)
+                log.seek(0)
+                said.append(log.read().decode())
+            return said[0]
+
+        try:
+            end = time.monotonic() + 20
+            while status(f"{base}/healthz", {}) != 200:
+                assert time.monotonic() < end
+                assert service.poll() is None
+                time.sleep(0.05)
+            yield base, stop
+        finally:
+            stop()
+
+
+def status(url: str, headers: Mapping[str, str], body: bytes | None = None) -> int:
+    """The status of the answer, 0 where nobody listens."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, dict(headers)), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+    except (urllib.error.URLError, ConnectionError):
+        return 0
+
+
+@contextlib.contextmanager
+def running_for(
+    repository: Path, folder: Path, fhir_servers: Sequence[str], **variables: str
+) -> Iterator[tuple[Callable[[dict[str, Any]], Answer], Callable[[], str]]]:
+    """The service with one client, whose entry lists these FHIR servers and lets each be internal; how it calls, and
+    how the service is stopped and its log had. `folder` is empty."""
+    key = new_key("ES384", "mine")
+    (folder / "jwks.json").write_text(json.dumps(key_set(key)))
+    (folder / "store").mkdir(mode=0o700)
+    entry = {
+        "issuers": [_ISSUER],
+        "jwks_file": "jwks.json",
+        "fhir_servers": list(fhir_servers),
+        "internal_hosts": sorted({urlsplit(each).hostname or "" for each in fhir_servers}),
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in entry.items()]
+    (folder / "clients.toml").write_text("\n".join(["[clients.clinic]", *lines]))
+    ours = {
+        "SITBONE_CLIENTS": str(folder / "clients.toml"),
+        "SITBONE_STORE": str(folder / "store"),
+        "SITBONE_PUBLIC_BASE_URL": PUBLIC,
+    }
+    with running(repository, **ours, **variables) as (base, stop):
+
+        def call(body: dict[str, Any]) -> Answer:
+            token = sign(key, claims_for(_ISSUER, PUBLIC + PATH, time.time()))
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            request = urllib.request.Request(base + PATH, json.dumps(body).encode(), headers)
+            start = time.monotonic()
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return Answer(answer.status, json.load(answer), time.monotonic() - start)
+            except urllib.error.HTTPError as refused:
+                with refused:
+                    return Answer(refused.code, json.load(refused), time.monotonic() - start)
+
+        yield call, stop
