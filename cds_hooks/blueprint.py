@@ -34,7 +34,7 @@ from cds_hooks.errors import (
 )
 from cds_hooks.feedback import FeedbackRecord, FeedbackSink, read_feedback
 from cds_hooks.request import HookRequest, read_envelope, request_for
-from cds_hooks.response import render
+from cds_hooks.response import HookResponse, render
 from cds_hooks.trust import Call, Caller, Gate
 
 _LOG = logging.getLogger("cds_hooks")
@@ -51,10 +51,11 @@ _PREFLIGHT = {
 
 @dataclass(slots=True)
 class CallRecord:
-    """What may be written down about one call of a service: nothing in it comes from the chart.
+    """What may be written down about one call of a service, and below that what it is derived from.
 
-    `states` has the declared prefetch keys only. `seconds` has the stages read, fetch, answer and send, as far as it
-    came.
+    `states` has the declared prefetch keys only. `seconds` has the stages read, fetch, answer, revise and send, as far
+    as it came. Nothing of these comes from the chart. `patient_id` does, and so do parts of `answered`, the answer of
+    the service, and of `sent`, the one that the client got: whoever keeps a record takes out of them what it may hold.
     """
 
     correlation_id: str
@@ -68,6 +69,9 @@ class CallRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
     cards: int = 0
+    patient_id: str | None = field(default=None, repr=False)
+    answered: HookResponse | None = field(default=None, repr=False)
+    sent: HookResponse | None = field(default=None, repr=False)
 
 
 def create_blueprint(
@@ -76,6 +80,7 @@ def create_blueprint(
     on_feedback: FeedbackSink,
     on_call: Callable[[CallRecord], None] | None = None,
     complete: Callable[[HookRequest, CdsService], HookRequest] | None = None,
+    revise: Callable[[HookRequest, HookResponse], HookResponse] | None = None,
     allowed_origins: Sequence[str] = ("*",),
     body_limit: int = 10_000_000,
     gate: Gate | None = None,
@@ -84,8 +89,8 @@ def create_blueprint(
     """The blueprint of a server with these CDS services; may be registered under a URL prefix.
 
     `on_feedback` gets a record of what was reported; `on_call` gets one of each call, also of a refused one.
-    `complete` may fill the gaps of a request's prefetch. A browser may call from the `allowed_origins`. `body_limit` is
-    in bytes.
+    `complete` may fill the gaps of a request's prefetch, `revise` may change an answer before it is sent. A browser may
+    call from the `allowed_origins`. `body_limit` is in bytes.
 
     With a `gate`, nothing is answered but the calls that it admits. `base_url` is where clients find the blueprint;
     without it, the scheme and the host of each request are taken for it, which are whatever the caller says they are.
@@ -110,7 +115,7 @@ def create_blueprint(
         service = catalogue.find(service_id, str(envelope["hook"]))
         record.hook = service.hook
         hook_request = request_for(envelope, service, correlation_id=record.correlation_id, client=record.client)
-        record.hook_instance = hook_request.hook_instance
+        record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
         record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
         read = perf_counter()
         record.seconds["read"] = read - start
@@ -119,14 +124,9 @@ def create_blueprint(
             fetched = perf_counter()
             record.seconds["fetch"], read = fetched - read, fetched
         record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch}
-        response = service.answer(hook_request)
-        answered = perf_counter()
-        record.seconds["answer"] = answered - read
-        body = render(response)
-        record.rules = response.rules
-        record.cards = len(response.cards)
-        record.seconds["send"] = perf_counter() - answered
-        return Response(body, content_type=_JSON)
+        record.answered = service.answer(hook_request)
+        record.seconds["answer"] = perf_counter() - read
+        return Response(_body(hook_request, record.answered, revise, record), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
@@ -163,6 +163,26 @@ def create_blueprint(
         )
 
     return blueprint
+
+
+def _body(
+    request: HookRequest,
+    response: HookResponse,
+    revise: Callable[[HookRequest, HookResponse], HookResponse] | None,
+    record: CallRecord,
+) -> bytes:
+    """The body of an answer, with what it is and what it took in the record."""
+    start = perf_counter()
+    if revise is not None:
+        response = revise(request, response)
+        revised = perf_counter()
+        record.seconds["revise"], start = revised - start, revised
+    body = render(response)
+    record.sent = response
+    record.rules = response.rules
+    record.cards = len(response.cards)
+    record.seconds["send"] = perf_counter() - start
+    return body
 
 
 def _admitted(gate: Gate | None, base_url: str | None, service_id: str | None, *paths: str) -> Caller | None:

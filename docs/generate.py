@@ -1,37 +1,75 @@
-"""Writes statements.md: what becomes of each statement of the source document, and which cases hold it.
+"""Writes the documents that follow from data and code: statements.md, rules.md, hazards.md and cli.md.
 
     python docs/generate.py [--check]
 
-With --check nothing is written; it ends with 1 when the file is not as it would be written. It refuses to write when a
-statement has no knowledge or no case, or a rule has no case.
+With --check nothing is written; it ends with 1 when a file is not as it would be written. It refuses to write when a
+statement or a rule that is not open has no knowledge or no case, or a hazard names a test or a case that is not there.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+
+import click
 
 from service import knowledge_loader as knowledge
+from service.cli import main as main_command
 from service.guideline import Guideline, Recommendation
 
 HERE = Path(__file__).parent
-FILE = HERE / "statements.md"
+FOLDER = HERE
+TESTS = HERE.parent / "tests"
 CASES = HERE.parent / "fixtures" / "cases"
+HAZARDS = HERE / "hazards.toml"
 
-_HEAD = """\
-# Statements, rules and the cases that hold them
+_STATEMENTS_HEAD = """\
+# Statements and the cases that hold them
 
 Written by `python docs/generate.py`; the tests fail when it is stale. A statement is one of the source document, in
-our own words; a rule is a line of the decision logic as the recommendations name it. A case is a chart with what is
-expected of the answer (`fixtures/cases`), run by `tests/clinical`.
+our own words. A case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`. The
+rules of the decision logic are in [rules.md](rules.md).
+"""
+_RULES_HEAD = """\
+# Rules, what carries them and the cases that show them
+
+Written by `python docs/generate.py`; the tests fail when it is stale. The rows are those of
+[rules.toml](../service/knowledge/rules.toml). A row is carried by recommendations, by ratings of imaging or by the
+ranking of causes; a case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`.
+"""
+_HAZARDS_HEAD = """\
+# Hazard log
+
+Written by `python docs/generate.py` from [hazards.toml](hazards.toml); the tests fail when it is stale or names a test
+that does not exist. Likelihood and severity are not scored: that belongs to the clinical safety officer of the site
+that puts the service to use, who knows its patients and its EHR.
+"""
+
+_CLI_WIDTH = 100
+_CLI_HEAD = """\
+# The command sitbone
+
+Written by `python docs/generate.py` from the help of each command; the tests fail when it is stale.
+
+| ends with | when |
+|---|---|
+| 0 | all is well: nothing differs, nothing is wrong |
+| 1 | the command found what it looks for: a difference, an error, a refusal, a service that is not conformant |
+| 2 | it could not look: a wrong option, a file or a service that cannot be used, a wrong setting |
+
+`--json` prints for programs what is printed for people otherwise. Colours and progress bars are for a terminal only,
+and `NO_COLOR=1` switches colours off. `sitbone completion bash` (or `zsh`, `fish`) prints what lets the shell complete
+commands and options.
 """
 
 
 class IncompleteError(Exception):
-    """A statement or a rule that nothing implements or nothing tests."""
+    """A statement, a rule or a hazard that something named in it does not hold."""
 
 
 def cases_by(member: str) -> dict[str, list[tuple[str, str]]]:
@@ -44,17 +82,12 @@ def cases_by(member: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _in_order(key: str) -> tuple[str, int, str]:
-    letters = key.rstrip("0123456789")
-    return letters, int(key.removeprefix(letters) or 0), key
-
-
-def _cases(cases: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _by_file(cases: Iterable[tuple[str, str]]) -> Iterator[str]:
     files: dict[str, list[str]] = {}
     for file, name in cases:
         files.setdefault(file, []).append(name)
     for file, names in files.items():
-        yield f"- [{file}](../fixtures/cases/{file}): {'; '.join(names)}"
+        yield f"[{file}](../fixtures/cases/{file}): {'; '.join(names)}"
 
 
 def _links(recommendations: Iterable[Recommendation]) -> str:
@@ -67,8 +100,10 @@ def _row(label: str, content: str) -> Iterator[str]:
         yield f"- {label}: {content}"
 
 
-def _statements(guideline: Guideline) -> Iterator[str]:
+def statements(guideline: Guideline) -> Iterator[str]:
+    """The lines of statements.md. Raises IncompleteError."""
     tested = cases_by("statements")
+    yield _STATEMENTS_HEAD
     for statement, words in guideline.statements.items():
         findings = [finding.title for finding in guideline.findings.values() if statement in finding.statements]
         causes = [cause.title for cause in guideline.causes.values() if statement in cause.statements]
@@ -77,47 +112,129 @@ def _statements(guideline: Guideline) -> Iterator[str]:
             raise IncompleteError(f"{statement} is in no finding, cause or recommendation.")
         if statement not in tested:
             raise IncompleteError(f"{statement} has no case in fixtures/cases.")
-        yield f"### {statement}\n"
+        yield f"## {statement}\n"
         yield f"{words}\n"
         yield from _row("findings", ", ".join(findings))
         yield from _row("causes", ", ".join(causes))
         yield from _row("recommendations", _links(recommendations))
         yield f"\nCases ({len(tested[statement])}):\n"
-        yield from _cases(tested[statement])
+        yield from (f"- {line}" for line in _by_file(tested[statement]))
         yield ""
 
 
-def _rules(guideline: Guideline) -> Iterator[str]:
-    tested = cases_by("rules")
-    rules = {rule for recommendation in guideline.recommendations for rule in recommendation.rules}
-    for rule in sorted(rules, key=_in_order):
-        if rule not in tested:
-            raise IncompleteError(f"{rule} has no case in fixtures/cases.")
-        yield f"### {rule}\n"
-        yield f"{_links(r for r in guideline.recommendations if rule in r.rules)}\n"
-        yield f"Cases ({len(tested[rule])}):\n"
-        yield from _cases(tested[rule])
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|---" * len(head) + "|"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _carriers(guideline: Guideline) -> dict[str, list[str]]:
+    """rule -> a link to each thing that names it."""
+    found: dict[str, list[str]] = {}
+    for recommendation in guideline.recommendations:
+        for rule in recommendation.rules:
+            found.setdefault(rule, []).append(
+                f"[{recommendation.id}](../service/knowledge/recommendations/{recommendation.id}.toml)"
+            )
+    for presentation in guideline.presentations:
+        for rule in presentation.rules:
+            link = f"[rating](../service/knowledge/ratings.toml) {presentation.id}"
+            found.setdefault(rule, []).append(link)
+    for entry in guideline.differential.entries():
+        for rule in entry.rules:
+            link = f"[ranking](../service/knowledge/differential.toml): {guideline.causes[entry.cause].title}"
+            if link not in found.setdefault(rule, []):
+                found[rule].append(link)
+    return found
+
+
+def rules(guideline: Guideline) -> Iterator[str]:
+    """The lines of rules.md. Raises IncompleteError."""
+    tested, carriers = cases_by("rules"), _carriers(guideline)
+    yield _RULES_HEAD
+    for group in guideline.rule_groups:
+        for rule in sorted(group.rows.keys() - group.open):
+            if rule not in carriers:
+                raise IncompleteError(f"{rule} is carried by nothing in service/knowledge.")
+            if rule not in tested:
+                raise IncompleteError(f"{rule} has no case in fixtures/cases.")
+        yield f"## {group.title}\n"
+        yield from _table(
+            ("id", "rule", "carried by", "cases"),
+            (
+                (rule, words, "<br>".join(carriers.get(rule, ["not yet"])), "<br>".join(_by_file(tested.get(rule, ()))))
+                for rule, words in group.rows.items()
+            ),
+        )
         yield ""
 
 
-def table(guideline: Guideline) -> str:
-    """The whole document. Raises IncompleteError."""
-    parts = (_HEAD, "## Statements\n", *_statements(guideline), "## Rules\n", *_rules(guideline))
-    return "\n".join(parts).rstrip() + "\n"
+def _of_test(named: str) -> str:
+    """A link to a test `path::name` or to a case `file: name`."""
+    path, _, name = named.partition("::")
+    if name:
+        file = TESTS / path
+        if not file.is_file() or not re.search(rf"^def {re.escape(name)}\(", file.read_text(encoding="utf-8"), re.M):
+            raise IncompleteError(f"There is no test {named}.")
+        return f"[{path}](../tests/{path}): {name.removeprefix('test_').replace('_', ' ')}"
+    path, _, name = named.partition(": ")
+    file = CASES / path
+    if not file.is_file() or name not in tomllib.loads(file.read_text(encoding="utf-8")):
+        raise IncompleteError(f"There is no case {named}.")
+    return f"[{path}](../fixtures/cases/{path}): {name}"
+
+
+def hazards(_guideline: Guideline) -> Iterator[str]:
+    """The lines of hazards.md. Raises IncompleteError."""
+    yield _HAZARDS_HEAD
+    for id_, hazard in tomllib.loads(HAZARDS.read_text(encoding="utf-8")).items():
+        yield f"## {id_} {hazard['hazard']}\n"
+        yield f"- cause: {hazard['cause']}"
+        yield f"- harm: {hazard['harm']}"
+        yield from (f"- control: {control}" for control in hazard["controls"])
+        yield from (f"- test: {_of_test(test)}" for test in hazard["tests"])
+        yield from _row("what remains", hazard.get("remains", ""))
+        yield ""
+
+
+def cli(_guideline: Guideline) -> Iterator[str]:
+    """The lines of cli.md."""
+    yield _CLI_HEAD
+    settings = {**main_command.context_settings, "terminal_width": _CLI_WIDTH}
+    yield from _helped(click.Context(main_command, info_name="sitbone", **settings))
+
+
+def _helped(context: click.Context) -> Iterator[str]:
+    yield f"## {context.command_path}\n"
+    yield f"```text\n{context.command.get_help(context)}\n```\n"
+    if not isinstance(context.command, click.Group):
+        return
+    for name in context.command.list_commands(context):
+        if command := context.command.get_command(context, name):
+            yield from _helped(click.Context(command, info_name=name, parent=context, terminal_width=_CLI_WIDTH))
+
+
+DOCUMENTS: Mapping[str, Callable[[Guideline], Iterator[str]]] = MappingProxyType(
+    {"statements.md": statements, "rules.md": rules, "hazards.md": hazards, "cli.md": cli}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write docs/statements.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing, say whether it is up to date")
+    parser = argparse.ArgumentParser(description="Write the documents that follow from data.")
+    parser.add_argument("--check", action="store_true", help="write nothing, say whether they are up to date")
     check = parser.parse_args(arguments).check
+    guideline = knowledge.load()
     try:
-        text = table(knowledge.load())
+        texts = {name: "\n".join(lines(guideline)).rstrip() + "\n" for name, lines in DOCUMENTS.items()}
     except IncompleteError as error:
         sys.exit(str(error))
-    if not check:
-        FILE.write_text(text, encoding="utf-8")
-    elif not FILE.is_file() or FILE.read_text(encoding="utf-8") != text:
-        sys.exit("docs/statements.md is stale: run python docs/generate.py")
+    for name, text in texts.items():
+        path = FOLDER / name
+        if not check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/{name} is stale: run python docs/generate.py")
 
 
 if __name__ == "__main__":

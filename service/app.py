@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from time import perf_counter
 from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from cds_hooks import CdsService, HookRequest, ServiceCatalogue, ServiceUnavailable, create_blueprint
+from cds_hooks import CallRecord, CdsService, HookRequest, ServiceCatalogue, ServiceUnavailable, create_blueprint
+from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.trust import Gate
 from service import knowledge_loader as knowledge
 from service.capacity import Capacity
 from service.catalogue import catalogue
+from service.chart_orders import NO_SITE_CODES, read_site_codes
 from service.clients import Client, directory, fhir_policy, read_clients
+from service.explanation import Explainer
+from service.guideline import Guideline
 from service.log import CallLog
+from service.metrics import CONTENT_TYPE, Metrics
 from service.orders import check_templates
+from service.pages import desk, insights
+from service.pages import knowledge as knowledge_pages
 from service.settings import Settings, SettingsError, is_loopback
 
+if TYPE_CHECKING:
+    from service.record import Record, Recorder
+    from service.tracing import Tracing
+
+_Heard = TypeVar("_Heard")
 # Those who ask whether the process lives must hear it also when it has its hands full.
-_PROBES = ("/healthz", "/readyz")
+_PROBES = ("/healthz", "/readyz", "/metrics")
+# Not for pages of other origins, whatever those may read of the protocol.
+_OURS_ALONE = ("/metrics", "/insights")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sitbone</title>
@@ -32,7 +49,7 @@ color-scheme:light dark}}
 <h1>Sitbone</h1>
 <p>A CDS Hooks service: {title}. Knowledge {version}, {status}.</p>
 <ul>{services}</ul>
-<p><a href="cds-services">Discovery</a> · <a href="readyz">Readiness</a></p>
+<p><a href="knowledge.html">Knowledge</a> · <a href="cds-services">Discovery</a> · <a href="readyz">Readiness</a></p>
 </html>
 """
 
@@ -46,31 +63,48 @@ def create_app(
     settings: Settings | None = None,
     clock: Callable[[], datetime] = utc_now,
     checks: Mapping[str, Callable[[], bool]] = MappingProxyType({}),
+    record: Record | None = None,
+    tracing: Tracing | None = None,
 ) -> Flask:
     """The WSGI application. Raises KnowledgeError when the knowledge cannot be used, SettingsError when a setting, the
     file of clients or the store cannot.
 
     `clock` gives the time of a call in UTC; tests and replays hold it still. `checks` say by name whether what else
-    than the knowledge is needed is there; each is asked when somebody asks for readiness, and says so at once.
+    than the knowledge is needed is there; each is asked when somebody asks for readiness, and says so at once. Without
+    a `record`, calls and feedback are in the log only. `tracing` is told of each call.
     """
     settings = settings or Settings()
     guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(guideline, clock())
-    published = catalogue(guideline, clock)
+    site_codes = read_site_codes(settings.order_codes) if settings.order_codes else NO_SITE_CODES
+    published = catalogue(
+        guideline,
+        clock,
+        lambda name: clients[name].ehr if clients and name else settings.ehr,
+        site_codes=site_codes,
+        annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",
+    )
     clients = _clients(settings, published)
     gate, checks = _guard(settings, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
+    recorder = _recorder(record, guideline, settings, clock)
     app = Flask("service", static_folder=None)
+    app.extensions["recorder"] = recorder
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
         app.wsgi_app = proxied  # type: ignore[method-assign]
-    _bound(app, Capacity(settings.threads, settings.max_in_flight))
+    metrics = Metrics(_key_ages(gate), record.health if record else None)
+    app.extensions["metrics"] = metrics
+    _watch(app, metrics, settings)
+    _bound(app, Capacity(settings.threads, settings.max_in_flight), metrics)
     app.register_blueprint(
         create_blueprint(
             published,
-            on_feedback=log.feedback,
-            on_call=log.call,
+            # What cannot be kept is not acknowledged, and so it comes first.
+            on_feedback=_each(recorder.feedback if recorder else None, log.feedback),
+            on_call=_each(recorder.call if recorder else None, log.call, metrics.call, _traced(tracing)),
+            revise=recorder.revise if recorder else None,
             complete=_completing(settings, clients),
             allowed_origins=settings.allowed_origins,
             body_limit=settings.body_limit,
@@ -78,7 +112,9 @@ def create_app(
             base_url=settings.public_base_url,
         )
     )
-    ready = orjson.dumps({"status": "ready", "knowledge": {"version": guideline.version, "status": guideline.status}})
+    # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
+    app.register_blueprint(knowledge_pages.create_blueprint(guideline))
+    ready = {"status": "ready", "knowledge": {"version": guideline.version, "status": guideline.status}}
 
     index = _PAGE.format(
         title=guideline.title,
@@ -93,9 +129,16 @@ def create_app(
         ),
     ).encode()
 
-    @app.get("/")
-    def page() -> Response:
-        return Response(index, mimetype="text/html")
+    if settings.shows_pages():
+        # Where callers need a token, nobody gets a decision without one here either.
+        explainer = Explainer(guideline, clock, site_codes) if clients is None else None
+        app.register_blueprint(desk.create_blueprint(guideline, explainer, settings.body_limit))
+        app.register_blueprint(insights.create_blueprint(guideline, record, clock))
+    else:
+
+        @app.get("/")
+        def page() -> Response:
+            return Response(index, mimetype="text/html")
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -106,7 +149,8 @@ def create_app(
         missing = [name for name, is_ready in checks.items() if not is_ready()]
         if missing:
             raise ServiceUnavailable(f"Not ready: {', '.join(missing)}. The log may say why.", retry_after=5)
-        return Response(ready, mimetype="application/json")
+        health = {"record": record.health().to_dict()} if record else {}
+        return Response(orjson.dumps({**ready, **health}), mimetype="application/json")
 
     return app
 
@@ -140,6 +184,27 @@ def _guard(
     return gate, {**checks, "keys": lambda: gate.keys_ready() > 0, "store": store.is_ready}
 
 
+def _recorder(
+    record: Record | None, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
+) -> Recorder | None:
+    if record is None:
+        return None
+    from service.record import Recorder  # noqa: PLC0415
+
+    return Recorder(record, guideline, settings, clock)
+
+
+def _each(*hear: Callable[[_Heard], None] | None) -> Callable[[_Heard], None]:
+    """One listener for several; a later one does not hear what an earlier one refuses."""
+
+    def heard(what: _Heard) -> None:
+        for each in hear:
+            if each is not None:
+                each(what)
+
+    return heard
+
+
 def _completing(
     settings: Settings, clients: Mapping[str, Client] | None
 ) -> Callable[[HookRequest, CdsService], HookRequest] | None:
@@ -155,15 +220,56 @@ def _completing(
     return fill
 
 
-def _bound(app: Flask, capacity: Capacity) -> None:
+def _key_ages(gate: Gate | None) -> Mapping[str, Callable[[], float | None]]:
+    return {} if gate is None else {each.client.name: each.keys.age for each in gate.directory.registrations}
+
+
+def _traced(tracing: Tracing | None) -> Callable[[CallRecord], None] | None:
+    if tracing is None:
+        return None
+    return lambda call: tracing.call(call, {name.lower(): value for name, value in request.headers.items()})
+
+
+def _watch(app: Flask, metrics: Metrics, settings: Settings) -> None:
+    """Count every response, and let those read the metrics who may. What is registered first here ends last."""
+    token = settings.metrics_token
+
+    @app.before_request
+    def begin() -> None:
+        g.began = perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        route = str(request.url_rule or "none")
+        metrics.response(route, response.status_code, perf_counter() - g.began)
+        if route.startswith(_OURS_ALONE):
+            response.headers.pop("Access-Control-Allow-Origin", None)
+        return response
+
+    if settings.shows_metrics():
+
+        @app.get("/metrics")
+        def read_metrics() -> Response:
+            given = request.headers.get("Authorization", "")
+            if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                raise Unauthorized(
+                    "Authorization: expected Bearer and the token of SITBONE_METRICS_TOKEN, received another or none. "
+                    "Have the monitoring system send it."
+                )
+            return Response(metrics.text(), content_type=CONTENT_TYPE)
+
+
+def _bound(app: Flask, capacity: Capacity, metrics: Metrics) -> None:
     """Let the application work on no more calls than it has capacity for."""
 
     @app.before_request
     def take() -> None:
         if request.path not in _PROBES:
             g.place = request.environ["wsgi.input"] = capacity.take(request.environ["wsgi.input"])
+            metrics.take(1)
 
     @app.teardown_request
     def leave(_problem: BaseException | None) -> None:
         if place := g.pop("place", None):
             place.leave()
+            metrics.take(-1)

@@ -7,8 +7,8 @@ the patient and also count what has no side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import isinf
 from typing import TypeVar
@@ -16,18 +16,28 @@ from typing import TypeVar
 import msgspec
 
 from service.case import Case, LeftOut
-from service.conditions import Condition, Interval
-from service.derived import Chart
-from service.differential import NO_SIDE_NAMED, Ranking, rank
+from service.conditions import Condition, Interval, Value
+from service.derived import Chart, grounds_to_hold
+from service.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.fhir_time import When
-from service.guideline import SACROILIAC_TESTS, Guideline, Recommendation
-from service.knowledge_forms import CLINICAL_KINDS, PRIORITIES, RECOMMENDATION_KINDS, TREATMENTS
-from service.statements import BILATERAL, LEFT, RIGHT
+from service.guideline import (
+    AFTER_RED_FLAGS,
+    DAYS_SINCE,
+    OF_THE_PATIENT,
+    RADIOGRAPH_AT_HAND,
+    SACROILIAC_TESTS,
+    Guideline,
+    Presentation,
+    Rating,
+    Recommendation,
+)
+from service.knowledge_forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
+from service.next_question import Asked, Assessed, NextQuestion, says
+from service.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 
 # The criterion by which pain of the hip is this complaint.
 HIP_COMPLAINT = "hip-region-complaint"
 _UNHEARD = ("failed", "missing", "incomplete", "null")
-_ASKED_AT_MOST = 3
 # More than a card can list is not gathered.
 UNKNOWN_AT_MOST = 6
 
@@ -42,6 +52,7 @@ class Evidence(msgspec.Struct, frozen=True):
     resource: str
     remark: str
     valid: bool
+    when: When | None = None
 
 
 class Fired(msgspec.Struct, frozen=True):
@@ -56,6 +67,18 @@ class Fired(msgspec.Struct, frozen=True):
         return tuple(item.finding for item in self.evidence)
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """What comes of the condition of a recommendation: yes (True), no (False), cannot tell (None).
+
+    `evidence` is what makes it so; with None, what of it is known, and `unknown` what it waits for.
+    """
+
+    recommendation: Recommendation
+    holds: bool | None
+    evidence: tuple[Evidence, ...]
+    unknown: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ImagingCall:
     modality: str
@@ -64,12 +87,22 @@ class ImagingCall:
     alternative: str
     recommendation: str
 
+    @property
+    def key(self) -> str:
+        """The key of its order in orders.toml; `none-now` has none there."""
+        return f"{self.modality}-{self.region}"
+
 
 @dataclass(frozen=True, slots=True)
 class ReferralCall:
     to: str
     priority: str
     recommendation: str
+
+    @property
+    def key(self) -> str:
+        """The key of its order in orders.toml."""
+        return f"referral-{self.to}"
 
 
 _Call = TypeVar("_Call", ImagingCall, ReferralCall)
@@ -81,13 +114,8 @@ class TreatmentCall:
     state: str
     because: tuple[str, ...]
     without: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    finding: str
-    ask: str
-    because: str
+    # The recommendations that say how to offer it with care.
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +139,21 @@ class Assessment:
     without_side: tuple[str, ...] = ()
     working_diagnoses: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
+    # How it was reached, for what is judged by it afterwards.
+    reached: _Pass | None = None
 
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
+
+    def changed_since(self, moment: When) -> bool:
+        """Whether something urgent is documented that this moment may not have known."""
+        return any(
+            item.when is None or item.when.low > moment.high
+            for fired in self.fired
+            if fired.indicator != INDICATORS[-1]
+            for item in fired.evidence
+            if item.resource not in ("", "Patient")
+        )
 
 
 def _unique(items: Iterable[str]) -> tuple[str, ...]:
@@ -126,15 +166,20 @@ class Assessor:
     def __init__(self, guideline: Guideline) -> None:
         self.guideline = guideline
         self.locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
+        # Where none of these is stated there is no such complaint.
+        self.sought = self.locating | guideline.base_findings([HIP_COMPLAINT])
         self.informative = frozenset(
-            f.id for f in guideline.findings.values() if f.kind in CLINICAL_KINDS and not f.uninformative_alone
+            f.id
+            for f in guideline.findings.values()
+            if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.background)
         )
-        # What each recommendation reads, to say what of it is unknown. A working diagnosis is not asked for.
+        # What each recommendation reads, to say what of it is unknown. Neither a working diagnosis nor a circumstance
+        # is asked for.
         self.reads = {
             r.id: sorted(
                 name
                 for name in guideline.base_findings(n for c in r.conditions() for n in c.findings())
-                if guideline.findings[name].kind != "diagnosis"
+                if guideline.findings[name].kind != "diagnosis" and not guideline.findings[name].background
             )
             for r in guideline.recommendations
         }
@@ -142,9 +187,51 @@ class Assessor:
             kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
 
+        # What has to be stated or made before each of them can hold: most are about what is not in a chart.
+        self.grounds = {
+            kind: tuple((r, grounds_to_hold(r.when, guideline.definitions, guideline.findings)) for r in of_kind)
+            for kind, of_kind in self.by_kind.items()
+        }
+        self.places = {r.id: place for place, r in enumerate(guideline.recommendations)}
+        self.next_question = NextQuestion(guideline, self.informative)
+
     def assess(self, case: Case) -> Assessment:
         """The assessment of a case; without the complaint it holds nothing but what was looked at."""
         return _Pass(self, case).run()
+
+    def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        """The recommendations of this kind that hold for what the clinician has in hand, the most important first.
+
+        `facts` say all that the conditions of this kind may read of it, see ADVICE_FACTS. Without the complaint none
+        holds.
+        """
+        return assessment.reached.judge(kind, facts) if assessment.reached else ()
+
+    def presentations(
+        self, assessment: Assessment, *, radiograph_at_hand: bool
+    ) -> tuple[tuple[Presentation, Rating], ...]:
+        """Every rating that holds for this chart, with the presentation that it is of."""
+        return assessment.reached.presentations(radiograph_at_hand) if assessment.reached else ()
+
+    def verdicts(self, assessment: Assessment, *kinds: str) -> tuple[Verdict, ...]:
+        """What comes of each recommendation of these kinds, fired or not, by what is known at the time.
+
+        Nothing is asked of a chart without the complaint.
+        """
+        return tuple(assessment.reached.verdicts(kinds)) if assessment.reached else ()
+
+    def weights(self, assessment: Assessment) -> tuple[tuple[str, Weighed], ...]:
+        """Each point of the rankings, with its side."""
+        charts = assessment.reached.charts if assessment.reached and assessment.rankings else ()
+        return tuple((chart.side or NO_SIDE_NAMED, each) for chart in charts for each in weigh(chart, self.guideline))
+
+    def screen(self, case: Case, treatments: Collection[str]) -> Assessment:
+        """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
+
+        A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
+        not need the complaint.
+        """
+        return _Pass(self, case).screen(treatments)
 
     def concerns(self, chart: Chart) -> bool:
         """Whether what is documented on this side is the complaint of this guideline."""
@@ -164,10 +251,17 @@ class _Pass:
     fired: list[Fired] = field(default_factory=list)
     # What a made finding (critical-red-flag, considers-…) stands on.
     made: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    used: dict[tuple[str, str, bool], Evidence] = field(default_factory=dict)
+    # The made findings that are so.
+    so: set[str] = field(default_factory=set)
     imaging: list[ImagingCall] = field(default_factory=list)
     referrals: list[ReferralCall] = field(default_factory=list)
     treatment: dict[str, TreatmentCall] = field(default_factory=dict)
+    cautions: dict[str, list[str]] = field(default_factory=dict)
     flagged: dict[str, list[Fired]] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
+    # As the charts, but what has no side counts for each.
+    patient_charts: Sequence[Chart] = ()
 
     def run(self) -> Assessment:
         case, guideline = self.case, self.assessor.guideline
@@ -176,11 +270,11 @@ class _Pass:
             return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
         sides = case.sides()
         patient_charts = [Chart(case, side, guideline.definitions, with_sideless=True) for side in sides]
+        self.patient_charts = patient_charts
         if not any(self.assessor.concerns(chart) for chart in patient_charts):
             return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
         side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
-        for recommendation in self.assessor.by_kind["red-flag"]:
-            self._evaluate(recommendation, patient_charts)
+        self._evaluate_all("red-flag", patient_charts)
         waits = self._note_red_flags()
         # What has no side is used for the only side that is documented, and otherwise for neither.
         charts = (
@@ -188,6 +282,7 @@ class _Pass:
             if len(sides) == 1
             else [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
         )
+        self.charts = charts
         insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
             statement.value is not None
             for name in self.assessor.informative & case.statements.keys()
@@ -197,15 +292,14 @@ class _Pass:
         rankings = () if waits or insufficient else tuple(rank(chart, guideline) for chart in charts)
         self._note_considered(charts, rankings)
         if not waits:
-            for recommendation in self.assessor.by_kind["plan"]:
-                self._evaluate(recommendation, charts)
-            self._make(charts, "imaging-called-for", bool(self.imaging), ())
-            for recommendation in self.assessor.by_kind["closing"]:
-                self._evaluate(recommendation, charts)
-        for recommendation in self.assessor.by_kind["treatment"]:
-            self._evaluate(recommendation, charts)
+            self._evaluate_all("plan", charts)
+        self._make(charts, "imaging-called-for", bool(self.imaging), ())
+        self._make(charts, "mri-called-for", any(call.modality == "mri" for call in self.imaging), ())
+        self._evaluate_all("closing", charts)
+        self._evaluate_all("treatment", charts)
         withheld = {what for call in self.treatment.values() for what in call.without}
-        fired = (f for f in self.fired if not any(withheld & set(t.adds) for t in f.recommendation.treatment))
+        offered = {call.id for call in self.treatment.values() if call.state == "offer"}
+        fired = (f for f in self.fired if _is_said(f.recommendation, withheld, offered))
         return Assessment(
             complaint="present",
             side=side,
@@ -217,17 +311,43 @@ class _Pass:
             ranking_waits=waits,
             imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
             referrals=_most_urgent(self.referrals, lambda call: call.to),
-            treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
+            treatment=tuple(
+                replace(call, cautions=tuple(self.cautions.get(id_, ())) if call.state == "offer" else ())
+                for id_ in TREATMENTS
+                if (call := self.treatment.get(id_))
+            ),
             # What is asked next must not delay an emergency.
-            ask=() if waits else self._ask(patient_charts),
+            ask=() if waits else self._ask(patient_charts, rankings),
             contradictory=_unique(
-                name for chart in patient_charts for name, resolved in chart.resolved.items() if resolved.contradictory
+                name
+                for chart in patient_charts
+                for name in case.statements
+                if chart[name] is None and name in chart.resolved and chart.resolved[name].contradictory
             ),
             without_side=self._without_side(sides),
+            reached=self,
             known=frozenset(name for name, found in case.statements.items() if any(s.value is not None for s in found)),
             working_diagnoses=tuple(
                 cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
             ),
+        )
+
+    def screen(self, treatments: Collection[str]) -> Assessment:
+        case = self.case
+        self.charts = [Chart(case, NO_SIDE, self.assessor.guideline.definitions, with_sideless=True)]
+        for name in AFTER_RED_FLAGS:
+            self._make(self.charts, name, False, ())
+        for recommendation in self.assessor.by_kind["treatment"]:
+            if any(call.state == "hold" and call.id in treatments for call in recommendation.treatment):
+                self._evaluate(recommendation, self.charts)
+        return Assessment(
+            self._complaint_not_found(),
+            NO_SIDE_NAMED,
+            dict(case.data),
+            case.left_out,
+            fired=tuple(self.fired),
+            treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
+            reached=self,
         )
 
     def _located_by(self, charts: Sequence[Chart]) -> tuple[Evidence, ...]:
@@ -250,7 +370,67 @@ class _Pass:
         )
         return "unknown" if unheard or undecided else "absent"
 
+    def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        assessed, self.fired = self.fired, []
+        for chart in self.charts:
+            chart.update(facts)
+        for recommendation in self.assessor.by_kind[kind]:
+            self._evaluate(recommendation, self.charts)
+        judged, self.fired = self.fired, assessed
+        return tuple(sorted(judged, key=lambda fired: INDICATORS.index(fired.indicator)))
+
+    def presentations(self, radiograph_at_hand: bool) -> tuple[tuple[Presentation, Rating], ...]:
+        flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
+        for chart in self.charts:
+            chart.update({f"flag-{flag}": flag in flags for flag in RED_FLAGS})
+            chart[RADIOGRAPH_AT_HAND] = radiograph_at_hand or chart["radiograph-documented"] is True
+        return tuple(
+            (presentation, rating)
+            for presentation in self.assessor.guideline.presentations
+            if any(presentation.when.test(chart) for chart in self.charts)
+            for rating in presentation.ratings
+            if rating.when is None or any(rating.when.test(chart) for chart in self.charts)
+        )
+
+    def verdicts(self, kinds: Collection[str]) -> Iterator[Verdict]:
+        for kind in kinds:
+            charts = self.patient_charts if kind == "red-flag" else self.charts
+            for recommendation in self.assessor.by_kind[kind]:
+                yield self._verdict(recommendation, charts)
+
+    def _verdict(self, recommendation: Recommendation, charts: Sequence[Chart]) -> Verdict:
+        """Of all sides: yes where it is on one, no where it is on each."""
+        sides = [(recommendation.when.test(chart), chart) for chart in charts]
+        holds = next((verdict for verdict in (True, None) if any(of is verdict for of, _chart in sides)), False)
+        evidence: dict[tuple[str, str], Evidence] = {}
+        unknown: list[str] = []
+        for chart in (chart for of, chart in sides if of is holds):
+            read = recommendation.when.leaves() if holds is None else [recommendation.when]
+            for name in (name for condition in read for name in self._grounds(chart, condition)):
+                item = self._used(chart, name)
+                evidence.setdefault((item.finding, item.side), item)
+            if holds is None:
+                unknown += self._waited_for(chart, recommendation.when)
+            elif holds:
+                unknown += self._unknown(chart, recommendation)
+        return Verdict(recommendation, holds, tuple(evidence.values()), _unique(unknown))
+
+    def _waited_for(self, chart: Chart, condition: Condition) -> Iterator[str]:
+        """The findings by which a condition cannot be told, named criteria opened."""
+        definitions = self.assessor.guideline.definitions
+        for leaf in condition.carried_by(chart):
+            if leaf.finding in definitions and chart[leaf.finding] is None:
+                yield from self._waited_for(chart, definitions[leaf.finding][1])
+            elif leaf.test(chart) is None:
+                yield DAYS_SINCE.get(leaf.finding, leaf.finding)
+
     # -- rules --------------------------------------------------------------------------------------------------------
+
+    def _evaluate_all(self, kind: str, charts: Sequence[Chart]) -> None:
+        there = self.case.statements.keys() | self.so
+        for recommendation, grounds in self.assessor.grounds[kind]:
+            if grounds is None or not there.isdisjoint(grounds):
+                self._evaluate(recommendation, charts)
 
     def _evaluate(self, recommendation: Recommendation, charts: Sequence[Chart]) -> None:
         met = [chart for chart in charts if recommendation.when.test(chart)]
@@ -272,7 +452,7 @@ class _Pass:
             Fired(
                 recommendation,
                 "critical" if critical else recommendation.indicator,
-                tuple(evidence.values()),
+                _without_the_other_side(evidence.values()),
                 _unique(unknown),
             )
         )
@@ -293,6 +473,9 @@ class _Pass:
     def _collect_treatment(self, recommendation: Recommendation, fired: Fired) -> None:
         """A hold is never undone by an offer."""
         for treatment in recommendation.treatment:
+            if treatment.state == "caution":
+                self.cautions.setdefault(treatment.id, []).append(recommendation.id)
+                continue
             before = self.treatment.get(treatment.id)
             held = "hold" in (treatment.state, before.state if before else "")
             named = [name for name in fired.findings() if name in self.case.findings]
@@ -306,6 +489,8 @@ class _Pass:
 
     def _make(self, charts: Iterable[Chart], name: str, value: bool, grounds: Iterable[str]) -> None:
         self.made[name] = _unique(grounds)
+        if value:
+            self.so.add(name)
         for chart in charts:
             chart[name] = value
 
@@ -330,6 +515,8 @@ class _Pass:
                 diagnosed = chart[f"diagnosed-{cause}"] is True
                 leads = leader is not None and leader.id == cause
                 chart[f"considers-{cause}"] = leads or diagnosed
+                if leads or diagnosed:
+                    self.so.add(f"considers-{cause}")
                 grounds = (
                     *(leader.speaks_for if leads and leader else ()),
                     *([f"diagnosed-{cause}"] if diagnosed else []),
@@ -349,11 +536,12 @@ class _Pass:
                 yield from self._grounds(chart, guideline.definitions[name][1])
             elif name in self.made:
                 yield from self.made[name] if chart[name] else ()
-            elif name == "days-since-onset":
-                yield "onset-date"
+            elif name in DAYS_SINCE:
+                yield DAYS_SINCE[name]
             elif name == "sacroiliac-tests-positive":
                 yield from (test for test in SACROILIAC_TESTS if chart[test] is not None)
-            else:
+            elif name in guideline.findings or chart[name] is not False:
+                # What is not so about the thing in hand is no reason.
                 yield name
 
     def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
@@ -363,7 +551,15 @@ class _Pass:
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
-            return Evidence(name, _state(chart[name]), "", "", "Patient", "", True)
+            return Evidence(name, _state(chart[name]), "", "", "Patient" if name in OF_THE_PATIENT else "", "", True)
+        # Many recommendations stand on one finding.
+        key = (name, chart.side, chart.with_sideless)
+        used = self.used.get(key)
+        if used is None:
+            used = self.used[key] = self._evidence(chart, name)
+        return used
+
+    def _evidence(self, chart: Chart, name: str) -> Evidence:
         value = chart[name]
         resolved = chart.resolved.get(name)
         statement = resolved.statement if resolved else None
@@ -377,7 +573,8 @@ class _Pass:
             statement.when.text if statement.when else "",
             statement.resource,
             statement.remark,
-            statement.valid,
+            statement.is_valid(),
+            statement.when,
         )
 
     def _with_unit(self, name: str, value: object) -> str:
@@ -385,24 +582,23 @@ class _Pass:
         unit = self.case.findings[name].unit
         return f"{_state(value)} {unit}" if unit and not unit.startswith("{") else _state(value)
 
-    def _ask(self, charts: Sequence[Chart]) -> tuple[Asked, ...]:
-        asked: list[Asked] = []
-        for question in self.assessor.guideline.questions:
-            unknown = [
-                name
-                for name in question.findings
-                if all(chart[name] is None and not isinstance(_date(chart, name), When) for chart in charts)
-            ]
-            if question.when is not None:
-                due = any(question.when.test(chart) for chart in charts)
-            else:
-                due = len(unknown) == len(question.findings)
-            finding = (unknown or list(question.findings))[0]
-            if due and finding not in (item.finding for item in asked):
-                asked.append(Asked(finding, question.ask, question.because))
-            if len(asked) == _ASKED_AT_MOST:
-                break
-        return tuple(asked)
+    def _ask(self, patient_charts: Sequence[Chart], rankings: Sequence[Ranking]) -> tuple[Asked, ...]:
+        imaging: dict[str, list[tuple[str, str]]] = {}
+        referrals: dict[str, list[str]] = {}
+        for call in self.imaging:
+            imaging.setdefault(call.recommendation, []).append((call.modality, call.region))
+        for referral in self.referrals:
+            referrals.setdefault(referral.recommendation, []).append(referral.to)
+        held = {
+            self.assessor.places[fired.recommendation.id]: says(
+                fired.recommendation,
+                fired.indicator,
+                imaging.get(fired.recommendation.id, ()),
+                referrals.get(fired.recommendation.id, ()),
+            )
+            for fired in self.fired
+        }
+        return self.assessor.next_question.ask(Assessed(self.case, patient_charts, self.charts, held, rankings))
 
     def _without_side(self, sides: Sequence[str]) -> tuple[str, ...]:
         if tuple(sides) != (LEFT, RIGHT):
@@ -414,6 +610,21 @@ class _Pass:
             and name != "onset-date"
             and any(statement.value is not None and not statement.side for statement in found)
         )
+
+
+def _without_the_other_side(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """What is known of one side is not also listed as unknown of the other."""
+    items = tuple(evidence)
+    known = {item.finding for item in items if item.state != "unknown"}
+    return tuple(item for item in items if item.state != "unknown" or item.finding not in known)
+
+
+def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[str]) -> bool:
+    """Not what another recommendation leaves out, nor how to take care with what is not offered."""
+    if any(withheld & set(treatment.adds) for treatment in recommendation.treatment):
+        return False
+    cautioned = {treatment.id for treatment in recommendation.treatment if treatment.state == "caution"}
+    return not cautioned or bool(cautioned & offered)
 
 
 def _date(chart: Chart, name: str) -> object:

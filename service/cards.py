@@ -9,21 +9,26 @@ Specification: CDS Service Response.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion
-from service.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
+from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
+from service.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired, ImagingCall, ReferralCall
+from service.chart_orders import NOTHING_ORDERED, OnChart, Order
 from service.differential import NO_SIDE_NAMED, Ranking
 from service.guideline import TOPIC_SYSTEM, Guideline, Recommendation
 from service.knowledge_forms import TOPICS
+from service.next_question import Asked
 from service.orders import Ordering, reason_references, service_request
+from service.statements import NO_SIDE
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
 BASIS_KEY = "org.sitbone.basis"
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 _NAMESPACE = UUID("6f1c9d0e-3c57-5d0b-9a55-5b1d2e0c7a11")
+_Selection = Literal["at-most-one", "any"]
 _SUMMARY = 139
 _LINKS_AT_MOST = 3
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
@@ -34,6 +39,32 @@ _DATA_PROBLEMS = ("failed", "missing", "incomplete", "null")
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
 _MATTERS_TO_TREATMENT = ("medications", "allergies")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A suggestion on a card of advice; `name` tells it from the others of its card."""
+
+    name: str
+    label: str
+    actions: tuple[Action, ...]
+    recommended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A card about something that the clinician has in hand: `about` names it, such as the reference of a draft order.
+
+    `fired` are the recommendations that hold for it, the most important first. With more than one change, the
+    clinician picks one, or where `several` any of them. `notes` are further lines of its reasons.
+    """
+
+    topic: str
+    about: str
+    fired: tuple[Fired, ...]
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    several: bool = False
 
 
 class Responder:
@@ -49,14 +80,46 @@ class Responder:
             topic.id: Source(topic.label, topic=Coding(code=topic.id, system=TOPIC_SYSTEM, display=topic.display))
             for topic in guideline.wording.topics.values()
         }
+        self.recent_days = int(guideline.thresholds["recent-imaging"]["value"])
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
 
-    def respond(self, assessment: Assessment, request: HookRequest, now: datetime) -> HookResponse:
-        """The answer to a hook: cards for the clinician, the assessment for the machine."""
+    def respond(
+        self, assessment: Assessment, request: HookRequest, now: datetime, on_chart: OnChart = NOTHING_ORDERED
+    ) -> HookResponse:
+        """The answer to a hook: cards for the clinician, the assessment for the machine.
+
+        A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
+        """
+        cards = _Cards(self, assessment, request, now, on_chart)
+        made = tuple(cards.made()) if assessment.fired else ()
+        silenced = {"silenced": cards.silenced} if cards.silenced else {}
         return HookResponse(
-            cards=tuple(_Cards(self, assessment, request, now).made()) if assessment.fired else (),
-            extension={ASSESSMENT_KEY: assessment_extension(self.guideline, assessment)},
+            cards=made,
+            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **silenced}},
             rules=tuple(fired.recommendation.id for fired in assessment.fired),
+        )
+
+    def advise(
+        self,
+        assessment: Assessment,
+        advice: Iterable[Advice],
+        request: HookRequest,
+        now: datetime,
+        *,
+        judged: Mapping[str, Any],
+        system_actions: tuple[SystemAction, ...] = (),
+    ) -> HookResponse:
+        """The answer to a hook at which something is in hand: a card for each advice.
+
+        `judged` are members that join the assessment in the extension, such as the rating of each order.
+        """
+        advice = tuple(advice)
+        cards = _Cards(self, assessment, request, now)
+        return HookResponse(
+            cards=tuple(cards.advice_card(each) for each in advice),
+            system_actions=system_actions,
+            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
+            rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
         )
 
 
@@ -107,6 +170,7 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
                 "state": call.state,
                 "because": list(call.because),
                 **({"without": list(call.without)} if call.without else {}),
+                **({"cautions": list(call.cautions)} if call.cautions else {}),
             }
             for call in assessment.treatment
         ],
@@ -144,8 +208,17 @@ def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict
 class _Cards:
     """The cards of one answer."""
 
-    def __init__(self, responder: Responder, assessment: Assessment, request: HookRequest, now: datetime) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        assessment: Assessment,
+        request: HookRequest,
+        now: datetime,
+        on_chart: OnChart = NOTHING_ORDERED,
+    ) -> None:
         self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
+        self.on_chart = on_chart
+        self.silenced: list[dict[str, Any]] = []
         self.guideline = responder.guideline
         self.words = self.guideline.wording
         self.diagnostic_topic = self.first_topic = ""
@@ -166,19 +239,90 @@ class _Cards:
         self.first_topic = next((topic for topic in TOPICS if topic in tiers), "")
         for topic in TOPICS:
             if topic in tiers:
-                yield self._card(topic, tiers[topic])
+                yield from self._chart_card(topic, tiers[topic])
 
-    def _card(self, topic: str, fired: Sequence[Fired]) -> Card:
-        uuid = self._uuid(topic)
-        suggestions = tuple(self._suggestions(uuid, fired))
+    def advice_card(self, advice: Advice) -> Card:
+        uuid = self._uuid(advice.topic, advice.about)
+        suggestions = tuple(
+            Suggestion(
+                label=change.label,
+                uuid=self._uuid(uuid, change.name),
+                is_recommended=True if change.recommended else None,
+                actions=change.actions,
+            )
+            for change in advice.changes
+        )
+        one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
+        return self._card(advice.topic, advice.fired, uuid, suggestions, one_of, notes=advice.notes)
+
+    def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[Card]:
+        """The card of a topic; none where every order that it would suggest has been placed."""
+        uuid, calls = self._uuid(topic), self._calls(fired)
+        placed = {call.key: self._placed(call.key, fired) for call in calls}
+        if calls and all(placed.values()):
+            references = dict.fromkeys(order.reference for order in placed.values() if order)
+            self.silenced.append({"topic": topic, "orders": list(references)})
+            return
+        done = {call.key: order for call in calls if (order := self._done(call.key))}
+        left = [
+            call
+            for call in calls
+            if not placed[call.key] and (call.key not in done or self._changed_since(done[call.key]))
+        ]
+        notes = tuple(
+            self._say(
+                "already_done",
+                title=self.guideline.orders[key].title,
+                date=order.when.text if order.when else "",
+                resource=order.reference,
+            )
+            for key, order in done.items()
+        )
+        yield self._card(topic, fired, uuid, tuple(self._suggestions(uuid, fired, left)), "any", notes=notes)
+
+    def _side_of(self, key: str) -> str:
+        return self.assessment.side if self.guideline.orders[key].sided else NO_SIDE
+
+    def _placed(self, key: str, fired: Sequence[Fired]) -> Order | None:
+        """The order that stands for this suggestion and is no older than what the card stands on."""
+        if not self.on_chart.placed:
+            return None
+        used = [item for one in fired for item in one.evidence if item.resource not in ("", "Patient")]
+        for order in self.on_chart.placed:
+            when = order.when
+            if (
+                when
+                and order.covers(key, self._side_of(key))
+                and all(item.when and item.when.low <= when.high for item in used)
+            ):
+                return order
+        return None
+
+    def _done(self, key: str) -> Order | None:
+        """The newest imaging that this suggestion would repeat within the set time."""
+        return self.on_chart.recently_done(key, self._side_of(key), self.now, self.responder.recent_days)
+
+    def _changed_since(self, order: Order) -> bool:
+        return order.when is None or self.assessment.changed_since(order.when)
+
+    def _card(
+        self,
+        topic: str,
+        fired: Sequence[Fired],
+        uuid: str,
+        suggestions: tuple[Suggestion, ...],
+        selection: _Selection,
+        *,
+        notes: Sequence[str],
+    ) -> Card:
         return Card(
             uuid=uuid,
             summary=self._summary(topic, fired),
             indicator=Indicator(fired[0].indicator),
-            detail=self._detail(topic, fired),
+            detail=self._detail(topic, fired, notes),
             source=self.responder.sources[topic],
             suggestions=suggestions,
-            selection_behavior="any" if suggestions else None,
+            selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
             links=self._cited(fired),
             extension={BASIS_KEY: self._basis(topic, fired)},
@@ -206,17 +350,15 @@ class _Cards:
             fuller = self._say("consider_first", first=_lower(first), summary=summary) if lead else summary
         return fuller if len(fuller) <= _SUMMARY else summary
 
-    def _detail(self, topic: str, fired: Sequence[Fired]) -> str:
+    def _detail(self, topic: str, fired: Sequence[Fired], notes: Sequence[str]) -> str:
         headings = self.words.headings
         sections = [(headings["consider"], [line for item in fired for line in item.recommendation.do])]
         evidence = self._evidence(fired)
-        sections.append((headings["why"], [self._evidence_line(item) for item in evidence]))
+        sections.append((headings["why"], [*notes, *(self._evidence_line(item) for item in evidence)]))
         if topic == self.diagnostic_topic:
             sections.append((headings["causes"], list(self._causes())))
-        if topic in (self.diagnostic_topic, "ask-first"):
-            sections.append(
-                (headings["ask"], [self._say("ask", ask=a.ask, because=a.because) for a in self.assessment.ask])
-            )
+        if topic in (self.diagnostic_topic, "ask-first", "imaging-order"):
+            sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
         unknown = [self.guideline.title_of(name) for name in self._not_documented(topic, fired)]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
         sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
@@ -235,6 +377,13 @@ class _Cards:
         """
         seen = {(item.finding, item.side, item.state): item for fire in fired for item in fire.evidence}
         return list(seen.values()) or list(self.assessment.located_by)
+
+    def _ask(self, asked: Asked) -> str:
+        because = asked.because
+        if asked.changes:
+            words = (self.guideline.question_terms[term].words for term in asked.changes)
+            because = self._say("can_change", because=because, changes=", ".join(words))
+        return self._say("ask", ask=asked.ask, because=because)
 
     def _evidence_line(self, item: Evidence) -> str:
         details = [item.state]
@@ -282,7 +431,7 @@ class _Cards:
         return ", ".join(self.guideline.title_of(name).lower() for name in findings)
 
     def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
-        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic == "care-plan" else ()))
+        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic in ("care-plan", "analgesic-order") else ()))
         keys = [key for key in matters if self.assessment.data.get(key) in _DATA_PROBLEMS]
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
@@ -329,27 +478,27 @@ class _Cards:
 
     # -- what can be acted on, and what it stands on ------------------------------------------------------------------
 
-    def _suggestions(self, card: str, fired: Sequence[Fired]) -> Iterator[Suggestion]:
+    def _calls(self, fired: Sequence[Fired]) -> list[ImagingCall | ReferralCall]:
+        """The orders that a card would suggest."""
         ids = {item.recommendation.id for item in fired}
+        calls: tuple[ImagingCall | ReferralCall, ...] = (*self.assessment.imaging, *self.assessment.referrals)
+        return [call for call in calls if call.recommendation in ids and call.key in self.guideline.orders]
+
+    def _suggestions(
+        self, card: str, fired: Sequence[Fired], calls: Iterable[ImagingCall | ReferralCall]
+    ) -> Iterator[Suggestion]:
         by_id = {item.recommendation.id: item for item in fired}
-        calls = [
-            (f"{call.modality}-{call.region}", call.priority, call.recommendation)
-            for call in self.assessment.imaging
-            if call.recommendation in ids and call.modality != "none-now"
-        ]
-        calls += [
-            (f"referral-{call.to}", call.priority, call.recommendation)
-            for call in self.assessment.referrals
-            if call.recommendation in ids
-        ]
-        for number, (key, priority, recommendation) in enumerate(calls):
+        for number, call in enumerate(calls):
             request = service_request(
-                self.guideline.orders[key], priority, self._ordering(by_id[recommendation]), self.words.sides
+                self.guideline.orders[call.key],
+                call.priority,
+                self._ordering(by_id[call.recommendation]),
+                self.words.sides,
             )
             title = request["code"]["text"]
             yield Suggestion(
                 label=self._say("order_label", title=title),
-                uuid=self._uuid(card, key),
+                uuid=self._uuid(card, call.key),
                 is_recommended=True if number == 0 else None,
                 actions=(Action(type="create", description=title, resource=request),),
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
 from service.conditions import Interval, Value
 from service.fhir_time import When, days_before, read_when, years_old
-from service.guideline import Finding, Guideline
+from service.guideline import Code, Finding, Guideline
 from service.knowledge_forms import SYSTEMS
 from service.statements import (
     BILATERAL,
@@ -112,7 +113,7 @@ class Case:
         stated = [
             statement
             for name, found in self.statements.items()
-            if not self.findings[name].whole_patient
+            if not (self.findings[name].whole_patient or self.findings[name].background)
             for statement in found
             if statement.side and statement.value is not None
         ]
@@ -163,23 +164,35 @@ def _hull(statements: list[Statement]) -> Interval | None:
     return Interval(min(s.low for s in spans), max(s.high for s in spans)) if spans else None
 
 
+def is_patient(reference: str, patient_id: str) -> bool:
+    """Whether a reference (relative, absolute, with a version or a urn:uuid) means this patient."""
+    kind, _, identifier = reference.split("/_history/", maxsplit=1)[0].rpartition("/")
+    if reference.startswith("urn:uuid:"):
+        return reference.removeprefix("urn:uuid:") == patient_id
+    return identifier == patient_id and kind.rpartition("/")[2] in ("Patient", "")
+
+
 class CaseReader:
     """Reads cases for one guideline; made once."""
 
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
-        self._index = CodeIndex(guideline)
+        self.index = CodeIndex(guideline)
         self._judge = Judge()
 
-    def read(self, request: HookRequest, now: datetime) -> Case:
+    def read(self, request: HookRequest, now: datetime, sought: frozenset[str] | None = None) -> Case:
         """The case of the patient in context.
+
+        With findings that are `sought`, a chart that states none of them is read no further: most charts have nothing
+        to do with this pain, and then nothing that goes with it matters either.
 
         Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
         when a search brought nothing but another patient's resources.
         """
-        reading = _Reading(self._index, self._judge, self._findings, request.patient_id, now)
+        reading = _Reading(self.index, self._judge, self._findings, request.patient_id, now, sought)
         for value in request.prefetch.values():
             reading.take(value)
+        reading.read_known()
         reading.require(request.prefetch)
         return Case(
             patient=reading.patient(),
@@ -194,11 +207,20 @@ class CaseReader:
 class _Reading:
     """The state of reading one request."""
 
-    def __init__(
-        self, index: CodeIndex, judge: Judge, findings: Mapping[str, Finding], patient_id: str, now: datetime
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        index: CodeIndex,
+        judge: Judge,
+        findings: Mapping[str, Finding],
+        patient_id: str,
+        now: datetime,
+        sought: frozenset[str] | None,
     ) -> None:
         self.index, self.judge, self.findings, self.patient_id, self.now = index, judge, findings, patient_id, now
-        self.tomorrow = now + _A_DAY
+        self.sought, self.tomorrow = sought, now + _A_DAY
+        # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
+        self.known: list[tuple[str, PrefetchValue, msgspec.Raw]] = []
+        self.matters = sought is None
         self.statements: dict[str, list[Statement]] = {}
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
         self.patients: list[tuple[str, dict[str, Any]]] = []
@@ -226,8 +248,15 @@ class _Reading:
                     others += 1
                     continue
             self.kinds.add(head.kind)
-            if head.kind not in _BY_CODE or _is_known(head, lookup):
-                self._read_whole(head.kind, value, raw)
+            if head.kind in _BY_CODE:
+                rows = _known_rows(head, lookup)
+                if not rows:
+                    continue
+                if not self.matters:
+                    self.matters = any(row.concept in self.sought for row in rows)  # type: ignore[operator]
+            elif head.kind == "QuestionnaireResponse":
+                self.matters = True
+            self.known.append((head.kind, value, raw))
         self.left_out["other_patient"] += others
         if others and others == len(value.resources):
             raise PreconditionFailed(
@@ -236,14 +265,16 @@ class _Reading:
                 expression=f"prefetch.{value.key}",
             )
 
+    def read_known(self) -> None:
+        """Reads what was taken, unless nothing of it matters without what is sought."""
+        whole = self.matters or not self.statements.keys().isdisjoint(self.sought or ())
+        for kind, value, raw in self.known:
+            if whole or kind == "Patient":
+                self._read_whole(kind, value, raw)
+
     def _is_own(self, reference: str) -> bool:
         """Whether a reference means the patient in context; it is remembered, for a chart repeats it on every line."""
-        kind, _, identifier = reference.split("/_history/", maxsplit=1)[0].rpartition("/")
-        if reference.startswith("urn:uuid:"):
-            own = reference.removeprefix("urn:uuid:") == self.patient_id
-        else:
-            own = identifier == self.patient_id and kind.rpartition("/")[2] in ("Patient", "")
-        self.owners[reference] = own
+        own = self.owners[reference] = is_patient(reference, self.patient_id)
         return own
 
     def _take_whole(self, value: PrefetchValue, raw: msgspec.Raw) -> int:
@@ -291,11 +322,11 @@ class _Reading:
         stated = list(READERS[resource["resourceType"]](resource, self.index))
         if not stated:
             return
-        valid = self.judge.is_valid(raw, resource)
+        is_valid = partial(self.judge.is_valid, raw, resource)
         for statement in stated:
             if self._counts(statement):
                 self.statements.setdefault(statement.finding, []).append(
-                    statement if valid else msgspec.structs.replace(statement, valid=False)
+                    msgspec.structs.replace(statement, is_valid=is_valid)
                 )
 
     def _counts(self, statement: Statement) -> bool:
@@ -367,18 +398,21 @@ def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
     return f"{value.state} ({value.note})" if value.note else value.state
 
 
-def _is_known(head: _Head, lookup: Callable[[str | None, str | None], object]) -> bool:
-    """Whether a rule can use an Observation or Condition: one of its codes is known."""
+def _known_rows(head: _Head, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
+    """What the codes of an Observation or Condition are known as; nothing where no rule can use it."""
+    rows: tuple[Code, ...] = ()
     if head.code is not None:
         for coding in head.code.coding or ():
-            if lookup(coding.system, coding.code):
-                return True
+            rows += lookup(coding.system, coding.code)
     if head.answer is None and head.component is None:
-        return False
+        return rows
     concepts = [head.answer]
     for component in head.component or ():
         concepts += (component.code, component.answer)
-    return any(lookup(coding.system, coding.code) for concept in concepts if concept for coding in concept.coding or ())
+    for concept in concepts:
+        for coding in (concept.coding or ()) if concept else ():
+            rows += lookup(coding.system, coding.code)
+    return rows
 
 
 # The search parameter of each resource type that names the patient, and the key under which it is prefetched.

@@ -1,23 +1,64 @@
 """What an integrator types: ``sitbone``."""
 
+import importlib
 import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import get_completion_class
 
 from service.settings import Settings, SettingsError
 
+_T = TypeVar("_T")
+# Groups and commands that have a module of their own, loaded when they are asked for.
+_ELSEWHERE = {
+    "knowledge": "service.knowledge_commands",
+    "db": "service.record_commands",
+    "report": "service.record_commands",
+}
 
-@click.group()
-def main() -> None:
+
+class _Commands(click.Group):
+    """The commands in the order in which one comes to need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        return [*self.commands, *(name for name in _ELSEWHERE if name not in self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            command: click.Command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(
+    "sitbone",
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExamples:\n"
+    "  sitbone serve                                  start the service on 127.0.0.1:8080\n"
+    "  sitbone explain request.json                   why these cards, and why no others\n"
+    "  sitbone check http://127.0.0.1:8080            is it a conformant CDS Hooks service\n"
+    "  sitbone replay fixtures/                       does it still answer as before\n"
+    "\n\b\n"
+    "Every command ends with 0 when all is well, with 1 when it found what it looks for (a difference, an error, a\n"
+    "refusal), and with 2 when it could not look. NO_COLOR=1 switches colours off; there are none in a file or pipe.",
+)
+@click.version_option(package_name="sitbone", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
     """Sitbone, a CDS Hooks service for pain where the glute meets the hamstring."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
-@main.command()
+@main.command(short_help="Start the service.")
 @click.option(
     "--try",
     "example",
@@ -28,32 +69,222 @@ def main() -> None:
 def serve(example: Path | None) -> None:
     """Start the service and stay until it is told to stop. Its settings are environment variables."""
     # Models and server are only loaded by the one command that needs them.
+    from service import metrics, tracing  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
+    from service.record import open_record  # noqa: PLC0415
     from service.serve import serve as run  # noqa: PLC0415
 
     try:
         settings = Settings.from_environment(os.environ)
-        app = create_app(settings)
+        record, traces = open_record(settings), tracing.open_tracing(os.environ)
+        metrics.share()
+        app = create_app(settings, record=record, tracing=traces)
     except SettingsError as error:
         sys.exit(str(error))
-    run(settings, app, example=example)
+
+    def at_the_end() -> None:
+        # The metrics come last: they say what the record has lost.
+        for part in (record, traces, app.extensions["metrics"]):
+            if part is not None:
+                part.close()
+
+    run(settings, app, example=example, at_the_end=at_the_end, at_death=metrics.forget)
 
 
-@main.command()
+@main.command(
+    short_help="Why a request gets the cards it gets.",
+    epilog="\b\nExamples:\n"
+    "  sitbone explain fixtures/requests/sudden-tear.json\n"
+    "  sitbone explain --at 2026-11-22T12:00:00Z --json request.json | jq .rules\n"
+    "  sitbone explain --service analgesic-safety - < request.json",
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--service", "service_id", metavar="ID", help="The CDS service; by default the first of the hook.")
+@click.option("--at", metavar="TIME", help="The time of the call, as 2026-11-22T12:00:00Z; by default now.")
+@click.option("--json", "machine", is_flag=True, help="Print the explanation as JSON.")
+def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool) -> None:
+    """Show the whole decision about the request in FILE, or with - on the standard input.
+
+    The complaint, each recommendation with its verdict (yes, no, cannot tell), its findings and what is unknown; the
+    ranking of causes with each point; treatment and what holds it; what to ask next; and for orders, the facts that
+    they are judged by. Nothing is fetched: the prefetch of the request is all that is looked at.
+
+    Ends with 0, and with 2 when the service would refuse the request.
+    """
+    from cds_hooks import CdsHooksError  # noqa: PLC0415
+    from service import knowledge_loader  # noqa: PLC0415
+    from service.chart_orders import NO_SITE_CODES, read_site_codes  # noqa: PLC0415
+    from service.explanation import Explainer, as_json, as_text  # noqa: PLC0415
+    from service.guideline import KnowledgeError  # noqa: PLC0415
+
+    now = _time(at)
+    body = file.read()
+    try:
+        settings = Settings.from_environment(os.environ)
+        guideline = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        site_codes = read_site_codes(settings.order_codes) if settings.order_codes else NO_SITE_CODES
+        explainer = Explainer(guideline, lambda: now, site_codes)
+        explained = explainer.explain(service_id or _first_service(explainer.services_of, body), body)
+    except (SettingsError, KnowledgeError, CdsHooksError) as problem:
+        _give_up(str(problem))
+    click.echo(as_json(explained) if machine else as_text(explained, lambda text: click.style(text, bold=True)))
+
+
+def _time(at: str | None) -> datetime:
+    if at is None:
+        return datetime.now(UTC)
+    try:
+        time_ = datetime.fromisoformat(at)
+    except ValueError:
+        _give_up("--at takes a time like 2026-11-22T12:00:00Z.")
+    return time_ if time_.tzinfo else time_.replace(tzinfo=UTC)
+
+
+def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
+    from cds_hooks.request import read_envelope  # noqa: PLC0415
+
+    services = services_of(str(read_envelope(body)["hook"]))
+    if not services:
+        _give_up("hook: no CDS service is published for it.")
+    return services[0]
+
+
+@main.command(
+    short_help="Is a service a conformant one?",
+    epilog="\b\nExamples:\n"
+    "  sitbone check http://127.0.0.1:8080 --requests fixtures/requests\n"
+    "  sitbone check https://cds.example.org --key private-key.json --iss https://ehr.example.org/\n"
+    "  sitbone check https://cds.example.org --junit report.xml",
+)
+@click.argument("url")
+@click.option(
+    "--requests",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="FOLDER",
+    help="Also send the requests in FOLDER, one a file, each to the services of its hook.",
+)
+@click.option("--token", "given", metavar="TOKEN|-", help="The bearer token of every call; - reads it.")
+@click.option("--key", "key_file", type=click.Path(path_type=Path), metavar="FILE", help="A private JWK to sign with.")
+@click.option("--iss", metavar="URL", help="With --key: the issuer, as it is registered.")
+@click.option("--jku", metavar="URL", help="With --key: where the public keys are, as it is registered.")
+@click.option("--tenant", metavar="TEXT", help="With --key: the tenant.")
+@click.option("--no-feedback", is_flag=True, help="Send no feedback.")
+@click.option("--timeout", default=30.0, metavar="SECONDS", help="How long to wait for an answer; 30 by default.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write JUnit XML too.")
+@click.option("--json", "machine", is_flag=True, help="Print the checks as JSON.")
+def check(
+    url: str,
+    *,
+    folder: Path | None,
+    given: str | None,
+    key_file: Path | None,
+    iss: str | None,
+    jku: str | None,
+    tenant: str | None,
+    no_feedback: bool,
+    timeout: float,
+    junit: Path | None,
+    machine: bool,
+) -> None:
+    """Say whether the service at URL, anybody's, is a conformant CDS Hooks service.
+
+    URL is the address without /cds-services. Discovery, calls, errors, cards, feedback and CORS are held to what the
+    specification requires (WRONG where it is not so) and to what it recommends (should). What is sent changes nothing:
+    calls about a patient that does not exist, requests that are to be refused, and feedback on the cards of these
+    calls. Cards are only judged where some come: name a FOLDER with requests that bring them.
+
+    Ends with 0 when nothing that is required is wrong, with 1 when something is, and with 2 when nothing answers.
+    """
+    from cds_hooks import conformance  # noqa: PLC0415
+
+    if (key_file is None) != (iss is None) or (given and key_file):
+        _give_up("A token is given with --token, or signed with --key and --iss together.")
+    fixed = _token_in(given) if given else None
+
+    def token(audience: str) -> str:
+        from cds_hooks.trust.signing import claims_for  # noqa: PLC0415
+
+        if key_file and iss:
+            return _sign(key_file, claims_for(iss, audience, time.time(), tenant=tenant), jku)
+        return fixed or ""
+
+    try:
+        seen = conformance.observe(
+            url,
+            conformance.over_http(timeout),
+            token=token if fixed or key_file else None,
+            given=_requests(folder) if folder else (),
+            feedback=not no_feedback,
+            over=_progress("Checking"),
+        )
+    except conformance.Unreachable as problem:
+        _give_up(str(problem))
+    results = conformance.judge(seen)
+    if junit:
+        try:
+            junit.write_text(conformance.as_junit(seen.url, results), encoding="utf-8")
+        except OSError as problem:
+            _give_up(f"{junit}: {problem.strerror}.")
+    click.echo(conformance.as_json(seen.url, results) if machine else conformance.as_text(results, _coloured))
+    sys.exit(0 if conformance.is_conformant(results) else 1)
+
+
+def _coloured(text: str, status: str) -> str:
+    return click.style(text, fg={"passed": "green", "failed": "red", "warned": "yellow"}.get(status))
+
+
+def _requests(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for path in sorted(folder.rglob("*.json")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        try:
+            request = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            _give_up(f"{name}.json is not JSON.")
+        if isinstance(request, dict):
+            yield name, request
+
+
+@main.command(
+    short_help="Do requests still get their answers?",
+    epilog="\b\nExamples:\n"
+    "  sitbone replay fixtures/\n"
+    "  sitbone replay fixtures/ --url http://127.0.0.1:8080\n"
+    "  sitbone replay fixtures/ --against ../old/service/knowledge",
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--url", metavar="URL", help="Call the service at this address, and not the one that is installed.")
+@click.option(
+    "--against",
+    "old",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="OLD",
+    help="Compare with what the folder of knowledge OLD would have answered, not with the responses of FOLDER.",
+)
 @click.option("--json", "machine", is_flag=True, help="Print the differences as JSON.")
-def replay(folder: Path, url: str | None, *, machine: bool) -> None:
+def replay(folder: Path, url: str | None, old: Path | None, *, machine: bool) -> None:
     """Post the requests of FOLDER again and show where the answers differ from its responses.
 
-    Ends with 0 when nothing differs, with 1 when something does, and with 2 when FOLDER or the service cannot be used.
+    With --against, list instead whose advice changes from the knowledge in OLD to the present one, and how.
+
+    Ends with 0 when nothing differs, with 1 when something does, and with 2 when FOLDER, the service or a folder of
+    knowledge cannot be used.
     """
+    from service import comparison  # noqa: PLC0415
     from service.guideline import KnowledgeError  # noqa: PLC0415
     from service.replay import ReplayError, as_json, as_text  # noqa: PLC0415
     from service.replay import replay as run  # noqa: PLC0415
 
+    over = _progress("Replaying")
+    if url and old:
+        _give_up("--against compares in process; a service at a URL answers with knowledge of its own.")
     try:
-        replayed = run(folder, Settings.from_environment(os.environ), url)
+        settings = Settings.from_environment(os.environ)
+        if old:
+            compared = comparison.compare(folder, settings, old, over)
+            click.echo(comparison.as_json(compared) if machine else comparison.as_text(compared))
+            sys.exit(1 if any(compared.values()) else 0)
+        replayed = run(folder, settings, url, over)
     except (ReplayError, SettingsError, KnowledgeError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
@@ -61,7 +292,7 @@ def replay(folder: Path, url: str | None, *, machine: bool) -> None:
     sys.exit(1 if any(replayed.values()) else 0)
 
 
-@main.group()
+@main.group(short_help="Keys of a CDS client.")
 def keys() -> None:
     """Keys for a CDS client that is being tried."""
 
@@ -69,9 +300,19 @@ def keys() -> None:
 @keys.command()
 @click.option("--alg", default="ES384", type=click.Choice(["ES384", "RS384"]), help="The algorithm; ES384 by default.")
 @click.option("--kid", metavar="TEXT", help="The name of the key; a new one by default.")
-@click.option("--out", default=".", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
-def new(alg: str, kid: str | None, out: Path) -> None:
-    """Make a key pair: DIR/private-key.json to sign with, DIR/jwks.json to give to the service."""
+@click.option(
+    "--out",
+    default=".",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="The folder of both files; the present one by default.",
+)
+@click.option("--json", "machine", is_flag=True, help="Print the paths of the files as JSON.")
+def new(alg: str, kid: str | None, out: Path, *, machine: bool) -> None:
+    """Make a key pair: DIR/private-key.json to sign with, DIR/jwks.json to give to the service.
+
+    Ends with 0, and with 2 when a file is there already or cannot be written.
+    """
     from cds_hooks.trust.signing import key_set, new_key  # noqa: PLC0415
 
     key = new_key(alg, kid)
@@ -85,36 +326,55 @@ def new(alg: str, kid: str | None, out: Path) -> None:
                 json.dump(members, file, indent=2)
         except OSError as problem:
             _give_up(f"{path}: {problem.strerror}.")
-        click.echo(str(path))
+    private, public = map(str, files)
+    click.echo(json.dumps({"private": private, "public": public}) if machine else f"{private}\n{public}")
 
 
-@main.command()
+@main.command(
+    epilog="\b\nExample:\n"
+    "  sitbone token --key private-key.json --iss https://ehr.example.org/ --aud https://cds.example.org/cds-services"
+)
 @click.option(
     "--key", "key_file", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A private JWK."
 )
 @click.option("--iss", required=True, metavar="URL", help="The issuer, as it is registered.")
 @click.option("--aud", required=True, metavar="URL", help="The URL that will be called.")
 @click.option("--jku", metavar="URL", help="Where the public keys are, as it is registered.")
-@click.option("--tenant", metavar="TEXT")
+@click.option("--tenant", metavar="TEXT", help="The tenant, where one issuer stands for several organisations.")
 @click.option("--lifetime", default=300, metavar="SECONDS", help="300 by default.")
-def token(key_file: Path, *, iss: str, aud: str, jku: str | None, tenant: str | None, lifetime: int) -> None:
-    """Print a signed token for one call."""
-    from jwt import PyJWTError  # noqa: PLC0415
+@click.option("--json", "machine", is_flag=True, help="Print an object with the token and its claims.")
+def token(
+    key_file: Path, *, iss: str, aud: str, jku: str | None, tenant: str | None, lifetime: int, machine: bool
+) -> None:
+    """Print a signed token for one call.
 
-    from cds_hooks.trust.signing import claims_for, sign  # noqa: PLC0415
+    Ends with 0, and with 2 when FILE holds no private key.
+    """
+    from cds_hooks.trust.signing import claims_for  # noqa: PLC0415
 
     claims = claims_for(iss, aud, time.time(), lifetime=lifetime, tenant=tenant)
+    signed = _sign(key_file, claims, jku)
+    click.echo(json.dumps({"token": signed, "claims": claims}) if machine else signed)
+
+
+def _sign(key_file: Path, claims: Mapping[str, Any], jku: str | None) -> str:
+    from jwt import PyJWTError  # noqa: PLC0415
+
+    from cds_hooks.trust.signing import sign  # noqa: PLC0415
+
     try:
-        signed = sign(json.loads(key_file.read_text("utf-8")), claims, **({"jku": jku} if jku else {}))
+        return sign(json.loads(key_file.read_text("utf-8")), claims, **({"jku": jku} if jku else {}))
     except OSError as problem:
         _give_up(f"{key_file}: {problem.strerror}.")
     except (ValueError, TypeError, AttributeError, PyJWTError):
         # What the reader of the key says may hold a part of it.
         _give_up(f"{key_file}: holds no private JWK, as `sitbone keys new` makes one.")
-    click.echo(signed)
 
 
-@main.command()
+@main.command(
+    short_help="What is wrong with a token?",
+    epilog="\b\nExample:\n  sitbone token … | sitbone verify-token --clients clients.toml",
+)
 @click.argument("text", metavar="[TOKEN|-]", default="-")
 @click.option("--clients", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default, SITBONE_CLIENTS.")
 @click.option("--aud", metavar="URL", help="The URL that was called; without it, the audience is not checked.")
@@ -133,12 +393,44 @@ def verify_token(text: str, file: Path | None, aud: str | None, *, machine: bool
         file = file or Settings.from_environment(os.environ).clients
         if file is None:
             _give_up("Name the file of clients with --clients or in SITBONE_CLIENTS.")
-        given = (sys.stdin.read() if text == "-" else text).strip().removeprefix("Bearer ").strip()
-        verified = verify(given, read_clients(file), aud, time.time())
+        verified = verify(_token_in(text), read_clients(file), aud, time.time())
     except (SettingsError, CdsHooksError) as problem:
         _give_up(str(problem))
     click.echo(as_json(verified) if machine else as_text(verified))
     sys.exit(0 if verified.accepted else 1)
+
+
+def _token_in(text: str) -> str:
+    return (sys.stdin.read() if text == "-" else text).strip().removeprefix("Bearer ").strip()
+
+
+@main.command(
+    short_help="Let the shell complete commands.",
+    epilog="\b\nExamples:\n"
+    '  bash   eval "$(sitbone completion bash)"           in ~/.bashrc\n'
+    '  zsh    eval "$(sitbone completion zsh)"            in ~/.zshrc\n'
+    "  fish   sitbone completion fish > ~/.config/fish/completions/sitbone.fish",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete the commands and options of sitbone.
+
+    Ends with 0.
+    """
+    completing = get_completion_class(shell)
+    if completing is None:
+        _give_up(f"There is no completion for {shell}.")
+    click.echo(completing(main, {}, "sitbone", "_SITBONE_COMPLETE").source())
+
+
+def _progress(label: str) -> Callable[[Sequence[_T]], Iterator[_T]]:
+    """A bar on the error output, where that is a terminal."""
+
+    def over(items: Sequence[_T]) -> Iterator[_T]:
+        with click.progressbar(items, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+            yield from bar
+
+    return over
 
 
 def _give_up(why: str) -> NoReturn:

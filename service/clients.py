@@ -30,9 +30,7 @@ from cds_hooks.trust import (
     load_from,
     read_key_set,
 )
-from service.settings import SettingsError, is_loopback
-
-EHR_PROFILES = ("generic", "epic", "oracle-health")
+from service.settings import EHR_PROFILES, SettingsError, is_loopback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
@@ -55,6 +53,7 @@ class Client:
     fhir_servers: tuple[str, ...]
     ehr: str
     internal_hosts: frozenset[str]
+    pama_rating: bool
 
     def load_keys(self) -> bytes:
         """The JWK Set of this client as it is published now; raises KeySetError."""
@@ -120,7 +119,9 @@ def _client(file: Path, name: str, members: Any) -> Client:
         entry = _SCHEMA.load(members)
     except ValidationError as problem:
         raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
-    jwks_file, servers, ehr, hosts = (entry.pop(key) for key in ("jwks_file", "fhir_servers", "ehr", "internal_hosts"))
+    jwks_file, servers, ehr, hosts, pama_rating = (
+        entry.pop(key) for key in ("jwks_file", "fhir_servers", "ehr", "internal_hosts", "pama_rating")
+    )
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     client = Client(
         TrustedClient(name, **trusted),
@@ -128,6 +129,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
         tuple(servers),
         ehr,
         frozenset(hosts),
+        pama_rating,
     )
     if client.jwks_file is not None:
         try:
@@ -224,6 +226,9 @@ class _ClientSchema(Schema):
     fhir_servers = _texts("a list of base URLs of FHIR servers", load_default=list, each=_check_url)
     ehr = fields.String(
         load_default="generic", validate=OneOf(EHR_PROFILES), metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"}
+    )
+    pama_rating = fields.Boolean(
+        load_default=False, truthy={True}, falsy={False}, metadata={"expected": "true or false"}
     )
     internal_hosts = _texts("a list of host names in small letters", load_default=list, each=Regexp(r"[a-z0-9._:-]+\Z"))
 

@@ -6,14 +6,14 @@ one with the largest weight counts, caps and vetoes keep what is not specific fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from service.conditions import Condition, Interval
 from service.derived import Chart
-from service.guideline import Guideline
+from service.guideline import Cap, Differential, Guideline, WeightedTest
 
 NO_SIDE_NAMED = "unspecified"
 
@@ -27,6 +27,16 @@ class RankedCause(msgspec.Struct, frozen=True):
     points: int
     speaks_for: tuple[str, ...]
     speaks_against: tuple[str, ...]
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """What a cause has points for, or against. `family` is that of a test, and empty for history and tenderness."""
+
+    cause: str
+    points: int
+    findings: tuple[str, ...]
+    family: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +67,42 @@ class _Score:
         (self.speaks_for if weight > 0 else self.speaks_against)[cause].update(dict.fromkeys(findings))
 
 
+def weigh(chart: Chart, guideline: Guideline) -> Iterator[Weighed]:
+    """Everything that counts on the side of this chart, each with its points."""
+    rules = guideline.differential
+    for entry in rules.points:
+        if entry.when.test(chart):
+            yield Weighed(entry.cause, entry.points, tuple(_named(chart, guideline, entry.when)), "", entry.source)
+    for (cause, family), (tests, caps) in rules.families.items():
+        if result := family_result(chart, tests, caps):
+            weight, finding = result
+            done = _done(chart, guideline, finding, positive=weight > 0)
+            source = next(test.source for test in tests if test.finding == finding)
+            yield Weighed(cause, weight, tuple(done), family, source)
+
+
 def rank(chart: Chart, guideline: Guideline) -> Ranking:
     """The causes on the side of this chart, best first."""
     rules = guideline.differential
     score = _Score(guideline.causes)
-    for entry in rules.points:
-        if entry.when.test(chart):
-            score.add(entry.cause, entry.points, _named(chart, guideline, entry.when))
-    results = _test_results(chart, guideline)
-    for (cause, _family), (weight, finding) in results.items():
-        score.add(cause, weight, _done(chart, guideline, finding, positive=weight > 0))
-    vetoed = {veto.cause for veto in rules.vetoes if veto.when.test(chart)}
+    known = set()
+    for weighed in weigh(chart, guideline):
+        score.add(weighed.cause, weighed.points, weighed.findings)
+        if weighed.family:
+            known.add(weighed.family)
     order = sorted(guideline.causes, key=lambda cause: -score.points[cause])
     top, distance = score.points[order[0]], score.points[order[0]] - score.points[order[1]]
-    leads = top >= rules.lead_at_least and distance >= rules.lead_by and order[0] not in vetoed
+    leads = leader_of(score.points, rules, chart)
 
     def band(cause: str) -> str:
-        if leads and cause == order[0]:
+        if cause == leads:
             return "leads"
         if not (score.speaks_for[cause] or score.speaks_against[cause]):
             return "not-assessed"
-        near = not leads or top - score.points[cause] < rules.clear_by
+        near = leads is None or top - score.points[cause] < rules.clear_by
         return "possible" if score.points[cause] > 0 and near else "less-likely"
 
     side = chart.side or NO_SIDE_NAMED
-    known = {family for _cause, family in results}
     if any(chart[place] is not None for place in rules.tenderness):
         known.add("tenderness")
     return Ranking(
@@ -110,21 +131,29 @@ def _done(chart: Chart, guideline: Guideline, finding: str, *, positive: bool) -
     return [name for name in sorted(guideline.base_findings([finding])) if chart[name] is positive]
 
 
-def _test_results(chart: Chart, guideline: Guideline) -> dict[tuple[str, str], tuple[int, str]]:
-    """(cause, family) -> weight and test. Tests of a family are correlated: the one with the largest weight counts."""
-    best: dict[tuple[str, str], tuple[int, str]] = {}
-    for test in guideline.differential.tests:
+def leader_of(points: Mapping[str, int], rules: Differential, chart: Chart) -> str | None:
+    """The cause that leads with these points: enough of them, far enough from the next, and no veto."""
+    order = sorted(points, key=lambda cause: -points[cause])
+    first, second = order[:2]
+    if points[first] < rules.lead_at_least or points[first] - points[second] < rules.lead_by:
+        return None
+    return None if any(veto.cause == first and veto.when.test(chart) for veto in rules.vetoes) else first
+
+
+def family_result(chart: Chart, tests: Iterable[WeightedTest], caps: Iterable[Cap]) -> tuple[int, str] | None:
+    """Weight and test. Tests of a family are correlated: the one with the largest weight counts."""
+    best: tuple[int, str] | None = None
+    for test in tests:
         result = _test_result(chart, test.finding)
         if result is None:
             continue
         weight = test.positive if result else test.negative
-        key = (test.cause, test.family)
-        if key not in best or abs(weight) > abs(best[key][0]):
-            best[key] = (weight, test.finding)
-    for cap in guideline.differential.caps:
-        if (cap.cause, cap.family) in best and cap.when.test(chart):
-            weight, finding = best[(cap.cause, cap.family)]
-            best[(cap.cause, cap.family)] = (min(weight, cap.at_most), finding)
+        if best is None or abs(weight) > abs(best[0]):
+            best = (weight, test.finding)
+    if best:
+        for cap in caps:
+            if cap.when.test(chart):
+                best = (min(best[0], cap.at_most), best[1])
     return best
 
 

@@ -40,10 +40,11 @@ def _read(value: str) -> When | None:
     year, month, day, time, zone = form.groups()
     try:
         if time:
-            # fromisoformat takes up to six digits of a second.
-            clock = re.sub(r"(\.\d{6})\d+", r"\1", time)
-            instant = datetime.fromisoformat(f"{year}-{month}-{day}T{clock}{zone or 'Z'}").astimezone(UTC)
-            return When(instant, instant, f"{year}-{month}-{day}")
+            # fromisoformat takes up to six digits of a second: 15 characters with hours and minutes.
+            instant = datetime.fromisoformat(f"{value[:11]}{time[:15]}{zone or 'Z'}")
+            if instant.tzinfo is not UTC:
+                instant = instant.astimezone(UTC)
+            return When(instant, instant, value[:10])
         first_month, last_month = (int(month), int(month)) if month else (1, 12)
         last_day = int(day) if day else calendar.monthrange(int(year), last_month)[1]
         low = datetime(int(year), first_month, int(day) if day else 1, tzinfo=UTC)
@@ -55,8 +56,8 @@ def _read(value: str) -> When | None:
 
 def days_before(when: When, now: datetime) -> tuple[int, int]:
     """How many days before today, at the least and at the most; a day is one number, as a clinician counts."""
-    today = now.date()
-    return max((today - when.high.date()).days, 0), max((today - when.low.date()).days, 0)
+    today = now.toordinal()
+    return max(today - when.high.toordinal(), 0), max(today - when.low.toordinal(), 0)
 
 
 def years_old(born: When, now: datetime) -> tuple[int, int]:

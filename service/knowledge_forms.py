@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 SYSTEMS = MappingProxyType(
     {
@@ -59,10 +59,34 @@ RED_FLAGS = (
     "inflammatory",
 )
 BLOCKS = ("ranking", "exercise", "injection")
+# Of the 13 source attributes of an evidence-based decision support intervention (45 CFR 170.315(b)(11)), those that are
+# stated; the others follow from evidence, history and conditions.
+STATED_ATTRIBUTES = (
+    "developer",
+    "funding",
+    "race",
+    "ethnicity",
+    "language",
+    "sexual-orientation",
+    "gender-identity",
+    "social-determinants",
+)
+# The best first.
+RATINGS = ("appropriate", "may-be-appropriate", "usually-not")
 STRENGTHS = ("source-document", "evidence", "judgement")
 SIDES = ("left", "right", "bilateral", "unspecified")
 # The cards in the order in which they are shown; the first two are those of the urgent tiers.
-TOPICS = ("immediate-evaluation", "assessment-due", "ask-first", "diagnosis-and-imaging", "care-plan")
+TOPICS = (
+    "immediate-evaluation",
+    "assessment-due",
+    "ask-first",
+    "diagnosis-and-imaging",
+    "care-plan",
+    "imaging-order",
+    "analgesic-order",
+    "appointment",
+    "going-home",
+)
 HEADINGS = ("why", "consider", "causes", "ask", "not_documented", "unreadable", "grounds", "safety_net")
 # The sentences that cards say, each with what is filled in.
 SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -73,7 +97,22 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "consider_first": ("first", "summary"),
         "evidence": ("finding", "details"),
         "order_label": ("title",),
+        "rated": ("title", "rating", "presentation", "source", "evidence"),
+        "criteria": ("publisher", "topic", "year"),
+        "own_judgement": (),
+        "score": ("score",),
+        "radiation": ("level",),
+        "another_region": ("title",),
+        "already_ordered": ("title", "date", "resource"),
+        "already_done": ("title", "date", "resource"),
+        "replace_label": ("title",),
+        "remove_label": (),
+        "message_label": (),
+        "step": ("number", "count", "action"),
+        "steps_together": ("count",),
+        "all_together": ("count",),
         "ask": ("ask", "because"),
+        "can_change": ("because", "changes"),
         "strength": ("strength", "statements", "evidence"),
         "draft": ("version",),
         "active": ("version",),
@@ -96,8 +135,60 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "undated": (),
     }
 )
-# The order in which recommendations are evaluated; a later kind may read what an earlier one made.
-RECOMMENDATION_KINDS = ("red-flag", "plan", "closing", "treatment")
+# Those that assess the chart, in the order in which they are evaluated: a later kind may read what an earlier one made.
+CHART_KINDS = ("red-flag", "plan", "closing", "treatment")
+# Those that judge what the clinician has in hand, each with the facts about it that its conditions may read.
+ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "imaging-order": (
+            "order-rating",
+            "days-since-the-same-imaging",
+            "order-repeats-another-order",
+            "order-is-for-the-other-side",
+            "order-is-of-another-region",
+            "radiograph-comes-first",
+            "red-flag-work-up-missing",
+            "order-is-an-mri",
+            "chart-not-heard",
+        ),
+        "analgesic-order": (
+            "nsaid-drafted",
+            "topical-nsaid-drafted",
+            "acetaminophen-drafted",
+            "steroid-injection-drafted",
+            "held-by-the-chart",
+            "care-needed",
+            "second-nsaid-drafted",
+            "second-acetaminophen",
+            "nsaid-with-acetaminophen",
+            "acetaminophen-in-24-hours",
+            "complaint-documented",
+            "chart-not-heard",
+        ),
+        "appointment": ("days-until-appointment", "days-allowed", "later-than-allowed", "chart-not-heard"),
+        "going-home": (
+            "self-care-offered",
+            "stretching-offered",
+            "stretching-left-out",
+            "nsaid-offered",
+            "acetaminophen-offered",
+            "physiotherapy-offered",
+            "assessment-due",
+            "chart-not-heard",
+        ),
+    }
+)
+RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
+
+
+# What an answer can change, and what it takes to get the answer, the cheapest first.
+QUESTION_TERMS = ("severity", "imaging", "referrals", "leader", "treatment")
+COSTS = ("history", "palpation", "strength", "special-test", "lab")
+
+
+def _same_keys(table: Mapping[str, Any], names: Iterable[str]) -> None:
+    if set(table) != set(names):
+        raise ValidationError(f"has {', '.join(names)}, and nothing else")
 
 
 def _text(**kwargs: Any) -> fields.String:
@@ -127,6 +218,26 @@ class _ThresholdFile(Schema):
     source = _text()
 
 
+# The stated source attributes; a recommendation may have its own, and otherwise inherits those of the guideline.
+_ATTRIBUTES = fields.Dict(
+    keys=fields.String(validate=validate.OneOf(STATED_ATTRIBUTES)), values=_text(), load_default=dict
+)
+
+
+class _AppraisalTable(Schema):
+    external_validation = _text()
+    fairness = _text()
+    review = _text()
+
+
+class _AttributeWordsTable(Schema):
+    used = _text()
+    used_before = _text()
+    not_used = _text()
+    no_publication = _text()
+    dates = _text()
+
+
 class GuidelineFile(Schema):
     """guideline.toml."""
 
@@ -138,6 +249,10 @@ class GuidelineFile(Schema):
     source_title = _text()
     provenance = _TEXT_TABLE
     statements = _TEXT_TABLE
+    attributes = _ATTRIBUTES
+    attribute_words = fields.Nested(_AttributeWordsTable, required=True)
+    appraisal = fields.Nested(_AppraisalTable, required=True)
+    health_status = _texts()
     look_back_days = fields.Dict(
         keys=fields.String(validate=validate.OneOf(KINDS)), values=fields.Integer(strict=True), required=True
     )
@@ -158,6 +273,7 @@ class FindingFile(Schema):
     whole_patient = fields.Boolean(load_default=False)
     past_counts = fields.Boolean(load_default=False)
     uninformative_alone = fields.Boolean(load_default=False)
+    background = fields.Boolean(load_default=False)
 
 
 class CauseFile(Schema):
@@ -190,7 +306,8 @@ class _ReferralTable(Schema):
 
 class _TreatmentTable(Schema):
     id = _one_of(TREATMENTS)
-    state = _one_of(("offer", "hold"))
+    # A caution changes no state: it goes with an offer, and is not said without one.
+    state = _one_of(("offer", "hold", "caution"))
     without = _texts(required=False)
     adds = _texts(required=False)
 
@@ -200,12 +317,14 @@ class _CardTable(Schema):
     indicator = fields.String(load_default="", validate=validate.OneOf(("", *INDICATORS)))
     summary = fields.String(required=True, validate=validate.Length(min=1, max=128))
     do = _texts()
+    say = _texts(required=False)
 
 
 class _HistoryTable(Schema):
     version = fields.Integer(strict=True, required=True)
-    date = fields.Raw(required=True)
+    date = fields.Date(required=True)
     change = _text()
+    signed_by = fields.String(load_default="")
 
 
 class RecommendationFile(Schema):
@@ -230,7 +349,9 @@ class RecommendationFile(Schema):
     imaging = _optional_list(_ImagingTable)
     referrals = _optional_list(_ReferralTable)
     treatment = _optional_list(_TreatmentTable)
+    change = fields.String(load_default="", validate=validate.OneOf(("", "replace", "remove")))
     card = fields.Nested(_CardTable, required=True)
+    attributes = _ATTRIBUTES
     history = fields.List(fields.Nested(_HistoryTable), required=True, validate=validate.Length(min=1))
 
 
@@ -247,6 +368,7 @@ class _PointsTable(Schema):
     points = fields.Integer(strict=True, required=True)
     when = fields.Raw(required=True)
     source = _text()
+    rules = _texts(required=False)
 
 
 class _TestTable(Schema):
@@ -256,6 +378,7 @@ class _TestTable(Schema):
     positive = fields.Integer(strict=True, required=True)
     negative = fields.Integer(strict=True, required=True)
     source = _text()
+    rules = _texts(required=False)
 
 
 class _CapTable(Schema):
@@ -264,12 +387,14 @@ class _CapTable(Schema):
     at_most = fields.Integer(strict=True, required=True)
     when = fields.Raw(required=True)
     source = _text()
+    rules = _texts(required=False)
 
 
 class _VetoTable(Schema):
     cause = _text()
     when = fields.Raw(required=True)
     source = _text()
+    rules = _texts(required=False)
 
 
 class DifferentialFile(Schema):
@@ -286,13 +411,27 @@ class _QuestionTable(Schema):
     findings = _texts()
     ask = _text()
     because = _text()
-    cost = _one_of(("history", "palpation", "strength", "special-test", "lab"))
+    cost = _one_of(COSTS)
+    together = fields.Boolean(load_default=False)
+    first = fields.Boolean(load_default=False)
     when = fields.Raw(load_default=None)
+
+
+class _QuestionTermTable(Schema):
+    points = fields.Integer(strict=True, required=True, validate=validate.Range(min=1))
+    words = _text()
+    source = _text()
 
 
 class QuestionFile(Schema):
     """questions.toml."""
 
+    value = fields.Dict(
+        keys=fields.String(),
+        values=fields.Nested(_QuestionTermTable),
+        required=True,
+        validate=lambda table: _same_keys(table, QUESTION_TERMS),
+    )
     questions = fields.List(fields.Nested(_QuestionTable), required=True)
 
 
@@ -310,6 +449,7 @@ class WordingFile(Schema):
     """wording.toml."""
 
     headings = _TEXT_TABLE
+    facts = _TEXT_TABLE
     sentences = _TEXT_TABLE
     strengths = _TEXT_TABLE
     sides = _TEXT_TABLE
@@ -323,19 +463,93 @@ class _OrderTable(Schema):
     sided = fields.Boolean(load_default=True)
 
 
+class _MedicineTable(Schema):
+    title = _text()
+    concept = _text()
+    code = _text()
+    dosage = _text()
+
+
+class _MessageTable(Schema):
+    title = _text()
+    opening = _text()
+
+
 class OrderFile(Schema):
     """orders.toml."""
 
+    medicine = fields.Dict(keys=fields.String(), values=fields.Nested(_MedicineTable), required=True)
+    message = fields.Nested(_MessageTable, required=True)
     imaging = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
     referral = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)
     sided_body_sites = fields.Dict(keys=fields.String(), values=_TEXT_TABLE, required=True)
+
+
+class _RuleGroupTable(Schema):
+    title = _text()
+    open = _texts(required=False)
+    rows = _TEXT_TABLE
+
+
+class RulesFile(Schema):
+    """rules.toml."""
+
+    groups = fields.Dict(keys=fields.String(), values=fields.Nested(_RuleGroupTable), required=True)
+
+
+class ConflictTable(Schema):
+    """One table of conflicts.toml."""
+
+    title = _text()
+    statements = _texts()
+    literature = _text()
+    decision = _text()
+    evidence = _texts()
+    recommendations = _texts()
+
+
+class DebtTable(Schema):
+    """One table of debts.toml."""
+
+    title = _text()
+    debt = _text()
+    rules = _texts()
+
+
+class _RatingTable(Schema):
+    modality = _one_of(MODALITIES[:-1])
+    regions = fields.List(fields.String(validate=validate.OneOf(REGIONS)), required=True)
+    rating = _one_of(RATINGS)
+    score = fields.Integer(strict=True, load_default=None, validate=validate.Range(1, 9))
+    radiation = fields.Integer(strict=True, load_default=None, validate=validate.Range(0, 5))
+    when = fields.Raw(load_default=None)
+
+
+class _PresentationTable(Schema):
+    publisher = fields.String(required=True)
+    topic = _text()
+    year = fields.Integer(strict=True, required=True)
+    presentation = _text()
+    evidence = _texts()
+    verified = fields.Boolean(required=True)
+    rules = _texts()
+    when = fields.Raw(required=True)
+    ratings = fields.List(fields.Nested(_RatingTable), required=True, validate=validate.Length(min=1))
+
+
+class RatingsFile(Schema):
+    """ratings.toml."""
+
+    categories = _TEXT_TABLE
+    presentations = fields.Dict(keys=fields.String(), values=fields.Nested(_PresentationTable), required=True)
 
 
 class SourceTable(Schema):
     """One table of sources.toml."""
 
     citation = _text()
-    url = fields.String()
+    # It becomes a link on cards and pages.
+    url = fields.String(validate=validate.Regexp(r"https?://[^\s\"'<>]+\Z"))
     kind = _one_of(("primary", "secondary"))
     to_verify = fields.Boolean(load_default=False)
 

@@ -15,14 +15,13 @@ import sys
 import traceback
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import PurePath
-from secrets import token_bytes
 from typing import Any, TextIO
 
 import orjson
 
 from cds_hooks import CallRecord, FeedbackRecord
+from service.pseudonyms import Pseudonyms
 from service.settings import Settings
 
 _LOG = logging.getLogger("sitbone")
@@ -85,8 +84,7 @@ class CallLog:
     """Writes down calls and feedback. `known_reasons` are the codes of override reasons that cards offer."""
 
     def __init__(self, settings: Settings, known_reasons: Collection[str]) -> None:
-        # Without a key of its own each start has another, and lines of two starts cannot be put together.
-        self._key = settings.log_key.encode() if settings.log_key else token_bytes(32)
+        self._pseudonyms = Pseudonyms(settings)
         self._known_reasons = frozenset(known_reasons)
 
     def call(self, call: CallRecord) -> None:
@@ -98,7 +96,7 @@ class CallLog:
             "client": call.client,
             "service": call.service_id,
             "hook": call.hook,
-            "hookInstance": self._hashed(call.hook_instance),
+            "hookInstance": None if call.hook_instance is None else self._pseudonyms.of(call.hook_instance),
             "status": call.status,
             "states": dict(call.states),
             "notes": list(call.notes),
@@ -127,11 +125,6 @@ class CallLog:
                     ],
                 },
             )
-
-    def _hashed(self, text: str | None) -> str | None:
-        if text is None:
-            return None
-        return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).hexdigest()
 
 
 def _write(event: str, members: Mapping[str, Any]) -> None:

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service.guideline import Code, Guideline, KnowledgeError, OrderTemplate
+from service.guideline import (
+    ORDER_SYSTEM,
+    Code,
+    Guideline,
+    KnowledgeError,
+    MedicineTemplate,
+    MessageTemplate,
+    OrderTemplate,
+)
 from service.strictness import violations
 
 # What a ServiceRequest of R4 may give as its reason.
 _REASONS = ("Condition/", "Observation/", "DiagnosticReport/", "DocumentReference/")
+_REASONS_OF_MEDICINES = _REASONS[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +53,12 @@ def service_request(
 ) -> dict[str, Any]:
     """A ServiceRequest that proposes this order; `priority` is stat, urgent or routine, `sides` the words for sides."""
     side = ordering.side if template.sided else ""
-    concept: dict[str, Any] = {"text": _with_side(template.title, side, sides)}
     code = template.codes.get(ordering.side) or template.codes.get("")
-    if code:
-        concept["coding"] = [_coding(code)]
+    own = {"system": ORDER_SYSTEM, "code": template.key, "display": template.title}
+    concept: dict[str, Any] = {
+        "coding": [*([_coding(code)] if code else []), own],
+        "text": _with_side(template.title, side, sides),
+    }
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
         "status": "draft",
@@ -58,8 +69,7 @@ def service_request(
         "authoredOn": ordering.authored.isoformat(timespec="seconds"),
         "reasonCode": [{"text": reason} for reason in ordering.reasons],
     }
-    if ordering.encounter:
-        request["encounter"] = {"reference": f"Encounter/{ordering.encounter}"}
+    request |= _in_encounter(ordering)
     references = [{"reference": name} for name in ordering.references if name.startswith(_REASONS)]
     if references:
         request["reasonReference"] = references
@@ -71,6 +81,42 @@ def service_request(
     return request
 
 
+def medication_request(template: MedicineTemplate, ordering: Ordering) -> dict[str, Any]:
+    """A MedicationRequest that proposes this medicine; the dose is left to the prescriber."""
+    request: dict[str, Any] = {
+        "resourceType": "MedicationRequest",
+        "status": "draft",
+        "intent": "proposal",
+        "medicationCodeableConcept": {"coding": [_coding(template.code)], "text": template.code.display},
+        "subject": {"reference": f"Patient/{ordering.patient}"},
+        "authoredOn": ordering.authored.isoformat(timespec="seconds"),
+        "reasonCode": [{"text": reason} for reason in ordering.reasons],
+        "dosageInstruction": [{"text": template.dosage}],
+    }
+    references = [{"reference": name} for name in ordering.references if name.startswith(_REASONS_OF_MEDICINES)]
+    return request | _in_encounter(ordering) | ({"reasonReference": references} if references else {})
+
+
+def communication_request(template: MessageTemplate, lines: Iterable[str], ordering: Ordering) -> dict[str, Any]:
+    """A CommunicationRequest that proposes to give the patient these words, one payload a line."""
+    patient = {"reference": f"Patient/{ordering.patient}"}
+    return {
+        "resourceType": "CommunicationRequest",
+        "status": "draft",
+        "category": [{"text": template.title}],
+        "priority": "routine",
+        "subject": patient,
+        "payload": [{"contentString": line} for line in lines],
+        "authoredOn": ordering.authored.isoformat(timespec="seconds"),
+        "recipient": [patient],
+        "reasonCode": [{"text": reason} for reason in ordering.reasons],
+    } | _in_encounter(ordering)
+
+
+def _in_encounter(ordering: Ordering) -> dict[str, Any]:
+    return {"encounter": {"reference": f"Encounter/{ordering.encounter}"}} if ordering.encounter else {}
+
+
 def check_templates(guideline: Guideline, now: datetime) -> None:
     """Every template makes a valid ServiceRequest on every side. Raises KnowledgeError."""
     for key, template in guideline.orders.items():
@@ -79,6 +125,13 @@ def check_templates(guideline: Guideline, now: datetime) -> None:
                 wrong = _violations_of(template, side, priority, now, guideline.wording.sides)
                 if wrong:
                     raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
+    ordering = Ordering("example", "example", "left", now, ("Reason",), ("Observation/example",))
+    for key, medicine in guideline.medicines.items():
+        if wrong := violations(medication_request(medicine, ordering)):
+            raise KnowledgeError("orders.toml", f"medicine.{key}", f"does not make a valid MedicationRequest: {wrong}")
+    lines = [guideline.message.opening, *(line for r in guideline.recommendations for line in r.say)]
+    if wrong := violations(communication_request(guideline.message, lines, ordering)):
+        raise KnowledgeError("orders.toml", "message", f"does not make a valid CommunicationRequest: {wrong}")
 
 
 def _violations_of(template: OrderTemplate, side: str, priority: str, now: datetime, sides: Mapping[str, str]) -> str:

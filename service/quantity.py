@@ -56,6 +56,18 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
             "mL/min/1.73": (1, 0),
             "mL/min": (1, 0),
         },
+        "kg": {"kg": (1, 0), "g": (0.001, 0), "[lb_av]": (0.45359237, 0), "lb": (0.45359237, 0)},
+        # A share that is called by its number: the unit is left out where it is shown.
+        "{percent}": {"%": (1, 0), "{percent}": (1, 0)},
+        "g": {"g": (1, 0), "gram": (1, 0), "grams": (1, 0), "mg": (0.001, 0), "ug": (1e-6, 0), "mcg": (1e-6, 0)},
+        # How orders count what is swallowed.
+        "{tbl}": dict.fromkeys(
+            (
+                *("{tbl}", "{tablet}", "tablet", "tablets", "tablet(s)", "tab", "tabs", "TAB", "{TAB}", "Tablet"),
+                *("{capsule}", "capsule", "capsules", "cap", "caps", "CAP", "{CAP}", "Capsule"),
+            ),
+            (1, 0),
+        ),
         # Pure numbers: no unit at all is their usual form.
         "{score}": {"{score}": (1, 0), "1": (1, 0), "": (1, 0), "score": (1, 0), "/10": (1, 0)},
         "{count}": {"{count}": (1, 0), "1": (1, 0), "": (1, 0)},
@@ -63,6 +75,15 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
 )
 
 UNITS = frozenset(_CONVERSIONS)
+
+
+# How the units of time are read out; a UCUM annotation such as {score} is not.
+_SPOKEN = MappingProxyType({"d": "days", "wk": "weeks", "a": "years"})
+
+
+def in_words(value: float, unit: str) -> str:
+    """A limit as a clinician reads it."""
+    return f"{value:g}" if unit.startswith("{") else f"{value:g} {_SPOKEN.get(unit, unit)}"
 
 
 def read_number(value: object, comparator: str | None = None) -> Interval | None:
@@ -75,8 +96,9 @@ def read_number(value: object, comparator: str | None = None) -> Interval | None
         return None
     if not isfinite(number):
         return None
+    if comparator is None:
+        return Interval(number, number)
     bounds = {
-        None: (number, number),
         "<": (-inf, nextafter(number, -inf)),
         "<=": (-inf, number),
         ">": (nextafter(number, inf), inf),

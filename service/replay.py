@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ _LONG = 100
 
 # A path and a body (None: a GET) -> the body of the answer.
 Caller = Callable[[str, str, bytes | None], bytes]
+Over = Callable[[Sequence[str]], Iterable[str]]
 
 
 class ReplayError(Exception):
@@ -132,14 +133,17 @@ def _service_of_hook(call: Caller) -> dict[str, str]:
     return services
 
 
-def answers(folder: Folder, call: Caller, days: int = 0) -> dict[str, Any]:
+def answers(folder: Folder, call: Caller, days: int = 0, over: Over = iter) -> dict[str, Any]:
     """name -> the answer to each request, its dates moved forward by so many days and those of the answer back.
+
+    `over` hands on the names of the requests, as a progress bar does.
 
     Raises ReplayError.
     """
     services = _service_of_hook(call)
     received = {}
-    for name, request in folder.requests.items():
+    for name in over(list(folder.requests)):
+        request = folder.requests[name]
         named, _, _ = name.rpartition("/")
         service = named or services.get(str(request.get("hook")), "")
         if not service:
@@ -200,7 +204,9 @@ def _to_the_day(value: Any) -> Any:
     return [_to_the_day(inner) for inner in value] if isinstance(value, list) else value
 
 
-def replay(path: Path, settings: Settings, url: str | None = None) -> dict[str, tuple[Difference, ...]]:
+def replay(
+    path: Path, settings: Settings, url: str | None = None, over: Over = iter
+) -> dict[str, tuple[Difference, ...]]:
     """name -> the differences between the answer to a request and the response that lies beside it.
 
     With `url` it is the service there that is called, at its own time: every full date of a request is moved by the
@@ -208,10 +214,10 @@ def replay(path: Path, settings: Settings, url: str | None = None) -> dict[str, 
     """
     folder = read_folder(path)
     if url is None:
-        received, expected = answers(folder, in_process(settings, folder.clock)), folder.responses
+        received, expected = answers(folder, in_process(settings, folder.clock), over=over), folder.responses
     else:
         days = (datetime.now(UTC).date() - folder.clock.date()).days
-        received = _to_the_day(answers(folder, over_http(url), days))
+        received = _to_the_day(answers(folder, over_http(url), days, over))
         expected = _to_the_day(folder.responses)
     return {name: tuple(_member(expected, received, name, "$")) for name in sorted({*expected, *received})}
 

@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -29,11 +30,19 @@ _M_ARENA_MAX = -8
 _SPARE_THREADS = 4
 
 
-def serve(settings: Settings, app: WSGIApplication, *, example: Path | None = None) -> None:
+def serve(
+    settings: Settings,
+    app: WSGIApplication,
+    *,
+    example: Path | None = None,
+    at_the_end: Callable[[], None] | None = None,
+    at_death: Callable[[int], None] | None = None,
+) -> None:
     """Serve ``app`` until SIGTERM or SIGINT, which let running calls end and then end the process with code 0.
 
     The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
     listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
+    A worker that stops calls ``at_the_end``; the process that started it then calls ``at_death`` with its id.
     """
     log.configure(settings.log_level)
     if settings.clients is not None and settings.public_base_url is None:
@@ -42,7 +51,7 @@ def serve(settings: Settings, app: WSGIApplication, *, example: Path | None = No
             "SITBONE_PUBLIC_BASE_URL is not set: the audience of a token is compared with the host that a caller names"
         )
     keep_freed_memory()
-    _Server(settings, app, example).run()
+    _Server(settings, app, example, at_the_end, at_death).run()
 
 
 def keep_freed_memory() -> None:
@@ -116,19 +125,38 @@ class _ServerLog(Logger):  # type: ignore[misc]
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, settings: Settings, app: WSGIApplication, example: Path | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        app: WSGIApplication,
+        example: Path | None,
+        at_the_end: Callable[[], None] | None,
+        at_death: Callable[[int], None] | None,
+    ) -> None:
         self._settings = settings
         self._app = app
         self._example = example
+        self._at_the_end = at_the_end
+        self._at_death = at_death
         super().__init__()
 
     def load_config(self) -> None:
         for name, value in gunicorn_settings(self._settings).items():
             self.cfg.set(name, value)
         self.cfg.set("when_ready", self._when_ready)
+        self.cfg.set("worker_exit", self._worker_exit)
+        self.cfg.set("child_exit", self._child_exit)
 
     def load(self) -> WSGIApplication:
         return self._app
+
+    def _worker_exit(self, _arbiter: Arbiter, _worker: object) -> None:
+        if self._at_the_end is not None:
+            self._at_the_end()
+
+    def _child_exit(self, _arbiter: Arbiter, worker: Any) -> None:
+        if self._at_death is not None:
+            self._at_death(worker.pid)
 
     def _when_ready(self, _arbiter: Arbiter) -> None:
         set_aside_what_is_loaded()

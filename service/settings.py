@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import URL, OneOf, Range, Regexp
@@ -28,6 +28,10 @@ class SettingsError(Exception):
     """A setting is wrong. The text is one sentence for the person who starts the service."""
 
 
+# The EHRs whose way with answers is known; see profiles.py.
+EHR_PROFILES = ("generic", "epic", "oracle-health")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this process serves. Sizes are in bytes, times in seconds."""
@@ -42,16 +46,37 @@ class Settings:
     body_limit: int = 10_000_000
     allowed_origins: tuple[str, ...] = ("*",)
     public_base_url: str | None = None
+    # How answers are put for a caller who needs no entry among the clients.
+    ehr: str = "generic"
     snomed_ct: str = "all"
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
     fhir_access: str = "on"
     fetch_milliseconds: int = 400
     knowledge_dir: Path | None = None
+    order_codes: Path | None = None
+    pama_rating: str = "off"
     clients: Path | None = None
     store: Path | None = None
     store_url: str | None = field(default=None, repr=False)
+    record: Path | Literal["off"] | None = None
+    record_url: str | None = field(default=None, repr=False)
+    # How many days the record goes back, and a card is held back after an override; 0 is without end, and never.
+    record_days: int = 0
+    hold_back_days: int = 0
     trusted_proxies: int = 0
+    pages: str = "auto"
+    metrics_token: str | None = field(default=None, repr=False)
+
+    def shows_pages(self) -> bool:
+        """Whether the service can be tried in a browser; of itself only where nobody else can see it."""
+        if self.pages == "auto":
+            return self.clients is None and is_loopback(self.host)
+        return self.pages == "on"
+
+    def shows_metrics(self) -> bool:
+        """Whether there are metrics to read: for everybody where nobody else can, otherwise for who has the token."""
+        return self.metrics_token is not None or (self.clients is None and is_loopback(self.host))
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -109,6 +134,10 @@ def _read_folder(value: str) -> Path:
     if not folder.is_dir():
         raise ValidationError("not a folder")
     return folder
+
+
+def _read_folder_or_off(value: str) -> Path | str:
+    return value if value == "off" else _read_folder(value)
 
 
 def _read_file(value: str) -> Path:
@@ -175,6 +204,11 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_PUBLIC_BASE_URL",
         metadata={"expected": "the http or https address at which clients find the service, without query"},
     )
+    ehr = fields.String(
+        data_key="SITBONE_EHR",
+        validate=OneOf(EHR_PROFILES),
+        metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"},
+    )
     snomed_ct = fields.String(
         data_key="SITBONE_SNOMED_CT",
         validate=OneOf(["all", "global-patient-set"]),
@@ -205,6 +239,16 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_KNOWLEDGE_DIR",
         metadata={"expected": "a folder that is there"},
     )
+    order_codes = fields.Function(
+        deserialize=_read_file,
+        data_key="SITBONE_ORDER_CODES",
+        metadata={"expected": "the path of a file that is there"},
+    )
+    pama_rating = fields.String(
+        data_key="SITBONE_PAMA_RATING",
+        validate=OneOf(["on", "off"]),
+        metadata={"expected": "on or off: whether signed orders carry their rating where no file of clients says so"},
+    )
     clients = fields.Function(
         deserialize=_read_file,
         data_key="SITBONE_CLIENTS",
@@ -220,10 +264,40 @@ class _SettingsSchema(Schema):
         validate=Regexp(r"[a-z0-9]+(\+[a-z0-9_]+)?://"),
         metadata={"expected": "the SQLAlchemy URL of a database, as in postgresql+psycopg://host/database"},
     )
+    record = fields.Function(
+        deserialize=_read_folder_or_off,
+        data_key="SITBONE_RECORD",
+        metadata={"expected": "a folder that is there, or off"},
+    )
+    record_url = fields.String(
+        data_key="SITBONE_RECORD_URL",
+        validate=Regexp(r"[a-z0-9]+(\+[a-z0-9_]+)?://"),
+        metadata={"expected": "the SQLAlchemy URL of a database, as in postgresql+psycopg://host/database"},
+    )
+    record_days = fields.Integer(
+        data_key="SITBONE_RECORD_DAYS",
+        validate=Range(0, 36_500),
+        metadata={"expected": "a whole number of days from 0 (keep everything) to 36500"},
+    )
+    hold_back_days = fields.Integer(
+        data_key="SITBONE_HOLD_BACK_DAYS",
+        validate=Range(0, 365),
+        metadata={"expected": "a whole number of days from 0 (hold nothing back) to 365"},
+    )
     trusted_proxies = fields.Integer(
         data_key="SITBONE_TRUSTED_PROXIES",
         validate=Range(0, 10),
         metadata={"expected": "a whole number of proxies from 0 (believe no X-Forwarded-* header) to 10"},
+    )
+    pages = fields.String(
+        data_key="SITBONE_PAGES",
+        validate=OneOf(["auto", "on", "off"]),
+        metadata={"expected": "auto (on loopback without a file of clients), on or off"},
+    )
+    metrics_token = fields.String(
+        data_key="SITBONE_METRICS_TOKEN",
+        validate=Regexp(r"[A-Za-z0-9._~+/-]{16,256}=*\Z"),
+        metadata={"expected": "a bearer token of 16 to 256 letters, digits and signs that nobody can guess"},
     )
 
 

@@ -8,7 +8,7 @@ QuestionnaireResponse, an allergy, a medicine.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,10 @@ _VALUES = frozenset(
 _DATE_MEMBERS = ("valueDateTime", "valueDate", "valueString")
 
 
+def _not_doubted() -> bool:
+    return True
+
+
 class Statement(msgspec.Struct, frozen=True):
     """What one resource says of one finding. value: True, False, None (unknown), an Interval, or a When for a date."""
 
@@ -71,7 +75,8 @@ class Statement(msgspec.Struct, frozen=True):
     # An active Condition stands until now, however long ago it began.
     standing: bool = False
     past: bool = False
-    valid: bool = True
+    # What the FHIR models say of the resource; asked for where it is shown, for most statements are in no card.
+    is_valid: Callable[[], bool] = _not_doubted
 
 
 def as_dict(value: object) -> dict[str, Any]:
@@ -151,11 +156,7 @@ class CodeIndex:
                 self._answers[key] = {"yes": True, "no": False, "unknown": None}[code.concept]
         for system, answers in _YES_NO_SYSTEMS.items():
             self._answers.update({(system, code): answer for code, answer in answers.items()})
-        self._medicines = {
-            _WORD.findall(code.display.lower())[0]: code
-            for code in guideline.codes
-            if guideline.findings[code.concept].kind == "medication" and code.system == SYSTEMS["rxnorm"]
-        }
+        self._medicines = _medicines_by_name(guideline)
         # Charts repeat their codes; the cache is bounded because callers choose what is looked up.
         self.lookup = lru_cache(maxsize=16_384)(self._lookup)
 
@@ -191,19 +192,19 @@ class CodeIndex:
                     found[row.concept] = row
         return list(found.values())
 
-    def named_medicines(self, concept: object) -> list[Code]:
+    def named_medicines(self, concept: object, *, on_the_skin: bool = False) -> list[Code]:
         """The ingredients that a medicine names in words, where its code is that of a product no value set lists.
 
-        What is put on the skin is left out: it is not taken with the others.
+        What is put on the skin is left out unless it is asked for: it is not taken with the others.
         """
         said = [as_text(as_dict(concept).get("text"))]
         said += [as_text(as_dict(coding).get("display")) for coding in as_list(as_dict(concept).get("coding"))]
         words = [word for text in said for word in _WORD.findall(text.lower())]
-        if not _ON_THE_SKIN.isdisjoint(words):
+        if not on_the_skin and not _ON_THE_SKIN.isdisjoint(words):
             return []
-        return list({row.concept: row for word in words if (row := self._medicines.get(word))}.values())
+        return list({row.concept: row for word in words for row in self._medicines.get(word, ())}.values())
 
-    def place(self, concepts: list[dict[str, Any]]) -> tuple[str, set[str]]:
+    def place(self, concepts: list[dict[str, Any]]) -> tuple[str, Set[str]]:
         """Where a resource says that it is about: its side (left, right, bilateral or none) and its sites.
 
         The side comes from laterality codes and lateralised sites, else from the words themselves.
@@ -229,6 +230,15 @@ class CodeIndex:
         if answers:
             return next(iter(answers)) if len(answers) == 1 else None
         return answer_in_words(as_dict(concept).get("text"))
+
+
+def _medicines_by_name(guideline: Guideline) -> dict[str, list[Code]]:
+    """One medicine may be several findings: warfarin is also an anticoagulant."""
+    found: dict[str, list[Code]] = {}
+    for code in guideline.codes:
+        if guideline.findings[code.concept].kind == "medication" and code.system == SYSTEMS["rxnorm"]:
+            found.setdefault(_WORD.findall(code.display.lower())[0], []).append(code)
+    return found
 
 
 def _in_range(code: str, bounds: str) -> bool:
@@ -316,15 +326,11 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
     status = as_text(resource.get("status"))
     if status in _NOT_EVIDENCE:
         return
-    side, at = index.place(_concepts(resource.get("bodySite")))
-    when, reference = _effective(resource), reference_to(resource)
+    side, at = index.place(_concepts(resource["bodySite"])) if "bodySite" in resource else (NO_SIDE, frozenset())
+    when, reference, remark = _effective(resource), reference_to(resource), _tentative(status)
     grouping = bool(resource.get("hasMember") or resource.get("component"))
 
-    def states(row: Code, value: bool | Interval | When | None) -> Iterator[Statement]:
-        if not row.site or row.site in at:
-            yield Statement(row.concept, value, side or row.side, when, reference, remark=_tentative(status))
-
-    for element in (resource, *(as_dict(part) for part in as_list(resource.get("component")))):
+    for element in (resource, *map(as_dict, as_list(resource.get("component")))):
         for row in index.rows(element.get("code")):
             finding = index.findings[row.concept]
             if finding.kind in ("medication", "allergy") and row.system != LOCAL_SYSTEM:
@@ -332,13 +338,16 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
             # A panel groups its parts; without a value of its own it states nothing itself.
             if element is resource and grouping and not _has_value(resource):
                 continue
-            yield from states(row, _element_value(element, finding, index))
+            if not row.site or row.site in at:
+                value = _element_value(element, finding, index)
+                yield Statement(row.concept, value, side or row.side, when, reference, remark)
         answer = element.get("valueCodeableConcept")
         if answer is not None and not index.relieves(element.get("code")):
             for row in index.rows(answer):
                 # A question such as one about the family must not turn a disease among its answers into this patient's.
-                if index.findings[row.concept].kind in CLINICAL_KINDS - {"diagnosis"} or row.code.startswith("LA"):
-                    yield from states(row, True)
+                own = index.findings[row.concept].kind in CLINICAL_KINDS - {"diagnosis"} or row.code.startswith("LA")
+                if own and (not row.site or row.site in at):
+                    yield Statement(row.concept, True, side or row.side, when, reference, remark)
 
 
 def _condition(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statement]:

@@ -8,14 +8,10 @@ let through.
 from __future__ import annotations
 
 import logging
-import os
-import stat
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -34,9 +30,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
+from service.database import patient, private_file, refusing
 from service.settings import Settings, SettingsError
 
 _LOG = logging.getLogger("sitbone")
@@ -49,8 +46,6 @@ _RETRY_AFTER = 5
 _MINUTE = 60
 _TRIES = 5
 _PAUSE_SECONDS = 0.1
-# For a PostgreSQL host that is silent, in seconds and milliseconds; what SITBONE_STORE_URL says goes before it.
-_PATIENCE = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
 
 _METADATA = MetaData()
 _TOKENS = Table(
@@ -151,22 +146,15 @@ def _make_tables(engine: Engine) -> None:
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the settings name, with its tables; raises SettingsError where it cannot be used."""
-    variable = "SITBONE_STORE_URL" if settings.store_url else "SITBONE_STORE"
-    try:
-        url = make_url(settings.store_url) if settings.store_url else _file(settings)
+    """The store that the settings name, with its tables; raises SettingsError where it cannot be used.
+
+    Hosts that share a record share the store in the same database, unless they are told otherwise.
+    """
+    address = settings.store_url or (None if settings.store else settings.record_url)
+    variable = "SITBONE_STORE_URL" if settings.store_url else "SITBONE_RECORD_URL" if address else "SITBONE_STORE"
+    with refusing(variable, address):
+        url = make_url(address) if address else private_file(settings.store, settings.port, "store.sqlite", variable)
         return Store(_engine(url, settings.threads))
-    except (ImportError, NoSuchModuleError):
-        # Not the name of a module: psycopg is also of no use without its library, and says so without one.
-        raise SettingsError(
-            f"{variable} needs the database driver {url.get_driver_name()}, which is not there or cannot be loaded: "
-            "install psycopg[binary], as the extra postgresql of Sitbone does, and begin the URL with postgresql+psycopg://."
-        ) from None
-    except (SQLAlchemyError, OSError) as problem:
-        # What the database said may hold the address that it was given, with a password.
-        raise SettingsError(
-            f"{variable} must name a database that can be written to: {type(problem).__name__}."
-        ) from None
 
 
 def _engine(url: URL, threads: int) -> Engine:
@@ -186,8 +174,7 @@ def _engine(url: URL, threads: int) -> Engine:
             prepare = [f"SET statement_timeout = {int(_WAIT_SECONDS * 1000)}"]
             # Without the ping, each worker would refuse one call after the database was away.
             options |= {"pool_pre_ping": True, "pool_recycle": 300}
-            if url.get_driver_name() == "psycopg":
-                url = url.set(query={**_PATIENCE, **url.query})
+            url = patient(url)
         case _:
             raise SettingsError("SITBONE_STORE_URL must name a database of PostgreSQL or SQLite.")
     engine = create_engine(url, **options)
@@ -199,19 +186,6 @@ def _engine(url: URL, threads: int) -> Engine:
                 cursor.execute(statement)
 
     return engine
-
-
-def _file(settings: Settings) -> URL:
-    """The database file in its folder, which belongs to this user alone."""
-    folder = settings.store or Path(tempfile.gettempdir()) / f"sitbone-{settings.port}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise SettingsError(
-            "SITBONE_STORE must name a folder of the user that runs the service, which nobody else can write to; "
-            f"{'it does not' if settings.store else f'without it, {folder} is taken, which is none'}."
-        )
-    return URL.create("sqlite", database=str(folder / "store.sqlite"))
 
 
 def _unavailable(problem: SQLAlchemyError) -> ServiceUnavailable:

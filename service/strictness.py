@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 from fhir.resources.R4B.allergyintolerance import AllergyIntolerance
+from fhir.resources.R4B.communicationrequest import CommunicationRequest
 from fhir.resources.R4B.condition import Condition
 from fhir.resources.R4B.fhirresourcemodel import FHIRResourceModel
 from fhir.resources.R4B.medicationrequest import MedicationRequest
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 MODELS: dict[str, type[FHIRResourceModel]] = {
     "AllergyIntolerance": AllergyIntolerance,
+    "CommunicationRequest": CommunicationRequest,
     "Condition": Condition,
     "MedicationRequest": MedicationRequest,
     "MedicationStatement": MedicationStatement,
@@ -33,11 +35,12 @@ MODELS: dict[str, type[FHIRResourceModel]] = {
     "QuestionnaireResponse": QuestionnaireResponse,
     "ServiceRequest": ServiceRequest,
 }
-# What of a resource differs from chart to chart and is one JSON string. Days end at 28, so that whether a month has a
-# 29th stays the models' business.
+# What of a resource differs from chart to chart and is one JSON string. Whether a February has a 29th stays the models'
+# business.
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}|urn:uuid:[0-9a-f\-]{36}")
-_DAY = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
+_MONTH_AND_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_DAY = r"(?:19|20)\d\d-" + _MONTH_AND_DAY
 _DATE = re.compile(_DAY)
 _INSTANT = re.compile(_DAY + r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)")
 _MARKED = (

@@ -16,7 +16,18 @@ without a system is the id of a finding. The members of a case:
     undated = true      no entry has a date
     withheld            prefetch keys that are not sent
     null                prefetch keys that are sent as null
-    hook                patient-view when left out
+    service             the CDS service that is called; the one about the whole chart when left out
+    hook                the first hook of that service when left out
+    drafts              draft MedicationRequests, each a table: id, medicine (an entry), and any of text, dose
+                        ("2 {tbl}"), times_a_day, most (in 24 hours), route, status, and, where true, beside (its
+                        Medication lies beside it), other_patient, broken
+                        or draft ServiceRequests: id, order (an entry, or words alone), and any of side, site (a code),
+                        status
+    selections          the ids of the drafts that are selected; all when left out and the hook has none
+    orders imaging      what was ordered and what imaging was done, each a table: order, days_ago, and any of side,
+                        site, status, kind (ServiceRequest, DiagnosticReport), and, where true, other_patient
+    appointments        proposed Appointments, each a table: in_days and at ("09:00+02:00"), or start as it is written;
+                        id, status, and, where true, other_patient
 """
 
 from __future__ import annotations
@@ -47,6 +58,8 @@ SYSTEMS = {
     "loinc": "http://loinc.org",
     "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
     "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "orders": "https://sitbone.example.org/fhir/CodeSystem/orders",
+    "site": "urn:example:site-codes",
 }
 SIDES = {"left": ("7771000", "Left"), "right": ("24028007", "Right"), "bilateral": ("51440002", "Right and left")}
 PATIENT = "1032702"
@@ -78,8 +91,22 @@ MEMBERS = frozenset(
         "withheld",
         "null",
         "hook",
+        "service",
+        "drafts",
+        "selections",
+        "appointments",
+        "orders",
+        "imaging",
     }
 )
+DIAGNOSIS = "gluteal-hamstring-pain"
+_FIRST_HOOKS = {
+    DIAGNOSIS: "patient-view",
+    "analgesic-safety": "order-sign",
+    "imaging-referral": "order-sign",
+    "visit-planning": "appointment-book",
+    "home-care": "encounter-discharge",
+}
 
 
 @cache
@@ -272,6 +299,99 @@ def _medication(entry: _Entry) -> Json:
     }
 
 
+def _ordered(table: Case, kind: str, status: str) -> Json:
+    """A ServiceRequest, or the report of what was done."""
+    prefix, _, code = table["order"].partition("|")
+    concept = {"coding": [{"system": SYSTEMS[prefix], "code": code}]} if code else {"text": table["order"]}
+    site = {"coding": [{"system": SYSTEMS["sct"], "code": table["site"]}]} if "site" in table else None
+    place = site or (_site(table["side"]) if "side" in table else None)
+    when = _moment(table["days_ago"]) if "days_ago" in table else None
+    dated = {"authoredOn" if kind == "ServiceRequest" else "effectiveDateTime": when} if when else {}
+    return {
+        "resourceType": kind,
+        **({"id": table["id"]} if "id" in table else {}),
+        "status": table.get("status", status),
+        **({"intent": "order"} if kind == "ServiceRequest" else {}),
+        "code": concept,
+        "subject": ["broken"] if table.get("broken") else _patient_or_another(table),
+        **dated,
+        **({"bodySite": [place]} if place and kind == "ServiceRequest" else {}),
+    }
+
+
+def _draft(draft: Case) -> Iterator[Json]:
+    """A draft MedicationRequest, after its Medication where that lies beside it; or a draft ServiceRequest."""
+    if "order" in draft:
+        yield _ordered(draft, "ServiceRequest", "draft")
+        return
+    medicine = _entry(draft["medicine"], {}).concept() if "medicine" in draft else {}
+    medicine |= {"text": draft["text"]} if "text" in draft else {}
+    code: Json = {"medicationCodeableConcept": medicine}
+    if draft.get("beside"):
+        code = {"medicationReference": {"reference": f"Medication/{draft['id']}-medicine"}}
+        yield {"resourceType": "Medication", "id": f"{draft['id']}-medicine", "code": medicine}
+    dosage: Json = {}
+    if "dose" in draft:
+        dosage["doseAndRate"] = [{"doseQuantity": _quantity(draft["dose"])}]
+    if "times_a_day" in draft:
+        dosage["timing"] = {"repeat": {"frequency": draft["times_a_day"], "period": 1, "periodUnit": "d"}}
+    if "most" in draft:
+        day = {"value": 24, "system": "http://unitsofmeasure.org", "code": "h"}
+        dosage["maxDosePerPeriod"] = {"numerator": _quantity(draft["most"]), "denominator": day}
+    if "route" in draft:
+        dosage["route"] = {"text": draft["route"]}
+    yield {
+        "resourceType": "MedicationRequest",
+        "id": draft["id"],
+        "status": draft.get("status", "draft"),
+        "intent": "order",
+        **code,
+        "subject": ["broken"] if draft.get("broken") else _patient_or_another(draft),
+        **({"dosageInstruction": [dosage]} if dosage else {}),
+    }
+
+
+def _quantity(text: str) -> Json:
+    value, _, unit = text.partition(" ")
+    return {"value": float(value), "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+
+
+def _patient_or_another(table: Case) -> Json:
+    return {"reference": f"Patient/{ANOTHER if table.get('other_patient') else PATIENT}"}
+
+
+def _appointment(table: Case) -> Json:
+    start = table.get("start")
+    if "in_days" in table:
+        start = f"{days_ago(-table['in_days']).isoformat()}T{table.get('at', '09:00Z').replace('Z', ':00Z', 1)}"
+        start = re.sub(r"T(\d\d:\d\d)([+-])", r"T\1:00\2", start)
+    return {
+        "resourceType": "Appointment",
+        "id": table.get("id", "a1"),
+        "status": table.get("status", "proposed"),
+        **({"start": start} if start else {}),
+        "participant": [{"actor": _patient_or_another(table), "status": "accepted"}],
+    }
+
+
+def collection(resources: list[Json]) -> Json:
+    """The Bundle in which a context holds resources."""
+    return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": resource} for resource in resources]}
+
+
+def _in_hand(case: Case) -> Json:
+    """The members of the context that hold resources."""
+    members: Json = {}
+    if "drafts" in case:
+        members["draftOrders"] = collection([resource for draft in case["drafts"] for resource in _draft(draft)])
+    if "selections" in case:
+        kinds = {draft["id"]: "ServiceRequest" if "order" in draft else "MedicationRequest" for draft in case["drafts"]}
+        members["selections"] = [f"{kinds[id_]}/{id_}" for id_ in case["selections"]]
+    if "appointments" in case:
+        members["appointments"] = collection([_appointment(table) for table in case["appointments"]])
+    return members
+
+
 def _allergy(entry: _Entry) -> Json:
     verification = entry.status(_VERIFICATION_STATUS, "confirmed")
     clinical = entry.status(_CLINICAL_STATUS, "active")
@@ -337,7 +457,7 @@ def build_request(case: Case, name: str = "case") -> Json:
     """The whole request of a case. `name` decides the hookInstance. Raises ValueError for a member it does not know."""
     if unknown := case.keys() - MEMBERS:
         raise ValueError(f"{name}: {', '.join(sorted(unknown))} is no member of a case")
-    hook = case.get("hook", "patient-view")
+    hook = case.get("hook", _FIRST_HOOKS[case.get("service", DIAGNOSIS)])
     prefetch: Json = {
         "patient": patient(case),
         "conditions": bundle([_condition(_entry(text, case)) for text in case.get("conditions", ())]),
@@ -346,12 +466,19 @@ def build_request(case: Case, name: str = "case") -> Json:
         "medications": bundle([_medication(_entry(text, case)) for text in case.get("medications", ())]),
         "allergies": bundle([_allergy(_entry(text, case)) for text in case.get("allergies", ())]),
     }
+    for key, kind, status in (("orders", "ServiceRequest", "active"), ("imaging", "DiagnosticReport", "final")):
+        prefetch[key] = bundle([_ordered(table, table.get("kind", kind), status) for table in case.get(key, ())])
     prefetch.update(dict.fromkeys(case.get("null", ())))
     return {
         "hook": hook,
         "hookInstance": str(uuid5(NAMESPACE_URL, name)),
         "fhirServer": FHIR_SERVER,
-        "context": {"userId": "Practitioner/4451", "patientId": PATIENT, "encounterId": ENCOUNTER},
+        "context": {
+            "userId": "Practitioner/4451",
+            "patientId": PATIENT,
+            "encounterId": ENCOUNTER,
+            **_in_hand(case),
+        },
         "prefetch": {key: value for key, value in prefetch.items() if key not in case.get("withheld", ())},
     }
 
@@ -367,6 +494,18 @@ class NamedCase:
     rules: tuple[str, ...]
     fixture: str
     expect: Mapping[str, Any]
+    # The EHRs in whose dialects the answer is kept as well.
+    dialects: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The id of the CDS service that is called."""
+        return str(self.chart.get("service", DIAGNOSIS))
+
+    @property
+    def path(self) -> str:
+        """Where its request and response lie among the fixtures."""
+        return self.fixture if self.service == DIAGNOSIS else f"{self.service}/{self.fixture}"
 
     def request(self) -> Json:
         """The whole request of this case."""
@@ -388,6 +527,7 @@ def named_cases() -> tuple[NamedCase, ...]:
                 statements=tuple(about["statements"]),
                 rules=tuple(about["rules"]),
                 fixture=table.pop("fixture", ""),
+                dialects=tuple(table.pop("dialects", ())),
                 expect=table.pop("expect"),
                 chart=table,
             )

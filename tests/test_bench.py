@@ -8,6 +8,7 @@ import pytest
 
 from bench.__main__ import CASES, Case, Figures, measure
 from bench.charts import SIZES, Chart, requests
+from bench.record import measure as measure_record
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
 
@@ -60,3 +61,10 @@ def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | No
 
 def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_before() -> None:
     assert len(CASES) == len(set(CASES)) == len(SIZES) * 2 * 2
+
+
+def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:
+    figures = measure_record(calls=10)
+
+    assert figures["whole call"] > figures["for the record"] > 0
+    assert all(each > 0 for each in figures.values())

@@ -99,9 +99,9 @@ def call(resources: Iterable[Any], patient: Json | None = None, **prefetch: Any)
     return request
 
 
-def read(*resources: Any, patient: Json | None = None, **prefetch: Any) -> Case:
+def read(*resources: Any, patient: Json | None = None, sought: frozenset[str] | None = None, **prefetch: Any) -> Case:
     body = json.dumps(call(resources, patient, **prefetch)).encode()
-    return READER.read(read_request(body, CALLED, correlation_id="test"), CLOCK)
+    return READER.read(read_request(body, CALLED, correlation_id="test"), CLOCK, sought)
 
 
 def held(case: Case, finding: str, side: str = "") -> Any:
@@ -116,6 +116,38 @@ def derived(case: Case, name: str) -> Any:
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
     return create_app(clock=lambda: CLOCK).test_client()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How far a chart is read
+
+PAIN = frozenset({"buttock-pain"})
+
+
+def test_a_chart_without_what_is_sought_is_read_no_further() -> None:
+    assert read(observation("fever"), allergy(), sought=PAIN).statements == {}
+
+
+@pytest.mark.parametrize(
+    "pain",
+    [
+        observation("buttock-pain"),
+        observation("x", component=[{"code": concept("buttock-pain"), "valueBoolean": True}]),
+        observation("slump", valueCodeableConcept=concept("buttock-pain")),
+        {**observation("buttock-pain"), "effectiveDateTime": 7},
+    ],
+    ids=["by its code", "in a component", "as an answer", "in a resource with an element of the wrong type"],
+)
+def test_what_is_sought_lets_all_of_the_chart_be_read_also_what_came_before(pain: Json) -> None:
+    assert {"fever", "buttock-pain", "nsaid-allergy"} <= set(
+        read(observation("fever"), pain, allergy(), sought=PAIN).statements
+    )
+
+
+def test_a_questionnaire_is_always_read_to_its_answers() -> None:
+    item = {"linkId": "buttock-pain", "answer": [{"valueBoolean": True}]}
+    answers = {"resourceType": "QuestionnaireResponse", "status": "completed", "subject": OWN, "item": [item]}
+    assert {"fever", "buttock-pain"} <= set(read(observation("fever"), answers, sought=PAIN).statements)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -944,7 +976,7 @@ def test_a_medicine_may_be_contained() -> None:
     ("text", "findings"),
     [
         ("apixaban 5 MG Oral Tablet", {"anticoagulant-medicine"}),
-        ("Warfarin Sodium 2 mg", {"anticoagulant-medicine"}),
+        ("Warfarin Sodium 2 mg", {"anticoagulant-medicine", "warfarin-medicine"}),
         ("lisinopril 10 MG / hydrochlorothiazide 12.5 MG Oral Tablet", {"ace-inhibitor-or-arb", "diuretic-medicine"}),
         ("Ibuprofen 50 MG/ML Topical Gel", set()),
         ("Amlodipine 5 MG Oral Tablet", set()),

@@ -108,6 +108,7 @@ def test_an_entry_may_say_all_that_is_said_of_a_client(read: Read, file: Path) -
         (GOOD + "lifetime = 3601", "lifetime", "must be a whole number of seconds"),
         (GOOD + "calls_per_minute = 0", "calls_per_minute", "must be a whole number from 1"),
         (GOOD + "calls_per_minute = 1.5", "calls_per_minute", "must be a whole number from 1"),
+        (GOOD + 'pama_rating = "yes"', "pama_rating", "must be true or false"),
         (GOOD + 'ehr = "cerner"', "ehr", "must be one of generic, epic, oracle-health"),
         (GOOD + "services = []", "services", "must be a list of ids of CDS services, one at least"),
         (GOOD + 'services = ["gain"]', "services", "names a service that is not one of pain, imaging"),

@@ -21,13 +21,16 @@ from werkzeug.test import TestResponse
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
+from service.record import open_record
 from service.settings import Settings
+from tests.recording import KEY as SECRET
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text("utf-8"))
 SERVICE = "/cds-services/gluteal-hamstring-pain"
 FEEDBACK = f"{SERVICE}/feedback"
 CALL_PATH = "/cds-services/{id}"
 FEEDBACK_PATH = "/cds-services/{id}/feedback"
+EXPLAIN_PATH, EXPLAIN = "/explain/{id}", "/explain/gluteal-hamstring-pain"
 METHODS = ("get", "post", "put", "patch", "delete", "options")
 LOCAL = "https://sitbone.example.org/fhir/CodeSystem/findings"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -105,6 +108,22 @@ def call_with_a_medicine(text: str) -> bytes:
     return json.dumps(body).encode()
 
 
+def call_with_an_order(code: str) -> bytes:
+    """A call at the signing of an imaging order, with a red flag whose orders are not drafted."""
+    order = {
+        "resourceType": "ServiceRequest",
+        "id": "order",
+        "status": "draft",
+        "intent": "order",
+        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+        "subject": {"reference": "Patient/example"},
+    }
+    drafts = {"resourceType": "Bundle", "entry": [{"resource": order}]}
+    context = {**example(CALL_PATH)["context"], "draftOrders": drafts}
+    findings = ("pop-at-injury", "sudden-onset", "sharp-pain", "ischial-tenderness")
+    return call(*findings, hook="order-sign", context=context)
+
+
 class Clock:
     """Stands still, and fails where a test wants a fault of the service."""
 
@@ -166,6 +185,26 @@ CASES = [
     *refusals(CALL_PATH, "post", SERVICE, call()),
     *refusals(FEEDBACK_PATH, "post", FEEDBACK, json.dumps(example(FEEDBACK_PATH)).encode()),
     Case("/", "get", 200, "/"),
+    *(Case("/desk/files/{id}", "get", 200, f"/desk/files/{name}") for name in ("desk.js", "desk.css", "mark.svg")),
+    Case("/desk/files/{id}", "get", 404, "/desk/files/none.js"),
+    Case("/desk/patients", "get", 200, "/desk/patients"),
+    Case("/desk/patients/{id}", "get", 200, "/desk/patients/cauda-equina"),
+    Case("/desk/patients/{id}", "get", 404, "/desk/patients/none"),
+    Case("/desk/vocabulary", "get", 200, "/desk/vocabulary"),
+    Case(EXPLAIN_PATH, "post", 200, EXPLAIN, call("saddle-numbness")),
+    Case(EXPLAIN_PATH, "post", 400, EXPLAIN, b"{"),
+    Case(EXPLAIN_PATH, "post", 404, "/explain/none", call()),
+    Case(EXPLAIN_PATH, "post", 412, EXPLAIN, call(prefetch=None)),
+    Case(EXPLAIN_PATH, "post", 413, EXPLAIN, call() + b" " * 200_000),
+    Case("/metrics", "get", 200, "/metrics"),
+    Case("/metrics", "get", 401, "/metrics", client="metrics"),
+    Case("/insights", "get", 200, "/insights?from=2026-11-01&to=&client=one"),
+    Case("/insights", "get", 400, "/insights?from=today"),
+    Case("/insights/{id}.csv", "get", 200, "/insights/stages.csv", client="recorded"),
+    Case("/insights/{id}.csv", "get", 400, "/insights/weeks.csv?to=today", client="recorded"),
+    Case("/insights/{id}.csv", "get", 404, "/insights/none.csv", client="recorded"),
+    Case("/knowledge", "get", 200, "/knowledge"),
+    Case("/knowledge.html", "get", 200, "/knowledge.html"),
     Case("/healthz", "get", 200, "/healthz"),
     Case("/readyz", "get", 200, "/readyz"),
     Case("/cds-services", "get", 200, "/cds-services"),
@@ -178,6 +217,10 @@ CASES = [
     Case(CALL_PATH, "post", 200, SERVICE, call("saddle-numbness", "leg-weakness", "significant-bruising")),
     Case(CALL_PATH, "post", 200, SERVICE, call("pop-at-injury", "sudden-onset", of_each=DOUBTFUL)),
     Case(CALL_PATH, "post", 200, SERVICE, call_with_a_medicine("Warfarin 3 mg tablet")),
+    *(
+        Case(CALL_PATH, "post", 200, "/cds-services/imaging-referral", call_with_an_order(code))
+        for code in ("30673-8", "30679-5")
+    ),
     Case(CALL_PATH, "post", 400, SERVICE, call(hook="order-sign")),
     Case(CALL_PATH, "post", 400, SERVICE, call(hookInstance=...), headers=(("X-Correlation-Id", "a_b"),)),
     Case(CALL_PATH, "post", 400, SERVICE, call(hook="encounter-start")),
@@ -222,11 +265,15 @@ def application_of(case: Case, folder: Path) -> Flask:
         return application()
     if case.client == "unready":
         return create_app(Settings(), CLOCK, {"something": lambda: False})
+    if case.client == "metrics":
+        return create_app(Settings(metrics_token=SECRET), CLOCK)
+    if case.client == "recorded":
+        return create_app(Settings(), CLOCK, record=open_record(Settings(record=folder)))
     return guarded(folder)
 
 
 def token_of(case: Case) -> dict[str, str]:
-    if case.client in (None, "unready", "nobody"):
+    if case.client in (None, "unready", "nobody", "metrics", "recorded"):
         return {}
     claims = claims_for(str(case.client), f"http://localhost{case.url}", NOW.timestamp())
     return {"Authorization": f"Bearer {sign(KEY, claims)}"}
@@ -286,10 +333,21 @@ def test_each_case_gets_what_the_document_says(case: Case) -> None:
     if content is None:
         assert response.data == b""
     else:
-        [(media_type, described)] = content.items()
-        assert response.mimetype == media_type
-        value = response.get_data(as_text=True) if media_type == "text/html" else json.loads(response.data)
-        assert problems(value, described["schema"]) == []
+        is_json = response.mimetype == "application/json"
+        value = json.loads(response.data) if is_json else response.get_data(as_text=True)
+        assert problems(value, content[response.mimetype]["schema"]) == []
+
+
+def test_every_declared_media_type_is_sent_in_a_case() -> None:
+    declared = {
+        (path, method, int(status), media_type)
+        for path, method, of in operations()
+        for status, response in of["responses"].items()
+        for media_type in resolved(response).get("content", ())
+    }
+    assert declared == {
+        (case.path, case.method, case.status, answer(case).mimetype) for case in CASES if answer(case).data
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -316,7 +374,11 @@ def test_services_and_hooks_of_the_document_are_those_of_discovery(client: Flask
     described = DOCUMENT["components"]["schemas"]
     ids, hooks = {service["id"] for service in services}, {service["hook"] for service in services}
     assert set(described["Service"]["properties"]["id"]["enum"]) == ids
-    assert set(DOCUMENT["components"]["parameters"]["id"]["schema"]["enum"]) == ids
+    parameter = DOCUMENT["components"]["parameters"]["id"]
+    assert set(parameter["schema"]["enum"]) == ids
+    assert {(id_, hook) for id_, of in parameter["x-hooks"].items() for hook in of} == {
+        (service["id"], service["hook"]) for service in services
+    }
     assert set(described["Service"]["properties"]["hook"]["enum"]) == hooks
     assert set(described["HookRequest"]["properties"]["hook"]["enum"]) == hooks
 
@@ -414,5 +476,28 @@ def test_every_member_that_the_document_has_in_an_answer_is_sent_in_one() -> Non
     assert {name for card in cards for name in card} == set(schemas["Card"]["properties"])
     for member in ("redFlags", "causes", "imaging", "referrals", "treatment"):
         assert sent(assessments, member) == set(assessment[member]["items"]["properties"]), member
+    orders = [order for one in assessments for order in one.get("orders", ())]
+    described = assessment["orders"]["items"]["properties"]
+    assert {name for order in orders for name in order} == set(described)
+    variants = [order["variant"] for order in orders if "variant" in order]
+    assert {name for variant in variants for name in variant} == set(described["variant"]["properties"])
     assert sent(bases, "recommendations") == set(basis["recommendations"]["items"]["properties"])
     assert sent(bases, "findings") == set(basis["findings"]["items"]["properties"])
+
+
+def test_the_fixtures_fit_the_document_and_show_every_member_about_what_is_in_hand() -> None:
+    """Requests and responses of every service, as they lie in fixtures."""
+    folder = Path(__file__).parents[1] / "fixtures"
+    for kind, schema in (("requests", "HookRequest"), ("responses", "HookResponse"), ("dialects", "HookResponse")):
+        for path in sorted((folder / kind).rglob("*.json")):
+            body = json.loads(path.read_text("utf-8"))
+            if body.get("resourceType") != "OperationOutcome":
+                assert problems(body, {"$ref": f"#/components/schemas/{schema}"}) == [], path.name
+    answers = [json.loads(path.read_text("utf-8")) for path in (folder / "responses").rglob("*.json")]
+    assessments = [body["extension"]["org.sitbone.assessment"] for body in answers if "extension" in body]
+    described = DOCUMENT["components"]["schemas"]["Assessment"]["properties"]
+    for member in ("medications", "appointments"):
+        sent = {name for one in assessments for entry in one.get(member, ()) for name in entry}
+        assert sent == set(described[member]["items"]["properties"]), member
+    going_home = [one["goingHome"] for one in assessments if "goingHome" in one]
+    assert {entry["message"] for entry in going_home} == {True, False}

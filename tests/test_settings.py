@@ -40,7 +40,13 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_SNOMED_CT", "global-patient-set", "snomed_ct", "global-patient-set"),
         ("SITBONE_LOG_LEVEL", "debug", "log_level", "debug"),
         ("SITBONE_STORE_URL", "postgresql+psycopg://host/db", "store_url", "postgresql+psycopg://host/db"),
+        ("SITBONE_RECORD", "off", "record", "off"),
+        ("SITBONE_RECORD_URL", "postgresql+psycopg://host/db", "record_url", "postgresql+psycopg://host/db"),
+        ("SITBONE_RECORD_DAYS", "730", "record_days", 730),
+        ("SITBONE_HOLD_BACK_DAYS", "14", "hold_back_days", 14),
         ("SITBONE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
+        ("SITBONE_PAGES", "off", "pages", "off"),
+        ("SITBONE_METRICS_TOKEN", "0123456789abcdef", "metrics_token", "0123456789abcdef"),
     ],
 )
 def test_a_variable_sets_its_member_and_no_other(variable: str, value: str, member: str, read: object) -> None:
@@ -56,6 +62,7 @@ def test_a_path_that_is_there_is_taken(tmp_path: Path) -> None:
 
     assert Settings.from_environment({"SITBONE_KNOWLEDGE_DIR": str(tmp_path)}).knowledge_dir == tmp_path
     assert Settings.from_environment({"SITBONE_STORE": str(tmp_path)}).store == tmp_path
+    assert Settings.from_environment({"SITBONE_RECORD": str(tmp_path)}).record == tmp_path
     assert Settings.from_environment({"SITBONE_CLIENTS": str(file)}).clients == file
 
 
@@ -112,7 +119,13 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
         ("SITBONE_CLIENTS", "/secret/clients.toml", "text"),
         ("SITBONE_STORE", "/secret/folder", "text"),
         ("SITBONE_STORE_URL", "user:secret@host", "text"),
+        ("SITBONE_RECORD", "/secret/folder", "text"),
+        ("SITBONE_RECORD_URL", "user:secret@host", "text"),
+        ("SITBONE_RECORD_DAYS", "-1", "a whole number"),
+        ("SITBONE_HOLD_BACK_DAYS", "366", "a whole number"),
         ("SITBONE_TRUSTED_PROXIES", "11", "a whole number"),
+        ("SITBONE_PAGES", "yes", "text"),
+        ("SITBONE_METRICS_TOKEN", "secret", "text"),
     ],
 )
 def test_a_wrong_value_is_refused_with_variable_type_and_what_is_expected(variable: str, value: str, kind: str) -> None:

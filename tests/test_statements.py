@@ -1,23 +1,28 @@
-"""docs/statements.md is up to date, and complete: every statement and every rule has knowledge and cases."""
+"""The documents that follow from data are up to date and complete: statements, rules, hazards hold what they name."""
 
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from docs import generate
 from service import knowledge_loader as knowledge
+from service.guideline import RuleGroup
 
 
-def test_the_table_of_statements_is_up_to_date() -> None:
+def test_the_documents_are_up_to_date() -> None:
     generate.main(["--check"])
 
 
-def test_a_stale_table_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "FILE", tmp_path / "statements.md")
-    with pytest.raises(SystemExit, match="is stale"):
-        generate.main(["--check"])
+@pytest.mark.parametrize("name", generate.DOCUMENTS)
+def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(generate, "FOLDER", tmp_path)
     generate.main([])
     generate.main(["--check"])
+    (tmp_path / name).write_text("old", "utf-8")
+    with pytest.raises(SystemExit, match=f"docs/{name} is stale"):
+        generate.main(["--check"])
 
 
 @pytest.mark.parametrize("lacking", ["S23", "R-S01"])
@@ -37,4 +42,48 @@ def test_a_statement_without_knowledge_stops_it() -> None:
     more = {**guideline.statements, "S37": "A statement that nothing implements."}
     object.__setattr__(guideline, "statements", more)
     with pytest.raises(generate.IncompleteError, match="S37 is in no finding, cause or recommendation"):
-        generate.table(guideline)
+        list(generate.statements(guideline))
+
+
+def test_a_rule_that_nothing_carries_stops_it_unless_it_is_open() -> None:
+    guideline = knowledge.load()
+    group = RuleGroup("Rules", {"R-S99": "A rule."}, frozenset())
+    object.__setattr__(guideline, "rule_groups", (group,))
+    with pytest.raises(generate.IncompleteError, match="R-S99 is carried by nothing"):
+        list(generate.rules(guideline))
+    object.__setattr__(guideline, "rule_groups", (replace(group, open=frozenset({"R-S99"})),))
+    assert "| R-S99 | A rule. | not yet |  |" in list(generate.rules(guideline))
+
+
+def test_a_rule_that_the_ranking_carries_is_shown_with_its_cause() -> None:
+    lines = "\n".join(generate.rules(knowledge.load()))
+    (row,) = [line for line in lines.splitlines() if line.startswith("| R-S14 |")]
+    assert "[ranking](../service/knowledge/differential.toml): Proximal hamstring tendinopathy" in row
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("test_cards.py::test_nothing_of_the_kind", "There is no test"),
+        ("test_nowhere.py::test_nothing", "There is no test"),
+        ("red_flags.toml: Nothing of the kind", "There is no case"),
+        ("nowhere.toml: Nothing", "There is no case"),
+    ],
+)
+def test_a_hazard_whose_test_does_not_exist_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, said: str
+) -> None:
+    hazard = f'[H1]\nhazard = "h"\ncause = "c"\nharm = "h"\ncontrols = ["c"]\ntests = ["{named}"]\n'
+    (tmp_path / "hazards.toml").write_text(hazard, "utf-8")
+    monkeypatch.setattr(generate, "HAZARDS", tmp_path / "hazards.toml")
+    with pytest.raises(SystemExit, match=said):
+        generate.main(["--check"])
+
+
+def test_every_hazard_has_a_cause_a_harm_a_control_and_a_test() -> None:
+    hazards = tomllib.loads(generate.HAZARDS.read_text("utf-8"))
+    assert len(hazards) >= 15
+    for hazard in hazards.values():
+        assert {"hazard", "cause", "harm", "controls", "tests"} <= hazard.keys()
+        assert hazard["controls"]
+        assert hazard["tests"]

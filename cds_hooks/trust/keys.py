@@ -215,6 +215,11 @@ class KeySource:
             self._refresh_in_background(held)
         return ready
 
+    def age(self) -> float | None:
+        """How many seconds ago the keys that are held were loaded; None where there are none."""
+        held = self._held
+        return None if held is None else self._age(held)
+
     def load(self) -> None:
         """Load the keys now; raises KeySetError."""
         self._held = _Held(read_key_set(self._load(), self._algorithms), self._clock())

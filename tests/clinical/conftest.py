@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from tests.charts import CLOCK, SERVICE, Json, NamedCase
+from tests.charts import CLOCK, Json, NamedCase
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def answer_to(client: FlaskClient) -> Callable[[NamedCase], Json]:
 
     def ask(case: NamedCase) -> Json:
         if case.name not in answers:
-            response = client.post(SERVICE, json=case.request())
+            response = client.post(f"/cds-services/{case.service}", json=case.request())
             assert response.status_code == 200, response.get_data(as_text=True)
             answers[case.name] = response.get_json()
         return answers[case.name]

@@ -1,0 +1,377 @@
+"""What is sent to a service that is being checked, and what comes back. Nothing here judges an answer.
+
+Specification: Discovery; Calling a CDS Service; Feedback; Cross-Origin Resource Sharing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import requests
+
+from cds_hooks.hooks import HOOKS
+from cds_hooks.prefetch import PrefetchTokenError, resolve_template
+
+ORIGIN = "https://ehr.example.org"
+_SECONDS = 30
+_JSON = "application/json"
+_PATIENT = "conformance-check"
+_UNKNOWN = "no-such-service"
+
+
+class Unreachable(Exception):  # noqa: N818 - what it says
+    """Nothing answers at the address. The text is one sentence for the person who checks."""
+
+
+class Kind(StrEnum):
+    """What an exchange was for."""
+
+    DISCOVERY = "discovery"
+    VALID = "valid"
+    GIVEN = "given"
+    TOLERATED = "tolerated"
+    WITHOUT_PREFETCH = "without prefetch"
+    BAD = "bad"
+    CONTENT_TYPE = "content type"
+    UNKNOWN_SERVICE = "unknown service"
+    WITHOUT_TOKEN = "without token"  # noqa: S105 - a kind of call
+    PREFLIGHT = "preflight"
+    FEEDBACK = "feedback"
+    BAD_FEEDBACK = "bad feedback"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; the names of `headers` are in small letters, `seconds` is the time that it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    seconds: float = 0.0
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON values; None for what is no JSON, as for `null`."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One thing to send. `entry` is the entry of discovery that it is about, where it is about one."""
+
+    kind: Kind
+    what: str
+    url: str
+    method: str = "POST"
+    body: bytes | None = field(default=None, repr=False)
+    content_type: str = _JSON
+    with_token: bool = True
+    entry: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What was sent and what came back; `answer` is None where nothing did, and `failure` says why."""
+
+    call: Call
+    answer: Answer | None
+    failure: str = ""
+
+    @property
+    def what(self) -> str:
+        return self.call.what
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Everything that was sent to the service at `url`. `entries` are those of discovery that can be called."""
+
+    url: str
+    exchanges: tuple[Exchange, ...]
+    entries: tuple[Mapping[str, Any], ...]
+    with_token: bool
+    with_feedback: bool
+
+    def of(self, *kinds: Kind) -> Iterator[Exchange]:
+        """The exchanges of these kinds; of all kinds when none is named."""
+        return (exchange for exchange in self.exchanges if not kinds or exchange.call.kind in kinds)
+
+    def answered(self, *kinds: Kind) -> Iterator[tuple[str, Answer]]:
+        """What of each exchange of these kinds, with its answer where one came."""
+        return ((each.what, each.answer) for each in self.of(*kinds) if each.answer is not None)
+
+
+# Method, URL, headers, body -> the answer. Raises OSError when none comes.
+Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
+# Hands on what it is given, one by one, as a progress bar does.
+Over = Callable[[Sequence[Call]], Iterable[Call]]
+
+
+def over_http(seconds: float = _SECONDS) -> Send:
+    """Sends over HTTP; redirects are not followed."""
+    session = requests.Session()
+
+    def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        start = perf_counter()
+        received = session.request(
+            method,
+            url,
+            data=body,
+            headers=dict(headers),
+            timeout=seconds,
+            allow_redirects=False,
+            # No password of a .netrc for this host.
+            auth=lambda prepared: prepared,
+        )
+        named = {name.lower(): value for name, value in received.headers.items()}
+        return Answer(received.status_code, named, received.content, perf_counter() - start)
+
+    return send
+
+
+def observe(
+    url: str,
+    send: Send,
+    *,
+    token: Callable[[str], str] | None = None,
+    given: Iterable[tuple[str, Mapping[str, Any]]] = (),
+    feedback: bool = True,
+    over: Over = iter,
+) -> Observations:
+    """Sends all that the checks look at to the service whose discovery is at `url`/cds-services.
+
+    `token` gives the bearer token for a call of a URL. `given` are requests, by name, that are sent besides the made
+    ones to the services of their hook. Raises Unreachable when discovery has no answer at all.
+    """
+    url = url.rstrip("/").removesuffix("/cds-services")
+    base = f"{url}/cds-services"
+    observer = _Observer(send, token)
+    discovery = observer.exchange(Call(Kind.DISCOVERY, "discovery", base, "GET"))
+    if discovery.answer is None:
+        raise Unreachable(f"Nothing answers at {base}: {discovery.failure}.")
+    entries = tuple(_callable_entries(discovery.answer.json))
+    calls = [*_planned(base, entries, list(given)), Call(Kind.PREFLIGHT, "discovery, preflight", base, "OPTIONS")]
+    if token:
+        calls.append(Call(Kind.WITHOUT_TOKEN, "discovery without a token", base, "GET", with_token=False))
+    exchanges = [discovery, *(observer.exchange(call) for call in over(calls))]
+    if feedback:
+        exchanges += [observer.exchange(call) for call in over(list(_feedback(base, exchanges, entries)))]
+    return Observations(url, tuple(exchanges), entries, token is not None, feedback)
+
+
+class _Observer:
+    def __init__(self, send: Send, token: Callable[[str], str] | None) -> None:
+        self._send, self._token = send, token
+
+    def exchange(self, call: Call) -> Exchange:
+        headers = {"Origin": ORIGIN, "Accept": _JSON}
+        if call.method == "OPTIONS":
+            headers |= {
+                "Access-Control-Request-Method": "GET" if call.url.endswith("/cds-services") else "POST",
+                "Access-Control-Request-Headers": "authorization, content-type",
+            }
+        elif self._token and call.with_token:
+            headers["Authorization"] = f"Bearer {self._token(call.url)}"
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+        try:
+            return Exchange(call, self._send(call.method, call.url, headers, call.body))
+        except OSError as problem:
+            # The text of some of these holds the URL, and so a token of a query.
+            return Exchange(call, None, type(problem).__name__)
+
+
+def _callable_entries(discovered: Any) -> Iterator[Mapping[str, Any]]:
+    services = discovered.get("services") if isinstance(discovered, dict) else None
+    for entry in services if isinstance(services, list) else ():
+        if isinstance(entry, dict) and all(isinstance(entry.get(name), str) and entry[name] for name in ("id", "hook")):
+            yield entry
+
+
+def _planned(
+    base: str, entries: Sequence[Mapping[str, Any]], given: Sequence[tuple[str, Mapping[str, Any]]]
+) -> Iterator[Call]:
+    for entry in entries:
+        at, name = f"{base}/{quote(entry['id'], safe='')}", f"{entry['id']} on {entry['hook']}"
+        request = example_request(entry)
+
+        def call(
+            kind: Kind,
+            what: str,
+            body: object,
+            *,
+            at: str = at,
+            name: str = name,
+            entry: Mapping[str, Any] = entry,
+            **more: Any,
+        ) -> Call:
+            text = body if isinstance(body, bytes) else json.dumps(body).encode()
+            return Call(kind, f"{name}{what}", at, body=text, entry=entry, **more)
+
+        yield call(Kind.VALID, "", request)
+        yield call(Kind.TOLERATED, ", with an extension and unknown members", _with_more(request))
+        yield call(Kind.WITHOUT_PREFETCH, ", without prefetch", _without(request, "prefetch"))
+        for member in ("hook", "hookInstance", "context"):
+            yield call(Kind.BAD, f", without {member}", _without(request, member))
+        for member in _required_context(entry["hook"]):
+            context = _without(request["context"], member)
+            yield call(Kind.BAD, f", without context.{member}", {**request, "context": context})
+        yield call(Kind.BAD, ", with another hook", {**request, "hook": "org.example.another-hook"})
+        yield call(Kind.BAD, ", with a body that is no JSON", b"{not JSON")
+        yield call(Kind.BAD, ", with a body that is no object", [request])
+        yield call(Kind.CONTENT_TYPE, ", as text/plain", request, content_type="text/plain")
+        for title, body in given:
+            if body.get("hook") == entry["hook"]:
+                yield call(Kind.GIVEN, f", {title}", body)
+    if entries:
+        first = example_request(entries[0])
+        yield Call(Kind.UNKNOWN_SERVICE, "a service that is not there", f"{base}/{_UNKNOWN}", body=_dumped(first))
+    for id_ in dict.fromkeys(entry["id"] for entry in entries):
+        yield Call(Kind.PREFLIGHT, f"{id_}, preflight", f"{base}/{quote(id_, safe='')}", "OPTIONS")
+
+
+def _feedback(base: str, exchanges: Sequence[Exchange], entries: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
+    for id_ in dict.fromkeys(entry["id"] for entry in entries):
+        at = f"{base}/{quote(id_, safe='')}/feedback"
+        cards = [card for each in exchanges if (each.call.entry or {}).get("id") == id_ for card in _cards_of(each)]
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        ignored = {"card": _uuid_of(cards), "outcome": "overridden", "outcomeTimestamp": now}
+        reason = {"reason": {"code": "example", "system": "https://ehr.example.org/reasons"}, "userComment": "Example"}
+        batch = [ignored, {**ignored, "overrideReason": reason}]
+        for card in cards[:1]:
+            suggested = [each["uuid"] for each in card.get("suggestions") or () if "uuid" in each]
+            if suggested:
+                taken = [{"id": suggested[0]}]
+                batch.append({**ignored, "outcome": "accepted", "acceptedSuggestions": taken})
+        yield Call(Kind.FEEDBACK, f"{id_}, feedback", at, body=_dumped({"feedback": batch}))
+        yield Call(Kind.BAD_FEEDBACK, f"{id_}, feedback without its array", at, body=b"{}")
+
+
+def _uuid_of(cards: Sequence[Mapping[str, Any]]) -> str:
+    return next((card["uuid"] for card in cards if isinstance(card.get("uuid"), str)), str(uuid4()))
+
+
+def _cards_of(exchange: Exchange) -> Iterator[Mapping[str, Any]]:
+    body = exchange.answer.json if exchange.answer else None
+    cards = body.get("cards") if isinstance(body, dict) else None
+    for card in cards if isinstance(cards, list) else ():
+        suggestions = card.get("suggestions", []) if isinstance(card, dict) else None
+        if isinstance(suggestions, list) and all(isinstance(each, dict) for each in suggestions):
+            yield card
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _without(members: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in members.items() if key != name}
+
+
+def _with_more(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with what a service has to let pass: extensions, and members that it does not know."""
+    more = {"extension": {"org.example.check": {"known": False}}, "exampleOfAnUnknownMember": [1, {"two": 2}]}
+    return {**request, **more, "context": {**request["context"], "exampleOfAnUnknownMember": "example"}}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The example
+
+
+def _bundle(*resources: Mapping[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": each} for each in resources]}
+
+
+_SUBJECT = {"reference": f"Patient/{_PATIENT}"}
+_ORDER = {
+    "resourceType": "ServiceRequest",
+    "id": "example-order",
+    "status": "draft",
+    "intent": "order",
+    "subject": _SUBJECT,
+    "code": {"text": "Example"},
+}
+_APPOINTMENT = {
+    "resourceType": "Appointment",
+    "id": "example-appointment",
+    "status": "proposed",
+    "participant": [{"actor": _SUBJECT, "status": "needs-action"}],
+}
+_MEDICATIONS = _bundle(
+    {
+        "resourceType": "MedicationRequest",
+        "id": "example-medication",
+        "status": "draft",
+        "intent": "order",
+        "subject": _SUBJECT,
+        "medicationCodeableConcept": {"text": "Example"},
+    }
+)
+_ALLERGY = {"resourceType": "AllergyIntolerance", "id": "example-allergy", "patient": _SUBJECT}
+_CONDITION = {"resourceType": "Condition", "id": "example-condition", "subject": _SUBJECT, "code": {"text": "Example"}}
+# What a hook requires in its context beside the patient and the user.
+_CONTEXTS: Mapping[str, Mapping[str, Any]] = {
+    "encounter-start": {"encounterId": "example-encounter"},
+    "encounter-discharge": {"encounterId": "example-encounter"},
+    "order-select": {"selections": ["ServiceRequest/example-order"], "draftOrders": _bundle(_ORDER)},
+    "order-sign": {"draftOrders": _bundle(_ORDER)},
+    "order-dispatch": {
+        "dispatchedOrders": ["ServiceRequest/example-order"],
+        "performer": "Organization/example",
+    },
+    "appointment-book": {"appointments": _bundle(_APPOINTMENT)},
+    "allergyintolerance-create": {"allergyIntolerance": _bundle(_ALLERGY)},
+    "medication-refill": {"medications": _MEDICATIONS},
+    "problem-list-item-create": {"conditions": _bundle(_CONDITION)},
+    "medication-prescribe": {"medications": _MEDICATIONS},
+    "order-review": {"orders": _bundle(_ORDER)},
+}
+
+
+def _required_context(hook: str) -> tuple[str, ...]:
+    """The members that the context of a hook of the library must have. A missing user is common, and let pass."""
+    return tuple(name for name, member in HOOKS[hook].schema.fields.items() if member.required) if hook in HOOKS else ()
+
+
+def example_request(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A request for this entry of discovery: a patient of whom nothing is known, and an empty result of each search."""
+    context = {"userId": "Practitioner/example", "patientId": _PATIENT, **_CONTEXTS.get(entry["hook"], {})}
+    templates = entry.get("prefetch")
+    prefetch = {}
+    for key, template in templates.items() if isinstance(templates, dict) else ():
+        try:
+            prefetch[key] = _example_of(resolve_template(template, context)) if isinstance(template, str) else None
+        except PrefetchTokenError:
+            # What the context has no value for, a client cannot fetch either.
+            continue
+    return {
+        "hook": entry["hook"],
+        "hookInstance": str(uuid4()),
+        "context": context,
+        **({"prefetch": prefetch} if prefetch else {}),
+    }
+
+
+def _example_of(query: str) -> dict[str, Any]:
+    kind, _, id_ = query.partition("?")[0].partition("/")
+    if "?" in query or not id_:
+        return {"resourceType": "Bundle", "type": "searchset", "total": 0, "entry": []}
+    if kind == "Patient":
+        return {"resourceType": kind, "id": id_, "gender": "unknown", "birthDate": "1980-01-01"}
+    return {"resourceType": kind, "id": id_}

@@ -1,0 +1,136 @@
+"""Writes sensitivity.md: which decisions hang on a single weight of the ranking.
+
+    python docs/sensitivity.py [--check]
+
+Every weight of differential.toml, and the three distances of its rules, is halved and raised by half, one at a time,
+over the fixtures. With --check nothing is written; it ends with 1 when the file is not as it would be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from cds_hooks import read_request
+from service import knowledge_loader as knowledge
+from service.assessment import Assessment, Assessor
+from service.case import Case, CaseReader
+from service.catalogue import catalogue
+from service.guideline import Differential, Guideline
+from service.next_question import Asked, Assessed, NextQuestion
+from service.replay import read_folder
+
+HERE = Path(__file__).parent
+FILE = HERE / "sensitivity.md"
+FIXTURES = HERE.parent / "fixtures"
+CALL = ("gluteal-hamstring-pain", "patient-view")
+FACTORS = (0.5, 1.5)
+DECISIONS = ("leading cause", "imaging", "red flags", "referrals")
+
+_HEAD = """\
+# What hangs on a single weight
+
+Written by `python docs/sensitivity.py`; the tests fail when it is stale. Every weight of the ranking, and the three
+distances of its rules, is halved and raised by half, one at a time, over the fixtures with this complaint. Weights that
+change no decision are counted and not listed. The weights are a proposal: a clinician has to sign them.
+"""
+
+
+class _Silent(NextQuestion):
+    def ask(self, _assessed: Assessed) -> tuple[Asked, ...]:
+        return ()
+
+
+class Flip(NamedTuple):
+    """A decision on a chart that another value of one weight turns."""
+
+    weight: str
+    factor: float
+    decision: str
+    fixture: str
+
+
+def variations(rules: Differential) -> Iterator[tuple[str, float, Differential]]:
+    """Each weight with its factor and the ranking that has it."""
+    for factor in FACTORS:
+        for number, entry in enumerate(rules.points):
+            points = list(rules.points)
+            points[number] = replace(entry, points=entry.points * factor)  # type: ignore[arg-type]
+            read = ", ".join(sorted(entry.when.findings()))
+            yield f"{entry.cause} {entry.points:+d}: {read}", factor, replace(rules, points=tuple(points))
+        for number, test in enumerate(rules.tests):
+            for side in ("positive", "negative"):
+                tests = list(rules.tests)
+                weight = getattr(test, side)
+                tests[number] = replace(test, **{side: weight * factor})
+                yield f"{test.cause} {weight:+d}: {test.finding} {side}", factor, replace(rules, tests=tuple(tests))
+        for name in ("lead_at_least", "lead_by", "clear_by"):
+            value = getattr(rules, name)
+            yield f"{name} = {value}", factor, replace(rules, **{name: value * factor})
+
+
+def _decisions(assessment: Assessment) -> tuple[object, ...]:
+    return (
+        tuple(ranking.leader.id if ranking.leader else None for ranking in assessment.rankings),
+        {(call.modality, call.region) for call in assessment.imaging if call.modality != "none-now"},
+        {(fired.recommendation.id, fired.indicator) for fired in assessment.red_flags()},
+        {call.to for call in assessment.referrals},
+    )
+
+
+def _cases(guideline: Guideline) -> Iterator[tuple[str, Case]]:
+    folder, reader = read_folder(FIXTURES), CaseReader(guideline)
+    services = catalogue(guideline, lambda: folder.clock)
+    for path in sorted((FIXTURES / "requests").glob("*.json")):
+        if b'"hook": "patient-view"' in (body := path.read_bytes()):
+            request = read_request(body, services.find(*CALL), correlation_id=path.stem)
+            yield path.stem, reader.read(request, folder.clock)
+
+
+def flips(guideline: Guideline) -> tuple[int, list[Flip]]:
+    """How many weights were varied, and every decision that one of them turns."""
+    assessor = Assessor(guideline)
+    assessor.next_question = _Silent(guideline, assessor.informative)
+    before = {name: (case, _decisions(assessor.assess(case))) for name, case in _cases(guideline)}
+    ranked = {name: known for name, known in before.items() if assessor.assess(known[0]).rankings}
+    found, varied = [], 0
+    for weight, factor, rules in variations(guideline.differential):
+        varied += 1
+        assessor.guideline = replace(guideline, differential=rules)
+        for name, (case, decisions) in ranked.items():
+            for decision, was, now in zip(DECISIONS, decisions, _decisions(assessor.assess(case)), strict=True):
+                if was != now:
+                    found.append(Flip(weight, factor, decision, name))
+    return varied, found
+
+
+def table(guideline: Guideline) -> str:
+    """The whole document."""
+    varied, found = flips(guideline)
+    rows: dict[tuple[str, float], dict[str, list[str]]] = {}
+    for flip in found:
+        rows.setdefault((flip.weight, flip.factor), {}).setdefault(flip.decision, []).append(flip.fixture)
+    lines = [_HEAD, f"{varied} variations, {len(rows)} of them turn a decision.\n"]
+    lines += [f"| weight | times | {' | '.join(DECISIONS)} |", "|---|---|" + "---|" * len(DECISIONS)]
+    for (weight, factor), turned in sorted(rows.items()):
+        cells = " | ".join(", ".join(turned.get(decision, ["-"])) for decision in DECISIONS)
+        lines.append(f"| {weight} | {factor:g} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write docs/sensitivity.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing, say whether it is up to date")
+    text = table(knowledge.load())
+    if not parser.parse_args(arguments).check:
+        FILE.write_text(text, encoding="utf-8")
+    elif not FILE.is_file() or FILE.read_text(encoding="utf-8") != text:
+        sys.exit("docs/sensitivity.md is stale: run python docs/sensitivity.py")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What the two databases of the service, the store and the record, are opened with."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+from service.settings import SettingsError
+
+# For a PostgreSQL host that is silent, in seconds and milliseconds; what a URL says goes before it.
+PATIENCE = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
+
+
+def private_file(folder: Path | None, port: int, name: str, variable: str) -> URL:
+    """The SQLite file of this name in a folder that belongs to this user alone; without one, in a folder for this port
+    among the temporary files. Raises SettingsError, which names the variable, and OSError."""
+    chosen = folder or Path(tempfile.gettempdir()) / f"sitbone-{port}"
+    chosen.mkdir(mode=0o700, exist_ok=True)
+    found = chosen.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise SettingsError(
+            f"{variable} must name a folder of the user that runs the service, which nobody else can write to; "
+            f"{'it does not' if folder else f'without it, {chosen} is taken, which is none'}."
+        )
+    return URL.create("sqlite", database=str(chosen / name))
+
+
+def patient(url: URL) -> URL:
+    """The URL with PATIENCE for its host, where the driver knows it."""
+    return url.set(query={**PATIENCE, **url.query}) if url.get_driver_name() == "psycopg" else url
+
+
+@contextmanager
+def refusing(variable: str, address: str | None) -> Iterator[None]:
+    """Whatever keeps the database at an address from being used, as a SettingsError that names the variable."""
+    try:
+        yield
+    except (ImportError, NoSuchModuleError):
+        # Not the name of a module: psycopg is also of no use without its library, and says so without one.
+        driver = make_url(address or "sqlite://").get_driver_name()
+        raise SettingsError(
+            f"{variable} needs the database driver {driver}, which is not there or cannot be loaded: "
+            "install psycopg[binary], as the extra postgresql of Sitbone does, and begin the URL with postgresql+psycopg://."
+        ) from None
+    except (SQLAlchemyError, OSError) as problem:
+        # What the database said may hold the address that it was given, with a password.
+        raise SettingsError(
+            f"{variable} must name a database that can be written to: {type(problem).__name__}."
+        ) from None

@@ -1,0 +1,230 @@
+"""What a monitoring system reads of the running service, in the text format of Prometheus.
+
+Labels are names that the service knows before anybody calls: clients, services, hooks, prefetch keys and their states,
+ids of recommendations, routes. Nothing of a chart, no id of a patient and nothing that a caller has written is one.
+What each metric means, and when to worry: docs/watching.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import time
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from tempfile import mkdtemp
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Literal
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from cds_hooks import CallRecord
+
+if TYPE_CHECKING:
+    from service.record import Health
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# In memory where the system has such a place: the counts are written with every call.
+_MEMORY = "/dev/shm"  # noqa: S108
+# In seconds: a short chart takes a few milliseconds, a CDS client waits for a few seconds at most.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+# In seconds: how long counts wait in a process that shares them; and how many, where nobody reads them.
+_EVERY = 0.5
+_WAITING = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    client: str
+    service: str
+    hook: str
+    status: int
+    seconds: Mapping[str, float]
+    states: Mapping[str, str]
+    rules: tuple[str, ...]
+    indicators: tuple[str, ...] | None
+    held_back: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    route: str
+    status: int
+    seconds: float
+
+
+def share() -> None:
+    """Let this process and all that are forked from it count together, until this one ends. Before any Metrics."""
+    folder = mkdtemp(prefix="sitbone-metrics-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    owner = os.getpid()
+
+    def remove() -> None:
+        # Workers inherit this, and end before the process that they were forked from.
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    os.environ[_FOLDER] = folder
+    # It was chosen when the library was imported, which may have been before.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+
+
+def forget(process: int) -> None:
+    """Leave out what a process that is dead had in hand; what it counted stays."""
+    mark_process_dead(process)  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """The metrics of an application. `key_ages` tell by client how many seconds ago its keys were loaded, if they were;
+    `health` how the record fares; `clock` gives seconds since 1970.
+
+    A call waits for a few entries in memory only. They are summed up before they are counted, when somebody reads them
+    and, in processes that count together, twice a second by a thread, which starts with the first call.
+    """
+
+    def __init__(
+        self,
+        key_ages: Mapping[str, Callable[[], float | None]],
+        health: Callable[[], Health] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._key_ages, self._health, self._clock = key_ages, health, clock
+        self._folder = os.environ.get(_FOLDER)
+        self._waiting: deque[_Call | _Response] = deque()
+        self._lock, self._hands, self._stopping = Lock(), Lock(), Event()
+        self._thread: Thread | None = None
+        self._in_hand = self._dropped_so_far = 0
+        self._registry = CollectorRegistry()
+        self._calls = self._counter("calls", "Calls of services.", "client", "service", "hook", "status")
+        self._stages = self._histogram("stage_seconds", "What each stage of a call took.", "service", "stage")
+        self._responses = self._counter("responses", "Responses to all requests.", "route", "status")
+        self._response_seconds = self._histogram(
+            "response_seconds", "From the headers of a request until its response is ready.", "route"
+        )
+        self._states = self._counter(
+            "data_states", "How the data of a prefetch key came.", "client", "service", "key", "state"
+        )
+        self._rules = self._counter("rules_fired", "Recommendations that held.", "service", "rule")
+        self._cards = self._counter("cards", "Cards that were sent.", "service", "indicator")
+        self._without_card = self._counter(
+            "calls_without_card", "Calls that were answered without a card.", "client", "service"
+        )
+        self._held_back = self._counter("cards_held_back", "Cards that were held back.", "service")
+        self._in_flight = self._gauge("calls_in_flight", "Calls in hand.", "livesum")
+        self._keys = self._gauge(
+            "keys_loaded_timestamp_seconds", "When the keys of a client were last loaded.", "livemax", "client"
+        )
+        self._queued = self._gauge("record_queued", "Calls that wait to be recorded.", "livesum")
+        self._dropped = self._counter("record_dropped", "Calls that the record has lost.")
+
+    def call(self, call: CallRecord) -> None:
+        """Count a call, also one that was refused or failed."""
+        sent, answered = call.sent, call.answered
+        self._count(
+            _Call(
+                call.client or "",
+                call.service_id,
+                call.hook or "",
+                call.status,
+                call.seconds,
+                call.states,
+                call.rules,
+                None if sent is None else tuple(card.indicator for card in sent.cards),
+                len(answered.cards) - len(sent.cards) if sent and answered else 0,
+            )
+        )
+
+    def response(self, route: str, status: int, seconds: float) -> None:
+        """Count a response; `route` is the pattern of its path, which no caller has written."""
+        self._count(_Response(route, status, seconds))
+
+    def take(self, number: int) -> None:
+        """So many more calls are in hand."""
+        with self._hands:
+            self._in_hand += number
+
+    def text(self) -> bytes:
+        """All metrics, of all processes that count together."""
+        self._sum_up()
+        registry = self._registry
+        if self._folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def close(self) -> None:
+        """Count what waits, and end the thread; for a process that ends."""
+        self._stopping.set()
+        self._sum_up()
+
+    def _count(self, what: _Call | _Response) -> None:
+        self._waiting.append(what)
+        if self._folder is None:
+            if len(self._waiting) >= _WAITING:
+                self._sum_up()
+        elif self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = Thread(target=self._go_on, name="metrics", daemon=True)
+                    self._thread.start()
+
+    def _go_on(self) -> None:
+        while not self._stopping.wait(_EVERY):
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        with self._lock:
+            counts: Tally[tuple[Counter, tuple[str, ...]]] = Tally()
+            for _ in range(len(self._waiting)):
+                match self._waiting.popleft():
+                    case _Response() as one:
+                        counts[self._responses, (one.route, str(one.status))] += 1
+                        self._response_seconds.labels(one.route).observe(one.seconds)
+                    case _Call() as one:
+                        self._sum_up_call(one, counts)
+            for (counter, labels), number in counts.items():
+                counter.labels(*labels).inc(number)
+            self._in_flight.set(self._in_hand)
+            self._ask()
+
+    def _sum_up_call(self, call: _Call, counts: Tally[tuple[Counter, tuple[str, ...]]]) -> None:
+        client, service = call.client, call.service
+        counts[self._calls, (client, service, call.hook, str(call.status))] += 1
+        for key, state in call.states.items():
+            counts[self._states, (client, service, key, state)] += 1
+        for rule in call.rules:
+            counts[self._rules, (service, rule)] += 1
+        for indicator in call.indicators or ():
+            counts[self._cards, (service, indicator)] += 1
+        if call.indicators == ():
+            counts[self._without_card, (client, service)] += 1
+        if call.held_back:
+            counts[self._held_back, (service,)] += call.held_back
+        for stage, seconds in call.seconds.items():
+            self._stages.labels(service, stage).observe(seconds)
+
+    def _ask(self) -> None:
+        for client, age in self._key_ages.items():
+            if (seconds := age()) is not None:
+                self._keys.labels(client).set(self._clock() - seconds)
+        if self._health is not None:
+            health = self._health()
+            self._queued.set(health.queued)
+            self._dropped.inc(health.dropped - self._dropped_so_far)
+            self._dropped_so_far = health.dropped
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"sitbone_{name}", what, labels, registry=self._registry)
+
+    def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
+        return Histogram(f"sitbone_{name}", what, labels, buckets=_BUCKETS, registry=self._registry)
+
+    def _gauge(self, name: str, what: str, mode: Literal["livesum", "livemax"], *labels: str) -> Gauge:
+        return Gauge(f"sitbone_{name}", what, labels, registry=self._registry, multiprocess_mode=mode)

@@ -1,0 +1,167 @@
+"""The path of a decision as a picture: an SVG made from the knowledge, in which each recommendation is a link.
+
+Stages stand one below the other in the order in which service.assessment takes them. The colours are those of the page.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from service.guideline import Guideline, Recommendation
+from service.knowledge_forms import ADVICE_FACTS, TREATMENTS
+
+# Pixels of the picture at its own size.
+_WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3
+_CHIP = (_WIDTH - _ASIDE - 16 - _GAP * (_COLUMNS - 1)) / _COLUMNS
+_LINE, _LABEL, _BETWEEN = 15, 24, 34
+# Letters that fit into a chip and into the column beside, at the size of style.css.
+_IN_CHIP, _IN_ASIDE, _IN_STAGE = 33, 27, 104
+
+
+class _Chip(NamedTuple):
+    target: str
+    title: str
+    tone: str
+
+
+class _Group(NamedTuple):
+    label: str
+    chips: tuple[_Chip, ...]
+
+
+class _Stage(NamedTuple):
+    title: str
+    note: str
+    groups: tuple[_Group, ...]
+    # What is written on the arrow that leads here, and in the stage before its groups.
+    arrow: str = ""
+    words: str = ""
+
+
+def decision_path(guideline: Guideline) -> Markup:
+    """The picture, as an element of a page. Every text of the knowledge in it is escaped."""
+    drawn: list[Markup] = []
+    top = 1.0
+    for number, stage in enumerate(_stages(guideline), start=1):
+        if number > 1:
+            drawn.append(_arrow(top, stage.arrow))
+            top += _BETWEEN
+        inside, height = _drawn(stage, number, top)
+        drawn.append(inside)
+        top += height
+    return Markup(
+        '<svg class="path" role="group" aria-label="The path of a decision" viewBox="0 0 {} {:.0f}" width="{}">{}</svg>'
+    ).format(_WIDTH, top + 1, _WIDTH, Markup("").join(drawn))
+
+
+def _stages(guideline: Guideline) -> Iterator[_Stage]:
+    of_kind = {kind: [r for r in guideline.recommendations if r.kind == kind] for kind in _KINDS}
+    flags = of_kind["red-flag"]
+    stops = [r for r in flags if r.indicator == "critical" and r.red_flag and "ranking" in r.red_flag.blocks]
+    located = "; ".join(finding.title for finding in guideline.findings.values() if finding.locates)
+    note = "One of these findings, or a pattern of hip pain. Otherwise there is no card about the chart."
+    yield _Stage("Is it this pain?", note, (), words=located)
+    yield _Stage(
+        "Red flags",
+        "All of them are asked, and each that holds is on a card.",
+        (
+            _Group("Critical, and ranking and plan wait", _chips(stops)),
+            _Group("Critical", _chips(r for r in flags if r.indicator == "critical" and r not in stops)),
+            _Group("Warning", _chips(r for r in flags if r.indicator != "critical")),
+        ),
+        "yes",
+    )
+    ranking = guideline.differential
+    causes = tuple(_Chip("causes", cause.title, "") for cause in guideline.causes.values())
+    yield _Stage(
+        "Ranking of causes",
+        f"By points. A cause leads with at least {ranking.lead_at_least}, and {ranking.lead_by} more than the next.",
+        (_Group("", causes),),
+        "unless a critical flag makes it wait",
+    )
+    yield _Stage("Plan", "What the findings and the causes call for.", (_Group("", _chips(of_kind["plan"])),))
+    closing = (_Group("", _chips(of_kind["closing"])),)
+    yield _Stage("Closing", "What is said of imaging once it is known what is called for.", closing)
+    yield _Stage("Treatment", "What is offered, held, or offered with care.", tuple(_treatments(of_kind["treatment"])))
+    in_hand = tuple(_Group(_label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
+    yield _Stage("In hand", "A draft order, an appointment or a discharge is held against all of this.", in_hand)
+
+
+_KINDS = ("red-flag", "plan", "closing", "treatment", *ADVICE_FACTS)
+
+
+def _treatments(recommendations: Iterable[Recommendation]) -> Iterator[_Group]:
+    by_first: dict[str, list[Recommendation]] = {}
+    for each in recommendations:
+        by_first.setdefault(each.treatment[0].id if each.treatment else "", []).append(each)
+    for id_ in (*TREATMENTS, ""):
+        if id_ in by_first:
+            yield _Group(_label(id_) if id_ else "More", _chips(by_first[id_]))
+
+
+def _label(id_: str) -> str:
+    return id_.replace("-", " ").capitalize() if id_ != "nsaid" else "NSAID"
+
+
+def _chips(recommendations: Iterable[Recommendation]) -> tuple[_Chip, ...]:
+    return tuple(_Chip(each.id, each.title, each.indicator) for each in recommendations)
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def _drawn(stage: _Stage, number: int, top: float) -> tuple[Markup, float]:
+    """A stage with its upper edge at `top`, and how high it is."""
+    parts: list[Markup] = []
+    below = top + 10.0
+    if stage.words:
+        lines = textwrap.wrap(stage.words, _IN_STAGE, break_on_hyphens=False)
+        parts.append(_text(_ASIDE, top + 26, lines, ""))
+        below = top + 26 + len(lines) * _LINE
+    for group in stage.groups:
+        if group.label:
+            parts.append(_text(_ASIDE, below + 13, [group.label], "label"))
+            below += _LABEL - 4
+        for start in range(0, len(group.chips), _COLUMNS):
+            row = [(chip, textwrap.wrap(chip.title, _IN_CHIP)) for chip in group.chips[start : start + _COLUMNS]]
+            tall = max(len(lines) for _of, lines in row) * _LINE + 10
+            for column, (chip, lines) in enumerate(row):
+                parts.append(_chip(chip, lines, _ASIDE + column * (_CHIP + _GAP), below, tall))
+            below += tall + _GAP
+        below += 4
+    aside = textwrap.wrap(stage.note, _IN_ASIDE)
+    height = max(below - top, 52.0 + len(aside) * _LINE)
+    head = _text(14, top + 26, [f"{number}. {stage.title}"], "head") + _text(14, top + 46, aside, "aside")
+    frame = Markup('<rect class="stage" x="1" y="{:.1f}" width="{}" height="{:.1f}" rx="8"/>').format(
+        top, _WIDTH - 2, height
+    )
+    return frame + head + Markup("").join(parts), height
+
+
+def _chip(chip: _Chip, lines: list[str], left: float, top: float, height: float) -> Markup:
+    box = Markup('<rect class="chip {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" rx="5"/>').format(
+        chip.tone, left, top, _CHIP, height
+    )
+    first = top + (height - len(lines) * _LINE) / 2 + 11
+    inside = box + _text(left + 9, first, lines, "")
+    return Markup('<a href="#{}">{}</a>').format(chip.target, inside) if chip.target else inside
+
+
+def _text(left: float, top: float, lines: list[str], kind: str) -> Markup:
+    spans = Markup("").join(
+        Markup('<tspan x="{:.1f}" y="{:.1f}">{}</tspan>').format(left, top + number * _LINE, line + " ")
+        for number, line in enumerate(lines)
+    )
+    return Markup('<text class="{}">{}</text>').format(kind, spans)
+
+
+def _arrow(top: float, words: str) -> Markup:
+    middle = _ASIDE / 2
+    line = Markup('<path class="arrow" d="M{0} {1:.1f}V{2:.1f}m-5 -7l5 7l5 -7"/>').format(
+        middle, top + 3, top + _BETWEEN - 3
+    )
+    return line + (_text(middle + 14, top + 21, [words], "aside") if words else Markup(""))

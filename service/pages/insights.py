@@ -1,0 +1,310 @@
+"""`/insights`: what became of the advice, for those who run the service and those who own the knowledge.
+
+Every plot has its table and the same as CSV beside it. All of it are counts: no value of a chart, no id of a patient.
+The questions, and what their numbers mean: service.record.insights.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from base64 import b64encode
+from calendar import monthrange
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, render_template, request
+from markupsafe import Markup
+
+from cds_hooks.errors import BadRequest, ServiceUnavailable, UnknownService
+from service.guideline import Guideline
+from service.pages.plots import Row, Span, bars, columns, spans
+
+if TYPE_CHECKING:
+    from service.record import Record
+    from service.record.report import Report
+
+_HERE = Path(__file__).parent
+_DAYS = 28
+# So many rows can be told apart in a plot; so many of a table are shown at first.
+_PLOTTED, _OPEN = 25, 12
+# Beyond these years a database has no number for the time, or a day more no date.
+_YEARS = 1970, 9000
+_DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_OUTCOMES = ("accepted", "overridden", "ignored")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A table of the report: what it tells, and how it is drawn from its rows, if it is."""
+
+    name: str
+    title: str
+    tells: str
+    draw: Callable[[str, Any], Markup] | None = None
+
+
+class Table(NamedTuple):
+    """A question with its answer, as the page shows it."""
+
+    question: Question
+    plot: Markup | None
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def _weeks(title: str, rows: Iterable[Any]) -> Markup:
+    series = (*_OUTCOMES, "held_back")
+    summed = _summed(rows, lambda row: row.week.isoformat(), series)
+    return columns("weeks", title, [_words(name) for name in series], summed, "cards")
+
+
+def _cards(title: str, rows: Iterable[Any]) -> Markup:
+    summed = _summed(rows, lambda row: f"{row.recommendation} v{row.version}", _OUTCOMES)
+    return bars("cards", title, _OUTCOMES, _most(summed), "cards")
+
+
+def _reasons(title: str, rows: Iterable[Any]) -> Markup:
+    summed = _summed(rows, lambda row: row.reason, ("cards",))
+    return bars("override-reasons", title, ("cards",), _most(summed), "cards")
+
+
+def _times(title: str, rows: Iterable[Any]) -> Markup:
+    known = [row for row in rows if row.median is not None]
+    most = sorted(known, key=lambda row: -row.cards)[:_PLOTTED]
+    made = [
+        Span(
+            _named(row.client, row.recommendation, row.outcome),
+            row.quarter / 60,
+            row.median / 60,
+            row.three_quarters / 60,
+        )
+        for row in most
+    ]
+    return spans("times-to-action", title, made, "minutes")
+
+
+def _calls(title: str, rows: Sequence[Any]) -> Markup:
+    made = [
+        Row(
+            _named(row.client, row.service, row.hook),
+            (row.calls - row.without_card - row.refused, row.without_card, row.refused),
+        )
+        for row in rows
+    ]
+    return bars("calls", title, ("with a card", "without a card", "refused"), _most(made), "calls")
+
+
+def _states(title: str, rows: Sequence[Any]) -> Markup:
+    states = sorted({row.state for row in rows}, key=lambda state: (state != "supplied", state))
+    counted: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        label = _named(row.client, row.key)
+        counted[label][row.state] = counted[label].get(row.state, 0) + row.calls
+    made = [Row(label, [found.get(state, 0) for state in states]) for label, found in counted.items()]
+    return bars("data-states", title, states, _most(made), "calls")
+
+
+def _burdens(title: str, rows: Sequence[Any]) -> Markup:
+    made = [Row(_named(row.client, row.topic, row.recommendation), (row.patients, row.repeats)) for row in rows]
+    return bars("burdens", title, ("first time for a patient", "again"), made[:_PLOTTED], "cards")
+
+
+def _verdicts(title: str, rows: Iterable[Any]) -> Markup:
+    return bars(
+        "verdicts", title, ("calls",), _most(_summed(rows, lambda row: row.recommendation, ("calls",))), "calls"
+    )
+
+
+def _stages(title: str, rows: Sequence[Any]) -> Markup:
+    made = [Row(f"{row.service}, {row.stage}", (row.mean,)) for row in rows]
+    return bars("stages", title, ("mean",), _most(made), "milliseconds")
+
+
+QUESTIONS = (
+    Question("weeks", "Cards by week", "What became of the cards of each week, which begins on a Monday.", _weeks),
+    Question(
+        "cards",
+        "Cards by recommendation",
+        "A card with several recommendations counts for each. Ignored: nothing was reported of it so far.",
+        _cards,
+    ),
+    Question("override_reasons", "Reasons of overrides", "A card with two reasons counts for both.", _reasons),
+    Question(
+        "times_to_action",
+        "Time to action",
+        "From the first time that a card was shown until its latest outcome: median and middle half.",
+        _times,
+    ),
+    Question("calls", "Calls", "With a card, without one, and refused.", _calls),
+    Question("data_states", "Data that came", "How each prefetch key came: who never sends Observations?", _states),
+    Question(
+        "burdens", "Alert burden", "How often the same card came up again for the same patient, most first.", _burdens
+    ),
+    Question("verdicts", "Recommendations that held", "In how many calls, also where they were on no card.", _verdicts),
+    Question("stages", "Time of each stage", "Of answered calls, in milliseconds.", _stages),
+)
+
+
+def create_blueprint(guideline: Guideline, record: Record | None, clock: Callable[[], datetime]) -> Blueprint:
+    """`/insights` and `/insights/<table>.csv` of this record; without one, the page says that there is none."""
+    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "insights.css"))
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    headers = {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    by_name = {_dashed(question.name): question for question in QUESTIONS}
+    blueprint = Blueprint("insights", __name__, template_folder=".")
+
+    @blueprint.get("/insights")
+    def page() -> str:
+        first, last, client = _filters(clock().date())
+        made, clients = (None, ()) if record is None else _asked(record, first, last, client)
+        chosen = {"from": first.isoformat(), "to": last.isoformat(), "client": client or ""}
+        return render_template(
+            "insights.html",
+            title=guideline.title,
+            # A file of the product that holds no word of the knowledge.
+            style=Markup(style),  # noqa: S704
+            recorded=record is not None,
+            empty=made is None or not (made.totals.calls or made.totals.feedback),
+            chosen=chosen,
+            query=urlencode(chosen),
+            clients=clients,
+            totals=_totals(made) if made else (),
+            never_sent=tuple(_never_sent(made)) if made else (),
+            tables=tuple(_tables(made)) if made else (),
+            words=_words,
+            dashed=_dashed,
+            open_rows=_OPEN,
+        )
+
+    @blueprint.get("/insights/<name>.csv")
+    def table(name: str) -> Response:
+        if name not in by_name:
+            raise UnknownService("There is no such table; /insights has the list.")
+        asked = _filters(clock().date())
+        head, rows = _answer(_asked(record, *asked)[0], by_name[name]) if record else (_head(by_name[name]), ())
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerows([head, *rows])
+        return Response(
+            text.getvalue(),
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="sitbone-{name}.csv"'},
+        )
+
+    @blueprint.after_request
+    def guard(response: Response) -> Response:
+        response.headers.update(headers)
+        return response
+
+    return blueprint
+
+
+def _filters(today: date) -> tuple[date, date, str | None]:
+    """First and last day, and the client; of the last four weeks and of all where the query does not say."""
+    last = _day("to", today)
+    first = _day("from", min(last, today) - timedelta(days=_DAYS - 1))
+    return min(first, last), max(first, last), request.args.get("client") or None
+
+
+def _day(name: str, otherwise: date) -> date:
+    given = request.args.get(name)
+    if not given:
+        return otherwise
+    if (parts := _DAY.fullmatch(given)) is None:
+        raise BadRequest(f"{name}: expected a day, as in 2026-11-22, received something else.")
+    year, month, day = map(int, parts.groups())
+    year, month = min(max(year, _YEARS[0]), _YEARS[1]), min(max(month, 1), 12)
+    return date(year, month, min(max(day, 1), monthrange(year, month)[1]))
+
+
+def _asked(record: Record, first: date, last: date, client: str | None) -> tuple[Report, Sequence[str]]:
+    """The report of a period, and the clients that called in it."""
+    # Where no record is kept, no database is loaded.
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from service.record.insights import Period, call_counts  # noqa: PLC0415
+    from service.record.opening import reading  # noqa: PLC0415
+    from service.record.report import report  # noqa: PLC0415
+
+    period = Period.of_days(first, last, client)
+    try:
+        with reading(record.engine) as connection:
+            of_all = call_counts(connection, replace(period, client=None))
+            return report(connection, period), sorted({row.client for row in of_all if row.client})
+    except SQLAlchemyError:
+        raise ServiceUnavailable("The record cannot be read at the moment. Ask again later.", retry_after=5) from None
+
+
+def _tables(made: Report) -> Iterator[Table]:
+    for question in QUESTIONS:
+        head, rows = _answer(made, question)
+        answer = getattr(made, question.name)
+        yield Table(question, question.draw(question.title, answer) if question.draw and answer else None, head, rows)
+
+
+def _answer(made: Report, question: Question) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    head = _head(question)
+    return head, [[getattr(row, name) for name in head] for row in getattr(made, question.name)]
+
+
+def _head(question: Question) -> Sequence[str]:
+    from service.record.report import Report  # noqa: PLC0415
+
+    return [field.name for field in fields(get_args(get_type_hints(Report)[question.name])[0])]
+
+
+def _totals(made: Report) -> Sequence[tuple[str, int]]:
+    return [(_words(field.name).capitalize(), getattr(made.totals, field.name)) for field in fields(made.totals)]
+
+
+def _never_sent(made: Report) -> Iterator[str]:
+    """Which client never sent what, in a sentence each; the first thing to look at where cards do not come."""
+    calls: dict[tuple[str, str], int] = defaultdict(int)
+    sent = set()
+    for row in made.data_states:
+        calls[row.client, row.key] += row.calls
+        if row.state == "supplied":
+            sent.add((row.client, row.key))
+    for (client, key), number in sorted(calls.items()):
+        if (client, key) not in sent:
+            yield f"{client or 'Callers without a name'}: {key} never came with data, in {number} calls."
+
+
+def _summed(rows: Iterable[Any], label: Callable[[Any], str], numbers: Sequence[str]) -> list[Row]:
+    """A row for each label, in the order in which they come, with the sums of these members."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        sums = found.setdefault(label(row), [0] * len(numbers))
+        sums[:] = (total + getattr(row, name) for total, name in zip(sums, numbers, strict=True))
+    return [Row(label, sums) for label, sums in found.items()]
+
+
+def _most(rows: Iterable[Row]) -> list[Row]:
+    """The longest bars; the table has all."""
+    return sorted(rows, key=lambda row: -sum(row.numbers))[:_PLOTTED]
+
+
+def _named(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,249 @@
+"""The whole knowledge for those who have to judge it: as JSON, and as a page that can be read and printed.
+
+Both are made once, at start, from one document, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from service.attributes import source_attributes
+from service.conditions import Condition
+from service.guideline import Guideline, Presentation, Recommendation
+from service.pages.decision_path import decision_path
+
+_HERE = Path(__file__).parent
+_STATES = {
+    "present": "is documented as present",
+    "absent": "is documented as absent",
+    "not-absent": "is not documented as absent",
+    "not-present": "is not documented as present",
+}
+_JOINTS = {"all": "all of", "any": "at least one of", "none": "none of"}
+
+
+def create_blueprint(guideline: Guideline) -> Blueprint:
+    """`/knowledge` and `/knowledge.html` of this guideline."""
+    described = document(guideline)
+    as_json = orjson.dumps(described)
+    style = (_HERE / "style.css").read_text(encoding="utf-8")
+    script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
+    as_page = page(described, style, script, decision_path(guideline)).encode()
+    headers = {
+        "Content-Security-Policy": f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+    blueprint = Blueprint("knowledge", __name__)
+
+    @blueprint.get("/knowledge")
+    def knowledge() -> Response:
+        return Response(as_json, content_type="application/json")
+
+    @blueprint.get("/knowledge.html")
+    def knowledge_page() -> Response:
+        return Response(as_page, content_type="text/html; charset=utf-8", headers=headers)
+
+    return blueprint
+
+
+def _digest(text: str) -> str:
+    """The source by which a policy allows this text and no other."""
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def page(described: Mapping[str, Any], style: str, script: str, path: Markup) -> str:
+    """The page of a document with the picture of its path; every text of the knowledge in it is escaped."""
+    templates = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # Both are files of the product and hold no word of the knowledge.
+    inline = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
+    return templates.get_template("knowledge.html").render(described, **inline, path=path)
+
+
+def document(guideline: Guideline) -> dict[str, Any]:
+    """All that the knowledge says, in JSON types; openapi.yaml describes it as Knowledge."""
+    attributes = source_attributes(guideline)
+    return {
+        "id": guideline.id,
+        "title": guideline.title,
+        "version": guideline.version,
+        "date": guideline.date.isoformat(),
+        "status": guideline.status,
+        "sourceDocument": guideline.source_title,
+        "appraisal": {
+            "externalValidation": guideline.appraisal["external_validation"],
+            "fairness": guideline.appraisal["fairness"],
+            "review": guideline.appraisal["review"],
+        },
+        "provenance": _worded(guideline.provenance, guideline.provenance),
+        "recommendations": [
+            {**_recommendation(guideline, each), "attributes": attributes[each.id]}
+            for each in guideline.recommendations
+        ],
+        "causes": [
+            {"id": cause.id, "title": cause.title, "tellApart": cause.tell_apart} for cause in guideline.causes.values()
+        ],
+        "differential": _differential(guideline),
+        "imagingRatings": [_presentation(guideline, each) for each in guideline.presentations],
+        "thresholds": [
+            {"id": id_, **threshold, "date": threshold["date"].isoformat()}
+            for id_, threshold in guideline.thresholds.items()
+        ],
+        "conflicts": [
+            {
+                **asdict(conflict),
+                "statements": _worded(conflict.statements, guideline.statements),
+                "evidence": _evidence(guideline, conflict.evidence),
+            }
+            for conflict in guideline.conflicts
+        ],
+        "debts": [{**asdict(debt), "rules": _worded(debt.rules, guideline.rules())} for debt in guideline.debts],
+    }
+
+
+def _worded(ids: Iterable[str], words: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"id": id_, "words": words[id_]} for id_ in ids]
+
+
+def _evidence(guideline: Guideline, tags: Iterable[str]) -> list[dict[str, Any]]:
+    """Each tag with what it means; one that names a source, with the source."""
+    found = []
+    for tag in tags:
+        kind, _, reference = tag.partition(":")
+        entry: dict[str, Any] = {"tag": tag, "provenance": guideline.provenance.get(kind, guideline.source_title)}
+        if tag in guideline.statements:
+            entry["citation"] = guideline.statements[tag]
+        if reference:
+            source = guideline.sources[reference]
+            entry |= {"citation": source["citation"], "kind": source["kind"], "toVerify": source["to_verify"]}
+            if "url" in source:
+                entry["url"] = source["url"]
+        found.append(entry)
+    return found
+
+
+def _recommendation(guideline: Guideline, recommendation: Recommendation) -> dict[str, Any]:
+    return {
+        "id": recommendation.id,
+        "version": recommendation.version,
+        "title": recommendation.title,
+        "kind": recommendation.kind,
+        "status": recommendation.status,
+        "indicator": recommendation.indicator,
+        "summary": recommendation.summary,
+        "do": list(recommendation.do),
+        "say": list(recommendation.say),
+        "whenThen": recommendation.when_then,
+        "condition": in_words(guideline, recommendation.when),
+        "rules": _worded(recommendation.rules, guideline.rules()),
+        "statements": _worded(recommendation.statements, guideline.statements),
+        "strength": {"id": recommendation.strength, "words": guideline.wording.strengths[recommendation.strength]},
+        "evidence": _evidence(guideline, recommendation.evidence),
+        "history": [
+            {
+                "version": revision.version,
+                "date": revision.date.isoformat(),
+                "change": revision.change,
+                "signedBy": revision.signed_by or None,
+            }
+            for revision in recommendation.history
+        ],
+    }
+
+
+def _differential(guideline: Guideline) -> dict[str, Any]:
+    differential = guideline.differential
+    causes = {id_: cause.title for id_, cause in guideline.causes.items()}
+    return {
+        "leadAtLeast": differential.lead_at_least,
+        "leadBy": differential.lead_by,
+        "clearBy": differential.clear_by,
+        "points": [
+            {
+                "cause": causes[entry.cause],
+                "points": entry.points,
+                "condition": in_words(guideline, entry.when),
+                "source": entry.source,
+            }
+            for entry in differential.points
+        ],
+        "tests": [
+            {
+                "cause": causes[test.cause],
+                "family": test.family,
+                "finding": guideline.title_of(test.finding),
+                "positive": test.positive,
+                "negative": test.negative,
+                "source": test.source,
+            }
+            for test in differential.tests
+        ],
+        "caps": [
+            {
+                "cause": causes[cap.cause],
+                "family": cap.family,
+                "atMost": cap.at_most,
+                "condition": in_words(guideline, cap.when),
+                "source": cap.source,
+            }
+            for cap in differential.caps
+        ],
+        "vetoes": [
+            {"cause": causes[veto.cause], "condition": in_words(guideline, veto.when), "source": veto.source}
+            for veto in differential.vetoes
+        ],
+    }
+
+
+def _presentation(guideline: Guideline, presentation: Presentation) -> dict[str, Any]:
+    return {
+        "id": presentation.id,
+        "presentation": presentation.presentation,
+        "source": " ".join(filter(None, (presentation.publisher, presentation.topic, str(presentation.year)))),
+        "verified": presentation.verified,
+        "condition": in_words(guideline, presentation.when),
+        "rules": _worded(presentation.rules, guideline.rules()),
+        "evidence": _evidence(guideline, presentation.evidence),
+        "ratings": [
+            {
+                "modality": rating.modality,
+                "regions": list(rating.regions),
+                "rating": guideline.rating_words[rating.rating],
+                "score": rating.score,
+                "radiation": rating.radiation,
+                "condition": in_words(guideline, rating.when) if rating.when else None,
+            }
+            for rating in presentation.ratings
+        ],
+    }
+
+
+def in_words(guideline: Guideline, condition: Condition) -> str:
+    """A condition as a person reads it."""
+    if not condition.finding:
+        parts = "; ".join(in_words(guideline, part) for part in condition.parts)
+        return f"{_JOINTS[condition.word]} ({parts})"
+    title = guideline.title_of(condition.finding)
+    if condition.word == "is":
+        return f"{title} {_STATES[condition.operand]}"
+    if condition.word == "one_of":
+        return f"{title} is {' or '.join(sorted(condition.operand))}"
+    return f"{title} is {condition.word.replace('_', ' ')} {condition.operand:g}{_unit(guideline, condition.finding)}"
+
+
+def _unit(guideline: Guideline, finding: str) -> str:
+    known = guideline.findings.get(finding)
+    return f" {known.unit}" if known and known.unit else ""

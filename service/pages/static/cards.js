@@ -1,0 +1,93 @@
+// Cards as an EHR shows them. Specification: CDS Service Response.
+import { h } from "./dom.js";
+import { link, sections } from "./markdown.js";
+
+const WORDS = { critical: "Critical", warning: "Warning", info: "Information" };
+const SIGNS = { critical: "!!", warning: "!", info: "i" };
+const OPEN_AT_FIRST = 2;
+
+/** One card. `done` says what became of it; `act` has accept(card, suggestion) and dismiss(card, reason, comment). */
+export function card(entry, done, act) {
+  const id = `card-${entry.uuid}`;
+  const indicator = entry.indicator in WORDS ? entry.indicator : "info";
+  const head = [
+    h("p", { class: "indicator" }, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[indicator]), WORDS[indicator]),
+    h("h3", { id }, entry.summary),
+  ];
+  const from = h("p", { class: "source" }, "From ", entry.source.url ? link(entry.source.label, entry.source.url) : entry.source.label);
+  if (done?.dismissed) {
+    return h("article", { class: `card ${indicator} done`, "aria-labelledby": id }, head, h("p", { class: "outcome" }, `Dismissed: ${done.dismissed}. The service was told.`));
+  }
+  return h(
+    "article",
+    { class: `card ${indicator}`, "aria-labelledby": id, "data-topic": entry.source.topic?.code },
+    head,
+    suggestions(entry, done, act),
+    entry.detail ? detail(entry.detail) : false,
+    entry.links?.length
+      ? h("ul", { class: "links" }, entry.links.map((each) => h("li", {}, each.type === "absolute" ? link(each.label, each.url) : `${each.label} (opens in the EHR)`)))
+      : false,
+    h("footer", {}, from, dismissal(entry, act)),
+  );
+}
+
+function suggestions(entry, done, act) {
+  if (!entry.suggestions?.length) return false;
+  const taken = done?.accepted ?? [];
+  const single = entry.selectionBehavior === "at-most-one";
+  return h(
+    "div",
+    { class: "suggestions" },
+    single && !taken.length ? h("p", { class: "quiet" }, "Choose one:") : false,
+    entry.suggestions.map((each) => {
+      if (taken.includes(each.uuid)) return h("p", { class: "outcome" }, `Accepted: ${each.label}`);
+      if (single && taken.length) return false;
+      return h(
+        "button",
+        { type: "button", id: `take-${each.uuid}`, class: each.isRecommended ? "take first" : "take", onclick: () => act.accept(entry, each) },
+        h("span", {}, each.label),
+        each.isRecommended ? h("span", { class: "tag" }, "recommended") : false,
+      );
+    }),
+    taken.length && act.drafts() ? h("button", { type: "button", id: `sign-${entry.uuid}`, class: "primary", onclick: act.sign }, `Sign ${act.drafts()} draft${act.drafts() > 1 ? "s" : ""}`) : false,
+  );
+}
+
+function detail(text) {
+  const parts = sections(text);
+  return h(
+    "div",
+    { class: "detail" },
+    parts.map(({ heading, blocks }, place) =>
+      place === 0 || !heading ? [heading ? h("h4", {}, heading) : false, blocks] : h("details", { open: place < OPEN_AT_FIRST }, h("summary", {}, heading), blocks),
+    ),
+  );
+}
+
+function dismissal(entry, act) {
+  const name = `why-${entry.uuid}`;
+  const comment = h("input", { id: `${name}-comment`, type: "text", maxlength: 200, autocomplete: "off" });
+  const reasons = (entry.overrideReasons ?? []).map((reason, place) => {
+    const id = `${name}-${place}`;
+    return h("div", { class: "choice" }, h("input", { type: "radio", id, name, value: reason.code, checked: place === 0 }), h("label", { for: id }, reason.display ?? reason.code));
+  });
+  return h(
+    "details",
+    { class: "dismiss" },
+    h("summary", { id: `dismiss-${entry.uuid}` }, "Dismiss"),
+    h(
+      "div",
+      {},
+      h("fieldset", {}, h("legend", {}, "Why is it dismissed?"), reasons),
+      h("label", { for: comment.id }, "In your own words (optional)"),
+      comment,
+      h("button", {
+        type: "button",
+        onclick: (event) => {
+          const chosen = event.target.closest(".dismiss").querySelector(`input[name="${name}"]:checked`)?.value;
+          act.dismiss(entry, entry.overrideReasons?.find((each) => each.code === chosen), comment.value.trim());
+        },
+      }, "Dismiss this card"),
+    ),
+  );
+}

@@ -1,0 +1,174 @@
+"""One call, one report of feedback -> the rows that are kept of it.
+
+No clinical value, no word that a user typed and no id of a patient gets further than this: what would tell them is left
+out, or stands as a keyed hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from secrets import token_hex
+from typing import Any, TypeAlias
+
+import orjson
+
+from cds_hooks import CallRecord, Card, Feedback, FeedbackRecord
+from service.cards import ASSESSMENT_KEY, BASIS_KEY
+from service.guideline import Guideline
+from service.pseudonyms import Pseudonyms
+
+Row: TypeAlias = dict[str, Any]
+HELD_BACK = "heldBack"
+OTHER = "other"
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallEntry:
+    """A row of record_calls with its rows of record_cards."""
+
+    call: Row
+    cards: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardKey:
+    """What makes a card the same from call to call: its topic, and its first recommendation in this version."""
+
+    topic: str
+    recommendation: str
+    version: int
+
+
+def key_of(card: Card) -> CardKey | None:
+    """None for a card that does not say on what recommendations it stands."""
+    versions = versions_of(card)
+    return CardKey(card.source.topic.code, *versions[0]) if versions and card.source.topic else None
+
+
+def versions_of(card: Card) -> tuple[tuple[str, int], ...]:
+    """The recommendations on a card, each with its version, in their order."""
+    return tuple((item["id"], item["version"]) for item in _recommendations(card))
+
+
+class Entries:
+    """Makes the rows by one guideline and one key."""
+
+    def __init__(self, guideline: Guideline, pseudonyms: Pseudonyms) -> None:
+        self._knowledge = guideline.version
+        self._red_flags = {r.id for r in guideline.recommendations if r.red_flag is not None}
+        self._reasons = {code for code, _display in guideline.wording.override_reasons}
+        self._pseudonyms = pseudonyms
+
+    def is_red_flag(self, card: Card) -> bool:
+        """Whether any recommendation of this card is about a red flag."""
+        return any(item["id"] in self._red_flags for item in _recommendations(card))
+
+    def patient(self, client: str | None, patient_id: str) -> str:
+        """The hash that stands for a patient of a client."""
+        return self._pseudonyms.of(f"patient\0{client or ''}\0{patient_id}", size=16)
+
+    def call(self, call: CallRecord, now: datetime) -> CallEntry:
+        """The rows of a call, also of one that was refused or failed: that one has no cards."""
+        id_, client = token_hex(16), call.client or ""
+        made = call.answered.cards if call.answered and call.sent else ()
+        cards = tuple(self._cards(made, call))
+        row: Row = {
+            "id": id_,
+            "at": milliseconds(now),
+            "correlation": call.correlation_id,
+            "hook_instance": None if call.hook_instance is None else self._pseudonyms.of(call.hook_instance),
+            "patient": None if call.patient_id is None else self.patient(call.client, call.patient_id),
+            "client": client,
+            "service": call.service_id,
+            "hook": call.hook,
+            "status": call.status,
+            "knowledge": self._knowledge,
+            "states": _canonical(dict(call.states)),
+            "fired": _canonical({**dict.fromkeys(call.rules, ""), **_indicators(made)}),
+            "took": _canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
+            "cards": sum(card["held_since"] is None for card in cards),
+        }
+        shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge")}
+        return CallEntry(row, tuple({"call": id_, **shared, **card} for card in cards))
+
+    def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
+        """A row for each card that was reported on. Of a reason only a code that cards offer is kept, of a comment
+        that there was one, of what should be a uuid and is none a keyed hash."""
+        return tuple(self._feedback(record, now))
+
+    def _cards(self, made: Iterable[Card], call: CallRecord) -> Iterator[Row]:
+        extension = (call.sent.extension if call.sent else None) or {}
+        held = iter(extension.get(ASSESSMENT_KEY, {}).get(HELD_BACK, ()))
+        shown = {card.uuid for card in call.sent.cards} if call.sent else set()
+        for card in made:
+            key = key_of(card)
+            if key is None:
+                continue
+            since = None if card.uuid in shown else milliseconds(datetime.fromisoformat(next(held)["since"]))
+            yield {
+                "uuid": card.uuid,
+                "topic": key.topic,
+                "indicator": card.indicator.value,
+                "red_flag": self.is_red_flag(card),
+                "recommendation": key.recommendation,
+                "version": key.version,
+                "recommendations": _canonical(versions_of(card)),
+                "suggestions": _canonical([suggestion.uuid for suggestion in card.suggestions]),
+                "held_since": since,
+            }
+
+    def _feedback(self, record: FeedbackRecord, now: datetime) -> Iterator[Row]:
+        for place, item in enumerate(record.feedback):
+            told: Row = {
+                "client": record.client or "",
+                "card": self._uuid(item.card),
+                "outcome": item.outcome,
+                "outcome_at": milliseconds(item.outcome_timestamp),
+                "suggestions": _canonical(sorted(map(self._uuid, item.accepted_suggestions))),
+                "reasons": _canonical(sorted(_codes(item, self._reasons))),
+            }
+            yield {
+                # No key: after a new start, too, what is reported again must be known again.
+                "id": blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest(),
+                "at": milliseconds(now),
+                "place": place,
+                "correlation": record.correlation_id,
+                "service": record.service_id,
+                **told,
+                "commented": any(given.user_comment for given in item.override_reasons),
+                "times": 1,
+            }
+
+    def _uuid(self, text: str) -> str:
+        return text.lower() if _UUID.fullmatch(text) else self._pseudonyms.of(text, size=16)
+
+
+def milliseconds(time: datetime) -> int:
+    """A time in UTC as the record keeps it."""
+    return int(time.timestamp() * 1000)
+
+
+def _recommendations(card: Card) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = (card.extension or {}).get(BASIS_KEY, {}).get("recommendations", ())
+    return found
+
+
+def _indicators(cards: Iterable[Card]) -> dict[str, str]:
+    return {item["id"]: item["indicator"] for card in cards for item in _recommendations(card)}
+
+
+def _codes(item: Feedback, known: Collection[str]) -> set[str]:
+    return {
+        given.reason.code if given.reason.code in known else OTHER
+        for given in item.override_reasons
+        if given.reason is not None
+    }
+
+
+def _canonical(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

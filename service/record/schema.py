@@ -1,0 +1,78 @@
+"""The tables of the record. Times are milliseconds since 1970 in UTC; a client without a name is the empty text.
+
+What is a list or a map is kept as JSON in one canonical form: there are few different ones, so that a query groups by
+the text and only the groups are read.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+
+# The newest of migrations/versions; what the tables below are.
+HEAD = "0001"
+VERSION_TABLE = "record_version"
+
+METADATA = MetaData()
+
+CALLS = Table(
+    "record_calls",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("correlation", String(64), nullable=False),
+    Column("hook_instance", String(16)),
+    Column("patient", String(32)),
+    Column("client", String(64), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("hook", Text),
+    Column("status", Integer, nullable=False),
+    Column("knowledge", Text, nullable=False),
+    # Prefetch key -> state; recommendation that fired -> its indicator on a card, or "" for one that is on none;
+    # stage -> microseconds.
+    Column("states", Text, nullable=False),
+    Column("fired", Text, nullable=False),
+    Column("took", Text, nullable=False),
+    Column("cards", Integer, nullable=False),
+)
+CARDS = Table(
+    "record_cards",
+    METADATA,
+    Column("call", String(32), primary_key=True),
+    Column("uuid", String(36), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("client", String(64), nullable=False),
+    Column("patient", String(32), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("knowledge", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("indicator", String(8), nullable=False),
+    Column("red_flag", Boolean, nullable=False),
+    # The first recommendation, which with the topic says what card it is; all of them, as pairs of id and version.
+    Column("recommendation", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("recommendations", Text, nullable=False),
+    Column("suggestions", Text, nullable=False),
+    # Since when it is held back; null for a card that was shown.
+    Column("held_since", BigInteger),
+    Index("ix_record_cards_client_uuid", "client", "uuid"),
+    Index("ix_record_cards_client_patient", "client", "patient"),
+)
+FEEDBACK = Table(
+    "record_feedback",
+    METADATA,
+    # A digest of what was reported: the same report again is the same row.
+    Column("id", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("place", Integer, nullable=False),
+    Column("correlation", String(64), nullable=False),
+    Column("client", String(64), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("card", String(36), nullable=False),
+    Column("outcome", String(10), nullable=False),
+    Column("outcome_at", BigInteger, nullable=False),
+    Column("suggestions", Text, nullable=False),
+    Column("reasons", Text, nullable=False),
+    Column("commented", Boolean, nullable=False),
+    Column("times", Integer, nullable=False),
+    Index("ix_record_feedback_client_card", "client", "card"),
+)

@@ -1,0 +1,138 @@
+"""The running service and a real browser. Whatever a page does wrong while a test looks elsewhere fails the test."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
+
+from tests.serving import running
+
+_AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+
+
+class Desk:
+    """A page of the service in one window; what is called `desk` is the one at `/`."""
+
+    screenshots = SCREENSHOTS
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page, self.base = page, base
+        self.wrong: list[str] = []
+        self.sent: list[tuple[str, Any]] = []
+        page.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("request", self._note)
+
+    def _note(self, request: Request) -> None:
+        url = urlsplit(request.url)
+        if f"{url.scheme}://{url.netloc}" != self.base:
+            self.wrong.append(f"asked another host: {url.netloc}")
+        elif request.method == "POST":
+            self.sent.append((url.path, request.post_data_json))
+
+    def open(self, patient: str = "") -> None:
+        """The page with this patient chosen; without one, with its first."""
+        self.page.goto(f"{self.base}/#{patient}" if patient else self.base)
+        self.page.wait_for_selector("body[data-ready]")
+        self.settle()
+
+    def step(self, hook: str) -> None:
+        self.page.locator(f"#step-{hook}").click()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the calls of the last action are answered."""
+        self.page.wait_for_selector("main:not([aria-busy])")
+
+    def cards(self, indicator: str = "") -> Locator:
+        return self.page.locator(f".card{'.' + indicator if indicator else ''}:not(.done)")
+
+    def calls(self, hook: str) -> list[Any]:
+        return [body for path, body in self.sent if not path.endswith("/feedback") and body.get("hook") == hook]
+
+    def feedback(self) -> list[Any]:
+        return [entry for path, body in self.sent if path.endswith("/feedback") for entry in body["feedback"]]
+
+    def document(self, search: str, finding: str, state: str, **members: str) -> None:
+        """Document a finding through the form."""
+        self.page.locator("#finding-search").fill(search)
+        self.page.locator(f"#find-{finding}").click()
+        self.page.locator(f"#state-{state}").check()
+        if "side" in members:
+            self.page.locator("#finding-side").select_option(members["side"])
+        if "date" in members:
+            self.page.locator("#finding-date").fill(members["date"])
+        self.page.locator("#finding-set").click()
+        self.settle()
+
+    def accept_all(self) -> int:
+        """Accept every suggestion that is offered; how many there were."""
+        count = 0
+        while self.page.locator(".take").count():
+            self.page.locator(".take").first.click()
+            count += 1
+        self.settle()
+        return count
+
+    def look(self, name: str, *, without: str = "") -> None:
+        """Keep a picture, and hold the page to what axe-core knows of accessibility; `without` these elements."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+        self.page.evaluate(_AXE)
+        found = self.page.evaluate(
+            "(exclude) => axe.run({ exclude }, { resultTypes: ['violations'] })", [without] if without else []
+        )["violations"]
+        assert not [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]
+        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
+
+
+def sandbox() -> list[str]:
+    """How Chromium is started: its sandbox does not run for root, as whom containers run tests."""
+    return ["--no-sandbox"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def served(repository: Path) -> Iterator[str]:
+    with running(repository, SITBONE_WORKERS="1") as (base, _stop):
+        yield base
+
+
+@pytest.fixture
+def window(browser: Browser, served: str) -> Iterator[Any]:
+    """Makes windows: `window(width, height, **options of playwright)`; nothing may have gone wrong in any."""
+    with ExitStack() as stack:
+        desks: list[Desk] = []
+
+        def make(width: int = 1280, height: int = 800, **options: Any) -> Desk:
+            context = browser.new_context(viewport={"width": width, "height": height}, **options)
+            stack.callback(context.close)
+            context.set_default_timeout(10_000)
+            desk = Desk(context.new_page(), served)
+            desks.append(desk)
+            return desk
+
+        yield make
+        assert [wrong for desk in desks for wrong in desk.wrong] == []
+
+
+@pytest.fixture
+def desk(window: Any) -> Desk:
+    """One window of a desk's size."""
+    made: Desk = window()
+    return made

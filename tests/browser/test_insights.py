@@ -1,0 +1,100 @@
+"""The page of what became of the advice, in a real browser."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Desk
+from tests.serving import PATH, running
+
+pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+
+
+def post(url: str, body: Any) -> Any:
+    sent = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(sent, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def recorded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service that some charts were opened on, and some cards accepted or overridden."""
+    folder = tmp_path_factory.mktemp("record")
+    folder.chmod(0o700)
+    with running(repository, SITBONE_WORKERS="1", SITBONE_RECORD=str(folder)) as (base, _stop):
+        names = (
+            "sudden-tear",
+            "proximal-hamstring-tendinopathy",
+            "cauda-equina",
+            "hip-pain-alone",
+            "complaint-unknown",
+        )
+        later = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+        for number, name in enumerate(names * 2):
+            request = json.loads((repository / f"fixtures/requests/{name}.json").read_text("utf-8"))
+            for card in post(base + PATH, {**request, "hookInstance": str(uuid4())})["cards"][: number % 3]:
+                outcome = {"card": card["uuid"], "outcomeTimestamp": later}
+                what: Any = [
+                    {"outcome": "overridden", "overrideReason": {"reason": card["overrideReasons"][0]}},
+                    {"outcome": "accepted", "acceptedSuggestions": [{"id": str(uuid4())}]},
+                ][number % 2]
+                post(f"{base}{PATH}/feedback", {"feedback": [{**outcome, **what}]})
+        yield base
+
+
+@pytest.fixture
+def opened(browser: Browser, recorded: str) -> Iterator[Any]:
+    contexts = []
+    desks = []
+
+    def make(width: int = 1280, height: int = 800, **options: Any) -> Desk:
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
+        desks.append(Desk(contexts[-1].new_page(), recorded))
+        desks[-1].page.goto(f"{recorded}/insights")
+        return desks[-1]
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert [wrong for desk in desks for wrong in desk.wrong] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("insights", {}),
+        ("insights-dark", {"color_scheme": "dark"}),
+        ("insights-phone", {"width": 360, "height": 740}),
+    ],
+)
+def test_everybody_can_read_it(opened: Any, name: str, options: dict[str, Any]) -> None:
+    desk = opened(**options)
+    expect(desk.page.get_by_role("img", name="Cards by week")).to_be_visible()
+    desk.look(name)
+    desk.page.screenshot(path=desk.screenshots / f"{name}-whole.png", animations="disabled", full_page=True)
+
+
+def test_the_form_asks_for_other_days_and_stays_filled_in(opened: Any) -> None:
+    desk = opened()
+    desk.page.get_by_label("From", exact=True).fill("2020-01-01")
+    desk.page.get_by_label("To", exact=True).fill("2020-02-01")
+    desk.page.get_by_role("button", name="Show").click()
+    expect(desk.page.get_by_text("The record holds no call")).to_be_visible()
+    expect(desk.page.get_by_label("From", exact=True)).to_have_value("2020-01-01")
+    assert urlsplit(desk.page.url).path == "/insights"
+
+
+def test_a_table_comes_as_a_file(opened: Any) -> None:
+    desk = opened()
+    with desk.page.expect_download() as download:
+        desk.page.get_by_role("link", name="Cards by week as CSV").click()
+    assert download.value.suggested_filename == "sitbone-weeks.csv"
+    assert Path(download.value.path()).read_text("utf-8").startswith("week,client,shown,accepted")

@@ -1,0 +1,478 @@
+"""Each check of the conformance table, with a service that passes it and one that does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
+
+import pytest
+from flask import Flask, Response, request
+from flask.testing import FlaskClient
+
+from cds_hooks.conformance import (
+    CHECKS,
+    Answer,
+    Result,
+    Status,
+    Unreachable,
+    as_json,
+    as_junit,
+    as_text,
+    is_conformant,
+    judge,
+    observe,
+)
+from cds_hooks.conformance.observing import Send, example_request
+from cds_hooks.hooks import HOOKS, read_context
+from cds_hooks.json_text import read_members
+
+Spoil: TypeAlias = Callable[[Response], None]
+URL = "https://cds.example.org"
+ENTRY = {
+    "id": "greeter",
+    "hook": "patient-view",
+    "title": "Greeter",
+    "description": "Greets",
+    "version": "STU3",
+    "prefetch": {"patient": "Patient/{{context.patientId}}", "visits": "Encounter?patient={{context.patientId}}"},
+}
+ORDER = {"resourceType": "ServiceRequest", "status": "draft", "intent": "proposal"}
+SUGGESTION = {
+    "label": "Order",
+    "uuid": "e56e1945-20b3-4393-8503-a1a20fd73152",
+    "isRecommended": True,
+    "actions": [
+        {"type": "create", "description": "Order", "resource": ORDER},
+        {"type": "delete", "description": "Remove", "resourceId": "ServiceRequest/1"},
+    ],
+}
+CARD = {
+    "uuid": "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05",
+    "summary": "Hello",
+    "indicator": "info",
+    "source": {"label": "Greetings", "url": "https://cds.example.org/", "topic": {"code": "greeting"}},
+    "suggestions": [SUGGESTION],
+    "selectionBehavior": "any",
+    "links": [{"label": "App", "url": "https://app.example.org/", "type": "smart", "appContext": "x"}],
+    "overrideReasons": [{"code": "no", "display": "No"}],
+    "extension": {"org.example.more": {"free": None}},
+}
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+}
+
+
+def refusal(status: int) -> Response:
+    issue = {"severity": "error", "code": "invalid"}
+    return Response(
+        json.dumps({"resourceType": "OperationOutcome", "issue": [issue]}), status, content_type="application/json"
+    )
+
+
+def is_sound(body: Any) -> bool:
+    return (
+        isinstance(body, dict)
+        and body.get("hook") == "patient-view"
+        and "hookInstance" in body
+        and "patientId" in body.get("context", {})
+    )
+
+
+def server(spoil: Spoil = lambda _answer: None) -> Send:
+    """A service that is as it has to be, but for what `spoil` does to each of its answers."""
+    app = Flask("toy")
+
+    @app.get("/cds-services")
+    def discovery() -> dict[str, Any]:
+        return {"services": [ENTRY]}
+
+    @app.post("/cds-services/<id_>")
+    def call(id_: str) -> Response | dict[str, Any]:
+        if id_ != "greeter":
+            return refusal(404)
+        if request.mimetype != "application/json":
+            return refusal(415)
+        return {"cards": [CARD]} if is_sound(request.get_json(silent=True)) else refusal(400)
+
+    @app.post("/cds-services/<_id>/feedback")
+    def feedback(_id: str) -> Response | dict[str, Any]:
+        return {} if "feedback" in request.get_json() else refusal(400)
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        if request.method == "OPTIONS":
+            response.headers.update(PREFLIGHT)
+        spoil(response)
+        return response
+
+    client = app.test_client()
+
+    def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        answer = client.open(urlsplit(url).path, method=method, headers=dict(headers), data=body)
+        named = {name.lower(): value for name, value in answer.headers.items()}
+        if "x-lost" in named:
+            raise TimeoutError
+        return Answer(answer.status_code, named, answer.get_data(), float(named.get("x-seconds", 0)))
+
+    return send
+
+
+def results(spoil: Spoil = lambda _answer: None, url: str = URL, **options: Any) -> dict[str, Result]:
+    return {result.check.name: result for result in judge(observe(url, server(spoil), **options))}
+
+
+def is_call(path: str = "/cds-services/greeter") -> bool:
+    return request.method == "POST" and request.path == path
+
+
+def entry(**changes: Any) -> Spoil:
+    return entries([{name: value for name, value in {**ENTRY, **changes}.items() if value is not ...}])
+
+
+def entries(services: Any) -> Spoil:
+    def spoil(answer: Response) -> None:
+        if request.path == "/cds-services" and request.method == "GET":
+            answer.set_data(json.dumps({"services": services}))
+
+    return spoil
+
+
+def body(**members: Any) -> Spoil:
+    """The response of the service with these members, for whatever it answers with 200."""
+
+    def spoil(answer: Response) -> None:
+        if is_call() and answer.status_code == 200:
+            answer.set_data(json.dumps({"cards": [CARD], **members}))
+
+    return spoil
+
+
+def card(**changes: Any) -> Spoil:
+    return body(cards=[{name: value for name, value in {**CARD, **changes}.items() if value is not ...}])
+
+
+def suggestion(**changes: Any) -> Spoil:
+    return card(suggestions=[{name: value for name, value in {**SUGGESTION, **changes}.items() if value is not ...}])
+
+
+def action(**members: Any) -> Spoil:
+    return suggestion(actions=[members])
+
+
+def link(**changes: Any) -> Spoil:
+    return card(links=[{"label": "App", "url": "https://app.example.org/", "type": "absolute", **changes}])
+
+
+def status(number: int, *, where: Callable[[Response], bool]) -> Spoil:
+    def spoil(answer: Response) -> None:
+        if where(answer):
+            answer.status_code = number
+
+    return spoil
+
+
+def header(name: str, value: str | None, *, where: Callable[[Response], bool] = lambda _answer: True) -> Spoil:
+    def spoil(answer: Response) -> None:
+        if where(answer):
+            answer.headers.pop(name, None)
+            if value is not None:
+                answer.headers[name] = value
+
+    return spoil
+
+
+def text(data: str, content_type: str = "application/json", *, where: Callable[[Response], bool]) -> Spoil:
+    def spoil(answer: Response) -> None:
+        if where(answer):
+            answer.set_data(data)
+            answer.content_type = content_type
+
+    return spoil
+
+
+def members() -> Any:
+    return request.get_json(silent=True)
+
+
+def discovery(_answer: Response) -> bool:
+    return request.path == "/cds-services" and request.method == "GET"
+
+
+def sound(answer: Response) -> bool:
+    return is_call() and answer.status_code == 200
+
+
+def refused(answer: Response) -> bool:
+    return is_call() and answer.status_code == 400
+
+
+def feedback(answer: Response) -> bool:
+    return is_call("/cds-services/greeter/feedback") and answer.status_code == 200
+
+
+def preflight(_answer: Response) -> bool:
+    return request.method == "OPTIONS"
+
+
+TWO_RECOMMENDED = [SUGGESTION, {**SUGGESTION, "uuid": "e56e1945-20b3-4393-8503-a1a20fd73153"}]
+# check -> the services that it finds something in.
+BROKEN: Mapping[str, tuple[Spoil, ...]] = {
+    "answers": (header("X-Lost", "1", where=sound),),
+    "response-time": (header("X-Seconds", "0.9", where=sound),),
+    "discovery-status": (status(500, where=discovery), status(401, where=discovery)),
+    "discovery-shape": (
+        text("[]", where=discovery),
+        text("<html>", "text/html", where=discovery),
+        entries({}),
+        entries(["greeter"]),
+        header("Content-Type", "text/plain", where=discovery),
+    ),
+    "discovery-members": (entry(description=...), entry(id=""), entry(hook=7), entry(title=7)),
+    "discovery-recommended": (entry(title=...), entry(version="2.0")),
+    "discovery-id": (entry(id="a/b"),),
+    "discovery-unique": (entries([ENTRY, ENTRY]),),
+    "discovery-hook": (entry(hook="patientview"),),
+    "prefetch-shape": (entry(prefetch=[]), entry(prefetch={"patient": None})),
+    "prefetch-tokens": (entry(prefetch={"orders": "Bundle/{{context.draftOrders}}"}),),
+    "prefetch-restrictions": (
+        entry(prefetch={"patient": "Patient/{{Patient.id}}"}),
+        entry(prefetch={"all": "Patient/{{context.patientId}}/$everything"}),
+    ),
+    "call-status": (status(500, where=sound), status(400, where=sound)),
+    "call-extensions": (status(400, where=lambda answer: sound(answer) and "extension" in members()),),
+    "call-without-prefetch": (status(500, where=lambda answer: sound(answer) and "prefetch" not in members()),),
+    "bad-no-fault": (status(500, where=refused),),
+    "bad-refused": (status(200, where=refused),),
+    "content-type-refused": (status(200, where=lambda answer: answer.status_code == 415),),
+    "unknown-service": (status(200, where=lambda answer: answer.status_code == 404),),
+    "error-no-html": (text("<!doctype html>", "text/html", where=refused), text("<html>", where=refused)),
+    "error-outcome": (
+        text('{"error": "x"}', where=refused),
+        text('{"resourceType": "OperationOutcome"}', where=refused),
+    ),
+    "response-shape": (
+        text("[]", where=sound),
+        text("{}", where=sound),
+        header("Content-Type", "text/plain", where=sound),
+        body(cards=["Hello"]),
+        body(systemActions={}),
+    ),
+    "response-null": (card(detail=None), card(links=[]), body(systemActions=[]), card(source={})),
+    "response-extension": (card(extension="x"), body(extension=[])),
+    "response-members": (
+        card(color="red"),
+        card(source={"label": "A", "name": "B"}),
+        body(card=[]),
+        link(href="x"),
+        suggestion(text="x"),
+        action(type="delete", description="x", resourceId="A/1", ressource="x"),
+    ),
+    "card-summary": (card(summary="x" * 140), card(summary=" "), card(summary=...)),
+    "card-indicator": (card(indicator="hard-stop"), card(indicator=...)),
+    "card-detail": (card(detail={}),),
+    "card-source": (
+        card(source=...),
+        card(source={}),
+        card(source={"label": "A", "url": "/about"}),
+        card(source={"label": "A", "icon": 7}),
+        card(source={"label": "A", "topic": {"system": "x"}}),
+    ),
+    "card-uuid": (card(uuid=7), body(cards=[CARD, CARD])),
+    "card-uuid-form": (card(uuid="card-1"), card(uuid=...), suggestion(uuid=...)),
+    "card-arrays": (card(links={}), card(suggestions=["Order"])),
+    "suggestion-members": (
+        suggestion(label=...),
+        suggestion(isRecommended="yes"),
+        suggestion(actionSelectionBehavior="one"),
+    ),
+    "selection-behavior": (card(selectionBehavior=...), card(selectionBehavior="all")),
+    "one-recommended": (card(selectionBehavior="at-most-one", suggestions=TWO_RECOMMENDED),),
+    "action-members": (
+        action(type="CREATE", description="x", resource=ORDER),
+        action(type="create", resource=ORDER),
+        action(type="create", description="x", resource=json.dumps(ORDER)),
+        action(type="update", description="x", resource={"id": "1"}),
+        action(type="delete", description="x", resourceId=7),
+        body(systemActions=[{"type": "update"}]),
+    ),
+    "action-delete": (action(type="delete", description="x", resource="A/1"),),
+    "link-members": (
+        link(label=""),
+        link(url="/app"),
+        link(type="relative"),
+        link(appContext="x"),
+        link(autolaunchable="yes"),
+    ),
+    "override-reasons": (card(overrideReasons=[{"code": "no"}]),),
+    "feedback-status": (status(202, where=feedback), status(500, where=feedback)),
+    "feedback-body": (text("thanks", "text/plain", where=feedback),),
+    "feedback-refused": (
+        status(200, where=lambda answer: request.path.endswith("/feedback") and answer.status_code == 400),
+    ),
+    "cors-preflight": (
+        status(404, where=preflight),
+        header("Access-Control-Allow-Origin", "https://other.example.org", where=preflight),
+        header("Access-Control-Allow-Methods", "GET", where=preflight),
+        header("Access-Control-Allow-Headers", "*", where=preflight),
+    ),
+    "cors-answers": (header("Access-Control-Allow-Origin", None, where=refused),),
+    "cors-credentials": (header("Access-Control-Allow-Credentials", "true"),),
+}
+
+
+def test_a_service_that_is_as_it_has_to_be_passes_every_check() -> None:
+    judged = results(token=lambda url: f"token for {url}")
+    # The toy has no clients: it answers without a token.
+    assert {name for name, each in judged.items() if each.status is not Status.PASSED} == {"token-required"}
+
+
+def test_our_own_toy_service_is_conformant(make_client: Callable[..., FlaskClient]) -> None:
+    client = make_client()
+
+    def send(method: str, url: str, headers: Mapping[str, str], sent: bytes | None) -> Answer:
+        answer = client.open(urlsplit(url).path, method=method, headers=dict(headers), data=sent)
+        return Answer(answer.status_code, {n.lower(): v for n, v in answer.headers.items()}, answer.get_data())
+
+    judged = judge(observe(URL, send))
+    # Three of its services are made to fail.
+    wrong = {line for each in judged if each.status is Status.FAILED for line in each.problems}
+    assert {line.split()[0].rstrip(",:") for line in wrong} == {"broken", "busy", "wrong"}
+
+
+def _examples() -> Iterator[Any]:
+    for name, spoils in BROKEN.items():
+        yield from (pytest.param(name, spoil, id=f"{name}-{number}") for number, spoil in enumerate(spoils))
+
+
+@pytest.mark.parametrize(("name", "spoil"), list(_examples()))
+def test_what_is_wrong_is_found_by_its_check(name: str, spoil: Spoil) -> None:
+    result = results(spoil)[name]
+    required = next(check for check in CHECKS if check.name == name).level == "required"
+    assert result.status is (Status.FAILED if required else Status.WARNED)
+    assert result.problems
+
+
+def test_every_check_has_an_example_that_fails() -> None:
+    elsewhere = {"https", "token-required"}
+    assert {check.name for check in CHECKS} == BROKEN.keys() | elsewhere
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://cds.example.org/", Status.PASSED),
+        ("http://cds.example.org/cds-services", Status.FAILED),
+        ("http://127.0.0.1:8080", Status.SKIPPED),
+    ],
+)
+def test_plain_http_is_let_pass_on_loopback_only(url: str, expected: Status) -> None:
+    assert results(url=url)["https"].status is expected
+
+
+def test_a_service_that_is_called_with_a_token_has_to_refuse_the_call_without() -> None:
+    def closed(answer: Response) -> None:
+        if "Authorization" not in request.headers and request.method != "OPTIONS":
+            answer.status_code = 401
+
+    assert results(closed, token=lambda _url: "secret")["token-required"].status is Status.PASSED
+    assert results()["token-required"].status is Status.SKIPPED
+
+
+def test_each_call_has_a_token_for_its_own_url() -> None:
+    asked: list[str] = []
+    observe(URL, server(), token=lambda url: asked.append(url) or "secret")  # type: ignore[func-returns-value]
+    assert f"{URL}/cds-services" in asked
+    assert f"{URL}/cds-services/greeter" in asked
+    assert f"{URL}/cds-services/greeter/feedback" in asked
+
+
+def test_a_service_without_feedback_is_conformant() -> None:
+    judged = results(status(404, where=lambda _answer: request.path.endswith("/feedback")))
+    assert judged["feedback-status"].status is Status.SKIPPED
+    assert is_conformant(list(judged.values()))
+
+
+def test_no_feedback_is_sent_where_none_is_wanted() -> None:
+    paths: list[str] = []
+    judged = results(lambda _answer: paths.append(request.path), feedback=False)
+    assert not any(path.endswith("/feedback") for path in paths)
+    assert judged["feedback-status"].status is Status.SKIPPED
+
+
+def test_where_no_card_comes_the_checks_of_cards_are_skipped() -> None:
+    judged = results(body(cards=[]))
+    assert judged["response-shape"].status is Status.PASSED
+    assert judged["card-summary"].status is Status.SKIPPED
+
+
+def test_requests_that_are_given_are_sent_to_the_services_of_their_hook() -> None:
+    sent: list[str] = []
+
+    def note(_answer: Response) -> None:
+        if is_call() and isinstance(members(), dict):
+            sent.append(members().get("hookInstance", ""))
+
+    given = {**example_request(ENTRY), "hookInstance": "mine"}
+    other = {**given, "hook": "order-sign", "hookInstance": "other"}
+    results(note, given=[("one", given), ("two", other)])
+    assert "mine" in sent
+    assert "other" not in sent
+
+
+def test_nothing_that_answers_is_no_service() -> None:
+    def send(*_arguments: Any) -> Answer:
+        raise ConnectionError
+
+    with pytest.raises(Unreachable, match="Nothing answers"):
+        observe(URL, send)
+
+
+@pytest.mark.parametrize("hook", sorted(HOOKS))
+def test_the_example_of_a_hook_is_a_sound_request_of_it(hook: str) -> None:
+    request_ = example_request({**ENTRY, "hook": hook})
+    _context, notes = read_context(hook, read_members(json.dumps(request_).encode())["context"])  # type: ignore[arg-type]
+    assert not notes
+    assert request_["prefetch"]["patient"]["resourceType"] == "Patient"
+
+
+def test_a_report_says_what_is_wrong_where_and_by_which_chapter() -> None:
+    judged = list(results(card(summary="x" * 140)).values())
+    said = as_text(judged)
+    assert "WRONG  card-summary" in said
+    assert "greeter on patient-view: cards[0].summary: expected fewer than 140 characters, received 140" in said
+    assert "(Card Attributes)" in said
+    assert said.endswith("Not conformant.")
+    assert as_text(list(results().values())).endswith("Conformant.")
+
+
+def test_a_report_for_programs_has_every_check() -> None:
+    report = json.loads(as_json(URL, list(results(card(summary="")).values())))
+    assert report["conformant"] is False
+    by_name = {check["name"]: check for check in report["checks"]}
+    assert by_name.keys() == {check.name for check in CHECKS}
+    assert by_name["card-summary"]["status"] == "failed"
+    assert by_name["card-summary"]["level"] == "required"
+
+
+def parsed(junit: str) -> ET.Element:
+    return ET.fromstring(junit)  # noqa: S314 - our own
+
+
+def test_a_report_for_build_servers_counts_failures_and_what_was_skipped() -> None:
+    suite = parsed(as_junit(URL, list(results(card(summary="", title="x")).values())))
+    assert suite.get("tests") == str(len(CHECKS))
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["card-summary"]
+    assert suite.get("failures") == "1"
+    assert [case.get("name") for case in suite if case.find("skipped") is not None] == ["token-required"]
+    assert [case.get("name") for case in suite if case.find("system-out") is not None] == ["response-members"]
+
+
+def test_what_a_server_calls_its_things_cannot_break_a_report() -> None:
+    judged = list(results(card(**{"\x1b[2J\x00": "x"})).values())
+    assert "\x1b" not in as_text(judged)
+    parsed(as_junit(URL, judged))

@@ -1,0 +1,176 @@
+"""`sitbone`: its help, its exit codes, its completion, and `sitbone check` against the running service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from tests.serving import running
+
+ISSUER = "https://ehr.example.org/"
+
+
+def sitbone(*arguments: str | Path, **options: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, with the words by which it is called."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = dict(commands(main))
+# They do something, and have nothing to tell.
+SILENT = {("serve",), ("completion",), ("db", "upgrade"), ("db", "purge")}
+
+
+def test_the_commands_are_those_that_are_documented() -> None:
+    assert [" ".join(path) for path in COMMANDS] == [
+        "serve",
+        "explain",
+        "check",
+        "replay",
+        "keys new",
+        "token",
+        "verify-token",
+        "completion",
+        "knowledge diff",
+        "knowledge export",
+        "knowledge lint",
+        "db purge",
+        "db upgrade",
+        "report",
+    ]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_help_of_a_command_says_what_every_option_is_for_and_how_it_ends(path: tuple[str, ...]) -> None:
+    shown = sitbone(*path, "--help")
+    assert shown.exit_code == 0
+    options = [each for each in COMMANDS[path].params if isinstance(each, click.Option)]
+    assert all(option.help for option in options)
+    assert "nds with" in shown.stdout or path == ("serve",)
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS.keys() - SILENT), ids=" ".join)
+def test_what_a_command_finds_out_can_be_had_as_json(path: tuple[str, ...]) -> None:
+    names = {name for option in COMMANDS[path].params for name in option.opts}
+    assert "--json" in names or path == ("knowledge", "export")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert sitbone("--version").stdout == "sitbone 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "said"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --no-files")]
+)
+def test_a_shell_is_told_how_to_complete(shell: str, said: str) -> None:
+    completion = sitbone("completion", shell)
+    assert completion.exit_code == 0
+    assert said in completion.stdout
+    assert "_SITBONE_COMPLETE" in completion.stdout
+
+
+def test_commands_of_other_modules_are_completed_too() -> None:
+    completed = sitbone(
+        env={"_SITBONE_COMPLETE": "bash_complete", "COMP_WORDS": "sitbone knowledge l", "COMP_CWORD": "2"}
+    )
+    assert completed.stdout.split() == ["plain,lint"]
+
+
+def test_colour_is_for_a_terminal_that_wants_it(repository: Path) -> None:
+    file = repository / "fixtures/requests/sudden-tear.json"
+    assert "\x1b[1m" in sitbone("explain", file, color=True).stdout
+    assert "\x1b" not in sitbone("explain", file).stdout
+
+
+def test_no_colour_where_it_is_not_wanted(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in sitbone("explain", repository / "fixtures/requests/sudden-tear.json", color=True).stdout
+
+
+@pytest.fixture(scope="module")
+def base(request: pytest.FixtureRequest) -> Iterator[str]:
+    with running(Path(request.config.rootpath)) as (address, _stop):
+        yield address
+
+
+def test_the_running_service_is_conformant(base: str, repository: Path, tmp_path: Path) -> None:
+    junit = tmp_path / "report.xml"
+    checked = sitbone("check", base, "--requests", repository / "fixtures" / "requests", "--json", "--junit", junit)
+    assert checked.exit_code == 0, checked.output
+    by_name = {check["name"]: check for check in json.loads(checked.stdout)["checks"]}
+    unusual = {name: check["problems"] for name, check in by_name.items() if check["status"] != "passed"}
+    assert unusual.keys() <= {"https", "token-required", "response-time"}, unusual
+    assert ET.fromstring(junit.read_text()).get("failures") == "0"  # noqa: S314 - our own
+
+
+def test_a_check_without_cards_says_so_in_its_table(base: str) -> None:
+    checked = sitbone("check", base, "--no-feedback")
+    assert checked.exit_code == 0
+    assert "no card came; send requests that bring cards with --requests" in checked.stdout
+    assert "no feedback was sent" in checked.stdout
+    assert checked.stdout.endswith("Conformant.\n")
+
+
+def test_a_service_with_clients_is_checked_with_a_key(repository: Path, tmp_path: Path) -> None:
+    assert sitbone("keys", "new", "--out", tmp_path).exit_code == 0
+    (tmp_path / "store").mkdir(mode=0o700)
+    (tmp_path / "clients.toml").write_text(f'[clients.mine]\nissuers = ["{ISSUER}"]\njwks_file = "jwks.json"\n')
+    with running(repository, SITBONE_CLIENTS=str(tmp_path / "clients.toml"), SITBONE_STORE=str(tmp_path / "store")) as (
+        closed,
+        _stop,
+    ):
+        refused = sitbone("check", closed)
+        assert refused.exit_code == 1
+        assert "it asks for a token; give one with --token, or --key and --iss" in refused.stdout
+        checked = sitbone("check", closed, "--key", tmp_path / "private-key.json", "--iss", ISSUER, "--json")
+    assert checked.exit_code == 0, checked.output
+    by_name = {check["name"]: check["status"] for check in json.loads(checked.stdout)["checks"]}
+    assert by_name["token-required"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["http://127.0.0.1:9"], "Nothing answers at http://127.0.0.1:9/cds-services"),
+        (["http://127.0.0.1:9", "--key", "k.json"], "with --key and --iss together"),
+        (["http://127.0.0.1:9", "--token", "t", "--key", "k.json", "--iss", ISSUER], "given with --token, or signed"),
+        (["http://127.0.0.1:9", "--key", "nowhere.json", "--iss", ISSUER], "nowhere.json: No such file"),
+    ],
+)
+def test_what_cannot_be_checked_ends_with_2_and_a_sentence(arguments: list[str], said: str) -> None:
+    ended = sitbone("check", *arguments)
+    assert ended.exit_code == 2
+    assert said in ended.stderr
+
+
+def test_a_file_that_is_no_request_ends_the_check(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text("{")
+    ended = sitbone("check", "http://127.0.0.1:9", "--requests", tmp_path)
+    assert ended.exit_code == 2
+
+
+def test_keys_and_tokens_can_be_had_as_json(tmp_path: Path) -> None:
+    made = json.loads(sitbone("keys", "new", "--out", tmp_path, "--json").stdout)
+    assert made == {"private": str(tmp_path / "private-key.json"), "public": str(tmp_path / "jwks.json")}
+    signed = json.loads(
+        sitbone("token", "--key", made["private"], "--iss", ISSUER, "--aud", "https://cds.example.org", "--json").stdout
+    )
+    assert signed["claims"]["iss"] == ISSUER
+    assert signed["token"].count(".") == 2

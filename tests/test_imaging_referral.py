@@ -1,0 +1,281 @@
+"""The service that judges imaging orders, where a case cannot say it: ids, annotations, drafts that are odd."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from cds_hooks.response import RESPONSE_SCHEMA
+from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
+from service.app import create_app
+from service.settings import Settings
+from service.strictness import violations
+from tests.charts import CLOCK, DIAGNOSIS, Json, build_request, named_cases
+
+SERVICE = "imaging-referral"
+TEAR = {
+    "age": 45,
+    "side": "left",
+    "present": ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury"],
+    "service": SERVICE,
+}
+LUMBAR = {"id": "o1", "order": "loinc|30679-5"}
+PELVIS = {"id": "o2", "order": "loinc|30673-8"}
+SITE = {"id": "o3", "order": "site|RAD-7"}
+PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
+PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
+
+
+def service(**settings: Any) -> FlaskClient:
+    return create_app(Settings(**settings), clock=lambda: CLOCK).test_client()
+
+
+@pytest.fixture(scope="module")
+def plain() -> FlaskClient:
+    return service()
+
+
+@pytest.fixture(scope="module")
+def annotating() -> FlaskClient:
+    return service(pama_rating="on")
+
+
+def ask(client: FlaskClient, request: Json, id_: str = SERVICE) -> Json:
+    body = json.dumps(request)
+    response = client.post(f"/cds-services/{id_}", data=body, content_type="application/json")
+    assert response.status_code == 200, response.get_data(as_text=True)
+    answer: Json = json.loads(response.get_data())
+    RESPONSE_SCHEMA.load(answer)
+    return answer
+
+
+def orders(answer: Json) -> list[Json]:
+    found: list[Json] = answer["extension"]["org.sitbone.assessment"]["orders"]
+    return found
+
+
+def call(*drafts: Json, hook: str = "order-sign", name: str = "case", **chart: Any) -> Json:
+    return build_request({**TEAR, **chart, "hook": hook, "drafts": list(drafts)}, name)
+
+
+def test_the_same_draft_has_the_same_card_on_both_hooks_so_that_stale_advice_is_updated(plain: FlaskClient) -> None:
+    selecting = call(LUMBAR, hook="order-select", selections=["o1"])
+    selected, signed = ask(plain, selecting), ask(plain, call(LUMBAR))
+    cards = [[(card["uuid"], card["source"]["topic"]) for card in answer["cards"]] for answer in (selected, signed)]
+    assert cards[0] == cards[1]
+    assert len({uuid for uuid, _topic in cards[0]}) == len(cards[0]) == 2
+
+
+def test_two_drafts_have_cards_of_their_own(plain: FlaskClient) -> None:
+    answer = ask(plain, call(LUMBAR, {**LUMBAR, "id": "o9"}))
+    assert len({card["uuid"] for card in answer["cards"]}) == 3
+
+
+def test_a_replacement_deletes_the_draft_and_creates_a_valid_order(plain: FlaskClient) -> None:
+    card = ask(plain, call(LUMBAR))["cards"][1]
+    delete, create = card["suggestions"][0]["actions"]
+    assert (delete["type"], delete["resourceId"]) == ("delete", "ServiceRequest/o1")
+    assert create["type"] == "create"
+    assert violations(create["resource"]) == ""
+    assert create["resource"]["intent"] == "proposal"
+
+
+def test_what_a_red_flag_lacks_can_be_taken_together(plain: FlaskClient) -> None:
+    card = ask(plain, call(LUMBAR))["cards"][0]
+    assert card["selectionBehavior"] == "any"
+    created = [action["resource"] for suggestion in card["suggestions"] for action in suggestion["actions"]]
+    assert [violations(resource) for resource in created] == ["", ""]
+
+
+def test_an_order_that_was_accepted_is_appropriate_and_asks_for_nothing_more(plain: FlaskClient) -> None:
+    suggestions = ask(plain, call(LUMBAR))["cards"][0]["suggestions"]
+    request = call()
+    request["context"]["draftOrders"]["entry"] = [
+        {"resource": {**suggestion["actions"][0]["resource"], "id": f"a{number}"}}
+        for number, suggestion in enumerate(suggestions)
+    ]
+    answer = ask(plain, request)
+    assert answer["cards"] == []
+    assert [order["rating"] for order in orders(answer)] == ["appropriate"]
+
+
+def test_an_accepted_suggestion_silences_the_card_that_made_it_on_the_next_call(plain: FlaskClient) -> None:
+    chart = {**TEAR, "service": DIAGNOSIS}
+    first = ask(plain, build_request(chart), DIAGNOSIS)
+    (card,) = first["cards"]
+    request = build_request(chart)
+    request["prefetch"]["orders"] = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "entry": [
+            {"resource": {**suggestion["actions"][0]["resource"], "id": f"a{number}", "status": "active"}}
+            for number, suggestion in enumerate(card["suggestions"])
+        ],
+    }
+    second = ask(plain, request, DIAGNOSIS)
+    assert second["cards"] == []
+    assert second["extension"]["org.sitbone.assessment"]["silenced"] == [
+        {"topic": "immediate-evaluation", "orders": ["ServiceRequest/a0", "ServiceRequest/a1"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in named_cases() if case.service == DIAGNOSIS], ids=lambda case: case.name
+)
+def test_what_the_guideline_calls_for_is_appropriate_when_it_is_ordered_together(case: Any, plain: FlaskClient) -> None:
+    """The ratings and the rules agree on every chart."""
+    request = case.request()
+    called = ask(plain, request, DIAGNOSIS)["extension"]["org.sitbone.assessment"]["imaging"]
+    request["hook"] = "order-sign"
+    request["prefetch"] |= {"orders": None, "imaging": None}
+    request["context"]["draftOrders"] = {
+        "resourceType": "Bundle",
+        "entry": [
+            {
+                "resource": {
+                    "resourceType": "ServiceRequest",
+                    "id": f"d{number}",
+                    "subject": {"reference": f"Patient/{request['context']['patientId']}"},
+                    "code": {
+                        "coding": [
+                            {
+                                "system": "https://sitbone.example.org/fhir/CodeSystem/orders",
+                                "code": f"{entry['modality']}-{entry['region']}",
+                            }
+                        ]
+                    },
+                }
+            }
+            for number, entry in enumerate(called)
+            if entry["modality"] != "none-now"
+        ],
+    }
+    assert {order["rating"] for order in orders(ask(plain, request))} <= {"appropriate"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The Argonaut annotation
+
+
+def test_without_the_setting_no_order_is_annotated(plain: FlaskClient) -> None:
+    assert "systemActions" not in ask(plain, call(LUMBAR))
+
+
+def test_order_select_never_annotates(annotating: FlaskClient) -> None:
+    assert "systemActions" not in ask(annotating, call(LUMBAR, hook="order-select", selections=["o1"]))
+
+
+def test_an_annotated_order_is_the_draft_with_the_rating_and_nothing_else(annotating: FlaskClient) -> None:
+    request = call({**PELVIS, "side": "left"})
+    (entry,) = request["context"]["draftOrders"]["entry"]
+    entry["resource"] |= {"extension": [{"url": "urn:example:own", "valueString": "kept"}], "note": [{"text": "as is"}]}
+    (action,) = ask(annotating, request)["systemActions"]
+    assert action["type"] == "update"
+    own, rating, consult = action["resource"].pop("extension")
+    assert own == {"url": "urn:example:own", "valueString": "kept"}
+    assert rating["url"] == PAMA
+    assert rating["valueCodeableConcept"]["coding"][0]["system"] == PAMA_SYSTEM
+    assert consult["url"] == f"{PAMA}-consult-id"
+    assert consult["valueUri"].startswith("urn:uuid:")
+    assert json.dumps(action["resource"]) == json.dumps(
+        {name: value for name, value in entry["resource"].items() if name != "extension"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("chart", "draft", "code"),
+    [
+        ({"present": ["buttock-pain", "low-back-pain", "slump", "cough-sneeze-pain"]}, LUMBAR, "not-appropriate"),
+        ({"present": ["buttock-pain", "saddle-numbness"]}, LUMBAR, "appropriate"),
+        ({}, LUMBAR, "no-criteria-apply"),
+    ],
+)
+def test_the_annotation_has_one_of_the_three_codes_of_its_own_value_set(
+    chart: Json, draft: Json, code: str, annotating: FlaskClient
+) -> None:
+    (action,) = ask(annotating, call(draft, **chart))["systemActions"]
+    concept = action["resource"]["extension"][0]["valueCodeableConcept"]
+    assert {"system": PAMA_SYSTEM, "code": code} in concept["coding"]
+
+
+@pytest.mark.parametrize(
+    ("chart", "draft"),
+    [
+        ({"present": ["buttock-pain"]}, PELVIS),
+        ({"present": []}, PELVIS),
+        ({}, {"id": "o4", "order": "loinc|37622-8"}),
+    ],
+    ids=["cannot be rated", "another complaint", "a radiograph"],
+)
+def test_what_cannot_be_rated_or_is_no_advanced_imaging_is_not_annotated(
+    chart: Json, draft: Json, annotating: FlaskClient
+) -> None:
+    assert "systemActions" not in ask(annotating, call(draft, **chart))
+
+
+def test_an_earlier_annotation_is_replaced(annotating: FlaskClient) -> None:
+    request = call(PELVIS)
+    (first,) = ask(annotating, request)["systemActions"]
+    request["context"]["draftOrders"]["entry"] = [{"resource": first["resource"]}]
+    (second,) = ask(annotating, request)["systemActions"]
+    assert second == first
+
+
+def test_a_draft_with_a_null_is_rated_and_not_sent_back(annotating: FlaskClient) -> None:
+    request = call(PELVIS)
+    request["context"]["draftOrders"]["entry"][0]["resource"]["priority"] = None
+    answer = ask(annotating, request)
+    assert [order["rating"] for order in orders(answer)] == ["appropriate"]
+    assert "systemActions" not in answer
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Odd drafts
+
+
+def test_a_draft_without_an_id_is_rated_and_never_deleted(plain: FlaskClient) -> None:
+    request = call(LUMBAR)
+    del request["context"]["draftOrders"]["entry"][0]["resource"]["id"]
+    answer = ask(plain, request)
+    assert [order["reference"] for order in orders(answer)] == ["ServiceRequest"]
+    actions = [a for card in answer["cards"] for s in card.get("suggestions", ()) for a in s["actions"]]
+    assert [action["type"] for action in actions] == ["create", "create"]
+
+
+@pytest.mark.parametrize("member", ["code", "subject", "bodySite", "extension", "priority", "status"])
+@pytest.mark.parametrize("value", [None, 7, "text", [], {}, [None], [[]], {"coding": [{"system": 1}]}])
+def test_no_member_of_a_draft_can_break_the_answer(member: str, value: object, annotating: FlaskClient) -> None:
+    request = call({**PELVIS, "side": "left"})
+    request["context"]["draftOrders"]["entry"][0]["resource"][member] = value
+    ask(annotating, request)
+
+
+def test_a_site_code_is_rated_as_what_the_site_says_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "codes.csv"
+    file.write_text("system,code,modality,region,side\nurn:example:site-codes,RAD-7,mri,lumbar-spine,\n", "utf-8")
+    assert [o["rating"] for o in orders(ask(service(order_codes=file), call(SITE)))] == ["usually-not"]
+
+
+def test_without_a_mapping_a_site_code_is_not_judged(plain: FlaskClient) -> None:
+    assert orders(ask(plain, call(SITE))) == []
+
+
+def test_a_client_gets_the_annotation_when_its_own_entry_says_so(tmp_path: Path) -> None:
+    key = new_key()
+    (tmp_path / "keys.json").write_text(json.dumps(key_set(key)), "utf-8")
+    entry = '[clients.{name}]\nissuers = ["{name}"]\njwks_file = "keys.json"\n{more}\n'
+    (tmp_path / "clients.toml").write_text(
+        entry.format(name="one", more="pama_rating = true") + entry.format(name="two", more=""), "utf-8"
+    )
+    (tmp_path / "store").mkdir()
+    settings = Settings(clients=tmp_path / "clients.toml", store=tmp_path / "store", pama_rating="on")
+    client = create_app(settings, clock=lambda: CLOCK).test_client()
+    annotated = {}
+    for name in ("one", "two"):
+        token = sign(key, claims_for(name, f"http://localhost/cds-services/{SERVICE}", CLOCK.timestamp()))
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = client.post(f"/cds-services/{SERVICE}", json=call(PELVIS), headers=headers).get_json()
+        annotated[name] = "systemActions" in answer
+    assert annotated == {"one": True, "two": False}

@@ -1,0 +1,223 @@
+"""The knowledge as JSON and as a page: complete, the same, safe to open, and open to everybody."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from cds_hooks.trust.signing import key_set, new_key
+from service import knowledge_loader as knowledge
+from service.app import create_app
+from service.guideline import PACKAGED, Guideline
+from service.pages.decision_path import decision_path
+from service.settings import Settings
+
+# The page has words for them: what the mark of the evidence means, and the strength in a sentence.
+SAID_OTHERWISE = ("primary", "secondary", "source-document")
+CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
+
+
+class Page(HTMLParser):
+    """The elements, texts and styles of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.style = self.script = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.words = re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            self._open.remove(tag)
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._open:
+            self.style += data
+        elif "script" in self._open:
+            self.script += data
+        else:
+            self.texts.append(data.strip())
+
+    def values(self, attribute: str) -> list[str]:
+        return [str(attributes[attribute]) for _tag, attributes in self.elements if attribute in attributes]
+
+
+@pytest.fixture(scope="module")
+def guideline() -> Guideline:
+    return knowledge.load()
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return create_app().test_client()
+
+
+@pytest.fixture(scope="module")
+def document(client: FlaskClient) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads(client.get("/knowledge").data)
+    return described
+
+
+@pytest.fixture(scope="module")
+def page(client: FlaskClient) -> Page:
+    return Page(client.get("/knowledge.html").get_data(as_text=True))
+
+
+def texts_of(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in texts_of(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in texts_of(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_the_document_holds_every_recommendation_number_and_weight(
+    guideline: Guideline, document: dict[str, Any]
+) -> None:
+    assert [each["id"] for each in document["recommendations"]] == [each.id for each in guideline.recommendations]
+    assert {each["id"] for each in document["thresholds"]} == guideline.thresholds.keys()
+    assert [each["id"] for each in document["imagingRatings"]] == [each.id for each in guideline.presentations]
+    ranking = guideline.differential
+    for member, entries in (
+        ("points", ranking.points),
+        ("tests", ranking.tests),
+        ("caps", ranking.caps),
+        ("vetoes", ranking.vetoes),
+    ):
+        assert [each["source"] for each in document["differential"][member]] == [entry.source for entry in entries]
+
+
+def test_every_statement_and_rule_comes_with_its_words(guideline: Guideline, document: dict[str, Any]) -> None:
+    for each in document["recommendations"]:
+        assert all(guideline.statements[entry["id"]] == entry["words"] for entry in each["statements"])
+        assert all(guideline.rules()[entry["id"]] == entry["words"] for entry in each["rules"])
+
+
+def test_every_source_comes_with_citation_and_link_where_it_has_one(
+    guideline: Guideline, document: dict[str, Any]
+) -> None:
+    for each in document["recommendations"]:
+        for entry in each["evidence"]:
+            reference = entry["tag"].partition(":")[2]
+            if reference:
+                assert entry["citation"] == guideline.sources[reference]["citation"]
+                assert entry.get("url") == guideline.sources[reference].get("url")
+
+
+def test_the_page_says_all_that_the_document_says(document: dict[str, Any], page: Page) -> None:
+    elsewhere = [*page.values("href"), *page.values("id"), *SAID_OTHERWISE]
+    for text in texts_of({**document, "provenance": [], "causes": [], "id": ""}):
+        words = re.sub(r"\s+", " ", text).strip()
+        assert words in page.words or words in elsewhere, words
+
+
+def test_the_page_says_that_nobody_has_signed(page: Page, document: dict[str, Any]) -> None:
+    assert "Draft: not yet signed by a clinician." in page.words
+    assert page.words.count("Not signed.") == sum(len(each["history"]) for each in document["recommendations"])
+
+
+def test_a_signed_recommendation_names_who_signed_it(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGED, tmp_path / "knowledge")
+    path = tmp_path / "knowledge" / "recommendations" / "rl25-ask-first.toml"
+    text = path.read_text("utf-8").replace('status = "draft"', 'status = "active"')
+    path.write_text(f'{text.rstrip()}\nsigned_by = "A. Clinician"\n', "utf-8")
+    signed = create_app(Settings(knowledge_dir=tmp_path / "knowledge")).test_client()
+    assert "Signed by A. Clinician." in signed.get("/knowledge.html").get_data(as_text=True)
+
+
+def test_the_page_has_one_script_by_its_digest_and_asks_no_other_host_for_anything(
+    client: FlaskClient, page: Page
+) -> None:
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [{}]
+    assert not {tag for tag, _ in page.elements} & {
+        "img",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+    }
+    names = {name for _tag, attributes in page.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on") or name in ("style", "src", "srcset")}
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+    policy = client.get("/knowledge.html").headers["Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none';")
+    assert f"style-src 'sha256-{digest}'" in policy
+    digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert not re.search(r"innerHTML|fetch|eval|https?:", page.script)
+    assert "unsafe" not in policy
+
+
+def test_every_link_leads_into_the_page_to_the_document_or_to_a_source(page: Page, guideline: Guideline) -> None:
+    ids = page.values("id")
+    assert not [id_ for id_, count in Counter(ids).items() if count > 1]
+    urls = {source["url"] for source in guideline.sources.values() if "url" in source}
+    for link in page.values("href"):
+        assert link.removeprefix("#") in ids or link == "knowledge" or link in urls, link
+
+
+def test_the_page_can_be_read_on_a_phone_in_the_dark_and_on_paper(page: Page) -> None:
+    assert ("html", {"lang": "en"}) in page.elements
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.elements
+    assert "color-scheme: light dark" in page.style
+    assert "@media print" in page.style
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGED, tmp_path / "knowledge")
+    path = tmp_path / "knowledge" / "recommendations" / "rl25-ask-first.toml"
+    text = re.sub(r'(?m)^title = ".*"$', "title = '<script>alert(1)</script>\"'", path.read_text("utf-8"), count=1)
+    path.write_text(text, "utf-8")
+    spoilt = create_app(Settings(knowledge_dir=tmp_path / "knowledge")).test_client()
+    page = Page(spoilt.get("/knowledge.html").get_data(as_text=True))
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert '<script>alert(1)</script>"' in page.words
+
+
+@pytest.mark.parametrize("path", ["/knowledge", "/knowledge.html"])
+def test_the_knowledge_can_be_read_where_callers_need_a_token(path: str, tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
+    (tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")
+    guarded = create_app(Settings(clients=tmp_path / "clients.toml", store=tmp_path / "store")).test_client()
+    assert guarded.get("/cds-services").status_code == 401
+    assert guarded.get(path).status_code == 200
+
+
+def test_every_recommendation_is_in_the_picture_once_as_a_link_to_its_words(page: Page, guideline: Guideline) -> None:
+    text = str(decision_path(guideline))
+    linked = re.findall(r'<a href="#([^"]+)"><rect class="chip ([a-z]+)"', text)
+    assert Counter(linked) == Counter((each.id, each.indicator) for each in guideline.recommendations)
+    drawn = Page(text)
+    for title in [*(each.title for each in guideline.recommendations), *(c.title for c in guideline.causes.values())]:
+        assert title in drawn.words
+    assert {link.removeprefix("#") for link in drawn.values("href")} <= set(page.values("id"))
+
+
+def test_the_stages_of_the_picture_do_not_cover_each_other(guideline: Guideline) -> None:
+    boxes = re.findall(r'class="stage" x="1" y="([\d.]+)" width="\d+" height="([\d.]+)"', str(decision_path(guideline)))
+    edges = [(float(top), float(top) + float(height)) for top, height in boxes]
+    assert len(edges) > 5
+    assert all(above[1] < below[0] for above, below in pairwise(edges))

@@ -1,0 +1,277 @@
+"""What a monitoring system reads, who may read it, and the dashboard and the alerts that are built on it."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from cds_hooks.trust.signing import key_set, new_key
+from service.app import create_app
+from service.metrics import Metrics
+from service.record.keeping import Health
+from service.settings import Settings
+from tests.charts import CLOCK, named_cases
+from tests.recording import KEY as TOKEN
+from tests.serving import PATH, running
+
+CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
+
+
+def request(fixture: str = "sudden-tear") -> dict[str, Any]:
+    return next(case for case in named_cases() if case.fixture == fixture).request()
+
+
+def read(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """The samples by name."""
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def total(text: str, name: str, **labels: str) -> float:
+    return sum(value for found, value in read(text).get(name, ()) if labels.items() <= found.items())
+
+
+def metrics_of(client: FlaskClient) -> str:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return create_app(Settings(), clock=lambda: CLOCK).test_client()
+
+
+def test_a_call_is_counted_with_its_stages_states_rules_and_cards(client: FlaskClient) -> None:
+    body = client.post(PATH, json=request()).get_json()
+    text = metrics_of(client)
+    of_call = {"service": "gluteal-hamstring-pain", "hook": "patient-view", "status": "200", "client": ""}
+    assert total(text, "sitbone_calls_total", **of_call) == 1
+    for stage in ("read", "fetch", "answer", "send"):
+        assert total(text, "sitbone_stage_seconds_count", stage=stage) == 1, stage
+    assert total(text, "sitbone_data_states_total", key="observations", state="supplied") == 1
+    on_cards = {
+        each["id"] for card in body["cards"] for each in card["extension"]["org.sitbone.basis"]["recommendations"]
+    }
+    assert on_cards
+    assert all(total(text, "sitbone_rules_fired_total", rule=rule) == 1 for rule in on_cards)
+    assert total(text, "sitbone_cards_total", indicator="critical") == sum(
+        card["indicator"] == "critical" for card in body["cards"]
+    )
+    assert total(text, "sitbone_calls_without_card_total") == 0
+
+
+def test_a_call_that_gets_no_card_is_counted_as_such(client: FlaskClient) -> None:
+    assert client.post(PATH, json=request("hip-pain-alone")).get_json()["cards"] == []
+    assert total(metrics_of(client), "sitbone_calls_without_card_total", service="gluteal-hamstring-pain") == 1
+
+
+def test_every_response_is_counted_by_the_pattern_of_its_path_and_never_by_what_was_asked_for(
+    client: FlaskClient,
+) -> None:
+    client.get("/patients/secret-name")
+    client.post("/cds-services/secret-name", json={})
+    client.post(PATH, data=b"{", content_type="application/json")
+    text = metrics_of(client)
+    assert total(text, "sitbone_responses_total", route="none", status="404") == 1
+    assert total(text, "sitbone_responses_total", route="/cds-services/<service_id>", status="404") == 1
+    assert total(text, "sitbone_responses_total", route="/cds-services/<service_id>", status="400") == 1
+    assert total(text, "sitbone_response_seconds_count", route="/cds-services/<service_id>") == 2
+    assert "secret-name" not in text
+
+
+def test_no_label_holds_anything_of_the_chart_or_of_the_caller(client: FlaskClient) -> None:
+    sent = request()
+    client.post(PATH, json=sent, headers={"X-Correlation-Id": "of-the-caller"})
+    text = metrics_of(client)
+    known = {"client", "hook", "indicator", "key", "le", "route", "rule", "service", "stage", "state", "status"}
+    assert {name for samples in read(text).values() for labels, _value in samples for name in labels} <= known
+    for secret in (sent["context"]["patientId"], sent["hookInstance"], "of-the-caller"):
+        assert secret not in text
+
+
+def test_calls_in_hand_are_those_that_are_not_answered_yet(client: FlaskClient) -> None:
+    client.get("/cds-services")
+    assert total(metrics_of(client), "sitbone_calls_in_flight") == 0
+    metrics = client.application.extensions["metrics"]
+    metrics.take(2)
+    assert total(metrics_of(client), "sitbone_calls_in_flight") == 2
+
+
+def test_what_the_record_has_lost_is_counted_once_and_its_queue_is_told() -> None:
+    fares = [Health(7, 3, 0, None), Health(1, 5, 0, None)]
+    metrics = Metrics({}, lambda: fares.pop(0))
+    assert total(metrics.text().decode(), "sitbone_record_queued") == 7
+    text = metrics.text().decode()
+    assert (total(text, "sitbone_record_queued"), total(text, "sitbone_record_dropped_total")) == (1, 5)
+
+
+def test_the_keys_of_a_client_have_the_time_when_they_were_loaded() -> None:
+    metrics = Metrics({"ehr": lambda: 40.0, "another": lambda: None}, clock=lambda: 1_000.0)
+    assert read(metrics.text().decode())["sitbone_keys_loaded_timestamp_seconds"] == [({"client": "ehr"}, 960.0)]
+
+
+def test_counts_do_not_wait_without_end_where_nobody_reads_them() -> None:
+    metrics = Metrics({})
+    for _ in range(2_500):
+        metrics.response("/", 200, 0.001)
+    assert len(metrics._waiting) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [({}, 401), ({"Authorization": "Bearer another"}, 401), ({"Authorization": f"Bearer {TOKEN}"}, 200)],
+)
+def test_with_a_token_only_who_sends_it_reads_the_metrics(sent: dict[str, str], status: int) -> None:
+    client = create_app(Settings(metrics_token=TOKEN)).test_client()
+    assert client.get("/metrics", headers=sent).status_code == status
+
+
+@pytest.mark.parametrize(("token", "status"), [(None, 404), (TOKEN, 401)])
+def test_where_callers_need_a_token_there_are_no_metrics_without_one(
+    token: str | None, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
+    (clients := tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")
+    app = create_app(Settings(clients=clients, store=tmp_path / "store", metrics_token=token))
+    assert app.test_client().get("/metrics").status_code == status
+
+
+def test_pages_of_other_origins_do_not_get_to_read_them(client: FlaskClient) -> None:
+    assert "Access-Control-Allow-Origin" not in client.get("/metrics").headers
+    assert client.get("/cds-services").headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_they_are_answered_while_all_hands_are_full() -> None:
+    seen = []
+
+    def look() -> tuple[int, float]:
+        other = apps[0].test_client()
+        return other.get("/knowledge").status_code, total(metrics_of(other), "sitbone_calls_in_flight")
+
+    def clock() -> datetime:
+        if apps:
+            # In a thread, as in one there is one request at a time.
+            with ThreadPoolExecutor(1) as another:
+                seen.append(another.submit(look).result())
+        return CLOCK
+
+    apps: list[Flask] = []
+    apps.append(create_app(Settings(max_in_flight=1), clock))
+    apps[0].test_client().post(PATH, json=request())
+    assert seen[0] == (503, 1)
+
+
+@pytest.fixture
+def folders() -> set[str]:
+    """Where processes count together, before the service starts."""
+    return {path.name for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")}
+
+
+FORKED = """
+import os
+from service import metrics
+
+metrics.share()
+made = metrics.Metrics({})
+child = os.fork()
+if not child:
+    made.response("/", 200, 0.1)
+    made.take(1)
+    made.close()
+    os._exit(0)
+os.waitpid(child, 0)
+print(made.text().decode())
+print("---")
+metrics.forget(child)
+print(made.text().decode())
+"""
+
+
+def test_of_a_worker_that_died_what_it_counted_stays_and_what_it_had_in_hand_does_not(repository: Path) -> None:
+    told = subprocess.run([sys.executable, "-c", FORKED], cwd=repository, check=True, capture_output=True, text=True)
+    before, after = told.stdout.split("---")
+    assert [total(text, "sitbone_responses_total") for text in (before, after)] == [1, 1]
+    assert [total(text, "sitbone_calls_in_flight") for text in (before, after)] == [1, 0]
+
+
+def test_workers_count_together_and_leave_nothing_behind(repository: Path, folders: set[str]) -> None:
+    body = (repository / "fixtures/requests/sudden-tear.json").read_bytes()
+
+    def fetch(url: str, data: bytes | None = None) -> str:
+        sent = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(sent, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def settled(base: str, calls: int) -> str:
+        """The metrics, once another worker's last calls are among them."""
+        end = time.monotonic() + 5
+        while total(text := fetch(f"{base}/metrics"), "sitbone_calls_total") < calls:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        return text
+
+    with running(repository, SITBONE_KEEP_ALIVE="0", SITBONE_RECORD="off") as (base, _stop):
+        for _ in range(20):
+            fetch(base + PATH, body)
+        text = settled(base, 20)
+        assert total(text, "sitbone_stage_seconds_count", stage="answer") == 20
+        assert total(text, "sitbone_calls_in_flight") <= 1
+        made = {path.name for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")}
+        assert len(made - folders) == 1
+    assert {path.name for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")} <= folders
+
+
+def exported() -> set[str]:
+    """The names of all samples that there can be, as they stand in the text."""
+    text = create_app().test_client().get("/metrics").get_data(as_text=True)
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    parts = {"histogram": ("_bucket", "_sum", "_count")}
+    return {f"{name}{part}" for name, kind in kinds.items() for part in parts.get(kind, ("",))}
+
+
+def expressions(repository: Path) -> list[str]:
+    rules = yaml.safe_load((repository / "deploy/alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    panels = json.loads((repository / "deploy/grafana-dashboard.json").read_text("utf-8"))["panels"]
+    return [rule["expr"] for rule in rules] + [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def test_every_metric_that_the_dashboard_and_the_alerts_name_is_exported(repository: Path) -> None:
+    named = {name for expression in expressions(repository) for name in re.findall(r"sitbone_\w+", expression)}
+    assert named
+    assert named <= exported()
+
+
+def test_every_label_that_they_name_is_one_of_its_metric(repository: Path, client: FlaskClient) -> None:
+    client.post(PATH, json=request())
+    labels = {name: set(samples[0][0]) for name, samples in read(metrics_of(client)).items()}
+    for expression in expressions(repository):
+        for name, matchers in re.findall(r"(sitbone_\w+)\{([^}]*)\}", expression):
+            assert set(re.findall(r"(\w+)[=!]", matchers)) <= labels[name], expression
+
+
+def test_each_alert_has_its_place_in_the_guide(repository: Path) -> None:
+    rules = yaml.safe_load((repository / "deploy/alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    guide = (repository / "docs/watching.md").read_text("utf-8")
+    assert [rule["alert"] for rule in rules] == re.findall(r"^\| `(Sitbone\w+)` \|", guide, re.MULTILINE)
+
+
+def test_the_guide_names_every_metric(repository: Path) -> None:
+    guide = (repository / "docs/watching.md").read_text("utf-8")
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported() if not name.endswith("_created")}
+    assert families == set(re.findall(r"^\| `(sitbone_\w+)` \|", guide, re.MULTILINE))

@@ -1,0 +1,188 @@
+"""What is served for the page at `/`, and where it is not. How it behaves in a browser: tests/browser."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from cds_hooks.trust.signing import key_set, new_key
+from service import knowledge_loader as knowledge
+from service.app import create_app
+from service.explanation import Explainer
+from service.guideline import LOCAL_SYSTEM
+from service.pages import desk
+from service.settings import Settings
+from tests.charts import CLOCK
+
+FILES = Path(desk.__file__).parent / "static"
+CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
+DATA = ["/desk/patients", "/desk/patients/cauda-equina", "/desk/vocabulary", "/desk/files/desk.js"]
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return create_app(clock=lambda: CLOCK).test_client()
+
+
+def got(client: FlaskClient, path: str) -> Any:
+    return json.loads(client.get(path).data)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> dict[str, Any]:
+    """The settings of a service that only its clients may call."""
+    (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
+    (tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")
+    return {"clients": tmp_path / "clients.toml", "store": tmp_path / "store"}
+
+
+def test_on_loopback_the_page_is_there_without_being_asked_for(client: FlaskClient) -> None:
+    assert b"desk/files/desk.js" in client.get("/").data
+    assert [client.get(path).status_code for path in DATA] == [200] * len(DATA)
+
+
+@pytest.mark.parametrize(
+    ("pages", "guarded_", "served"), [("off", False, False), ("auto", True, False), ("on", True, True)]
+)
+def test_it_is_off_where_a_clients_file_is_in_force_and_as_the_setting_says(
+    *, pages: str, guarded_: bool, served: bool, guarded: dict[str, Any]
+) -> None:
+    client = create_app(Settings(pages=pages, **(guarded if guarded_ else {}))).test_client()
+    assert client.get("/").status_code == 200
+    assert (b"desk/files/desk.js" in client.get("/").data) is served
+    assert {client.get(path).status_code for path in DATA} == {200 if served else 404}
+
+
+def test_another_address_than_loopback_does_not_get_it_of_itself(guarded: dict[str, Any]) -> None:
+    assert Settings(host="127.0.0.1").shows_pages()
+    assert not Settings(host="0.0.0.0").shows_pages()  # noqa: S104 - nothing listens there
+    assert not Settings(host="127.0.0.1", **guarded).shows_pages()
+
+
+def test_where_callers_need_a_token_no_decision_is_explained_without_one(guarded: dict[str, Any]) -> None:
+    client = create_app(Settings(pages="on", **guarded)).test_client()
+    assert b'data-explains="false"' in client.get("/").data
+    assert client.post("/explain/gluteal-hamstring-pain", json={}).status_code == 404
+
+
+def test_a_decision_is_explained_rule_by_rule(client: FlaskClient) -> None:
+    assert b'data-explains="true"' in client.get("/").data
+    told = client.post("/explain/gluteal-hamstring-pain", data=client.get("/desk/patients/cauda-equina").data)
+    rules = {rule["id"]: rule for rule in json.loads(told.data)["rules"]}
+    assert {rule["verdict"] for rule in rules.values()} == {"yes", "no", "cannot-tell"}
+    assert any(
+        rule["verdict"] == "yes" and "saddle-numbness" in [finding["id"] for finding in rule["findings"]]
+        for rule in rules.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [("/explain/none", b"{}", 400), ("/explain/gluteal-hamstring-pain", b"{", 400)],
+)
+def test_what_cannot_be_explained_is_refused_as_an_operation_outcome(
+    client: FlaskClient, path: str, body: bytes, status: int
+) -> None:
+    answer = client.post(path, data=body)
+    assert answer.status_code == status
+    assert json.loads(answer.data)["resourceType"] == "OperationOutcome"
+
+
+def test_a_body_over_the_limit_is_not_explained() -> None:
+    small = create_app(Settings(body_limit=1_000)).test_client()
+    assert small.post("/explain/gluteal-hamstring-pain", data=b" " * 1_001).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/", *DATA])
+def test_nothing_but_the_service_itself_may_be_asked_by_the_page(client: FlaskClient, path: str) -> None:
+    policy = dict(
+        part.strip().partition(" ")[::2] for part in client.get(path).headers["Content-Security-Policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert {policy[name] for name in ("script-src", "style-src", "connect-src", "img-src")} == {"'self'"}
+    assert {policy[name] for name in ("base-uri", "form-action", "frame-ancestors")} == {"'none'"}
+
+
+def test_the_page_holds_no_script_and_no_style_of_its_own(client: FlaskClient) -> None:
+    text = client.get("/").get_data(as_text=True)
+    assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?![^>]*\ssrc=)", text)
+    for name in re.findall(r'(?:src|href)="(desk/files/[^"]+)"', text):
+        assert client.get(f"/{name}").status_code == 200, name
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.js")), ids=lambda path: path.name)
+def test_no_module_reads_text_as_html_or_code_or_names_another_host(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|\.style\b", text
+    )
+    assert not re.search(r"""(?:import|fetch|post|read)\(?[^;\n]*["'`]https?:""", text)
+    for name in re.findall(r'from "\./([^"]+)"', text):
+        assert (FILES / name).is_file(), name
+
+
+def test_the_patients_are_those_of_the_fixtures_with_the_sentences_of_their_cases(
+    client: FlaskClient, repository: Path
+) -> None:
+    listed = got(client, "/desk/patients")
+    folder = repository / "fixtures"
+    names = {
+        path.relative_to(folder / "requests").with_suffix("").as_posix() for path in folder.rglob("requests/**/*.json")
+    }
+    assert {each["name"] for each in listed["patients"]} == names
+    assert listed["clock"] == (folder / "clock.txt").read_text("utf-8").strip()
+    [equina] = [each for each in listed["patients"] if each["name"] == "cauda-equina"]
+    assert equina["group"] == "Red flags"
+    assert equina["sentence"]
+    for each in listed["patients"]:
+        assert got(client, f"/desk/patients/{each['name']}")["hook"] == each["hook"]
+
+
+@pytest.mark.parametrize("name", ["no-such", "..%2fclock.txt", "%2e%2e/cases/patients.toml", "cauda-equina.json"])
+def test_nothing_but_a_listed_patient_is_given(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/desk/patients/{name}").status_code == 404
+
+
+def test_an_installed_package_without_fixtures_starts_with_an_empty_chart(tmp_path: Path) -> None:
+    guideline = knowledge.load()
+    app = create_app(Settings(pages="off"))
+    app.register_blueprint(desk.create_blueprint(guideline, None, 1_000, tmp_path), url_prefix="/page")
+    assert got(app.test_client(), "/page/desk/patients") == {"clock": "", "patients": []}
+
+
+def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -> None:
+    guideline, words = knowledge.load(), got(client, "/desk/vocabulary")
+    assert words["system"] == LOCAL_SYSTEM
+    assert [each["id"] for each in words["findings"]] == list(guideline.findings)
+    assert [each["key"] for each in words["orders"]] == list(guideline.orders)
+    assert words["codes"]["http://snomed.info/sct|279043006"] == ["buttock-pain"]
+    assert words["answers"]["http://snomed.info/sct|373066001"] is True
+    assert words["sides"]["http://snomed.info/sct|7771000"] == "left"
+    assert all(set(order["sides"]) == set(guideline.wording.sides) for order in words["orders"])
+
+
+def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
+    shutil.copytree(Path(knowledge.__file__).parent / "knowledge", tmp_path / "knowledge")
+    path = tmp_path / "knowledge" / "guideline.toml"
+    path.write_text(
+        re.sub(r'(?m)^title = ".*"$', "title = '<script>alert(1)</script>'", path.read_text("utf-8"), count=1), "utf-8"
+    )
+    text = create_app(Settings(knowledge_dir=tmp_path / "knowledge")).test_client().get("/").get_data(as_text=True)
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_the_page_explains_with_the_clock_of_the_service() -> None:
+    guideline = knowledge.load()
+    app = create_app(Settings(pages="off"))
+    app.register_blueprint(
+        desk.create_blueprint(guideline, Explainer(guideline, lambda: CLOCK), 1_000_000), url_prefix="/p"
+    )
+    body = app.test_client().get("/p/desk/patients/cauda-equina").data
+    assert json.loads(app.test_client().post("/p/explain/gluteal-hamstring-pain", data=body).data)["at"].startswith(
+        CLOCK.date().isoformat()
+    )

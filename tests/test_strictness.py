@@ -1,0 +1,31 @@
+"""The models' word on a resource is remembered by its shape, in which a date of every calendar has no part."""
+
+import orjson
+import pytest
+
+from service.strictness import shape, violations
+
+
+def observation(date: str) -> dict[str, object]:
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "pain"},
+        "effectiveDateTime": f"{date}T10:00:00Z",
+    }
+
+
+def shape_on(date: str) -> bytes:
+    resource = observation(date)
+    return shape(orjson.dumps(resource), resource)
+
+
+@pytest.mark.parametrize("date", ["2026-02-28", "2026-01-29", "2026-04-30", "2026-12-31"])
+def test_resources_of_any_day_that_every_year_has_are_of_one_shape(date: str) -> None:
+    assert shape_on(date) == shape_on("2026-01-01")
+    assert not violations(observation(date))
+
+
+@pytest.mark.parametrize("date", ["2026-02-29", "2024-02-29", "2026-02-30", "2026-04-31", "2026-06-31", "2026-01-32"])
+def test_a_day_that_not_every_year_has_is_left_to_the_models(date: str) -> None:
+    assert shape_on(date) != shape_on("2026-01-01")
