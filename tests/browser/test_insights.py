@@ -1,6 +1,8 @@
 """The page of what became of the advice, in a real browser."""
 
+import csv
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,12 @@ def post(url: str, body: Any) -> Any:
         return json.load(answer)
 
 
+def recorded_cards(base: str) -> int:
+    """How many cards the record knows."""
+    with urllib.request.urlopen(f"{base}/insights/weeks.csv", timeout=10) as table:
+        return sum(int(row["shown"]) for row in csv.DictReader(table.read().decode().splitlines()))
+
+
 @pytest.fixture(scope="module")
 def recorded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service that some charts were opened on, and some cards accepted or overridden."""
@@ -38,15 +46,22 @@ def recorded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "complaint-unknown",
         )
         later = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+        shown = 0
         for number, name in enumerate(names * 2):
             request = json.loads((repository / f"fixtures/requests/{name}.json").read_text("utf-8"))
-            for card in post(base + PATH, {**request, "hookInstance": str(uuid4())})["cards"][: number % 3]:
+            cards = post(base + PATH, {**request, "hookInstance": str(uuid4())})["cards"]
+            shown += len(cards)
+            for card in cards[: number % 3]:
                 outcome = {"card": card["uuid"], "outcomeTimestamp": later}
                 what: Any = [
                     {"outcome": "overridden", "overrideReason": {"reason": card["overrideReasons"][0]}},
                     {"outcome": "accepted", "acceptedSuggestions": [{"id": str(uuid4())}]},
                 ][number % 2]
                 post(f"{base}{PATH}/feedback", {"feedback": [{**outcome, **what}]})
+        # A call is written down after it was answered.
+        end = time.monotonic() + 20
+        while recorded_cards(base) < shown and time.monotonic() < end:
+            time.sleep(0.1)
         yield base
 
 
