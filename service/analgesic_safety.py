@@ -20,8 +20,8 @@ from service.conditions import Interval, Value
 from service.consultation import Consultant, Consultation
 from service.dosage import most_in_a_day
 from service.drafts import Draft, in_hand
-from service.orders import Ordering, medication_request, reason_references
-from service.statements import CodeIndex, as_dict, as_list, as_text
+from service.orders import Ordering, medication_request
+from service.statements import as_dict, as_list, as_text, medicine_of
 
 ID = "analgesic-safety"
 _KIND = _TOPIC = "analgesic-order"
@@ -34,7 +34,6 @@ _ON_THE_SKIN = re.compile(r"\b(?:topical|gel|cream|ointment|patch|transdermal|cu
 _INJECTED = re.compile(r"\b(?:inject|intra-?articular|intra-?bursal|peri-?tendin|infiltrat)", re.IGNORECASE)
 _STRENGTH = re.compile(r"(\d+(?:\.\d+)?) ?MG (?:\w+ )*(?:Tablet|Capsule)", re.IGNORECASE)
 _KEYS = ("conditions", "observations", "medications", "allergies")
-_UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class AnalgesicSafety:
 
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
-        self._index = CodeIndex(consultant.guideline)
+        self._index = consultant.index
 
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something speaks against; nothing for the others."""
@@ -96,7 +95,7 @@ class AnalgesicSafety:
 
     def _order(self, draft: Draft, medications: Mapping[str, Mapping[str, Any]]) -> _Order | None:
         """None for a medicine that this service has nothing to say about."""
-        concept = _concept(draft.resource, medications)
+        concept = medicine_of(draft.resource, medications)
         known = {row.concept for row in self._index.rows(concept)}
         said = [as_text(as_dict(concept).get("text"))]
         said += [as_text(as_dict(coding).get("display")) for coding in as_list(as_dict(concept).get("coding"))]
@@ -140,22 +139,12 @@ def _judge(
         and bool(swallowed and acetaminophen),
         "acetaminophen-in-24-hours": None if order.a_day is None else Interval(order.a_day, order.a_day),
         "complaint-documented": present,
-        "chart-not-heard": any(consultation.case.data.get(key) in _UNHEARD for key in _KEYS),
+        "chart-not-heard": consultation.case.unheard(_KEYS),
     }
     fired = consultation.judge(_KIND, facts)
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
     behind = (*(holds if "held-by-the-chart" in named else ()), *(cares if "care-needed" in named else ()))
     return (*fired, *behind)
-
-
-def _concept(resource: Mapping[str, Any], medications: Mapping[str, Mapping[str, Any]]) -> object:
-    """The code of the medicine, which may lie in the draft, in a Medication within it, or in one beside it."""
-    if "medicationReference" not in resource:
-        return resource.get("medicationCodeableConcept")
-    reference = as_text(as_dict(resource["medicationReference"]).get("reference"))
-    contained = {f"#{item.get('id')}": item for item in map(as_dict, as_list(resource.get("contained")))}
-    identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
-    return contained.get(reference, medications.get(identifier, {})).get("code")
 
 
 def _routes(resource: Mapping[str, Any]) -> Iterator[str]:
@@ -207,14 +196,12 @@ def _changes(
     replaces = "replace" in changes and states.get("acetaminophen") == "offer" and not in_use
     if replaces:
         template = guideline.medicines["acetaminophen"]
-        encounter = consultation.request.context.get("encounterId")
-        ordering = Ordering(
-            patient=consultation.request.patient_id,
-            encounter=encounter if isinstance(encounter, str) else None,
-            side=assessment.side,
-            authored=consultation.now,
-            reasons=(fired[0].recommendation.title,),
-            references=reason_references(item.resource for each in fired for item in each.evidence),
+        ordering = Ordering.of(
+            consultation.request,
+            assessment.side,
+            consultation.now,
+            fired[0].recommendation.title,
+            (item.resource for each in fired for item in each.evidence),
         )
         create = Action("create", template.title, resource=medication_request(template, ordering))
         label = sentences["replace_label"].format(title=template.title)

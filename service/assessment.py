@@ -37,7 +37,6 @@ from service.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 
 # The criterion by which pain of the hip is this complaint.
 HIP_COMPLAINT = "hip-region-complaint"
-_UNHEARD = ("failed", "missing", "incomplete", "null")
 # More than a card can list is not gathered.
 UNKNOWN_AT_MOST = 6
 
@@ -362,7 +361,7 @@ class _Pass:
 
     def _complaint_not_found(self) -> str:
         """Absent when what there is was heard in full and says nothing of it; otherwise it cannot be told."""
-        unheard = any(self.case.data.get(key) in _UNHEARD for key in ("conditions", "observations"))
+        unheard = self.case.unheard()
         undecided = any(
             statement.value is None
             for name in self.assessor.locating & self.case.statements.keys()

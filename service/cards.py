@@ -16,12 +16,13 @@ from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
 from service.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired, ImagingCall, ReferralCall
+from service.case import UNHEARD
 from service.chart_orders import NOTHING_ORDERED, OnChart, Order
 from service.differential import NO_SIDE_NAMED, Ranking
 from service.guideline import TOPIC_SYSTEM, Guideline, Recommendation
 from service.knowledge_forms import TOPICS
 from service.next_question import Asked
-from service.orders import Ordering, reason_references, service_request
+from service.orders import Ordering, service_request
 from service.statements import NO_SIDE
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
@@ -35,7 +36,6 @@ _LINKS_AT_MOST = 3
 _ASKED_AND_READ = 3
 # The urgent tiers each have one card; what is not urgent is told apart by its decision.
 _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
-_DATA_PROBLEMS = ("failed", "missing", "incomplete", "null")
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
 _MATTERS_TO_TREATMENT = ("medications", "allergies")
@@ -432,7 +432,7 @@ class _Cards:
 
     def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
         matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic in ("care-plan", "analgesic-order") else ()))
-        keys = [key for key in matters if self.assessment.data.get(key) in _DATA_PROBLEMS]
+        keys = [key for key in matters if self.assessment.data.get(key) in UNHEARD]
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
             yield self._say("data_problem", keys=states)
@@ -504,15 +504,8 @@ class _Cards:
             )
 
     def _ordering(self, fired: Fired) -> Ordering:
-        encounter = self.request.context.get("encounterId")
-        return Ordering(
-            patient=self.request.patient_id,
-            encounter=encounter if isinstance(encounter, str) else None,
-            side=self.assessment.side,
-            authored=self.now,
-            reasons=(fired.recommendation.title,),
-            references=reason_references(item.resource for item in fired.evidence),
-        )
+        resources = (item.resource for item in fired.evidence)
+        return Ordering.of(self.request, self.assessment.side, self.now, fired.recommendation.title, resources)
 
     def _basis(self, topic: str, fired: Sequence[Fired]) -> dict[str, Any]:
         return {

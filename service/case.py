@@ -28,8 +28,8 @@ from service.statements import (
     CodeIndex,
     Statement,
     as_dict,
-    as_list,
     as_text,
+    medicine_of,
 )
 from service.strictness import Judge
 
@@ -97,6 +97,10 @@ class Resolved(msgspec.Struct, frozen=True):
     contradictory: bool = False
 
 
+# The states of a prefetch key of which nothing, or not all, was heard.
+UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One patient's chart, as far as the guideline reads it."""
@@ -107,6 +111,10 @@ class Case:
     data: Mapping[str, str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
+
+    def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
+        """Whether anything under these prefetch keys was not heard in full."""
+        return any(self.data.get(key) in UNHEARD for key in keys)
 
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
@@ -370,17 +378,9 @@ class _Reading:
                 expression="prefetch.conditions",
             )
         for raw, resource in self.waiting:
-            medicine = self._medicine(resource)
+            medicine = medicine_of(resource, self.medications)
             if medicine:
                 self._state(raw, {**resource, "medicationCodeableConcept": medicine})
-
-    def _medicine(self, resource: dict[str, Any]) -> object:
-        reference = as_text(as_dict(resource["medicationReference"]).get("reference"))
-        if reference.startswith("#"):
-            contained = (as_dict(item) for item in as_list(resource.get("contained")))
-            return next((item.get("code") for item in contained if item.get("id") == reference[1:]), None)
-        identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
-        return self.medications.get(identifier, {}).get("code")
 
     def patient(self) -> Patient:
         resource = self.patients[0][1]

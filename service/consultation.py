@@ -60,7 +60,8 @@ class Consultant:
         self.guideline = guideline
         self.assessor, self.responder = Assessor(guideline), Responder(guideline)
         self._reader, self._clock = CaseReader(guideline), clock
-        self.orders = OrderReader(guideline, self._reader.index, site_codes)
+        self.index = self._reader.index
+        self.orders = OrderReader(guideline, self.index, site_codes)
 
     def consult(self, request: HookRequest, *, whole_chart: bool = True) -> Consultation:
         """Without the whole chart, one that says nothing of this complaint is read no further than to tell so.

@@ -19,7 +19,6 @@ from service.orders import Ordering, communication_request
 ID = "home-care"
 _KIND = _TOPIC = "going-home"
 _STRETCHING = "stretching"
-_UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
 
 
 class HomeCare:
@@ -36,7 +35,7 @@ class HomeCare:
         without = {what for call in assessment.treatment for what in call.without}
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
         present = assessment.complaint == "present"
-        unheard = any(consultation.case.data.get(key) in _UNHEARD for key in ("conditions", "observations"))
+        unheard = consultation.case.unheard()
         facts: dict[str, Value] = {
             "self-care-offered": "self-care" in offered,
             "stretching-offered": "self-care" in offered and _STRETCHING in added - without,
@@ -68,15 +67,7 @@ def _message(consultation: Consultation, fired: Sequence[Fired]) -> Iterator[Cha
     if not lines:
         return
     guideline = consultation.consultant.guideline
-    encounter = consultation.request.context.get("encounterId")
-    ordering = Ordering(
-        patient=consultation.request.patient_id,
-        encounter=encounter if isinstance(encounter, str) else None,
-        side=consultation.assessment.side,
-        authored=consultation.now,
-        reasons=(guideline.title,),
-        references=(),
-    )
+    ordering = Ordering.of(consultation.request, consultation.assessment.side, consultation.now, guideline.title)
     request = communication_request(guideline.message, (guideline.message.opening, *lines), ordering)
     action = Action("create", guideline.message.title, resource=request)
     yield Change("message", guideline.wording.sentences["message_label"], (action,), recommended=True)

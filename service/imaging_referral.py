@@ -22,7 +22,7 @@ from service.drafts import Draft, in_hand
 from service.fhir_time import days_before
 from service.guideline import Presentation, Rating
 from service.knowledge_forms import INDICATORS, RATINGS
-from service.orders import Ordering, reason_references, service_request
+from service.orders import Ordering, service_request
 from service.statements import LEFT, NO_SIDE, RIGHT, as_list
 
 ID = "imaging-referral"
@@ -331,15 +331,8 @@ class _Judging:
     def _request(self, call: ImagingCall | ReferralCall, fired: Fired, side: str) -> dict[str, Any]:
         by_id = {one.recommendation.id: one for one in (*self.assessment.fired, fired)}
         behind = by_id[call.recommendation]
-        encounter = self.consultation.request.context.get("encounterId")
-        ordering = Ordering(
-            patient=self.consultation.request.patient_id,
-            encounter=encounter if isinstance(encounter, str) else None,
-            side=side,
-            authored=self.now,
-            reasons=(behind.recommendation.title,),
-            references=reason_references(item.resource for item in behind.evidence),
-        )
+        resources = (item.resource for item in behind.evidence)
+        ordering = Ordering.of(self.consultation.request, side, self.now, behind.recommendation.title, resources)
         return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
 
 

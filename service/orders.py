@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cds_hooks import HookRequest
 from service.guideline import (
     ORDER_SYSTEM,
     Code,
@@ -38,6 +39,21 @@ class Ordering:
     authored: datetime
     reasons: tuple[str, ...]
     references: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, request: HookRequest, side: str, authored: datetime, reason: str, resources: Iterable[str] = ()
+    ) -> Ordering:
+        """For the patient and the encounter of a call; `resources` are the ones that the reason stands on."""
+        encounter = request.context.get("encounterId")
+        return cls(
+            patient=request.patient_id,
+            encounter=encounter if isinstance(encounter, str) else None,
+            side=side,
+            authored=authored,
+            reasons=(reason,),
+            references=tuple(dict.fromkeys(name for name in resources if name.startswith(_REASONS))),
+        )
 
 
 def _coding(code: Code) -> dict[str, str]:
@@ -137,8 +153,3 @@ def check_templates(guideline: Guideline, now: datetime) -> None:
 def _violations_of(template: OrderTemplate, side: str, priority: str, now: datetime, sides: Mapping[str, str]) -> str:
     ordering = Ordering("example", "example", side, now, ("Reason",), ("Observation/example", "Patient/example"))
     return violations(service_request(template, priority, ordering, sides))
-
-
-def reason_references(resources: Iterable[str]) -> tuple[str, ...]:
-    """Those of the used resources that a ServiceRequest may name as its reason, once each."""
-    return tuple(dict.fromkeys(name for name in resources if name.startswith(_REASONS)))

@@ -153,6 +153,14 @@ def _read_base_url(value: str) -> str:
     return _WEB_ADDRESS(value).rstrip("/")
 
 
+def _database_url(data_key: str) -> fields.String:
+    return fields.String(
+        data_key=data_key,
+        validate=Regexp(r"[a-z0-9]+(\+[a-z0-9_]+)?://"),
+        metadata={"expected": "the SQLAlchemy URL of a database, as in postgresql+psycopg://host/database"},
+    )
+
+
 class _SettingsSchema(Schema):
     host = fields.String(
         data_key="SITBONE_HOST",
@@ -259,21 +267,13 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_STORE",
         metadata={"expected": "a folder that is there"},
     )
-    store_url = fields.String(
-        data_key="SITBONE_STORE_URL",
-        validate=Regexp(r"[a-z0-9]+(\+[a-z0-9_]+)?://"),
-        metadata={"expected": "the SQLAlchemy URL of a database, as in postgresql+psycopg://host/database"},
-    )
+    store_url = _database_url("SITBONE_STORE_URL")
     record = fields.Function(
         deserialize=_read_folder_or_off,
         data_key="SITBONE_RECORD",
         metadata={"expected": "a folder that is there, or off"},
     )
-    record_url = fields.String(
-        data_key="SITBONE_RECORD_URL",
-        validate=Regexp(r"[a-z0-9]+(\+[a-z0-9_]+)?://"),
-        metadata={"expected": "the SQLAlchemy URL of a database, as in postgresql+psycopg://host/database"},
-    )
+    record_url = _database_url("SITBONE_RECORD_URL")
     record_days = fields.Integer(
         data_key="SITBONE_RECORD_DAYS",
         validate=Range(0, 36_500),

@@ -439,6 +439,18 @@ def _allergy(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statemen
                 )
 
 
+def medicine_of(resource: Mapping[str, Any], medications: Mapping[str, Mapping[str, Any]]) -> object:
+    """The code of the medicine: in the resource, in a Medication within it, or in one beside it, by its id."""
+    if "medicationReference" not in resource:
+        return resource.get("medicationCodeableConcept")
+    reference = as_text(as_dict(resource["medicationReference"]).get("reference"))
+    if reference.startswith("#"):
+        contained = (as_dict(item) for item in as_list(resource.get("contained")))
+        return next((item.get("code") for item in contained if item.get("id") == reference[1:]), None)
+    identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
+    return medications.get(identifier, {}).get("code")
+
+
 def _medicine(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statement]:
     if as_text(resource.get("status")).lower() not in _STANDING_MEDICINE:
         return

@@ -23,7 +23,7 @@ from service.drafts import Draft, in_hand
 from service.fhir_time import read_when
 from service.guideline import Guideline, KnowledgeError
 from service.knowledge_forms import RED_FLAGS
-from service.orders import Ordering, reason_references, service_request
+from service.orders import Ordering, service_request
 from service.statements import as_dict, as_list, as_text
 
 ID = "visit-planning"
@@ -31,7 +31,6 @@ _KIND = _TOPIC = "appointment"
 _ABOUT = "appointments"
 _URGENT = ("critical", "warning")
 _ZONE = re.compile(r"([+-])(\d\d):(\d\d)\Z")
-_UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class VisitPlanning:
         earliest = min(known, default=None)
         limit = _limit(consultation.assessment, self._consultant.guideline)
         late = earliest > limit.days if limit and earliest is not None else None
-        heard = not any(consultation.case.data.get(key) in _UNHEARD for key in ("conditions", "observations"))
+        heard = not consultation.case.unheard()
         facts: dict[str, Value] = {
             "days-until-appointment": None if earliest is None else _exactly(earliest),
             "days-allowed": None if limit is None else _exactly(limit.days),
@@ -135,18 +134,16 @@ def _referrals(consultation: Consultation, limit: _Limit | None) -> Iterator[Cha
     """The urgent referrals that what sets the limit calls for."""
     guideline, assessment = consultation.consultant.guideline, consultation.assessment
     behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
-    encounter = consultation.request.context.get("encounterId")
     for call in assessment.referrals:
         if call.priority == "routine" or call.recommendation not in behind:
             continue
         fired = behind[call.recommendation]
-        ordering = Ordering(
-            patient=consultation.request.patient_id,
-            encounter=encounter if isinstance(encounter, str) else None,
-            side=assessment.side,
-            authored=consultation.now,
-            reasons=(fired.recommendation.title,),
-            references=reason_references(item.resource for item in fired.evidence),
+        ordering = Ordering.of(
+            consultation.request,
+            assessment.side,
+            consultation.now,
+            fired.recommendation.title,
+            (item.resource for item in fired.evidence),
         )
         name = f"referral-{call.to}"
         request = service_request(guideline.orders[name], call.priority, ordering, guideline.wording.sides)
