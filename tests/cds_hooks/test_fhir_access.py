@@ -753,13 +753,13 @@ def test_everything_is_asked_for_at_once(server: FakeServer) -> None:
 
 def test_the_deadline_is_one_for_the_whole_request(server: FakeServer) -> None:
     server.answers["Encounter?patient=p1"] = after(0.2, bundle(visit(1), next_link=f"{BASE}/Encounter?page=2"))
-    server.answers["Encounter?page=2"] = after(1.5, bundle(visit(2)))
-    server.answers["Patient/p1"] = after(1.5, PATIENT)
+    server.answers["Encounter?page=2"] = after(5, bundle(visit(2)))
+    server.answers["Patient/p1"] = after(5, PATIENT)
     start = time.monotonic()
 
     filled = complete(hook_request(), TEMPLATES, POLICY).prefetch
 
-    assert 0.4 <= time.monotonic() - start < 1.0
+    assert 0.4 <= time.monotonic() - start < 4
     assert (filled["patient"].state, filled["patient"].note) == ("missing", "not in time")
     assert (filled["visits"].state, filled["visits"].note) == ("incomplete", "not in time")
     assert ids(filled["visits"]) == ["e1"]

@@ -284,9 +284,9 @@ def endless_headers(opened: socket.socket) -> None:
 @pytest.mark.parametrize(
     "talk",
     [
-        say(b"", pause=3),
+        say(b"", pause=20),
         say(*[bytes([letter]) for letter in GOOD], pause=0.1),
-        say(GOOD.replace(b"Length: 2", b"Length: 9"), b"{", b"}", pause=0.4),
+        say(GOOD.replace(b"Length: 2", b"Length: 9"), b"{", b"}", pause=20),
         endless_headers,
     ],
     ids=["silence", "letter by letter", "a slow body", "endless headers"],
@@ -295,24 +295,25 @@ def test_the_deadline_holds_whatever_the_server_does(talk: Talk) -> None:
     with serving(talk) as server:
         start = time.monotonic()
         assert refused(f"http://127.0.0.1:{server.port}/", deadline=0.3) == "timeout"
-        assert time.monotonic() - start < 0.6
+        assert time.monotonic() - start < 4
 
 
 def test_the_deadline_holds_while_a_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = threading.Event()
+
     def resolve(*_: Any, **__: Any) -> list[Any]:
-        time.sleep(1)
+        assert given_up.wait(20)
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    start = time.monotonic()
     assert refused("https://slow.example.org/", deadline=0.2) == "timeout"
-    assert time.monotonic() - start < 0.5
+    given_up.set()
 
 
 def test_the_thread_of_a_fetch_that_was_given_up_ends() -> None:
     with serving(endless_headers) as server:
         assert refused(f"http://127.0.0.1:{server.port}/", deadline=0.1) == "timeout"
-        end = time.monotonic() + 2
+        end = time.monotonic() + 10
         while any(thread.name == "outbound" for thread in threading.enumerate()) and time.monotonic() < end:
             time.sleep(0.01)
         assert not any(thread.name == "outbound" for thread in threading.enumerate())
