@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
 from service.conditions import Interval, Value
-from service.fhir_time import When, days_before, read_when, years_old
+from service.fhir_time import When, days_before, read_day, read_when, years_old
 from service.guideline import Code, Finding, Guideline
 from service.knowledge_forms import SYSTEMS
 from service.statements import (
@@ -70,7 +71,26 @@ class _Head(msgspec.Struct, gc=False):
     component: list[_Component] | None = None
 
 
+class _Period(msgspec.Struct, gc=False):
+    start: str | None = None
+    end: str | None = None
+
+
+class _Dates(msgspec.Struct, gc=False):
+    """When an Observation was made, as far as its text tells."""
+
+    date_time: str | None = msgspec.field(default=None, name="effectiveDateTime")
+    instant: str | None = msgspec.field(default=None, name="effectiveInstant")
+    period: _Period | None = msgspec.field(default=None, name="effectivePeriod")
+    issued: str | None = None
+
+    def day(self) -> date | None:
+        period = (self.period.end or self.period.start) if self.period else None
+        return read_day(self.date_time or self.instant or period or self.issued)
+
+
 _HEAD = msgspec.json.Decoder(_Head)
+_DATES = msgspec.json.Decoder(_Dates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +205,12 @@ class CaseReader:
 
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
+        # A long chart repeats these hundreds of times, and of each only the newest is used.
+        self._repeated = frozenset(
+            f.id
+            for f in guideline.findings.values()
+            if f.kind == "measurement" and f.value == "quantity" and f.whole_patient
+        )
         self.index = CodeIndex(guideline)
         self._judge = Judge()
 
@@ -197,7 +223,7 @@ class CaseReader:
         Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
         when a search brought nothing but another patient's resources.
         """
-        reading = _Reading(self.index, self._judge, self._findings, request.patient_id, now, sought)
+        reading = _Reading(self.index, self._judge, self._findings, self._repeated, request.patient_id, now, sought)
         for value in request.prefetch.values():
             reading.take(value)
         reading.read_known()
@@ -220,14 +246,17 @@ class _Reading:
         index: CodeIndex,
         judge: Judge,
         findings: Mapping[str, Finding],
+        repeated: frozenset[str],
         patient_id: str,
         now: datetime,
         sought: frozenset[str] | None,
     ) -> None:
         self.index, self.judge, self.findings, self.patient_id, self.now = index, judge, findings, patient_id, now
-        self.sought, self.tomorrow = sought, now + _A_DAY
+        self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[tuple[str, PrefetchValue, msgspec.Raw]] = []
+        # Observations of one repeated measurement and of nothing else.
+        self.measured: dict[str, list[tuple[PrefetchValue, msgspec.Raw]]] = {}
         self.matters = sought is None
         self.statements: dict[str, list[Statement]] = {}
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
@@ -262,6 +291,14 @@ class _Reading:
                     continue
                 if not self.matters:
                     self.matters = any(row.concept in self.sought for row in rows)  # type: ignore[operator]
+                concept = rows[0].concept
+                if (
+                    concept in self.repeated
+                    and head.kind == "Observation"
+                    and (len(rows) == 1 or all(row.concept == concept for row in rows))
+                ):
+                    self.measured.setdefault(concept, []).append((value, raw))
+                    continue
             elif head.kind == "QuestionnaireResponse":
                 self.matters = True
             self.known.append((head.kind, value, raw))
@@ -279,6 +316,30 @@ class _Reading:
         for kind, value, raw in self.known:
             if whole or kind == "Patient":
                 self._read_whole(kind, value, raw)
+        for concept, found in self.measured.items() if whole else ():
+            self._read_newest(concept, found)
+
+    def _read_newest(self, concept: str, found: Iterable[tuple[PrefetchValue, msgspec.Raw]]) -> None:
+        """Of a repeated measurement, what can be the newest value, or weigh against it; see resolve."""
+        dated: list[tuple[date, PrefetchValue, msgspec.Raw]] = []
+        for value, raw in found:
+            try:
+                day = _DATES.decode(raw).day()
+            except _UNREADABLE:
+                day = None
+            if day is None:
+                self._read_whole("Observation", value, raw)
+            else:
+                dated.append((day, value, raw))
+        newest, read = date.min, 0
+        for day, value, raw in sorted(dated, key=itemgetter(0), reverse=True):
+            # As it is written, a day is within a day of UTC.
+            if newest - day > _A_DAY:
+                break
+            self._read_whole("Observation", value, raw)
+            stated = self.statements.get(concept, [])
+            newest = max(newest, *(s.when.low.date() for s in stated[read:] if s.when and s.value is not None), newest)
+            read = len(stated)
 
     def _is_own(self, reference: str) -> bool:
         """Whether a reference means the patient in context; it is remembered, for a chart repeats it on every line."""

@@ -54,6 +54,20 @@ def _read(value: str) -> When | None:
     return When(low, high, form[0])
 
 
+def read_day(value: object) -> date | None:
+    """The day of a FHIR dateTime as it is written, whatever its zone; None where no one day is named.
+
+    Within a day of what read_when makes of it, at a fraction of the cost: for putting many in order.
+    """
+    form = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if form is None or form[3] is None:
+        return None
+    try:
+        return date(int(form[1]), int(form[2]), int(form[3]))
+    except ValueError:
+        return None
+
+
 def days_before(when: When, now: datetime) -> tuple[int, int]:
     """How many days before today, at the least and at the most; a day is one number, as a clinician counts."""
     today = now.toordinal()

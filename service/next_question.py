@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from math import inf, nextafter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from service.case import Case
 from service.conditions import Condition, Interval, Value
@@ -31,6 +32,9 @@ _TIERS = {indicator: tier for tier, indicator in enumerate(reversed(INDICATORS),
 _CRITICAL = _TIERS["critical"]
 
 Answers = Mapping[str, Value]
+# A finding with yes or no, or with any quantity (None).
+_Answer = tuple[str, bool | None]
+_Item = TypeVar("_Item")
 
 
 class Says(NamedTuple):
@@ -119,21 +123,23 @@ class Assessed:
 
 
 class _Reach(NamedTuple):
-    """What to look at again when a name changes: criteria, recommendations by kind, and what of the ranking reads it.
+    """What to look at again when names change: criteria, recommendations by kind, and what of the ranking reads them.
 
-    Recommendations and points are named by their places, vetoes by their cause; ranks: whether the leading cause can be
-    another one.
+    Recommendations and points are named by their places, vetoes by their cause; closings: all that follows the plan;
+    ranks: whether the leading cause can be another one.
     """
 
     criteria: frozenset[str]
-    recommendations: Mapping[str, frozenset[int]]
+    flags: frozenset[int]
+    plans: frozenset[int]
+    closings: frozenset[int]
     points: frozenset[int]
     families: frozenset[tuple[str, str]]
     vetoes: frozenset[str]
+    ranks: bool
 
-    @property
-    def ranks(self) -> bool:
-        return bool(self.points or self.families or self.vetoes)
+    def recommendations(self) -> frozenset[int]:
+        return self.flags | self.plans | self.closings
 
 
 class _Limits(NamedTuple):
@@ -177,19 +183,17 @@ class NextQuestion:
             for name in {*asked, *(FOLLOWS.get(f, f) for f in asked), *AFTER_RED_FLAGS, *AFTER_PLAN, *self.considers}
             for value in _VALUES
         }
+        # Given the knowledge, few names ever change together.
+        self.reached = lru_cache(maxsize=4096)(self._reached)
         self.tries = {f: self._values(f) for q in guideline.questions for f in q.findings}
+        self.tried = {f: tuple({(f, _yes_or_no(value)) for value in values}) for f, values in self.tries.items()}
         # What the answers to a question, and each answer, can change at most; also where too little is documented.
-        self.limits: dict[tuple[object, bool], _Limits] = {
-            (question.findings, insufficient): self._limit(
-                [self.reach[f, value] for f in question.findings for value in _VALUES], insufficient=insufficient
-            )
-            for question in guideline.questions
-            for insufficient in (False, True)
+        answers: dict[object, list[_Answer]] = {
+            q.findings: [(f, value) for f in q.findings for value in _VALUES] for q in guideline.questions
         }
-        self.limits |= {
-            ((f, value), insufficient): self._limit([self.reach[f, value]], insufficient=insufficient)
-            for f in asked
-            for value in _VALUES
+        answers |= {(f, value): [(f, value)] for f in asked for value in _VALUES}
+        self.limits = {
+            insufficient: {what: self._limit(keys, insufficient=insufficient) for what, keys in answers.items()}
             for insufficient in (False, True)
         }
 
@@ -241,27 +245,45 @@ class NextQuestion:
             for key, (tests, caps) in self.families.items()
             if any(test.finding in moves for test in tests) or any(starts(cap.when) for cap in caps)
         )
-        started = [
-            (i, r.kind)
+        started = frozenset(
+            i
             for i, (r, names) in enumerate(zip(self.rules, self._named, strict=True))
             if not names.isdisjoint(moves) and any(starts(c) for c in r.conditions())
-        ]
+        )
+        vetoes = frozenset(veto.cause for veto in rules.vetoes if starts(veto.when))
         return _Reach(
             criteria=frozenset(moves) - {name},
-            recommendations={kind: frozenset(i for i, of in started if of == kind) for kind in CHART_KINDS},
+            flags=started & self.flags,
+            plans=started & self.plans,
+            closings=started & self.closings,
             points=points,
             families=read,
-            vetoes=frozenset(veto.cause for veto in rules.vetoes if starts(veto.when)),
+            vetoes=vetoes,
+            ranks=bool(points or read or vetoes),
         )
 
-    def reached(self, values: Answers) -> list[_Reach]:
+    def _reached(self, answers: tuple[_Answer, ...]) -> _Reach:
         """What to look at again with these values on a chart."""
-        return [self.reach[key] for key in map(_key, values.items())]
+        found = [self.reach[answer] for answer in answers]
+        return _Reach(
+            criteria=_all_of(reach.criteria for reach in found) - {name for name, _value in answers},
+            flags=_all_of(reach.flags for reach in found),
+            plans=_all_of(reach.plans for reach in found),
+            closings=_all_of(reach.closings for reach in found),
+            points=_all_of(reach.points for reach in found),
+            families=_all_of(reach.families for reach in found),
+            vetoes=_all_of(reach.vetoes for reach in found),
+            ranks=any(reach.ranks for reach in found),
+        )
 
-    def _limit(self, reaches: Sequence[_Reach], *, insufficient: bool) -> _Limits:
+    def reached_by(self, names: Iterable[str]) -> _Reach:
+        """What to look at again when these names change, whichever way."""
+        return self.reached(tuple((name, None) for name in names))
+
+    def _limit(self, answers: Iterable[_Answer], *, insufficient: bool) -> _Limits:
         """Follows what answers may set in motion, step by step as an assessment goes, whatever the chart."""
-        asked = list(reaches)
-        flags = [self.rules[i] for i in reading(asked, "red-flag")]
+        asked = self.reached(tuple(answers))
+        flags = [self.rules[i] for i in asked.flags]
         grave = [r.red_flag for r in flags if r.indicator == "critical" or r.critical_when]
         critical = bool(grave)
         made = {
@@ -272,12 +294,13 @@ class NextQuestion:
         if insufficient:
             made.add("insufficient-data")
         waits = any(flag and "ranking" in flag.blocks for flag in grave)
-        leads = any(reach.ranks for reach in asked) or waits or insufficient
+        leads = asked.ranks or waits or insufficient
         made |= self.considers if leads else set()
-        asked += (self.reach[name, None] for name in made)
-        places = reading(asked, *CHART_KINDS) | (self.plans if critical else frozenset())
+        places = asked.recommendations() | self.reached_by(made).recommendations()
+        if critical:
+            places |= self.plans
         if any(self.rules[i].imaging for i in places & self.before_closing):
-            places |= reading([self.reach[name, None] for name in AFTER_PLAN], *CHART_KINDS)
+            places |= self.reached_by(AFTER_PLAN).recommendations()
         touched = [self.rules[i] for i in places]
 
         def tier(rule: Recommendation) -> int:
@@ -293,14 +316,14 @@ class NextQuestion:
             term["treatment"] * any(r.treatment for r in touched),
             waits,
             term["leader"] * leads,
-            self._swing(reaches),
-            frozenset[str]().union(*(reach.vetoes for reach in reaches)),
+            self._swing(asked),
+            asked.vetoes,
         )
 
-    def _swing(self, reaches: Sequence[_Reach]) -> int:
+    def _swing(self, reach: _Reach) -> int:
         rules = self.guideline.differential
-        swing = sum(abs(rules.points[i].points) for i in frozenset[int]().union(*(r.points for r in reaches)))
-        for key in frozenset[tuple[str, str]]().union(*(r.families for r in reaches)):
+        swing = sum(abs(rules.points[i].points) for i in reach.points)
+        for key in reach.families:
             tests, caps = self.families[key]
             weights = (0, *(w for t in tests for w in (t.positive, t.negative)), *(cap.at_most for cap in caps))
             swing += max(weights) - min(weights)
@@ -335,15 +358,17 @@ def _move(condition: Condition, moves: Mapping[str, str]) -> str:
     return _OPPOSITE[move] if condition.word == "none" else move
 
 
-def _key(answer: tuple[str, Value]) -> tuple[str, bool | None]:
-    """A finding with yes or no, or with any quantity."""
-    name, value = answer
-    return name, value if isinstance(value, bool) else None
+def _yes_or_no(value: Value) -> bool | None:
+    """None stands for any quantity."""
+    return value if isinstance(value, bool) else None
 
 
-def reading(reaches: Iterable[_Reach], *kinds: str) -> frozenset[int]:
-    """The places of the recommendations of these kinds to look at again."""
-    return frozenset[int]().union(*[reach.recommendations[kind] for reach in reaches for kind in kinds])
+def _keys(answers: Answers) -> tuple[_Answer, ...]:
+    return tuple([(name, _yes_or_no(value)) for name, value in answers.items()])
+
+
+def _all_of(sets: Iterable[frozenset[_Item]]) -> frozenset[_Item]:
+    return frozenset[_Item]().union(*sets)
 
 
 def _plain(recommendation: Recommendation) -> tuple[Says, Says] | None:
@@ -392,6 +417,7 @@ class Trials:
     def __init__(self, index: NextQuestion, assessed: Assessed) -> None:
         self.index, self.assessed = index, assessed
         self.insufficient = not assessed.rankings
+        self.limits, self.severity = index.limits[self.insufficient], index.points["severity"]
         leaders = tuple(r.leader.id if r.leader else None for r in assessed.rankings)
         self.leaders: tuple[str | None, ...] = leaders or (None,) * len(assessed.charts)
         self.outcome = outcome(assessed.says.values(), self.leaders)
@@ -448,35 +474,40 @@ class Trials:
 
     def most(self, what: object) -> int:
         """The points that answers can have at most here."""
-        limits, tier = self.index.limits[what, self.insufficient], self.outcome.tier
+        places, at_most, rest, treatment, waits, leader, swing, vetoes = self.limits[what]
+        tier = self.outcome.tier
         # It is less urgent only when all that makes it so is evaluated again.
-        down = tier if self.decisive <= limits.places else 0
-        step = max(limits.tier - tier, down, int(limits.tier == tier == _CRITICAL))
-        treatable = tier != _CRITICAL and (limits.tier != _CRITICAL or down >= limits.tier - tier)
-        leads_on = limits.swing <= self.lead and not limits.waits and limits.vetoes.isdisjoint(self.leaders)
-        return (
-            self.index.points["severity"] * step
-            + limits.rest
-            + limits.treatment * treatable
-            + (0 if leads_on else limits.leader)
-        )
+        down = tier if self.decisive <= places else 0
+        up = at_most - tier
+        if up == 0 and tier == _CRITICAL:
+            up = 1
+        points = self.severity * (up if up > down else down) + rest
+        if tier != _CRITICAL and (at_most != _CRITICAL or down >= up):
+            points += treatment
+        if leader and (waits or swing > self.lead or not vetoes.isdisjoint(self.leaders)):
+            points += leader
+        return points
 
     def most_of(self, question: Question, unknown: Sequence[str]) -> int:
         """The points that answers to these findings of a question can have at most."""
         if question.together and len(unknown) > 1:
             return self.most(question.findings)
-        return max(self.most(_key((f, value))) for f in unknown for value in self.index.tries[f])
+        return max([self.most(answer) for f in unknown for answer in self.index.tried[f]])
 
     def is_unknown(self, finding: str) -> bool:
-        charts = self.assessed.patient_charts
-        return all(chart[finding] is None for chart in charts) and not any(
-            isinstance(chart.resolved[finding].value, When) for chart in charts if finding in chart.resolved
-        )
+        for chart in self.assessed.patient_charts:
+            if chart[finding] is not None:
+                return False
+            # A date is known, though a chart does not hold it.
+            resolved = chart.resolved.get(finding)
+            if resolved is not None and isinstance(resolved.value, When):
+                return False
+        return True
 
     def _value(self, question: Question, unknown: Sequence[str], limit: int) -> tuple[int, Asked | None]:
         best, answer = 0, None
         for answers in self.answers(question, unknown):
-            if len(answers) == 1 and self.most(_key(*answers.items())) <= best:
+            if len(answers) == 1 and self.most(*_keys(answers)) <= best:
                 continue
             gains = self.gains(answers)
             value = sum(gains.values())
@@ -514,27 +545,25 @@ class Trials:
         """The outcome with these answers, by the steps of an assessment."""
         index, assessed = self.index, self.assessed
         values = {(FOLLOWS[f] if FOLLOWS.get(f) in DAYS_SINCE else f): value for f, value in answers.items()}
-        reaches = index.reached(values)
-        criteria = frozenset[str]().union(*(reach.criteria for reach in reaches)) - values.keys()
+        reach = index.reached(_keys(values))
         case = self._answered(answers)
 
         def supposed(charts: Sequence[Chart]) -> list[Chart]:
-            return [chart.supposing(case, values, criteria) for chart in charts]
+            return [chart.supposing(case, values, reach.criteria) for chart in charts]
 
         held = dict(self.flags)
         patient_charts = supposed(assessed.patient_charts)
-        self._judge(held, reading(reaches, "red-flag"), patient_charts)
+        self._judge(held, reach.flags, patient_charts)
         made, waits = self.made, False
         if held != self.flags or self.insufficient:
             made, waits = self._after_red_flags(held, informed=not index.informative.isdisjoint(answers))
-        leaders = self._leaders(reaches, patient_charts, supposed, waits=waits, made=made)
+        leaders = self._leaders(reach, patient_charts, supposed, waits=waits, made=made)
         planned = self._planned(made, leaders)
         held |= planned.says
-        plans = frozenset() if waits else reading(reaches, "plan")
         charts: Sequence[Chart] = patient_charts if planned.charts is assessed.patient_charts else ()
-        if plans:
+        if reach.plans and not waits:
             charts = charts or supposed(planned.charts)
-            self._judge(held, plans, charts)
+            self._judge(held, reach.plans, charts)
         calls = [call for said in held.values() for call in said.imaging]
         critical = made["critical-red-flag"] is True
         closed = self._closed(
@@ -544,9 +573,7 @@ class Trials:
             mri=any(modality == "mri" for modality, _region in calls),
         )
         held |= closed.says
-        closings = reading(reaches, "closing", "treatment")
-        if critical:
-            closings &= index.calling
+        closings = reach.closings & index.calling if critical else reach.closings
         if closings:
             if not charts or closed.charts is not planned.charts:
                 charts = supposed(closed.charts)
@@ -563,7 +590,7 @@ class Trials:
             held: dict[int, Says] = {}
             if WAITS not in leaders:
                 held = {place: self.assessed.says[place] for place in self.index.plans & self.assessed.says.keys()}
-                self._judge(held, reading(self.index.reached(dict.fromkeys(changed)), "plan"), charts)
+                self._judge(held, self.index.reached_by(changed).plans, charts)
             state = self.states[key] = _State(charts, held, changed)
         return state
 
@@ -579,9 +606,7 @@ class Trials:
             changed = [*planned.changed, *self._make(charts, late)]
             places = self.index.closings & self.index.calling if critical else self.index.closings
             held = {place: self.assessed.says[place] for place in places & self.assessed.says.keys()}
-            self._judge(
-                held, places & reading(self.index.reached(dict.fromkeys(changed)), "closing", "treatment"), charts
-            )
+            self._judge(held, places & self.index.reached_by(changed).closings, charts)
             state = self.states[key] = _State(charts, held, changed)
         return state
 
@@ -668,7 +693,7 @@ class Trials:
 
     def _leaders(
         self,
-        reaches: Sequence[_Reach],
+        reach: _Reach,
         patient_charts: Sequence[Chart],
         supposed: Callable[[Sequence[Chart]], Sequence[Chart]],
         *,
@@ -677,19 +702,17 @@ class Trials:
     ) -> tuple[str | None, ...]:
         if waits or made["insufficient-data"]:
             return (WAITS if waits else None,) * len(self.leaders)
-        if not (self.insufficient or any(reach.ranks for reach in reaches)):
+        if not (self.insufficient or reach.ranks):
             return self.leaders
         rules = self.index.guideline.differential
         if not self.scores:
             every = range(len(rules.points)), self.index.families
             self.scores = [self._weigh(chart, *every) for chart in self.assessed.charts]
-        points = frozenset[int]().union(*(reach.points for reach in reaches))
-        read = frozenset[tuple[str, str]]().union(*(reach.families for reach in reaches))
         same = self.assessed.charts is self.assessed.patient_charts
         charts = patient_charts if same else supposed(self.assessed.charts)
         leaders = []
         for scores, before, now in zip(self.scores, self.assessed.charts, charts, strict=True):
-            less, more = (self._weigh(chart, points, read) for chart in (before, now))
+            less, more = (self._weigh(chart, reach.points, reach.families) for chart in (before, now))
             leaders.append(
                 leader_of({cause: scores[cause] - less[cause] + more[cause] for cause in scores}, rules, now)
             )
