@@ -394,9 +394,9 @@ class _Reading:
         is_valid = partial(self.judge.is_valid, raw, resource)
         for statement in stated:
             if self._counts(statement):
-                self.statements.setdefault(statement.finding, []).append(
-                    msgspec.structs.replace(statement, is_valid=is_valid)
-                )
+                # Each was made a moment ago, and nobody else has it: no need of a copy.
+                msgspec.structs.force_setattr(statement, "is_valid", is_valid)
+                self.statements.setdefault(statement.finding, []).append(statement)
 
     def _counts(self, statement: Statement) -> bool:
         """Whether a statement is evidence now: not from the future, not past, not older than its look-back."""

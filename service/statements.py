@@ -110,7 +110,8 @@ def _status(concept: object) -> str:
     """The code of a status that is a CodeableConcept by the book and a bare code in some EHRs."""
     if isinstance(concept, str):
         return concept.lower()
-    return next((code.lower() for _system, code in _codings(concept)), as_text(as_dict(concept).get("text")).lower())
+    codings = _codings(concept)
+    return codings[0][1].lower() if codings else as_text(as_dict(concept).get("text")).lower()
 
 
 def _tentative(status: str) -> str:
@@ -350,6 +351,9 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
                     yield Statement(row.concept, True, side or row.side, when, reference, remark)
 
 
+_ABATEMENT = tuple(f"abatement{kind}" for kind in ("DateTime", "Age", "Period", "Range", "String", "Boolean"))
+
+
 def _condition(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statement]:
     verification, clinical = _status(resource.get("verificationStatus")), _status(resource.get("clinicalStatus"))
     if verification == "entered-in-error":
@@ -357,11 +361,9 @@ def _condition(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statem
     side, at = index.place(_concepts(resource.get("bodySite")))
     onset = read_when(resource.get("onsetDateTime")) or read_when(as_dict(resource.get("onsetPeriod")).get("start"))
     recorded = read_when(resource.get("recordedDate")) or read_when(resource.get("assertedDate"))
-    ended = any(
-        resource.get(f"abatement{kind}") not in (None, False)
-        for kind in ("DateTime", "Age", "Period", "Range", "String", "Boolean")
-    )
-    past = clinical in _PAST or (ended and not clinical)
+    past = clinical in _PAST
+    if not clinical:
+        past = any(resource.get(member) not in (None, False) for member in _ABATEMENT)
     refuted = verification == "refuted"
     reference = reference_to(resource)
     for row in index.rows(resource.get("code")):

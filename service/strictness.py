@@ -9,6 +9,8 @@ never content. Specification of the forms: FHIR R4 data types (id, Reference, da
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -43,41 +45,40 @@ _MONTH_AND_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])
 _DAY = r"(?:19|20)\d\d-" + _MONTH_AND_DAY
 _DATE = re.compile(_DAY)
 _INSTANT = re.compile(_DAY + r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)")
-_MARKED = (
-    "id",
-    "subject",
-    "patient",
-    "encounter",
-    "effectiveDateTime",
-    "issued",
-    "onsetDateTime",
-    "recordedDate",
-    "authoredOn",
-    "authored",
-)
+_REFERENCES = ("subject", "patient", "encounter")
+_TIMES = ("effectiveDateTime", "issued", "onsetDateTime", "recordedDate", "authoredOn", "authored")
 _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\s}])')
 
 
-def _mark(member: str, written: str) -> tuple[bytes, bytes] | None:
-    """The string with its quotes and the mark of its form, or None when it is not valid by its form."""
-    if member == "id":
-        mark = b"~id" if _ID.fullmatch(written) else b""
-    elif member in ("subject", "patient", "encounter"):
-        mark = b"~reference" if _REFERENCE.fullmatch(written) else b""
-    else:
-        mark = b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
-    # With its quotes, so that only whole strings are replaced.
-    return (b'"%b"' % written.encode(), mark) if mark else None
+# A chart repeats its times: what was done at one visit has the same.
+@lru_cache(maxsize=4096)
+def _mark_of_time(written: str) -> bytes:
+    return b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
+
+
+def _marked(resource: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """The strings that are valid by their form, each with the mark that stands for it."""
+    identifier, meta = resource.get("id"), resource.get("meta")
+    if isinstance(identifier, str) and _ID.fullmatch(identifier):
+        yield identifier, b"~id"
+    for member in _REFERENCES:
+        to = resource.get(member)
+        written = to.get("reference") if isinstance(to, dict) else to
+        if isinstance(written, str) and _REFERENCE.fullmatch(written):
+            yield written, b"~reference"
+    times = [resource.get(member) for member in _TIMES]
+    # Every resource of a server has another one.
+    times.append(meta.get("lastUpdated") if isinstance(meta, dict) else None)
+    for written in times:
+        if isinstance(written, str) and (mark := _mark_of_time(written)):
+            yield written, mark
 
 
 def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
     """A digest of the resource in which values that are valid by their form do not count."""
-    for member in _MARKED:
-        written = resource.get(member)
-        if isinstance(written, dict):
-            written = written.get("reference")
-        if isinstance(written, str) and (marked := _mark(member, written)):
-            raw = raw.replace(*marked)
+    for written, mark in _marked(resource):
+        # With its quotes, so that only whole strings are replaced.
+        raw = raw.replace(b'"%b"' % written.encode(), mark)
     if b'"value"' in raw:
         raw = _NUMBER.sub(rb"\1~", raw)
     return blake2b(raw, digest_size=16).digest()

@@ -26,6 +26,14 @@ def test_resources_of_any_day_that_every_year_has_are_of_one_shape(date: str) ->
     assert not violations(observation(date))
 
 
+def test_resources_that_were_last_changed_at_other_times_are_of_one_shape() -> None:
+    first, second = (
+        {**observation("2026-01-01"), "meta": {"lastUpdated": f"2026-01-0{day}T10:00:00Z"}} for day in (1, 2)
+    )
+    other = {**observation("2026-01-01"), "meta": {"lastUpdated": "yesterday"}}
+    assert shape(orjson.dumps(first), first) == shape(orjson.dumps(second), second) != shape(orjson.dumps(other), other)
+
+
 @pytest.mark.parametrize("date", ["2026-02-29", "2024-02-29", "2026-02-30", "2026-04-31", "2026-06-31", "2026-01-32"])
 def test_a_day_that_not_every_year_has_is_left_to_the_models(date: str) -> None:
     assert shape_on(date) != shape_on("2026-01-01")
