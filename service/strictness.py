@@ -9,7 +9,6 @@ never content. Specification of the forms: FHIR R4 data types (id, Reference, da
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -56,29 +55,23 @@ def _mark_of_time(written: str) -> bytes:
     return b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
 
 
-def _marked(resource: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """The strings that are valid by their form, each with the mark that stands for it."""
-    identifier, meta = resource.get("id"), resource.get("meta")
+def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
+    """A digest of the resource in which values that are valid by their form do not count."""
+    # Strings with their quotes, so that only whole ones are replaced.
+    identifier = resource.get("id")
     if isinstance(identifier, str) and _ID.fullmatch(identifier):
-        yield identifier, b"~id"
+        raw = raw.replace(f'"{identifier}"'.encode(), b"~id")
     for member in _REFERENCES:
         to = resource.get(member)
         written = to.get("reference") if isinstance(to, dict) else to
         if isinstance(written, str) and _REFERENCE.fullmatch(written):
-            yield written, b"~reference"
-    times = [resource.get(member) for member in _TIMES]
-    # Every resource of a server has another one.
-    times.append(meta.get("lastUpdated") if isinstance(meta, dict) else None)
-    for written in times:
-        if isinstance(written, str) and (mark := _mark_of_time(written)):
-            yield written, mark
-
-
-def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
-    """A digest of the resource in which values that are valid by their form do not count."""
-    for written, mark in _marked(resource):
-        # With its quotes, so that only whole strings are replaced.
-        raw = raw.replace(b'"%b"' % written.encode(), mark)
+            raw = raw.replace(f'"{written}"'.encode(), b"~reference")
+    times = [resource[member] for member in _TIMES if member in resource]
+    if isinstance(meta := resource.get("meta"), dict):
+        times.append(meta.get("lastUpdated"))
+    for time in times:
+        if isinstance(time, str) and (mark := _mark_of_time(time)):
+            raw = raw.replace(f'"{time}"'.encode(), mark)
     if b'"value"' in raw:
         raw = _NUMBER.sub(rb"\1~", raw)
     return blake2b(raw, digest_size=16).digest()
