@@ -206,7 +206,7 @@ class CaseReader:
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
         # A long chart repeats these hundreds of times, and of each only the newest is used.
-        self._repeated = frozenset(
+        self.repeated = frozenset(
             f.id
             for f in guideline.findings.values()
             if f.kind == "measurement" and f.value == "quantity" and f.whole_patient
@@ -223,7 +223,7 @@ class CaseReader:
         Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
         when a search brought nothing but another patient's resources.
         """
-        reading = _Reading(self.index, self._judge, self._findings, self._repeated, request.patient_id, now, sought)
+        reading = _Reading(self.index, self._judge, self._findings, self.repeated, request.patient_id, now, sought)
         for value in request.prefetch.values():
             reading.take(value)
         reading.read_known()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cds_hooks import read_request
 from service import knowledge_loader as knowledge
@@ -756,6 +758,59 @@ def test_the_time_of_an_observation_decides_whether_it_is_evidence_now(said: Jso
 def test_what_is_too_old_or_from_the_future_is_counted() -> None:
     case = read(observation(effectiveDateTime="2020"), observation("faber", effectiveDateTime="2030"))
     assert (case.left_out.outdated, case.left_out.future) == (1, 1)
+
+
+A1C = ("4548-4", LOINC)
+DAYS = st.sampled_from(["2026-11-22", "2026-11-21T23:30:00-05:00", "2026-11-22T04:00:00Z", "2026-11-20", "2026-09-01"])
+MADE_AT = st.one_of(
+    st.builds(lambda day: {"effectiveDateTime": day}, DAYS),
+    st.sampled_from(
+        [
+            {"effectiveDateTime": "2026-11"},
+            {"effectiveDateTime": "2027-01-01"},
+            {"effectiveDateTime": "2020-01-01"},
+            {"effectiveDateTime": "9999-12-31"},
+            {"effectiveDateTime": "2026-02-31"},
+            {"effectiveDateTime": None},
+            {"effectiveDateTime": 7},
+            {"effectiveDateTime": None, "issued": "2026-11-22T05:00:00Z"},
+            {"effectiveDateTime": None, "effectiveInstant": "2026-11-22T05:00:00Z"},
+            {"effectiveDateTime": None, "effectivePeriod": {"start": "2026-11-01", "end": "2026-11-22"}},
+        ]
+    ),
+)
+MEASURED = st.sampled_from(
+    [
+        {"valueQuantity": {"value": 6.5, "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}},
+        {"valueQuantity": {"value": 9.1, "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}},
+        {"valueQuantity": {"value": 48, "unit": "furlong"}},
+        {"valueQuantity": {"value": 9.1, "code": "%"}, "status": "entered-in-error"},
+        {"dataAbsentReason": {"text": "clotted"}},
+        {"hasMember": [{"reference": "Observation/x"}]},
+    ]
+)
+
+
+@given(st.lists(st.builds(lambda made, measured: {**made, **measured}, MADE_AT, MEASURED), max_size=6))
+def test_a_repeated_measurement_is_held_as_if_all_of_it_were_read(said: list[Json]) -> None:
+    measured = [observation(*A1C, **each) for each in said]
+    body = json.dumps(call({k: v for k, v in one.items() if v is not None} for one in measured)).encode()
+    every = CaseReader(GUIDELINE)
+    every.repeated = frozenset()
+    newest, whole = (
+        reader.read(read_request(body, CALLED, correlation_id="test"), CLOCK).resolve(
+            "hemoglobin-a1c", "", with_sideless=True
+        )
+        for reader in (READER, every)
+    )
+    assert (newest.value, newest.contradictory) == (whole.value, whole.contradictory)
+
+
+def test_of_a_repeated_measurement_only_what_can_be_the_newest_is_read() -> None:
+    value: Json = {"valueQuantity": {"value": 6.5, "system": "http://unitsofmeasure.org", "code": "%"}}
+    days = [f"2026-{month:02}-01" for month in range(1, 12)]
+    case = read(*(observation(*A1C, **value, effectiveDateTime=day) for day in days))
+    assert [statement.when.text for statement in case.statements["hemoglobin-a1c"] if statement.when] == ["2026-11-01"]
 
 
 def test_an_active_condition_stands_however_long_ago_it_was_recorded() -> None:
