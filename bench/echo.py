@@ -6,7 +6,7 @@ import orjson
 from flask import Flask, Response, request
 
 from bench.charts import PATH
-from service.serve import serve
+from service.server.serve import serve
 from service.settings import Settings
 
 app = Flask("echo")

@@ -26,9 +26,9 @@ _ONE_IN = 10
 
 def serve(worker_class: str, threads: int, *, waits: bool) -> None:
     """The service in this process; every tenth call waits, if told so."""
-    from service import capacity  # noqa: PLC0415 - only the server processes need the service
     from service.app import create_app  # noqa: PLC0415
-    from service.serve import serve as run  # noqa: PLC0415
+    from service.server import capacity  # noqa: PLC0415 - only the server processes need the service
+    from service.server.serve import serve as run  # noqa: PLC0415
     from service.settings import Settings  # noqa: PLC0415
 
     port = int(os.environ["SITBONE_PORT"])

@@ -18,9 +18,9 @@ from types import MappingProxyType
 
 import click
 
-from service import knowledge_loader as knowledge
 from service.cli import main as main_command
-from service.guideline import Guideline, Recommendation
+from service.guideline import loader as knowledge
+from service.guideline.model import Guideline, Recommendation
 
 HERE = Path(__file__).parent
 FOLDER = HERE

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cds_hooks import read_request
-from service import knowledge_loader as knowledge
-from service.assessment import Assessment, Assessor
-from service.case import Case, CaseReader
-from service.catalogue import catalogue
-from service.guideline import Differential, Guideline
-from service.next_question import Asked, Assessed, NextQuestion
-from service.replay import read_folder
+from service.chart.case import Case, CaseReader
+from service.commands.replay import read_folder
+from service.guideline import loader as knowledge
+from service.guideline.model import Differential, Guideline
+from service.reasoning.assessment import Assessment, Assessor
+from service.reasoning.next_question import Asked, Assessed, NextQuestion
+from service.services.catalogue import catalogue
 
 HERE = Path(__file__).parent
 FILE = HERE / "sensitivity.md"

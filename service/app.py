@@ -17,23 +17,23 @@ from cds_hooks import CallRecord, CdsService, HookRequest, ServiceCatalogue, Ser
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.trust import Gate
-from service import knowledge_loader as knowledge
-from service.capacity import Capacity
-from service.catalogue import catalogue
-from service.chart_orders import NO_SITE_CODES, read_site_codes
-from service.clients import Client, directory, fhir_policy, read_clients
-from service.explanation import Explainer
-from service.guideline import Guideline
-from service.log import CallLog
-from service.metrics import CONTENT_TYPE, Metrics
-from service.orders import check_templates
+from service.access.clients import Client, directory, fhir_policy, read_clients
+from service.answers.orders import check_templates
+from service.chart.orders import NO_SITE_CODES, read_site_codes
+from service.guideline import loader as knowledge
+from service.guideline.model import Guideline
 from service.pages import desk, insights
 from service.pages import knowledge as knowledge_pages
+from service.server.capacity import Capacity
+from service.server.log import CallLog
+from service.server.metrics import CONTENT_TYPE, Metrics
+from service.services.catalogue import catalogue
+from service.services.explanation import Explainer
 from service.settings import Settings, SettingsError, is_loopback
 
 if TYPE_CHECKING:
     from service.record import Record, Recorder
-    from service.tracing import Tracing
+    from service.server.tracing import Tracing
 
 _Heard = TypeVar("_Heard")
 # Those who ask whether the process lives must hear it also when it has its hands full.
@@ -177,7 +177,7 @@ def _guard(
     if clients is None:
         return None, checks
     # A database is nothing that a service on a desk has to load.
-    from service.store import open_store  # noqa: PLC0415
+    from service.access.store import open_store  # noqa: PLC0415
 
     store = open_store(settings)
     gate = Gate(directory(clients), store, store, clock=lambda: clock().timestamp())

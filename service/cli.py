@@ -18,9 +18,9 @@ from service.settings import Settings, SettingsError
 _T = TypeVar("_T")
 # Groups and commands that have a module of their own, loaded when they are asked for.
 _ELSEWHERE = {
-    "knowledge": "service.knowledge_commands",
-    "db": "service.record_commands",
-    "report": "service.record_commands",
+    "knowledge": "service.commands.knowledge",
+    "db": "service.commands.record",
+    "report": "service.commands.record",
 }
 
 
@@ -69,10 +69,10 @@ def main(context: click.Context) -> None:
 def serve(example: Path | None) -> None:
     """Start the service and stay until it is told to stop. Its settings are environment variables."""
     # Models and server are only loaded by the one command that needs them.
-    from service import metrics, tracing  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
     from service.record import open_record  # noqa: PLC0415
-    from service.serve import serve as run  # noqa: PLC0415
+    from service.server import metrics, tracing  # noqa: PLC0415
+    from service.server.serve import serve as run  # noqa: PLC0415
 
     try:
         settings = Settings.from_environment(os.environ)
@@ -112,10 +112,10 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     Ends with 0, and with 2 when the service would refuse the request.
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
-    from service import knowledge_loader  # noqa: PLC0415
-    from service.chart_orders import NO_SITE_CODES, read_site_codes  # noqa: PLC0415
-    from service.explanation import Explainer, as_json, as_text  # noqa: PLC0415
-    from service.guideline import KnowledgeError  # noqa: PLC0415
+    from service.chart.orders import NO_SITE_CODES, read_site_codes  # noqa: PLC0415
+    from service.guideline import loader as knowledge_loader  # noqa: PLC0415
+    from service.guideline.model import KnowledgeError  # noqa: PLC0415
+    from service.services.explanation import Explainer, as_json, as_text  # noqa: PLC0415
 
     now = _time(at)
     body = file.read()
@@ -270,10 +270,10 @@ def replay(folder: Path, url: str | None, old: Path | None, *, machine: bool) ->
     Ends with 0 when nothing differs, with 1 when something does, and with 2 when FOLDER, the service or a folder of
     knowledge cannot be used.
     """
-    from service import comparison  # noqa: PLC0415
-    from service.guideline import KnowledgeError  # noqa: PLC0415
-    from service.replay import ReplayError, as_json, as_text  # noqa: PLC0415
-    from service.replay import replay as run  # noqa: PLC0415
+    from service.commands import comparison  # noqa: PLC0415
+    from service.commands.replay import ReplayError, as_json, as_text  # noqa: PLC0415
+    from service.commands.replay import replay as run  # noqa: PLC0415
+    from service.guideline.model import KnowledgeError  # noqa: PLC0415
 
     over = _progress("Replaying")
     if url and old:
@@ -386,8 +386,8 @@ def verify_token(text: str, file: Path | None, aud: str | None, *, machine: bool
     when not, and with 2 when that cannot be told.
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
-    from service.clients import read_clients  # noqa: PLC0415
-    from service.verification import as_json, as_text, verify  # noqa: PLC0415
+    from service.access.clients import read_clients  # noqa: PLC0415
+    from service.commands.verification import as_json, as_text, verify  # noqa: PLC0415
 
     try:
         file = file or Settings.from_environment(os.environ).clients

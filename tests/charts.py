@@ -42,9 +42,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from service import knowledge_loader as knowledge
-from service.guideline import Guideline
-from service.statements import CodeIndex
+from service.chart.statements import CodeIndex
+from service.guideline import loader as knowledge
+from service.guideline.model import Guideline
 
 Case: TypeAlias = Mapping[str, Any]
 Json: TypeAlias = dict[str, Any]

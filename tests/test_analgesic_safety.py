@@ -6,8 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.dosage import most_in_a_day
-from service.strictness import violations
+from service.chart.dosage import most_in_a_day
+from service.chart.strictness import violations
 from tests.charts import CLOCK, PATIENT, SYSTEMS, Json, build_request, collection
 
 CHART: Json = {

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from service.assessment import Assessor
-from service.conditions import STATES, Value, read_condition
-from service.derived import grounds_to_hold
+from service.chart.derived import grounds_to_hold
+from service.guideline.conditions import STATES, Value, read_condition
+from service.reasoning.assessment import Assessor
 from tests.charts import packaged
 from tests.test_next_question import charts
 

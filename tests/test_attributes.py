@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.attributes import ATTRIBUTES, source_attributes
-from service.guideline import PACKAGED, Guideline
+from service.guideline import loader as knowledge
+from service.guideline.attributes import ATTRIBUTES, source_attributes
+from service.guideline.model import PACKAGED, Guideline
 from tests.charts import CLOCK, SERVICE
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

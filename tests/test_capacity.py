@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_hooks import ServiceUnavailable
-from service import capacity
 from service.app import create_app
-from service.capacity import Capacity
+from service.server import capacity
+from service.server.capacity import Capacity
 from service.settings import Settings
 
 SERVICE = "/cds-services/gluteal-hamstring-pain"

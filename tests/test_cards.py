@@ -13,11 +13,11 @@ from flask.testing import FlaskClient
 
 from cds_hooks import RESPONSE_SCHEMA
 from fixtures import build
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.guideline import ORDER_SYSTEM, PACKAGED
-from service.knowledge_forms import RED_FLAGS, SYSTEMS
-from service.replay import read_folder
+from service.commands.replay import read_folder
+from service.guideline import loader as knowledge
+from service.guideline.forms import RED_FLAGS, SYSTEMS
+from service.guideline.model import ORDER_SYSTEM, PACKAGED
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, build_request
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

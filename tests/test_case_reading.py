@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_hooks import read_request
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.case import Case, CaseReader
-from service.catalogue import catalogue
-from service.conditions import Interval
-from service.derived import Chart
-from service.fhir_time import When
-from service.guideline import Code
+from service.chart.case import Case, CaseReader
+from service.chart.derived import Chart
+from service.chart.fhir_time import When
+from service.guideline import loader as knowledge
+from service.guideline.conditions import Interval
+from service.guideline.model import Code
+from service.services.catalogue import catalogue
 from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json, build_request, bundle
 
 GUIDELINE = knowledge.load()

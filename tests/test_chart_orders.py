@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from service import knowledge_loader as knowledge
-from service.chart_orders import NO_SITE_CODES, Order, OrderReader, read_site_codes
+from service.chart.orders import NO_SITE_CODES, Order, OrderReader, read_site_codes
+from service.chart.statements import CodeIndex
+from service.guideline import loader as knowledge
 from service.settings import SettingsError
-from service.statements import CodeIndex
 
 LOINC, SCT = "http://loinc.org", "http://snomed.info/sct"
 OWN = "https://sitbone.example.org/fhir/CodeSystem/orders"

@@ -9,8 +9,8 @@ import pytest
 
 from cds_hooks.trust import KeySetError, read_key_set
 from cds_hooks.trust.signing import key_set, new_key
-from service import clients as service_clients
-from service.clients import Client, ClientsError, directory, read_clients
+from service.access import clients as service_clients
+from service.access.clients import Client, ClientsError, directory, read_clients
 
 GOOD = 'issuers = ["https://ehr.example.org/"]\njku = "https://ehr.example.org/jwks.json"\n'
 Read = Callable[[str], Client]

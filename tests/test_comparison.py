@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from service import comparison
 from service.cli import main
-from service.comparison import Change, changes
-from service.guideline import PACKAGED
+from service.commands import comparison
+from service.commands.comparison import Change, changes
+from service.guideline.model import PACKAGED
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NAMES = ("no-complaint", "significant-bruising")

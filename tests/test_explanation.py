@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from cds_hooks import BadRequest, UnknownService
 from cds_hooks.conformance.observing import example_request
-from service import knowledge_loader
-from service.cards import ASSESSMENT_KEY
-from service.catalogue import catalogue
+from service.answers.cards import ASSESSMENT_KEY
 from service.cli import main
-from service.explanation import Explainer, as_dict, as_text
-from service.guideline import Guideline
+from service.guideline import loader as knowledge_loader
+from service.guideline.model import Guideline
+from service.services.catalogue import catalogue
+from service.services.explanation import Explainer, as_dict, as_text
 
 CLOCK = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SERVICE = "gluteal-hamstring-pain"

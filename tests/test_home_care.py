@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.guideline import Recommendation
-from service.strictness import violations
+from service.chart.strictness import violations
+from service.guideline import loader as knowledge
+from service.guideline.model import Recommendation
 from tests.charts import CLOCK, ENCOUNTER, PATIENT, Json, NamedCase, build_request, named_cases
 
 GUIDELINE = knowledge.load()

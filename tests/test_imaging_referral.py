@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from cds_hooks.response import RESPONSE_SCHEMA
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
+from service.chart.strictness import violations
 from service.settings import Settings
-from service.strictness import violations
 from tests.charts import CLOCK, DIAGNOSIS, Json, build_request, named_cases
 
 SERVICE = "imaging-referral"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cds_hooks import lint_template
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.case import prefetch_templates
-from service.guideline import PACKAGED, Guideline, KnowledgeError
-from service.knowledge_forms import RED_FLAGS, SYSTEMS
+from service.chart.case import prefetch_templates
+from service.guideline import loader as knowledge
+from service.guideline.forms import RED_FLAGS, SYSTEMS
+from service.guideline.model import PACKAGED, Guideline, KnowledgeError
 from service.settings import Settings
 from tests.charts import CLOCK, SERVICE, build_request
 

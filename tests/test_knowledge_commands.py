@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from service.guideline import PACKAGED
-from service.knowledge_lint import lint
-from service.knowledge_loader import load
+from service.commands.lint import lint
+from service.guideline.loader import load
+from service.guideline.model import PACKAGED
 from service.pages.knowledge import document
 
 SUDDEN = "recommendations/rs01-sudden-tear.toml"

@@ -15,9 +15,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.guideline import PACKAGED, Guideline
+from service.guideline import loader as knowledge
+from service.guideline.model import PACKAGED, Guideline
 from service.pages.decision_path import decision_path
 from service.settings import Settings
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from service.capacity import LONGEST_WAIT
+from service.server.capacity import LONGEST_WAIT
 
 # The real service; where a call brings the header X-Test-Seconds, its answer takes that long: a slow FHIR server.
 SERVE = """
 import sys, time
 from flask import request
 from service.app import create_app
-from service.serve import serve
+from service.server.serve import serve
 from service.settings import Settings
 
 settings = Settings(port=int(sys.argv[1]), workers=1, threads=2, max_in_flight=int(sys.argv[2]))

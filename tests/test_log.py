@@ -12,9 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_hooks import CallRecord
-from service import log
 from service.app import create_app
-from service.log import CallLog, JsonLines
+from service.server import log
+from service.server.log import CallLog, JsonLines
 from service.settings import Settings
 
 REQUESTS = sorted((Path(__file__).parents[1] / "fixtures" / "requests").glob("*.json"))
@@ -105,7 +105,7 @@ def test_a_fault_is_written_down_with_its_place_and_not_with_what_it_says(
     def fall_over(*_: object) -> None:
         raise RuntimeError("Jane Doe, temperature 39.4")
 
-    monkeypatch.setattr("service.case.CaseReader.read", fall_over)
+    monkeypatch.setattr("service.chart.case.CaseReader.read", fall_over)
     assert client.post(SERVICE, data=REQUESTS[0].read_bytes(), headers=JSON).status_code == 500
     fault, call = lines(written)
     assert fault["level"] == "error"

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.metrics import Metrics
 from service.record.keeping import Health
+from service.server.metrics import Metrics
 from service.settings import Settings
 from tests.charts import CLOCK, named_cases
 from tests.recording import KEY as TOKEN
@@ -185,7 +185,7 @@ def folders() -> set[str]:
 
 FORKED = """
 import os
-from service import metrics
+from service.server import metrics
 
 metrics.share()
 made = metrics.Metrics({})

@@ -9,16 +9,16 @@ from datetime import timedelta
 import pytest
 
 from cds_hooks import read_request
-from service.assessment import Assessment, Assessor
-from service.case import Case, CaseReader
-from service.catalogue import catalogue
-from service.conditions import Interval, Value
-from service.derived import FOLLOWS
-from service.fhir_time import When
-from service.guideline import DAYS_SINCE
-from service.knowledge_forms import COSTS, INDICATORS
-from service.next_question import WAITS, Answers, Asked, Assessed, NextQuestion, Outcome, Trials, steps
-from service.statements import BILATERAL, Statement
+from service.chart.case import Case, CaseReader
+from service.chart.derived import FOLLOWS
+from service.chart.fhir_time import When
+from service.chart.statements import BILATERAL, Statement
+from service.guideline.conditions import Interval, Value
+from service.guideline.forms import COSTS, INDICATORS
+from service.guideline.model import DAYS_SINCE
+from service.reasoning.assessment import Assessment, Assessor
+from service.reasoning.next_question import WAITS, Answers, Asked, Assessed, NextQuestion, Outcome, Trials, steps
+from service.services.catalogue import catalogue
 from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
 
 READER = CaseReader(packaged())

@@ -10,11 +10,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.explanation import Explainer
-from service.guideline import LOCAL_SYSTEM
+from service.guideline import loader as knowledge
+from service.guideline.model import LOCAL_SYSTEM
 from service.pages import desk
+from service.services.explanation import Explainer
 from service.settings import Settings
 from tests.charts import CLOCK
 

@@ -8,9 +8,9 @@ import pytest
 from cds_hooks import Action, Card, HookResponse, Indicator, Source, Suggestion
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from fixtures.build import dialects
-from service import knowledge_loader as knowledge
+from service.answers.profiles import in_dialect
 from service.app import create_app
-from service.profiles import in_dialect
+from service.guideline import loader as knowledge
 from service.settings import EHR_PROFILES, Settings
 from tests.charts import CLOCK, Json, named_cases
 

@@ -15,10 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_hooks import read_request
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.case import CaseReader
-from service.catalogue import catalogue
+from service.chart.case import CaseReader
+from service.guideline import loader as knowledge
+from service.services.catalogue import catalogue
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, named_cases
 
 _KEYS = {

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from cds_hooks import CallRecord, ServiceUnavailable
+from service.access.store import open_store
 from service.cli import main
 from service.pseudonyms import Pseudonyms
 from service.record import keeping, opening
@@ -31,7 +32,6 @@ from service.record.keeping import Record, open_record
 from service.record.opening import form_of, open_database
 from service.record.schema import HEAD, METADATA, VERSION_TABLE
 from service.settings import Settings, SettingsError
-from service.store import open_store
 from tests.recording import FIXTURES, KEY, PATH, Clock, Site, environ, rows
 
 if TYPE_CHECKING:

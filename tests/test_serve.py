@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from service.serve import gunicorn_settings, set_aside_what_is_loaded
+from service.server.serve import gunicorn_settings, set_aside_what_is_loaded
+from service.server.worker import Worker
 from service.settings import Settings
-from service.worker import Worker
 
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 

@@ -22,9 +22,9 @@ from sqlalchemy.engine import URL, Engine, make_url
 
 from cds_hooks import ServiceUnavailable
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
-from service import store as store_module
+from service.access import store as store_module
+from service.access.store import Store, open_store
 from service.settings import Settings, SettingsError
-from service.store import Store, open_store
 from tests.serving import running, status
 
 if TYPE_CHECKING:

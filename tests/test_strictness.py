@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from service.strictness import shape, violations
+from service.chart.strictness import shape, violations
 
 
 def observation(date: str) -> dict[str, object]:

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from service.app import create_app
+from service.server.tracing import Tracing, open_tracing
 from service.settings import Settings, SettingsError
-from service.tracing import Tracing, open_tracing
 from tests.charts import CLOCK, named_cases
 from tests.serving import PATH
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
+from service.access.clients import ClientsError
 from service.app import create_app
-from service.clients import ClientsError
 from service.settings import Settings, SettingsError
 from tests.serving import SERVE, running, status
 

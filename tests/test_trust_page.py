@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.clients import _SCHEMA
+from service.access.clients import _SCHEMA
 from service.settings import _FIELDS
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service import knowledge_loader as knowledge
 from service.app import create_app
-from service.consultation import Consultant
-from service.guideline import KnowledgeError
-from service.strictness import violations
-from service.visit_planning import VisitPlanning
+from service.chart.strictness import violations
+from service.guideline import loader as knowledge
+from service.guideline.model import KnowledgeError
+from service.services.consultation import Consultant
+from service.services.visit_planning import VisitPlanning
 from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection
 
 WEAK: Json = {"age": 58, "side": "left", "present": ["buttock-pain", "leg-weakness"], "service": "visit-planning"}

@@ -1,6 +1,7 @@
 """The path of a decision as a picture: an SVG made from the knowledge, in which each recommendation is a link.
 
-Stages stand one below the other in the order in which service.assessment takes them. The colours are those of the page.
+Stages stand one below the other in the order in which service.reasoning.assessment takes them. The colours are those of
+the page.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from service.guideline import Guideline, Recommendation
-from service.knowledge_forms import ADVICE_FACTS, TREATMENTS
+from service.guideline.forms import ADVICE_FACTS, TREATMENTS
+from service.guideline.model import Guideline, Recommendation
 
 # Pixels of the picture at its own size.
 _WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3

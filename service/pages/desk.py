@@ -16,10 +16,10 @@ import orjson
 from flask import Blueprint, Response, render_template, request
 
 from cds_hooks.errors import UnknownService
-from service.explanation import Explainer, as_dict
-from service.guideline import LOCAL_SYSTEM, Guideline
-from service.knowledge_forms import SYSTEMS
-from service.orders import Ordering, service_request
+from service.answers.orders import Ordering, service_request
+from service.guideline.forms import SYSTEMS
+from service.guideline.model import LOCAL_SYSTEM, Guideline
+from service.services.explanation import Explainer, as_dict
 
 # Where the made-up patients lie in a checkout; an installed package has none, and the page starts with an empty chart.
 PATIENTS = Path(__file__).parents[2] / "fixtures"

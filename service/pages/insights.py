@@ -24,7 +24,7 @@ from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
 from cds_hooks.errors import BadRequest, ServiceUnavailable, UnknownService
-from service.guideline import Guideline
+from service.guideline.model import Guideline
 from service.pages.plots import Row, Span, bars, columns, spans
 
 if TYPE_CHECKING:

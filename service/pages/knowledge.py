@@ -17,9 +17,9 @@ from flask import Blueprint, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from service.attributes import source_attributes
-from service.conditions import Condition
-from service.guideline import Guideline, Presentation, Recommendation
+from service.guideline.attributes import source_attributes
+from service.guideline.conditions import Condition
+from service.guideline.model import Guideline, Presentation, Recommendation
 from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from cds_hooks import CallRecord, FeedbackRecord
-from service.guideline import Guideline
+from service.guideline.model import Guideline
 from service.pseudonyms import Pseudonyms
 from service.record.entries import Entries
 from service.record.holding_back import HoldingBack

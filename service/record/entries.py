@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from cds_hooks import CallRecord, Card, Feedback, FeedbackRecord
-from service.cards import ASSESSMENT_KEY, BASIS_KEY
-from service.guideline import Guideline
+from service.answers.cards import ASSESSMENT_KEY, BASIS_KEY
+from service.guideline.model import Guideline
 from service.pseudonyms import Pseudonyms
 
 Row: TypeAlias = dict[str, Any]

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, and_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_hooks import Card, HookRequest, HookResponse, Indicator
-from service.cards import ASSESSMENT_KEY
+from service.answers.cards import ASSESSMENT_KEY
 from service.record.entries import HELD_BACK, CardKey, Entries, key_of, milliseconds, versions_of
 from service.record.opening import reading
 from service.record.schema import CARDS, FEEDBACK

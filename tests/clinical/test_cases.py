@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service import knowledge_loader as knowledge
-from service.guideline import Guideline
+from service.guideline import loader as knowledge
+from service.guideline.model import Guideline
 from tests.charts import DIAGNOSIS, Json, NamedCase, named_cases
 
 Ask = Callable[[NamedCase], Json]

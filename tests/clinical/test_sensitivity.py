@@ -4,7 +4,7 @@ import pytest
 
 from docs import sensitivity
 from docs.sensitivity import Flip
-from service import knowledge_loader as knowledge
+from service.guideline import loader as knowledge
 
 
 @pytest.fixture(scope="module")

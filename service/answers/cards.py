@@ -1,0 +1,566 @@
+"""Assessment -> cards and the machine-readable extension. No clinical sentence stands here: they are in knowledge/.
+
+One card for each urgency tier and decision, most urgent first. Each says what to consider, why (findings with side,
+date and resource), what was not documented, on what grounds, and how to say no. Nothing of the chart's free text is
+repeated.
+Specification: CDS Service Response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
+from service.answers.orders import Ordering, service_request
+from service.chart.case import UNHEARD
+from service.chart.orders import NOTHING_ORDERED, OnChart, Order
+from service.chart.statements import NO_SIDE
+from service.guideline.forms import TOPICS
+from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation
+from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired, ImagingCall, ReferralCall
+from service.reasoning.differential import NO_SIDE_NAMED, Ranking
+from service.reasoning.next_question import Asked
+
+ASSESSMENT_KEY = "org.sitbone.assessment"
+BASIS_KEY = "org.sitbone.basis"
+OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+_NAMESPACE = UUID("6f1c9d0e-3c57-5d0b-9a55-5b1d2e0c7a11")
+_Selection = Literal["at-most-one", "any"]
+_SUMMARY = 139
+_LINKS_AT_MOST = 3
+# What is asked comes first among what is not documented, then the tests that decide the leading cause.
+_ASKED_AND_READ = 3
+# The urgent tiers each have one card; what is not urgent is told apart by its decision.
+_TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
+# Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
+_MATTERS_ALWAYS = ("conditions", "observations")
+_MATTERS_TO_TREATMENT = ("medications", "allergies")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A suggestion on a card of advice; `name` tells it from the others of its card."""
+
+    name: str
+    label: str
+    actions: tuple[Action, ...]
+    recommended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A card about something that the clinician has in hand: `about` names it, such as the reference of a draft order.
+
+    `fired` are the recommendations that hold for it, the most important first. With more than one change, the
+    clinician picks one, or where `several` any of them. `notes` are further lines of its reasons.
+    """
+
+    topic: str
+    about: str
+    fired: tuple[Fired, ...]
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    several: bool = False
+
+
+class Responder:
+    """Answers by one guideline; what is the same on every card is made once."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        self.guideline = guideline
+        self.override_reasons = tuple(
+            Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
+            for code, display in guideline.wording.override_reasons
+        )
+        self.sources = {
+            topic.id: Source(topic.label, topic=Coding(code=topic.id, system=TOPIC_SYSTEM, display=topic.display))
+            for topic in guideline.wording.topics.values()
+        }
+        self.recent_days = int(guideline.thresholds["recent-imaging"]["value"])
+        self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
+
+    def respond(
+        self, assessment: Assessment, request: HookRequest, now: datetime, on_chart: OnChart = NOTHING_ORDERED
+    ) -> HookResponse:
+        """The answer to a hook: cards for the clinician, the assessment for the machine.
+
+        A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
+        """
+        cards = _Cards(self, assessment, request, now, on_chart)
+        made = tuple(cards.made()) if assessment.fired else ()
+        silenced = {"silenced": cards.silenced} if cards.silenced else {}
+        return HookResponse(
+            cards=made,
+            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **silenced}},
+            rules=tuple(fired.recommendation.id for fired in assessment.fired),
+        )
+
+    def advise(
+        self,
+        assessment: Assessment,
+        advice: Iterable[Advice],
+        request: HookRequest,
+        now: datetime,
+        *,
+        judged: Mapping[str, Any],
+        system_actions: tuple[SystemAction, ...] = (),
+    ) -> HookResponse:
+        """The answer to a hook at which something is in hand: a card for each advice.
+
+        `judged` are members that join the assessment in the extension, such as the rating of each order.
+        """
+        advice = tuple(advice)
+        cards = _Cards(self, assessment, request, now)
+        return HookResponse(
+            cards=tuple(cards.advice_card(each) for each in advice),
+            system_actions=system_actions,
+            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
+            rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
+        )
+
+
+def _links(guideline: Guideline, recommendation: Recommendation) -> Iterator[Link]:
+    """The primary sources that a recommendation cites and that can be opened."""
+    for tag in recommendation.evidence:
+        source = guideline.sources.get(tag.partition(":")[2])
+        if source and source["kind"] == "primary" and source.get("url"):
+            yield Link(label=source["citation"], url=source["url"], type="absolute")
+
+
+def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[str, Any]:
+    """The assessment as an integrator tests it; the members are described in openapi.yaml."""
+    flags: dict[str, dict[str, Any]] = {}
+    for fired in assessment.red_flags():
+        flag = fired.recommendation.red_flag
+        if flag is None:
+            continue
+        entry = flags.setdefault(flag.id, {"id": flag.id, "indicator": fired.indicator, "findings": []})
+        if fired.indicator == "critical":
+            entry["indicator"] = "critical"
+        entry["findings"] += [
+            name for name in fired.findings() if name in guideline.findings and name not in entry["findings"]
+        ]
+    return {
+        "knowledge": {"version": guideline.version, "status": guideline.status},
+        "complaint": assessment.complaint,
+        "side": assessment.side,
+        "redFlags": list(flags.values()),
+        "causes": _causes_extension(guideline, assessment),
+        "imaging": [
+            {
+                "modality": call.modality,
+                "region": call.region,
+                "priority": call.priority,
+                "recommendation": call.recommendation,
+                **({"alternative": call.alternative} if call.alternative else {}),
+            }
+            for call in assessment.imaging
+        ],
+        "referrals": [
+            {"to": call.to, "priority": call.priority, "recommendation": call.recommendation}
+            for call in assessment.referrals
+        ],
+        "treatment": [
+            {
+                "id": call.id,
+                "state": call.state,
+                "because": list(call.because),
+                **({"without": list(call.without)} if call.without else {}),
+                **({"cautions": list(call.cautions)} if call.cautions else {}),
+            }
+            for call in assessment.treatment
+        ],
+        "ask": [asked.finding for asked in assessment.ask],
+        "data": assessment.data,
+        "leftOut": {
+            "otherPatient": assessment.left_out.other_patient,
+            "outdated": assessment.left_out.outdated,
+            "future": assessment.left_out.future,
+            "unreadable": assessment.left_out.unreadable,
+        },
+    }
+
+
+def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict[str, Any]]:
+    if assessment.complaint != "present":
+        return []
+    if not assessment.rankings:
+        return [{"id": cause, "band": "not-assessed", "for": [], "against": []} for cause in guideline.causes]
+    sided = len(assessment.rankings) > 1
+    return [
+        {
+            "id": cause.id,
+            **({"side": cause.side} if sided else {}),
+            "band": cause.band,
+            "points": cause.points,
+            "for": list(cause.speaks_for),
+            "against": list(cause.speaks_against),
+        }
+        for ranking in assessment.rankings
+        for cause in ranking.causes
+    ]
+
+
+class _Cards:
+    """The cards of one answer."""
+
+    def __init__(
+        self,
+        responder: Responder,
+        assessment: Assessment,
+        request: HookRequest,
+        now: datetime,
+        on_chart: OnChart = NOTHING_ORDERED,
+    ) -> None:
+        self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
+        self.on_chart = on_chart
+        self.silenced: list[dict[str, Any]] = []
+        self.guideline = responder.guideline
+        self.words = self.guideline.wording
+        self.diagnostic_topic = self.first_topic = ""
+
+    def made(self) -> Iterator[Card]:
+        tiers: dict[str, list[Fired]] = {}
+        for fired in self.assessment.fired:
+            topic = _TOPIC_OF_TIER.get(fired.indicator, fired.recommendation.topic)
+            tiers.setdefault(topic, []).append(fired)
+        if "immediate-evaluation" in tiers:
+            # Self-care and treatment wait for the evaluation.
+            tiers.pop("care-plan", None)
+        # The causes stand on the card about diagnosis; where red flags left none, on the most urgent one.
+        self.diagnostic_topic = next(
+            (topic for topic in ("diagnosis-and-imaging", *TOPICS[:2]) if topic in tiers and self.assessment.rankings),
+            "",
+        )
+        self.first_topic = next((topic for topic in TOPICS if topic in tiers), "")
+        for topic in TOPICS:
+            if topic in tiers:
+                yield from self._chart_card(topic, tiers[topic])
+
+    def advice_card(self, advice: Advice) -> Card:
+        uuid = self._uuid(advice.topic, advice.about)
+        suggestions = tuple(
+            Suggestion(
+                label=change.label,
+                uuid=self._uuid(uuid, change.name),
+                is_recommended=True if change.recommended else None,
+                actions=change.actions,
+            )
+            for change in advice.changes
+        )
+        one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
+        return self._card(advice.topic, advice.fired, uuid, suggestions, one_of, notes=advice.notes)
+
+    def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[Card]:
+        """The card of a topic; none where every order that it would suggest has been placed."""
+        uuid, calls = self._uuid(topic), self._calls(fired)
+        placed = {call.key: self._placed(call.key, fired) for call in calls}
+        if calls and all(placed.values()):
+            references = dict.fromkeys(order.reference for order in placed.values() if order)
+            self.silenced.append({"topic": topic, "orders": list(references)})
+            return
+        done = {call.key: order for call in calls if (order := self._done(call.key))}
+        left = [
+            call
+            for call in calls
+            if not placed[call.key] and (call.key not in done or self._changed_since(done[call.key]))
+        ]
+        notes = tuple(
+            self._say(
+                "already_done",
+                title=self.guideline.orders[key].title,
+                date=order.when.text if order.when else "",
+                resource=order.reference,
+            )
+            for key, order in done.items()
+        )
+        yield self._card(topic, fired, uuid, tuple(self._suggestions(uuid, fired, left)), "any", notes=notes)
+
+    def _side_of(self, key: str) -> str:
+        return self.assessment.side if self.guideline.orders[key].sided else NO_SIDE
+
+    def _placed(self, key: str, fired: Sequence[Fired]) -> Order | None:
+        """The order that stands for this suggestion and is no older than what the card stands on."""
+        if not self.on_chart.placed:
+            return None
+        used = [item for one in fired for item in one.evidence if item.resource not in ("", "Patient")]
+        for order in self.on_chart.placed:
+            when = order.when
+            if (
+                when
+                and order.covers(key, self._side_of(key))
+                and all(item.when and item.when.low <= when.high for item in used)
+            ):
+                return order
+        return None
+
+    def _done(self, key: str) -> Order | None:
+        """The newest imaging that this suggestion would repeat within the set time."""
+        return self.on_chart.recently_done(key, self._side_of(key), self.now, self.responder.recent_days)
+
+    def _changed_since(self, order: Order) -> bool:
+        return order.when is None or self.assessment.changed_since(order.when)
+
+    def _card(
+        self,
+        topic: str,
+        fired: Sequence[Fired],
+        uuid: str,
+        suggestions: tuple[Suggestion, ...],
+        selection: _Selection,
+        *,
+        notes: Sequence[str],
+    ) -> Card:
+        return Card(
+            uuid=uuid,
+            summary=self._summary(topic, fired),
+            indicator=Indicator(fired[0].indicator),
+            detail=self._detail(topic, fired, notes),
+            source=self.responder.sources[topic],
+            suggestions=suggestions,
+            selection_behavior=selection if suggestions else None,
+            override_reasons=self.responder.override_reasons,
+            links=self._cited(fired),
+            extension={BASIS_KEY: self._basis(topic, fired)},
+        )
+
+    def _uuid(self, *parts: str) -> str:
+        # The same call gives the same ids, so that feedback on a replayed answer is about the same card.
+        name = "|".join((self.request.hook_instance, self.request.patient_id, self.guideline.id, *parts))
+        return str(uuid5(_NAMESPACE, name))
+
+    def _say(self, sentence: str, **values: object) -> str:
+        return self.words.sentences[sentence].format(**values)
+
+    # -- text ---------------------------------------------------------------------------------------------------------
+
+    def _summary(self, topic: str, fired: Sequence[Fired]) -> str:
+        summary = fired[0].recommendation.summary
+        if topic in _TOPIC_OF_TIER.values():
+            more = len({_subject(item) for item in fired if item.recommendation.kind != "treatment"}) - 1
+            fuller = self._say("more", summary=summary, count=more) if more else summary
+        else:
+            leaders = [r.leader.id for r in self.assessment.rankings if r.leader]
+            first = self.guideline.causes[leaders[0]].title if leaders else ""
+            lead = topic == "diagnosis-and-imaging" and first
+            fuller = self._say("consider_first", first=_lower(first), summary=summary) if lead else summary
+        return fuller if len(fuller) <= _SUMMARY else summary
+
+    def _detail(self, topic: str, fired: Sequence[Fired], notes: Sequence[str]) -> str:
+        headings = self.words.headings
+        sections = [(headings["consider"], [line for item in fired for line in item.recommendation.do])]
+        evidence = self._evidence(fired)
+        sections.append((headings["why"], [*notes, *(self._evidence_line(item) for item in evidence)]))
+        if topic == self.diagnostic_topic:
+            sections.append((headings["causes"], list(self._causes())))
+        if topic in (self.diagnostic_topic, "ask-first", "imaging-order"):
+            sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
+        unknown = [self.guideline.title_of(name) for name in self._not_documented(topic, fired)]
+        sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
+        sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
+        sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
+        sections.append((headings["grounds"], list(self._grounds(fired))))
+        return "\n\n".join(
+            f"**{heading}**\n\n" + "\n".join(f"- {line}" for line in dict.fromkeys(lines))
+            for heading, lines in sections
+            if lines
+        )
+
+    def _evidence(self, fired: Sequence[Fired]) -> list[Evidence]:
+        """Every finding that the recommendations of a card used, once for each side and state.
+
+        A recommendation may stand on what is not documented; then the card shows what makes this the complaint.
+        """
+        seen = {(item.finding, item.side, item.state): item for fire in fired for item in fire.evidence}
+        return list(seen.values()) or list(self.assessment.located_by)
+
+    def _ask(self, asked: Asked) -> str:
+        because = asked.because
+        if asked.changes:
+            words = (self.guideline.question_terms[term].words for term in asked.changes)
+            because = self._say("can_change", because=because, changes=", ".join(words))
+        return self._say("ask", ask=asked.ask, because=because)
+
+    def _evidence_line(self, item: Evidence) -> str:
+        details = [item.state]
+        if item.side:
+            details.append(self.words.sides[item.side])
+        if item.resource and item.resource != "Patient":
+            details.append(item.date or self.words.sentences["undated"])
+            details.append(item.resource)
+        if item.remark:
+            details.append(self.words.sentences[item.remark])
+        return self._say("evidence", finding=self.guideline.title_of(item.finding), details=", ".join(details))
+
+    def _causes(self) -> Iterator[str]:
+        if self.assessment.ranking_waits:
+            yield self.words.sentences["ranking_waits"]
+        for ranking in self.assessment.rankings:
+            prefix = f"{self.words.sides[ranking.side].capitalize()}: " if len(self.assessment.rankings) > 1 else ""
+            yield prefix + self._lead(ranking)
+            for cause in ranking.causes:
+                if cause.band in ("leads", "possible"):
+                    parts = []
+                    if cause.speaks_for:
+                        parts.append(self._say("for_it", findings=self._titles(cause.speaks_for)))
+                    if cause.speaks_against:
+                        parts.append(self._say("against_it", findings=self._titles(cause.speaks_against)))
+                    known = self.guideline.causes[cause.id]
+                    yield f"{prefix}{known.title} ({known.tell_apart}); " + "; ".join(parts)
+            yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
+        diagnoses = self.assessment.working_diagnoses
+        if diagnoses:
+            names = ", ".join(_lower(self.guideline.causes[cause].title) for cause in diagnoses)
+            yield self._say("working_diagnosis", causes=names)
+
+    def _lead(self, ranking: Ranking) -> str:
+        leader = ranking.leader
+        if leader is None:
+            return self.words.sentences["not_separated"]
+        first = _lower(self.guideline.causes[leader.id].title)
+        others = [_lower(self.guideline.causes[c.id].title) for c in ranking.causes if c.band == "possible"]
+        if ranking.clear or not others:
+            return self._say("leads_clearly", first=first)
+        return self._say("leads", first=first, others=" or ".join(others[:2]))
+
+    def _titles(self, findings: Iterable[str]) -> str:
+        return ", ".join(self.guideline.title_of(name).lower() for name in findings)
+
+    def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
+        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic in ("care-plan", "analgesic-order") else ()))
+        keys = [key for key in matters if self.assessment.data.get(key) in UNHEARD]
+        if keys:
+            states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
+            yield self._say("data_problem", keys=states)
+        if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
+            yield self.words.sentences["no_side"]
+        for name in self.assessment.contradictory:
+            yield self._say("contradictory", finding=self.guideline.title_of(name))
+        for name in self.assessment.without_side:
+            yield self._say("side_unclear", finding=self.guideline.title_of(name))
+        for item in evidence:
+            if not item.valid:
+                yield self._say("invalid", resource=item.resource)
+        if self.assessment.left_out.other_patient:
+            yield self._say("other_patient", count=self.assessment.left_out.other_patient)
+
+    def _grounds(self, fired: Sequence[Fired]) -> Iterator[str]:
+        for strength, of_strength in _by_strength(fired).items():
+            yield self._say(
+                "strength",
+                strength=self.words.strengths[strength],
+                statements=", ".join(dict.fromkeys(s for r in of_strength for s in r.recommendation.statements)) or "-",
+                evidence=", ".join(f"[{tag}]" for tag in _tags(of_strength)) or "-",
+            )
+        yield self._say(self.guideline.status, version=self.guideline.version)
+        yield self.words.sentences["judgement"]
+
+    def _not_documented(self, topic: str, fired: Sequence[Fired]) -> list[str]:
+        unknown = [asked.finding for asked in self.assessment.ask]
+        unknown += [name for item in fired for name in item.unknown]
+        if topic == self.diagnostic_topic:
+            unknown = [*unknown[:_ASKED_AND_READ], *self._deciding_tests(), *unknown[_ASKED_AND_READ:]]
+        return list(dict.fromkeys(unknown))[:UNKNOWN_AT_MOST]
+
+    def _deciding_tests(self) -> list[str]:
+        """The tests that speak for or against the leading cause and were not done."""
+        leaders = {ranking.leader.id for ranking in self.assessment.rankings if ranking.leader}
+        tests = [test.finding for test in self.guideline.differential.tests if test.cause in leaders]
+        return [name for name in tests if name in self.guideline.findings and name not in self.assessment.known]
+
+    def _cited(self, fired: Sequence[Fired]) -> tuple[Link, ...]:
+        links = dict.fromkeys(link for item in fired for link in self.responder.links[item.recommendation.id])
+        return tuple(links)[:_LINKS_AT_MOST]
+
+    # -- what can be acted on, and what it stands on ------------------------------------------------------------------
+
+    def _calls(self, fired: Sequence[Fired]) -> list[ImagingCall | ReferralCall]:
+        """The orders that a card would suggest."""
+        ids = {item.recommendation.id for item in fired}
+        calls: tuple[ImagingCall | ReferralCall, ...] = (*self.assessment.imaging, *self.assessment.referrals)
+        return [call for call in calls if call.recommendation in ids and call.key in self.guideline.orders]
+
+    def _suggestions(
+        self, card: str, fired: Sequence[Fired], calls: Iterable[ImagingCall | ReferralCall]
+    ) -> Iterator[Suggestion]:
+        by_id = {item.recommendation.id: item for item in fired}
+        for number, call in enumerate(calls):
+            request = service_request(
+                self.guideline.orders[call.key],
+                call.priority,
+                self._ordering(by_id[call.recommendation]),
+                self.words.sides,
+            )
+            title = request["code"]["text"]
+            yield Suggestion(
+                label=self._say("order_label", title=title),
+                uuid=self._uuid(card, call.key),
+                is_recommended=True if number == 0 else None,
+                actions=(Action(type="create", description=title, resource=request),),
+            )
+
+    def _ordering(self, fired: Fired) -> Ordering:
+        resources = (item.resource for item in fired.evidence)
+        return Ordering.of(self.request, self.assessment.side, self.now, fired.recommendation.title, resources)
+
+    def _basis(self, topic: str, fired: Sequence[Fired]) -> dict[str, Any]:
+        return {
+            "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
+            "recommendations": [
+                {
+                    "id": item.recommendation.id,
+                    "version": item.recommendation.version,
+                    "indicator": item.indicator,
+                    "strength": item.recommendation.strength,
+                    "status": item.recommendation.status,
+                    "statements": list(item.recommendation.statements),
+                    "evidence": list(item.recommendation.evidence),
+                    "findings": list(item.findings()),
+                }
+                for item in fired
+            ],
+            "findings": [_evidence_extension(item) for item in self._evidence(fired)],
+            "notDocumented": self._not_documented(topic, fired),
+        }
+
+
+def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
+    where = {"side": item.side, "date": item.date, "resource": item.resource}
+    entry: dict[str, Any] = {
+        "id": item.finding,
+        "state": item.state,
+        **{key: value for key, value in where.items() if value},
+    }
+    if item.remark:
+        entry[item.remark] = True
+    if not item.valid:
+        entry["validates"] = False
+    return entry
+
+
+def _subject(fired: Fired) -> str:
+    """What a reader counts: two recommendations about one red flag are one."""
+    flag = fired.recommendation.red_flag
+    return flag.id if flag else fired.recommendation.id
+
+
+def _by_strength(fired: Sequence[Fired]) -> dict[str, list[Fired]]:
+    groups: dict[str, list[Fired]] = {}
+    for item in fired:
+        groups.setdefault(item.recommendation.strength, []).append(item)
+    return groups
+
+
+def _tags(fired: Sequence[Fired]) -> dict[str, None]:
+    """The evidence behind the recommendations, without the statements that are listed on their own."""
+    return dict.fromkeys(
+        tag for item in fired for tag in item.recommendation.evidence if tag not in item.recommendation.statements
+    )
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]

@@ -1,0 +1,520 @@
+"""Prefetched FHIR data -> Case: what is stated about each finding, by whom and when. The only reader of FHIR input.
+
+Patient, status, time and side are settled here and nowhere else. A chart of three thousand resources is decoded only as
+far as the codes of each; what the rules can use is then read in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
+from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
+from service.chart.statements import (
+    BILATERAL,
+    LEFT,
+    NO_SIDE,
+    READERS,
+    RIGHT,
+    CodeIndex,
+    Statement,
+    as_dict,
+    as_text,
+    medicine_of,
+)
+from service.chart.strictness import Judge
+from service.guideline.conditions import Interval, Value
+from service.guideline.forms import SYSTEMS
+from service.guideline.model import Code, Finding, Guideline
+
+# Clocks and time zones differ by less.
+_A_DAY = timedelta(days=1)
+_TYPES = frozenset({*READERS, "Patient", "Medication"})
+# These are read in full only when one of their codes is known; the others are few in a chart.
+_BY_CODE = frozenset({"Observation", "Condition"})
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Coding(msgspec.Struct, gc=False):
+    system: str | None = None
+    code: str | None = None
+
+
+class _Concept(msgspec.Struct, gc=False):
+    coding: list[_Coding] | None = None
+
+
+class _Reference(msgspec.Struct, gc=False):
+    reference: str | None = None
+
+
+class _Component(msgspec.Struct, gc=False):
+    code: _Concept | None = None
+    answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
+
+
+class _Head(msgspec.Struct, gc=False):
+    """As much of a resource as tells whose it is and whether a rule can use it."""
+
+    kind: str = msgspec.field(default="", name="resourceType")
+    subject: _Reference | None = None
+    patient: _Reference | None = None
+    code: _Concept | None = None
+    answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
+    component: list[_Component] | None = None
+
+
+class _Period(msgspec.Struct, gc=False):
+    start: str | None = None
+    end: str | None = None
+
+
+class _Dates(msgspec.Struct, gc=False):
+    """When an Observation was made, as far as its text tells."""
+
+    date_time: str | None = msgspec.field(default=None, name="effectiveDateTime")
+    instant: str | None = msgspec.field(default=None, name="effectiveInstant")
+    period: _Period | None = msgspec.field(default=None, name="effectivePeriod")
+    issued: str | None = None
+
+    def day(self) -> date | None:
+        period = (self.period.end or self.period.start) if self.period else None
+        return read_day(self.date_time or self.instant or period or self.issued)
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_DATES = msgspec.json.Decoder(_Dates)
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    age: Interval | None
+    sex: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What was in the data and is not evidence, counted."""
+
+    other_patient: int = 0
+    outdated: int = 0
+    future: int = 0
+    unreadable: int = 0
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What is held of a finding after weighing all statements: the newest wins, a contradiction is unknown."""
+
+    value: Value | When
+    statement: Statement | None
+    contradictory: bool = False
+
+
+# The states of a prefetch key of which nothing, or not all, was heard.
+UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One patient's chart, as far as the guideline reads it."""
+
+    patient: Patient
+    now: datetime
+    statements: Mapping[str, tuple[Statement, ...]]
+    data: Mapping[str, str]
+    left_out: LeftOut
+    findings: Mapping[str, Finding]
+
+    def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
+        """Whether anything under these prefetch keys was not heard in full."""
+        return any(self.data.get(key) in UNHEARD for key in keys)
+
+    def sides(self) -> tuple[str, ...]:
+        """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
+        stated = [
+            statement
+            for name, found in self.statements.items()
+            if not (self.findings[name].whole_patient or self.findings[name].background)
+            for statement in found
+            if statement.side and statement.value is not None
+        ]
+        present = {statement.side for statement in stated if statement.value is not False}
+        every = {statement.side for statement in stated}
+        if {LEFT, RIGHT} <= present or (BILATERAL in present and len(every) > 1):
+            return (LEFT, RIGHT)
+        if present:
+            return (next(iter(present)),)
+        # Only normal findings have a side: on one side, it is the side that was examined for this pain.
+        return tuple(every) if len(every) == 1 else (NO_SIDE,)
+
+    def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
+        """What holds of the finding on this side; with NO_SIDE, whatever the side."""
+        found = self.statements.get(finding, ())
+        if side != NO_SIDE and not self.findings[finding].whole_patient:
+            found = tuple(s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless))
+        return resolve(found)
+
+
+def resolve(candidates: Iterable[Statement]) -> Resolved:
+    """The newest statement wins; statements that disagree and cannot be put in order make the finding unknown."""
+    known = [statement for statement in candidates if statement.value is not None]
+    if not known:
+        return Resolved(None, None)
+    dated = [statement for statement in known if statement.when is not None]
+    newest = max(dated, key=_said_last) if dated else known[0]
+    rivals = [
+        statement
+        for statement in known
+        if statement.value != newest.value
+        and (statement.when is None or newest.when is None or statement.when.overlaps(newest.when))
+    ]
+    if not rivals:
+        return Resolved(newest.value, newest)
+    if isinstance(newest.value, bool):
+        return Resolved(None, newest, contradictory=True)
+    return Resolved(_hull([newest, *rivals]), newest)
+
+
+def _said_last(statement: Statement) -> datetime:
+    return statement.when.high if statement.when else datetime.min.replace(tzinfo=UTC)
+
+
+def _hull(statements: list[Statement]) -> Interval | None:
+    """Measurements of one day that differ: the span that they cover."""
+    spans = [statement.value for statement in statements if isinstance(statement.value, Interval)]
+    return Interval(min(s.low for s in spans), max(s.high for s in spans)) if spans else None
+
+
+def is_patient(reference: str, patient_id: str) -> bool:
+    """Whether a reference (relative, absolute, with a version or a urn:uuid) means this patient."""
+    kind, _, identifier = reference.split("/_history/", maxsplit=1)[0].rpartition("/")
+    if reference.startswith("urn:uuid:"):
+        return reference.removeprefix("urn:uuid:") == patient_id
+    return identifier == patient_id and kind.rpartition("/")[2] in ("Patient", "")
+
+
+class CaseReader:
+    """Reads cases for one guideline; made once."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        self._findings = guideline.findings
+        # A long chart repeats these hundreds of times, and of each only the newest is used.
+        self.repeated = frozenset(
+            f.id
+            for f in guideline.findings.values()
+            if f.kind == "measurement" and f.value == "quantity" and f.whole_patient
+        )
+        self.index = CodeIndex(guideline)
+        self._judge = Judge()
+
+    def read(self, request: HookRequest, now: datetime, sought: frozenset[str] | None = None) -> Case:
+        """The case of the patient in context.
+
+        With findings that are `sought`, a chart that states none of them is read no further: most charts have nothing
+        to do with this pain, and then nothing that goes with it matters either.
+
+        Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
+        when a search brought nothing but another patient's resources.
+        """
+        reading = _Reading(self.index, self._judge, self._findings, self.repeated, request.patient_id, now, sought)
+        for value in request.prefetch.values():
+            reading.take(value)
+        reading.read_known()
+        reading.require(request.prefetch)
+        return Case(
+            patient=reading.patient(),
+            now=now,
+            statements={name: tuple(found) for name, found in reading.statements.items()},
+            data={key: value.state.value for key, value in request.prefetch.items()},
+            left_out=LeftOut(**reading.left_out),
+            findings=self._findings,
+        )
+
+
+class _Reading:
+    """The state of reading one request."""
+
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        index: CodeIndex,
+        judge: Judge,
+        findings: Mapping[str, Finding],
+        repeated: frozenset[str],
+        patient_id: str,
+        now: datetime,
+        sought: frozenset[str] | None,
+    ) -> None:
+        self.index, self.judge, self.findings, self.patient_id, self.now = index, judge, findings, patient_id, now
+        self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
+        # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
+        self.known: list[tuple[str, PrefetchValue, msgspec.Raw]] = []
+        # Observations of one repeated measurement and of nothing else.
+        self.measured: dict[str, list[tuple[PrefetchValue, msgspec.Raw]]] = {}
+        self.matters = sought is None
+        self.statements: dict[str, list[Statement]] = {}
+        self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
+        self.patients: list[tuple[str, dict[str, Any]]] = []
+        self.medications: dict[str, dict[str, Any]] = {}
+        self.waiting: list[tuple[bytes, dict[str, Any]]] = []
+        self.owners: dict[str, bool] = {}
+        self.kinds: set[str] = set()
+
+    def take(self, value: PrefetchValue) -> None:
+        """Every resource of one prefetch key."""
+        decode, lookup, owners = _HEAD.decode, self.index.lookup, self.owners
+        others = 0
+        for raw in value.resources:
+            try:
+                head = decode(raw)
+            except _UNREADABLE:
+                others += self._take_whole(value, raw)
+                continue
+            if head.kind not in _TYPES:
+                continue
+            owner = head.subject or head.patient
+            if owner is not None and (reference := owner.reference) is not None:
+                own = owners.get(reference)
+                if not (self._is_own(reference) if own is None else own):
+                    others += 1
+                    continue
+            self.kinds.add(head.kind)
+            if head.kind in _BY_CODE:
+                rows = _known_rows(head, lookup)
+                if not rows:
+                    continue
+                if not self.matters:
+                    self.matters = any(row.concept in self.sought for row in rows)  # type: ignore[operator]
+                concept = rows[0].concept
+                if (
+                    concept in self.repeated
+                    and head.kind == "Observation"
+                    and (len(rows) == 1 or all(row.concept == concept for row in rows))
+                ):
+                    self.measured.setdefault(concept, []).append((value, raw))
+                    continue
+            elif head.kind == "QuestionnaireResponse":
+                self.matters = True
+            self.known.append((head.kind, value, raw))
+        self.left_out["other_patient"] += others
+        if others and others == len(value.resources):
+            raise PreconditionFailed(
+                f"prefetch.{value.key}: expected resources of the patient in context.patientId, received resources of "
+                "another patient only. Check the query that filled this key.",
+                expression=f"prefetch.{value.key}",
+            )
+
+    def read_known(self) -> None:
+        """Reads what was taken, unless nothing of it matters without what is sought."""
+        whole = self.matters or not self.statements.keys().isdisjoint(self.sought or ())
+        for kind, value, raw in self.known:
+            if whole or kind == "Patient":
+                self._read_whole(kind, value, raw)
+        for concept, found in self.measured.items() if whole else ():
+            self._read_newest(concept, found)
+
+    def _read_newest(self, concept: str, found: Iterable[tuple[PrefetchValue, msgspec.Raw]]) -> None:
+        """Of a repeated measurement, what can be the newest value, or weigh against it; see resolve."""
+        dated: list[tuple[date, PrefetchValue, msgspec.Raw]] = []
+        for value, raw in found:
+            try:
+                day = _DATES.decode(raw).day()
+            except _UNREADABLE:
+                day = None
+            if day is None:
+                self._read_whole("Observation", value, raw)
+            else:
+                dated.append((day, value, raw))
+        newest, read = date.min, 0
+        for day, value, raw in sorted(dated, key=itemgetter(0), reverse=True):
+            # As it is written, a day is within a day of UTC.
+            if newest - day > _A_DAY:
+                break
+            self._read_whole("Observation", value, raw)
+            stated = self.statements.get(concept, [])
+            newest = max(newest, *(s.when.low.date() for s in stated[read:] if s.when and s.value is not None), newest)
+            read = len(stated)
+
+    def _is_own(self, reference: str) -> bool:
+        """Whether a reference means the patient in context; it is remembered, for a chart repeats it on every line."""
+        own = self.owners[reference] = is_patient(reference, self.patient_id)
+        return own
+
+    def _take_whole(self, value: PrefetchValue, raw: msgspec.Raw) -> int:
+        """A resource with an element of the wrong type: 1 when it is another patient's, else 0."""
+        try:
+            resource = as_dict(msgspec.json.decode(raw))
+        except _UNREADABLE:
+            self.left_out["unreadable"] += 1
+            return 0
+        kind = as_text(resource.get("resourceType"))
+        if kind not in _TYPES:
+            return 0
+        owner = resource.get("subject") or resource.get("patient")
+        reference = as_dict(owner).get("reference") if isinstance(owner, dict) else owner
+        if reference is not None and not isinstance(reference, str):
+            # Whose it is cannot be told.
+            self.left_out["unreadable"] += 1
+            return 0
+        if reference and not self._is_own(reference):
+            return 1
+        self.kinds.add(kind)
+        self._read_whole(kind, value, raw, resource)
+        return 0
+
+    def _read_whole(
+        self, kind: str, value: PrefetchValue, raw: msgspec.Raw, resource: dict[str, Any] | None = None
+    ) -> None:
+        if resource is None:
+            try:
+                resource = as_dict(msgspec.json.decode(raw))
+            except _UNREADABLE:
+                self.left_out["unreadable"] += 1
+                return
+        if kind == "Patient":
+            self.patients.append((value.key, resource))
+        elif kind == "Medication":
+            self.medications[as_text(resource.get("id"))] = resource
+        elif kind.startswith("Medication") and "medicationReference" in resource:
+            # The Medication may come later in the Bundle, or in another key.
+            self.waiting.append((bytes(raw), resource))
+        else:
+            self._state(bytes(raw), resource)
+
+    def _state(self, raw: bytes, resource: dict[str, Any]) -> None:
+        stated = list(READERS[resource["resourceType"]](resource, self.index))
+        if not stated:
+            return
+        is_valid = partial(self.judge.is_valid, raw, resource)
+        for statement in stated:
+            if self._counts(statement):
+                # Each was made a moment ago, and nobody else has it: no need of a copy.
+                msgspec.structs.force_setattr(statement, "is_valid", is_valid)
+                self.statements.setdefault(statement.finding, []).append(statement)
+
+    def _counts(self, statement: Statement) -> bool:
+        """Whether a statement is evidence now: not from the future, not past, not older than its look-back."""
+        finding = self.findings[statement.finding]
+        if statement.past and not finding.past_counts:
+            self.left_out["outdated"] += 1
+            return False
+        when = statement.when
+        if when is None:
+            return True
+        if when.low > self.tomorrow:
+            self.left_out["future"] += 1
+            return False
+        if finding.look_back_days is None or (statement.standing and not finding.dated_event):
+            return True
+        if days_before(when, self.now)[0] > finding.look_back_days:
+            self.left_out["outdated"] += 1
+            return False
+        return True
+
+    def require(self, prefetch: Mapping[str, PrefetchValue]) -> None:
+        """What the service cannot do without is there; then what waited is read."""
+        own = [resource for _key, resource in self.patients if resource.get("id") in (self.patient_id, None)]
+        if not own:
+            state = "only another patient" if self.patients else _state_of(prefetch, "patient")
+            raise PreconditionFailed(
+                f"prefetch.patient: expected the Patient of context.patientId (Patient/{{{{context.patientId}}}}), "
+                f"received {state}. Send it in the prefetch.",
+                expression="prefetch.patient",
+            )
+        self.patients = [("", own[0])]
+        unheard = (PrefetchState.MISSING, PrefetchState.FAILED)
+        searches = [prefetch[key].state for key in ("conditions", "observations") if key in prefetch]
+        if self.kinds.isdisjoint(("Observation", "Condition")) and all(state in unheard for state in searches):
+            states = ", ".join(f"{key}: {_state_of(prefetch, key)}" for key in ("conditions", "observations"))
+            raise PreconditionFailed(
+                "prefetch: expected at least one of conditions (Condition?patient={{context.patientId}}) and "
+                f"observations (Observation?patient={{{{context.patientId}}}}…), received {states}. "
+                "Send them in the prefetch.",
+                expression="prefetch.conditions",
+            )
+        for raw, resource in self.waiting:
+            medicine = medicine_of(resource, self.medications)
+            if medicine:
+                self._state(raw, {**resource, "medicationCodeableConcept": medicine})
+
+    def patient(self) -> Patient:
+        resource = self.patients[0][1]
+        born = read_when(resource.get("birthDate"))
+        sex = resource.get("gender")
+        return Patient(
+            age=Interval(*map(float, years_old(born, self.now))) if born and born.low <= self.now else None,
+            sex=sex if sex in ("female", "male") else None,
+        )
+
+
+def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
+    """The state of a key, with the reason where there is one."""
+    value = prefetch.get(key, PrefetchValue(key, PrefetchState.MISSING))
+    return f"{value.state} ({value.note})" if value.note else value.state
+
+
+def _known_rows(head: _Head, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
+    """What the codes of an Observation or Condition are known as; nothing where no rule can use it."""
+    rows: tuple[Code, ...] = ()
+    if head.code is not None:
+        for coding in head.code.coding or ():
+            rows += lookup(coding.system, coding.code)
+    if head.answer is None and head.component is None:
+        return rows
+    concepts = [head.answer]
+    for component in head.component or ():
+        concepts += (component.code, component.answer)
+    for concept in concepts:
+        for coding in (concept.coding or ()) if concept else ():
+            rows += lookup(coding.system, coding.code)
+    return rows
+
+
+# The search parameter of each resource type that names the patient, and the key under which it is prefetched.
+_SEARCHES = {
+    "conditions": "Condition?patient={{context.patientId}}",
+    "observations": "Observation?patient={{context.patientId}}",
+    "questionnaireResponses": "QuestionnaireResponse?patient={{context.patientId}}",
+    "medications": "MedicationRequest?patient={{context.patientId}}&status=active",
+    "allergies": "AllergyIntolerance?patient={{context.patientId}}",
+}
+
+
+def prefetch_templates(guideline: Guideline) -> dict[str, str]:
+    """The prefetch templates for what the rules of the guideline read, and for nothing more.
+
+    Observations are asked for by code: the codes of the findings, and the ids of the local code system.
+    """
+    read = guideline.base_findings(
+        name
+        for names in (
+            *(condition.findings() for condition in guideline.rule_conditions()),
+            guideline.differential.findings(),
+            [finding.id for finding in guideline.findings.values() if finding.locates],
+        )
+        for name in names
+    )
+    kinds = {guideline.findings[name].kind for name in read}
+    observable = {name for name in read if guideline.findings[name].kind not in ("medication", "allergy")}
+    # LA… are LOINC answers, which are no code of an Observation; a question's answer may be a finding.
+    codes = [
+        code.code
+        for code in (*guideline.codes, *(answer for answer in guideline.answers if answer.concept == "question"))
+        if (code.concept in observable or code.concept == "question")
+        and code.system in (SYSTEMS["loinc"], SYSTEMS["sct"])
+        and not code.code.startswith("LA")
+    ]
+    observed = dict.fromkeys((*codes, *(name for name in guideline.findings if name in observable)))
+    templates = {"patient": "Patient/{{context.patientId}}", **_SEARCHES}
+    templates["observations"] += f"&code={','.join(observed)}"
+    if "medication" not in kinds:
+        del templates["medications"]
+    if "allergy" not in kinds:
+        del templates["allergies"]
+    return templates

@@ -1,0 +1,77 @@
+"""How much of a medicine an order allows in 24 hours. What cannot be read makes the answer unknown, never less.
+
+FHIR R4: Dosage, Timing, Ratio.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from math import inf, isfinite
+from typing import Any
+
+from service.chart.statements import as_dict, as_list, as_text
+from service.guideline.quantity import read_number, read_quantity
+
+
+def most_in_a_day(order: Mapping[str, Any], strength: float | None) -> float | None:
+    """Grams in 24 hours at the most, by the dosage instructions of a MedicationRequest; None where they do not tell.
+
+    `strength` is what one tablet or capsule holds, in grams. Instructions of one sequence number are followed together,
+    those of different numbers one after the other.
+    """
+    together: dict[object, float] = defaultdict(float)
+    for instruction in map(as_dict, as_list(order.get("dosageInstruction"))):
+        most = _limit(instruction, strength)
+        if most is None:
+            most = _scheduled(instruction, strength)
+        if most is None:
+            return None
+        together[instruction.get("sequence") if isinstance(instruction.get("sequence"), int) else None] += most
+    most = max(together.values(), default=inf)
+    return round(most, 6) if isfinite(most) else None
+
+
+def _amount(quantity: object, strength: float | None) -> float | None:
+    """A quantity in grams, also one that counts tablets."""
+    grams = read_quantity(as_dict(quantity), "g")
+    if grams is None and strength is not None:
+        tablets = read_quantity(as_dict(quantity), "{tbl}")
+        return tablets.high * strength if tablets else None
+    return grams.high if grams else None
+
+
+def _limit(instruction: Mapping[str, Any], strength: float | None) -> float | None:
+    """The limit that the instruction sets itself. Later releases of FHIR have a list of them."""
+    limits = instruction.get("maxDosePerPeriod")
+    found = []
+    for limit in map(as_dict, limits if isinstance(limits, list) else [limits]):
+        amount = _amount(limit.get("numerator"), strength)
+        days = read_quantity(as_dict(limit.get("denominator")), "d")
+        if amount is not None and days is not None and days.low > 0:
+            found.append(amount / days.low)
+    return min(found, default=None)
+
+
+def _scheduled(instruction: Mapping[str, Any], strength: float | None) -> float | None:
+    """The largest dose, as often as the timing has it."""
+    doses = []
+    for given in map(as_dict, as_list(instruction.get("doseAndRate"))):
+        quantity = given.get("doseQuantity", as_dict(given.get("doseRange")).get("high"))
+        doses.append(_amount(quantity, strength))
+    known = [dose for dose in doses if dose is not None]
+    times = _times_a_day(as_dict(as_dict(instruction.get("timing")).get("repeat")))
+    if not known or len(known) < len(doses) or times is None:
+        return None
+    return max(known) * times
+
+
+def _times_a_day(repeat: Mapping[str, Any]) -> float | None:
+    period = read_quantity({"value": repeat.get("period"), "code": as_text(repeat.get("periodUnit"))}, "d")
+    frequency = read_number(repeat.get("frequencyMax", repeat.get("frequency", 1)))
+    moments = len(as_list(repeat.get("timeOfDay"))) or len(as_list(repeat.get("when")))
+    if period is None and moments:
+        return float(moments)
+    if period is None or frequency is None or period.low <= 0:
+        return None
+    return frequency.high / period.low

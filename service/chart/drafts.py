@@ -1,0 +1,108 @@
+"""What the clinician has in hand at a hook: the resources of a context member, as far as they can be read.
+
+A broken resource and one of another patient spoil nothing but themselves, and are counted.
+Specification: CDS Hooks Library, order-select, order-sign, appointment-book.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from cds_hooks import HookRequest
+from service.chart.case import is_patient
+from service.chart.statements import as_dict, as_list, as_text
+
+# Ids of draft orders are longer in some EHRs than FHIR allows; whoever is to delete a draft must be given its id.
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# A draft that is one of these is none any more.
+_GIVEN_UP = frozenset({"cancelled", "entered-in-error", "noshow", "revoked", "stopped"})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One resource in hand. `reference` is Type/id, or the type alone where the id is of no use."""
+
+    reference: str
+    resource: Mapping[str, Any]
+    selected: bool
+
+    @property
+    def kind(self) -> str:
+        return self.reference.partition("/")[0]
+
+    @property
+    def can_be_named(self) -> bool:
+        """Whether an action can name it."""
+        return "/" in self.reference
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """The readable resources of the patient in context, and how many others there were."""
+
+    drafts: tuple[Draft, ...]
+    other_patient: int
+    unreadable: int
+
+    def left_out(self) -> dict[str, int]:
+        """The counts for the assessment in the extension."""
+        return {"otherPatient": self.other_patient, "unreadable": self.unreadable}
+
+
+def in_hand(request: HookRequest, member: str) -> InHand:
+    """The resources in this member of the context, a Bundle or an array; selected unless `selections` leaves it out."""
+    # At other hooks the context has no such member, and whatever stands under the name is anything at all.
+    named = request.context["selections"] if request.hook == "order-select" else None
+    selections = None if named is None else {_bare(name) for name in named}
+    drafts: list[Draft] = []
+    other_patient = unreadable = 0
+    for resource in _resources(request.context.get(member)):
+        kind = as_text(resource.get("resourceType"))
+        owner = _owner(resource)
+        if not kind.isalpha() or owner is None:
+            unreadable += 1
+        elif owner and not is_patient(owner, request.patient_id):
+            other_patient += 1
+        elif as_text(resource.get("status")) not in _GIVEN_UP and resource.get("doNotPerform") is not True:
+            identifier = as_text(resource.get("id"))
+            reference = f"{kind}/{identifier}" if _ID.fullmatch(identifier) else kind
+            selected = selections is None or not selections.isdisjoint((reference, identifier))
+            drafts.append(Draft(reference, resource, selected))
+    return InHand(tuple(drafts), other_patient, unreadable)
+
+
+def _bare(reference: str) -> str:
+    return "/".join(reference.partition("/_history/")[0].split("/")[-2:])
+
+
+def _resources(raw: object) -> Iterator[dict[str, Any]]:
+    """Each resource of a Bundle or an array; an empty dict for what is none."""
+    if not isinstance(raw, msgspec.Raw):
+        return
+    try:
+        value = msgspec.json.decode(raw)
+    except _UNREADABLE:
+        yield {}
+        return
+    if isinstance(value, dict) and value.get("resourceType") == "Bundle":
+        value = [as_dict(entry).get("resource") for entry in as_list(value.get("entry"))]
+    yield from (as_dict(item) for item in (value if isinstance(value, list) else [value]))
+
+
+def _owner(resource: Mapping[str, Any]) -> str | None:
+    """The reference of the patient it is about; empty where it names none, None where that cannot be told."""
+    if resource.get("resourceType") == "Appointment":
+        actors = [
+            as_text(as_dict(as_dict(part).get("actor")).get("reference"))
+            for part in as_list(resource.get("participant"))
+        ]
+        return next((actor for actor in actors if "Patient/" in actor), "")
+    subject = resource.get("subject", resource.get("patient"))
+    reference = subject.get("reference", "") if isinstance(subject, dict) else "" if subject is None else subject
+    return reference if isinstance(reference, str) else None

@@ -1,0 +1,252 @@
+"""What is ordered and done: one FHIR resource -> which imaging, or which referral, of which side and when.
+
+Known codes tell (LOINC, SNOMED CT, the code that our own suggestions carry, and those that a site maps itself); words
+alone never do. Nothing here judges an order.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from cds_hooks import HookRequest, PrefetchValue
+from service.chart.case import is_patient
+from service.chart.fhir_time import When, days_before, read_when
+from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT, CodeIndex, as_dict, as_list, as_text, reference_to
+from service.guideline.forms import MODALITIES, REGIONS, SYSTEMS
+from service.guideline.model import ORDER_SYSTEM, Guideline
+from service.settings import SettingsError
+
+# The prefetch keys: what was ordered, and what imaging was done.
+ORDERS, IMAGING = "orders", "imaging"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_PLACED = frozenset({"active", "completed"})
+_REPORTED = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial", "available", "completed"})
+_DRAFT, _ACTIVE, _DONE = "draft", "active", "done"
+_COLUMNS = ("system", "code", "modality", "region", "side")
+_SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
+_AT = "at-"
+
+Coding = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order or a study. `state` is draft, active or done; modality, region and referral are empty where unknown.
+
+    `coded`: it has a code at all; what is known by no code of ours may be anything.
+    """
+
+    reference: str
+    state: str
+    modality: str = ""
+    region: str = ""
+    referral: str = ""
+    side: str = NO_SIDE
+    when: When | None = None
+    coded: bool = True
+
+    @property
+    def key(self) -> str:
+        """The key of its template in orders.toml; empty where it is not known in full."""
+        if self.referral:
+            return f"referral-{self.referral}"
+        return f"{self.modality}-{self.region}" if self.modality and self.region else ""
+
+    def covers(self, key: str, side: str) -> bool:
+        """Whether it is what this template on this side would be; an order without a side holds for either."""
+        known_side = side in (LEFT, RIGHT, BILATERAL)
+        return bool(key) and self.key == key and (not known_side or self.side in (NO_SIDE, BILATERAL, side))
+
+
+@dataclass(frozen=True, slots=True)
+class OnChart:
+    """The orders that stand and the imaging that was done, of the patient in context."""
+
+    placed: tuple[Order, ...] = ()
+    done: tuple[Order, ...] = ()
+
+    def recently_done(self, key: str, side: str, now: datetime, days: int) -> Order | None:
+        """The newest imaging of this template and side within so many days."""
+        found = [
+            (order.when.high, number, order)
+            for number, order in enumerate(self.done)
+            if order.when and order.covers(key, side) and days_before(order.when, now)[0] <= days
+        ]
+        return max(found)[2] if found else None
+
+
+NOTHING_ORDERED = OnChart()
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a code says of an order, as far as it says it."""
+
+    modality: str = ""
+    region: str = ""
+    referral: str = ""
+    side: str = NO_SIDE
+
+
+def read_site_codes(file: Path) -> Mapping[Coding, _Meaning]:
+    """The codes of a site (CPT, its own) with what they mean: a CSV file with the columns of `_COLUMNS`.
+
+    Raises SettingsError with file, line and reason.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"{file}: cannot be read as UTF-8 text.") from None
+    rows = csv.DictReader(text.splitlines())
+    if tuple(rows.fieldnames or ()) != _COLUMNS:
+        raise SettingsError(f"{file}: line 1: must be the columns {','.join(_COLUMNS)}.")
+    codes: dict[Coding, _Meaning] = {}
+    for number, row in enumerate(rows, start=2):
+        codes[_site_code(row, f"{file}: line {number}")] = _Meaning(row["modality"], row["region"], "", row["side"])
+    return codes
+
+
+def _site_code(row: Mapping[str, str | None], at: str) -> Coding:
+    choices = {"modality": MODALITIES[:-1], "region": REGIONS, "side": _SIDES}
+    system, code = row["system"], row["code"]
+    if None in row.values() or None in row:
+        raise SettingsError(f"{at}: must have {len(_COLUMNS)} fields.")
+    if not system or not code:
+        raise SettingsError(f"{at}: system and code must not be empty.")
+    for column, allowed in choices.items():
+        if row[column] not in allowed:
+            raise SettingsError(f"{at}: {column} must be one of {', '.join(filter(None, allowed))}.")
+    return system, code
+
+
+class OrderReader:
+    """Reads orders by the codes of one guideline and of one site; made once."""
+
+    def __init__(self, guideline: Guideline, index: CodeIndex, site_codes: Mapping[Coding, _Meaning]) -> None:
+        self._index = index
+        self._meanings: dict[Coding, list[_Meaning]] = {}
+        for row in guideline.order_codes:
+            meaning = _meaning(row.concept, row.side)
+            if meaning != _Meaning():
+                self._meanings.setdefault((row.system, row.code), []).append(meaning)
+        for key in guideline.orders:
+            self._meanings[(ORDER_SYSTEM, key)] = [_meaning(key, NO_SIDE)]
+        self._meanings.update({coding: [meaning] for coding, meaning in site_codes.items()})
+        self._studied = [code for system, code in self._meanings if system == SYSTEMS["loinc"]]
+
+    def templates(self) -> dict[str, str]:
+        """The prefetch templates of what this reads."""
+        return {
+            ORDERS: "ServiceRequest?patient={{context.patientId}}&status=active,completed",
+            IMAGING: f"DiagnosticReport?patient={{{{context.patientId}}}}&code={','.join(self._studied)}",
+        }
+
+    def read(self, request: HookRequest) -> OnChart:
+        """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""
+        found: list[Order] = []
+        for key in (ORDERS, IMAGING):
+            if key in request.prefetch:
+                found += self._of(request.prefetch[key], request.patient_id)
+        return OnChart(
+            tuple(order for order in found if order.state == _ACTIVE or order.reference.startswith("ServiceRequest")),
+            tuple(order for order in found if order.state == _DONE and order.modality),
+        )
+
+    def _of(self, value: PrefetchValue, patient_id: str) -> Iterator[Order]:
+        for raw in value.resources:
+            try:
+                resource = as_dict(msgspec.json.decode(raw))
+            except _UNREADABLE:
+                continue
+            owner = as_text(as_dict(resource.get("subject")).get("reference"))
+            if is_patient(owner, patient_id) and (order := self._on_chart(resource)):
+                yield order
+
+    def _on_chart(self, resource: Mapping[str, Any]) -> Order | None:
+        """An order that stands or a study that was done; None for what is neither."""
+        kind, status = as_text(resource.get("resourceType")), as_text(resource.get("status"))
+        if kind == "ServiceRequest":
+            if status not in _PLACED or resource.get("doNotPerform") is True:
+                return None
+            state = _ACTIVE if status == "active" else _DONE
+            return self.order(resource, reference_to(resource), state)
+        if kind in _STUDIES and status in _REPORTED:
+            return self.order(resource, reference_to(resource), _DONE)
+        return None
+
+    def _said(self, codings: Iterable[Coding]) -> list[_Meaning]:
+        return [meaning for coding in codings for meaning in self._meanings.get(coding, ())]
+
+    def order(self, resource: Mapping[str, Any], reference: str, state: str = _DRAFT) -> Order:
+        """What this resource asks for, or shows to have been done."""
+        kind = as_text(resource.get("resourceType"))
+        concepts = [concept for member in _STUDIES.get(kind, ("code",)) for concept in _concepts(resource.get(member))]
+        codings = [coding for concept in concepts for coding in _codings(concept)]
+        sites = _concepts(resource.get("bodySite"))
+        sites += [{"coding": [as_dict(part).get("bodySite")]} for part in as_list(resource.get("series"))]
+        said = self._said(codings)
+        at = self._said(coding for concept in sites for coding in _codings(concept))
+        modality, region = _one(m.modality for m in said), _one(m.region for m in said if m.modality)
+        side = _one(m.side for m in said) or self._index.place(sites)[0] or self._index.place(concepts)[0]
+        return Order(
+            reference,
+            state,
+            modality,
+            region or (_one(m.region for m in at if not m.modality) if modality else ""),
+            _one(m.referral for m in said),
+            side,
+            next((when for member in _DATED.get(kind, ()) if (when := _time(resource.get(member)))), None),
+            bool(codings),
+        )
+
+
+SiteCodes = Mapping[Coding, _Meaning]
+NO_SITE_CODES: SiteCodes = MappingProxyType({})
+# What each resource calls what it is about, and when it was.
+_STUDIES = {"DiagnosticReport": ("code",), "ImagingStudy": ("procedureCode",), "Procedure": ("code",)}
+_DATED = {
+    "ServiceRequest": ("authoredOn",),
+    "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"),
+    "ImagingStudy": ("started",),
+    "Procedure": ("performedDateTime", "performedPeriod"),
+}
+
+
+def _meaning(concept: str, side: str) -> _Meaning:
+    if concept.startswith("referral-"):
+        return _Meaning(referral=concept.removeprefix("referral-"))
+    if concept.startswith(_AT):
+        return _Meaning(region=concept.removeprefix(_AT), side=side)
+    modality, _, region = concept.partition("-")
+    return _Meaning(modality, region, "", side) if modality in MODALITIES else _Meaning()
+
+
+def _concepts(value: object) -> list[dict[str, Any]]:
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+
+
+def _codings(concept: Mapping[str, Any]) -> Iterator[Coding]:
+    for coding in map(as_dict, as_list(concept.get("coding"))):
+        system, code = coding.get("system"), coding.get("code")
+        if isinstance(system, str) and isinstance(code, str):
+            yield system, code
+
+
+def _time(value: object) -> When | None:
+    if isinstance(value, dict):
+        value = value.get("end") or value.get("start")
+    return read_when(value)
+
+
+def _one(values: Iterable[str]) -> str:
+    """What all that say something agree on; empty where they do not."""
+    said = set(filter(None, values))
+    return said.pop() if len(said) == 1 else ""

@@ -1,0 +1,1 @@
+"""What `sitbone` does beside serving."""

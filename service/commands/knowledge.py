@@ -1,0 +1,135 @@
+"""What whoever writes or reviews the knowledge types: ``sitbone knowledge``."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+_COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "condition")
+
+
+@click.group(
+    short_help="Check, compare, export the knowledge.",
+    epilog="\b\nExamples:\n"
+    "  sitbone knowledge lint\n"
+    "  sitbone knowledge diff ../old/service/knowledge\n"
+    "  sitbone knowledge export --format csv > recommendations.csv",
+)
+def knowledge() -> None:
+    """Check, compare and export the knowledge: the folder that is packaged, or one of yours."""
+
+
+@knowledge.command()
+@click.argument("folder", type=_FOLDER, required=False)
+@click.option("--strict", is_flag=True, help="Let a warning count as an error.")
+@click.option("--json", "machine", is_flag=True, help="Print the remarks as JSON.")
+def lint(folder: Path | None, *, strict: bool, machine: bool) -> None:
+    """Say everything that is wrong with the knowledge in FOLDER, and what in it is of no use.
+
+    An error stops the start of the service. A warning does not: a threshold, a finding, a criterion or a source that
+    nothing reads, a recommendation without a source. Without FOLDER, the packaged knowledge is looked at.
+
+    Ends with 0 when there is no error, and with 1 when there is one.
+    """
+    from service.commands.lint import as_json, as_text  # noqa: PLC0415
+    from service.commands.lint import lint as run  # noqa: PLC0415
+
+    remarks = run(folder)
+    click.echo(as_json(remarks) if machine else as_text(remarks))
+    sys.exit(1 if any(strict or remark.level == "error" for remark in remarks) else 0)
+
+
+@knowledge.command("diff")
+@click.argument("old", type=_FOLDER)
+@click.argument("new", type=_FOLDER, required=False)
+@click.option("--json", "machine", is_flag=True, help="Print the changes as JSON.")
+def compare(old: Path, new: Path | None, *, machine: bool) -> None:
+    """Say what changed from the knowledge in OLD to that in NEW, or to the packaged knowledge.
+
+    The files are compared by recommendation, finding, threshold, weight and code. What a change does to the advice
+    is what `sitbone replay --against OLD` shows.
+
+    Ends with 0 when nothing changed, with 1 when something did, and with 2 when a file cannot be read.
+    """
+    from service.commands.diff import as_json, as_text, diff  # noqa: PLC0415
+    from service.guideline.model import PACKAGED, KnowledgeError  # noqa: PLC0415
+
+    try:
+        changes = diff(old, new or PACKAGED)
+    except KnowledgeError as error:
+        _give_up(str(error))
+    click.echo(as_json(changes) if machine else as_text(changes))
+    sys.exit(1 if changes else 0)
+
+
+@knowledge.command()
+@click.argument("folder", type=_FOLDER, required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "markdown", "csv"]),
+    default="json",
+    show_default=True,
+    help="json: all of it; markdown: the recommendations to read; csv: a row for each of them.",
+)
+def export(folder: Path | None, form: str) -> None:
+    """Print the whole knowledge in FOLDER, or the packaged one; as JSON it is what GET /knowledge answers.
+
+    Ends with 0, and with 2 when the knowledge cannot be loaded.
+    """
+    from service.guideline.loader import load  # noqa: PLC0415
+    from service.guideline.model import KnowledgeError  # noqa: PLC0415
+    from service.pages.knowledge import document  # noqa: PLC0415
+
+    try:
+        described = document(load(folder))
+    except KnowledgeError as error:
+        _give_up(str(error))
+    writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}
+    click.echo(writers[form](described), nl=form != "csv")
+
+
+def _as_json(described: dict[str, Any]) -> str:
+    return json.dumps(described, ensure_ascii=False, indent=2)
+
+
+def _as_markdown(described: dict[str, Any]) -> str:
+    lines = [f"# {described['title']}", "", f"Version {described['version']}, {described['status']}.", ""]
+    for each in described["recommendations"]:
+        lines += [f"## {each['id']}: {each['title']}", "", *each["whenThen"].splitlines(), ""]
+        lines += [f"- indicator: {each['indicator']}; status: {each['status']}, version {each['version']}"]
+        lines += [f"- when: {each['condition']}", *(f"- do: {line}" for line in each["do"])]
+        lines += [f"- evidence: {_cited(evidence)}" for evidence in each["evidence"]]
+        lines += [""]
+    return "\n".join(lines).rstrip()
+
+
+def _cited(evidence: dict[str, Any]) -> str:
+    return " ".join(filter(None, (f"[{evidence['tag']}]", evidence.get("citation"), evidence.get("url"))))
+
+
+def _as_csv(described: dict[str, Any]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*_COLUMNS, "strength", "evidence", "statements", "rules"))
+    for each in described["recommendations"]:
+        writer.writerow(
+            (
+                *(each[column] for column in _COLUMNS),
+                each["strength"]["id"],
+                " ".join(evidence["tag"] for evidence in each["evidence"]),
+                " ".join(statement["id"] for statement in each["statements"]),
+                " ".join(rule["id"] for rule in each["rules"]),
+            )
+        )
+    return text.getvalue()
+
+
+def _give_up(why: str) -> NoReturn:
+    click.echo(why, err=True)
+    sys.exit(2)

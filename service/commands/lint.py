@@ -1,0 +1,88 @@
+"""What is wrong with a folder of knowledge, all of it, and what in it is of no use or on weak ground."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from service.guideline.loader import errors, load
+from service.guideline.model import PACKAGED, Guideline
+from service.reasoning.assessment import HIP_COMPLAINT
+
+# What is read by its name: where orders and appointments are judged, and where the complaint is recognised.
+_NAMED_THRESHOLDS = re.compile(r"recent-imaging|seen-within-.+")
+_NAMED = frozenset({"steroid-injection-medicine", HIP_COMPLAINT})
+# Judgement, and what is commonly known: the tags of what nobody can look up.
+_UNSOURCED = frozenset({"J", "M"})
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """`level` is error for what stops the start, and warning for what does not."""
+
+    level: str
+    file: str
+    key: str
+    reason: str
+
+
+def lint(folder: Path | None = None) -> tuple[Remark, ...]:
+    """Every error of the knowledge in this folder (the packaged one when None); without errors, every warning."""
+    if wrong := errors(folder):
+        return tuple(Remark("error", error.file, error.key, error.reason) for error in wrong)
+    return tuple(_warnings(load(folder), folder or PACKAGED))
+
+
+def _warnings(guideline: Guideline, folder: Path) -> Iterator[Remark]:
+    files = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.toml"))}
+    text = "".join(files.values())
+    yield from _weak(guideline)
+    for name in guideline.thresholds:
+        compared = re.search(rf'at_(least|most) = "{re.escape(name)}"|\{{{re.escape(name)}\}}', text)
+        if not compared and not _NAMED_THRESHOLDS.fullmatch(name):
+            yield Remark("warning", "guideline.toml", f"thresholds.{name}", "no rule compares with it")
+    yield from _unread(guideline)
+    cited = "".join(words for path, words in files.items() if path.name != "sources.toml")
+    for name in guideline.sources:
+        if not re.search(rf"\b{re.escape(name)}\b", cited):
+            yield Remark("warning", "sources.toml", name, "nothing cites it")
+
+
+def _weak(guideline: Guideline) -> Iterator[Remark]:
+    for recommendation in guideline.recommendations:
+        file = f"recommendations/{recommendation.id}.toml"
+        kinds = {tag.partition(":")[0] for tag in recommendation.evidence}
+        if not recommendation.statements and kinds <= _UNSOURCED:
+            yield Remark("warning", file, "evidence", "names no source: it stands on judgement alone")
+
+
+def _unread(guideline: Guideline) -> Iterator[Remark]:
+    read = {name for condition in guideline.rule_conditions() for name in condition.findings()}
+    read |= guideline.differential.findings() | {*guideline.differential.tenderness}
+    read |= {name for question in guideline.questions if question.when for name in question.when.findings()}
+    read |= _NAMED
+    used = guideline.base_findings(read)
+    codes = Counter(code.concept for code in guideline.codes)
+    for name, finding in guideline.findings.items():
+        if name not in used and not finding.locates:
+            lost = f", so that its {codes[name]} codes are of no use" if codes[name] else ""
+            yield Remark("warning", "findings.toml", name, f"no rule reads it{lost}")
+    for name in guideline.definitions:
+        if name not in read:
+            yield Remark("warning", "definitions.toml", name, "nothing reads it")
+
+
+def as_text(remarks: Sequence[Remark]) -> str:
+    """A line for each remark, then how many there are."""
+    counted = Counter(remark.level for remark in remarks)
+    lines = [f"{remark.level}: {remark.file}: {remark.key}: {remark.reason}" for remark in remarks]
+    return "\n".join([*lines, f"{counted['error']} errors, {counted['warning']} warnings"])
+
+
+def as_json(remarks: Iterable[Remark]) -> str:
+    """The remarks as an array of objects."""
+    return json.dumps([asdict(remark) for remark in remarks], ensure_ascii=False, indent=2)

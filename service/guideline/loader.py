@@ -1,0 +1,644 @@
+"""Loads and checks the knowledge, once, at start.
+
+The knowledge is data (service/knowledge, or the folder that SITBONE_KNOWLEDGE_DIR names). A file that is wrong stops
+the start with a KnowledgeError that names file, key and reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import string
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from marshmallow import Schema, ValidationError
+
+from service.guideline.conditions import Condition, read_condition
+from service.guideline.forms import (
+    ADVICE_FACTS,
+    HEADINGS,
+    KINDS,
+    RATINGS,
+    RECOMMENDATION_KINDS,
+    RED_FLAGS,
+    SENTENCES,
+    SIDES,
+    STATED_ATTRIBUTES,
+    STRENGTHS,
+    SYSTEMS,
+    TOPICS,
+    CauseFile,
+    CodeRow,
+    ConflictTable,
+    DebtTable,
+    DifferentialFile,
+    FindingFile,
+    GuidelineFile,
+    OrderFile,
+    QuestionFile,
+    RatingsFile,
+    RecommendationFile,
+    RulesFile,
+    SourceTable,
+    WordingFile,
+)
+from service.guideline.model import (
+    AFTER_PLAN,
+    AFTER_RED_FLAGS,
+    OF_THE_PATIENT,
+    PACKAGED,
+    RADIOGRAPH_AT_HAND,
+    Cap,
+    Cause,
+    Code,
+    Conflict,
+    Debt,
+    Differential,
+    Finding,
+    Guideline,
+    Imaging,
+    KnowledgeError,
+    MedicineTemplate,
+    MessageTemplate,
+    OrderTemplate,
+    Points,
+    Presentation,
+    Question,
+    QuestionTerm,
+    Rating,
+    Recommendation,
+    RedFlag,
+    Referral,
+    Revision,
+    RuleGroup,
+    Topic,
+    Treatment,
+    Veto,
+    WeightedTest,
+    Wording,
+)
+from service.guideline.quantity import UNITS, in_words
+
+_PLACE = re.compile(r"\{([^{}]*)\}")
+
+
+# What is wrong, where all of it is asked for; None where the first that is wrong ends the loading.
+_FOUND: ContextVar[list[KnowledgeError] | None] = ContextVar("_FOUND", default=None)
+
+
+def errors(folder: Path | None = None) -> tuple[KnowledgeError, ...]:
+    """Everything that is wrong with the knowledge of this folder; nothing when it loads.
+
+    What is named is looked at only where all files have their form.
+    """
+    found: list[KnowledgeError] = []
+    asked = _FOUND.set(found)
+    try:
+        with _part():
+            load(folder)
+    finally:
+        _FOUND.reset(asked)
+    return tuple({str(error): error for error in found}.values())
+
+
+@contextmanager
+def _part() -> Iterator[None]:
+    """A part of the knowledge that can be wrong by itself: where all errors are asked for, the next part is read."""
+    try:
+        yield
+    except KnowledgeError as error:
+        _note(error)
+
+
+def _note(error: KnowledgeError) -> None:
+    found = _FOUND.get()
+    if found is None:
+        raise error
+    found.append(error)
+
+
+def _messages(messages: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each key and reason of a marshmallow error, whose messages nest as the file does."""
+    if not isinstance(messages, Mapping):
+        yield path or "file", str(messages[0] if isinstance(messages, list) else messages)
+        return
+    for key, inner in messages.items():
+        part = f"[{key}]" if isinstance(key, int) else str(key)
+        # A Dict field nests its errors once more, under "value" or "key".
+        yield from _messages(inner, path if part in ("value", "key") else f"{path}.{part}" if path else part)
+
+
+def _check(schema: Schema, data: Any, file: str, key: str = "") -> Any:
+    try:
+        return schema.load(data)
+    except ValidationError as error:
+        first, *others = (KnowledgeError(file, path, reason) for path, reason in _messages(error.messages, key))
+        for other in others if _FOUND.get() is not None else ():
+            _note(other)
+        raise first from error
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KnowledgeError(name, "file", "cannot be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KnowledgeError(name, "file", f"is not TOML: {error}") from error
+
+
+def _table(folder: Path, name: str, schema: Schema) -> dict[str, Any]:
+    """A file whose top-level tables all have one form."""
+    tables = {}
+    for key, table in _read(folder, name).items():
+        with _part():
+            tables[key] = _check(schema, table, name, key)
+    return tables
+
+
+def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
+    file = f"value_sets/{name}.csv"
+    codes = []
+    try:
+        text = (folder / file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KnowledgeError(file, "file", "cannot be read") from error
+    for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+        with _part():
+            checked = _check(CodeRow(), row, file, f"line {number}")
+            if affiliate or checked["licence"] == "open":
+                del checked["licence"]
+                codes.append(Code(**{**checked, "system": SYSTEMS[checked["system"]]}))
+    return tuple(codes)
+
+
+class _Reader:
+    """Reads conditions of one knowledge folder; knows the thresholds."""
+
+    def __init__(self, thresholds: Mapping[str, Mapping[str, Any]]) -> None:
+        self.values = {name: float(threshold["value"]) for name, threshold in thresholds.items()}
+        self.words = {name: in_words(threshold["value"], threshold["unit"]) for name, threshold in thresholds.items()}
+
+    def condition(self, raw: object, file: str, key: str) -> Condition:
+        try:
+            return read_condition(raw, self.values)
+        except ValueError as error:
+            raise KnowledgeError(file, key, str(error)) from error
+
+    def optional(self, raw: object, file: str, key: str) -> Condition | None:
+        return None if raw is None else self.condition(raw, file, key)
+
+    def line(self, text: str, file: str, key: str) -> str:
+        """A line of a card; {name} in it is the threshold of that name with its unit."""
+        _require(_PLACE.findall(text), self.words, file, key)
+        return _PLACE.sub(lambda place: self.words[place[1]], text)
+
+
+def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[str, str]) -> Recommendation:
+    raw = _check(RecommendationFile(), _read(folder, name), name)
+    if raw["id"] != Path(name).stem:
+        raise KnowledgeError(name, "id", "is the name of its file")
+    if raw["history"][-1]["version"] != raw["version"]:
+        raise KnowledgeError(name, "history", "ends with the present version")
+    flag, card = raw["red_flag"], raw["card"]
+    if (raw["kind"] == "red-flag") != (flag is not None):
+        raise KnowledgeError(name, "red_flag", "stands in files of kind red-flag, and in no other")
+    if (flag is None) != bool(card["indicator"]):
+        raise KnowledgeError(name, "card.indicator", "is given unless the red flag gives it")
+    if raw["status"] == "active" and not raw["history"][-1]["signed_by"]:
+        raise KnowledgeError(name, "history", "names in signed_by who has signed the present version")
+    stated = {**inherited, **raw["attributes"]}
+    for attribute in STATED_ATTRIBUTES:
+        if attribute not in stated:
+            raise KnowledgeError(name, f"attributes.{attribute}", "is stated neither here nor in guideline.toml")
+    return Recommendation(
+        id=raw["id"],
+        version=raw["version"],
+        title=raw["title"],
+        kind=raw["kind"],
+        order=raw["order"],
+        rules=tuple(raw["rules"]),
+        statements=tuple(raw["statements"]),
+        strength=raw["strength"],
+        evidence=tuple(raw["evidence"]),
+        status=raw["status"],
+        when_then=raw["when_then"].strip(),
+        when=read.condition(raw["when"], name, "when"),
+        critical_when=read.optional(raw["critical_when"], name, "critical_when"),
+        red_flag=RedFlag(flag["id"], flag["indicator"], frozenset(flag["blocks"])) if flag else None,
+        imaging=tuple(
+            Imaging(**{**entry, "when": read.optional(entry["when"], name, "imaging.when")}) for entry in raw["imaging"]
+        ),
+        referrals=tuple(
+            Referral(**{**entry, "when": read.optional(entry["when"], name, "referrals.when")})
+            for entry in raw["referrals"]
+        ),
+        treatment=tuple(
+            Treatment(entry["id"], entry["state"], tuple(entry["without"]), tuple(entry["adds"]))
+            for entry in raw["treatment"]
+        ),
+        history=tuple(Revision(**entry) for entry in raw["history"]),
+        attributes={name: stated[name] for name in STATED_ATTRIBUTES},
+        change=raw["change"],
+        topic=card["topic"],
+        indicator=flag["indicator"] if flag else card["indicator"],
+        summary=card["summary"],
+        do=tuple(read.line(line, name, "card.do") for line in card["do"]),
+        say=tuple(card["say"]),
+    )
+
+
+def _differential(folder: Path, read: _Reader) -> Differential:
+    name = "differential.toml"
+    raw = _check(DifferentialFile(), _read(folder, name), name)
+    clip = raw["rules"].pop("clip")
+    raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
+    for number, test in enumerate(raw["tests"]):
+        if max(abs(test["positive"]), abs(test["negative"])) > clip:
+            raise KnowledgeError(name, f"tests[{number}]", f"no test weighs more than {clip} (rules.clip)")
+
+    def when(entry: Mapping[str, Any], key: str) -> Condition:
+        return read.condition(entry["when"], name, key)
+
+    def with_rules(entry: Mapping[str, Any]) -> dict[str, Any]:
+        return {**entry, "rules": tuple(entry["rules"])}
+
+    return Differential(
+        **raw["rules"],
+        points=tuple(
+            Points(**{**with_rules(entry), "when": when(entry, f"points[{number}]")})
+            for number, entry in enumerate(raw["points"])
+        ),
+        tests=tuple(WeightedTest(**with_rules(entry)) for entry in raw["tests"]),
+        caps=tuple(Cap(**{**with_rules(entry), "when": when(entry, "caps")}) for entry in raw["caps"]),
+        vetoes=tuple(Veto(**{**with_rules(entry), "when": when(entry, "vetoes")}) for entry in raw["vetoes"]),
+    )
+
+
+def _wording(folder: Path) -> Wording:
+    file = "wording.toml"
+    raw = _check(WordingFile(), _read(folder, file), file)
+    for key, needed in (("headings", HEADINGS), ("strengths", STRENGTHS), ("sides", SIDES), ("topics", TOPICS)):
+        _require(needed, raw[key], file, key)
+        _require(raw[key], needed, file, key)
+    _require(raw["facts"], (fact for facts in ADVICE_FACTS.values() for fact in facts), file, "facts")
+    _require(SENTENCES, raw["sentences"], file, "sentences")
+    _require(raw["sentences"], SENTENCES, file, "sentences")
+    for name, sentence in raw["sentences"].items():
+        places = [place for _text, place, _format, _conversion in string.Formatter().parse(sentence) if place]
+        _require(places, SENTENCES[name], file, f"sentences.{name}")
+    return Wording(
+        headings=raw["headings"],
+        facts=raw["facts"],
+        sentences=raw["sentences"],
+        strengths=raw["strengths"],
+        sides=raw["sides"],
+        topics={key: Topic(id=key, **table) for key, table in raw["topics"].items()},
+        override_reasons=tuple((entry["code"], entry["display"]) for entry in raw["override_reasons"]),
+    )
+
+
+def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
+    raw = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")
+    codes = _codes(folder, "orders", affiliate=affiliate)
+    every = {code.code for code in _codes(folder, "orders", affiliate=True)}
+    placed = {table["body_site"] for table in raw["imaging"].values()} - {""}
+    placed |= {site for sided in raw["sided_body_sites"].values() for site in sided.values()}
+    _require(placed | raw["sided_body_sites"].keys(), every, "orders.toml", "body_site")
+    by_concept: dict[str, dict[str, Code]] = {}
+    by_code: dict[str, Code] = {}
+    for code in codes:
+        by_concept.setdefault(code.concept, {})[code.side] = code
+        by_code[code.code] = code
+    templates = {}
+    for group, prefix in (("imaging", ""), ("referral", "referral-")):
+        for key, table in raw[group].items():
+            site = table["body_site"]
+            sites = {"": site, **raw["sided_body_sites"].get(site, {})} if site else {}
+            templates[prefix + key] = OrderTemplate(
+                key=prefix + key,
+                title=table["title"],
+                sided=table["sided"],
+                codes=by_concept.get(prefix + key, {}),
+                # A site whose code is left out by the licence setting is simply not sent.
+                body_sites={side: by_code[code] for side, code in sites.items() if code in by_code},
+            )
+    return templates
+
+
+def _medicines(folder: Path, codes: Iterable[Code]) -> dict[str, MedicineTemplate]:
+    """The medicines that are proposed, each with the row of its value set."""
+    tables = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["medicine"]
+    rows = {(code.concept, code.code): code for code in codes if code.system == SYSTEMS["rxnorm"]}
+    for key, table in tables.items():
+        if (table["concept"], table["code"]) not in rows:
+            raise KnowledgeError("orders.toml", f"medicine.{key}.code", "is no RxNorm code of this concept")
+    return {
+        key: MedicineTemplate(table["title"], rows[(table["concept"], table["code"])], table["dosage"])
+        for key, table in tables.items()
+    }
+
+
+def _presentations(raw: Mapping[str, Any], read: _Reader) -> tuple[Presentation, ...]:
+    name = "ratings.toml"
+    return tuple(
+        Presentation(
+            id=key,
+            **{
+                **_tuples(table),
+                "when": read.condition(table["when"], name, f"{key}.when"),
+                "ratings": tuple(
+                    Rating(**{**_tuples(entry), "when": read.optional(entry["when"], name, f"{key}.ratings.when")})
+                    for entry in table["ratings"]
+                ),
+            },
+        )
+        for key, table in raw.items()
+    )
+
+
+def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def _rule_groups(folder: Path) -> tuple[RuleGroup, ...]:
+    file = "rules.toml"
+    groups = _check(RulesFile(), _read(folder, file), file)["groups"]
+    seen: set[str] = set()
+    for key, group in groups.items():
+        _require(group["open"], group["rows"], file, f"groups.{key}.open")
+        for id_ in sorted(seen & group["rows"].keys()):
+            raise KnowledgeError(file, f"groups.{key}.rows.{id_}", "stands in another group too")
+        seen |= group["rows"].keys()
+    return tuple(RuleGroup(group["title"], group["rows"], frozenset(group["open"])) for group in groups.values())
+
+
+def _read_the_rest(folder: Path, read: _Reader) -> None:
+    """What a loading that has found something wrong would not come to."""
+    with _part():
+        _differential(folder, read)
+    with _part():
+        _wording(folder)
+    with _part():
+        _orders(folder, affiliate=True)
+    with _part():
+        _rule_groups(folder)
+    for name, schema in (("sources", SourceTable()), ("conflicts", ConflictTable()), ("debts", DebtTable())):
+        with _part():
+            _table(folder, f"{name}.toml", schema)
+    for name in ("findings", "diagnoses", "safety", "imaging"):
+        with _part():
+            _codes(folder, name, affiliate=True)
+
+
+def _definition(key: str, table: Any, read: _Reader) -> tuple[str, Condition]:
+    if not isinstance(table, dict):
+        raise KnowledgeError("definitions.toml", key, "is no table")
+    title = table.pop("title", "")
+    if not title or not isinstance(title, str):
+        raise KnowledgeError("definitions.toml", f"{key}.title", "is missing")
+    return title, read.condition(table, "definitions.toml", key)
+
+
+def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guideline:
+    """The knowledge of this folder (the packaged one when None), checked.
+
+    affiliate_snomed=False leaves out SNOMED CT codes that are not in the Global Patient Set.
+    Raises KnowledgeError.
+    """
+    folder = folder or PACKAGED
+    head = _check(GuidelineFile(), _read(folder, "guideline.toml"), "guideline.toml")
+    read = _Reader(head["thresholds"])
+    look_back = head["look_back_days"]
+    _require(KINDS, look_back, "guideline.toml", "look_back_days")
+
+    def finding(key: str, table: dict[str, Any]) -> Finding:
+        own, forever = table.pop("look_back_days"), table.pop("no_look_back")
+        if table["value"] == "quantity" and not table["unit"]:
+            raise KnowledgeError("findings.toml", f"{key}.unit", "a quantity has a UCUM unit")
+        if table["unit"]:
+            _require([table["unit"]], UNITS, "findings.toml", f"{key}.unit")
+        days = None if forever else own if own is not None else look_back[table["kind"]]
+        table["whole_patient"] |= table["kind"] in ("risk", "measurement", "medication", "allergy")
+        return Finding(
+            id=key,
+            look_back_days=days,
+            dated_event=own is not None,
+            **{**table, "statements": tuple(table["statements"])},
+        )
+
+    findings = {}
+    for key, table in _table(folder, "findings.toml", FindingFile()).items():
+        with _part():
+            findings[key] = finding(key, table)
+    definitions = {}
+    for key, table in _read(folder, "definitions.toml").items():
+        with _part():
+            definitions[key] = _definition(key, table, read)
+    causes = {
+        key: Cause(key, table["title"], tuple(table["statements"]), table["tell_apart"])
+        for key, table in _table(folder, "causes.toml", CauseFile()).items()
+    }
+    names = sorted(path.name for path in (folder / "recommendations").glob("*.toml"))
+    if not names:
+        raise KnowledgeError("recommendations", "file", "there is none")
+    recommended = []
+    for name in names:
+        with _part():
+            recommended.append(_recommendation(folder, f"recommendations/{name}", read, head["attributes"]))
+    recommendations = tuple(
+        sorted(recommended, key=lambda r: (RECOMMENDATION_KINDS.index(r.kind), r.order, r.id)),
+    )
+    answers = _codes(folder, "answers", affiliate=affiliate_snomed)
+    ratings = _check(RatingsFile(), _read(folder, "ratings.toml"), "ratings.toml")
+    questions = _check(QuestionFile(), _read(folder, "questions.toml"), "questions.toml")
+    if (found := _FOUND.get()) is not None:
+        _read_the_rest(folder, read)
+        if found:
+            raise found[0]
+    guideline = Guideline(
+        id=head["id"],
+        title=head["title"],
+        version=head["version"],
+        date=head["date"],
+        status=head["status"],
+        source_title=head["source_title"],
+        provenance=head["provenance"],
+        statements=head["statements"],
+        appraisal=head["appraisal"],
+        attribute_words=head["attribute_words"],
+        health_status=frozenset(head["health_status"]),
+        thresholds=head["thresholds"],
+        findings=findings,
+        definitions=definitions,
+        causes=causes,
+        differential=_differential(folder, read),
+        recommendations=recommendations,
+        questions=tuple(
+            Question(
+                **{
+                    **entry,
+                    "findings": tuple(entry["findings"]),
+                    "when": read.optional(entry["when"], "questions.toml", "when"),
+                }
+            )
+            for entry in questions["questions"]
+        ),
+        question_terms={name: QuestionTerm(**table) for name, table in questions["value"].items()},
+        wording=_wording(folder),
+        orders=_orders(folder, affiliate=affiliate_snomed),
+        order_codes=tuple(
+            code for name in ("orders", "imaging") for code in _codes(folder, name, affiliate=affiliate_snomed)
+        ),
+        presentations=_presentations(ratings["presentations"], read),
+        rating_words=ratings["categories"],
+        medicines=_medicines(folder, _codes(folder, "safety", affiliate=affiliate_snomed)),
+        message=MessageTemplate(**_check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["message"]),
+        sources=_table(folder, "sources.toml", SourceTable()),
+        rule_groups=_rule_groups(folder),
+        conflicts=tuple(
+            Conflict(key, **_tuples(table)) for key, table in _table(folder, "conflicts.toml", ConflictTable()).items()
+        ),
+        debts=tuple(Debt(key, **_tuples(table)) for key, table in _table(folder, "debts.toml", DebtTable()).items()),
+        codes=tuple(
+            code
+            for name in ("findings", "diagnoses", "safety")
+            for code in _codes(folder, name, affiliate=affiliate_snomed)
+            # Where the licence setting leaves out every code of a site, what needs that site cannot match.
+            if not code.site or f"site:{code.site}" in {answer.concept for answer in answers}
+        ),
+        answers=answers,
+    )
+    _check_references(guideline)
+    return guideline
+
+
+def _require(names: Iterable[str], known: Iterable[str], file: str, key: str) -> None:
+    for name in sorted(set(names) - set(known)):
+        _note(KnowledgeError(file, key, f"{name!r} is not known here"))
+
+
+def _opened(guideline: Guideline, condition: Condition, trail: tuple[str, ...] = ()) -> set[str]:
+    """What a condition reads, with the named criteria in it opened."""
+    names = set(condition.findings())
+    for name in condition.findings() & guideline.definitions.keys():
+        if name in trail:
+            raise KnowledgeError("definitions.toml", name, "is defined by itself")
+        names |= _opened(guideline, guideline.definitions[name][1], (*trail, name))
+    return names
+
+
+def _check_words(guideline: Guideline, condition: Condition, file: str, key: str) -> None:
+    """A bound is of a quantity, and only what is present or absent is asked whether it is."""
+    for leaf in condition.leaves():
+        finding = guideline.findings.get(leaf.finding)
+        if finding and (finding.value == "boolean") != (leaf.word == "is"):
+            raise KnowledgeError(file, key, f"{leaf.word!r} cannot be said of {leaf.finding}, a {finding.value}")
+
+
+def _check_references(guideline: Guideline) -> None:
+    """Everything that is named exists, and no rule reads what a later step makes."""
+    early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT}
+    after_red_flags = early | {*AFTER_RED_FLAGS, *(f"considers-{cause}" for cause in guideline.causes)}
+    after_plan = after_red_flags | {*AFTER_PLAN}
+    readable = {"red-flag": early, "plan": after_red_flags, "closing": after_plan, "treatment": after_plan}
+    readable |= {kind: after_plan | {*facts} for kind, facts in ADVICE_FACTS.items()}
+    for name, (_title, condition) in guideline.definitions.items():
+        with _part():
+            _require(_opened(guideline, condition, (name,)), after_plan, "definitions.toml", name)
+            _check_words(guideline, condition, "definitions.toml", name)
+    for recommendation in guideline.recommendations:
+        file = f"recommendations/{recommendation.id}.toml"
+        with _part():
+            for condition in recommendation.conditions():
+                _require(_opened(guideline, condition), readable[recommendation.kind], file, "when")
+                _check_words(guideline, condition, file, "when")
+        _check_recommendation(guideline, recommendation, file)
+    with _part():
+        _check_differential(guideline, early)
+    with _part():
+        _check_ratings(guideline, after_plan)
+    for finding in guideline.findings.values():
+        _require(finding.statements, guideline.statements, "findings.toml", f"{finding.id}.statements")
+    _check_questions(guideline, early)
+    _require({code.concept for code in guideline.codes}, guideline.findings, "value_sets", "concept")
+    _require(guideline.health_status, guideline.findings, "guideline.toml", "health_status")
+    _check_accounts(guideline)
+
+
+def _check_questions(guideline: Guideline, early: set[str]) -> None:
+    file = "questions.toml"
+    askable = {id_ for id_, finding in guideline.findings.items() if finding.kind != "diagnosis"} | {"age"}
+    asked: set[str] = set()
+    for question in guideline.questions:
+        _require(question.findings, askable, file, "findings")
+        if question.when:
+            _require(_opened(guideline, question.when), early, file, "when")
+        for id_ in () if question.first else sorted(asked & set(question.findings)):
+            raise KnowledgeError(file, "findings", f"{id_!r} stands in another question too")
+        asked |= set() if question.first else set(question.findings)
+
+
+def _check_accounts(guideline: Guideline) -> None:
+    """What the knowledge says of itself names what exists."""
+    rules = guideline.rules()
+    ids = {recommendation.id for recommendation in guideline.recommendations}
+    for conflict in guideline.conflicts:
+        _require(conflict.statements, guideline.statements, "conflicts.toml", f"{conflict.id}.statements")
+        _require(conflict.recommendations, ids, "conflicts.toml", f"{conflict.id}.recommendations")
+        _check_evidence(guideline, conflict.evidence, "conflicts.toml", f"{conflict.id}.evidence")
+    for debt in guideline.debts:
+        _require(debt.rules, rules, "debts.toml", f"{debt.id}.rules")
+    for entry in guideline.differential.entries():
+        _require(entry.rules, rules, "differential.toml", "rules")
+
+
+def _check_evidence(guideline: Guideline, evidence: Iterable[str], file: str, key: str) -> None:
+    for tag in evidence:
+        kind, _, reference = tag.partition(":")
+        if reference:
+            _require([reference], guideline.sources, file, key)
+        _require([kind], {*guideline.provenance, *guideline.statements}, file, key)
+
+
+def _check_recommendation(guideline: Guideline, recommendation: Recommendation, file: str) -> None:
+    _require(recommendation.statements, guideline.statements, file, "statements")
+    _require([recommendation.topic], guideline.wording.topics, file, "card.topic")
+    _check_evidence(guideline, recommendation.evidence, file, "evidence")
+    _require(recommendation.rules, guideline.rules(), file, "rules")
+    ordered = [f"{call.modality}-{call.region}" for call in recommendation.imaging if call.modality != "none-now"]
+    _require(ordered, guideline.orders, file, "imaging")
+    _require([f"referral-{call.to}" for call in recommendation.referrals], guideline.orders, file, "referrals")
+
+
+def _check_ratings(guideline: Guideline, readable: set[str]) -> None:
+    file = "ratings.toml"
+    _require(RATINGS, guideline.rating_words, file, "categories")
+    readable = readable | {RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in RED_FLAGS)}
+    for presentation in guideline.presentations:
+        _check_evidence(guideline, presentation.evidence, file, f"{presentation.id}.evidence")
+        _require(presentation.rules, guideline.rules(), file, f"{presentation.id}.rules")
+        for condition in presentation.conditions():
+            _require(_opened(guideline, condition), readable, file, f"{presentation.id}.when")
+            _check_words(guideline, condition, file, f"{presentation.id}.when")
+
+
+def _check_differential(guideline: Guideline, early: set[str]) -> None:
+    file, differential = "differential.toml", guideline.differential
+    causes = {cap.cause for cap in differential.caps} | {veto.cause for veto in differential.vetoes}
+    causes |= {entry.cause for entry in differential.points} | {test.cause for test in differential.tests}
+    _require(causes, guideline.causes, file, "cause")
+    _require({test.finding for test in differential.tests}, early, file, "tests.finding")
+    _require(differential.tenderness, guideline.findings, file, "rules.tenderness")
+    families = {(test.cause, test.family) for test in differential.tests}
+    for cap in differential.caps:
+        if (cap.cause, cap.family) not in families:
+            raise KnowledgeError(file, "caps", f"{cap.family!r} is no family of tests of {cap.cause}")
+    for condition in differential.conditions():
+        _require(_opened(guideline, condition), early, file, "when")
+        _check_words(guideline, condition, file, "when")

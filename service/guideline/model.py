@@ -1,0 +1,504 @@
+"""The guideline: what the knowledge files say, as frozen objects. Nothing here decides anything about a patient."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from service.guideline.conditions import Condition
+
+PACKAGED = Path(__file__).parents[1] / "knowledge"
+LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
+TOPIC_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/topics"
+ORDER_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/orders"
+# What the rules may read besides findings and definitions, and which step of the assessment makes it.
+OF_THE_PATIENT = ("age", "sex", "days-since-onset", "days-since-injection", "sacroiliac-tests-positive")
+AFTER_RED_FLAGS = ("critical-red-flag", "exercise-red-flag", "injection-red-flag", "insufficient-data")
+AFTER_PLAN = ("imaging-called-for", "mri-called-for")
+# What ratings read besides: a radiograph is documented, done, ordered, or drafted beside the order that is rated.
+RADIOGRAPH_AT_HAND = "radiograph-at-hand"
+# A date is read by the days that have passed since.
+DAYS_SINCE = MappingProxyType({"days-since-onset": "onset-date", "days-since-injection": "injection-date"})
+
+
+class KnowledgeError(Exception):
+    """The knowledge cannot be used: which file, which key, why."""
+
+    def __init__(self, file: str, key: str, reason: str) -> None:
+        super().__init__(f"{file}: {key}: {reason}")
+        self.file, self.key, self.reason = file, key, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    id: str
+    title: str
+    kind: str
+    value: str
+    unit: str
+    statements: tuple[str, ...]
+    locates: bool
+    look_back_days: int | None
+    # Its look-back is its own: an active Condition, which stands however old, is then held to it as well.
+    dated_event: bool
+    # It has no side by its nature, and holds for both.
+    whole_patient: bool
+    past_counts: bool
+    uninformative_alone: bool
+    # A circumstance: it tells nothing of the pain, and its side is not where the pain is.
+    background: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A row of a value set. `match`: exact, children (the code and what it begins), range (of ICD-10-CM categories)."""
+
+    concept: str
+    system: str
+    code: str
+    match: str
+    side: str
+    site: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedFlag:
+    id: str
+    indicator: str
+    blocks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Imaging:
+    modality: str
+    region: str
+    priority: str
+    alternative: str
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    to: str
+    priority: str
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    id: str
+    state: str
+    without: tuple[str, ...]
+    # What this adds is not said at all when another recommendation leaves it out, on either side.
+    adds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One entry of a history. `signed_by` names the clinician who has signed this version; empty for none."""
+
+    version: int
+    date: dt.date
+    change: str
+    signed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One recommendation file: its plain words, its conditions, what it calls for and what its card says.
+
+    `attributes` are those source attributes that are stated, its own or those of the guideline; the others follow from
+    the rest of the file (see attributes.source_attributes).
+    """
+
+    id: str
+    version: int
+    title: str
+    kind: str
+    order: int
+    rules: tuple[str, ...]
+    statements: tuple[str, ...]
+    strength: str
+    evidence: tuple[str, ...]
+    status: str
+    when_then: str
+    when: Condition
+    critical_when: Condition | None
+    red_flag: RedFlag | None
+    imaging: tuple[Imaging, ...]
+    referrals: tuple[Referral, ...]
+    treatment: tuple[Treatment, ...]
+    # What is suggested to be done with what is in hand: replace, remove, or nothing.
+    change: str
+    topic: str
+    indicator: str
+    summary: str
+    do: tuple[str, ...]
+    # The same for the patient, in plain language.
+    say: tuple[str, ...]
+    history: tuple[Revision, ...]
+    attributes: Mapping[str, str]
+
+    def conditions(self) -> Iterator[Condition]:
+        """Every condition in the file."""
+        yield self.when
+        if self.critical_when:
+            yield self.critical_when
+        for imaging in self.imaging:
+            if imaging.when:
+                yield imaging.when
+        for referral in self.referrals:
+            if referral.when:
+                yield referral.when
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    id: str
+    title: str
+    statements: tuple[str, ...]
+    tell_apart: str
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    cause: str
+    points: int
+    when: Condition
+    source: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedTest:
+    family: str
+    cause: str
+    finding: str
+    positive: int
+    negative: int
+    source: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    cause: str
+    family: str
+    at_most: int
+    when: Condition
+    source: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Veto:
+    cause: str
+    when: Condition
+    source: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Differential:
+    lead_at_least: int
+    lead_by: int
+    clear_by: int
+    tenderness: tuple[str, ...]
+    points: tuple[Points, ...]
+    tests: tuple[WeightedTest, ...]
+    caps: tuple[Cap, ...]
+    vetoes: tuple[Veto, ...]
+
+    @cached_property
+    def families(self) -> Mapping[tuple[str, str], tuple[tuple[WeightedTest, ...], tuple[Cap, ...]]]:
+        """(cause, family) -> its tests and the caps on what they count."""
+        keys = dict.fromkeys((test.cause, test.family) for test in self.tests)
+        return {
+            key: (
+                tuple(test for test in self.tests if (test.cause, test.family) == key),
+                tuple(cap for cap in self.caps if (cap.cause, cap.family) == key),
+            )
+            for key in keys
+        }
+
+    def entries(self) -> tuple[Points | WeightedTest | Cap | Veto, ...]:
+        """Every weight and limit."""
+        return (*self.points, *self.tests, *self.caps, *self.vetoes)
+
+    def conditions(self) -> Iterator[Condition]:
+        """Every condition in the file."""
+        yield from (entry.when for entry in self.points)
+        yield from (cap.when for cap in self.caps)
+        yield from (veto.when for veto in self.vetoes)
+
+    def findings(self) -> frozenset[str]:
+        """The ids that the ranking reads."""
+        return frozenset(t.finding for t in self.tests).union(*(c.findings() for c in self.conditions()))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One wording for several findings. It is asked where `when` holds, if it has one.
+
+    together: its findings are also tried all at once; first: it is asked before all others, whatever its value.
+    """
+
+    findings: tuple[str, ...]
+    ask: str
+    because: str
+    cost: str
+    together: bool
+    first: bool
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTerm:
+    """What it counts for a question that an answer changes this, and how a card calls it."""
+
+    points: int
+    words: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    id: str
+    display: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    headings: Mapping[str, str]
+    # How what is in hand is called among the grounds of a card.
+    facts: Mapping[str, str]
+    sentences: Mapping[str, str]
+    strengths: Mapping[str, str]
+    sides: Mapping[str, str]
+    topics: Mapping[str, Topic]
+    override_reasons: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTemplate:
+    """What an order of this kind carries: its title, its code per side ('' without), its body site per side.
+
+    `key` is its code in our own code system, by which it is recognised whatever else an EHR makes of it.
+    """
+
+    key: str
+    title: str
+    # Whether the side belongs into its words.
+    sided: bool
+    codes: Mapping[str, Code]
+    body_sites: Mapping[str, Code]
+
+
+@dataclass(frozen=True, slots=True)
+class MedicineTemplate:
+    """A medicine that is proposed: its ingredient, and what is said of the dose."""
+
+    title: str
+    code: Code
+    dosage: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTemplate:
+    """The words around what a patient takes home."""
+
+    title: str
+    opening: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """How appropriate one modality is. `score`: 1 to 9; `radiation`: 0 to 5; either where the source gives it."""
+
+    modality: str
+    regions: tuple[str, ...]
+    rating: str
+    score: int | None
+    radiation: int | None
+    when: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """A presentation that imaging criteria rate, in our own words, with the condition by which a chart is one.
+
+    `publisher` is whose criteria they are, of which year; empty for a judgement of this guideline.
+    """
+
+    id: str
+    publisher: str
+    topic: str
+    year: int
+    presentation: str
+    evidence: tuple[str, ...]
+    verified: bool
+    rules: tuple[str, ...]
+    when: Condition
+    ratings: tuple[Rating, ...]
+
+    def conditions(self) -> Iterator[Condition]:
+        """Every condition of this presentation."""
+        yield self.when
+        yield from (rating.when for rating in self.ratings if rating.when)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGroup:
+    """Rows that the knowledge has to carry: id -> words. Those that are `open` may lack knowledge or a case."""
+
+    title: str
+    rows: Mapping[str, str]
+    open: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Where the source document and the literature part ways, and what was decided."""
+
+    id: str
+    title: str
+    statements: tuple[str, ...]
+    literature: str
+    decision: str
+    evidence: tuple[str, ...]
+    recommendations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """What has yet to be verified, and which rows stand on it."""
+
+    id: str
+    title: str
+    debt: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Guideline:
+    id: str
+    title: str
+    version: str
+    date: dt.date
+    status: str
+    source_title: str
+    provenance: Mapping[str, str]
+    statements: Mapping[str, str]
+    # What is said of all recommendations alike: external validation, fairness, review.
+    appraisal: Mapping[str, str]
+    # The sentences of the source attributes that follow from conditions and history.
+    attribute_words: Mapping[str, str]
+    # The findings that are health status assessments in the sense of USCDI.
+    health_status: frozenset[str]
+    thresholds: Mapping[str, Mapping[str, Any]]
+    findings: Mapping[str, Finding]
+    definitions: Mapping[str, tuple[str, Condition]]
+    causes: Mapping[str, Cause]
+    differential: Differential
+    recommendations: tuple[Recommendation, ...]
+    questions: tuple[Question, ...]
+    question_terms: Mapping[str, QuestionTerm]
+    wording: Wording
+    orders: Mapping[str, OrderTemplate]
+    # The codes by which an order or a study is recognised: concept is modality-region, a modality alone, or at-region.
+    order_codes: tuple[Code, ...]
+    presentations: tuple[Presentation, ...]
+    # The words of each rating.
+    rating_words: Mapping[str, str]
+    medicines: Mapping[str, MedicineTemplate]
+    message: MessageTemplate
+    sources: Mapping[str, Mapping[str, Any]]
+    rule_groups: tuple[RuleGroup, ...]
+    conflicts: tuple[Conflict, ...]
+    debts: tuple[Debt, ...]
+    codes: tuple[Code, ...]
+    answers: tuple[Code, ...]
+
+    def rule_conditions(self) -> Iterator[Condition]:
+        """Every condition that the assessment evaluates."""
+        for recommendation in self.recommendations:
+            yield from recommendation.conditions()
+        yield from self.differential.conditions()
+        for presentation in self.presentations:
+            yield from presentation.conditions()
+        for _title, condition in self.definitions.values():
+            yield condition
+
+    def rules(self) -> dict[str, str]:
+        """The words of every row that the knowledge has to carry, by id."""
+        return {id_: words for group in self.rule_groups for id_, words in group.rows.items()}
+
+    def carried_rules(self) -> frozenset[str]:
+        """The rows that something in the knowledge names."""
+        named: set[str] = set()
+        for recommendation in self.recommendations:
+            named.update(recommendation.rules)
+        for presentation in self.presentations:
+            named.update(presentation.rules)
+        for entry in self.differential.entries():
+            named.update(entry.rules)
+        return frozenset(named)
+
+    def opened(self, names: Iterable[str]) -> frozenset[str]:
+        """These ids, and what the named criteria among them read."""
+        seen: set[str] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in seen:
+                seen.add(name)
+                if name in self.definitions:
+                    left.extend(self.definitions[name][1].findings())
+        return frozenset(seen)
+
+    def title_of(self, finding: str) -> str:
+        """How a finding or a named criterion is called on a card."""
+        if finding in self.findings:
+            return self.findings[finding].title
+        if finding in self.definitions:
+            return self.definitions[finding][0]
+        if finding in self.wording.facts:
+            return self.wording.facts[finding]
+        return finding.replace("-", " ").capitalize()
+
+    def base_findings(self, ids: Iterable[str]) -> frozenset[str]:
+        """The findings of the chart behind these ids, with named criteria and derived quantities opened."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        left = list(ids)
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self.findings:
+                found.add(name)
+            elif name in self.definitions:
+                left.extend(self.definitions[name][1].findings())
+            elif name in DAYS_SINCE:
+                found.add(DAYS_SINCE[name])
+            elif name == "sacroiliac-tests-positive":
+                found.update(SACROILIAC_TESTS)
+        return frozenset(found)
+
+
+SACROILIAC_TESTS = (
+    "faber",
+    "gaenslen",
+    "thigh-thrust",
+    "sacroiliac-compression",
+    "sacroiliac-distraction",
+    "sacral-thrust",
+)

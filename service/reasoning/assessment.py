@@ -1,0 +1,660 @@
+"""Findings x guideline -> what the guideline calls for. Pure: the clock is in the case, there is no I/O.
+
+The steps follow the kinds of recommendations: red flags first and all of them; then the ranking of causes, unless a
+critical flag says that it must wait; then the plan, imaging, and treatment. Sides are judged apart; red flags belong to
+the patient and also count what has no side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from math import isinf
+from typing import TypeVar
+
+import msgspec
+
+from service.chart.case import Case, LeftOut
+from service.chart.derived import Chart, grounds_to_hold
+from service.chart.fhir_time import When
+from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
+from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
+from service.guideline.model import (
+    AFTER_RED_FLAGS,
+    DAYS_SINCE,
+    OF_THE_PATIENT,
+    RADIOGRAPH_AT_HAND,
+    SACROILIAC_TESTS,
+    Guideline,
+    Presentation,
+    Rating,
+    Recommendation,
+)
+from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
+from service.reasoning.next_question import Asked, Assessed, NextQuestion, says
+
+# The criterion by which pain of the hip is this complaint.
+HIP_COMPLAINT = "hip-region-complaint"
+# More than a card can list is not gathered.
+UNKNOWN_AT_MOST = 6
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A finding as it was used: where it came from, so that a clinician can look."""
+
+    finding: str
+    state: str
+    side: str
+    date: str
+    resource: str
+    remark: str
+    valid: bool
+    when: When | None = None
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """A recommendation whose condition is met, with what met it and what was unknown and could change it."""
+
+    recommendation: Recommendation
+    indicator: str
+    evidence: tuple[Evidence, ...]
+    unknown: tuple[str, ...]
+
+    def findings(self) -> tuple[str, ...]:
+        return tuple(item.finding for item in self.evidence)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What comes of the condition of a recommendation: yes (True), no (False), cannot tell (None).
+
+    `evidence` is what makes it so; with None, what of it is known, and `unknown` what it waits for.
+    """
+
+    recommendation: Recommendation
+    holds: bool | None
+    evidence: tuple[Evidence, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingCall:
+    modality: str
+    region: str
+    priority: str
+    alternative: str
+    recommendation: str
+
+    @property
+    def key(self) -> str:
+        """The key of its order in orders.toml; `none-now` has none there."""
+        return f"{self.modality}-{self.region}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralCall:
+    to: str
+    priority: str
+    recommendation: str
+
+    @property
+    def key(self) -> str:
+        """The key of its order in orders.toml."""
+        return f"referral-{self.to}"
+
+
+_Call = TypeVar("_Call", ImagingCall, ReferralCall)
+
+
+@dataclass(frozen=True, slots=True)
+class TreatmentCall:
+    id: str
+    state: str
+    because: tuple[str, ...]
+    without: tuple[str, ...]
+    # The recommendations that say how to offer it with care.
+    cautions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the guideline makes of one case."""
+
+    complaint: str
+    side: str
+    data: dict[str, str]
+    left_out: LeftOut
+    fired: tuple[Fired, ...] = ()
+    # What makes this the complaint of the guideline.
+    located_by: tuple[Evidence, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    ranking_waits: bool = False
+    imaging: tuple[ImagingCall, ...] = ()
+    referrals: tuple[ReferralCall, ...] = ()
+    treatment: tuple[TreatmentCall, ...] = ()
+    ask: tuple[Asked, ...] = ()
+    contradictory: tuple[str, ...] = ()
+    without_side: tuple[str, ...] = ()
+    working_diagnoses: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
+    # How it was reached, for what is judged by it afterwards.
+    reached: _Pass | None = None
+
+    def red_flags(self) -> Iterator[Fired]:
+        return (fired for fired in self.fired if fired.recommendation.red_flag)
+
+    def changed_since(self, moment: When) -> bool:
+        """Whether something urgent is documented that this moment may not have known."""
+        return any(
+            item.when is None or item.when.low > moment.high
+            for fired in self.fired
+            if fired.indicator != INDICATORS[-1]
+            for item in fired.evidence
+            if item.resource not in ("", "Patient")
+        )
+
+
+def _unique(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+class Assessor:
+    """Assesses cases by one guideline; made once."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        self.guideline = guideline
+        self.locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
+        # Where none of these is stated there is no such complaint.
+        self.sought = self.locating | guideline.base_findings([HIP_COMPLAINT])
+        self.informative = frozenset(
+            f.id
+            for f in guideline.findings.values()
+            if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.background)
+        )
+        # What each recommendation reads, to say what of it is unknown. Neither a working diagnosis nor a circumstance
+        # is asked for.
+        self.reads = {
+            r.id: sorted(
+                name
+                for name in guideline.base_findings(n for c in r.conditions() for n in c.findings())
+                if guideline.findings[name].kind != "diagnosis" and not guideline.findings[name].background
+            )
+            for r in guideline.recommendations
+        }
+        self.by_kind = {
+            kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
+        }
+
+        # What has to be stated or made before each of them can hold: most are about what is not in a chart.
+        self.grounds = {
+            kind: tuple((r, grounds_to_hold(r.when, guideline.definitions, guideline.findings)) for r in of_kind)
+            for kind, of_kind in self.by_kind.items()
+        }
+        self.places = {r.id: place for place, r in enumerate(guideline.recommendations)}
+        self.next_question = NextQuestion(guideline, self.informative)
+
+    def assess(self, case: Case) -> Assessment:
+        """The assessment of a case; without the complaint it holds nothing but what was looked at."""
+        return _Pass(self, case).run()
+
+    def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        """The recommendations of this kind that hold for what the clinician has in hand, the most important first.
+
+        `facts` say all that the conditions of this kind may read of it, see ADVICE_FACTS. Without the complaint none
+        holds.
+        """
+        return assessment.reached.judge(kind, facts) if assessment.reached else ()
+
+    def presentations(
+        self, assessment: Assessment, *, radiograph_at_hand: bool
+    ) -> tuple[tuple[Presentation, Rating], ...]:
+        """Every rating that holds for this chart, with the presentation that it is of."""
+        return assessment.reached.presentations(radiograph_at_hand) if assessment.reached else ()
+
+    def verdicts(self, assessment: Assessment, *kinds: str) -> tuple[Verdict, ...]:
+        """What comes of each recommendation of these kinds, fired or not, by what is known at the time.
+
+        Nothing is asked of a chart without the complaint.
+        """
+        return tuple(assessment.reached.verdicts(kinds)) if assessment.reached else ()
+
+    def weights(self, assessment: Assessment) -> tuple[tuple[str, Weighed], ...]:
+        """Each point of the rankings, with its side."""
+        charts = assessment.reached.charts if assessment.reached and assessment.rankings else ()
+        return tuple((chart.side or NO_SIDE_NAMED, each) for chart in charts for each in weigh(chart, self.guideline))
+
+    def screen(self, case: Case, treatments: Collection[str]) -> Assessment:
+        """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
+
+        A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
+        not need the complaint.
+        """
+        return _Pass(self, case).screen(treatments)
+
+    def concerns(self, chart: Chart) -> bool:
+        """Whether what is documented on this side is the complaint of this guideline."""
+        return any(
+            chart[name] is True or isinstance(chart[name], Interval)
+            for name in self.locating
+            if name in chart.case.statements
+        ) or (chart[HIP_COMPLAINT] is True)
+
+
+@dataclass
+class _Pass:
+    """One assessment under way."""
+
+    assessor: Assessor
+    case: Case
+    fired: list[Fired] = field(default_factory=list)
+    # What a made finding (critical-red-flag, considers-…) stands on.
+    made: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    used: dict[tuple[str, str, bool], Evidence] = field(default_factory=dict)
+    # The made findings that are so.
+    so: set[str] = field(default_factory=set)
+    imaging: list[ImagingCall] = field(default_factory=list)
+    referrals: list[ReferralCall] = field(default_factory=list)
+    treatment: dict[str, TreatmentCall] = field(default_factory=dict)
+    cautions: dict[str, list[str]] = field(default_factory=dict)
+    flagged: dict[str, list[Fired]] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
+    # As the charts, but what has no side counts for each.
+    patient_charts: Sequence[Chart] = ()
+
+    def run(self) -> Assessment:
+        case, guideline = self.case, self.assessor.guideline
+        if not case.statements:
+            # Most charts: nothing of this pain, and no rule has to be asked.
+            return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
+        sides = case.sides()
+        patient_charts = [Chart(case, side, guideline.definitions, with_sideless=True) for side in sides]
+        self.patient_charts = patient_charts
+        if not any(self.assessor.concerns(chart) for chart in patient_charts):
+            return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
+        side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
+        self._evaluate_all("red-flag", patient_charts)
+        waits = self._note_red_flags()
+        # What has no side is used for the only side that is documented, and otherwise for neither.
+        charts = (
+            patient_charts
+            if len(sides) == 1
+            else [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
+        )
+        self.charts = charts
+        insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
+            statement.value is not None
+            for name in self.assessor.informative & case.statements.keys()
+            for statement in case.statements[name]
+        )
+        self._make(charts, "insufficient-data", insufficient, ())
+        rankings = () if waits or insufficient else tuple(rank(chart, guideline) for chart in charts)
+        self._note_considered(charts, rankings)
+        if not waits:
+            self._evaluate_all("plan", charts)
+        self._make(charts, "imaging-called-for", bool(self.imaging), ())
+        self._make(charts, "mri-called-for", any(call.modality == "mri" for call in self.imaging), ())
+        self._evaluate_all("closing", charts)
+        self._evaluate_all("treatment", charts)
+        withheld = {what for call in self.treatment.values() for what in call.without}
+        offered = {call.id for call in self.treatment.values() if call.state == "offer"}
+        fired = (f for f in self.fired if _is_said(f.recommendation, withheld, offered))
+        return Assessment(
+            complaint="present",
+            side=side,
+            data=dict(case.data),
+            left_out=case.left_out,
+            fired=tuple(fired),
+            located_by=self._located_by(patient_charts),
+            rankings=rankings,
+            ranking_waits=waits,
+            imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
+            referrals=_most_urgent(self.referrals, lambda call: call.to),
+            treatment=tuple(
+                replace(call, cautions=tuple(self.cautions.get(id_, ())) if call.state == "offer" else ())
+                for id_ in TREATMENTS
+                if (call := self.treatment.get(id_))
+            ),
+            # What is asked next must not delay an emergency.
+            ask=() if waits else self._ask(patient_charts, rankings),
+            contradictory=_unique(
+                name
+                for chart in patient_charts
+                for name in case.statements
+                if chart[name] is None and name in chart.resolved and chart.resolved[name].contradictory
+            ),
+            without_side=self._without_side(sides),
+            reached=self,
+            known=frozenset(name for name, found in case.statements.items() if any(s.value is not None for s in found)),
+            working_diagnoses=tuple(
+                cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
+            ),
+        )
+
+    def screen(self, treatments: Collection[str]) -> Assessment:
+        case = self.case
+        self.charts = [Chart(case, NO_SIDE, self.assessor.guideline.definitions, with_sideless=True)]
+        for name in AFTER_RED_FLAGS:
+            self._make(self.charts, name, False, ())
+        for recommendation in self.assessor.by_kind["treatment"]:
+            if any(call.state == "hold" and call.id in treatments for call in recommendation.treatment):
+                self._evaluate(recommendation, self.charts)
+        return Assessment(
+            self._complaint_not_found(),
+            NO_SIDE_NAMED,
+            dict(case.data),
+            case.left_out,
+            fired=tuple(self.fired),
+            treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
+            reached=self,
+        )
+
+    def _located_by(self, charts: Sequence[Chart]) -> tuple[Evidence, ...]:
+        found: dict[tuple[str, str], Evidence] = {}
+        for chart in charts:
+            named = [name for name in self.case.statements if name in self.assessor.locating and chart[name]]
+            hip = self.assessor.guideline.definitions[HIP_COMPLAINT][1]
+            for name in named or (self._grounds(chart, hip) if chart[HIP_COMPLAINT] else ()):
+                item = self._used(chart, name)
+                found[(item.finding, item.side)] = item
+        return tuple(found.values())
+
+    def _complaint_not_found(self) -> str:
+        """Absent when what there is was heard in full and says nothing of it; otherwise it cannot be told."""
+        unheard = self.case.unheard()
+        undecided = any(
+            statement.value is None
+            for name in self.assessor.locating & self.case.statements.keys()
+            for statement in self.case.statements[name]
+        )
+        return "unknown" if unheard or undecided else "absent"
+
+    def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        assessed, self.fired = self.fired, []
+        for chart in self.charts:
+            chart.update(facts)
+        for recommendation in self.assessor.by_kind[kind]:
+            self._evaluate(recommendation, self.charts)
+        judged, self.fired = self.fired, assessed
+        return tuple(sorted(judged, key=lambda fired: INDICATORS.index(fired.indicator)))
+
+    def presentations(self, radiograph_at_hand: bool) -> tuple[tuple[Presentation, Rating], ...]:
+        flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
+        for chart in self.charts:
+            chart.update({f"flag-{flag}": flag in flags for flag in RED_FLAGS})
+            chart[RADIOGRAPH_AT_HAND] = radiograph_at_hand or chart["radiograph-documented"] is True
+        return tuple(
+            (presentation, rating)
+            for presentation in self.assessor.guideline.presentations
+            if any(presentation.when.test(chart) for chart in self.charts)
+            for rating in presentation.ratings
+            if rating.when is None or any(rating.when.test(chart) for chart in self.charts)
+        )
+
+    def verdicts(self, kinds: Collection[str]) -> Iterator[Verdict]:
+        for kind in kinds:
+            charts = self.patient_charts if kind == "red-flag" else self.charts
+            for recommendation in self.assessor.by_kind[kind]:
+                yield self._verdict(recommendation, charts)
+
+    def _verdict(self, recommendation: Recommendation, charts: Sequence[Chart]) -> Verdict:
+        """Of all sides: yes where it is on one, no where it is on each."""
+        sides = [(recommendation.when.test(chart), chart) for chart in charts]
+        holds = next((verdict for verdict in (True, None) if any(of is verdict for of, _chart in sides)), False)
+        evidence: dict[tuple[str, str], Evidence] = {}
+        unknown: list[str] = []
+        for chart in (chart for of, chart in sides if of is holds):
+            read = recommendation.when.leaves() if holds is None else [recommendation.when]
+            for name in (name for condition in read for name in self._grounds(chart, condition)):
+                item = self._used(chart, name)
+                evidence.setdefault((item.finding, item.side), item)
+            if holds is None:
+                unknown += self._waited_for(chart, recommendation.when)
+            elif holds:
+                unknown += self._unknown(chart, recommendation)
+        return Verdict(recommendation, holds, tuple(evidence.values()), _unique(unknown))
+
+    def _waited_for(self, chart: Chart, condition: Condition) -> Iterator[str]:
+        """The findings by which a condition cannot be told, named criteria opened."""
+        definitions = self.assessor.guideline.definitions
+        for leaf in condition.carried_by(chart):
+            if leaf.finding in definitions and chart[leaf.finding] is None:
+                yield from self._waited_for(chart, definitions[leaf.finding][1])
+            elif leaf.test(chart) is None:
+                yield DAYS_SINCE.get(leaf.finding, leaf.finding)
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+
+    def _evaluate_all(self, kind: str, charts: Sequence[Chart]) -> None:
+        there = self.case.statements.keys() | self.so
+        for recommendation, grounds in self.assessor.grounds[kind]:
+            if grounds is None or not there.isdisjoint(grounds):
+                self._evaluate(recommendation, charts)
+
+    def _evaluate(self, recommendation: Recommendation, charts: Sequence[Chart]) -> None:
+        met = [chart for chart in charts if recommendation.when.test(chart)]
+        if not met:
+            return
+        crucial = recommendation.critical_when
+        critical = [chart for chart in met if crucial and crucial.test(chart)]
+        evidence: dict[tuple[str, str], Evidence] = {}
+        unknown: list[str] = []
+        for chart in met:
+            conditions = [recommendation.when, *([crucial] if crucial and chart in critical else [])]
+            for condition in conditions:
+                for name in self._grounds(chart, condition):
+                    item = self._used(chart, name)
+                    evidence.setdefault((item.finding, item.side), item)
+            unknown += self._unknown(chart, recommendation)
+            self._collect(recommendation, chart)
+        self.fired.append(
+            Fired(
+                recommendation,
+                "critical" if critical else recommendation.indicator,
+                _without_the_other_side(evidence.values()),
+                _unique(unknown),
+            )
+        )
+        self._collect_treatment(recommendation, self.fired[-1])
+
+    def _collect(self, recommendation: Recommendation, chart: Chart) -> None:
+        for imaging in recommendation.imaging:
+            if imaging.when is None or imaging.when.test(chart):
+                self.imaging.append(
+                    ImagingCall(
+                        imaging.modality, imaging.region, imaging.priority, imaging.alternative, recommendation.id
+                    )
+                )
+        for referral in recommendation.referrals:
+            if referral.when is None or referral.when.test(chart):
+                self.referrals.append(ReferralCall(referral.to, referral.priority, recommendation.id))
+
+    def _collect_treatment(self, recommendation: Recommendation, fired: Fired) -> None:
+        """A hold is never undone by an offer."""
+        for treatment in recommendation.treatment:
+            if treatment.state == "caution":
+                self.cautions.setdefault(treatment.id, []).append(recommendation.id)
+                continue
+            before = self.treatment.get(treatment.id)
+            held = "hold" in (treatment.state, before.state if before else "")
+            named = [name for name in fired.findings() if name in self.case.findings]
+            because = named if treatment.state == "hold" or treatment.without else ()
+            self.treatment[treatment.id] = TreatmentCall(
+                treatment.id,
+                "hold" if held else "offer",
+                _unique((*(before.because if before else ()), *because)),
+                _unique((*(before.without if before else ()), *treatment.without)),
+            )
+
+    def _make(self, charts: Iterable[Chart], name: str, value: bool, grounds: Iterable[str]) -> None:
+        self.made[name] = _unique(grounds)
+        if value:
+            self.so.add(name)
+        for chart in charts:
+            chart[name] = value
+
+    def _note_red_flags(self) -> bool:
+        """Makes what later rules read of the red flags; whether the ranking of causes has to wait."""
+        flags = [(fired, fired.recommendation.red_flag) for fired in self.fired if fired.recommendation.red_flag]
+        critical = [fired for fired, _flag in flags if fired.indicator == "critical"]
+        self.flagged["critical-red-flag"] = critical
+        for block in ("exercise", "injection"):
+            self.flagged[f"{block}-red-flag"] = [
+                fired for fired, flag in flags if flag and (block in flag.blocks or fired.indicator == "critical")
+            ]
+        return any(flag and "ranking" in flag.blocks and fired.indicator == "critical" for fired, flag in flags)
+
+    def _note_considered(self, charts: Sequence[Chart], rankings: Sequence[Ranking]) -> None:
+        """A cause is considered when it leads or is the clinician's working diagnosis."""
+        for name, fired in self.flagged.items():
+            self._make(charts, name, bool(fired), (finding for item in fired for finding in item.findings()))
+        for number, chart in enumerate(charts):
+            leader = rankings[number].leader if rankings else None
+            for cause in self.assessor.guideline.causes:
+                diagnosed = chart[f"diagnosed-{cause}"] is True
+                leads = leader is not None and leader.id == cause
+                chart[f"considers-{cause}"] = leads or diagnosed
+                if leads or diagnosed:
+                    self.so.add(f"considers-{cause}")
+                grounds = (
+                    *(leader.speaks_for if leads and leader else ()),
+                    *([f"diagnosed-{cause}"] if diagnosed else []),
+                )
+                self.made[f"considers-{cause}"] = _unique((*self.made.get(f"considers-{cause}", ()), *grounds))
+
+    # -- reasons ------------------------------------------------------------------------------------------------------
+
+    def _grounds(self, chart: Chart, condition: Condition) -> Iterator[str]:
+        """The findings of the chart that carry this condition's verdict, named criteria opened."""
+        guideline = self.assessor.guideline
+        for leaf in condition.carried_by(chart):
+            name = leaf.finding
+            if chart[name] is None:
+                continue
+            if name in guideline.definitions:
+                yield from self._grounds(chart, guideline.definitions[name][1])
+            elif name in self.made:
+                yield from self.made[name] if chart[name] else ()
+            elif name in DAYS_SINCE:
+                yield DAYS_SINCE[name]
+            elif name == "sacroiliac-tests-positive":
+                yield from (test for test in SACROILIAC_TESTS if chart[test] is not None)
+            elif name in guideline.findings or chart[name] is not False:
+                # What is not so about the thing in hand is no reason.
+                yield name
+
+    def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
+        # A finding of which nothing holds may still have a date, which conditions read in another form.
+        unknown = (n for n in self.assessor.reads[recommendation.id] if chart[n] is None and _date(chart, n) is None)
+        return islice(unknown, UNKNOWN_AT_MOST)
+
+    def _used(self, chart: Chart, name: str) -> Evidence:
+        if name not in self.case.findings:
+            return Evidence(name, _state(chart[name]), "", "", "Patient" if name in OF_THE_PATIENT else "", "", True)
+        # Many recommendations stand on one finding.
+        key = (name, chart.side, chart.with_sideless)
+        used = self.used.get(key)
+        if used is None:
+            used = self.used[key] = self._evidence(chart, name)
+        return used
+
+    def _evidence(self, chart: Chart, name: str) -> Evidence:
+        value = chart[name]
+        resolved = chart.resolved.get(name)
+        statement = resolved.statement if resolved else None
+        if statement is None:
+            # Made from other statements, as leg symptoms on both sides are.
+            return Evidence(name, _state(value), "", "", "", "", True)
+        return Evidence(
+            name,
+            self._with_unit(name, value if value is not None else statement.value),
+            statement.side,
+            statement.when.text if statement.when else "",
+            statement.resource,
+            statement.remark,
+            statement.is_valid(),
+            statement.when,
+        )
+
+    def _with_unit(self, name: str, value: object) -> str:
+        # A UCUM annotation such as {score} is no unit that a clinician reads.
+        unit = self.case.findings[name].unit
+        return f"{_state(value)} {unit}" if unit and not unit.startswith("{") else _state(value)
+
+    def _ask(self, patient_charts: Sequence[Chart], rankings: Sequence[Ranking]) -> tuple[Asked, ...]:
+        imaging: dict[str, list[tuple[str, str]]] = {}
+        referrals: dict[str, list[str]] = {}
+        for call in self.imaging:
+            imaging.setdefault(call.recommendation, []).append((call.modality, call.region))
+        for referral in self.referrals:
+            referrals.setdefault(referral.recommendation, []).append(referral.to)
+        held = {
+            self.assessor.places[fired.recommendation.id]: says(
+                fired.recommendation,
+                fired.indicator,
+                imaging.get(fired.recommendation.id, ()),
+                referrals.get(fired.recommendation.id, ()),
+            )
+            for fired in self.fired
+        }
+        return self.assessor.next_question.ask(Assessed(self.case, patient_charts, self.charts, held, rankings))
+
+    def _without_side(self, sides: Sequence[str]) -> tuple[str, ...]:
+        if tuple(sides) != (LEFT, RIGHT):
+            return ()
+        return tuple(
+            name
+            for name, found in self.case.statements.items()
+            if not self.case.findings[name].whole_patient
+            and name != "onset-date"
+            and any(statement.value is not None and not statement.side for statement in found)
+        )
+
+
+def _without_the_other_side(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """What is known of one side is not also listed as unknown of the other."""
+    items = tuple(evidence)
+    known = {item.finding for item in items if item.state != "unknown"}
+    return tuple(item for item in items if item.state != "unknown" or item.finding not in known)
+
+
+def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[str]) -> bool:
+    """Not what another recommendation leaves out, nor how to take care with what is not offered."""
+    if any(withheld & set(treatment.adds) for treatment in recommendation.treatment):
+        return False
+    cautioned = {treatment.id for treatment in recommendation.treatment if treatment.state == "caution"}
+    return not cautioned or bool(cautioned & offered)
+
+
+def _date(chart: Chart, name: str) -> object:
+    resolved = chart.resolved.get(name)
+    return resolved.value if resolved else None
+
+
+def _state(value: object) -> str:
+    """How a value is named in the grounds of a card: the state of a finding, its number, or its date."""
+    if isinstance(value, bool):
+        return "present" if value else "absent"
+    if isinstance(value, Interval):
+        return _in_words(value)
+    if isinstance(value, When):
+        return value.text
+    return value if isinstance(value, str) else "unknown"
+
+
+def _in_words(value: Interval) -> str:
+    if value.low == value.high:
+        return f"{value.low:g}"
+    if isinf(value.low):
+        return f"up to {value.high:g}"
+    return f"from {value.low:g}" if isinf(value.high) else f"{value.low:g} to {value.high:g}"
+
+
+def _most_urgent(calls: Iterable[_Call], same: Callable[[_Call], object]) -> tuple[_Call, ...]:
+    """One call of those that are the same, at its highest priority; the most urgent first, then as the rules stand."""
+    merged: dict[object, _Call] = {}
+    for call in calls:
+        known = merged.get(same(call))
+        if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
+            merged[same(call)] = call
+    return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))

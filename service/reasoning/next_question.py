@@ -1,0 +1,730 @@
+"""What to ask or examine next: the rules run again with each unknown finding both ways. Pure.
+
+The value of a finding is what its answer can change at most: the urgency, the imaging, the referrals, the leading
+cause, the treatment, each with the points that questions.toml gives it (section 5.5 of the evidence). Only what reads
+the finding is evaluated again, and of it the verdict only; a question is left out as soon as what it can change at most
+is less than what three others do change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+from math import inf, nextafter
+from typing import NamedTuple, TypeVar
+
+from service.chart.case import Case
+from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
+from service.chart.fhir_time import When
+from service.chart.statements import BILATERAL, Statement
+from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
+from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Guideline, Question, Recommendation
+from service.reasoning.differential import Ranking, family_result, leader_of
+
+ASKED_AT_MOST = 3
+WAITS = "the ranking waits"
+# How urgent an indicator is: none 0, info 1, warning 2, critical 3.
+_VALUES = (True, False, None)
+_TIERS = {indicator: tier for tier, indicator in enumerate(reversed(INDICATORS), start=1)}
+_CRITICAL = _TIERS["critical"]
+
+Answers = Mapping[str, Value]
+# A finding with yes or no, or with any quantity (None).
+_Answer = tuple[str, bool | None]
+_Item = TypeVar("_Item")
+
+
+class Says(NamedTuple):
+    """What one recommendation that holds adds to the outcome. `flag` is its red flag, where that is critical."""
+
+    tier: int
+    flag: str = ""
+    imaging: frozenset[tuple[str, str]] = frozenset()
+    referrals: frozenset[str] = frozenset()
+    treatment: frozenset[tuple[str, str]] = frozenset()
+
+
+class Outcome(NamedTuple):
+    """What of an assessment an answer can change.
+
+    imaging: modality and region, without the advice to wait. treatment is empty beside a critical red flag: it waits.
+    """
+
+    tier: int
+    critical: frozenset[str]
+    imaging: frozenset[tuple[str, str]]
+    referrals: frozenset[str]
+    leaders: tuple[str | None, ...]
+    treatment: frozenset[tuple[str, str]]
+
+
+def outcome(says: Iterable[Says], leaders: tuple[str | None, ...]) -> Outcome:
+    """What these recommendations call for together: a hold is not undone by an offer."""
+    tier = 0
+    critical: set[str] = set()
+    imaging: set[tuple[str, str]] = set()
+    referrals: set[str] = set()
+    treatment: set[tuple[str, str]] = set()
+    for said in says:
+        tier = max(tier, said.tier)
+        if said.flag:
+            critical.add(said.flag)
+        if said.imaging:
+            imaging |= said.imaging
+        if said.referrals:
+            referrals |= said.referrals
+        if said.treatment:
+            treatment |= said.treatment
+    return Outcome(
+        tier=tier,
+        critical=frozenset(critical),
+        imaging=frozenset(call for call in imaging if call[0] != "none-now"),
+        referrals=frozenset(referrals),
+        leaders=leaders,
+        treatment=frozenset(
+            (id_, state) for id_, state in treatment if state == "hold" or (id_, "hold") not in treatment
+        )
+        if tier < _CRITICAL
+        else frozenset(),
+    )
+
+
+def steps(before: Outcome, after: Outcome) -> int:
+    """Steps of urgency between two outcomes; where a critical flag stands already, another one is a step as well."""
+    if before.tier == after.tier == _CRITICAL:
+        return int(before.critical != after.critical)
+    return abs(after.tier - before.tier)
+
+
+class Asked(NamedTuple):
+    """A question to ask, and what its answer can change: terms of questions.toml, the weightiest first."""
+
+    finding: str
+    ask: str
+    because: str
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """The assessment as it stands. patient_charts: those of the red flags; charts: those of all that follows them.
+
+    says: what holds, by its place in the guideline; rankings is empty where too little is documented.
+    """
+
+    case: Case
+    patient_charts: Sequence[Chart]
+    charts: Sequence[Chart]
+    says: Mapping[int, Says]
+    rankings: Sequence[Ranking]
+
+
+class _Reach(NamedTuple):
+    """What to look at again when names change: criteria, recommendations by kind, and what of the ranking reads them.
+
+    Recommendations and points are named by their places, vetoes by their cause; closings: all that follows the plan;
+    ranks: whether the leading cause can be another one.
+    """
+
+    criteria: frozenset[str]
+    flags: frozenset[int]
+    plans: frozenset[int]
+    closings: frozenset[int]
+    points: frozenset[int]
+    families: frozenset[tuple[str, str]]
+    vetoes: frozenset[str]
+    ranks: bool
+
+    def recommendations(self) -> frozenset[int]:
+        return self.flags | self.plans | self.closings
+
+
+class _Limits(NamedTuple):
+    """What the answers to a question can change at most: which recommendations, and the points of what these say.
+
+    swing: by how much two causes may come nearer; vetoes: the causes whose vetoes are read again.
+    """
+
+    places: frozenset[int]
+    tier: int
+    rest: int
+    treatment: int
+    waits: bool
+    leader: int
+    swing: int
+    vetoes: frozenset[str]
+
+
+class NextQuestion:
+    """Finds the questions worth asking by one guideline; made once. Holds what reads what, and nothing of a patient."""
+
+    def __init__(self, guideline: Guideline, informative: frozenset[str]) -> None:
+        self.guideline, self.informative = guideline, informative
+        self.families = guideline.differential.families
+        self.rules = tuple(r for r in guideline.recommendations if r.kind in CHART_KINDS)
+        self.plain = tuple(_plain(r) for r in self.rules)
+        self.flags = frozenset(i for i, r in enumerate(self.rules) if r.kind == "red-flag")
+        self.plans = frozenset(i for i, r in enumerate(self.rules) if r.kind == "plan")
+        self.before_closing = self.flags | self.plans
+        self.closings = frozenset(range(len(self.rules))) - self.before_closing
+        # All that matters of the others beside a critical red flag.
+        self.calling = frozenset(i for i, r in enumerate(self.rules) if r.imaging or r.referrals)
+        # What each of them reads, criteria opened or not: most have nothing to do with a given name.
+        self._opened = {criterion: guideline.opened([criterion]) for criterion in guideline.definitions}
+        self._named = tuple(frozenset(n for c in r.conditions() for n in c.findings()) for r in self.rules)
+        self.points = {term: values.points for term, values in guideline.question_terms.items()}
+        self.considers = frozenset(f"considers-{cause}" for cause in guideline.causes)
+        asked = {f for q in guideline.questions for f in q.findings}
+        self.reach = {
+            (name, value): self._find_reach(name, value)
+            for name in {*asked, *(FOLLOWS.get(f, f) for f in asked), *AFTER_RED_FLAGS, *AFTER_PLAN, *self.considers}
+            for value in _VALUES
+        }
+        # Given the knowledge, few names ever change together.
+        self.reached = lru_cache(maxsize=4096)(self._reached)
+        self.tries = {f: self._values(f) for q in guideline.questions for f in q.findings}
+        self.tried = {f: tuple({(f, _yes_or_no(value)) for value in values}) for f, values in self.tries.items()}
+        # What the answers to a question, and each answer, can change at most; also where too little is documented.
+        answers: dict[object, list[_Answer]] = {
+            q.findings: [(f, value) for f in q.findings for value in _VALUES] for q in guideline.questions
+        }
+        answers |= {(f, value): [(f, value)] for f in asked for value in _VALUES}
+        self.limits = {
+            insufficient: {what: self._limit(keys, insufficient=insufficient) for what, keys in answers.items()}
+            for insufficient in (False, True)
+        }
+
+    # -- what is known of the guideline -------------------------------------------------------------------------------
+
+    def _values(self, finding: str) -> tuple[Value, ...]:
+        """What an answer may be: absent or present; of a quantity one value in each stretch between its thresholds."""
+        known = self.guideline.findings.get(finding)
+        if known and known.value == "boolean":
+            return (False, True)
+        name = FOLLOWS.get(finding, finding)
+        leaves = [leaf for c in self.guideline.rule_conditions() for leaf in c.leaves() if leaf.finding == name]
+        days = name in DAYS_SINCE
+        stretches: dict[tuple[bool, ...], Value] = {}
+        bounds = {
+            value
+            for leaf in leaves
+            for value in (
+                leaf.operand,
+                (leaf.operand - 1 if leaf.word == "at_least" else leaf.operand + 1)
+                if days
+                else nextafter(leaf.operand, -inf if leaf.word == "at_least" else inf),
+            )
+        }
+        for value in sorted(bounds):
+            verdicts = (leaf.operand <= value if leaf.word == "at_least" else value <= leaf.operand for leaf in leaves)
+            stretches.setdefault(tuple(verdicts), Interval(value, value))
+        return tuple(stretches.values())
+
+    def _find_reach(self, name: str, value: Value) -> _Reach:
+        guideline, rules = self.guideline, self.guideline.differential
+        moves: dict[str, str] = {name: _UP if value is True else _DOWN if value is False else _ANY}
+        if name in FOLLOWS:
+            moves[FOLLOWS[name]] = _ANY
+        criteria = [c for c, names in self._opened.items() if not names.isdisjoint(moves)]
+        before: dict[str, str] = {}
+        while before != moves:
+            before = moves
+            found = {criterion: _move(guideline.definitions[criterion][1], moves) for criterion in criteria}
+            moves = {**moves, **{criterion: move for criterion, move in found.items() if move}}
+
+        def starts(condition: Condition | None) -> bool:
+            """Whether it may hold where it did not, or not where it did: no is as good as unknown."""
+            return condition is not None and _move(condition, moves) not in ("", _DOWN)
+
+        points = frozenset(i for i, entry in enumerate(rules.points) if starts(entry.when))
+        read = frozenset(
+            key
+            for key, (tests, caps) in self.families.items()
+            if any(test.finding in moves for test in tests) or any(starts(cap.when) for cap in caps)
+        )
+        started = frozenset(
+            i
+            for i, (r, names) in enumerate(zip(self.rules, self._named, strict=True))
+            if not names.isdisjoint(moves) and any(starts(c) for c in r.conditions())
+        )
+        vetoes = frozenset(veto.cause for veto in rules.vetoes if starts(veto.when))
+        return _Reach(
+            criteria=frozenset(moves) - {name},
+            flags=started & self.flags,
+            plans=started & self.plans,
+            closings=started & self.closings,
+            points=points,
+            families=read,
+            vetoes=vetoes,
+            ranks=bool(points or read or vetoes),
+        )
+
+    def _reached(self, answers: tuple[_Answer, ...]) -> _Reach:
+        """What to look at again with these values on a chart."""
+        found = [self.reach[answer] for answer in answers]
+        return _Reach(
+            criteria=_all_of(reach.criteria for reach in found) - {name for name, _value in answers},
+            flags=_all_of(reach.flags for reach in found),
+            plans=_all_of(reach.plans for reach in found),
+            closings=_all_of(reach.closings for reach in found),
+            points=_all_of(reach.points for reach in found),
+            families=_all_of(reach.families for reach in found),
+            vetoes=_all_of(reach.vetoes for reach in found),
+            ranks=any(reach.ranks for reach in found),
+        )
+
+    def reached_by(self, names: Iterable[str]) -> _Reach:
+        """What to look at again when these names change, whichever way."""
+        return self.reached(tuple((name, None) for name in names))
+
+    def _limit(self, answers: Iterable[_Answer], *, insufficient: bool) -> _Limits:
+        """Follows what answers may set in motion, step by step as an assessment goes, whatever the chart."""
+        asked = self.reached(tuple(answers))
+        flags = [self.rules[i] for i in asked.flags]
+        grave = [r.red_flag for r in flags if r.indicator == "critical" or r.critical_when]
+        critical = bool(grave)
+        made = {
+            name
+            for name in AFTER_RED_FLAGS
+            if critical or any(block in name for r in flags if r.red_flag for block in r.red_flag.blocks)
+        }
+        if insufficient:
+            made.add("insufficient-data")
+        waits = any(flag and "ranking" in flag.blocks for flag in grave)
+        leads = asked.ranks or waits or insufficient
+        made |= self.considers if leads else set()
+        places = asked.recommendations() | self.reached_by(made).recommendations()
+        if critical:
+            places |= self.plans
+        if any(self.rules[i].imaging for i in places & self.before_closing):
+            places |= self.reached_by(AFTER_PLAN).recommendations()
+        touched = [self.rules[i] for i in places]
+
+        def tier(rule: Recommendation) -> int:
+            # What is critical only because a red flag is adds nothing to that.
+            of_flag = rule.critical_when and rule.critical_when.findings() <= {"critical-red-flag"} - made
+            return _CRITICAL if rule.critical_when and not of_flag else _TIERS[rule.indicator]
+
+        term = self.points
+        return _Limits(
+            places,
+            max((tier(rule) for rule in touched), default=0),
+            term["imaging"] * any(r.imaging for r in touched) + term["referrals"] * any(r.referrals for r in touched),
+            term["treatment"] * any(r.treatment for r in touched),
+            waits,
+            term["leader"] * leads,
+            self._swing(asked),
+            asked.vetoes,
+        )
+
+    def _swing(self, reach: _Reach) -> int:
+        rules = self.guideline.differential
+        swing = sum(abs(rules.points[i].points) for i in reach.points)
+        for key in reach.families:
+            tests, caps = self.families[key]
+            weights = (0, *(w for t in tests for w in (t.positive, t.negative)), *(cap.at_most for cap in caps))
+            swing += max(weights) - min(weights)
+        return swing
+
+    # -- one case -----------------------------------------------------------------------------------------------------
+
+    def ask(self, assessed: Assessed) -> tuple[Asked, ...]:
+        """The questions whose answers can change most, best first; at most three."""
+        return Trials(self, assessed).ask()
+
+
+# How a verdict may move when a value becomes known: towards yes, towards no, or anyhow, also from what it was.
+_UP, _DOWN, _ANY = "up", "down", "any"
+_OPPOSITE = {"": "", _UP: _DOWN, _DOWN: _UP, _ANY: _ANY}
+
+
+def _move(condition: Condition, moves: Mapping[str, str]) -> str:
+    """How the verdict of a condition may move with the names in it; empty when it cannot."""
+    if condition.finding:
+        move = moves.get(condition.finding, "")
+        if condition.word != "is":
+            return _ANY if move else ""
+        if condition.operand == "absent":
+            return _OPPOSITE[move]
+        # The two words that speak of documentation leave a verdict that stood, and not only what was open.
+        if condition.operand in ("not-absent", "not-present"):
+            return "" if move in ("", _UP if condition.operand == "not-absent" else _DOWN) else _ANY
+        return move
+    found = {_move(part, moves) for part in condition.parts} - {""}
+    move = found.pop() if len(found) == 1 else _ANY if found else ""
+    return _OPPOSITE[move] if condition.word == "none" else move
+
+
+def _yes_or_no(value: Value) -> bool | None:
+    """None stands for any quantity."""
+    return value if isinstance(value, bool) else None
+
+
+def _keys(answers: Answers) -> tuple[_Answer, ...]:
+    return tuple([(name, _yes_or_no(value)) for name, value in answers.items()])
+
+
+def _all_of(sets: Iterable[frozenset[_Item]]) -> frozenset[_Item]:
+    return frozenset[_Item]().union(*sets)
+
+
+def _plain(recommendation: Recommendation) -> tuple[Says, Says] | None:
+    """What it says, and what it says when critical, where no part of that has a condition of its own."""
+    if any(i.when for i in recommendation.imaging) or any(r.when for r in recommendation.referrals):
+        return None
+    said = says(
+        recommendation,
+        recommendation.indicator,
+        ((call.modality, call.region) for call in recommendation.imaging),
+        (call.to for call in recommendation.referrals),
+    )
+    return said, _critical(recommendation, said)
+
+
+def says(
+    recommendation: Recommendation, indicator: str, imaging: Iterable[tuple[str, str]], referrals: Iterable[str]
+) -> Says:
+    """What a recommendation that holds with this indicator says, with the calls whose conditions are met."""
+    said = Says(
+        _TIERS[indicator],
+        "",
+        frozenset(imaging),
+        frozenset(referrals),
+        frozenset((t.id, t.state) for t in recommendation.treatment if t.state in ("offer", "hold")),
+    )
+    return _critical(recommendation, said) if indicator == "critical" else said
+
+
+def _critical(recommendation: Recommendation, said: Says) -> Says:
+    flag = recommendation.red_flag
+    return said._replace(tier=_CRITICAL, flag=flag.id if flag else "")
+
+
+class _State(NamedTuple):
+    """Charts, and what holds on them, where the names that a step of the assessment has made are `changed`."""
+
+    charts: Sequence[Chart]
+    says: Mapping[int, Says]
+    changed: Sequence[str]
+
+
+class Trials:
+    """The trials on one case."""
+
+    def __init__(self, index: NextQuestion, assessed: Assessed) -> None:
+        self.index, self.assessed = index, assessed
+        self.insufficient = not assessed.rankings
+        self.limits, self.severity = index.limits[self.insufficient], index.points["severity"]
+        leaders = tuple(r.leader.id if r.leader else None for r in assessed.rankings)
+        self.leaders: tuple[str | None, ...] = leaders or (None,) * len(assessed.charts)
+        self.outcome = outcome(assessed.says.values(), self.leaders)
+        self.flags = {place: assessed.says[place] for place in index.flags & assessed.says.keys()}
+        self.made: Answers = {name: assessed.charts[0][name] for name in AFTER_RED_FLAGS}
+        self.made_late = {name: assessed.charts[0][name] for name in AFTER_PLAN}
+        plan = {place: assessed.says[place] for place in index.plans & assessed.says.keys()}
+        # Given the same red flags and the same leading cause, the rest is the same but for what reads the answers.
+        self.states: dict[tuple[object, ...], _State] = {
+            (*self.made.values(), self.leaders): _State(assessed.charts, plan, ())
+        }
+        # By how much the leading causes may come nearer to losing the lead and keep it.
+        self.lead = min(map(self._lead, assessed.rankings), default=-1)
+        self.decisive = frozenset(i for i, said in assessed.says.items() if said.tier == self.outcome.tier)
+        self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
+
+    def _lead(self, ranking: Ranking) -> int:
+        if ranking.leader is None:
+            return -1
+        rules = self.index.guideline.differential
+        first, second = ranking.causes[0].points, ranking.causes[1].points
+        return min(first - rules.lead_at_least, first - second - rules.lead_by)
+
+    def ask(self) -> tuple[Asked, ...]:
+        guideline, charts = self.index.guideline, self.assessed.patient_charts
+        first: list[Asked] = []
+        waiting: list[tuple[int, int, int, Question, list[str] | None]] = []
+        for number, question in enumerate(guideline.questions):
+            if question.when and not any(question.when.test(chart) is True for chart in charts):
+                continue
+            if question.first:
+                first.append(Asked(question.findings[0], question.ask, question.because))
+                continue
+            limit = self.most(question.findings)
+            waiting.append((-limit, COSTS.index(question.cost), number, question, None))
+        heapify(waiting)
+        asked = {item.finding for item in first}
+        room = ASKED_AT_MOST - len(first)
+        found: list[tuple[int, int, int, Asked]] = []
+        while waiting:
+            limit, cost, number, question, unknown = heappop(waiting)
+            if len(found) >= room and found[room - 1][:3] < (limit, cost, number):
+                break
+            if unknown is None:
+                # Its turn has come by all of its findings; it may come later by those that are unknown.
+                unknown = [f for f in question.findings if f not in asked and self.is_unknown(f)]
+                if unknown:
+                    heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown))
+                continue
+            value, answer = self._value(question, unknown, -limit)
+            if answer:
+                found = sorted([*found, (-value, cost, number, answer)], key=lambda entry: entry[:3])[:room]
+        return (*first, *(item[3] for item in found))[:ASKED_AT_MOST]
+
+    def most(self, what: object) -> int:
+        """The points that answers can have at most here."""
+        places, at_most, rest, treatment, waits, leader, swing, vetoes = self.limits[what]
+        tier = self.outcome.tier
+        # It is less urgent only when all that makes it so is evaluated again.
+        down = tier if self.decisive <= places else 0
+        up = at_most - tier
+        if up == 0 and tier == _CRITICAL:
+            up = 1
+        points = self.severity * (up if up > down else down) + rest
+        if tier != _CRITICAL and (at_most != _CRITICAL or down >= up):
+            points += treatment
+        if leader and (waits or swing > self.lead or not vetoes.isdisjoint(self.leaders)):
+            points += leader
+        return points
+
+    def most_of(self, question: Question, unknown: Sequence[str]) -> int:
+        """The points that answers to these findings of a question can have at most."""
+        if question.together and len(unknown) > 1:
+            return self.most(question.findings)
+        return max([self.most(answer) for f in unknown for answer in self.index.tried[f]])
+
+    def is_unknown(self, finding: str) -> bool:
+        for chart in self.assessed.patient_charts:
+            if chart[finding] is not None:
+                return False
+            # A date is known, though a chart does not hold it.
+            resolved = chart.resolved.get(finding)
+            if resolved is not None and isinstance(resolved.value, When):
+                return False
+        return True
+
+    def _value(self, question: Question, unknown: Sequence[str], limit: int) -> tuple[int, Asked | None]:
+        best, answer = 0, None
+        for answers in self.answers(question, unknown):
+            if len(answers) == 1 and self.most(*_keys(answers)) <= best:
+                continue
+            gains = self.gains(answers)
+            value = sum(gains.values())
+            if value > best:
+                changes = sorted(gains, key=lambda term: -gains[term])
+                finding = next(f for f in unknown if f in answers)
+                best, answer = value, Asked(finding, question.ask, question.because, tuple(changes))
+            if best >= limit:
+                break
+        return best, answer
+
+    def answers(self, question: Question, unknown: Sequence[str]) -> Iterator[Answers]:
+        tries = self.index.tries
+        if question.together and len(unknown) > 1:
+            yield {f: tries[f][-1] for f in unknown}
+            yield {f: tries[f][0] for f in unknown}
+        for f in unknown:
+            for value in reversed(tries[f]):
+                yield {f: value}
+
+    def gains(self, answers: Answers) -> dict[str, int]:
+        """The terms that these answers change -> their points."""
+        before, after, points = self.outcome, self.supposing(answers), self.index.points
+        changed = {
+            "severity": steps(before, after),
+            "imaging": before.imaging != after.imaging,
+            "referrals": before.referrals != after.referrals,
+            "leader": before.leaders != after.leaders,
+            # What a critical flag does to the treatment is in its urgency.
+            "treatment": _CRITICAL not in (before.tier, after.tier) and before.treatment != after.treatment,
+        }
+        return {term: points[term] * by for term, by in changed.items() if by}
+
+    def supposing(self, answers: Answers) -> Outcome:
+        """The outcome with these answers, by the steps of an assessment."""
+        index, assessed = self.index, self.assessed
+        values = {(FOLLOWS[f] if FOLLOWS.get(f) in DAYS_SINCE else f): value for f, value in answers.items()}
+        reach = index.reached(_keys(values))
+        case = self._answered(answers)
+
+        def supposed(charts: Sequence[Chart]) -> list[Chart]:
+            return [chart.supposing(case, values, reach.criteria) for chart in charts]
+
+        held = dict(self.flags)
+        patient_charts = supposed(assessed.patient_charts)
+        self._judge(held, reach.flags, patient_charts)
+        made, waits = self.made, False
+        if held != self.flags or self.insufficient:
+            made, waits = self._after_red_flags(held, informed=not index.informative.isdisjoint(answers))
+        leaders = self._leaders(reach, patient_charts, supposed, waits=waits, made=made)
+        planned = self._planned(made, leaders)
+        held |= planned.says
+        charts: Sequence[Chart] = patient_charts if planned.charts is assessed.patient_charts else ()
+        if reach.plans and not waits:
+            charts = charts or supposed(planned.charts)
+            self._judge(held, reach.plans, charts)
+        calls = [call for said in held.values() for call in said.imaging]
+        critical = made["critical-red-flag"] is True
+        closed = self._closed(
+            planned,
+            critical=critical,
+            called=bool(calls),
+            mri=any(modality == "mri" for modality, _region in calls),
+        )
+        held |= closed.says
+        closings = reach.closings & index.calling if critical else reach.closings
+        if closings:
+            if not charts or closed.charts is not planned.charts:
+                charts = supposed(closed.charts)
+            self._judge(held, closings, charts)
+        return outcome(held.values(), leaders)
+
+    def _planned(self, made: Answers, leaders: tuple[str | None, ...]) -> _State:
+        """The plan where red flags and ranking come out like this, but for what reads the answers themselves."""
+        key = (*made.values(), leaders)
+        state = self.states.get(key)
+        if state is None:
+            charts = [chart.supposing(chart.case, {}, ()) for chart in self.assessed.charts]
+            changed = [*self._make(charts, made), *self._consider(charts, leaders)]
+            held: dict[int, Says] = {}
+            if WAITS not in leaders:
+                held = {place: self.assessed.says[place] for place in self.index.plans & self.assessed.says.keys()}
+                self._judge(held, self.index.reached_by(changed).plans, charts)
+            state = self.states[key] = _State(charts, held, changed)
+        return state
+
+    def _closed(self, planned: _State, *, critical: bool, called: bool, mri: bool) -> _State:
+        """What follows the plan where imaging comes out like this."""
+        key = (id(planned), called, mri)
+        state = self.states.get(key)
+        if state is None:
+            late = {"imaging-called-for": called, "mri-called-for": mri}
+            charts = planned.charts
+            if any(late[name] != self.made_late[name] for name in late):
+                charts = [chart.supposing(chart.case, {}, ()) for chart in charts]
+            changed = [*planned.changed, *self._make(charts, late)]
+            places = self.index.closings & self.index.calling if critical else self.index.closings
+            held = {place: self.assessed.says[place] for place in places & self.assessed.says.keys()}
+            self._judge(held, places & self.index.reached_by(changed).closings, charts)
+            state = self.states[key] = _State(charts, held, changed)
+        return state
+
+    def _answered(self, answers: Answers) -> Case:
+        """The case with these answers, where something is made of its statements rather than of a chart."""
+        case = self.assessed.case
+        if not any(FOLLOWS.get(f) in MADE_OF_OTHERS for f in answers):
+            return case
+        charts = self.assessed.patient_charts
+        side = charts[0].side if len(charts) == 1 else BILATERAL
+        said = {f: (Statement(f, value, side, None, ""),) for f, value in answers.items() if isinstance(value, bool)}
+        return replace(case, statements={**case.statements, **said})
+
+    def _judge(self, held: dict[int, Says], places: Iterable[int], charts: Sequence[Chart]) -> None:
+        for place in places:
+            said = self._says(place, charts)
+            if said:
+                held[place] = said
+            else:
+                held.pop(place, None)
+
+    def _says(self, place: int, charts: Sequence[Chart]) -> Says | None:
+        rule = self.index.rules[place]
+        met = [chart for chart in charts if rule.when.test(chart)]
+        if not met:
+            return None
+        crucial = rule.critical_when
+        critical = crucial is not None and any(crucial.test(chart) for chart in met)
+        plain = self.index.plain[place]
+        if plain:
+            return plain[critical]
+        return says(
+            rule,
+            "critical" if critical else rule.indicator,
+            ((i.modality, i.region) for chart in met for i in rule.imaging if i.when is None or i.when.test(chart)),
+            (r.to for chart in met for r in rule.referrals if r.when is None or r.when.test(chart)),
+        )
+
+    def _after_red_flags(self, held: Mapping[int, Says], *, informed: bool) -> tuple[Answers, bool]:
+        """What the red flags make, and whether the ranking waits."""
+        flags = [(self.index.rules[place].red_flag, said.tier == _CRITICAL) for place, said in held.items()]
+        blocks = {
+            block: any(flag and (block in flag.blocks or (critical and block != "ranking")) for flag, critical in flags)
+            for block in ("exercise", "injection")
+        }
+        made = {
+            "critical-red-flag": any(critical for _flag, critical in flags),
+            "exercise-red-flag": blocks["exercise"],
+            "injection-red-flag": blocks["injection"],
+            "insufficient-data": not flags and not informed and not self._informed(),
+        }
+        return made, any(flag and critical and "ranking" in flag.blocks for flag, critical in flags)
+
+    def _informed(self) -> bool:
+        case = self.assessed.case
+        return any(
+            statement.value is not None
+            for name in self.index.informative & case.statements.keys()
+            for statement in case.statements[name]
+        )
+
+    def _make(self, charts: Iterable[Chart], made: Answers) -> Answers:
+        before = {**self.made, **self.made_late}
+        changed = {name: value for name, value in made.items() if value != before[name]}
+        self._set(charts, changed)
+        return changed
+
+    def _set(self, charts: Iterable[Chart], values: Answers) -> None:
+        for chart in charts:
+            for name in values:
+                for criterion in self.index.reach[name, None].criteria:
+                    chart.pop(criterion, None)
+            chart.update(values)
+
+    def _consider(self, charts: Sequence[Chart], leaders: Sequence[str | None]) -> set[str]:
+        changed: set[str] = set()
+        for chart, before, now in zip(charts, self.leaders, leaders, strict=True):
+            for cause in {before, now} - {None, WAITS} if before != now else ():
+                value = cause == now or chart[f"diagnosed-{cause}"] is True
+                if value != chart[f"considers-{cause}"]:
+                    self._set([chart], {f"considers-{cause}": value})
+                    changed.add(f"considers-{cause}")
+        return changed
+
+    def _leaders(
+        self,
+        reach: _Reach,
+        patient_charts: Sequence[Chart],
+        supposed: Callable[[Sequence[Chart]], Sequence[Chart]],
+        *,
+        waits: bool,
+        made: Answers,
+    ) -> tuple[str | None, ...]:
+        if waits or made["insufficient-data"]:
+            return (WAITS if waits else None,) * len(self.leaders)
+        if not (self.insufficient or reach.ranks):
+            return self.leaders
+        rules = self.index.guideline.differential
+        if not self.scores:
+            every = range(len(rules.points)), self.index.families
+            self.scores = [self._weigh(chart, *every) for chart in self.assessed.charts]
+        same = self.assessed.charts is self.assessed.patient_charts
+        charts = patient_charts if same else supposed(self.assessed.charts)
+        leaders = []
+        for scores, before, now in zip(self.scores, self.assessed.charts, charts, strict=True):
+            less, more = (self._weigh(chart, reach.points, reach.families) for chart in (before, now))
+            leaders.append(
+                leader_of({cause: scores[cause] - less[cause] + more[cause] for cause in scores}, rules, now)
+            )
+        return tuple(leaders)
+
+    def _weigh(self, chart: Chart, points: Iterable[int], read: Iterable[tuple[str, str]]) -> dict[str, int]:
+        weights = dict.fromkeys(self.index.guideline.causes, 0)
+        for place in points:
+            entry = self.index.guideline.differential.points[place]
+            if entry.when.test(chart):
+                weights[entry.cause] += entry.points
+        for key in read:
+            if result := family_result(chart, *self.index.families[key]):
+                weights[key[0]] += result[0]
+        return weights

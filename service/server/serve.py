@@ -1,0 +1,167 @@
+"""The server process: gunicorn, with the settings that were measured for long charts.
+
+The one way the service starts, on a desk and in a container: ``sitbone serve``.
+"""
+
+import ctypes
+import gc
+import logging
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+import click
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from service.server import log
+from service.server.worker import Worker
+from service.settings import Settings
+
+# From malloc.h of glibc.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_SPARE_THREADS = 4
+
+
+def serve(
+    settings: Settings,
+    app: WSGIApplication,
+    *,
+    example: Path | None = None,
+    at_the_end: Callable[[], None] | None = None,
+    at_death: Callable[[int], None] | None = None,
+) -> None:
+    """Serve ``app`` until SIGTERM or SIGINT, which let running calls end and then end the process with code 0.
+
+    The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
+    listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
+    A worker that stops calls ``at_the_end``; the process that started it then calls ``at_death`` with its id.
+    """
+    log.configure(settings.log_level)
+    if settings.clients is not None and settings.public_base_url is None:
+        # Another CDS service that the same client calls could pass its tokens on, with its own host in the header.
+        logging.getLogger("sitbone").warning(
+            "SITBONE_PUBLIC_BASE_URL is not set: the audience of a token is compared with the host that a caller names"
+        )
+    keep_freed_memory()
+    _Server(settings, app, example, at_the_end, at_death).run()
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what one long chart has used for the next, in one place for all threads.
+
+    Left alone, glibc gives the memory of a body of some megabytes back to the system after each call and has it zeroed
+    again for the next, a third of the work of reading it. It also keeps a place for each thread, although the lock of
+    the interpreter lets one thread at a time use theirs. Other C libraries do not have this call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 512 * 1024 * 1024)
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def set_aside_what_is_loaded() -> None:
+    """Take models and knowledge out of the garbage collector's sight, and let it run less often.
+
+    It would otherwise walk all of them while a long chart is read, and unshare their pages between the workers.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def gunicorn_settings(settings: Settings) -> dict[str, Any]:
+    """What gunicorn is told; its own defaults hold for everything else. Times are in seconds."""
+    return {
+        "bind": _address(settings),
+        "workers": settings.workers,
+        "worker_class": Worker if settings.worker_class == "gthread" else "sync",
+        # Each call in hand has a thread, most of them waiting; the spare ones say no to whoever comes beyond, and
+        # answer those who ask whether the process is alive. gunicorn takes sync with threads for gthread.
+        "threads": settings.max_in_flight + _SPARE_THREADS if settings.worker_class == "gthread" else 1,
+        "logger_class": _ServerLog,
+        "keepalive": settings.keep_alive,
+        # An answer takes milliseconds; a worker that is silent for so long is stuck.
+        "timeout": 30,
+        # Container engines kill ten seconds after they have asked.
+        "graceful_timeout": 8,
+        # No route has a long path or a query; a client's token is the longest header, and refused with a reason.
+        "limit_request_line": 2048,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 16_380,
+        # Which proxies are believed is for the application to say; gunicorn would believe any on this machine.
+        "forwarded_allow_ips": "",
+        "preload_app": True,
+        # The service logs calls itself, without addresses; gunicorn's log costs a sixth of a short call's time.
+        "accesslog": None,
+        # Start and stop of each worker are of interest to nobody while all is well.
+        "loglevel": "warning" if settings.log_level == "info" else settings.log_level,
+        # Neither a control socket in the home folder nor heartbeat files on disk: the file system may be read-only.
+        "control_socket_disable": True,
+        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108
+    }
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+class _ServerLog(Logger):  # type: ignore[misc]
+    """gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    def __init__(
+        self,
+        settings: Settings,
+        app: WSGIApplication,
+        example: Path | None,
+        at_the_end: Callable[[], None] | None,
+        at_death: Callable[[int], None] | None,
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._example = example
+        self._at_the_end = at_the_end
+        self._at_death = at_death
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in gunicorn_settings(self._settings).items():
+            self.cfg.set(name, value)
+        self.cfg.set("when_ready", self._when_ready)
+        self.cfg.set("worker_exit", self._worker_exit)
+        self.cfg.set("child_exit", self._child_exit)
+
+    def load(self) -> WSGIApplication:
+        return self._app
+
+    def _worker_exit(self, _arbiter: Arbiter, _worker: object) -> None:
+        if self._at_the_end is not None:
+            self._at_the_end()
+
+    def _child_exit(self, _arbiter: Arbiter, worker: Any) -> None:
+        if self._at_death is not None:
+            self._at_death(worker.pid)
+
+    def _when_ready(self, _arbiter: Arbiter) -> None:
+        set_aside_what_is_loaded()
+        base = f"http://{_address(self._settings)}"
+        click.echo(f"Sitbone listens at {base}")
+        if self._example is not None:
+            send = ["curl", "-s", "-H", "Content-Type: application/json", "--data", f"@{self._example}"]
+            click.echo(f"Try: {shlex.join([*send, f'{base}/cds-services/gluteal-hamstring-pain'])}")

@@ -1,0 +1,73 @@
+"""What every CDS service does first: read the chart of the patient in context, and assess it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from cds_hooks import HookRequest, HookResponse, SystemAction
+from service.answers.cards import Advice, Responder
+from service.chart.case import Case, CaseReader
+from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OrderReader, SiteCodes
+from service.guideline.conditions import Value
+from service.guideline.model import Guideline
+from service.reasoning.assessment import Assessment, Assessor, Fired
+
+
+@dataclass(frozen=True, slots=True)
+class Consultation:
+    """One call: the request, its time, the chart that came with it, and what the guideline makes of that."""
+
+    consultant: Consultant
+    request: HookRequest
+    now: datetime
+    case: Case
+    assessment: Assessment
+
+    def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        """See Assessor.judge."""
+        return self.consultant.assessor.judge(self.assessment, kind, facts)
+
+    def screened(self, treatments: Collection[str]) -> Consultation:
+        """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
+        return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments))
+
+    def respond(self) -> HookResponse:
+        """The cards about the chart."""
+        on_chart = self.consultant.orders.read(self.request) if self.assessment.fired else NOTHING_ORDERED
+        return self.consultant.responder.respond(self.assessment, self.request, self.now, on_chart)
+
+    def advise(
+        self, advice: Iterable[Advice], *, judged: Mapping[str, Any], system_actions: tuple[SystemAction, ...] = ()
+    ) -> HookResponse:
+        """The cards about what is in hand; see Responder.advise."""
+        return self.consultant.responder.advise(
+            self.assessment, advice, self.request, self.now, judged=judged, system_actions=system_actions
+        )
+
+
+class Consultant:
+    """Reads and assesses by one guideline; made once.
+
+    `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders.
+    """
+
+    def __init__(
+        self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
+    ) -> None:
+        self.guideline = guideline
+        self.assessor, self.responder = Assessor(guideline), Responder(guideline)
+        self._reader, self._clock = CaseReader(guideline), clock
+        self.index = self._reader.index
+        self.orders = OrderReader(guideline, self.index, site_codes)
+
+    def consult(self, request: HookRequest, *, whole_chart: bool = True) -> Consultation:
+        """Without the whole chart, one that says nothing of this complaint is read no further than to tell so.
+
+        Raises PreconditionFailed as CaseReader.read does.
+        """
+        now = self._clock()
+        case = self._reader.read(request, now, None if whole_chart else self.assessor.sought)
+        return Consultation(self, request, now, case, self.assessor.assess(case))

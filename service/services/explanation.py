@@ -1,0 +1,332 @@
+"""The whole decision about one request: each recommendation with its verdict, the ranking with each point, what to ask.
+
+It is the decision that the CDS service itself takes, listened to on the way; nothing is decided here a second time.
+What the prefetch lacks is not fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from cds_hooks import HookRequest, HookResponse
+from cds_hooks.request import read_envelope, request_for
+from service.answers.cards import ASSESSMENT_KEY, assessment_extension
+from service.chart.case import Case
+from service.chart.orders import NO_SITE_CODES, SiteCodes
+from service.guideline.conditions import Interval, Value
+from service.guideline.forms import ADVICE_FACTS, RECOMMENDATION_KINDS
+from service.guideline.model import Guideline
+from service.reasoning.assessment import Assessment, Evidence, Fired, Verdict
+from service.services.catalogue import catalogue
+from service.services.consultation import Consultant, Consultation
+
+# What the chart alone decides; the other kinds also need what the clinician has in hand.
+_CHART_KINDS = tuple(kind for kind in RECOMMENDATION_KINDS if kind not in ADVICE_FACTS)
+_VERDICTS = {True: "yes", False: "no", None: "cannot-tell"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was in hand, such as a draft order, by the facts that recommendations read of it; and what comes of each."""
+
+    kind: str
+    facts: Mapping[str, Value]
+    verdicts: tuple[Verdict, ...]
+    fired: tuple[Fired, ...]
+
+
+@dataclass(frozen=True)
+class _Heard(Consultation):
+    """A consultation that writes down what it judges."""
+
+    judgements: list[Judgement] = field(default_factory=list)
+
+    def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        assessor = self.consultant.assessor
+        fired = assessor.judge(self.assessment, kind, facts)
+        verdicts = assessor.verdicts(self.assessment, kind)
+        self.judgements.append(Judgement(kind, dict(facts), verdicts, fired))
+        return fired
+
+
+_HEARD: ContextVar[list[_Heard]] = ContextVar("_HEARD")
+
+
+class _Listening(Consultant):
+    def consult(self, request: HookRequest, *, whole_chart: bool = True) -> Consultation:
+        told = super().consult(request, whole_chart=whole_chart)
+        heard = _Heard(told.consultant, told.request, told.now, told.case, told.assessment)
+        _HEARD.get().append(heard)
+        return heard
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The decision about one request, and what led to it."""
+
+    guideline: Guideline
+    service: str
+    hook: str
+    now: datetime
+    # What was odd about the request, without any of its values.
+    notes: tuple[str, ...]
+    case: Case
+    assessment: Assessment
+    verdicts: tuple[Verdict, ...]
+    # side, cause, points, findings, family of tests and source of each point of the ranking.
+    weights: tuple[Mapping[str, Any], ...]
+    judgements: tuple[Judgement, ...]
+    response: HookResponse
+
+
+class Explainer:
+    """Explains by one guideline; made once. `clock` gives the time of a request, in UTC."""
+
+    def __init__(
+        self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
+    ) -> None:
+        self.guideline = guideline
+        self._catalogue = catalogue(guideline, clock, site_codes=site_codes, consulting=_Listening)
+
+    def services_of(self, hook: str) -> list[str]:
+        """The ids of the CDS services of a hook, in the order of discovery."""
+        return [entry["id"] for entry in self._catalogue.discovery()["services"] if entry["hook"] == hook]
+
+    def explain(self, service_id: str, body: bytes) -> Explanation:
+        """The decision of this CDS service about the request that `body` holds. Raises what the service raises."""
+        envelope = read_envelope(body)
+        service = self._catalogue.find(service_id, str(envelope["hook"]))
+        request = request_for(envelope, service, correlation_id="explain")
+        consultations: list[_Heard] = []
+        _HEARD.set(consultations)
+        response = service.answer(request)
+        [heard] = consultations
+        assessor, assessment = heard.consultant.assessor, heard.assessment
+        judged = assessment.complaint == "present"
+        return Explanation(
+            guideline=self.guideline,
+            service=service.id,
+            hook=service.hook,
+            now=heard.now,
+            notes=request.notes,
+            case=heard.case,
+            assessment=assessment,
+            verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if judged else (),
+            weights=tuple(
+                {"side": side, **{name: getattr(each, name) for name in each.__struct_fields__}}
+                for side, each in assessor.weights(assessment)
+            ),
+            judgements=tuple(heard.judgements),
+            response=response,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For programs
+
+
+def as_dict(explanation: Explanation) -> dict[str, Any]:
+    """The explanation in JSON types; openapi.yaml describes it as Explanation."""
+    assessment, guideline = explanation.assessment, explanation.guideline
+    said = {fired.recommendation.id: fired for fired in assessment.fired}
+    return {
+        "service": explanation.service,
+        "hook": explanation.hook,
+        "at": explanation.now.isoformat(timespec="seconds"),
+        "notes": list(explanation.notes),
+        "assessment": assessment_extension(guideline, assessment),
+        "locatedBy": [_evidence(guideline, item) for item in assessment.located_by],
+        "rules": [_rule(explanation, verdict, said) for verdict in explanation.verdicts],
+        "ranking": {
+            "waits": assessment.ranking_waits,
+            "sides": [
+                {
+                    "side": ranking.side,
+                    "clear": ranking.clear,
+                    "familiesKnown": ranking.families_known,
+                    "families": ranking.families,
+                    "causes": [
+                        {
+                            "id": cause.id,
+                            "title": guideline.causes[cause.id].title,
+                            "band": cause.band,
+                            "points": cause.points,
+                            "made": _made_of(explanation, ranking.side, cause.id),
+                        }
+                        for cause in ranking.causes
+                    ],
+                }
+                for ranking in assessment.rankings
+            ],
+        },
+        "ask": [
+            {"finding": asked.finding, "ask": asked.ask, "because": asked.because, "changes": list(asked.changes)}
+            for asked in assessment.ask
+        ],
+        "judged": [_judged(guideline, judgement) for judgement in explanation.judgements],
+        "contradictory": list(assessment.contradictory),
+        "withoutSide": list(assessment.without_side),
+        "cards": [{"indicator": card.indicator, "summary": card.summary} for card in explanation.response.cards],
+        "answer": (explanation.response.extension or {}).get(ASSESSMENT_KEY, {}),
+    }
+
+
+def as_json(explanation: Explanation) -> str:
+    """The explanation for a program."""
+    return orjson.dumps(as_dict(explanation), option=orjson.OPT_INDENT_2).decode()
+
+
+def _evidence(guideline: Guideline, item: Evidence) -> dict[str, Any]:
+    entry = {
+        "id": item.finding,
+        "title": guideline.title_of(item.finding),
+        "state": item.state,
+        "side": item.side,
+        "date": item.date,
+        "resource": item.resource,
+        "remark": item.remark,
+    }
+    valid = {} if item.valid else {"validates": False}
+    return {name: value for name, value in entry.items() if value} | valid
+
+
+def _rule(explanation: Explanation, verdict: Verdict, said: Mapping[str, Fired]) -> dict[str, Any]:
+    recommendation, fired = verdict.recommendation, said.get(verdict.recommendation.id)
+    entry = _verdict(explanation.guideline, verdict)
+    if fired:
+        entry["indicator"] = fired.indicator
+        entry["findings"] = [_evidence(explanation.guideline, item) for item in fired.evidence]
+    elif verdict.holds:
+        waits = explanation.assessment.ranking_waits and recommendation.kind == "plan"
+        entry["heldBack"] = "waits-for-red-flag" if waits else "left-out"
+    return entry
+
+
+def _verdict(guideline: Guideline, verdict: Verdict) -> dict[str, Any]:
+    recommendation = verdict.recommendation
+    return {
+        "id": recommendation.id,
+        "title": recommendation.title,
+        "kind": recommendation.kind,
+        "verdict": _VERDICTS[verdict.holds],
+        "indicator": recommendation.indicator,
+        "findings": [_evidence(guideline, item) for item in verdict.evidence],
+        "unknown": [{"id": name, "title": guideline.title_of(name)} for name in verdict.unknown],
+    }
+
+
+def _made_of(explanation: Explanation, side: str, cause: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "points": each["points"],
+            "findings": list(each["findings"]),
+            "source": each["source"],
+            **({"family": each["family"]} if each["family"] else {}),
+        }
+        for each in explanation.weights
+        if each["side"] == side and each["cause"] == cause
+    ]
+
+
+def _judged(guideline: Guideline, judgement: Judgement) -> dict[str, Any]:
+    return {
+        "kind": judgement.kind,
+        "facts": {name: _plain(value) for name, value in judgement.facts.items()},
+        "rules": [_verdict(guideline, verdict) for verdict in judgement.verdicts],
+        "fired": [fired.recommendation.id for fired in judgement.fired],
+    }
+
+
+def _plain(value: Value) -> bool | str | list[float] | None:
+    return [value.low, value.high] if isinstance(value, Interval) else value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For a person
+
+
+def as_text(explanation: Explanation, heading: Callable[[str], str] = str) -> str:
+    """The explanation to be read on a terminal; `heading` may make a heading bold."""
+    lines: list[str] = []
+    for title, found in _sections(as_dict(explanation)):
+        section = list(found)
+        if section:
+            lines += [heading(title), *(f"  {line}" for line in section), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _sections(told: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
+    assessment = told["assessment"]
+    knowledge = assessment["knowledge"]
+    yield "Request", [f"{told['service']} on {told['hook']}, at {told['at']}", *told["notes"]]
+    yield "Knowledge", [f"version {knowledge['version']}, {knowledge['status']}"]
+    yield "Data", [f"{key}: {state}" for key, state in assessment["data"].items()]
+    yield "Left out", [f"{count} {what}" for what, count in assessment["leftOut"].items() if count]
+    complaint = f"{assessment['complaint']}, side {assessment['side']}"
+    yield "Complaint", [complaint, *_found(told["locatedBy"])]
+    yield "Contradictory, taken as unknown", told["contradictory"]
+    yield "Without a side, used for neither", told["withoutSide"]
+    rules = told["rules"]
+    yield "Yes", [line for rule in rules if rule["verdict"] == "yes" for line in _ruled(rule)]
+    yield "Cannot tell", [line for rule in rules if rule["verdict"] == "cannot-tell" for line in _ruled(rule)]
+    yield "No", [line for rule in rules if rule["verdict"] == "no" for line in _ruled(rule)]
+    yield "Ranking of causes", _ranked(told["ranking"])
+    yield "Imaging", [_call(call, "modality", "region") for call in assessment["imaging"]]
+    yield "Referrals", [_call(call, "to") for call in assessment["referrals"]]
+    yield "Treatment", map(_treated, assessment["treatment"])
+    yield "Ask next", [f"{asked['finding']}: {asked['ask']} {asked['because']}" for asked in told["ask"]]
+    for number, judged in enumerate(told["judged"], start=1):
+        yield f"In hand, {number}: {judged['kind']}", _in_hand(judged)
+    yield "Cards", [f"{card['indicator']}: {card['summary']}" for card in told["cards"]]
+
+
+def _found(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for item in findings:
+        where = (item.get(name, "") for name in ("state", "side", "date", "resource", "remark"))
+        invalid = ["not valid FHIR"] if item.get("validates") is False else []
+        yield f"- {item['title']}: {', '.join([*filter(None, where), *invalid])}"
+
+
+def _ruled(rule: Mapping[str, Any]) -> Iterator[str]:
+    held = f", held back: {rule['heldBack']}" if "heldBack" in rule else ""
+    yield f"{rule['id']} ({rule['indicator']}{held}): {rule['title']}"
+    yield from (f"  {line}" for line in _found(rule["findings"]))
+    if rule["unknown"]:
+        yield f"  unknown: {'; '.join(item['title'] for item in rule['unknown'])}"
+
+
+def _ranked(ranking: Mapping[str, Any]) -> Iterator[str]:
+    if ranking["waits"]:
+        yield "waits for the red flag"
+    for side in ranking["sides"]:
+        yield f"side {side['side']}, {side['familiesKnown']} of {side['families']} groups of tests known"
+        for cause in side["causes"]:
+            yield f"{cause['points']:+4d}  {cause['title']}: {cause['band']}"
+            for point in cause["made"]:
+                yield f"      {point['points']:+4d}  {', '.join(point['findings'])} [{point['source']}]"
+
+
+def _call(call: Mapping[str, Any], *names: str) -> str:
+    otherwise = f", or {call['alternative']}" if call.get("alternative") else ""
+    return f"{' '.join(call[name] for name in names)}: {call['priority']}{otherwise} ({call['recommendation']})"
+
+
+def _treated(call: Mapping[str, Any]) -> str:
+    because = f" because of {', '.join(call['because'])}" if call["because"] else ""
+    without = f", without {', '.join(call['without'])}" if call.get("without") else ""
+    cautions = f", with care: {', '.join(call['cautions'])}" if call.get("cautions") else ""
+    return f"{call['id']}: {call['state']}{because}{without}{cautions}"
+
+
+def _in_hand(judged: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in judged["facts"].items():
+        yield f"{name}: {'unknown' if value is None else value}"
+    for rule in judged["rules"]:
+        if rule["verdict"] != "no":
+            yield f"{rule['verdict']}: {rule['id']} ({rule['indicator']}): {rule['title']}"

@@ -1,0 +1,73 @@
+"""The CDS service for a patient who goes home: what to do, what to watch for, when to come back.
+
+What may be offered is the assessment's to say; the words for the patient are knowledge (`say` in the recommendations of
+kind going-home). With a critical red flag there is no message: the card says that the patient does not go home yet.
+Specification: CDS Hooks Library, encounter-discharge; FHIR R4 CommunicationRequest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cds_hooks import Action, HookRequest, HookResponse
+from service.answers.cards import Advice, Change
+from service.answers.orders import Ordering, communication_request
+from service.guideline.conditions import Value
+from service.reasoning.assessment import Fired
+from service.services.consultation import Consultant, Consultation
+
+ID = "home-care"
+_KIND = _TOPIC = "going-home"
+_STRETCHING = "stretching"
+
+
+class HomeCare:
+    """Answers encounter-discharge; made once."""
+
+    def __init__(self, consultant: Consultant) -> None:
+        self._consultant = consultant
+
+    def answer(self, request: HookRequest) -> HookResponse:
+        """One card; none where the chart has nothing to do with this pain."""
+        consultation = self._consultant.consult(request)
+        assessment = consultation.assessment
+        offered = {call.id for call in assessment.treatment if call.state == "offer"}
+        without = {what for call in assessment.treatment for what in call.without}
+        added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
+        present = assessment.complaint == "present"
+        unheard = consultation.case.unheard()
+        facts: dict[str, Value] = {
+            "self-care-offered": "self-care" in offered,
+            "stretching-offered": "self-care" in offered and _STRETCHING in added - without,
+            "stretching-left-out": "self-care" in offered and _STRETCHING in without,
+            "nsaid-offered": "nsaid" in offered,
+            "acetaminophen-offered": "acetaminophen" in offered,
+            "physiotherapy-offered": "physiotherapy" in offered,
+            "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
+            "chart-not-heard": unheard and not present,
+        }
+        judging = consultation.screened(()) if unheard and not present else consultation
+        fired = judging.judge(_KIND, facts)
+        advice = [Advice(_TOPIC, _TOPIC, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
+        words = [line for item in fired for line in item.recommendation.say]
+        return consultation.advise(advice if fired else (), judged={"goingHome": {"message": bool(words)}})
+
+
+def _with_reasons(consultation: Consultation, fired: Sequence[Fired]) -> tuple[Fired, ...]:
+    """What is urgent brings along what makes it so, such as the red flag that keeps the patient from going home."""
+    if not fired or fired[0].indicator == "info":
+        return tuple(fired)
+    behind = (item for item in consultation.assessment.fired if item.recommendation.kind in ("red-flag", "plan"))
+    return (*fired, *(item for item in behind if item.indicator == fired[0].indicator))
+
+
+def _message(consultation: Consultation, fired: Sequence[Fired]) -> Iterator[Change]:
+    """The words for the patient, where there are any."""
+    lines = [line for item in fired for line in item.recommendation.say]
+    if not lines:
+        return
+    guideline = consultation.consultant.guideline
+    ordering = Ordering.of(consultation.request, consultation.assessment.side, consultation.now, guideline.title)
+    request = communication_request(guideline.message, (guideline.message.opening, *lines), ordering)
+    action = Action("create", guideline.message.title, resource=request)
+    yield Change("message", guideline.wording.sentences["message_label"], (action,), recommended=True)

@@ -1,0 +1,390 @@
+"""The CDS service that judges draft imaging orders of hip, pelvis, thigh, lumbar spine and sacroiliac joint.
+
+Each selected draft is rated by the presentations of ratings.toml that hold for the chart, the best of them counting,
+and against what the guideline itself calls for. A draft that is appropriate gets no card.
+Specification: CDS Hooks Library, order-select and order-sign; Argonaut CDS Hooks for PAMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from cds_hooks import Action, HookRequest, HookResponse, SystemAction
+from service.answers.cards import Advice, Change
+from service.answers.orders import Ordering, service_request
+from service.chart.drafts import Draft, in_hand
+from service.chart.fhir_time import days_before
+from service.chart.orders import OnChart, Order
+from service.chart.statements import LEFT, NO_SIDE, RIGHT, as_list
+from service.guideline.conditions import Interval, Value
+from service.guideline.forms import INDICATORS, RATINGS
+from service.guideline.model import Presentation, Rating
+from service.reasoning.assessment import Fired, ImagingCall, ReferralCall
+from service.services.consultation import Consultant, Consultation
+
+ID = "imaging-referral"
+_KIND = _TOPIC = "imaging-order"
+_APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
+_CANNOT_TELL = "cannot-tell"
+_RADIOGRAPH, _MRI, _CT, _NONE = "radiograph", "mri", "ct", "none-now"
+# What the complaint may be imaged by; veins are imaged for another question.
+_PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
+_JUDGED = _PELVIS | {"lumbar-spine"}
+_WORK_UP = "red-flags"
+_PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
+_PAMA_CONSULT = f"{_PAMA}-consult-id"
+_PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
+_PAMA_CODES = {_APPROPRIATE: "appropriate", _MAY_BE: "appropriate", _USUALLY_NOT: "not-appropriate"}
+_RATING_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/imaging-ratings"
+# What the programme behind that annotation is about; radiographs and ultrasound are not.
+_ADVANCED = frozenset({_MRI, _CT})
+
+Held = tuple[Presentation, Rating]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drafted:
+    """A draft ServiceRequest with what it is an order of."""
+
+    draft: Draft
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """What is held of one draft. `by` is the presentation behind the rating, `because` a word for the reason."""
+
+    drafted: _Drafted
+    rating: str
+    because: str
+    by: Held | None = None
+    radiograph_first: ImagingCall | None = None
+    other_side: bool = False
+    placed: Order | None = None
+    done: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        return self.drafted.order
+
+
+class ImagingReferral:
+    """Answers order-select and order-sign; made once. `annotates`: whose orders get the PAMA annotation, by client."""
+
+    def __init__(self, consultant: Consultant, annotates: Callable[[str | None], bool]) -> None:
+        self._consultant, self._annotates = consultant, annotates
+        self._recent_days = int(consultant.guideline.thresholds["recent-imaging"]["value"])
+
+    def answer(self, request: HookRequest) -> HookResponse:
+        """A card for each selected draft that something is to be said about; the rating of each in the extension."""
+        hand = in_hand(request, "draftOrders")
+        reader = self._consultant.orders
+        drafted = [
+            _Drafted(draft, reader.order(draft.resource, draft.reference))
+            for draft in hand.drafts
+            if draft.kind == "ServiceRequest"
+        ]
+        consultation = self._consultant.consult(request)
+        rated: list[_Rated] = []
+        advice: list[Advice] = []
+        if any(one.order.modality or one.order.referral for one in drafted if one.draft.selected):
+            judging = _Judging(consultation, drafted, reader.read(request), self._recent_days)
+            rated = [judging.rate(one) for one in drafted if one.draft.selected and _is_judged(one.order)]
+            advice = list(judging.advice(rated))
+        annotates = request.hook == "order-sign" and self._annotates(request.client)
+        return consultation.advise(
+            sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
+            judged={"orders": [_entry(one) for one in rated], "draftsLeftOut": hand.left_out()},
+            system_actions=tuple(_annotations(request, rated)) if annotates else (),
+        )
+
+
+def _is_judged(order: Order) -> bool:
+    """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
+    return bool(order.modality) and (not order.region or order.region in _JUDGED)
+
+
+class _Judging:
+    """The judgement of the drafts of one call."""
+
+    def __init__(self, consultation: Consultation, drafted: Sequence[_Drafted], on_chart: OnChart, days: int) -> None:
+        self.drafted, self.on_chart, self.days = drafted, on_chart, days
+        self.assessment, self.now = consultation.assessment, consultation.now
+        self.complaint = consultation.assessment.complaint
+        # Where the chart could not be heard nothing holds, and that is what is said.
+        self.consultation = consultation if self.complaint == "present" else consultation.screened(frozenset())
+        self.guideline = consultation.consultant.guideline
+        self.words = self.guideline.wording
+        self.imaging = [call for call in self.assessment.imaging if call.modality != _NONE]
+
+    # -- rating -------------------------------------------------------------------------------------------------------
+
+    def rate(self, one: _Drafted) -> _Rated:
+        """The rating of a draft, with its reason."""
+        if self.complaint != "present":
+            return _Rated(one, _CANNOT_TELL, "no-complaint" if self.complaint == "absent" else "chart-not-heard")
+        if not one.order.region:
+            return _Rated(one, _CANNOT_TELL, "region-not-known")
+        order = one.order
+        rating, because, by, first = self._rating(one)
+        done = self.on_chart.recently_done(order.key, order.side, self.now, self.days)
+        return _Rated(
+            one,
+            rating,
+            because,
+            by,
+            first,
+            other_side={order.side, self.assessment.side} == {LEFT, RIGHT},
+            placed=self._ordered(order.key, order.side, one),
+            done=done if done and done.when and not self.assessment.changed_since(done.when) else None,
+        )
+
+    def _rating(self, one: _Drafted) -> tuple[str, str, Held | None, ImagingCall | None]:
+        order = one.order
+        at_hand = any(other.modality == _RADIOGRAPH and other.region in _PELVIS for other in self._beside(one))
+        first = None if at_hand or order.modality == _RADIOGRAPH else self._radiograph_before(order)
+        assessor = self.consultation.consultant.assessor
+        held = assessor.presentations(self.assessment, radiograph_at_hand=at_hand)
+        mine = [by for by in held if by[1].modality == order.modality and order.region in by[1].regions]
+        best = min(mine, key=lambda by: RATINGS.index(by[1].rating), default=None)
+        called = any(
+            order.region == call.region and order.modality in (call.modality, call.alternative) for call in self.imaging
+        )
+        if called and not (first and best and best[1].rating == _USUALLY_NOT):
+            return _APPROPRIATE, "called-for", best, first
+        if best:
+            return best[1].rating, "rated", best, first
+        regions = {region for by in held for region in by[1].regions} | {call.region for call in self.imaging}
+        if regions and order.region not in regions:
+            return _USUALLY_NOT, "another-region", None, None
+        return _CANNOT_TELL, "not-rated" if regions else "not-enough-documented", None, first
+
+    def _radiograph_before(self, order: Order) -> ImagingCall | None:
+        """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region."""
+        for call in self.imaging:
+            near = call.region == order.region or {call.region, order.region} <= _PELVIS
+            if call.modality == _RADIOGRAPH and near:
+                return call
+        return None
+
+    def _beside(self, one: _Drafted | None) -> Iterator[Order]:
+        """What else is drafted, ordered or was done lately; a draft that is not selected counts as ordered."""
+        yield from (other.order for other in self.drafted if other is not one)
+        named = {other.order.reference for other in self.drafted}
+        yield from (order for order in self.on_chart.placed if order.reference not in named and order.state == "active")
+        yield from (
+            order
+            for order in self.on_chart.done
+            if self.on_chart.recently_done(order.key, order.side, self.now, self.days) is order
+        )
+
+    def _ordered(self, key: str, side: str, one: _Drafted) -> Order | None:
+        """Another order of the same imaging: one that stands, or a draft that was decided on before."""
+        placed = [o for o in self.on_chart.placed if o.state == "active" and o.reference != one.order.reference]
+        placed += [other.order for other in self.drafted if other is not one and not other.draft.selected]
+        return next((order for order in placed if order.covers(key, side)), None)
+
+    # -- advice -------------------------------------------------------------------------------------------------------
+
+    def advice(self, rated: Sequence[_Rated]) -> Iterator[Advice]:
+        """What is to be said about the drafts, and what a red flag calls for beside them."""
+        if self.complaint == "absent":
+            return
+        for one in rated:
+            if fired := self.consultation.judge(_KIND, self._facts(one)):
+                notes = tuple(self._notes(one))
+                yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired)), notes)
+        missing = self._missing()
+        if missing and (fired := self.consultation.judge(_KIND, self._facts(None))):
+            changes = tuple(self._additions(missing, fired[0]))
+            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._critical()), changes, several=True)
+
+    def _facts(self, one: _Rated | None) -> dict[str, Value]:
+        return {
+            "order-rating": one.rating if one else None,
+            "days-since-the-same-imaging": self._days_since(one.done if one else None),
+            "order-repeats-another-order": bool(one and one.placed),
+            "order-is-for-the-other-side": bool(one and one.other_side),
+            "order-is-of-another-region": bool(one and one.because == "another-region"),
+            "radiograph-comes-first": bool(one and one.radiograph_first),
+            "red-flag-work-up-missing": one is None,
+            "order-is-an-mri": bool(one and one.order.modality == _MRI),
+            "chart-not-heard": self.complaint == "unknown",
+        }
+
+    def _days_since(self, done: Order | None) -> Interval | None:
+        if done is None or done.when is None:
+            return None
+        least, most = days_before(done.when, self.now)
+        return Interval(float(least), float(most))
+
+    def _notes(self, one: _Rated) -> Iterator[str]:
+        title = self._title(one.order)
+        if one.by:
+            yield self._say_rating(title, one.by)
+        elif one.because == "another-region":
+            yield self.words.sentences["another_region"].format(title=title)
+        for sentence, order in (("already_ordered", one.placed), ("already_done", one.done)):
+            if order:
+                date = order.when.text if order.when else self.words.sentences["undated"]
+                yield self.words.sentences[sentence].format(title=title, date=date, resource=order.reference)
+
+    def _say_rating(self, title: str, by: Held) -> str:
+        presentation, rating = by
+        sentences = self.words.sentences
+        source = [
+            sentences["criteria"].format(
+                publisher=presentation.publisher, topic=presentation.topic, year=presentation.year
+            )
+            if presentation.publisher
+            else sentences["own_judgement"]
+        ]
+        if rating.score is not None:
+            source.append(sentences["score"].format(score=rating.score))
+        if rating.radiation is not None:
+            source.append(sentences["radiation"].format(level=rating.radiation))
+        return sentences["rated"].format(
+            title=title,
+            rating=self.guideline.rating_words[rating.rating],
+            presentation=presentation.presentation,
+            source=", ".join(source),
+            evidence="; ".join(presentation.evidence),
+        )
+
+    def _title(self, order: Order) -> str:
+        template = self.guideline.orders.get(order.key)
+        return template.title if template else self.words.topics[_TOPIC].display
+
+    # -- suggestions --------------------------------------------------------------------------------------------------
+
+    def _changes(self, one: _Rated, fired: Sequence[Fired]) -> Iterator[Change]:
+        """What the clinician may do at once: put the right order in its place, order what comes first, take it away."""
+        order = one.order
+        if self.complaint != "present" or one.rating == _CANNOT_TELL:
+            return
+        if one.radiograph_first:
+            request = self._request(one.radiograph_first, fired[0], self.assessment.side)
+            yield self._addition(one.radiograph_first.key, request, recommended=True)
+        if one.radiograph_first or not one.drafted.draft.can_be_named:
+            return
+        delete = Action("delete", self.words.sentences["remove_label"], resource_id=order.reference)
+        instead = self._instead(one, fired[0])
+        if instead:
+            title = instead["code"]["text"]
+            label = self.words.sentences["replace_label"].format(title=title)
+            yield Change("replace", label, (delete, Action("create", title, resource=instead)), recommended=True)
+        elif one.placed or one.done or one.rating == _USUALLY_NOT:
+            yield Change("remove", self.words.sentences["remove_label"], (delete,), recommended=True)
+
+    def _instead(self, one: _Rated, fired: Fired) -> dict[str, Any] | None:
+        """The order to put in place of this one; None where there is none to propose."""
+        order = one.order
+        if one.placed or one.done:
+            return None
+        if one.other_side and order.key in self.guideline.orders and one.rating != _USUALLY_NOT:
+            call = ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id)
+            return self._request(call, fired, self.assessment.side)
+        if one.rating == _APPROPRIATE:
+            return None
+        side = self.assessment.side
+        for call in self.imaging:
+            if not any(other.covers(call.key, self._side_of(call.key)) for other in self._beside(one.drafted)):
+                return self._request(call, fired, side)
+        return None
+
+    def _side_of(self, key: str) -> str:
+        return self.assessment.side if self.guideline.orders[key].sided else NO_SIDE
+
+    def _missing(self) -> list[ImagingCall | ReferralCall]:
+        """The orders that a critical red flag calls for and that nobody has drafted or placed."""
+        ids = {fired.recommendation.id for fired in self._critical()}
+        calls: list[ImagingCall | ReferralCall] = [*self.imaging, *self.assessment.referrals]
+        ordered = list(self._beside(None))
+        return [
+            call
+            for call in calls
+            if call.recommendation in ids
+            and not any(order.covers(call.key, self._side_of(call.key)) for order in ordered)
+            and not self._alternative_ordered(call, ordered)
+        ]
+
+    def _alternative_ordered(self, call: ImagingCall | ReferralCall, ordered: Sequence[Order]) -> bool:
+        return isinstance(call, ImagingCall) and any(
+            order.region == call.region and order.modality == call.alternative for order in ordered
+        )
+
+    def _critical(self) -> tuple[Fired, ...]:
+        return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == INDICATORS[0])
+
+    def _additions(self, calls: Sequence[ImagingCall | ReferralCall], fired: Fired) -> Iterator[Change]:
+        for number, call in enumerate(calls):
+            yield self._addition(call.key, self._request(call, fired, self.assessment.side), recommended=number == 0)
+
+    def _addition(self, key: str, request: dict[str, Any], *, recommended: bool) -> Change:
+        title = request["code"]["text"]
+        label = self.words.sentences["order_label"].format(title=title)
+        return Change(f"add-{key}", label, (Action("create", title, resource=request),), recommended)
+
+    def _request(self, call: ImagingCall | ReferralCall, fired: Fired, side: str) -> dict[str, Any]:
+        by_id = {one.recommendation.id: one for one in (*self.assessment.fired, fired)}
+        behind = by_id[call.recommendation]
+        resources = (item.resource for item in behind.evidence)
+        ordering = Ordering.of(self.consultation.request, side, self.now, behind.recommendation.title, resources)
+        return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
+
+
+def _priority(one: _Rated) -> str:
+    priority = one.drafted.draft.resource.get("priority")
+    return priority if priority in ("stat", "urgent") else "routine"
+
+
+def _entry(one: _Rated) -> dict[str, Any]:
+    """A draft for the assessment in the extension."""
+    order = one.order
+    entry: dict[str, Any] = {
+        "reference": order.reference,
+        "modality": order.modality,
+        **({"region": order.region} if order.region else {}),
+        "side": order.side or "unspecified",
+        "rating": one.rating,
+        "because": one.because,
+    }
+    if one.by:
+        presentation, rating = one.by
+        entry["variant"] = {
+            "id": presentation.id,
+            "topic": " ".join(filter(None, (presentation.publisher, presentation.topic))),
+            "year": presentation.year,
+            "rating": rating.rating,
+            "evidence": list(presentation.evidence),
+            "verified": presentation.verified,
+            **({"score": rating.score} if rating.score is not None else {}),
+            **({"radiation": rating.radiation} if rating.radiation is not None else {}),
+        }
+    return entry
+
+
+def _annotations(request: HookRequest, rated: Sequence[_Rated]) -> Iterator[SystemAction]:
+    """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none."""
+    for one in rated:
+        if one.rating == _CANNOT_TELL or one.order.modality not in _ADVANCED or not one.drafted.draft.can_be_named:
+            continue
+        by_criteria = one.by is not None and one.by[0].publisher
+        code = _PAMA_CODES[one.by[1].rating] if one.by and by_criteria else "no-criteria-apply"
+        resource = one.drafted.draft.resource
+        given = as_list(resource.get("extension"))
+        kept = [it for it in given if not (isinstance(it, dict) and it.get("url") in (_PAMA, _PAMA_CONSULT))]
+        consult = uuid5(NAMESPACE_URL, f"{request.hook_instance}|{one.order.reference}")
+        rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": one.rating}]}
+        added = [
+            {"url": _PAMA, "valueCodeableConcept": rating},
+            {"url": _PAMA_CONSULT, "valueUri": f"urn:uuid:{consult}"},
+        ]
+        try:
+            yield SystemAction("update", {**resource, "extension": [*kept, *added]})
+        except ValueError:
+            # A draft with a null in it cannot be sent back as it came.
+            continue
