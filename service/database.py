@@ -6,16 +6,19 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from service.settings import SettingsError
 
 # For a PostgreSQL host that is silent, in seconds and milliseconds; what a URL says goes before it.
-PATIENCE = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
+_SILENT_HOST = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
 
 
 def private_file(folder: Path | None, port: int, name: str, variable: str) -> URL:
@@ -32,9 +35,46 @@ def private_file(folder: Path | None, port: int, name: str, variable: str) -> UR
     return URL.create("sqlite", database=str(chosen / name))
 
 
-def patient(url: URL) -> URL:
-    """The URL with PATIENCE for its host, where the driver knows it."""
-    return url.set(query={**PATIENCE, **url.query}) if url.get_driver_name() == "psycopg" else url
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection to come free, a lock and a statement are waited for, in seconds."""
+
+    free: float
+    lock: float
+    statement: float
+
+
+def make_engine(
+    url: URL, variable: str, patience: Patience, *, connections: int, synchronous: str, **options: Any
+) -> Engine:
+    """An engine for SQLite or PostgreSQL that waits no longer than this and holds no more connections.
+
+    `synchronous` says when SQLite waits for the disk, as its pragma does; `options` are those of create_engine. Raises
+    SettingsError, which names the variable, for another database.
+    """
+    options |= {"pool_size": connections, "max_overflow": 0, "pool_timeout": patience.free}
+    match url.get_backend_name():
+        case "sqlite":
+            prepare = ["PRAGMA journal_mode = WAL", f"PRAGMA synchronous = {synchronous}"]
+            options["connect_args"] = {"timeout": patience.lock}
+        case "postgresql":
+            prepare = [f"SET statement_timeout = {int(patience.statement * 1000)}"]
+            # Without the ping, each worker would refuse one call after the database was away.
+            options |= {"pool_pre_ping": True, "pool_recycle": 300}
+            if url.get_driver_name() == "psycopg":
+                url = url.set(query={**_SILENT_HOST, **url.query})
+        case _:
+            raise SettingsError(f"{variable} must name a database of PostgreSQL or SQLite.")
+    engine = create_engine(url, **options)
+
+    @event.listens_for(engine, "connect")
+    def prepare_connection(connection: Any, _record: object) -> None:
+        with closing(connection.cursor()) as cursor:
+            for statement in prepare:
+                cursor.execute(statement)
+        connection.commit()
+
+    return engine
 
 
 @contextmanager

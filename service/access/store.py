@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from hashlib import blake2b
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -23,9 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    create_engine,
     delete,
-    event,
     select,
     text,
 )
@@ -33,8 +30,8 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
-from service.database import patient, private_file, refusing
-from service.settings import Settings, SettingsError
+from service.database import Patience, make_engine, private_file, refusing
+from service.settings import Settings
 
 _LOG = logging.getLogger("sitbone")
 _PURGE_SECONDS = 60
@@ -159,33 +156,15 @@ def open_store(settings: Settings) -> Store:
 
 def _engine(url: URL, threads: int) -> Engine:
     """An engine that waits no longer than _WAIT_SECONDS for a connection to be free, a lock or a statement."""
-    options: dict[str, Any] = {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_size": threads,
-        "max_overflow": 0,
-        "pool_timeout": _WAIT_SECONDS,
-    }
-    match url.get_backend_name():
-        case "sqlite":
-            # A write waits for no disk but when the log is folded in; the file is sound even after a power cut.
-            prepare = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"]
-            options["connect_args"] = {"timeout": _WAIT_SECONDS}
-        case "postgresql":
-            prepare = [f"SET statement_timeout = {int(_WAIT_SECONDS * 1000)}"]
-            # Without the ping, each worker would refuse one call after the database was away.
-            options |= {"pool_pre_ping": True, "pool_recycle": 300}
-            url = patient(url)
-        case _:
-            raise SettingsError("SITBONE_STORE_URL must name a database of PostgreSQL or SQLite.")
-    engine = create_engine(url, **options)
-
-    @event.listens_for(engine, "connect")
-    def prepare_connection(connection: Any, _record: object) -> None:
-        with closing(connection.cursor()) as cursor:
-            for statement in prepare:
-                cursor.execute(statement)
-
-    return engine
+    return make_engine(
+        url,
+        "SITBONE_STORE_URL",
+        Patience(free=_WAIT_SECONDS, lock=_WAIT_SECONDS, statement=_WAIT_SECONDS),
+        connections=threads,
+        # A write waits for no disk but when the log is folded in; the file is sound even after a power cut.
+        synchronous="NORMAL",
+        isolation_level="AUTOCOMMIT",
+    )
 
 
 def _unavailable(problem: SQLAlchemyError) -> ServiceUnavailable:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 
-from service.database import patient, private_file, refusing
+from service import database
+from service.database import Patience, private_file, refusing
 from service.record.schema import HEAD, VERSION_TABLE
 from service.settings import Settings, SettingsError
 
@@ -44,30 +44,19 @@ def open_database(settings: Settings, *, upgrading: bool = False, patience: floa
 
 def make_engine(url: URL, patience: float = _STATEMENT) -> Engine:
     """An engine whose transactions are whole or not at all, and on the disk once they are committed."""
-    options: dict[str, Any] = {"pool_size": _CONNECTIONS, "max_overflow": 0, "pool_timeout": _FREE}
-    match url.get_backend_name():
-        case "sqlite":
-            prepare = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"]
-            options["connect_args"] = {"timeout": _LOCK}
-        case "postgresql":
-            prepare = [f"SET statement_timeout = {int(patience * 1000)}"]
-            options |= {"pool_pre_ping": True, "pool_recycle": 300}
-            url = patient(url)
-        case _:
-            raise SettingsError("SITBONE_RECORD_URL must name a database of PostgreSQL or SQLite.")
-    engine = create_engine(url, **options)
-
-    @event.listens_for(engine, "connect")
-    def prepare_connection(connection: Any, _record: object) -> None:
-        if url.get_backend_name() == "sqlite":
-            # The driver would begin a transaction only at the first write, and none before a table is made.
-            connection.isolation_level = None
-        with closing(connection.cursor()) as cursor:
-            for statement in prepare:
-                cursor.execute(statement)
-        connection.commit()
-
+    engine = database.make_engine(
+        url,
+        "SITBONE_RECORD_URL",
+        Patience(free=_FREE, lock=_LOCK, statement=patience),
+        connections=_CONNECTIONS,
+        synchronous="FULL",
+    )
     if url.get_backend_name() == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def leave_transactions_to_us(connection: Any, _record: object) -> None:
+            # The driver would begin one only at the first write, and none before a table is made.
+            connection.isolation_level = None
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
