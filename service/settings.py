@@ -161,47 +161,33 @@ def _database_url(data_key: str) -> fields.String:
     )
 
 
+def _whole_number(data_key: str, least: int, most: int, of: str = "", *, zero: str = "") -> fields.Integer:
+    """A count of something; `zero` says what nothing of it means."""
+    lowest = f"{least} ({zero})" if zero else str(least)
+    return fields.Integer(
+        data_key=data_key,
+        validate=Range(least, most),
+        metadata={"expected": " ".join(filter(None, ("a whole number", of, f"from {lowest} to {most}")))},
+    )
+
+
 class _SettingsSchema(Schema):
     host = fields.String(
         data_key="SITBONE_HOST",
         validate=Regexp(r"[^\s/]+\Z"),
         metadata={"expected": "a host name or an IP address to listen on"},
     )
-    port = fields.Integer(
-        data_key="SITBONE_PORT",
-        validate=Range(1, 65_535),
-        metadata={"expected": "a whole number from 1 to 65535"},
-    )
-    workers = fields.Integer(
-        data_key="SITBONE_WORKERS",
-        validate=Range(1, 64),
-        metadata={"expected": "a whole number of processes from 1 to 64"},
-    )
-    threads = fields.Integer(
-        data_key="SITBONE_THREADS",
-        validate=Range(1, 64),
-        metadata={"expected": "a whole number of threads in each process from 1 to 64"},
-    )
-    max_in_flight = fields.Integer(
-        data_key="SITBONE_MAX_IN_FLIGHT",
-        validate=Range(1, 1_000),
-        metadata={"expected": "a whole number of calls that a process has in hand at once, from 1 to 1000"},
-    )
+    port = _whole_number("SITBONE_PORT", 1, 65_535)
+    workers = _whole_number("SITBONE_WORKERS", 1, 64, "of processes")
+    threads = _whole_number("SITBONE_THREADS", 1, 64, "of threads in each process")
+    max_in_flight = _whole_number("SITBONE_MAX_IN_FLIGHT", 1, 1_000, "of calls that a process has in hand at once,")
     worker_class = fields.String(
         data_key="SITBONE_WORKER_CLASS",
         validate=OneOf(["gthread", "sync"]),
         metadata={"expected": "gthread (threads, for calls that may fetch) or sync (one call at a time)"},
     )
-    keep_alive = fields.Integer(
-        data_key="SITBONE_KEEP_ALIVE",
-        validate=Range(0, 600),
-        metadata={"expected": "a whole number of seconds from 0 (close after each answer) to 600"},
-    )
-    body_limit = fields.Integer(
-        data_key="SITBONE_BODY_LIMIT",
-        validate=Range(1_000, 1_000_000_000),
-        metadata={"expected": "a whole number of bytes from 1000 to 1000000000"},
-    )
+    keep_alive = _whole_number("SITBONE_KEEP_ALIVE", 0, 600, "of seconds", zero="close after each answer")
+    body_limit = _whole_number("SITBONE_BODY_LIMIT", 1_000, 1_000_000_000, "of bytes")
     allowed_origins = fields.Function(
         deserialize=_read_origins,
         data_key="SITBONE_ALLOWED_ORIGINS",
@@ -237,11 +223,7 @@ class _SettingsSchema(Schema):
         validate=OneOf(["on", "off"]),
         metadata={"expected": "on or off: whether what the prefetch lacks is fetched from the caller's FHIR server"},
     )
-    fetch_milliseconds = fields.Integer(
-        data_key="SITBONE_FETCH_MILLISECONDS",
-        validate=Range(10, 10_000),
-        metadata={"expected": "a whole number of milliseconds from 10 to 10000"},
-    )
+    fetch_milliseconds = _whole_number("SITBONE_FETCH_MILLISECONDS", 10, 10_000, "of milliseconds")
     knowledge_dir = fields.Function(
         deserialize=_read_folder,
         data_key="SITBONE_KNOWLEDGE_DIR",
@@ -274,20 +256,10 @@ class _SettingsSchema(Schema):
         metadata={"expected": "a folder that is there, or off"},
     )
     record_url = _database_url("SITBONE_RECORD_URL")
-    record_days = fields.Integer(
-        data_key="SITBONE_RECORD_DAYS",
-        validate=Range(0, 36_500),
-        metadata={"expected": "a whole number of days from 0 (keep everything) to 36500"},
-    )
-    hold_back_days = fields.Integer(
-        data_key="SITBONE_HOLD_BACK_DAYS",
-        validate=Range(0, 365),
-        metadata={"expected": "a whole number of days from 0 (hold nothing back) to 365"},
-    )
-    trusted_proxies = fields.Integer(
-        data_key="SITBONE_TRUSTED_PROXIES",
-        validate=Range(0, 10),
-        metadata={"expected": "a whole number of proxies from 0 (believe no X-Forwarded-* header) to 10"},
+    record_days = _whole_number("SITBONE_RECORD_DAYS", 0, 36_500, "of days", zero="keep everything")
+    hold_back_days = _whole_number("SITBONE_HOLD_BACK_DAYS", 0, 365, "of days", zero="hold nothing back")
+    trusted_proxies = _whole_number(
+        "SITBONE_TRUSTED_PROXIES", 0, 10, "of proxies", zero="believe no X-Forwarded-* header"
     )
     pages = fields.String(
         data_key="SITBONE_PAGES",
