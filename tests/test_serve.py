@@ -2,8 +2,10 @@
 
 import contextlib
 import gc
+import logging
 import os
 import re
+import selectors
 import signal
 import socket
 import subprocess
@@ -16,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.sock import TCPSocket
 
 from service.server.serve import gunicorn_settings, set_aside_what_is_loaded
 from service.server.worker import Worker
@@ -140,3 +144,17 @@ def test_what_is_loaded_is_out_of_the_garbage_collectors_sight() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+@pytest.mark.parametrize("asked", [[False, False], [True, False], [True, False, False]], ids=str)
+def test_a_worker_that_is_told_to_stop_while_it_begins_takes_who_waits_and_leaves(asked: list[bool]) -> None:
+    config = Config()
+    with socket.create_server(("127.0.0.1", 0)) as made, socket.create_connection(made.getsockname()):
+        listener = TCPSocket(("127.0.0.1", 0), config, logging.getLogger("test"), fd=os.dup(made.fileno()))
+        worker = Worker(1, os.getpid(), [listener], None, 5, config, logging.getLogger("test"))
+        worker.poller, worker.alive = selectors.DefaultSelector(), False
+        with worker.poller, contextlib.closing(worker.tmp):
+            for enabled in asked:
+                worker.set_accept_enabled(enabled)
+            (waiting,) = worker.pending_conns
+            waiting.close()

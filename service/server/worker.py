@@ -52,12 +52,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept or not; a worker that stops first takes what already waits, then leaves the door."""
         super().set_accept_enabled(enabled)
-        if not self.alive:
+        # A worker may be told to stop before it began to accept, or while it refuses for want of room.
+        if not (enabled or self.alive):
             for listener in self.sockets:
                 while self._accept(listener):
                     pass
                 # Whoever comes now is refused by the system, and does not wait for a process that ends.
                 listener.close()
+            self.sockets.clear()
             soon = time.monotonic() + 1
             for conn in self.pending_conns:
                 conn.timeout = min(conn.timeout, soon)
