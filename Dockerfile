@@ -19,6 +19,8 @@ FROM python:3.13-slim
 COPY --from=build /opt/sitbone /opt/sitbone
 ENV PATH=/opt/sitbone/bin:/usr/local/bin:/usr/bin:/bin
 ENV SITBONE_HOST=0.0.0.0 PORT=8080 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# A new volume begins as the folder that it covers, and the service keeps its databases in a folder of its own user alone.
+RUN install --directory --owner=65532 --group=65532 --mode=700 /data
 USER 65532:65532
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + (os.environ.get('SITBONE_PORT') or os.environ['PORT']) + '/healthz', timeout=2)"]

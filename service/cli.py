@@ -62,16 +62,22 @@ def main(context: click.Context) -> None:
 @click.option(
     "--try",
     "example",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="FILE",
     help="Print the command that sends the request in FILE.",
 )
 def serve(example: Path | None) -> None:
-    """Start the service and stay until it is told to stop. Its settings are environment variables."""
+    """Start the service and stay until it is told to stop. Its settings are environment variables.
+
+    Ends with 0 when it was told to stop, and with 2 when a setting, the clients, the knowledge, a database or the
+    address keeps it from starting.
+    """
     # Models and server are only loaded by the one command that needs them.
     from service.app import create_app  # noqa: PLC0415
+    from service.guideline.model import KnowledgeError  # noqa: PLC0415
     from service.record import open_record  # noqa: PLC0415
     from service.server import metrics, tracing  # noqa: PLC0415
+    from service.server.serve import require_free_address  # noqa: PLC0415
     from service.server.serve import serve as run  # noqa: PLC0415
 
     try:
@@ -79,8 +85,9 @@ def serve(example: Path | None) -> None:
         record, traces = open_record(settings), tracing.open_tracing(os.environ)
         metrics.share()
         app = create_app(settings, record=record, tracing=traces)
-    except SettingsError as error:
-        sys.exit(str(error))
+        require_free_address(settings)
+    except (SettingsError, KnowledgeError) as error:
+        _give_up(str(error))
 
     def at_the_end() -> None:
         # The metrics come last: they say what the record has lost.
@@ -137,6 +144,9 @@ def _time(at: str | None) -> datetime:
         time_ = datetime.fromisoformat(at)
     except ValueError:
         _give_up("--at takes a time like 2026-11-22T12:00:00Z.")
+    # Beyond these years a day more or another zone has no date.
+    if not 1900 <= time_.year <= 9000:
+        _give_up("--at takes a time of the years 1900 to 9000.")
     return time_ if time_.tzinfo else time_.replace(tzinfo=UTC)
 
 
@@ -170,7 +180,13 @@ def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
 @click.option("--jku", metavar="URL", help="With --key: where the public keys are, as it is registered.")
 @click.option("--tenant", metavar="TEXT", help="With --key: the tenant.")
 @click.option("--no-feedback", is_flag=True, help="Send no feedback.")
-@click.option("--timeout", default=30.0, metavar="SECONDS", help="How long to wait for an answer; 30 by default.")
+@click.option(
+    "--timeout",
+    default=30.0,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long to wait for an answer; 30 by default.",
+)
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write JUnit XML too.")
 @click.option("--json", "machine", is_flag=True, help="Print the checks as JSON.")
 def check(
@@ -194,13 +210,17 @@ def check(
     calls about a patient that does not exist, requests that are to be refused, and feedback on the cards of these
     calls. Cards are only judged where some come: name a FOLDER with requests that bring them.
 
-    Ends with 0 when nothing that is required is wrong, with 1 when something is, and with 2 when nothing answers.
+    Ends with 0 when nothing that is required is wrong, with 1 when something is, and with 2 when nothing answers or
+    FOLDER holds no request.
     """
     from cds_hooks import conformance  # noqa: PLC0415
 
     if (key_file is None) != (iss is None) or (given and key_file):
         _give_up("A token is given with --token, or signed with --key and --iss together.")
     fixed = _token_in(given) if given else None
+    given_requests = tuple(_requests(folder)) if folder else ()
+    if folder and not given_requests:
+        _give_up(f"{folder}: holds no request, which is a JSON object with a hook in a file *.json.")
 
     def token(audience: str) -> str:
         from cds_hooks.trust.signing import claims_for  # noqa: PLC0415
@@ -214,7 +234,7 @@ def check(
             url,
             conformance.over_http(timeout),
             token=token if fixed or key_file else None,
-            given=_requests(folder) if folder else (),
+            given=given_requests,
             feedback=not no_feedback,
             over=_progress("Checking"),
         )
@@ -241,7 +261,7 @@ def _requests(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             request = json.loads(path.read_bytes())
         except (OSError, ValueError):
             _give_up(f"{name}.json is not JSON.")
-        if isinstance(request, dict):
+        if isinstance(request, dict) and "hook" in request:
             yield name, request
 
 

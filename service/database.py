@@ -21,10 +21,15 @@ from service.settings import SettingsError
 _SILENT_HOST = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
 
 
+def folder_of(folder: Path | None, port: int) -> Path:
+    """This folder; without one, a folder for this port among the temporary files, whether or not it is there."""
+    return folder or Path(tempfile.gettempdir()) / f"sitbone-{port}"
+
+
 def private_file(folder: Path | None, port: int, name: str, variable: str) -> URL:
-    """The SQLite file of this name in a folder that belongs to this user alone; without one, in a folder for this port
-    among the temporary files. Raises SettingsError, which names the variable, and OSError."""
-    chosen = folder or Path(tempfile.gettempdir()) / f"sitbone-{port}"
+    """The SQLite file of this name in the folder that folder_of names, which must belong to this user alone and is
+    made where there is none. Raises SettingsError, which names the variable, and OSError."""
+    chosen = folder_of(folder, port)
     chosen.mkdir(mode=0o700, exist_ok=True)
     found = chosen.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:

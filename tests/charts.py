@@ -22,7 +22,7 @@ without a system is the id of a finding. The members of a case:
                         ("2 {tbl}"), times_a_day, most (in 24 hours), route, status, and, where true, beside (its
                         Medication lies beside it), other_patient, broken
                         or draft ServiceRequests: id, order (an entry, or words alone), and any of side, site (a code),
-                        status
+                        status, text (the words beside the code)
     selections          the ids of the drafts that are selected; all when left out and the hook has none
     orders imaging      what was ordered and what imaging was done, each a table: order, days_ago, and any of side,
                         site, status, kind (ServiceRequest, DiagnosticReport), and, where true, other_patient
@@ -118,7 +118,10 @@ def packaged() -> Guideline:
 @cache
 def _displays() -> dict[tuple[str, str], str]:
     guideline = packaged()
-    return {(row.system, row.code): row.display for row in (*guideline.codes, *guideline.answers)}
+    # The code of a chart's problem that has nothing to do with this pain; the knowledge has it in a range alone.
+    return {(SYSTEMS["icd10cm"], "I10"): "Essential (primary) hypertension"} | {
+        (row.system, row.code): row.display for row in (*guideline.codes, *guideline.answers)
+    }
 
 
 def days_ago(days: int) -> date:
@@ -302,7 +305,8 @@ def _medication(entry: _Entry) -> Json:
 def _ordered(table: Case, kind: str, status: str) -> Json:
     """A ServiceRequest, or the report of what was done."""
     prefix, _, code = table["order"].partition("|")
-    concept = {"coding": [{"system": SYSTEMS[prefix], "code": code}]} if code else {"text": table["order"]}
+    concept: Json = {"coding": [{"system": SYSTEMS[prefix], "code": code}]} if code else {"text": table["order"]}
+    concept |= {"text": table["text"]} if "text" in table else {}
     site = {"coding": [{"system": SYSTEMS["sct"], "code": table["site"]}]} if "site" in table else None
     place = site or (_site(table["side"]) if "side" in table else None)
     when = _moment(table["days_ago"]) if "days_ago" in table else None
@@ -370,6 +374,7 @@ def _appointment(table: Case) -> Json:
         "id": table.get("id", "a1"),
         "status": table.get("status", "proposed"),
         **({"start": start} if start else {}),
+        **({"requestedPeriod": [table["period"]]} if "period" in table else {}),
         "participant": [{"actor": _patient_or_another(table), "status": "accepted"}],
     }
 

@@ -34,20 +34,22 @@ class Postgresql:
 
     def __init__(self, root: Path) -> None:
         self.url = f"postgresql+psycopg://postgres@/postgres?host={root}"
+        # What its programs are told of it by.
+        self.environ = {"PGHOST": str(root), "PGUSER": "postgres", "PGDATABASE": "postgres"}
         self._root = root
         self._rights = without_rights()
-        self._programs = programs(root) / "bin"
+        self.programs = programs(root) / "bin"
         self._process: subprocess.Popen[bytes] | None = None
         if self._rights:
             os.chown(root, self._rights["user"], self._rights["group"])
-        initdb = (self._programs / "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
+        initdb = (self.programs / "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
         subprocess.run([*initdb, "--no-sync", root / "data"], cwd=root, capture_output=True, check=True, **self._rights)
 
     def start(self) -> None:
         """Start it where it is not running, and wait until it answers."""
         if self._process is not None:
             return
-        server = (str(self._programs / "postgres"), "-D", str(self._root / "data"), "-k", str(self._root), "-F")
+        server = (str(self.programs / "postgres"), "-D", str(self._root / "data"), "-k", str(self._root), "-F")
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", UNTIL_END_OF_INPUT, "sh", *server, "-c", "listen_addresses="],
             stdin=subprocess.PIPE,

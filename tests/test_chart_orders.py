@@ -149,6 +149,45 @@ def test_a_wrong_row_of_a_site_file_is_named_with_its_line(tmp_path: Path, row: 
     assert "order-codes.csv" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("MRI pelvis with contrast", True),
+        ("MR Pelvis W contrast IV", True),
+        ("MRI pelvis w/ contrast", True),
+        ("MRI pelvis with IV contrast", True),
+        ("MRI pelvis with and without contrast", True),
+        ("MR Pelvis WO and W contrast", True),
+        ("MRI pelvis w/wo contrast", True),
+        ("MRI pelvis without contrast", False),
+        ("MR Pelvis WO contrast", False),
+        ("MRI pelvis w/o contrast", False),
+        ("MRI pelvis, not with contrast", False),
+        ("MRI pelvis", False),
+    ],
+)
+def test_contrast_is_asked_for_where_the_words_of_the_code_say_so(words: str, asked: bool) -> None:
+    texted = {"code": {"coding": [{"system": LOINC, "code": "30673-8"}], "text": words}}
+    displayed = {"code": {"coding": [{"system": LOINC, "code": "30673-8", "display": words}]}}
+    assert [read({"resourceType": "ServiceRequest", **order}).contrast for order in (texted, displayed)] == [asked] * 2
+
+
+def test_a_site_says_of_its_code_whether_it_is_with_contrast_and_is_believed_before_the_words(tmp_path: Path) -> None:
+    rows = ("urn:x,1,mri,pelvis,,with", "urn:x,2,mri,pelvis,,without", "urn:x,3,mri,pelvis,,")
+    codes = read_site_codes(site_file(tmp_path, *rows, head="system,code,modality,region,side,contrast"))
+    reader = OrderReader(GUIDELINE, INDEX, codes)
+    orders = [resource(("urn:x", code)) for code in "123"]
+    for order in orders:
+        order["code"]["text"] = "MRI pelvis with contrast"
+    assert [reader.order(order, "").contrast for order in orders] == [True, False, True]
+
+
+def test_a_site_code_is_with_contrast_or_without_or_says_nothing_of_it(tmp_path: Path) -> None:
+    file = site_file(tmp_path, "urn:x,1,mri,pelvis,,yes", head="system,code,modality,region,side,contrast")
+    with pytest.raises(SettingsError, match="line 2: contrast must be one of with, without"):
+        read_site_codes(file)
+
+
 def test_a_site_file_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="line 1: must be the columns system,code,modality,region,side"):
         read_site_codes(site_file(tmp_path, head="code,system"))

@@ -30,6 +30,7 @@ import pytest
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 
 ISSUER = "https://ehr.example.org/"
+USER = 65532
 
 
 def steps(repository: Path) -> list[tuple[str, str]]:
@@ -40,7 +41,7 @@ def steps(repository: Path) -> list[tuple[str, str]]:
 
 @dataclass(slots=True)
 class Image:
-    """What the steps of the Dockerfile make, with ``/src`` and ``/opt`` of the image below ``root``."""
+    """What the steps of the Dockerfile make, with ``/src``, ``/opt`` and ``/data`` of the image below ``root``."""
 
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -53,7 +54,7 @@ def walk(repository: Path, root: Path, base_python: str) -> Image:
     image = Image(root)
     folder = root
     for word, text in steps(repository):
-        rest = re.sub(r"(?<![\w.])/(opt|src)\b", rf"{root}/\1", text)
+        rest = re.sub(r"(?<![\w.])/(opt|src|data)\b", rf"{root}/\1", text)
         match word:
             case "WORKDIR":
                 folder = Path(rest)
@@ -63,7 +64,7 @@ def walk(repository: Path, root: Path, base_python: str) -> Image:
                 for source in sources:
                     copy(repository / source, folder / (source if target == "./" else target))
             case "RUN":
-                first, *arguments = shlex.split(rest)
+                first, *arguments = shlex.split(as_who_runs_it(rest))
                 command = [base_python if first == "python" else first, *arguments]
                 ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
                 assert ran.returncode == 0, f"{text}\n{ran.stdout}\n{ran.stderr}"
@@ -78,6 +79,13 @@ def walk(repository: Path, root: Path, base_python: str) -> Image:
             case _:
                 pytest.fail(f"the walk does not know the instruction {word}")
     return image
+
+
+def as_who_runs_it(command: str) -> str:
+    """The command with the user who runs the service on foot in the place of the image's."""
+    rights = without_rights()
+    user, group = rights.get("user", os.geteuid()), rights.get("group", os.getegid())
+    return command.replace(f"--owner={USER}", f"--owner={user}").replace(f"--group={USER}", f"--group={group}")
 
 
 def copy(source: Path, target: Path) -> None:
@@ -159,11 +167,14 @@ def in_docker(repository: Path, folder: Path) -> Iterator[Container]:
     docker("build", "--tag", name, repository)
     try:
         clients = ("--volume", f"{folder}:/etc/sitbone:ro", "--env", "SITBONE_CLIENTS=/etc/sitbone/clients.toml")
-        outside = ("--publish", "127.0.0.1::8080", *clients)
+        # As the guide for operators has it: a new volume.
+        store = ("--volume", f"{name}:/data", "--env", "SITBONE_STORE=/data")
+        outside = ("--publish", "127.0.0.1::8080", *clients, *store)
         docker("run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", *outside, name)
         yield Container(f"http://{docker('port', name, '8080/tcp')}", is_healthy, stop)
     finally:
         subprocess.run(["docker", "rm", "--force", name], check=False)
+        subprocess.run(["docker", "volume", "rm", "--force", name], check=False)
         subprocess.run(["docker", "rmi", "--force", name], check=False)
 
 
@@ -199,10 +210,13 @@ def on_foot(repository: Path, base_python: str, key: dict[str, Any]) -> Iterator
         rights = without_rights()
         image = walk(repository, root, base_python)
         write_clients(root / "clients", key)
-        subprocess.run(["chmod", "-R", "a-w,a+rX", root], check=True)
+        closed = [each for each in root.iterdir() if each.name != "data"]
+        subprocess.run(["chmod", "-R", "a-w,a+rX", *closed], check=True)
+        root.chmod(0o555)
         port = free_port()
         clients = str(root / "clients" / "clients.toml")
         environ = image.environ | {"PORT": str(port), "SITBONE_HOST": "127.0.0.1", "SITBONE_CLIENTS": clients}
+        environ["SITBONE_STORE"] = str(root / "data")
         service = subprocess.Popen(image.entrypoint, cwd="/", env=environ, start_new_session=True, **rights)
 
         def is_healthy() -> bool:
@@ -219,7 +233,6 @@ def on_foot(repository: Path, base_python: str, key: dict[str, Any]) -> Iterator
             if service.poll() is None:
                 os.killpg(service.pid, signal.SIGKILL)
                 service.wait()
-            shutil.rmtree(f"/tmp/sitbone-{port}", ignore_errors=True)
     finally:
         subprocess.run(["chmod", "-R", "u+w", root], check=True)
         shutil.rmtree(root)
@@ -251,7 +264,20 @@ def test_the_image_installs_by_hash_and_runs_as_a_numbered_user_without_rights(r
     installs = [rest for word, rest in taken if word == "RUN" and " pip install " in rest.replace("/", " ")]
     assert installs
     assert all("--require-hashes" in rest or "--no-deps" in rest for rest in installs)
-    assert [int(number) > 0 for word, rest in taken if word == "USER" for number in rest.split(":")] == [True, True]
+    assert [rest for word, rest in taken if word == "USER"] == [f"{USER}:{USER}"]
+
+
+def test_the_folder_of_the_databases_is_there_for_that_user_alone(repository: Path, tmp_path: Path) -> None:
+    made = [rest for word, rest in steps(repository) if word == "RUN" and rest.endswith(" /data")]
+    assert [set(re.findall(r"--(owner|group)=(\d+)", rest)) for rest in made] == [
+        {("owner", str(USER)), ("group", str(USER))}
+    ]
+    folder = tmp_path / "data"
+    subprocess.run(shlex.split(as_who_runs_it(made[0].replace("/data", str(folder)))), check=True)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    guide = (repository / "docs" / "guide-operator.md").read_text("utf-8")
+    assert "--volume sitbone-data:/data" in guide
+    assert "--env SITBONE_STORE=/data" in guide
 
 
 def test_the_build_context_holds_what_the_image_copies_and_nothing_else(repository: Path) -> None:

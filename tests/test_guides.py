@@ -4,6 +4,8 @@ Blocks marked `sh` are run, one after the other, and the block marked `text` beh
 stands for whatever is left out. A block marked `console` needs what a test has not, such as Docker.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import signal
@@ -18,11 +20,18 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from service.record.opening import open_database
 from service.settings import _FIELDS, Settings
+from tests.recording import Clock, Site
 
+if TYPE_CHECKING:
+    from tests.postgresql import Postgresql
+
+pytest_plugins = ["tests.postgresql"]
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [
     page
@@ -152,6 +161,45 @@ def wait_for_calls(record: Path) -> None:
     while sqlite3.connect(record).execute("SELECT count(*) FROM record_calls").fetchone() == (0,):
         assert time.monotonic() < end, "the record has no call"
         time.sleep(0.05)
+
+
+@pytest.mark.needs_system("bash", "the commands are for a shell")
+def test_the_commands_that_the_guide_has_for_postgresql_bring_the_record_back(
+    postgresql: Postgresql, tmp_path: Path
+) -> None:
+    guide = (REPOSITORY / "docs" / "guide-operator.md").read_text("utf-8")
+    dump, restore = re.findall(r"^((?:pg_dump|psql) .*) sitbone$", guide, re.MULTILINE)
+
+    def run(command: str) -> None:
+        path = f"{postgresql.programs}:{os.environ['PATH']}"
+        environ = os.environ | postgresql.environ | {"PATH": path}
+        done = subprocess.run(
+            ["bash", "-ec", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+    def held() -> list[list[object]]:
+        tables = ("record_calls", "record_cards", "record_feedback", "record_version")
+        return [postgresql.execute(f"TABLE {table} ORDER BY 1") for table in tables]
+
+    settings = Settings(record_url=postgresql.url)
+    open_database(settings, upgrading=True).dispose()
+    site = Site(settings, Clock())
+    site.call()
+    site.record.close()
+    before = held()
+    assert all(before[place] for place in (0, 1, 3))
+    run(dump)
+    later = Site(settings, Clock())
+    later.call()
+    later.record.close()
+    assert len(held()[0]) == 2
+    run(restore)
+    assert held() == before
+    again = Site(settings, Clock())
+    again.call()
+    again.record.close()
+    assert len(held()[0]) == 2
 
 
 def anchors(page: Path) -> set[str]:

@@ -66,7 +66,8 @@ def test_every_message_is_valid_and_in_plain_language(case: NamedCase, client: F
         text = "\n".join(payload["contentString"] for payload in message["payload"])
         assert reading_grade(text) <= GRADE_OF_A_MESSAGE
         assert "Go to emergency care at once" in text
-        assert "Come back in two weeks" in text
+        # Who is to be seen today is not told to come back in two weeks.
+        assert ("Come back in two weeks" in text) is ("seen by a doctor today" not in text)
 
 
 def test_a_message_is_a_draft_for_the_patient_in_context(client: FlaskClient) -> None:
@@ -86,3 +87,20 @@ def test_the_extension_says_whether_there_is_a_message(client: FlaskClient) -> N
         answer = client.post("/cds-services/home-care", json=build_request(chart)).get_json()
         said[finding] = answer["extension"]["org.sitbone.assessment"]["goingHome"]
     assert said == {"pain-with-sitting": {"message": True}, "leg-weakness": {"message": False}}
+
+
+@pytest.mark.parametrize("key", ["allergies", "medications", "conditions", "observations"])
+@pytest.mark.parametrize("state", ["withheld", "null"])
+def test_where_a_reason_against_a_medicine_was_not_heard_none_is_named(
+    key: str, state: str, client: FlaskClient
+) -> None:
+    chart: Json = {"age": 40, "side": "left", "service": "home-care"}
+    # What makes the complaint is heard in each.
+    chart |= {"conditions": ["icd10cm|M76.02"]} if key == "observations" else {"present": ["buttock-pain", "worsening"]}
+    answer = client.post("/cds-services/home-care", json=build_request(chart | {state: [key]})).get_json()
+    (message,) = messages(answer)
+    text = " ".join(payload["contentString"] for payload in message["payload"])
+    assert "Ask your doctor which pain medicine is safe for you" in text
+    assert not re.search(r"ibuprofen|acetaminophen|naproxen", text, re.IGNORECASE)
+    detail = answer["cards"][0]["detail"]
+    assert f"Not all data reached this service ({key}: {'missing' if state == 'withheld' else 'null'})" in detail

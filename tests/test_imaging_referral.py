@@ -24,6 +24,10 @@ TEAR = {
 LUMBAR = {"id": "o1", "order": "loinc|30679-5"}
 PELVIS = {"id": "o2", "order": "loinc|30673-8"}
 SITE = {"id": "o3", "order": "site|RAD-7"}
+# Of the leg veins: recognised, and not judged.
+VEINS = {"id": "o5", "order": "loinc|46363-8"}
+IN_WORDS = {"id": "o6", "order": "MRI of the pelvis"}
+KEEP = "Keep this order as it is"
 PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
 PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
 
@@ -56,6 +60,15 @@ def orders(answer: Json) -> list[Json]:
     return found
 
 
+def assessment(answer: Json) -> Json:
+    found: Json = answer["extension"]["org.sitbone.assessment"]
+    return found
+
+
+def labels(answer: Json) -> list[str]:
+    return [suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())]
+
+
 def call(*drafts: Json, hook: str = "order-sign", name: str = "case", **chart: Any) -> Json:
     return build_request({**TEAR, **chart, "hook": hook, "drafts": list(drafts)}, name)
 
@@ -83,14 +96,14 @@ def test_a_replacement_deletes_the_draft_and_creates_a_valid_order(plain: FlaskC
 
 
 def test_what_a_red_flag_lacks_can_be_taken_together(plain: FlaskClient) -> None:
-    card = ask(plain, call(LUMBAR))["cards"][0]
+    card = ask(plain, call(VEINS))["cards"][0]
     assert card["selectionBehavior"] == "any"
     created = [action["resource"] for suggestion in card["suggestions"] for action in suggestion["actions"]]
     assert [violations(resource) for resource in created] == ["", ""]
 
 
 def test_an_order_that_was_accepted_is_appropriate_and_asks_for_nothing_more(plain: FlaskClient) -> None:
-    suggestions = ask(plain, call(LUMBAR))["cards"][0]["suggestions"]
+    suggestions = ask(plain, call(VEINS))["cards"][0]["suggestions"]
     request = call()
     request["context"]["draftOrders"]["entry"] = [
         {"resource": {**suggestion["actions"][0]["resource"], "id": f"a{number}"}}
@@ -240,8 +253,192 @@ def test_a_draft_without_an_id_is_rated_and_never_deleted(plain: FlaskClient) ->
     del request["context"]["draftOrders"]["entry"][0]["resource"]["id"]
     answer = ask(plain, request)
     assert [order["reference"] for order in orders(answer)] == ["ServiceRequest"]
-    actions = [a for card in answer["cards"] for s in card.get("suggestions", ()) for a in s["actions"]]
+    actions = [a for card in answer["cards"] for s in card.get("suggestions", ()) for a in s.get("actions", ())]
     assert [action["type"] for action in actions] == ["create", "create"]
+
+
+def test_two_drafts_without_an_id_have_cards_and_suggestions_of_their_own(plain: FlaskClient) -> None:
+    request = call(LUMBAR, {**LUMBAR, "order": "loinc|24972-2"})
+    for entry in request["context"]["draftOrders"]["entry"]:
+        del entry["resource"]["id"]
+    cards = ask(plain, request)["cards"]
+    assert [card["indicator"] for card in cards] == ["critical", "warning", "warning"]
+    assert len({card["uuid"] for card in cards}) == 3
+    suggested = [suggestion["uuid"] for card in cards for suggestion in card["suggestions"]]
+    assert len(set(suggested)) == len(suggested)
+    assert [card["uuid"] for card in ask(plain, request)["cards"]] == [card["uuid"] for card in cards]
+
+
+@pytest.mark.parametrize(
+    ("drafts", "unreadable"),
+    [
+        ({"resourceType": "Bundle", "entry": 7}, 1),
+        ({"resourceType": "Bundle", "entry": {"resource": {"resourceType": "ServiceRequest"}}}, 1),
+        ({"resourceType": "Bundle", "entry": [7, {}, {"resource": None}]}, 3),
+        ({"entry": []}, 1),
+        ({}, 1),
+        ({"resourceType": "Parameters", "entry": []}, 1),
+        ({"resourceType": "Bundle"}, 0),
+        ({"resourceType": "Bundle", "entry": []}, 0),
+        ({"resourceType": "ServiceRequest", "id": "o1"}, 0),
+    ],
+)
+def test_draft_orders_that_are_no_bundle_of_drafts_are_counted_as_unreadable(
+    drafts: Json, unreadable: int, plain: FlaskClient
+) -> None:
+    request = call()
+    request["context"]["draftOrders"] = drafts
+    assert assessment(ask(plain, request))["draftsLeftOut"] == {"otherPatient": 0, "unreadable": unreadable}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        None,
+        {"text": "MRI of the pelvis"},
+        {"coding": [{"system": "http://loinc.org", "code": "0000-0"}]},
+        {"coding": [{"system": "http://loinc.org"}]},
+    ],
+    ids=["missing", "words", "unknown", "no code"],
+)
+def test_a_draft_that_cannot_be_recognised_is_counted_and_a_red_flag_is_still_heard(
+    code: Json | None, plain: FlaskClient
+) -> None:
+    request = call(IN_WORDS)
+    (entry,) = request["context"]["draftOrders"]["entry"]
+    entry["resource"].pop("code")
+    entry["resource"] |= {"code": code} if code else {}
+    answer = ask(plain, request)
+    assert assessment(answer)["notRecognised"] == 1
+    (card,) = answer["cards"]
+    assert (card["indicator"], card["summary"]) == (
+        "critical",
+        "A red flag calls for orders that were not recognised among these",
+    )
+    assert "could not be recognised: 1" in card["detail"]
+    assert KEEP not in labels(answer)
+
+
+def test_drafts_that_are_recognised_are_not_counted_as_unrecognised(plain: FlaskClient) -> None:
+    answer = ask(plain, call(LUMBAR, VEINS, {"id": "o7", "order": "sct|308481009"}))
+    assert assessment(answer)["notRecognised"] == 0
+    assert "could not be recognised" not in answer["cards"][0]["detail"]
+
+
+def test_a_draft_in_words_that_is_not_selected_brings_no_card(plain: FlaskClient) -> None:
+    answer = ask(plain, call(IN_WORDS, hook="order-select", selections=[]))
+    assert (answer["cards"], assessment(answer)["notRecognised"]) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "cards"), [("right hip", ["This order names two different sides"]), ("left hip", []), ("both hips", [])]
+)
+def test_the_words_of_an_order_may_name_the_other_side_than_its_code(
+    words: str, cards: list[str], plain: FlaskClient
+) -> None:
+    present = ["lateral-hip-pain", "trochanteric-tenderness", "trendelenburg", "single-leg-stance"]
+    request = call({"id": "o1", "order": "loinc|36488-5"}, age=52, sex="female", onset_days_ago=60, present=present)
+    request["context"]["draftOrders"]["entry"][0]["resource"]["code"]["text"] = f"MRI {words}"
+    answer = ask(plain, request)
+    assert [card["summary"] for card in answer["cards"]] == cards
+    assert [order["side"] for order in orders(answer)] == ["unspecified" if cards else "left"]
+
+
+def test_a_body_site_under_a_code_of_the_ehr_alone_may_be_any_site(plain: FlaskClient) -> None:
+    request = call({"id": "o1", "order": "sct|113091000", "site": "12738006"})
+    (site,) = request["context"]["draftOrders"]["entry"][0]["resource"]["bodySite"]
+    assert orders(ask(plain, request)) == []
+    site["coding"].append({"system": "urn:example:sites", "code": "S-1"})
+    assert orders(ask(plain, request)) == []
+    site["coding"] = site["coding"][1:]
+    assert [order["because"] for order in orders(ask(plain, request))] == ["region-not-known"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Suggestions that change no order
+
+
+@pytest.mark.parametrize(
+    ("chart", "draft"),
+    [
+        ({}, LUMBAR),
+        ({"orders": [{"order": "loinc|30673-8", "days_ago": 0}]}, PELVIS),
+        ({"present": ["buttock-pain"]}, PELVIS),
+        ({"null": ["observations"]}, PELVIS),
+        ({"present": ["buttock-pain", "sudden-onset", "pop-at-injury", "sharp-pain", "cardiac-device"]}, PELVIS),
+    ],
+    ids=["another region", "ordered", "too little", "not heard", "a device"],
+)
+def test_every_card_about_a_draft_lets_the_clinician_keep_it(chart: Json, draft: Json, plain: FlaskClient) -> None:
+    answer = ask(plain, call(draft, {"id": "o7", "order": "sct|308481009"}, **chart))
+    about_drafts = [card for card in answer["cards"] if card["indicator"] != "critical"]
+    assert about_drafts
+    for card in about_drafts:
+        keep = card["suggestions"][-1]
+        assert keep == {"label": KEEP, "uuid": keep["uuid"]}
+        assert card["selectionBehavior"] == ("at-most-one" if len(card["suggestions"]) > 1 else "any")
+
+
+def test_keeping_an_order_silences_nothing(plain: FlaskClient) -> None:
+    request = call(LUMBAR)
+    first = ask(plain, request)
+    card = first["cards"][-1]
+    feedback = {
+        "card": card["uuid"],
+        "outcome": "accepted",
+        "acceptedSuggestions": [{"id": card["suggestions"][-1]["uuid"]}],
+        "outcomeTimestamp": CLOCK.isoformat(),
+    }
+    heard = plain.post(f"/cds-services/{SERVICE}/feedback", json={"feedback": [feedback]})
+    assert heard.status_code == 200
+    assert ask(plain, request)["cards"] == first["cards"]
+
+
+def test_the_question_that_is_missing_can_be_added_as_a_task(plain: FlaskClient) -> None:
+    answer = ask(plain, call(PELVIS, present=["buttock-pain"]))
+    question, keep = answer["cards"][0]["suggestions"]
+    (action,) = question["actions"]
+    task = action["resource"]
+    assert violations(task) == ""
+    assert (task["resourceType"], task["status"], task["intent"]) == ("Task", "requested", "proposal")
+    assert task["for"] == {"reference": f"Patient/{call()['context']['patientId']}"}
+    assert question["label"] == f"Add the question: {task['description']}"
+    assert task["description"] in answer["cards"][0]["detail"]
+    assert not question.get("isRecommended")
+    assert keep["label"] == KEEP
+
+
+def test_no_question_is_added_where_the_order_itself_lacks_something(plain: FlaskClient) -> None:
+    assert labels(ask(plain, call({"id": "o1", "order": "sct|113091000"}))) == [
+        "Order: MRI of the pelvis without contrast, left",
+        "Order: Referral to orthopaedics",
+        KEEP,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ehr", "replacing", "asking"),
+    [
+        ("generic", ["Replace with", KEEP], ["Add the question", KEEP]),
+        ("oracle-health", ["Replace with", KEEP], ["Add the question", KEEP]),
+        ("epic", ["1 of 2, to be taken together", "2 of 2, to be taken together"], []),
+    ],
+)
+def test_each_dialect_has_of_keep_and_ask_what_its_ehr_takes(ehr: str, replacing: list[str], asking: list[str]) -> None:
+    client = service(ehr=ehr)
+    for draft, present, expected in ((LUMBAR, TEAR["present"], replacing), (PELVIS, ["buttock-pain"], asking)):
+        card = ask(client, call(draft, present=present))["cards"][-1]
+        assert [suggestion["label"].partition(": ")[0] for suggestion in card.get("suggestions", ())] == expected
+        assert ("selectionBehavior" in card) == bool(expected)
+
+
+def test_whoever_takes_all_that_is_suggested_has_one_mri(plain: FlaskClient) -> None:
+    answer = ask(plain, call(LUMBAR, {**LUMBAR, "id": "o9"}))
+    actions = [a for card in answer["cards"] for s in card["suggestions"] for a in s.get("actions", ())]
+    created = [action["resource"]["code"]["text"] for action in actions if action["type"] == "create"]
+    deleted = [action["resourceId"] for action in actions if action["type"] == "delete"]
+    assert sorted(created) == ["MRI of the pelvis without contrast, left", "Referral to orthopaedics"]
+    assert sorted(deleted) == ["ServiceRequest/o1", "ServiceRequest/o9"]
 
 
 @pytest.mark.parametrize("member", ["code", "subject", "bodySite", "extension", "priority", "status"])

@@ -17,7 +17,7 @@ from service.record import Record, insights
 from service.record.entries import CallEntry
 from service.record.insights import NO_REASON, Period
 from service.record.opening import reading
-from tests.recording import Site
+from tests.recording import Site, environ
 
 pytest_plugins = ["tests.postgresql", "tests.record_fixtures"]
 
@@ -145,6 +145,84 @@ def test_a_card_that_was_asked_for_twice_is_one_card(history: History, connectio
     assert (totals.calls, totals.shown, totals.accepted) == (2, 1, 1)
 
 
+def test_an_outcome_is_no_later_than_its_report_whatever_the_clock_of_the_client_says(
+    history: History, connection: Connection
+) -> None:
+    end = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)
+    history.call({"uuid": "a"}, {"uuid": "b"})
+    history.feedback("a", "accepted", hours(1), outcome_at=end)
+    history.feedback("a", "overridden", hours(2))
+    history.feedback("b", "accepted", hours(1), outcome_at=end)
+    totals = insights.totals(connection, ALL)
+    assert (totals.accepted, totals.overridden) == (1, 1)
+    times = insights.times_to_action(connection, ALL)
+    assert [(each.outcome, each.median_seconds, each.early) for each in times] == [
+        ("accepted", 3600.0, 0),
+        ("overridden", 7200.0, 0),
+    ]
+    told = insights.history(connection, "clinic", "a")
+    assert [(each.outcome, each.outcome_at.year) for each in told] == [("accepted", 9999), ("overridden", 2026)]
+
+
+def test_a_clock_that_is_a_little_ahead_keeps_the_order_of_a_batch(history: History, connection: Connection) -> None:
+    history.call({"uuid": "a"})
+    history.feedback("a", "accepted", hours(1), place=0, outcome_at=ms(hours(1.2)))
+    history.feedback("a", "overridden", hours(1), place=1, outcome_at=ms(hours(1.1)))
+    assert insights.totals(connection, ALL).accepted == 1
+
+
+def test_a_card_that_was_overridden_and_then_held_back_was_overridden_once(
+    history: History, connection: Connection
+) -> None:
+    history.call({"uuid": "a"})
+    history.feedback("a", "overridden", hours(1))
+    history.call({"uuid": "a", "held_since": ms(hours(1))}, at=hours(2))
+    totals = insights.totals(connection, ALL)
+    assert (totals.shown, totals.overridden, totals.held_back) == (1, 1, 1)
+    [reason] = insights.override_reasons(connection, ALL)
+    assert reason.cards == 1
+    [burden] = insights.burdens(connection, ALL)
+    assert (burden.cards, burden.overridden, burden.held_back) == (1, 1, 1)
+
+
+def test_a_week_in_which_nothing_came_is_a_week_of_zeros(history: History, connection: Connection) -> None:
+    history.call({"uuid": "a"}, at=timedelta(days=-10))
+    history.call({"uuid": "b"}, at=timedelta(days=14))
+    history.call({"uuid": "c"}, at=timedelta(days=7), client="other")
+    period = Period.of_days(date(2026, 10, 1), date(2026, 12, 31))
+    found = insights.week_counts(connection, period, date(2026, 12, 7))
+    assert [(each.week.isoformat(), each.client, each.shown) for each in found] == [
+        ("2026-11-02", "clinic", 1),
+        ("2026-11-09", "clinic", 0),
+        ("2026-11-16", "clinic", 0),
+        ("2026-11-23", "clinic", 0),
+        ("2026-11-23", "other", 1),
+        ("2026-11-30", "clinic", 1),
+        ("2026-11-30", "other", 0),
+        ("2026-12-07", "clinic", 0),
+        ("2026-12-07", "other", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "today", "weeks"),
+    [
+        (date(2026, 11, 22), date(2026, 12, 31), 1),
+        (date(2026, 11, 23), date(2026, 12, 31), 2),
+        (date(9000, 12, 31), date(2026, 11, 29), 2),
+        (date(9000, 12, 31), date(2026, 11, 30), 3),
+        # Written by a host whose clock is ahead.
+        (date(9000, 12, 31), date(2026, 11, 1), 1),
+    ],
+)
+def test_weeks_end_with_the_period_or_with_today(
+    last: date, today: date, weeks: int, history: History, connection: Connection
+) -> None:
+    history.call({"uuid": "a"})
+    found = insights.week_counts(connection, Period.of_days(date(1970, 1, 1), last), today)
+    assert [each.shown for each in found] == [1, *[0] * (weeks - 1)]
+
+
 def test_a_card_counts_for_each_recommendation_week_client_and_version(
     history: History, connection: Connection
 ) -> None:
@@ -224,7 +302,7 @@ def test_times_to_action_begin_when_a_card_is_first_shown_and_leave_out_clocks_t
     history.feedback("e", "accepted", timedelta(hours=2), outcome_at=ms(-hours(1)))
     [found] = insights.times_to_action(connection, ALL)
     assert (found.outcome, found.cards, found.early) == ("accepted", 5, 1)
-    assert (found.quarter, found.median, found.three_quarters) == (17.5, 25.0, 32.5)
+    assert (found.quarter_seconds, found.median_seconds, found.three_quarters_seconds) == (17.5, 25.0, 32.5)
 
 
 def test_a_single_time_to_action_is_its_own_median_and_one_that_cannot_be_has_none(
@@ -234,8 +312,8 @@ def test_a_single_time_to_action_is_its_own_median_and_one_that_cannot_be_has_no
     history.feedback("a", "accepted", timedelta(seconds=8))
     history.feedback("b", "overridden", hours(1), outcome_at=ms(-hours(1)))
     accepted, overridden = insights.times_to_action(connection, ALL)
-    assert (accepted.quarter, accepted.median, accepted.three_quarters) == (8.0, 8.0, 8.0)
-    assert (overridden.cards, overridden.early, overridden.median) == (1, 1, None)
+    assert (accepted.quarter_seconds, accepted.median_seconds, accepted.three_quarters_seconds) == (8.0, 8.0, 8.0)
+    assert (overridden.cards, overridden.early, overridden.median_seconds) == (1, 1, None)
 
 
 def test_calls_are_counted_with_those_that_had_nothing_to_say_and_those_that_were_refused(
@@ -270,7 +348,10 @@ def test_verdicts_and_stages_are_counted(history: History, connection: Connectio
     history.call(status=500, fired="{}", took='{"answer":9000}')
     found = {(each.recommendation, each.indicator): each.calls for each in insights.verdicts(connection, ALL)}
     assert found == {("r1", "info"): 2, ("r2", ""): 1}
-    stages = {each.stage: (each.calls, each.mean, each.longest) for each in insights.stages(connection, ALL)}
+    stages = {
+        each.stage: (each.calls, each.mean_milliseconds, each.longest_milliseconds)
+        for each in insights.stages(connection, ALL)
+    }
     assert stages == {"answer": (2, 3.0, 4.0), "read": (1, 0.5, 0.5)}
 
 
@@ -297,11 +378,7 @@ def test_an_empty_record_has_an_answer_to_everything(connection: Connection) -> 
 
 
 def command(site: Site, *options: str) -> str:
-    settings = site.settings
-    where = (
-        {"SITBONE_RECORD_URL": settings.record_url} if settings.record_url else {"SITBONE_RECORD": str(settings.record)}
-    )
-    printed = CliRunner().invoke(main, ["report", *options], env=where)
+    printed = CliRunner().invoke(main, ["report", *options], env=environ(site.settings))
     assert printed.exit_code == 0, printed.output
     return printed.output
 
@@ -315,10 +392,12 @@ def test_a_report_tells_of_a_real_call_from_card_to_feedback(site: Site) -> None
     told = json.loads(command(site, *days, "--json"))
     assert told["totals"]["shown"] == len(cards)
     assert told["totals"]["accepted"] == 1
-    assert told["times_to_action"][0]["median"] == 30.0
+    assert told["times_to_action"][0]["median_seconds"] == 30.0
     assert {each["week"] for each in told["cards"]} == {"2026-11-23"}
     text = command(site, *days)
-    assert text.startswith("2026-11-23 to 2026-11-23\n")
+    assert text.startswith(f"{told['database']}\n2026-11-23 to 2026-11-23\n")
+    assert "median seconds" in text
+    assert "mean milliseconds" in text
     for heading in ("Calls", "Cards", "Times to action", "Data states", "Burdens", "Verdicts", "Stages"):
         assert f"\n{heading}\n" in text
     assert json.loads(command(site, "--until", "2026-11-22", "--json"))["totals"]["calls"] == 0
@@ -329,3 +408,19 @@ def test_a_report_of_no_days_is_refused() -> None:
     refused = CliRunner().invoke(main, ["report", "--since", "2026-11-02", "--until", "2026-11-01"])
     assert refused.exit_code == 2
     assert "--since is after --until" in refused.output
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["--until", "9999-12-31"],
+        ["--until", "0001-01-01"],
+        ["--since", "0001-01-01"],
+        ["--since", "9999-12-31", "--until", "9999-12-31"],
+    ],
+    ids=" ".join,
+)
+def test_a_report_of_days_without_a_number_is_refused(days: list[str]) -> None:
+    refused = CliRunner().invoke(main, ["report", *days])
+    assert refused.exit_code == 2
+    assert refused.output == "--since and --until take days from 1970-01-01 to 9000-12-31.\n"

@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,6 +52,10 @@ def pictures(text: str) -> list[ET.Element]:
     return [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]  # noqa: S314 - it is ours
 
 
+def across(element: ET.Element, name: str) -> float:
+    return float(str(element.get(name)).removesuffix("%"))
+
+
 def test_an_empty_record_says_that_it_is_empty(site: Site) -> None:
     text = page(site)
     assert "The record holds no call and no feedback of this time." in text
@@ -75,7 +80,7 @@ def test_every_plot_has_title_description_axis_table_and_csv(busy: Site) -> None
         found = {element.get("id"): element.text for element in picture if element.get("id")}
         assert picture.get("role") == "img"
         assert all(found[name] for name in named)
-        assert picture.findall("path[@class='grid']")
+        assert picture.findall("line[@class='grid']")
         assert picture.findall("text")
     for question in QUESTIONS:
         name = question.name.replace("_", "-")
@@ -189,15 +194,13 @@ def test_a_database_that_is_away_is_503(busy: Site, monkeypatch: pytest.MonkeyPa
 
 def test_bars_are_as_long_as_their_numbers_and_stand_one_after_the_other() -> None:
     (picture,) = pictures(bars("x", "Title", ("a", "b"), [Row("one", (2, 6)), Row("two", (0, 4))], "cards"))
-    legend, boxes = (
-        2,
-        [(box.get("class"), float(str(box.get("x"))), float(str(box.get("width")))) for box in picture.findall("rect")],
-    )
+    boxes = [(box.get("class"), across(box, "x"), across(box, "width")) for box in picture.findall("rect")]
+    legend = 2
     (_a, x, wide), (_b, next_x, next_wide), (third, third_x, third_wide) = boxes[legend:]
-    assert next_x == pytest.approx(x + wide, abs=0.2)
-    assert next_wide == pytest.approx(3 * wide, abs=0.2)
+    assert next_x == pytest.approx(x + wide, abs=0.02)
+    assert next_wide == pytest.approx(3 * wide, abs=0.02)
     assert (third, third_x) == ("s1", x)
-    assert third_wide == pytest.approx(2 * wide, abs=0.2)
+    assert third_wide == pytest.approx(2 * wide, abs=0.02)
 
 
 @pytest.mark.parametrize("most", [0, 0.0004, 1, 7, 10, 99, 101, 12_345])
@@ -208,10 +211,73 @@ def test_an_axis_holds_its_longest_bar_and_has_few_ticks(most: float) -> None:
         spans("x", "Title", [Span("one", 0, most / 2, most)], "seconds"),
     ):
         (picture,) = pictures(drawn)
-        assert 2 <= len(picture.findall("path[@class='grid']")) <= 7
-        across, _down = map(float, str(picture.get("viewBox")).split()[2:])
+        assert 2 <= len(picture.findall("line[@class='grid']")) <= 7
         for box in picture.findall("rect"):
-            assert float(str(box.get("x"))) + float(str(box.get("width"))) <= across
+            assert across(box, "x") + across(box, "width") <= across(picture, "width")
+
+
+def labels(drawn: str) -> dict[str, str]:
+    """What is written above the rows -> the whole of it."""
+    (picture,) = pictures(drawn)
+    return {str(title.tail): str(title.text) for title in picture.findall("text/title")}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rows: bars("x", "Title", ("a",), [Row(label, (1,), of) for of, label in rows], "cards"),
+        lambda rows: spans("x", "Title", [Span(label, 0, 1, 2, of) for of, label in rows], "seconds"),
+    ],
+)
+def test_of_a_label_without_room_the_client_is_shortened_and_the_whole_can_be_had(draw: Any) -> None:
+    """What tells two rows apart stays: the end of the label, and both ends of the name of the client."""
+    rows = [
+        (client, f"as06-acetaminophen-over-lower-limit, {outcome}")
+        for client in ("general-hospital-north-wing-epic", "general-hospital-north-wing-oracle")
+        for outcome in ("accepted", "overridden")
+    ]
+    shown = labels(draw(rows))
+    assert list(shown.values()) == [f"{client}, {label}" for client, label in rows]
+    assert [words.partition(", ")[2] for words in shown] == [label for _client, label in rows]
+    assert len(shown) == len(rows)
+    assert max(map(len, shown)) < 60
+
+
+def test_a_label_with_room_is_whole() -> None:
+    assert labels(bars("x", "Title", ("a",), [Row("r1, accepted", (1,), "clinic"), Row("r2", (1,))], "cards")) == {
+        "clinic, r1, accepted": "clinic, r1, accepted",
+        "r2": "r2",
+    }
+
+
+def test_a_legend_goes_on_in_another_line_where_there_is_no_room_for_it() -> None:
+    (picture,) = pictures(bars("x", "Title", ["a-state-of-the-data"] * 4, [Row("one", (1, 1, 1, 1))], "calls"))
+    boxes = [box for box in picture.findall("rect") if not str(box.get("x")).endswith("%")]
+    assert {float(str(box.get("x"))) for box in boxes} == {0.0}
+    assert len({box.get("y") for box in boxes}) == len(boxes) == 4
+
+
+def test_time_to_action_has_one_unit_in_plot_table_and_csv(busy: Site) -> None:
+    text = page(busy)
+    (plot,) = [each for each in pictures(text) if each.get("aria-labelledby", "").startswith("times-to-action")]
+    assert "seconds" in [each.text for each in plot.findall("text")]
+    assert "30" in [each.text for each in plot.findall("text")]
+    assert '<th scope="col">median seconds</th>' in text
+    (first, *_others) = csv.DictReader(io.StringIO(busy.client.get("/insights/times-to-action.csv").text))
+    assert first["median_seconds"] == "30.0"
+
+
+def test_weeks_without_a_card_are_on_the_axis(site: Site) -> None:
+    site.call()
+    site.clock.move(weeks=6)
+    site.call()
+    site.record.close()
+    text = page(site, "?from=2026-11-01&to=2027-02-28")
+    (plot,) = [each for each in pictures(text) if each.get("aria-labelledby", "").startswith("weeks")]
+    days = [each.text for each in plot.findall("text") if str(each.text).startswith("202")]
+    assert days == [
+        *("2026-11-23", "2026-11-30", "2026-12-07", "2026-12-14", "2026-12-21", "2026-12-28", "2027-01-04"),
+    ]
 
 
 def test_what_is_drawn_is_escaped() -> None:

@@ -13,7 +13,7 @@ from service.app import create_app
 from service.chart.case import prefetch_templates
 from service.guideline import loader as knowledge
 from service.guideline.forms import RED_FLAGS, SYSTEMS
-from service.guideline.model import PACKAGED, Guideline, KnowledgeError
+from service.guideline.model import PACKAGED, Guideline, KnowledgeError, in_a_sentence
 from service.settings import Settings
 from tests.charts import CLOCK, SERVICE, build_request
 
@@ -56,6 +56,28 @@ def test_a_recommendation_of_a_draft_guideline_is_a_draft(guideline: Guideline, 
 def test_no_two_recommendations_of_a_kind_have_one_place_in_the_order(guideline: Guideline) -> None:
     places = [(recommendation.kind, recommendation.order) for recommendation in guideline.recommendations]
     assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize(
+    ("title", "within"),
+    [
+        ("Palpable mass", "palpable mass"),
+        ("A gap", "a gap"),
+        ("MRI of the thigh due", "MRI of the thigh due"),
+        ("ACE inhibitor prescribed", "ACE inhibitor prescribed"),
+        ("eGFR below 30", "eGFR below 30"),
+        ("Hamstring tendon avulsion on MRI or ultrasound", "hamstring tendon avulsion on MRI or ultrasound"),
+        ("Puranen-Orava test", "Puranen-Orava test"),
+    ],
+)
+def test_within_a_sentence_a_title_begins_small_and_an_abbreviation_keeps_its_capitals(title: str, within: str) -> None:
+    assert in_a_sentence(title) == within
+
+
+def test_no_abbreviation_has_lost_its_capital_where_a_sentence_was_joined(guideline: Guideline) -> None:
+    for each in guideline.recommendations:
+        words = " ".join((each.title, each.when_then, each.summary, *each.do, *each.say)).replace("eGFR", "")
+        assert not re.findall(r"\b[a-z][A-Z]{2,}", words), each.id
 
 
 def test_every_threshold_is_used(guideline: Guideline) -> None:

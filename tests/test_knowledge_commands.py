@@ -171,6 +171,16 @@ def test_a_folder_that_would_not_load_can_be_compared_and_one_that_cannot_be_rea
 
 def test_the_export_is_what_the_service_publishes() -> None:
     assert json.loads(sitbone("export").stdout) == json.loads(json.dumps(document(load())))
+    assert (
+        sitbone("export", "--json").stdout == sitbone("export").stdout == sitbone("export", "--format", "json").stdout
+    )
+
+
+@pytest.mark.parametrize("form", ["csv", "markdown"])
+def test_the_export_is_not_in_two_forms_at_once(form: str) -> None:
+    refused = sitbone("export", "--json", "--format", form)
+    assert refused.exit_code == 2
+    assert refused.stderr == f"Either --json or --format {form}.\n"
 
 
 def test_the_export_as_csv_has_a_row_for_each_recommendation() -> None:

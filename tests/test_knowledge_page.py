@@ -127,6 +127,11 @@ def test_the_page_says_all_that_the_document_says(document: dict[str, Any], page
         assert words in page.words or words in elsewhere, words
 
 
+def test_no_row_of_the_page_is_without_words(client: FlaskClient, guideline: Guideline) -> None:
+    assert not all(each.statements for each in guideline.recommendations)
+    assert not re.search(r"<ul>\s*</ul>|<dd>\s*</dd>", client.get("/knowledge.html").get_data(as_text=True))
+
+
 def test_the_page_says_that_nobody_has_signed(page: Page, document: dict[str, Any]) -> None:
     assert "Draft: not yet signed by a clinician." in page.words
     assert page.words.count("Not signed.") == sum(len(each["history"]) for each in document["recommendations"])

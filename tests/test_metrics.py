@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -263,6 +264,67 @@ def test_every_label_that_they_name_is_one_of_its_metric(repository: Path, clien
     for expression in expressions(repository):
         for name, matchers in re.findall(r"(sitbone_\w+)\{([^}]*)\}", expression):
             assert set(re.findall(r"(\w+)[=!]", matchers)) <= labels[name], expression
+
+
+# Series from the start on, minute by minute, and the alerts that stand after three hours.
+WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
+    "called": (
+        {'up{job="sitbone"}': "1x180", 'sitbone_calls_total{client="a",status="200"}': "0+1x180"},
+        set(),
+    ),
+    "never called": ({'up{job="sitbone"}': "1x180", "sitbone_calls_in_flight": "0x180"}, {"SitboneNoCalls"}),
+    "no longer called": (
+        {'up{job="sitbone"}': "1x180", 'sitbone_calls_total{client="a",status="200"}': "0+1x30 30x150"},
+        {"SitboneNoCalls"},
+    ),
+    "one host of two away": (
+        {
+            'up{job="sitbone",instance="one"}': "1x180",
+            'up{job="sitbone",instance="other"}': "1x60 0x120",
+            'sitbone_calls_in_flight{instance="one"}': "0x180",
+            'sitbone_calls_total{client="a",status="200",instance="one"}': "0+1x180",
+        },
+        {"SitboneNotThere"},
+    ),
+    "nothing to read": ({'up{job="other"}': "1x180"}, {"SitboneNoCalls", "SitboneNotThere"}),
+}
+
+
+def test_the_alerts_of_what_is_missing_do_not_wait_for_a_series(repository: Path) -> None:
+    rules = yaml.safe_load((repository / "deploy/alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    said = {rule["alert"]: rule["expr"] for rule in rules}
+    assert re.fullmatch(r"\(sum\(increase\(sitbone_calls_total\[1h]\)\) or vector\(0\)\) == 0", said["SitboneNoCalls"])
+    [job] = re.findall(r"job_name: (\w+)", (repository / "docs/watching.md").read_text("utf-8"))
+    assert said["SitboneNotThere"] == f'up{{job="{job}"}} == 0 or absent(up{{job="{job}"}})'
+
+
+# Not needs_system: Prometheus is no part of what the project is tested with.
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, of Prometheus, is not installed")
+@pytest.mark.parametrize("name", WATCHED)
+def test_prometheus_raises_them_when_they_matter_and_not_otherwise(repository: Path, tmp_path: Path, name: str) -> None:
+    series, standing = WATCHED[name]
+    rules = repository / "deploy/alerts.yaml"
+    firing = {
+        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+        "eval_time": "3h",
+        "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in standing],
+    }
+    test = {
+        "rule_files": [str(rules)],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": series_, "values": values} for series_, values in series.items()],
+                "promql_expr_test": [firing],
+            }
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test), "utf-8")
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "test.yaml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_alert_has_its_place_in_the_guide(repository: Path) -> None:

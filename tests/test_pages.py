@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
 from service.guideline import loader as knowledge
-from service.guideline.model import LOCAL_SYSTEM
+from service.guideline.model import LOCAL_SYSTEM, PACKAGED
 from service.pages import desk
 from service.services.explanation import Explainer
 from service.settings import Settings
@@ -166,7 +166,7 @@ def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -
 
 
 def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
-    shutil.copytree(Path(knowledge.__file__).parent / "knowledge", tmp_path / "knowledge")
+    shutil.copytree(PACKAGED, tmp_path / "knowledge")
     path = tmp_path / "knowledge" / "guideline.toml"
     path.write_text(
         re.sub(r'(?m)^title = ".*"$', "title = '<script>alert(1)</script>'", path.read_text("utf-8"), count=1), "utf-8"

@@ -410,7 +410,9 @@ def test_on_postgresql_an_older_form_ends_the_start_with_the_command_that_helps(
         open_record(settings)
     environ = {"SITBONE_RECORD_URL": postgresql.url}
     upgraded = CliRunner().invoke(main, ["db", "upgrade"], env=environ)
-    assert (upgraded.exit_code, upgraded.output) == (0, f"The record has form {HEAD}.\n")
+    assert upgraded.exit_code == 0
+    assert upgraded.output.startswith("The record in postgresql+psycopg://")
+    assert upgraded.output.endswith(f" has form {HEAD}.\n")
     assert open_record(settings) is not None
     postgresql.execute("UPDATE record_version SET version_num = '0000'")
     with pytest.raises(SettingsError, match=r"has another form of the record: run `sitbone db upgrade` first"):
@@ -535,6 +537,37 @@ def test_an_acceptance_after_the_override_ends_the_holding_back(new_site: Callab
     assert held(site.call()) == []
 
 
+def test_an_override_counts_after_an_acceptance_in_a_future_that_no_clock_has_reached(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(hold_back_days=7)
+    card = last_card(site)
+    site.record.close()
+    accepted = site.outcome(card["uuid"], "accepted", outcomeTimestamp="9999-12-31T00:00:00Z")
+    assert site.report(accepted) == 200
+    site.clock.move(minutes=1)
+    override(site, card)
+    assert held(site.call())
+
+
+def test_a_card_that_is_held_back_under_the_same_hook_instance_was_overridden_once(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(hold_back_days=14)
+    instance = str(uuid4())
+    card = site.call(hookInstance=instance).get_json()["cards"][-1]
+    override(site, card)
+    assert held(site.call(hookInstance=instance))
+    site.record.close()
+    printed = CliRunner().invoke(
+        main, ["report", "--until", f"{site.clock.now:%Y-%m-%d}", "--json"], env=environ(site.settings)
+    )
+    told = json.loads(printed.output)
+    assert (told["totals"]["overridden"], told["totals"]["held_back"]) == (1, 1)
+    assert sum(each["cards"] for each in told["override_reasons"]) == 1
+    assert sum(each["overridden"] for each in told["burdens"]) == 1
+
+
 @pytest.mark.parametrize(
     "fixture", ["many-red-flags", "sudden-pop-with-bruising", "radiating-nerve-symptoms", "malignancy"]
 )
@@ -608,7 +641,8 @@ def test_purge_removes_what_is_older_than_so_many_days_and_says_how_much(site: S
     old_cards = len(rows(site.record.engine, "record_cards")) - len(young)
     purged = CliRunner().invoke(main, ["db", "purge", "--days", "30"], env=environ(site.settings))
     assert purged.exit_code == 0, purged.output
-    assert purged.output == f"Removed 1 calls, {old_cards} cards and 1 reports of feedback.\n"
+    removed = f"Removed 1 calls, {old_cards} cards and 1 reports of feedback from "
+    assert purged.output.startswith(removed)
     assert {row["uuid"] for row in site.rows("record_cards")} == {card["uuid"] for card in young}
     assert len(site.rows("record_calls")) == 1
 
@@ -628,6 +662,85 @@ def test_a_command_that_cannot_use_the_database_says_so_and_ends_with_2(command:
     assert refused.exit_code == 2
     assert "SITBONE_RECORD_URL" in refused.output
     assert "secret" not in refused.output
+
+
+def test_purge_takes_no_more_days_than_the_setting(settings: Settings) -> None:
+    for days in ("36501", "999999999999999999"):
+        refused = CliRunner().invoke(main, ["db", "purge", "--days", days], env=environ(settings))
+        assert refused.exit_code == 2
+        assert "0<=x<=36500" in refused.output
+    assert CliRunner().invoke(main, ["db", "purge", "--days", "36500"], env=environ(settings)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "members"),
+    [
+        (["db", "upgrade"], {"database", "form"}),
+        (["db", "purge", "--days", "1"], {"database", "calls", "cards", "feedback"}),
+        (["report"], {"database", "totals", "stages"}),
+    ],
+)
+def test_a_command_names_the_database_that_it_used_in_words_and_as_json(
+    command: list[str], members: set[str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    env = {"SITBONE_RECORD": str(tmp_path)}
+    open_record(Settings(record=tmp_path))
+    told = json.loads(CliRunner().invoke(main, [*command, "--json"], env=env).output)
+    assert members <= told.keys()
+    assert told["database"] == str(tmp_path / "record.sqlite")
+    assert told["database"] in CliRunner().invoke(main, command, env=env).output
+
+
+def test_a_folder_that_is_named_from_here_is_shown_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("store").mkdir(mode=0o700)
+    upgraded = CliRunner().invoke(main, ["db", "upgrade"], env={"SITBONE_RECORD": "store"})
+    assert upgraded.output == f"The record in {tmp_path / 'store' / 'record.sqlite'} has form {HEAD}.\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://u:secret@db.example.org:5433/site", "postgresql+psycopg://u@db.example.org:5433/site"),
+        (
+            "postgresql+psycopg:///site?host=/run/pg&user=u&password=secret&passfile=secret",
+            "postgresql+psycopg:///site?host=%2Frun%2Fpg&user=u",
+        ),
+        ("sqlite:////var/lib/sitbone/r.sqlite", "/var/lib/sitbone/r.sqlite"),
+    ],
+)
+def test_the_name_of_a_database_holds_nothing_secret(url: str, shown: str) -> None:
+    address = opening.address_of(Settings(record_url=url))
+    assert address is not None
+    assert opening.named(address) == shown
+
+
+@pytest.mark.parametrize("setting", ["SITBONE_RECORD", "SITBONE_RECORD_URL", "SITBONE_PORT"])
+def test_a_report_of_a_record_that_is_not_there_says_how_to_go_on_and_makes_none(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    values = {"SITBONE_RECORD": str(tmp_path), "SITBONE_RECORD_URL": f"sqlite:///{tmp_path}/r", "SITBONE_PORT": "18480"}
+    refused = CliRunner().invoke(main, ["report"], env={setting: values[setting]})
+    assert refused.exit_code == 2
+    assert refused.output.startswith(f"There is no record at {tmp_path}/")
+    assert "SITBONE_PORT" in refused.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["db", "upgrade"], ["db", "purge", "--days", "1"], ["report"]])
+def test_where_no_record_is_kept_a_command_says_so_and_makes_none(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    refused = CliRunner().invoke(main, command, env={"SITBONE_RECORD": "off"})
+    assert refused.exit_code == 2
+    assert refused.output.startswith("SITBONE_RECORD is off, so there is no record:")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_call_record_shows_nothing_of_the_chart_when_it_is_printed() -> None:

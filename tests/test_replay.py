@@ -153,6 +153,10 @@ def test_a_request_in_a_subfolder_goes_to_the_service_of_its_name(folder: Path) 
     assert "no-such-service/no-complaint" in replay(folder).output
 
 
+def _without_itself(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
 def _without_clock(folder: Path) -> None:
     (folder / "clock.txt").unlink()
 
@@ -180,6 +184,7 @@ def _hook_of_no_service(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (_without_itself, "{folder} is no folder."),
         (_without_clock, "clock.txt is missing or holds no time like 2026-11-22T12:00:00Z."),
         (_clock_without_zone, "clock.txt holds a time without a zone; write it like 2026-11-22T12:00:00Z."),
         (_without_requests, "There is no request in the folder requests."),
@@ -192,7 +197,7 @@ def _hook_of_no_service(folder: Path) -> None:
 def test_a_folder_that_cannot_be_used_ends_with_2_and_a_sentence(folder: Path, spoil: Any, said: str) -> None:
     spoil(folder)
     done = replay(folder)
-    assert (done.exit_code, done.output) == (2, f"{said}\n")
+    assert (done.exit_code, done.output) == (2, f"{said.format(folder=folder)}\n")
 
 
 def test_a_setting_that_is_wrong_ends_with_2(folder: Path) -> None:

@@ -21,9 +21,9 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.sock import TCPSocket
 
-from service.server.serve import gunicorn_settings, set_aside_what_is_loaded
+from service.server.serve import gunicorn_settings, require_free_address, set_aside_what_is_loaded
 from service.server.worker import Worker
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 
@@ -64,15 +64,17 @@ def serving(repository: Path, *options: str, **variables: str) -> Iterator[tuple
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_where_it_listens_and_how_to_try_it_and_ends_with_code_0(
-    repository: Path, told: signal.Signals
+    repository: Path, told: signal.Signals, tmp_path: Path
 ) -> None:
-    with serving(repository, "--try", "a file.json") as (base, service):
+    example = tmp_path / "a file.json"
+    example.touch()
+    with serving(repository, "--try", str(example)) as (base, service):
         service.send_signal(told)
         said, complaints = service.communicate(timeout=15)
 
     assert said == (
         f"Sitbone listens at {base}\n"
-        "Try: curl -s -H 'Content-Type: application/json' --data '@a file.json'"
+        f"Try: curl -s -H 'Content-Type: application/json' --data '@{example}'"
         f" {base}/cds-services/gluteal-hamstring-pain\n"
     )
     assert complaints == ""
@@ -101,19 +103,66 @@ def test_the_first_calls_may_come_at_once(repository: Path) -> None:
     assert complaints == ""
 
 
-def test_a_wrong_setting_ends_the_start_with_one_sentence(repository: Path) -> None:
+def start_that_ends(repository: Path, *options: str, **variables: str) -> tuple[int, str, str]:
+    """How a start ends that is to end by itself: the code, what it said and what it complained of."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
+    environ |= {"SITBONE_PORT": str(free_port())} | variables
     ended = subprocess.run(
-        SERVE,
-        cwd=repository,
-        env=os.environ | {"SITBONE_WORKERS": "none"},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
+        [*SERVE, *options], cwd=repository, env=environ, capture_output=True, text=True, timeout=20, check=False
     )
+    return ended.returncode, ended.stdout, ended.stderr
 
-    assert ended.returncode == 1
-    assert re.fullmatch(r"SITBONE_WORKERS is text and must be a whole number of processes [^\n]*\.\n", ended.stderr)
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SITBONE_WORKERS", "none", r"SITBONE_WORKERS is text and must be a whole number of processes .*\."),
+        ("SITBONE_KNOWLEDGE_DIR", "docs", r"guideline\.toml: file: cannot be read"),
+        ("SITBONE_HOST", "127.0.0.1.invalid", r"SITBONE_HOST is no loopback address, .*"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_in_one_sentence_and_ends_with_2(
+    repository: Path, variable: str, value: str, sentence: str
+) -> None:
+    code, said, complaints = start_that_ends(repository, **{variable: value})
+
+    assert (code, said) == (2, "")
+    assert re.fullmatch(sentence + r"\n", complaints)
+
+
+def test_a_port_that_is_taken_ends_the_start_with_one_sentence(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = start_that_ends(repository, SITBONE_PORT=str(port))
+
+    assert ended == (2, "", f"Port {port} is taken: name another in SITBONE_PORT, or as in make run PORT=9000.\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(host="192.0.2.1"), "Cannot assign requested address"),
+        (Settings(host="2001:db8::1"), "Cannot assign requested address|not supported"),
+        (Settings(host="there-is-none.invalid"), "[Nn]ame"),
+    ],
+)
+def test_an_address_that_is_not_of_this_machine_is_said_to_be_none(settings: Settings, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"SITBONE_HOST and SITBONE_PORT must name an address .*({said})"):
+        require_free_address(settings)
+
+
+def test_a_port_that_a_service_has_just_left_is_free(repository: Path) -> None:
+    with serving(repository) as (base, service):
+        service.terminate()
+        service.wait(15)
+        require_free_address(Settings(port=int(base.rpartition(":")[2])))
+
+
+def test_an_example_that_is_not_there_ends_the_start(repository: Path) -> None:
+    code, said, complaints = start_that_ends(repository, "--try", "nowhere.json")
+
+    assert (code, said) == (2, "")
+    assert "File 'nowhere.json' does not exist." in complaints
 
 
 @pytest.mark.parametrize(

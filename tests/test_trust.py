@@ -315,7 +315,7 @@ def test_what_is_wrong_ends_the_start_with_one_sentence(
         named["SITBONE_CLIENTS"] = str(site.folder / named["SITBONE_CLIENTS"])
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")} | named
     ended = subprocess.run(SERVE, cwd=repository, env=environ, capture_output=True, text=True, timeout=20, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert says in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert "secret" not in ended.stderr

@@ -8,8 +8,9 @@ Specification: CDS Service Response.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -20,7 +21,7 @@ from service.chart.case import UNHEARD
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.chart.statements import NO_SIDE
 from service.guideline.forms import TOPICS
-from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation
+from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
 from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired, ImagingCall, ReferralCall
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.next_question import Asked
@@ -39,16 +40,21 @@ _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
 _MATTERS_TO_TREATMENT = ("medications", "allergies")
+_ON_TREATMENT = ("care-plan", "analgesic-order", "going-home")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A suggestion on a card of advice; `name` tells it from the others of its card."""
+    """A suggestion on a card of advice; `name` tells it from the others of its card. It may have no actions.
+
+    `order` is the key in orders.toml of an order that it does no more than propose: once that is placed, it goes.
+    """
 
     name: str
     label: str
     actions: tuple[Action, ...]
     recommended: bool = False
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +111,34 @@ class Responder:
         advice: Iterable[Advice],
         request: HookRequest,
         now: datetime,
+        on_chart: OnChart = NOTHING_ORDERED,
         *,
         judged: Mapping[str, Any],
         system_actions: tuple[SystemAction, ...] = (),
     ) -> HookResponse:
         """The answer to a hook at which something is in hand: a card for each advice.
 
-        `judged` are members that join the assessment in the extension, such as the rating of each order.
+        What is in hand is still to be dealt with when the orders that a card suggests are placed: the card stays, and
+        names them instead. `judged` are members that join the assessment in the extension, such as the rating of each
+        order.
         """
-        advice = tuple(advice)
-        cards = _Cards(self, assessment, request, now)
+        advice = tuple(_told_apart(advice))
+        cards = _Cards(self, assessment, request, now, on_chart)
         return HookResponse(
             cards=tuple(cards.advice_card(each) for each in advice),
             system_actions=system_actions,
             extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
         )
+
+
+def _told_apart(advice: Iterable[Advice]) -> Iterator[Advice]:
+    """Each about something of its own: drafts without an id are named alike, and numbered from the second on."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for each in advice:
+        seen[each.topic, each.about] += 1
+        count = seen[each.topic, each.about]
+        yield each if count == 1 else replace(each, about=f"{each.about}|{count}")
 
 
 def _links(guideline: Guideline, recommendation: Recommendation) -> Iterator[Link]:
@@ -243,6 +261,12 @@ class _Cards:
 
     def advice_card(self, advice: Advice) -> Card:
         uuid = self._uuid(advice.topic, advice.about)
+        placed = {
+            change.name: order
+            for change in advice.changes
+            if change.order and (order := self._placed(change.order, advice.fired))
+        }
+        ordered = (self._order_note("already_ordered", order.key, order) for order in placed.values())
         suggestions = tuple(
             Suggestion(
                 label=change.label,
@@ -251,9 +275,10 @@ class _Cards:
                 actions=change.actions,
             )
             for change in advice.changes
+            if change.name not in placed
         )
         one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
-        return self._card(advice.topic, advice.fired, uuid, suggestions, one_of, notes=advice.notes)
+        return self._card(advice.topic, advice.fired, uuid, suggestions, one_of, notes=(*advice.notes, *ordered))
 
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[Card]:
         """The card of a topic; none where every order that it would suggest has been placed."""
@@ -269,16 +294,12 @@ class _Cards:
             for call in calls
             if not placed[call.key] and (call.key not in done or self._changed_since(done[call.key]))
         ]
-        notes = tuple(
-            self._say(
-                "already_done",
-                title=self.guideline.orders[key].title,
-                date=order.when.text if order.when else "",
-                resource=order.reference,
-            )
-            for key, order in done.items()
-        )
+        notes = tuple(self._order_note("already_done", key, order) for key, order in done.items())
         yield self._card(topic, fired, uuid, tuple(self._suggestions(uuid, fired, left)), "any", notes=notes)
+
+    def _order_note(self, sentence: str, key: str, order: Order) -> str:
+        title, date = self.guideline.orders[key].title, order.when.text if order.when else ""
+        return self._say(sentence, title=title, date=date, resource=order.reference)
 
     def _side_of(self, key: str) -> str:
         return self.assessment.side if self.guideline.orders[key].sided else NO_SIDE
@@ -347,7 +368,7 @@ class _Cards:
             leaders = [r.leader.id for r in self.assessment.rankings if r.leader]
             first = self.guideline.causes[leaders[0]].title if leaders else ""
             lead = topic == "diagnosis-and-imaging" and first
-            fuller = self._say("consider_first", first=_lower(first), summary=summary) if lead else summary
+            fuller = self._say("consider_first", first=in_a_sentence(first), summary=summary) if lead else summary
         return fuller if len(fuller) <= _SUMMARY else summary
 
     def _detail(self, topic: str, fired: Sequence[Fired], notes: Sequence[str]) -> str:
@@ -414,24 +435,24 @@ class _Cards:
             yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
         diagnoses = self.assessment.working_diagnoses
         if diagnoses:
-            names = ", ".join(_lower(self.guideline.causes[cause].title) for cause in diagnoses)
+            names = ", ".join(in_a_sentence(self.guideline.causes[cause].title) for cause in diagnoses)
             yield self._say("working_diagnosis", causes=names)
 
     def _lead(self, ranking: Ranking) -> str:
         leader = ranking.leader
         if leader is None:
             return self.words.sentences["not_separated"]
-        first = _lower(self.guideline.causes[leader.id].title)
-        others = [_lower(self.guideline.causes[c.id].title) for c in ranking.causes if c.band == "possible"]
+        first = in_a_sentence(self.guideline.causes[leader.id].title)
+        others = [in_a_sentence(self.guideline.causes[c.id].title) for c in ranking.causes if c.band == "possible"]
         if ranking.clear or not others:
             return self._say("leads_clearly", first=first)
         return self._say("leads", first=first, others=" or ".join(others[:2]))
 
     def _titles(self, findings: Iterable[str]) -> str:
-        return ", ".join(self.guideline.title_of(name).lower() for name in findings)
+        return ", ".join(in_a_sentence(self.guideline.title_of(name)) for name in findings)
 
     def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
-        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic in ("care-plan", "analgesic-order") else ()))
+        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic in _ON_TREATMENT else ()))
         keys = [key for key in matters if self.assessment.data.get(key) in UNHEARD]
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
@@ -560,7 +581,3 @@ def _tags(fired: Sequence[Fired]) -> dict[str, None]:
     return dict.fromkeys(
         tag for item in fired for tag in item.recommendation.evidence if tag not in item.recommendation.statements
     )
-
-
-def _lower(title: str) -> str:
-    return title[:1].lower() + title[1:]

@@ -57,13 +57,16 @@ class Chart(dict[str, Value]):
         return None if isinstance(resolved.value, When) else resolved.value
 
 
-LEG_FINDINGS = ("radiating-numbness-or-tingling", "numbness-below-knee", "leg-weakness")
+# What shows on a leg and, on both, is leg symptoms on both sides: a nerve in one of its forms, or weakness.
+_LEG_SIGNS = (("sciatica", "radiating-numbness-or-tingling", "numbness-below-knee"), ("leg-weakness",))
+LEG_FINDINGS = tuple(name for names in _LEG_SIGNS for name in names)
 
 
 def _both_legs(case: Case) -> Value:
-    """Nerve symptoms or weakness documented on the left and on the right are leg symptoms on both sides."""
-    for name in LEG_FINDINGS:
-        sides = {statement.side for statement in case.statements.get(name, ()) if statement.value is True}
+    """Sciatica, nerve symptoms or weakness documented on the left and on the right are leg symptoms on both sides."""
+    for names in _LEG_SIGNS:
+        stated = (statement for name in names for statement in case.statements.get(name, ()))
+        sides = {statement.side for statement in stated if statement.value is True}
         if "bilateral" in sides or {LEFT, RIGHT} <= sides:
             return True
     return None

@@ -5,13 +5,45 @@ FHIR R4: Dosage, Timing, Ratio.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf, isfinite
 from typing import Any
 
 from service.chart.statements import as_dict, as_list, as_text
 from service.guideline.quantity import read_number, read_quantity
+
+_INGREDIENTS = re.compile(r"\s*/\s*(?=[A-Za-z])")
+_MILLIGRAMS = re.compile(r"([\d.,/-]*\d) ?MG\b", re.IGNORECASE)
+# FHIR R4, value set TimingAbbreviation: times a day.
+_ABBREVIATIONS = {
+    "AM": 1.0,
+    "PM": 1.0,
+    "BED": 1.0,
+    "QD": 1.0,
+    "QOD": 0.5,
+    "BID": 2.0,
+    "TID": 3.0,
+    "QID": 4.0,
+    **{f"Q{hours}H": 24.0 / hours for hours in (1, 2, 3, 4, 6, 8)},
+}
+_COUNTED = re.compile(r"\b(?:Tablet|Capsule)", re.IGNORECASE)
+
+
+def strength_of(names: Iterable[str], ingredient: str) -> float | None:
+    """Grams of this ingredient in one tablet or capsule, by the names of a product; None where none tells.
+
+    Of several ingredients ("Acetaminophen 325 MG / Codeine 30 MG Oral Tablet") each has its own; a name that does not
+    say which is whose ("300-30 mg tablet") tells nothing.
+    """
+    for name in filter(_COUNTED.search, names):
+        parts = _INGREDIENTS.split(name)
+        said = [part for part in parts if len(parts) == 1 or ingredient in part.lower()]
+        found = [amount for part in said for amount in _MILLIGRAMS.findall(part)]
+        if len(found) == 1 and re.fullmatch(r"\d+(?:\.\d+)?", found[0]):
+            return float(found[0]) / 1000
+    return None
 
 
 def most_in_a_day(order: Mapping[str, Any], strength: float | None) -> float | None:
@@ -60,13 +92,15 @@ def _scheduled(instruction: Mapping[str, Any], strength: float | None) -> float 
         quantity = given.get("doseQuantity", as_dict(given.get("doseRange")).get("high"))
         doses.append(_amount(quantity, strength))
     known = [dose for dose in doses if dose is not None]
-    times = _times_a_day(as_dict(as_dict(instruction.get("timing")).get("repeat")))
+    timing = as_dict(instruction.get("timing"))
+    times = _times_a_day(as_dict(timing.get("repeat"))) if timing.get("repeat") else _times_by_code(timing.get("code"))
     if not known or len(known) < len(doses) or times is None:
         return None
     return max(known) * times
 
 
 def _times_a_day(repeat: Mapping[str, Any]) -> float | None:
+    """Each moment that is named counts; where a frequency is given too, the more often of both."""
     period = read_quantity({"value": repeat.get("period"), "code": as_text(repeat.get("periodUnit"))}, "d")
     frequency = read_number(repeat.get("frequencyMax", repeat.get("frequency", 1)))
     moments = len(as_list(repeat.get("timeOfDay"))) or len(as_list(repeat.get("when")))
@@ -74,4 +108,13 @@ def _times_a_day(repeat: Mapping[str, Any]) -> float | None:
         return float(moments)
     if period is None or frequency is None or period.low <= 0:
         return None
-    return frequency.high / period.low
+    return max(frequency.high, float(moments)) / period.low
+
+
+def _times_by_code(code: object) -> float | None:
+    concept = as_dict(code)
+    said = [as_text(as_dict(coding).get("code")) for coding in as_list(concept.get("coding"))]
+    said.append(as_text(concept.get("text")))
+    return max(
+        (_ABBREVIATIONS[word] for each in said if (word := each.strip().upper()) in _ABBREVIATIONS), default=None
+    )

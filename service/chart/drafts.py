@@ -20,6 +20,8 @@ from service.chart.statements import as_dict, as_list, as_text
 # Ids of draft orders are longer in some EHRs than FHIR allows; whoever is to delete a draft must be given its id.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What is taken where it stands alone, in no Bundle and no array.
+_ALONE = frozenset({"Appointment", "MedicationRequest", "ServiceRequest"})
 # A draft that is one of these is none any more.
 _GIVEN_UP = frozenset({"cancelled", "entered-in-error", "noshow", "revoked", "stopped"})
 
@@ -64,7 +66,7 @@ def in_hand(request: HookRequest, member: str) -> InHand:
     other_patient = unreadable = 0
     for resource in _resources(request.context.get(member)):
         kind = as_text(resource.get("resourceType"))
-        owner = _owner(resource)
+        owner = _owner(resource, request.patient_id)
         if not kind.isalpha() or owner is None:
             unreadable += 1
         elif owner and not is_patient(owner, request.patient_id):
@@ -90,19 +92,27 @@ def _resources(raw: object) -> Iterator[dict[str, Any]]:
     except _UNREADABLE:
         yield {}
         return
-    if isinstance(value, dict) and value.get("resourceType") == "Bundle":
-        value = [as_dict(entry).get("resource") for entry in as_list(value.get("entry"))]
+    if isinstance(value, dict):
+        kind, entries = value.get("resourceType"), value.get("entry", [])
+        if kind == "Bundle" and isinstance(entries, list):
+            value = [as_dict(entry).get("resource") for entry in entries]
+        elif kind not in _ALONE:
+            value = {}
     yield from (as_dict(item) for item in (value if isinstance(value, list) else [value]))
 
 
-def _owner(resource: Mapping[str, Any]) -> str | None:
-    """The reference of the patient it is about; empty where it names none, None where that cannot be told."""
+def _owner(resource: Mapping[str, Any], patient_id: str) -> str | None:
+    """The reference of the patient it is about; empty where it names none, None where that cannot be told.
+
+    Of the patients who come to one appointment, the patient in context is the one it is about.
+    """
     if resource.get("resourceType") == "Appointment":
         actors = [
             as_text(as_dict(as_dict(part).get("actor")).get("reference"))
             for part in as_list(resource.get("participant"))
         ]
-        return next((actor for actor in actors if "Patient/" in actor), "")
+        own = (actor for actor in actors if is_patient(actor, patient_id))
+        return next(own, next((actor for actor in actors if "Patient/" in actor), ""))
     subject = resource.get("subject", resource.get("patient"))
     reference = subject.get("reference", "") if isinstance(subject, dict) else "" if subject is None else subject
     return reference if isinstance(reference, str) else None

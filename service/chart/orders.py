@@ -7,7 +7,8 @@ alone never do. Nothing here judges an order.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,14 @@ _PLACED = frozenset({"active", "completed"})
 _REPORTED = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial", "available", "completed"})
 _DRAFT, _ACTIVE, _DONE = "draft", "active", "done"
 _COLUMNS = ("system", "code", "modality", "region", "side")
+# A file may have this column as well.
+_CONTRAST = "contrast"
+_WITH = "with"
+# "with contrast", "W contrast", "with and without IV contrast"; never "without contrast" or "W/O contrast".
+_WITH_CONTRAST = re.compile(
+    r"(?<!not )\bw(?:ith)?(?:\s*(?:and|&|\+|/)\s*w(?:ithout|/?o))?[\s/]+(?:iv\s+|intravenous\s+)?contrast\b",
+    re.IGNORECASE,
+)
 _SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
 _AT = "at-"
 
@@ -52,6 +61,12 @@ class Order:
     side: str = NO_SIDE
     when: When | None = None
     coded: bool = True
+    # Contrast is asked for: the site's mapping or the words of the code say so.
+    contrast: bool = False
+    # What it says of the side does not agree; `side` is then what its code says.
+    sides_differ: bool = False
+    # Each body site that it names is one of SNOMED CT that is none of ours.
+    elsewhere: bool = False
 
     @property
     def key(self) -> str:
@@ -94,6 +109,8 @@ class _Meaning:
     region: str = ""
     referral: str = ""
     side: str = NO_SIDE
+    # What a site says of contrast: with, without or nothing.
+    contrast: str = ""
 
 
 def read_site_codes(file: Path) -> Mapping[Coding, _Meaning]:
@@ -106,23 +123,25 @@ def read_site_codes(file: Path) -> Mapping[Coding, _Meaning]:
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"{file}: cannot be read as UTF-8 text.") from None
     rows = csv.DictReader(text.splitlines())
-    if tuple(rows.fieldnames or ()) != _COLUMNS:
-        raise SettingsError(f"{file}: line 1: must be the columns {','.join(_COLUMNS)}.")
+    columns = tuple(rows.fieldnames or ())
+    if columns not in (_COLUMNS, (*_COLUMNS, _CONTRAST)):
+        raise SettingsError(f"{file}: line 1: must be the columns {','.join(_COLUMNS)}, and {_CONTRAST} or no other.")
     codes: dict[Coding, _Meaning] = {}
     for number, row in enumerate(rows, start=2):
-        codes[_site_code(row, f"{file}: line {number}")] = _Meaning(row["modality"], row["region"], "", row["side"])
+        coding = _site_code(row, columns, f"{file}: line {number}")
+        codes[coding] = _Meaning(row["modality"], row["region"], "", row["side"], row.get(_CONTRAST, ""))
     return codes
 
 
-def _site_code(row: Mapping[str, str | None], at: str) -> Coding:
-    choices = {"modality": MODALITIES[:-1], "region": REGIONS, "side": _SIDES}
+def _site_code(row: Mapping[str, str | None], columns: Sequence[str], at: str) -> Coding:
+    choices = {"modality": MODALITIES[:-1], "region": REGIONS, "side": _SIDES, _CONTRAST: ("", _WITH, "without")}
     system, code = row["system"], row["code"]
     if None in row.values() or None in row:
-        raise SettingsError(f"{at}: must have {len(_COLUMNS)} fields.")
+        raise SettingsError(f"{at}: must have {len(columns)} fields.")
     if not system or not code:
         raise SettingsError(f"{at}: system and code must not be empty.")
     for column, allowed in choices.items():
-        if row[column] not in allowed:
+        if column in row and row[column] not in allowed:
             raise SettingsError(f"{at}: {column} must be one of {', '.join(filter(None, allowed))}.")
     return system, code
 
@@ -195,17 +214,37 @@ class OrderReader:
         said = self._said(codings)
         at = self._said(coding for concept in sites for coding in _codings(concept))
         modality, region = _one(m.modality for m in said), _one(m.region for m in said if m.modality)
-        side = _one(m.side for m in said) or self._index.place(sites)[0] or self._index.place(concepts)[0]
+        coded, placed, worded = _one(m.side for m in said), self._index.place(sites)[0], self._index.place(concepts)[0]
+        sides = {*(m.side for m in said), placed, worded if worded != BILATERAL else NO_SIDE} - {NO_SIDE}
         return Order(
             reference,
             state,
             modality,
             region or (_one(m.region for m in at if not m.modality) if modality else ""),
             _one(m.referral for m in said),
-            side,
+            coded or placed or worded,
             next((when for member in _DATED.get(kind, ()) if (when := _time(resource.get(member)))), None),
             bool(codings),
+            _contrast(said, concepts),
+            sides_differ=len(sides) > 1,
+            elsewhere=self._is_elsewhere(sites),
         )
+
+    def _is_elsewhere(self, sites: Iterable[Mapping[str, Any]]) -> bool:
+        """Where a site has a code of another system as well, that is a translation; alone it may be any site."""
+        named = [codings for site in sites if (codings := [c for c in _codings(site) if not self._is_side(c)])]
+        return bool(named) and all(
+            any(system == SYSTEMS["sct"] for system, _code in codings)
+            and not any(self._said([coding]) or self._place(coding)[1] for coding in codings)
+            for codings in named
+        )
+
+    def _is_side(self, coding: Coding) -> bool:
+        side, places = self._place(coding)
+        return bool(side) and not places and not self._said([coding])
+
+    def _place(self, coding: Coding) -> tuple[str, Set[str]]:
+        return self._index.place([{"coding": [{"system": coding[0], "code": coding[1]}]}])
 
 
 SiteCodes = Mapping[Coding, _Meaning]
@@ -244,6 +283,15 @@ def _time(value: object) -> When | None:
     if isinstance(value, dict):
         value = value.get("end") or value.get("start")
     return read_when(value)
+
+
+def _contrast(said: Sequence[_Meaning], concepts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether contrast is asked for: as the site says of its code, otherwise by the words of the code."""
+    if mapped := {meaning.contrast for meaning in said if meaning.contrast}:
+        return _WITH in mapped
+    words = [concept.get("text") for concept in concepts]
+    words += [as_dict(coding).get("display") for concept in concepts for coding in as_list(concept.get("coding"))]
+    return any(_WITH_CONTRAST.search(as_text(word)) for word in words)
 
 
 def _one(values: Iterable[str]) -> str:

@@ -442,15 +442,25 @@ def _allergy(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statemen
 
 
 def medicine_of(resource: Mapping[str, Any], medications: Mapping[str, Mapping[str, Any]]) -> object:
-    """The code of the medicine: in the resource, in a Medication within it, or in one beside it, by its id."""
+    """What the medicine is, as a CodeableConcept: in the resource, in a Medication within it, or in one beside it, by
+    its id. A Medication without a code is what its ingredients are, one that is not there what the reference calls it.
+    """
     if "medicationReference" not in resource:
         return resource.get("medicationCodeableConcept")
-    reference = as_text(as_dict(resource["medicationReference"]).get("reference"))
+    to = as_dict(resource["medicationReference"])
+    reference = as_text(to.get("reference"))
     if reference.startswith("#"):
         contained = (as_dict(item) for item in as_list(resource.get("contained")))
-        return next((item.get("code") for item in contained if item.get("id") == reference[1:]), None)
-    identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
-    return medications.get(identifier, {}).get("code")
+        medication = next((item for item in contained if item.get("id") == reference[1:]), {})
+    else:
+        identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
+        medication = as_dict(medications.get(identifier))
+    if medication.get("code"):
+        return medication["code"]
+    made_of = [as_dict(as_dict(part).get("itemCodeableConcept")) for part in as_list(medication.get("ingredient"))]
+    codings = [coding for concept in made_of for coding in as_list(concept.get("coding"))]
+    words = [as_text(concept.get("text")) for concept in made_of] + [as_text(to.get("display"))]
+    return {"coding": codings, "text": " / ".join(filter(None, words))} if codings or any(words) else None
 
 
 def _medicine(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Statement]:

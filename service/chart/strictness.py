@@ -23,6 +23,7 @@ from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.patient import Patient
 from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
 from fhir.resources.R4B.servicerequest import ServiceRequest
+from fhir.resources.R4B.task import Task
 from pydantic import ValidationError
 
 MODELS: dict[str, type[FHIRResourceModel]] = {
@@ -35,6 +36,7 @@ MODELS: dict[str, type[FHIRResourceModel]] = {
     "Patient": Patient,
     "QuestionnaireResponse": QuestionnaireResponse,
     "ServiceRequest": ServiceRequest,
+    "Task": Task,
 }
 # What of a resource differs from chart to chart and is one JSON string. Whether a February has a 29th stays the models'
 # business.

@@ -73,15 +73,16 @@ def compare(old: Path, new: Path | None, *, machine: bool) -> None:
     "--format",
     "form",
     type=click.Choice(["json", "markdown", "csv"]),
-    default="json",
-    show_default=True,
-    help="json: all of it; markdown: the recommendations to read; csv: a row for each of them.",
+    help="json, the default: all of it; markdown: the recommendations to read; csv: a row for each of them.",
 )
-def export(folder: Path | None, form: str) -> None:
+@click.option("--json", "machine", is_flag=True, help="The same as --format json.")
+def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
     """Print the whole knowledge in FOLDER, or the packaged one; as JSON it is what GET /knowledge answers.
 
     Ends with 0, and with 2 when the knowledge cannot be loaded.
     """
+    if machine and form not in (None, "json"):
+        _give_up(f"Either --json or --format {form}.")
     from service.guideline.loader import load  # noqa: PLC0415
     from service.guideline.model import KnowledgeError  # noqa: PLC0415
     from service.pages.knowledge import document  # noqa: PLC0415
@@ -91,7 +92,7 @@ def export(folder: Path | None, form: str) -> None:
     except KnowledgeError as error:
         _give_up(str(error))
     writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}
-    click.echo(writers[form](described), nl=form != "csv")
+    click.echo(writers[form or "json"](described), nl=form != "csv")
 
 
 def _as_json(described: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from service.reasoning.assessment import HIP_COMPLAINT
 
 # What is read by its name: where orders and appointments are judged, and where the complaint is recognised.
 _NAMED_THRESHOLDS = re.compile(r"recent-imaging|seen-within-.+")
-_NAMED = frozenset({"steroid-injection-medicine", HIP_COMPLAINT})
+_NAMED = frozenset({"steroid-injection-medicine", "aspirin-medicine", HIP_COMPLAINT})
 # Judgement, and what is commonly known: the tags of what nobody can look up.
 _UNSOURCED = frozenset({"J", "M"})
 

@@ -1,9 +1,11 @@
 """The commands about the record: ``sitbone db`` and ``sitbone report``."""
 
+import json
 import os
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -12,8 +14,12 @@ from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from sqlalchemy.engine import URL
 
 _DAY = 86_400
+# As many days as SITBONE_RECORD_DAYS may name, and the days for which a database has a number.
+_MOST_DAYS = 36_500
+_FIRST, _LAST = date(1970, 1, 1), date(9000, 12, 31)
 # A report may read for so many seconds.
 _PATIENCE = 300.0
 
@@ -24,23 +30,30 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
+@click.option("--json", "machine", is_flag=True, help="Print the database and its form as JSON.")
+def upgrade(*, machine: bool) -> None:
     """Bring the record into the form that this version needs; one that has it already is left as it is.
 
-    Ends with 2 when the database cannot be used.
+    Ends with 2 when the database cannot be used or SITBONE_RECORD is off.
     """
-    _engine(_settings(), upgrading=True)
+    from service.record.opening import named  # noqa: PLC0415
     from service.record.schema import HEAD  # noqa: PLC0415
 
-    click.echo(f"The record has form {HEAD}.")
+    settings = _settings()
+    database = named(_address(settings))
+    _engine(settings, upgrading=True)
+
+    told = {"database": database, "form": HEAD}
+    click.echo(json.dumps(told) if machine else f"The record in {database} has form {HEAD}.")
 
 
 @db.command()
-@click.option("--days", type=click.IntRange(0), metavar="N", help="By default, SITBONE_RECORD_DAYS.")
-def purge(days: int | None) -> None:
+@click.option("--days", type=click.IntRange(0, _MOST_DAYS), metavar="N", help="By default, SITBONE_RECORD_DAYS.")
+@click.option("--json", "machine", is_flag=True, help="Print the database and what was removed as JSON.")
+def purge(days: int | None, *, machine: bool) -> None:
     """Remove what is older than N days from the record, for good.
 
-    Ends with 2 when no number of days is given or the database cannot be used.
+    Ends with 2 when no number of days is given, the database cannot be used or SITBONE_RECORD is off.
     """
     settings = _settings()
     keep = days if days is not None else settings.record_days
@@ -49,7 +62,9 @@ def purge(days: int | None) -> None:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.record.keeping import purge as run  # noqa: PLC0415
+    from service.record.opening import named  # noqa: PLC0415
 
+    database = named(_address(settings))
     engine = _engine(settings)
     try:
         removed = run(engine, int((time.time() - keep * _DAY) * 1000))
@@ -57,7 +72,11 @@ def purge(days: int | None) -> None:
         _give_up(f"The record cannot be purged: {type(problem).__name__}.")
     finally:
         engine.dispose()
-    click.echo(f"Removed {removed.calls} calls, {removed.cards} cards and {removed.feedback} reports of feedback.")
+    if machine:
+        click.echo(json.dumps({"database": database, **asdict(removed)}))
+    else:
+        counts = f"{removed.calls} calls, {removed.cards} cards and {removed.feedback} reports of feedback"
+        click.echo(f"Removed {counts} from {database}.")
 
 
 @click.command()
@@ -71,30 +90,42 @@ def report(since: datetime | None, until: datetime | None, client: str | None, *
     """Print what was advised and what became of it.
 
     Cards that were shown, accepted, overridden and ignored, by week, client and recommendation; reasons of overrides;
-    times to action; calls without a card; data states; how often the same card came up again for a patient.
+    times to action; calls without a card; data states; how often the same card came up again for a patient. The
+    database that was read stands above it.
 
-    Ends with 2 when the database cannot be used.
+    Ends with 2 when the database cannot be used, is not there, or SITBONE_RECORD is off.
     """
-    last = (until or datetime.now(UTC)).date()
+    if any(day and not _FIRST <= day.date() <= _LAST for day in (since, until)):
+        _give_up(f"--since and --until take days from {_FIRST} to {_LAST}.")
+    today = datetime.now(UTC).date()
+    last = until.date() if until else today
     first = since.date() if since else last - timedelta(days=27)
     if first > last:
         _give_up("--since is after --until.")
-    engine = _engine(_settings())
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.record.insights import Period  # noqa: PLC0415
-    from service.record.opening import reading  # noqa: PLC0415
+    from service.record.opening import is_there, named, reading  # noqa: PLC0415
     from service.record.report import as_json, as_text  # noqa: PLC0415
     from service.record.report import report as ask  # noqa: PLC0415
 
+    settings = _settings()
+    address = _address(settings)
+    database = named(address)
+    if not is_there(address):
+        _give_up(
+            f"There is no record at {database}. The service makes one when it starts, where SITBONE_RECORD_URL, "
+            "SITBONE_RECORD, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they are set for it."
+        )
+    engine = _engine(settings)
     try:
         with reading(engine) as connection:
-            made = ask(connection, Period.of_days(first, last, client))
+            made = ask(connection, Period.of_days(first, last, client), today)
     except SQLAlchemyError as problem:
         _give_up(f"The record cannot be read: {type(problem).__name__}.")
     finally:
         engine.dispose()
-    click.echo(as_json(made) if machine else f"{first} to {last}\n\n{as_text(made)}")
+    click.echo(as_json(made, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(made)}")
 
 
 def _settings() -> Settings:
@@ -102,6 +133,21 @@ def _settings() -> Settings:
         return Settings.from_environment(os.environ)
     except SettingsError as problem:
         _give_up(str(problem))
+
+
+def _address(settings: Settings) -> "URL":
+    from service.record.opening import address_of  # noqa: PLC0415
+
+    try:
+        address = address_of(settings)
+    except SettingsError as problem:
+        _give_up(str(problem))
+    if address is None:
+        _give_up(
+            "SITBONE_RECORD is off, so there is no record: let it name the folder of one, "
+            "or SITBONE_RECORD_URL a database."
+        )
+    return address
 
 
 def _engine(settings: Settings, *, upgrading: bool = False) -> "Engine":

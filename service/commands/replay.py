@@ -65,6 +65,8 @@ def _named(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def read_folder(folder: Path) -> Folder:
     """The requests and responses of a folder. Raises ReplayError."""
+    if not folder.is_dir():
+        raise ReplayError(f"{folder} is no folder.")
     try:
         clock = datetime.fromisoformat((folder / "clock.txt").read_text(encoding="utf-8").strip())
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from service.guideline.forms import ADVICE_FACTS
-from service.guideline.model import AFTER_PLAN, Guideline, Recommendation
+from service.guideline.model import AFTER_PLAN, Guideline, Recommendation, in_a_sentence
 
 # In the order of the regulation.
 ATTRIBUTES = (
@@ -86,7 +86,7 @@ class _Before:
 def _use(guideline: Guideline, what: frozenset[str], direct: frozenset[str], before: frozenset[str]) -> str:
     for sentence, read in (("used", direct), ("used_before", before)):
         if found := sorted(what & read):
-            titles = ", ".join(guideline.title_of(name).lower() for name in found)
+            titles = ", ".join(in_a_sentence(guideline.title_of(name)) for name in found)
             return guideline.attribute_words[sentence].format(findings=titles)
     return guideline.attribute_words["not_used"]
 

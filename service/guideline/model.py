@@ -34,6 +34,12 @@ class KnowledgeError(Exception):
         self.file, self.key, self.reason = file, key, reason
 
 
+def in_a_sentence(title: str) -> str:
+    """A title as it stands within a sentence: without its first capital, unless that belongs to an abbreviation."""
+    first_word = title.partition(" ")[0]
+    return title if any(letter.isupper() for letter in first_word[1:]) else title[:1].lower() + title[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     id: str

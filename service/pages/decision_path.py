@@ -6,7 +6,6 @@ the page.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,8 +18,11 @@ from service.guideline.model import Guideline, Recommendation
 _WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3
 _CHIP = (_WIDTH - _ASIDE - 16 - _GAP * (_COLUMNS - 1)) / _COLUMNS
 _LINE, _LABEL, _BETWEEN = 15, 24, 34
-# Letters that fit into a chip and into the column beside, at the size of style.css.
-_IN_CHIP, _IN_ASIDE, _IN_STAGE = 33, 27, 104
+# How wide a text may be in a chip, in the column beside and in a stage.
+_IN_CHIP, _IN_ASIDE, _IN_STAGE = _CHIP - 18, _ASIDE - 28, _WIDTH - _ASIDE - 16
+# The size of style.css, and the widths of letters in it as wide system fonts have them; the reader's is not known.
+_SIZE = 12.5
+_NARROW, _SLIM, _BROAD = frozenset(" ,.;:'|ijlIJ"), frozenset("frt-()/"), frozenset("mwMW")
 
 
 class _Chip(NamedTuple):
@@ -120,7 +122,7 @@ def _drawn(stage: _Stage, number: int, top: float) -> tuple[Markup, float]:
     parts: list[Markup] = []
     below = top + 10.0
     if stage.words:
-        lines = textwrap.wrap(stage.words, _IN_STAGE, break_on_hyphens=False)
+        lines = _lines(stage.words, _IN_STAGE)
         parts.append(_text(_ASIDE, top + 26, lines, ""))
         below = top + 26 + len(lines) * _LINE
     for group in stage.groups:
@@ -128,19 +130,42 @@ def _drawn(stage: _Stage, number: int, top: float) -> tuple[Markup, float]:
             parts.append(_text(_ASIDE, below + 13, [group.label], "label"))
             below += _LABEL - 4
         for start in range(0, len(group.chips), _COLUMNS):
-            row = [(chip, textwrap.wrap(chip.title, _IN_CHIP)) for chip in group.chips[start : start + _COLUMNS]]
+            row = [(chip, _lines(chip.title, _IN_CHIP)) for chip in group.chips[start : start + _COLUMNS]]
             tall = max(len(lines) for _of, lines in row) * _LINE + 10
             for column, (chip, lines) in enumerate(row):
                 parts.append(_chip(chip, lines, _ASIDE + column * (_CHIP + _GAP), below, tall))
             below += tall + _GAP
         below += 4
-    aside = textwrap.wrap(stage.note, _IN_ASIDE)
+    aside = _lines(stage.note, _IN_ASIDE)
     height = max(below - top, 52.0 + len(aside) * _LINE)
     head = _text(14, top + 26, [f"{number}. {stage.title}"], "head") + _text(14, top + 46, aside, "aside")
     frame = Markup('<rect class="stage" x="1" y="{:.1f}" width="{}" height="{:.1f}" rx="8"/>').format(
         top, _WIDTH - 2, height
     )
     return frame + head + Markup("").join(parts), height
+
+
+def _lines(text: str, width: float) -> list[str]:
+    """The words in as few lines as this width takes; a word that is wider has a line of its own."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        lines[-1:] = [longer] if not lines or _width(longer) <= width else [lines[-1], word]
+    return lines
+
+
+def _width(text: str) -> float:
+    return _SIZE * sum(map(_share, text))
+
+
+def _share(letter: str) -> float:
+    if letter in _NARROW:
+        return 0.28
+    if letter in _SLIM:
+        return 0.4
+    if letter in _BROAD:
+        return 0.92
+    return 0.72 if letter.isupper() else 0.6
 
 
 def _chip(chip: _Chip, lines: list[str], left: float, top: float, height: float) -> Markup:

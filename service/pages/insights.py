@@ -77,25 +77,27 @@ def _reasons(title: str, rows: Iterable[Any]) -> Markup:
 
 
 def _times(title: str, rows: Iterable[Any]) -> Markup:
-    known = [row for row in rows if row.median is not None]
+    known = [row for row in rows if row.median_seconds is not None]
     most = sorted(known, key=lambda row: -row.cards)[:_PLOTTED]
     made = [
         Span(
-            _named(row.client, row.recommendation, row.outcome),
-            row.quarter / 60,
-            row.median / 60,
-            row.three_quarters / 60,
+            f"{row.recommendation}, {row.outcome}",
+            row.quarter_seconds,
+            row.median_seconds,
+            row.three_quarters_seconds,
+            row.client,
         )
         for row in most
     ]
-    return spans("times-to-action", title, made, "minutes")
+    return spans("times-to-action", title, made, "seconds")
 
 
 def _calls(title: str, rows: Sequence[Any]) -> Markup:
     made = [
         Row(
-            _named(row.client, row.service, row.hook),
+            ", ".join(filter(None, (row.service, row.hook))),
             (row.calls - row.without_card - row.refused, row.without_card, row.refused),
+            row.client,
         )
         for row in rows
     ]
@@ -104,16 +106,16 @@ def _calls(title: str, rows: Sequence[Any]) -> Markup:
 
 def _states(title: str, rows: Sequence[Any]) -> Markup:
     states = sorted({row.state for row in rows}, key=lambda state: (state != "supplied", state))
-    counted: dict[str, dict[str, int]] = defaultdict(dict)
+    counted: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for row in rows:
-        label = _named(row.client, row.key)
-        counted[label][row.state] = counted[label].get(row.state, 0) + row.calls
-    made = [Row(label, [found.get(state, 0) for state in states]) for label, found in counted.items()]
+        of_key = counted[row.client, row.key]
+        of_key[row.state] = of_key.get(row.state, 0) + row.calls
+    made = [Row(key, [found.get(state, 0) for state in states], of=client) for (client, key), found in counted.items()]
     return bars("data-states", title, states, _most(made), "calls")
 
 
 def _burdens(title: str, rows: Sequence[Any]) -> Markup:
-    made = [Row(_named(row.client, row.topic, row.recommendation), (row.patients, row.repeats)) for row in rows]
+    made = [Row(f"{row.recommendation}, {row.topic}", (row.patients, row.repeats), row.client) for row in rows]
     return bars("burdens", title, ("first time for a patient", "again"), made[:_PLOTTED], "cards")
 
 
@@ -124,12 +126,17 @@ def _verdicts(title: str, rows: Iterable[Any]) -> Markup:
 
 
 def _stages(title: str, rows: Sequence[Any]) -> Markup:
-    made = [Row(f"{row.service}, {row.stage}", (row.mean,)) for row in rows]
+    made = [Row(f"{row.service}, {row.stage}", (row.mean_milliseconds,)) for row in rows]
     return bars("stages", title, ("mean",), _most(made), "milliseconds")
 
 
 QUESTIONS = (
-    Question("weeks", "Cards by week", "What became of the cards of each week, which begins on a Monday.", _weeks),
+    Question(
+        "weeks",
+        "Cards by week",
+        "What became of the cards of each week, which begins on a Monday; of a client, from its first card on.",
+        _weeks,
+    ),
     Question(
         "cards",
         "Cards by recommendation",
@@ -140,7 +147,7 @@ QUESTIONS = (
     Question(
         "times_to_action",
         "Time to action",
-        "From the first time that a card was shown until its latest outcome: median and middle half.",
+        "Seconds from the first time that a card was shown until its latest outcome: median and middle half.",
         _times,
     ),
     Question("calls", "Calls", "With a card, without one, and refused.", _calls),
@@ -169,8 +176,9 @@ def create_blueprint(guideline: Guideline, record: Record | None, clock: Callabl
 
     @blueprint.get("/insights")
     def page() -> str:
-        first, last, client = _filters(clock().date())
-        made, clients = (None, ()) if record is None else _asked(record, first, last, client)
+        today = clock().date()
+        first, last, client = _filters(today)
+        made, clients = (None, ()) if record is None else _asked(record, first, last, client, today)
         chosen = {"from": first.isoformat(), "to": last.isoformat(), "client": client or ""}
         return render_template(
             "insights.html",
@@ -194,8 +202,9 @@ def create_blueprint(guideline: Guideline, record: Record | None, clock: Callabl
     def table(name: str) -> Response:
         if name not in by_name:
             raise UnknownService("There is no such table; /insights has the list.")
-        asked = _filters(clock().date())
-        head, rows = _answer(_asked(record, *asked)[0], by_name[name]) if record else (_head(by_name[name]), ())
+        today = clock().date()
+        asked = _filters(today)
+        head, rows = _answer(_asked(record, *asked, today)[0], by_name[name]) if record else (_head(by_name[name]), ())
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerows([head, *rows])
@@ -231,7 +240,7 @@ def _day(name: str, otherwise: date) -> date:
     return date(year, month, min(max(day, 1), monthrange(year, month)[1]))
 
 
-def _asked(record: Record, first: date, last: date, client: str | None) -> tuple[Report, Sequence[str]]:
+def _asked(record: Record, first: date, last: date, client: str | None, today: date) -> tuple[Report, Sequence[str]]:
     """The report of a period, and the clients that called in it."""
     # Where no record is kept, no database is loaded.
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
@@ -244,7 +253,7 @@ def _asked(record: Record, first: date, last: date, client: str | None) -> tuple
     try:
         with reading(record.engine) as connection:
             of_all = call_counts(connection, replace(period, client=None))
-            return report(connection, period), sorted({row.client for row in of_all if row.client})
+            return report(connection, period, today), sorted({row.client for row in of_all if row.client})
     except SQLAlchemyError:
         raise ServiceUnavailable("The record cannot be read at the moment. Ask again later.", retry_after=5) from None
 
@@ -296,10 +305,6 @@ def _summed(rows: Iterable[Any], label: Callable[[Any], str], numbers: Sequence[
 def _most(rows: Iterable[Row]) -> list[Row]:
     """The longest bars; the table has all."""
     return sorted(rows, key=lambda row: -sum(row.numbers))[:_PLOTTED]
-
-
-def _named(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
 
 
 def _words(name: str) -> str:

@@ -1,6 +1,7 @@
 """Plots as SVG, for pages without a script. Whoever cannot see one has its title, what it shows, and the table beside.
 
 Colours are those of insights.css, by the place of a series; nothing is told by colour alone, as the table has it all.
+Bars and spans are as wide as there is room, on a phone too: their lengths are in percent, a label stands above its bar.
 """
 
 from __future__ import annotations
@@ -11,75 +12,84 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-# Pixels at its own size; letters of a label that fit beside a bar.
-_WIDTH, _ASIDE, _ROOM = 760, 300, 70
-_ROW, _BAR, _TOP, _FOOT = 24, 15, 34, 26
-_LETTERS = 44
+# Pixels: of columns, which have a size of their own, and of the narrowest place for bars.
+_WIDTH, _NARROW = 760, 320
+# Percent of the width: where an axis begins and how long it is; the rest has room for a number.
+_LEFT, _ACROSS = 2.0, 82.0
+_ROW, _BAR, _LINE, _FOOT, _UNIT = 38, 15, 16, 26, 16
+# Letters of a label that fit into the narrowest place, and of what is shortened for the rest of it.
+_LETTERS, _FEWEST = 54, 9
 _HIGH = 180
 _TICKS = 5
 
 
 class Row(NamedTuple):
-    """What stands at one place of the axis, and the number of each series."""
+    """What stands at one place of the axis, and the number of each series; `of` stands before the label and is
+    shortened where both have no room."""
 
     label: str
     numbers: Sequence[float]
+    of: str = ""
 
 
 class Span(NamedTuple):
-    """From where to where the middle half lies, and its median."""
+    """From where to where the middle half lies, and its median; `of` is as in Row."""
 
     label: str
     low: float
     middle: float
     high: float
+    of: str = ""
 
 
 def bars(id_: str, title: str, series: Sequence[str], rows: Sequence[Row], unit: str) -> Markup:
     """A bar for each row from left to right, in which the series stand one after the other; `unit` names the axis."""
-    left, across, height = _ASIDE, _WIDTH - _ASIDE - _ROOM, _TOP + _ROW * len(rows)
+    legend, head = _legend(series, _NARROW)
     step, top = _scale([sum(row.numbers) for row in rows])
-    drawn = [_legend(series), *_grid(step, top, height, unit)]
+    height = head + _ROW * len(rows)
+    drawn = [legend, *_grid(step, top, head, height, unit)]
     for number, row in enumerate(rows):
-        y, x = _TOP + number * _ROW, float(left)
-        drawn.append(_label(row.label, left - 8, y + _BAR - 3))
+        y, x = head + number * _ROW + _LINE, _LEFT
+        drawn.append(_named(row, y - 4))
         for place, value in enumerate(row.numbers):
-            wide = across * value / top
-            drawn.append(_box(place, x, y, wide, _BAR))
+            wide = _ACROSS * value / top
+            drawn.append(_box(place, x, y, wide, _BAR, of="%"))
             x += wide
-        drawn.append(_text(x + 5, y + _BAR - 3, _number(sum(row.numbers))))
-    return _picture(id_, title, f"Bars of {_listed(series)} for {_count(rows)}, in {unit}.", height + _FOOT, drawn)
+        drawn.append(_beside(x, y + _BAR - 3, _number(sum(row.numbers))))
+    shows = f"Bars of {_listed(series)} for {_count(rows)}, in {unit}."
+    return _picture(id_, title, shows, height + _FOOT + _UNIT, drawn)
 
 
 def spans(id_: str, title: str, rows: Sequence[Span], unit: str) -> Markup:
     """A line for each row over the middle half, with a dot at the median."""
-    left, across, height = _ASIDE, _WIDTH - _ASIDE - _ROOM, _TOP + _ROW * len(rows)
     step, top = _scale([row.high for row in rows])
-    drawn = [*_grid(step, top, height, unit)]
+    height = _ROW * len(rows)
+    drawn = [*_grid(step, top, 0, height, unit)]
     for number, row in enumerate(rows):
-        y = _TOP + number * _ROW + _BAR / 2
-        low, middle, high = (left + across * value / top for value in row[1:])
-        drawn.append(_label(row.label, left - 8, y + 4))
-        drawn.append(Markup('<path class="span" d="M{:.1f} {:.1f}H{:.1f}"/>').format(low, y, high))
-        drawn.append(Markup('<circle class="s0" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(middle, y))
-        drawn.append(_text(high + 8, y + 4, _number(row.middle)))
+        y = number * _ROW + _LINE
+        low, middle, high = (_LEFT + _ACROSS * value / top for value in (row.low, row.middle, row.high))
+        drawn.append(_named(row, y - 4))
+        drawn.append(_line("span", low, y + _BAR / 2, high, y + _BAR / 2))
+        drawn.append(Markup('<circle class="s0" cx="{:.2f}%" cy="{:.1f}" r="5"/>').format(middle, y + _BAR / 2))
+        drawn.append(_beside(high, y + _BAR - 3, _number(row.middle)))
     shows = f"The median and the middle half for {_count(rows)}, in {unit}."
-    return _picture(id_, title, shows, height + _FOOT, drawn)
+    return _picture(id_, title, shows, height + _FOOT + _UNIT, drawn)
 
 
 def columns(id_: str, title: str, series: Sequence[str], rows: Sequence[Row], unit: str) -> Markup:
     """A column for each row, from left to right, in which the series stand one upon the other."""
-    left, base = 56, _TOP + _HIGH
+    legend, head = _legend(series, _WIDTH)
+    left, base = 56, head + _HIGH
     step, top = _scale([sum(row.numbers) for row in rows])
     apart = (_WIDTH - left - 8) / max(len(rows), 1)
     wide = min(apart * 0.7, 48)
     # Not every label has room.
     every = max(1, math.ceil(78 / apart))
-    drawn = [_legend(series)]
+    drawn = [legend]
     for tick in range(round(top / step) + 1):
         y = base - _HIGH * tick * step / top
-        drawn.append(Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(left, y, _WIDTH))
-        drawn.append(_label(_number(tick * step), left - 8, y + 4))
+        drawn.append(_line("grid", left, y, _WIDTH, y, of=""))
+        drawn.append(_text(left - 8, y + 4, _number(tick * step), "end"))
     for number, row in enumerate(rows):
         x, y = left + apart * (number + 0.5), float(base)
         for place, value in enumerate(row.numbers):
@@ -89,47 +99,78 @@ def columns(id_: str, title: str, series: Sequence[str], rows: Sequence[Row], un
         if number % every == 0:
             drawn.append(_text(x, base + 18, row.label, "middle"))
     shows = f"Columns of {_listed(series)} for {_count(rows)}, in {unit}."
-    return _picture(id_, title, shows, base + _FOOT, drawn)
+    return _picture(id_, title, shows, base + _FOOT, drawn, width=str(_WIDTH))
 
 
-def _picture(id_: str, title: str, shows: str, height: float, drawn: Sequence[Markup]) -> Markup:
+def _picture(
+    id_: str, title: str, shows: str, height: float, drawn: Sequence[Markup], *, width: str = "100%"
+) -> Markup:
+    """As wide as there is room, where no width is given."""
     return Markup(
-        '<svg class="plot" role="img" aria-labelledby="{0}-title {0}-shows" viewBox="0 0 {1} {2:.0f}" width="{1}">'
+        '<svg class="plot" role="img" aria-labelledby="{0}-title {0}-shows" width="{1}" height="{2:.0f}">'
         '<title id="{0}-title">{3}</title><desc id="{0}-shows">{4}</desc>{5}</svg>'
-    ).format(id_, _WIDTH, height, title, shows, Markup("").join(drawn))
+    ).format(id_, width, height, title, shows, Markup("").join(drawn))
 
 
-def _grid(step: float, top: float, height: float, unit: str) -> Sequence[Markup]:
-    lines, left, across = [], _ASIDE, _WIDTH - _ASIDE - _ROOM
+def _grid(step: float, top: float, head: float, height: float, unit: str) -> Sequence[Markup]:
+    lines = []
     for tick in range(round(top / step) + 1):
-        x = left + across * tick * step / top
-        lines.append(Markup('<path class="grid" d="M{:.1f} {}V{}"/>').format(x, _TOP - 6, height))
-        lines.append(_text(x, height + 14, _number(tick * step), "middle"))
-    return [*lines, _label(unit, left - 8, height + 14)]
+        x = _LEFT + _ACROSS * tick * step / top
+        lines.append(_line("grid", x, head, x, height))
+        lines.append(_text(x, height + _LINE, _number(tick * step), "middle", "%"))
+    return [*lines, _text(_LEFT + _ACROSS, height + _LINE + _UNIT, unit, "end", "%")]
 
 
-def _legend(series: Sequence[str]) -> Markup:
-    drawn, x = Markup(""), 0.0
+def _legend(series: Sequence[str], across: float) -> tuple[Markup, float]:
+    """In as many lines as it needs, and where what it is about begins below it."""
+    drawn, x, y = Markup(""), 0.0, 4.0
     for place, name in enumerate(series):
-        drawn += _box(place, x, 4, 11, 11) + _text(x + 16, 14, name)
-        x += 36 + 7.2 * len(name)
-    return drawn
+        wide = 16 + 7.2 * len(name)
+        if x and x + wide > across:
+            x, y = 0.0, y + _LINE
+        drawn += _box(place, x, y, 11, 11) + _text(x + 16, y + 10, name)
+        x += wide + 20
+    return drawn, y + 26
 
 
-def _box(place: int, x: float, y: float, wide: float, high: float) -> Markup:
+def _box(place: int, x: float, y: float, wide: float, high: float, *, of: str = "") -> Markup:
+    """`of` is the unit of what lies across: nothing for pixels, or %."""
     if wide <= 0 or high <= 0:
         return Markup("")
-    return Markup('<rect class="s{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
-        place, x, y, wide, high
+    return Markup('<rect class="s{}" x="{:.2f}{of}" y="{:.1f}" width="{:.2f}{of}" height="{:.1f}"/>').format(
+        place, x, y, wide, high, of=of
     )
 
 
-def _label(words: str, x: float, y: float) -> Markup:
-    return _text(x, y, words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…", "end")
+def _line(kind: str, x: float, y: float, to_x: float, to_y: float, *, of: str = "%") -> Markup:
+    return Markup('<line class="{}" x1="{:.2f}{of}" y1="{:.1f}" x2="{:.2f}{of}" y2="{:.1f}"/>').format(
+        kind, x, y, to_x, to_y, of=of
+    )
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, words)
+def _named(row: Row | Span, y: float) -> Markup:
+    """The label of a row in as many letters as there is room for, with the whole of it for who points at it."""
+    whole = f"{row.of}, {row.label}" if row.of else row.label
+    room = max(_LETTERS - len(row.label) - 2, _FEWEST)
+    words = f"{_shortened(row.of, room)}, {row.label}" if row.of else row.label
+    return Markup('<text x="0" y="{:.1f}"><title>{}</title>{}</text>').format(y, whole, words)
+
+
+def _shortened(words: str, letters: int) -> str:
+    """Without its middle: names that begin alike often end differently."""
+    if len(words) <= letters:
+        return words
+    end = (letters - 1) // 2
+    return f"{words[: letters - 1 - end]}…{words[-end:]}"
+
+
+def _beside(x: float, y: float, words: str) -> Markup:
+    """At the end of a bar, which is at so many percent."""
+    return Markup('<text x="{:.2f}%" y="{:.1f}" dx="8">{}</text>').format(x, y, words)
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", of: str = "") -> Markup:
+    return Markup('<text x="{:.1f}{}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, of, y, anchor, words)
 
 
 def _scale(numbers: Sequence[float]) -> tuple[float, float]:

@@ -311,7 +311,9 @@ class _Pass:
             imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
             referrals=_most_urgent(self.referrals, lambda call: call.to),
             treatment=tuple(
-                replace(call, cautions=tuple(self.cautions.get(id_, ())) if call.state == "offer" else ())
+                replace(call, cautions=tuple(self.cautions[id_]))
+                if id_ in self.cautions and call.state == "offer"
+                else call
                 for id_ in TREATMENTS
                 if (call := self.treatment.get(id_))
             ),

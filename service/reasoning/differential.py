@@ -148,6 +148,9 @@ def family_result(chart: Chart, tests: Iterable[WeightedTest], caps: Iterable[Ca
         if result is None:
             continue
         weight = test.positive if result else test.negative
+        if not weight:
+            # This outcome says nothing of the cause, for or against.
+            continue
         if best is None or abs(weight) > abs(best[0]):
             best = (weight, test.finding)
     if best:

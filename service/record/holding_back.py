@@ -21,7 +21,7 @@ from cds_hooks import Card, HookRequest, HookResponse, Indicator
 from service.answers.cards import ASSESSMENT_KEY
 from service.record.entries import HELD_BACK, CardKey, Entries, key_of, milliseconds, versions_of
 from service.record.opening import reading
-from service.record.schema import CARDS, FEEDBACK
+from service.record.schema import CARDS, FEEDBACK, HAPPENED
 
 _LOG = logging.getLogger("sitbone")
 # In seconds: what a call waits for the record, and how long it is not asked again after it did not answer.
@@ -106,7 +106,7 @@ def overridden_cards(engine: Engine, client: str, patient: str, since: int) -> d
         )
         .join(FEEDBACK, of_the_card)
         .where(CARDS.c.client == client, CARDS.c.patient == patient, FEEDBACK.c.at > since)
-        .order_by(FEEDBACK.c.outcome_at, FEEDBACK.c.at, FEEDBACK.c.place)
+        .order_by(HAPPENED, FEEDBACK.c.at, FEEDBACK.c.outcome_at, FEEDBACK.c.place)
     )
     latest: dict[CardKey, Override] = {}
     with reading(engine) as connection:

@@ -2,7 +2,8 @@
 
 Each function takes a connection (see opening.reading) and a Period: the calls and the cards of that time, of one client
 or of all, with what was reported of these cards until now. A card that an EHR asked for twice under one hookInstance is
-one card; of several outcomes the latest counts. What was held back was not shown.
+one card; of several outcomes the latest counts. What was held back was not shown. An outcome happened when the client
+says, but no later than it was reported: a clock that is wrong must not have the last word for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy import Column, ColumnElement, Connection, Subquery, Table, and_, case, func, select
 
-from service.record.schema import CALLS, CARDS, FEEDBACK
+from service.record.schema import CALLS, CARDS, FEEDBACK, HAPPENED
 
 _Key = TypeVar("_Key", bound=tuple[Any, ...])
 NO_REASON = "none given"
@@ -108,7 +109,8 @@ class ReasonCount:
 @dataclass(frozen=True, slots=True)
 class ActionTime:
     """Seconds from the first time a card was shown until its latest outcome, by the clock of the client; `early` are
-    outcomes before the card was shown, which tell that the clocks differ and are left out of the figures."""
+    outcomes before the card was shown, which tell that the clocks differ and are left out of the figures: the median,
+    and between which times the middle half lies."""
 
     client: str
     topic: str
@@ -117,9 +119,9 @@ class ActionTime:
     outcome: str
     cards: int
     early: int
-    median: float | None
-    quarter: float | None
-    three_quarters: float | None
+    median_seconds: float | None
+    quarter_seconds: float | None
+    three_quarters_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +180,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a stage of the answered calls took, in milliseconds."""
+    """What a stage of the answered calls took."""
 
     service: str
     stage: str
     calls: int
-    mean: float
-    longest: float
+    mean_milliseconds: float
+    longest_milliseconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +220,23 @@ def totals(connection: Connection, period: Period) -> Totals:
     return Totals(*map(int, (*calls, *cards, *feedback)))
 
 
-def week_counts(connection: Connection, period: Period) -> tuple[WeekCount, ...]:
-    """In the order of week and client; a week without a card is left out."""
+def week_counts(connection: Connection, period: Period, today: date) -> tuple[WeekCount, ...]:
+    """In the order of week and client. A client has each week from its first card until `today` or the end of the
+    period, also those without a card: that nothing came is what one has to see."""
     cards = _cards(period)
     by = ((cards.c.at - _MONDAY) // _WEEK, cards.c.client)
-    rows = connection.execute(select(*by, *_outcomes(cards)).group_by(*by))
+    found: dict[str, dict[int, Sequence[Any]]] = defaultdict(dict)
+    for week, client, *numbers in connection.execute(select(*by, *_outcomes(cards)).group_by(*by)):
+        found[client][int(week)] = numbers
+    last = (min(period.until, _start_of(today) + _DAY) - 1 - _MONDAY) // _WEEK
+    filled = [
+        (week, client, weeks.get(week, (0,) * 5))
+        for client, weeks in found.items()
+        for week in range(min(weeks), max(last, *weeks) + 1)
+    ]
     return tuple(
-        WeekCount(_FIRST_MONDAY + timedelta(weeks=int(week)), client, *map(int, numbers))
-        for week, client, numbers in _split(rows, len(by))
+        WeekCount(_FIRST_MONDAY + timedelta(weeks=week), client, *map(int, numbers))
+        for week, client, numbers in sorted(filled, key=lambda row: row[:2])
     )
 
 
@@ -249,8 +260,9 @@ def override_reasons(connection: Connection, period: Period) -> tuple[ReasonCoun
     by = (cards.c.client, cards.c.topic, cards.c.recommendation, cards.c.version, cards.c.reasons)
     found: Counter[tuple[str, str, str, int, str]] = Counter()
     commented: Counter[tuple[str, str, str, int, str]] = Counter()
+    overridden = and_(cards.c.outcome == "overridden", cards.c.held_since.is_(None))
     for *key, reasons, count, with_words in connection.execute(
-        select(*by, func.count(), _count(cards.c.commented)).where(cards.c.outcome == "overridden").group_by(*by)
+        select(*by, func.count(), _count(cards.c.commented)).where(overridden).group_by(*by)
     ):
         for reason in orjson.loads(reasons) or (NO_REASON,):
             found[*key, reason] += count
@@ -264,7 +276,7 @@ def times_to_action(connection: Connection, period: Period) -> tuple[ActionTime,
     by = (cards.c.client, cards.c.topic, cards.c.recommendation, cards.c.version, cards.c.outcome)
     seconds: dict[tuple[str, str, str, int, str], list[float]] = defaultdict(list)
     for *key, took in connection.execute(
-        select(*by, cards.c.outcome_at - cards.c.at).where(cards.c.outcome.is_not(None), cards.c.held_since.is_(None))
+        select(*by, cards.c.happened - cards.c.at).where(cards.c.outcome.is_not(None), cards.c.held_since.is_(None))
     ):
         seconds[*key,].append(took / 1000)
     return tuple(ActionTime(*key, *_spread(seconds[key])) for key in sorted(seconds))
@@ -313,10 +325,9 @@ def burdens(connection: Connection, period: Period) -> tuple[Burden, ...]:
     """The most repeated first."""
     cards = _cards(period)
     card = (cards.c.client, cards.c.topic, cards.c.recommendation, cards.c.version, cards.c.indicator)
-    shown = _count(cards.c.held_since.is_(None)).label("shown")
-    held = _count(cards.c.held_since.is_not(None)).label("held")
-    overridden = _count(cards.c.outcome == "overridden").label("overridden")
-    each = select(*card, shown, held, overridden).group_by(*card, cards.c.patient).subquery()
+    shown, _accepted, overridden, _ignored, held = _outcomes(cards)
+    counts = (shown.label("shown"), overridden.label("overridden"), held.label("held"))
+    each = select(*card, *counts).group_by(*card, cards.c.patient).subquery()
     by = [each.c[column.key] for column in card]
     patients = _count(each.c.shown > 0)
     numbers = (patients, func.sum(each.c.shown), func.sum(each.c.shown) - patients, func.max(each.c.shown))
@@ -331,7 +342,7 @@ def history(connection: Connection, client: str, card: str) -> tuple[Outcome, ..
     rows = connection.execute(
         select(FEEDBACK, known.label("known"))
         .where(FEEDBACK.c.client == client, FEEDBACK.c.card == card.lower())
-        .order_by(FEEDBACK.c.outcome_at, FEEDBACK.c.at, FEEDBACK.c.place)
+        .order_by(HAPPENED, FEEDBACK.c.at, FEEDBACK.c.outcome_at, FEEDBACK.c.place)
     )
     return tuple(
         Outcome(
@@ -356,11 +367,12 @@ def _cards(period: Period) -> Subquery:
         partition_by=(CARDS.c.client, CARDS.c.uuid, CARDS.c.held_since.is_(None)), order_by=(CARDS.c.at, CARDS.c.call)
     )
     card = select(CARDS, nth.label("nth")).where(_within(CARDS, period)).subquery()
-    by_time = (FEEDBACK.c.outcome_at.desc(), FEEDBACK.c.at.desc(), FEEDBACK.c.place.desc())
+    by_time = [column.desc() for column in (HAPPENED, FEEDBACK.c.at, FEEDBACK.c.outcome_at, FEEDBACK.c.place)]
     last = func.row_number().over(partition_by=(FEEDBACK.c.client, FEEDBACK.c.card), order_by=by_time)
     # Nobody reports on a card before it is shown; a day for the clocks of several hosts.
-    reported = select(FEEDBACK, last.label("last")).where(FEEDBACK.c.at >= period.since - _DAY).subquery()
-    told = [reported.c[name] for name in ("outcome", "outcome_at", "reasons", "commented")]
+    happened = HAPPENED.label("happened")
+    reported = select(FEEDBACK, happened, last.label("last")).where(FEEDBACK.c.at >= period.since - _DAY).subquery()
+    told = [reported.c[name] for name in ("outcome", "happened", "reasons", "commented")]
     of_the_card = and_(reported.c.client == card.c.client, reported.c.card == card.c.uuid, reported.c.last == 1)
     return select(card, *told).outerjoin(reported, of_the_card).where(card.c.nth == 1).subquery()
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 
 from service import database
-from service.database import Patience, private_file, refusing
+from service.database import Patience, folder_of, private_file, refusing
 from service.record.schema import HEAD, VERSION_TABLE
 from service.settings import Settings, SettingsError
 
@@ -19,6 +19,38 @@ _CONNECTIONS = 4
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number that nothing else in the same database takes for its lock.
 _UPGRADES = 7_415_551
+_FILE = "record.sqlite"
+# What the query of a URL may say of the place of a database.
+_WHERE = frozenset({"host", "port", "dbname", "user"})
+
+
+def address_of(settings: Settings) -> URL | None:
+    """Where the record of these settings lies, whether or not it is there; None where they say off.
+
+    Opens and makes nothing. Raises SettingsError where the setting is no address.
+    """
+    if settings.record_url:
+        with refusing("SITBONE_RECORD_URL", settings.record_url):
+            return make_url(settings.record_url)
+    if settings.record == "off":
+        return None
+    folder = folder_of(settings.record or settings.store, settings.port)
+    return URL.create("sqlite", database=str(folder.absolute() / _FILE))
+
+
+def is_there(url: URL) -> bool:
+    """Whether there is a database at this address, as far as that can be said without opening it."""
+    if url.get_backend_name() != "sqlite" or "uri" in url.query:
+        return True
+    return url.database is not None and Path(url.database).exists()
+
+
+def named(url: URL) -> str:
+    """The path of a file, or the URL of a server without anything that could be secret."""
+    if url.get_backend_name() == "sqlite":
+        return str(Path(url.database).absolute()) if url.database else str(url)
+    where = {name: value for name, value in url.query.items() if name in _WHERE}
+    return str(URL.create(url.drivername, url.username, None, url.host, url.port, url.database, where))
 
 
 def open_database(settings: Settings, *, upgrading: bool = False, patience: float = _STATEMENT) -> Engine:
@@ -33,7 +65,7 @@ def open_database(settings: Settings, *, upgrading: bool = False, patience: floa
             url = make_url(settings.record_url)
         else:
             folder = settings.record if isinstance(settings.record, Path) else settings.store
-            url = private_file(folder, settings.port, "record.sqlite", variable)
+            url = private_file(folder, settings.port, _FILE, variable)
         engine = make_engine(url, patience)
         try:
             _settle_form(engine, variable, upgrading=upgrading)

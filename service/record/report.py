@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from typing import Any
 
 import orjson
@@ -29,11 +30,11 @@ class Report:
     stages: tuple[insights.Stage, ...]
 
 
-def report(connection: Connection, period: Period) -> Report:
-    """Ask everything."""
+def report(connection: Connection, period: Period, today: date) -> Report:
+    """Ask everything; `today` ends the weeks of a period that does not end before."""
     return Report(
         totals=insights.totals(connection, period),
-        weeks=insights.week_counts(connection, period),
+        weeks=insights.week_counts(connection, period, today),
         calls=insights.call_counts(connection, period),
         cards=insights.card_counts(connection, period),
         override_reasons=insights.override_reasons(connection, period),
@@ -45,9 +46,9 @@ def report(connection: Connection, period: Period) -> Report:
     )
 
 
-def as_json(made: Report) -> str:
-    """Members are those of the dataclasses."""
-    return orjson.dumps(asdict(made), option=orjson.OPT_INDENT_2).decode()
+def as_json(made: Report, database: str) -> str:
+    """Members are those of the dataclasses, after the name of the database that was read."""
+    return orjson.dumps({"database": database, **asdict(made)}, option=orjson.OPT_INDENT_2).decode()
 
 
 def as_text(made: Report) -> str:

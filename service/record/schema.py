@@ -6,7 +6,7 @@ the text and only the groups are read.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case
 
 # The newest of migrations/versions; what the tables below are.
 HEAD = "0001"
@@ -76,3 +76,5 @@ FEEDBACK = Table(
     Column("times", Integer, nullable=False),
     Index("ix_record_feedback_client_card", "client", "card"),
 )
+# When an outcome was, as far as one can believe the clock of the client: not after it was reported.
+HAPPENED = case((FEEDBACK.c.outcome_at < FEEDBACK.c.at, FEEDBACK.c.outcome_at), else_=FEEDBACK.c.at)

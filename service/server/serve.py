@@ -4,10 +4,12 @@ The one way the service starts, on a desk and in a container: ``sitbone serve``.
 """
 
 import ctypes
+import errno
 import gc
 import logging
 import os
 import shlex
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from gunicorn.glogging import Logger
 
 from service.server import log
 from service.server.worker import Worker
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 # From malloc.h of glibc.
 _M_TRIM_THRESHOLD = -1
@@ -52,6 +54,27 @@ def serve(
         )
     keep_freed_memory()
     _Server(settings, app, example, at_the_end, at_death).run()
+
+
+def require_free_address(settings: Settings) -> None:
+    """See that nobody listens where the service is to: gunicorn would try for five seconds and leave ten lines of log.
+
+    Raises SettingsError.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        with socket.socket(family) as listener:
+            # As gunicorn has it: the connections of a service that has just ended do not keep the port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((settings.host, settings.port))
+    except OSError as problem:
+        if problem.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"Port {settings.port} is taken: name another in SITBONE_PORT, or as in make run PORT=9000."
+            ) from None
+        raise SettingsError(
+            f"SITBONE_HOST and SITBONE_PORT must name an address to listen on: {problem.strerror}."
+        ) from None
 
 
 def keep_freed_memory() -> None:

@@ -1,4 +1,4 @@
-"""The CDS service that judges draft orders of NSAIDs, acetaminophen and corticosteroid injections.
+"""The CDS service that judges draft orders of NSAIDs, aspirin, acetaminophen and corticosteroid injections.
 
 What speaks against a medicine is the assessment's to say (its treatment holds and cautions); here it is found out what
 the drafts are. A hold of an NSAID or of acetaminophen is said also where the chart is not about this pain, because it
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
-from service.chart.dosage import most_in_a_day
+from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
 from service.chart.statements import as_dict, as_list, as_text, medicine_of
 from service.guideline.conditions import Interval, Value
@@ -26,13 +26,26 @@ from service.services.consultation import Consultant, Consultation
 ID = "analgesic-safety"
 _KIND = _TOPIC = "analgesic-order"
 _NSAID, _ACETAMINOPHEN, _STEROID = "nsaid-medicine", "acetaminophen-medicine", "steroid-injection-medicine"
+_ASPIRIN = "aspirin-medicine"
+_ALL_NSAIDS = frozenset({_NSAID, _ASPIRIN})
 # Medicine -> the treatment whose holds are about it.
-_TREATMENTS = {_NSAID: "nsaid", _ACETAMINOPHEN: "acetaminophen", _STEROID: "corticosteroid-injection"}
+_TREATMENTS = {
+    _NSAID: "nsaid",
+    _ASPIRIN: "nsaid",
+    _ACETAMINOPHEN: "acetaminophen",
+    _STEROID: "corticosteroid-injection",
+}
+_CALLED = {**_TREATMENTS, _ASPIRIN: "aspirin"}
 # What harms by itself, whatever it was meant for.
 _SCREENED = frozenset({"nsaid", "acetaminophen"})
-_ON_THE_SKIN = re.compile(r"\b(?:topical|gel|cream|ointment|patch|transdermal|cutaneous|ophthalmic)", re.IGNORECASE)
+# A Liqui-Gel is swallowed, and so is whatever the product or its route calls oral.
+_ON_THE_SKIN = re.compile(
+    r"\b(?:topical|cream|ointment|patch|transdermal|cutaneous|ophthalmic)|(?<![\w-])gel\b(?!-?\s?cap)", re.IGNORECASE
+)
+_SWALLOWED = re.compile(
+    r"\b(?:oral|by mouth|per os|tablet|capsule|chewable|suspension|syrup|rectal|suppositor)", re.IGNORECASE
+)
 _INJECTED = re.compile(r"\b(?:inject|intra-?articular|intra-?bursal|peri-?tendin|infiltrat)", re.IGNORECASE)
-_STRENGTH = re.compile(r"(\d+(?:\.\d+)?) ?MG (?:\w+ )*(?:Tablet|Capsule)", re.IGNORECASE)
 _KEYS = ("conditions", "observations", "medications", "allergies")
 
 
@@ -43,16 +56,33 @@ class _Order:
     draft: Draft
     medicines: frozenset[str]
     topical: bool
-    # Acetaminophen that it allows in 24 hours, in grams.
+    # Acetaminophen that it allows in 24 hours, in grams; aspirin, in milligrams.
     a_day: float | None
+    aspirin_a_day: float | None
+    # Whether that is aspirin in no more than a low dose.
+    low_dose: bool
 
     @property
     def reference(self) -> str:
         return self.draft.reference
 
+    @property
+    def aspirin(self) -> bool:
+        return _ASPIRIN in self.medicines and not self.topical
+
+    @property
+    def nsaid(self) -> bool:
+        """Whether the NSAID screen is about it: not about a gel, nor about aspirin in a dose that is known as low."""
+        return (_NSAID in self.medicines and not self.topical) or (self.aspirin and not self.low_dose)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it counts as an NSAID for no other reason than that a dose of aspirin cannot be told."""
+        return self.aspirin and self.aspirin_a_day is None and _NSAID not in self.medicines
+
     def treatments(self) -> frozenset[str]:
-        """What of the assessment is about it: the screen is for what is swallowed or injected, not for a gel."""
-        return frozenset(_TREATMENTS[name] for name in self.medicines if not (self.topical and name == _NSAID))
+        """What of the assessment is about it."""
+        return frozenset(_TREATMENTS[name] for name in self.medicines if self.nsaid or name not in _ALL_NSAIDS)
 
 
 class AnalgesicSafety:
@@ -61,16 +91,16 @@ class AnalgesicSafety:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
         self._index = consultant.index
+        self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
 
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something speaks against; nothing for the others."""
         hand = in_hand(request, "draftOrders")
         medications = {as_text(d.resource.get("id")): d.resource for d in hand.drafts if d.kind == "Medication"}
-        orders = [
-            order
-            for draft in hand.drafts
-            if draft.kind == "MedicationRequest" and (order := self._order(draft, medications))
-        ]
+        drafts = [draft for draft in hand.drafts if draft.kind == "MedicationRequest"]
+        medicines = [as_dict(medicine_of(draft.resource, medications)) for draft in drafts]
+        named = zip(drafts, medicines, strict=True)
+        orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
         consultation = self._consultant.consult(request)
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one.
         # Here somebody is about to order it.
@@ -89,31 +119,33 @@ class AnalgesicSafety:
             advice,
             judged={
                 "medications": [_entry(order, fired) for order, fired in judged],
-                "draftsLeftOut": hand.left_out(),
+                # Of what medicine an order is may be said elsewhere, out of reach.
+                "draftsLeftOut": replace(hand, unreadable=hand.unreadable + medicines.count({})).left_out(),
             },
         )
 
-    def _order(self, draft: Draft, medications: Mapping[str, Mapping[str, Any]]) -> _Order | None:
+    def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
         """None for a medicine that this service has nothing to say about."""
-        concept = medicine_of(draft.resource, medications)
         known = {row.concept for row in self._index.rows(concept)}
-        said = [as_text(as_dict(concept).get("text"))]
-        said += [as_text(as_dict(coding).get("display")) for coding in as_list(as_dict(concept).get("coding"))]
-        given = [*said, *_routes(draft.resource)]
-        topical = any(map(_ON_THE_SKIN.search, given))
+        said = [as_text(concept.get("text"))]
+        said += [as_text(as_dict(coding).get("display")) for coding in as_list(concept.get("coding"))]
+        routes = list(_routes(draft.resource))
+        topical = _is_topical(said, routes)
         if known.isdisjoint(_TREATMENTS):
             known = {row.concept for row in self._index.named_medicines(concept, on_the_skin=True)}
-        if not any(map(_INJECTED.search, given)):
+        if not any(map(_INJECTED.search, (*said, *routes, *_instructions(draft.resource)))):
             known.discard(_STEROID)
         medicines = frozenset(known & _TREATMENTS.keys())
         if not medicines:
             return None
-        display = [row.display for row in self._index.rows(concept)]
-        strength = next(
-            (float(found[1]) / 1000 for text in (*display, *said) if (found := _STRENGTH.search(text))), None
-        )
-        a_day = most_in_a_day(draft.resource, strength) if _ACETAMINOPHEN in medicines else None
-        return _Order(draft, medicines, topical, a_day)
+        said = [*(row.display for row in self._index.rows(concept)), *said]
+        a_day = aspirin_a_day = None
+        if _ACETAMINOPHEN in medicines:
+            a_day = most_in_a_day(draft.resource, strength_of(said, "acetaminophen"))
+        if _ASPIRIN in medicines and (grams := most_in_a_day(draft.resource, strength_of(said, "aspirin"))) is not None:
+            aspirin_a_day = round(grams * 1000, 3)
+        low_dose = aspirin_a_day is not None and aspirin_a_day <= self._low_dose
+        return _Order(draft, medicines, topical, a_day, aspirin_a_day, low_dose)
 
 
 def _judge(
@@ -122,14 +154,16 @@ def _judge(
     """What fires for this draft, followed by what of the assessment it rests on."""
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
     present = consultation.assessment.complaint == "present"
-    swallowed = [other for other in orders if _NSAID in other.medicines and not other.topical]
+    swallowed = [other for other in orders if other.nsaid and not other.doubtful]
+    perhaps = [other for other in orders if other.nsaid]
     acetaminophen = [other for other in orders if _ACETAMINOPHEN in other.medicines]
     prescribed = _prescribed(consultation, _ACETAMINOPHEN, orders)
     is_nsaid, is_acetaminophen = _NSAID in order.medicines, _ACETAMINOPHEN in order.medicines
     facts: dict[str, Value] = {
         "nsaid-drafted": is_nsaid and not order.topical,
-        "topical-nsaid-drafted": is_nsaid and order.topical,
+        "topical-nsaid-drafted": order.topical and not _ALL_NSAIDS.isdisjoint(order.medicines),
         "acetaminophen-drafted": is_acetaminophen,
+        "aspirin-drafted": order.aspirin,
         "steroid-injection-drafted": _STEROID in order.medicines,
         "held-by-the-chart": bool(holds),
         "care-needed": bool(cares),
@@ -137,7 +171,10 @@ def _judge(
         "second-acetaminophen": is_acetaminophen and (prescribed or _is_second(order, acetaminophen)),
         "nsaid-with-acetaminophen": _is_second(order, [o for o in orders if o in swallowed or o in acetaminophen])
         and bool(swallowed and acetaminophen),
-        "acetaminophen-in-24-hours": None if order.a_day is None else Interval(order.a_day, order.a_day),
+        "acetaminophen-in-24-hours": _amount(order.a_day),
+        "aspirin-in-24-hours": _amount(order.aspirin_a_day),
+        "aspirin-of-unknown-dose": order.doubtful,
+        "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
         "complaint-documented": present,
         "chart-not-heard": consultation.case.unheard(_KEYS),
     }
@@ -147,10 +184,28 @@ def _judge(
     return (*fired, *behind)
 
 
-def _routes(resource: Mapping[str, Any]) -> Iterator[str]:
-    """The words of route, method and instruction, which say whether it is put on the skin or injected."""
+def _amount(a_day: float | None) -> Interval | None:
+    return None if a_day is None else Interval(a_day, a_day)
+
+
+def _is_topical(names: Sequence[str], routes: Sequence[str]) -> bool:
+    """Whether it is put on the skin: as its routes say, otherwise as its names do. Where they disagree it is not."""
+    for said in (routes, names):
+        if any(map(_SWALLOWED.search, said)):
+            return False
+        if any(map(_ON_THE_SKIN.search, said)):
+            return True
+    return False
+
+
+def _instructions(resource: Mapping[str, Any]) -> Iterator[str]:
     for instruction in map(as_dict, as_list(resource.get("dosageInstruction"))):
         yield as_text(instruction.get("text"))
+
+
+def _routes(resource: Mapping[str, Any]) -> Iterator[str]:
+    """The words of route and method. Those of the instruction may be about something else: "stop the gel"."""
+    for instruction in map(as_dict, as_list(resource.get("dosageInstruction"))):
         for concept in (as_dict(instruction.get("route")), as_dict(instruction.get("method"))):
             yield as_text(concept.get("text"))
             yield from (as_text(as_dict(coding).get("display")) for coding in as_list(concept.get("coding")))
@@ -206,7 +261,9 @@ def _changes(
         create = Action("create", template.title, resource=medication_request(template, ordering))
         label = sentences["replace_label"].format(title=template.title)
         yield Change("replace", label, (delete, create), recommended=True)
-    yield Change("remove", sentences["remove_label"], (delete,), recommended=not replaces)
+    # Aspirin may be for heart or vessels, which an order need not say: to take it away is no recommendation.
+    recommended = not replaces and _ASPIRIN not in order.medicines
+    yield Change("remove", sentences["remove_label"], (delete,), recommended=recommended)
 
 
 def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
@@ -215,9 +272,10 @@ def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
     grounds = [name for item in fired if item not in own for name in item.findings()]
     return {
         "reference": order.reference,
-        "medicines": sorted(_TREATMENTS[name] for name in order.medicines),
+        "medicines": sorted(_CALLED[name] for name in order.medicines),
         "topical": order.topical,
         **({} if order.a_day is None else {"acetaminophenInADay": order.a_day}),
+        **({} if order.aspirin_a_day is None else {"aspirinInADay": order.aspirin_a_day}),
         "recommendations": [item.recommendation.id for item in own],
         "because": list(dict.fromkeys(grounds)),
     }

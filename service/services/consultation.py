@@ -15,6 +15,17 @@ from service.guideline.conditions import Value
 from service.guideline.model import Guideline
 from service.reasoning.assessment import Assessment, Assessor, Fired
 
+# The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
+URGENT = ("critical", "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The fewest days until a visit that something on the chart allows, 0 for the same day, and what does."""
+
+    days: int
+    fired: tuple[Fired, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Consultation:
@@ -30,6 +41,23 @@ class Consultation:
         """See Assessor.judge."""
         return self.consultant.assessor.judge(self.assessment, kind, facts)
 
+    def limit(self) -> Limit | None:
+        """What allows the fewest days of all that is urgent on the chart."""
+        thresholds = self.consultant.guideline.thresholds
+        allowed = []
+        for fired in self.assessment.fired:
+            recommendation = fired.recommendation
+            if fired.indicator in URGENT and recommendation.kind in ("red-flag", "plan"):
+                flag = recommendation.red_flag.id if recommendation.red_flag else ""
+                # The closest: of this recommendation, of its red flag, of whatever is as urgent.
+                names = (f"seen-within-{fired.indicator}{of}" for of in (f"-{recommendation.id}", f"-{flag}", ""))
+                threshold = next(thresholds[name] for name in names if name in thresholds)
+                allowed.append((int(threshold["value"]), fired))
+        if not allowed:
+            return None
+        days = min(day for day, _fired in allowed)
+        return Limit(days, tuple(fired for day, fired in allowed if day == days))
+
     def screened(self, treatments: Collection[str]) -> Consultation:
         """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
         return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments))
@@ -43,8 +71,16 @@ class Consultation:
         self, advice: Iterable[Advice], *, judged: Mapping[str, Any], system_actions: tuple[SystemAction, ...] = ()
     ) -> HookResponse:
         """The cards about what is in hand; see Responder.advise."""
+        advice = tuple(advice)
+        proposes = any(change.order for each in advice for change in each.changes)
         return self.consultant.responder.advise(
-            self.assessment, advice, self.request, self.now, judged=judged, system_actions=system_actions
+            self.assessment,
+            advice,
+            self.request,
+            self.now,
+            self.consultant.orders.read(self.request) if proposes else NOTHING_ORDERED,
+            judged=judged,
+            system_actions=system_actions,
         )
 
 

@@ -2,6 +2,7 @@
 
 What may be offered is the assessment's to say; the words for the patient are knowledge (`say` in the recommendations of
 kind going-home). With a critical red flag there is no message: the card says that the patient does not go home yet.
+Where no reason against a medicine could be heard, none is named.
 Specification: CDS Hooks Library, encounter-discharge; FHIR R4 CommunicationRequest.
 """
 
@@ -18,7 +19,9 @@ from service.services.consultation import Consultant, Consultation
 
 ID = "home-care"
 _KIND = _TOPIC = "going-home"
-_STRETCHING = "stretching"
+_STRETCHING, _BONE_STRESS = "stretching", "bone-stress"
+# What a reason against a medicine may stand in.
+_KEYS = ("conditions", "observations", "medications", "allergies")
 
 
 class HomeCare:
@@ -35,7 +38,8 @@ class HomeCare:
         without = {what for call in assessment.treatment for what in call.without}
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
         present = assessment.complaint == "present"
-        unheard = consultation.case.unheard()
+        unheard, limit = consultation.case.unheard(), consultation.limit()
+        flags = {flag.id for f in assessment.fired if (flag := f.recommendation.red_flag)}
         facts: dict[str, Value] = {
             "self-care-offered": "self-care" in offered,
             "stretching-offered": "self-care" in offered and _STRETCHING in added - without,
@@ -44,6 +48,9 @@ class HomeCare:
             "acetaminophen-offered": "acetaminophen" in offered,
             "physiotherapy-offered": "physiotherapy" in offered,
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
+            "same-day-due": limit is not None and limit.days == 0,
+            "bone-stress-possible": _BONE_STRESS in flags,
+            "medicines-not-heard": consultation.case.unheard(_KEYS),
             "chart-not-heard": unheard and not present,
         }
         judging = consultation.screened(()) if unheard and not present else consultation

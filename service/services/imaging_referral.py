@@ -7,14 +7,14 @@ Specification: CDS Hooks Library, order-select and order-sign; Argonaut CDS Hook
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cds_hooks import Action, HookRequest, HookResponse, SystemAction
 from service.answers.cards import Advice, Change
-from service.answers.orders import Ordering, service_request
+from service.answers.orders import Ordering, question_task, service_request
 from service.chart.drafts import Draft, in_hand
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
@@ -30,10 +30,13 @@ _KIND = _TOPIC = "imaging-order"
 _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
 _CANNOT_TELL = "cannot-tell"
 _RADIOGRAPH, _MRI, _CT, _NONE = "radiograph", "mri", "ct", "none-now"
+_IONISING = frozenset({_RADIOGRAPH, _CT})
 # What the complaint may be imaged by; veins are imaged for another question.
 _PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
 _JUDGED = _PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
+# Why a draft cannot be rated where another finding might tell.
+_WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented"})
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
 _PAMA_CONSULT = f"{_PAMA}-consult-id"
 _PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
@@ -51,6 +54,10 @@ class _Drafted:
 
     draft: Draft
     order: Order
+
+    @property
+    def recognised(self) -> bool:
+        return bool(self.order.modality or self.order.referral)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +97,26 @@ class ImagingReferral:
         consultation = self._consultant.consult(request)
         rated: list[_Rated] = []
         advice: list[Advice] = []
-        if any(one.order.modality or one.order.referral for one in drafted if one.draft.selected):
+        # What cannot be recognised may be anything; a red flag calls for its orders all the same.
+        if any(one.draft.selected for one in drafted):
             judging = _Judging(consultation, drafted, reader.read(request), self._recent_days)
             rated = [judging.rate(one) for one in drafted if one.draft.selected and _is_judged(one.order)]
             advice = list(judging.advice(rated))
         annotates = request.hook == "order-sign" and self._annotates(request.client)
         return consultation.advise(
             sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
-            judged={"orders": [_entry(one) for one in rated], "draftsLeftOut": hand.left_out()},
+            judged={
+                "orders": [_entry(one) for one in rated],
+                "draftsLeftOut": hand.left_out(),
+                "notRecognised": sum(not one.recognised for one in drafted),
+            },
             system_actions=tuple(_annotations(request, rated)) if annotates else (),
         )
 
 
 def _is_judged(order: Order) -> bool:
     """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
-    return bool(order.modality) and (not order.region or order.region in _JUDGED)
+    return bool(order.modality) and (order.region in _JUDGED or not (order.region or order.elsewhere))
 
 
 class _Judging:
@@ -130,24 +142,28 @@ class _Judging:
             return _Rated(one, _CANNOT_TELL, "region-not-known")
         order = one.order
         rating, because, by, first = self._rating(one)
-        done = self.on_chart.recently_done(order.key, order.side, self.now, self.days)
+        # An order without a side is for the side of the pain.
+        side = order.side or self._side_of(order.key)
+        done = self.on_chart.recently_done(order.key, side, self.now, self.days)
+        if done and (done.when is None or self.assessment.changed_since(done.when)):
+            done = None
         return _Rated(
             one,
             rating,
             because,
             by,
-            first,
-            other_side={order.side, self.assessment.side} == {LEFT, RIGHT},
-            placed=self._ordered(order.key, order.side, one),
-            done=done if done and done.when and not self.assessment.changed_since(done.when) else None,
+            # Nothing comes before what has been done.
+            None if done else first,
+            other_side={order.side, self.assessment.side} == {LEFT, RIGHT} and not order.sides_differ,
+            placed=self._ordered(one, side),
+            done=done,
         )
 
     def _rating(self, one: _Drafted) -> tuple[str, str, Held | None, ImagingCall | None]:
         order = one.order
-        at_hand = any(other.modality == _RADIOGRAPH and other.region in _PELVIS for other in self._beside(one))
-        first = None if at_hand or order.modality == _RADIOGRAPH else self._radiograph_before(order)
-        assessor = self.consultation.consultant.assessor
-        held = assessor.presentations(self.assessment, radiograph_at_hand=at_hand)
+        beside = list(self._beside(one))
+        first = None if _has_radiograph(beside) or order.modality == _RADIOGRAPH else self._radiograph_before(order)
+        held = self._held(beside)
         mine = [by for by in held if by[1].modality == order.modality and order.region in by[1].regions]
         best = min(mine, key=lambda by: RATINGS.index(by[1].rating), default=None)
         called = any(
@@ -181,11 +197,13 @@ class _Judging:
             if self.on_chart.recently_done(order.key, order.side, self.now, self.days) is order
         )
 
-    def _ordered(self, key: str, side: str, one: _Drafted) -> Order | None:
-        """Another order of the same imaging: one that stands, or a draft that was decided on before."""
+    def _ordered(self, one: _Drafted, side: str) -> Order | None:
+        """Another order of the same imaging: one that stands, or a draft that was decided on before or comes before."""
         placed = [o for o in self.on_chart.placed if o.state == "active" and o.reference != one.order.reference]
-        placed += [other.order for other in self.drafted if other is not one and not other.draft.selected]
-        return next((order for order in placed if order.covers(key, side)), None)
+        place = next(number for number, other in enumerate(self.drafted) if other is one)
+        placed += [other.order for other in self.drafted[:place]]
+        placed += [other.order for other in self.drafted[place + 1 :] if not other.draft.selected]
+        return next((order for order in placed if order.covers(one.order.key, side)), None)
 
     # -- advice -------------------------------------------------------------------------------------------------------
 
@@ -193,14 +211,28 @@ class _Judging:
         """What is to be said about the drafts, and what a red flag calls for beside them."""
         if self.complaint == "absent":
             return
-        for one in rated:
-            if fired := self.consultation.judge(_KIND, self._facts(one)):
-                notes = tuple(self._notes(one))
-                yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired)), notes)
+        judged = [(one, fired) for one in rated if (fired := self.consultation.judge(_KIND, self._facts(one)))]
         missing = self._missing()
+        # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
+        # place it is put, otherwise on the most urgent one.
+        proposed: list[Order] = []
+        instead: list[ImagingCall | None] = []
+        for one, fired in judged:
+            call = self._instead(one, fired[0], proposed)
+            instead.append(call)
+            proposed += self._as_orders([call] if call else [])
+        added = [call for call in missing if not self._is_answered(call, proposed)]
+        proposed += self._as_orders(added)
+        for (one, fired), call in zip(judged, instead, strict=True):
+            first = one.radiograph_first if self._can_change(one) else None
+            new = first if first and not self._is_answered(first, proposed) else None
+            proposed += self._as_orders([new] if new else [])
+            notes = (*self._notes(one), *self._elsewhere([first] if first and not new else []))
+            yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
         if missing and (fired := self.consultation.judge(_KIND, self._facts(None))):
-            changes = tuple(self._additions(missing, fired[0]))
-            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._critical()), changes, several=True)
+            notes = (*self._not_recognised(), *self._elsewhere([call for call in missing if call not in added]))
+            changes = tuple(self._additions(added, fired[0]))
+            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._critical()), changes, notes, several=True)
 
     def _facts(self, one: _Rated | None) -> dict[str, Value]:
         return {
@@ -208,10 +240,14 @@ class _Judging:
             "days-since-the-same-imaging": self._days_since(one.done if one else None),
             "order-repeats-another-order": bool(one and one.placed),
             "order-is-for-the-other-side": bool(one and one.other_side),
+            "order-names-two-sides": bool(one and one.order.sides_differ),
             "order-is-of-another-region": bool(one and one.because == "another-region"),
             "radiograph-comes-first": bool(one and one.radiograph_first),
             "red-flag-work-up-missing": one is None,
+            "order-not-recognised": one is None and any(self._not_recognised()),
             "order-is-an-mri": bool(one and one.order.modality == _MRI),
+            "order-is-ionising": bool(one and one.order.modality in _IONISING),
+            "gadolinium-asked-for": bool(one and one.order.modality == _MRI and one.order.contrast),
             "chart-not-heard": self.complaint == "unknown",
         }
 
@@ -231,6 +267,15 @@ class _Judging:
             if order:
                 date = order.when.text if order.when else self.words.sentences["undated"]
                 yield self.words.sentences[sentence].format(title=title, date=date, resource=order.reference)
+
+    def _elsewhere(self, calls: Iterable[ImagingCall | ReferralCall]) -> Iterator[str]:
+        for call in calls:
+            title = self.guideline.orders[call.key].title
+            yield self.words.sentences["proposed_elsewhere"].format(title=title)
+
+    def _not_recognised(self) -> Iterator[str]:
+        if count := sum(not one.recognised for one in self.drafted):
+            yield self.words.sentences["not_recognised"].format(count=count)
 
     def _say_rating(self, title: str, by: Held) -> str:
         presentation, rating = by
@@ -260,61 +305,100 @@ class _Judging:
 
     # -- suggestions --------------------------------------------------------------------------------------------------
 
-    def _changes(self, one: _Rated, fired: Sequence[Fired]) -> Iterator[Change]:
-        """What the clinician may do at once: put the right order in its place, order what comes first, take it away."""
-        order = one.order
-        if self.complaint != "present" or one.rating == _CANNOT_TELL:
-            return
-        if one.radiograph_first:
-            request = self._request(one.radiograph_first, fired[0], self.assessment.side)
-            yield self._addition(one.radiograph_first.key, request, recommended=True)
-        if one.radiograph_first or not one.drafted.draft.can_be_named:
-            return
-        delete = Action("delete", self.words.sentences["remove_label"], resource_id=order.reference)
-        instead = self._instead(one, fired[0])
-        if instead:
-            title = instead["code"]["text"]
-            label = self.words.sentences["replace_label"].format(title=title)
-            yield Change("replace", label, (delete, Action("create", title, resource=instead)), recommended=True)
-        elif one.placed or one.done or one.rating == _USUALLY_NOT:
-            yield Change("remove", self.words.sentences["remove_label"], (delete,), recommended=True)
+    def _can_change(self, one: _Rated) -> bool:
+        return self.complaint == "present" and one.rating != _CANNOT_TELL
 
-    def _instead(self, one: _Rated, fired: Fired) -> dict[str, Any] | None:
-        """The order to put in place of this one; None where there is none to propose."""
+    def _can_go(self, one: _Rated) -> bool:
+        """Whether the draft may be taken away: not where it only waits for the radiograph."""
+        return self._can_change(one) and not one.radiograph_first and one.drafted.draft.can_be_named
+
+    def _changes(
+        self, one: _Rated, fired: Sequence[Fired], instead: ImagingCall | None, first: ImagingCall | None
+    ) -> Iterator[Change]:
+        """What the clinician may do at once: order what comes first, put `instead` in its place, take it away, ask
+        what would tell, or keep it, which changes nothing and is heard of as feedback."""
+        sentences = self.words.sentences
+        if first:
+            request = self._request(first, fired[0], self.assessment.side)
+            yield self._addition(first.key, request, recommended=True)
+        remove = sentences["remove_label"]
+        delete = Action("delete", remove, resource_id=one.order.reference) if self._can_go(one) else None
+        if delete and instead:
+            request = self._request(instead, fired[0], self.assessment.side)
+            title = request["code"]["text"]
+            label = sentences["replace_label"].format(title=title)
+            yield Change("replace", label, (delete, Action("create", title, resource=request)), recommended=True)
+        elif delete and (one.placed or one.done or one.other_side or one.rating == _USUALLY_NOT):
+            yield Change("remove", remove, (delete,), recommended=True)
+        if one.because in _WANTS_A_FINDING and self.assessment.ask:
+            question, reason = self.assessment.ask[0].ask, fired[0].recommendation.title
+            ordering = Ordering.of(self.consultation.request, self.assessment.side, self.now, reason)
+            label = sentences["question_label"].format(question=question)
+            yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
+        yield Change("keep", sentences["keep_label"], ())
+
+    def _instead(self, one: _Rated, fired: Fired, proposed: Sequence[Order]) -> ImagingCall | None:
+        """The order to put in place of this one; None where there is none to propose, or where it is already."""
         order = one.order
-        if one.placed or one.done:
+        if not self._can_go(one) or one.placed or one.done:
             return None
-        if one.other_side and order.key in self.guideline.orders and one.rating != _USUALLY_NOT:
+        beside = [*self._beside(one.drafted), *proposed]
+        wrong_side = one.other_side or (order.sides_differ and self.assessment.side in (LEFT, RIGHT))
+        if wrong_side and order.key in self.guideline.orders and one.rating != _USUALLY_NOT:
             call = ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id)
-            return self._request(call, fired, self.assessment.side)
+            return None if self._is_answered(call, beside) else call
         if one.rating == _APPROPRIATE:
             return None
-        side = self.assessment.side
-        for call in self.imaging:
-            if not any(other.covers(call.key, self._side_of(call.key)) for other in self._beside(one.drafted)):
-                return self._request(call, fired, side)
-        return None
+        return next((call for call in self.imaging if not self._is_answered(call, beside)), None)
 
     def _side_of(self, key: str) -> str:
-        return self.assessment.side if self.guideline.orders[key].sided else NO_SIDE
+        template = self.guideline.orders.get(key)
+        return NO_SIDE if template and not template.sided else self.assessment.side
 
     def _missing(self) -> list[ImagingCall | ReferralCall]:
         """The orders that a critical red flag calls for and that nobody has drafted or placed."""
         ids = {fired.recommendation.id for fired in self._critical()}
         calls: list[ImagingCall | ReferralCall] = [*self.imaging, *self.assessment.referrals]
         ordered = list(self._beside(None))
-        return [
-            call
-            for call in calls
-            if call.recommendation in ids
-            and not any(order.covers(call.key, self._side_of(call.key)) for order in ordered)
-            and not self._alternative_ordered(call, ordered)
-        ]
+        return [call for call in calls if call.recommendation in ids and not self._is_answered(call, ordered)]
 
-    def _alternative_ordered(self, call: ImagingCall | ReferralCall, ordered: Sequence[Order]) -> bool:
-        return isinstance(call, ImagingCall) and any(
-            order.region == call.region and order.modality == call.alternative for order in ordered
+    def _as_orders(self, calls: Iterable[ImagingCall | ReferralCall]) -> Iterator[Order]:
+        """What orders these would be; a referral is proposed by the work-up alone, and replaces nothing."""
+        for call in calls:
+            if isinstance(call, ImagingCall):
+                yield Order("", "draft", call.modality, call.region, side=self._side_of(call.key))
+
+    def _is_answered(self, call: ImagingCall | ReferralCall, orders: Sequence[Order]) -> bool:
+        """Whether one of these orders is what is called for, its alternative, or imaging for it that is as good.
+
+        Imaging is as good where one rating finds both appropriate; where both are called for, each is needed.
+        """
+        if any(order.covers(call.key, self._side_of(call.key)) for order in orders):
+            return True
+        if not isinstance(call, ImagingCall):
+            return False
+        if any(order.region == call.region and order.modality == call.alternative for order in orders):
+            return True
+        called = {each.key for each in self.imaging}
+        alike = {
+            order.region
+            for order in orders
+            if order.modality == call.modality
+            and order.key not in called
+            and order.covers(order.key, self._side_of(order.key))
+        }
+        return bool(alike) and any(
+            rating.rating == _APPROPRIATE
+            and rating.modality == call.modality
+            and call.region in rating.regions
+            and not alike.isdisjoint(rating.regions)
+            for _presentation, rating in self._held(orders)
         )
+
+    def _held(self, beside: Iterable[Order]) -> tuple[Held, ...]:
+        """The ratings that hold for this chart beside these orders."""
+        assessor = self.consultation.consultant.assessor
+        return assessor.presentations(self.assessment, radiograph_at_hand=_has_radiograph(beside))
 
     def _critical(self) -> tuple[Fired, ...]:
         return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == INDICATORS[0])
@@ -336,6 +420,10 @@ class _Judging:
         return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
 
 
+def _has_radiograph(orders: Iterable[Order]) -> bool:
+    return any(order.modality == _RADIOGRAPH and order.region in _PELVIS for order in orders)
+
+
 def _priority(one: _Rated) -> str:
     priority = one.drafted.draft.resource.get("priority")
     return priority if priority in ("stat", "urgent") else "routine"
@@ -348,7 +436,7 @@ def _entry(one: _Rated) -> dict[str, Any]:
         "reference": order.reference,
         "modality": order.modality,
         **({"region": order.region} if order.region else {}),
-        "side": order.side or "unspecified",
+        "side": "unspecified" if order.sides_differ else order.side or "unspecified",
         "rating": one.rating,
         "because": one.because,
     }

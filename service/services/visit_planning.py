@@ -1,8 +1,10 @@
 """The CDS service that looks whether a booked visit is soon enough for what the chart holds.
 
 How many days a red flag allows is knowledge (guideline.toml, seen-within-…). Days are counted as a patient counts them,
-in the zone of the appointment. An appointment cannot be moved from here, and what its priority means differs from site
-to site: the suggestions are the urgent referrals that the finding calls for.
+in the zone of the appointment. Of a span, such as a month or the period that was asked for, every day has to be soon
+enough: any of them may become the visit. An appointment cannot be moved from here, and what its priority means differs
+from site to site: the suggestions are the urgent referrals that the finding calls for. One that is ordered is suggested
+no more, and the card stays: the visit that is being booked is still too late.
 Specification: CDS Hooks Library, appointment-book; FHIR R4 Appointment.
 """
 
@@ -12,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from math import inf
 from typing import Any
 
 from cds_hooks import Action, HookRequest, HookResponse
@@ -22,23 +25,23 @@ from service.chart.fhir_time import read_when
 from service.chart.statements import as_dict, as_list, as_text
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import RED_FLAGS
-from service.guideline.model import Guideline, KnowledgeError
-from service.reasoning.assessment import Assessment, Fired
-from service.services.consultation import Consultant, Consultation
+from service.guideline.model import KnowledgeError
+from service.reasoning.assessment import Fired
+from service.services.consultation import URGENT, Consultant, Consultation, Limit
 
 ID = "visit-planning"
 _KIND = _TOPIC = "appointment"
 _ABOUT = "appointments"
-_URGENT = ("critical", "warning")
 _ZONE = re.compile(r"([+-])(\d\d):(\d\d)\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
-    """The fewest days that something on the chart allows, and what does."""
+class _Booked:
+    """An appointment, and the days from today on which it may be; None where it names none that can be read."""
 
-    days: int
-    fired: tuple[Fired, ...]
+    draft: Draft
+    days: Interval | None
+    past: bool
 
 
 class VisitPlanning:
@@ -47,8 +50,9 @@ class VisitPlanning:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
         limits = {name for name in consultant.guideline.thresholds if name.startswith("seen-within-")}
-        needed = {f"seen-within-{indicator}" for indicator in _URGENT}
-        known = needed | {f"{name}-{flag}" for name in needed for flag in RED_FLAGS}
+        needed = {f"seen-within-{indicator}" for indicator in URGENT}
+        raised_by = (r.id for r in consultant.guideline.recommendations if r.red_flag)
+        known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by) for name in needed}
         for name in sorted(needed - limits):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is missing")
         for name in sorted(limits - known):
@@ -58,18 +62,17 @@ class VisitPlanning:
         """One card where the earliest appointment is later than the chart allows."""
         hand = in_hand(request, "appointments")
         consultation = self._consultant.consult(request)
-        booked = [draft for draft in hand.drafts if draft.kind == "Appointment"]
-        days = {id(draft): _days_until(_start(draft.resource), consultation.now) for draft in booked}
+        booked = [_booked(draft, consultation.now) for draft in hand.drafts if draft.kind == "Appointment"]
         # What lies in the past is no visit to come.
-        ahead = [draft for draft in booked if (day := days[id(draft)]) is None or day >= 0]
-        known = [day for draft in ahead if (day := days[id(draft)]) is not None]
-        earliest = min(known, default=None)
-        limit = _limit(consultation.assessment, self._consultant.guideline)
-        late = earliest > limit.days if limit and earliest is not None else None
+        ahead = [one for one in booked if not one.past]
+        known = [one.days for one in ahead if one.days]
+        earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
+        limit = consultation.limit()
+        late = _is_late(earliest, limit) if limit and earliest else None
         heard = not consultation.case.unheard()
         facts: dict[str, Value] = {
-            "days-until-appointment": None if earliest is None else _exactly(earliest),
-            "days-allowed": None if limit is None else _exactly(limit.days),
+            "days-until-appointment": earliest,
+            "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
             "later-than-allowed": late,
             "chart-not-heard": not heard,
         }
@@ -84,53 +87,62 @@ class VisitPlanning:
         return consultation.advise(
             advice,
             judged={
-                "appointments": [_entry(draft, days[id(draft)], limit, heard=heard) for draft in booked],
+                "appointments": [_entry(one, limit, heard=heard) for one in booked],
                 "draftsLeftOut": hand.left_out(),
             },
         )
 
 
-def _exactly(days: int) -> Interval:
-    return Interval(float(days), float(days))
+def _booked(draft: Draft, now: datetime) -> _Booked:
+    spans = [span for start, end in _spans(draft.resource) if (span := _days_until(start, end, now))]
+    to_come = [days for days, past in spans if not past]
+    if not to_come:
+        return _Booked(draft, spans[0][0] if spans else None, past=bool(spans))
+    return _Booked(draft, Interval(min(d.low for d in to_come), max(d.high for d in to_come)), past=False)
 
 
-def _start(appointment: Mapping[str, Any]) -> str:
-    """When it begins, or where no time is set yet, the begin of the first period that was asked for."""
-    periods = map(as_dict, as_list(appointment.get("requestedPeriod")))
-    return as_text(appointment.get("start")) or next((as_text(period.get("start")) for period in periods), "")
+def _spans(appointment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """First and last of when it may begin: its start, or where no time is set yet, each period that was asked for."""
+    if start := as_text(appointment.get("start")):
+        yield start, start
+        return
+    for period in map(as_dict, as_list(appointment.get("requestedPeriod"))):
+        yield as_text(period.get("start")), as_text(period.get("end"))
 
 
-def _days_until(start: str, now: datetime) -> int | None:
-    """Calendar days from today to this day, in the zone in which it is written; None when it cannot be read."""
-    when = read_when(start)
-    if when is None:
+def _days_until(start: str, end: str, now: datetime) -> tuple[Interval, bool] | None:
+    """Calendar days from today to the first and to the last day of a span, and whether all of it is past.
+
+    Days are counted in the zone in which each end is written. A span that is open begins now, or never ends; None where
+    neither end can be read.
+    """
+    first, last = read_when(start), read_when(end)
+    if first is None and last is None:
         return None
-    found = _ZONE.search(start.strip())
+    high = _days(last.high, end, now) if last else inf
+    if last and last.high < now:
+        return Interval(_days(first.low, start, now) if first else high, high), True
+    return Interval(max(_days(first.low, start, now), 0.0) if first else 0.0, max(high, 0.0)), False
+
+
+def _days(moment: datetime, written: str, now: datetime) -> float:
+    found = _ZONE.search(written.strip())
     zone = UTC
-    if found and "T" in start:
+    if found and "T" in written:
         offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
         if offset < timedelta(hours=24):
             zone = timezone(-offset if found[1] == "-" else offset)
-    return (when.low.astimezone(zone).date() - now.astimezone(zone).date()).days
+    return float((moment.astimezone(zone).date() - now.astimezone(zone).date()).days)
 
 
-def _limit(assessment: Assessment, guideline: Guideline) -> _Limit | None:
-    """What allows the fewest days of all that is urgent on the chart."""
-    allowed = []
-    for fired in assessment.fired:
-        recommendation = fired.recommendation
-        if fired.indicator in _URGENT and recommendation.kind in ("red-flag", "plan"):
-            flag = recommendation.red_flag.id if recommendation.red_flag else ""
-            own = guideline.thresholds.get(f"seen-within-{fired.indicator}-{flag}")
-            threshold = own or guideline.thresholds[f"seen-within-{fired.indicator}"]
-            allowed.append((int(threshold["value"]), fired))
-    if not allowed:
-        return None
-    days = min(day for day, _fired in allowed)
-    return _Limit(days, tuple(fired for day, fired in allowed if day == days))
+def _is_late(days: Interval, limit: Limit | None) -> bool | None:
+    """Whether it is later than is allowed; None where that hangs on the day of the span."""
+    if limit is None or days.high <= limit.days:
+        return False
+    return True if days.low > limit.days else None
 
 
-def _referrals(consultation: Consultation, limit: _Limit | None) -> Iterator[Change]:
+def _referrals(consultation: Consultation, limit: Limit | None) -> Iterator[Change]:
     """The urgent referrals that what sets the limit calls for."""
     guideline, assessment = consultation.consultant.guideline, consultation.assessment
     behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
@@ -149,17 +161,19 @@ def _referrals(consultation: Consultation, limit: _Limit | None) -> Iterator[Cha
         request = service_request(guideline.orders[name], call.priority, ordering, guideline.wording.sides)
         title = request["code"]["text"]
         label = guideline.wording.sentences["order_label"].format(title=title)
-        yield Change(name, label, (Action("create", title, resource=request),))
+        yield Change(name, label, (Action("create", title, resource=request),), order=name)
 
 
-def _entry(draft: Draft, days: int | None, limit: _Limit | None, *, heard: bool) -> dict[str, Any]:
+def _entry(booked: _Booked, limit: Limit | None, *, heard: bool) -> dict[str, Any]:
     """One appointment in the extension; whether it is soon enough is not said on a chart that was not heard."""
-    late = days is not None and limit is not None and days > limit.days
+    days = booked.days
+    late = _is_late(days, limit) if days else None
     return {
-        "reference": draft.reference,
-        **({} if days is None else {"days": days}),
+        "reference": booked.draft.reference,
+        **({"days": int(days.high)} if days and days.high < inf else {}),
+        **({"earliestDays": int(days.low)} if days and days.low < days.high else {}),
         **({"limitDays": limit.days, "because": _because(limit.fired)} if limit else {}),
-        **({"soonEnough": not late} if days is not None and days >= 0 and (late or heard) else {}),
+        **({"soonEnough": not late} if late is not None and not booked.past and (late or heard) else {}),
     }
 
 

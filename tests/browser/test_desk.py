@@ -57,6 +57,20 @@ def test_accepted_and_signed_orders_take_the_card_away(desk: Any) -> None:
     desk.look("ordered")
 
 
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_what_was_accepted_comes_into_view_among_the_draft_orders(window: Any, motion: str) -> None:
+    desk = window(reduced_motion=motion)
+    desk.open(TORN)
+    drafts = desk.page.locator(".drafts")
+    desk.page.locator(".take").first.click()
+    expect(drafts.locator(".rows li")).to_be_in_viewport(ratio=1)
+    expect(drafts.locator("#sign")).to_be_in_viewport(ratio=1)
+    expect(desk.page.locator(".card .primary")).to_be_focused()
+    desk.settle()
+    behaviour = desk.page.evaluate("getComputedStyle(document.getElementById('chart')).scrollBehavior")
+    assert behaviour == ("auto" if motion == "reduce" else "smooth")
+
+
 def test_a_new_finding_after_the_order_brings_a_card_back(desk: Any) -> None:
     desk.open(TORN)
     desk.accept_all()
@@ -385,6 +399,22 @@ def test_on_a_phone_one_part_is_shown_at_a_time(window: Any) -> None:
     page.get_by_role("button", name=re.compile("^Cards")).click()
     page.locator(f"#request-{SERVICE}").click()
     desk.look("phone-request")
+
+
+@pytest.mark.parametrize("width", [360, 600, 1024, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_head_of_the_page_shows_every_step_and_the_edition_at_the_edge(
+    window: Any, width: int, scheme: str
+) -> None:
+    desk = window(width=width, color_scheme=scheme)
+    desk.open(TORN)
+    steps = desk.page.locator("#steps button")
+    for place in range(steps.count()):
+        expect(steps.nth(place)).to_be_in_viewport(ratio=1)
+    edition = desk.page.locator(".edition").bounding_box()
+    assert edition
+    assert width - 20 <= edition["x"] + edition["width"] <= width
+    desk.look(f"head-{width}-{scheme}")
 
 
 def test_it_can_be_read_in_the_dark(window: Any) -> None:

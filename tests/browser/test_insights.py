@@ -97,6 +97,24 @@ def test_everybody_can_read_it(opened: Any, name: str, options: dict[str, Any]) 
     desk.page.screenshot(path=desk.screenshots / f"{name}-whole.png", animations="disabled", full_page=True)
 
 
+def test_on_a_phone_a_bar_has_most_of_the_width_and_its_label_is_whole(opened: Any) -> None:
+    desk = opened(width=360, height=740)
+    for name in ("cards", "override-reasons", "times-to-action", "calls", "data-states", "burdens", "stages"):
+        plot = desk.page.locator(f"#{name} svg")
+        room, longest, right = plot.evaluate(
+            """(plot) => {
+                const boxes = (kind) => [...plot.querySelectorAll(kind)].map((each) => each.getBoundingClientRect());
+                const bars = boxes("rect, .span, circle");
+                const all = plot.getBoundingClientRect();
+                return [all.width, Math.max(...bars.map((box) => box.right)) - all.left,
+                        Math.max(...boxes("text").map((box) => box.right)) - all.left];
+            }"""
+        )
+        assert room <= 328, name
+        assert longest > room / 2, name
+        assert right <= room, name
+
+
 def test_the_form_asks_for_other_days_and_stays_filled_in(opened: Any) -> None:
     desk = opened()
     desk.page.get_by_label("From", exact=True).fill("2020-01-01")

@@ -40,6 +40,17 @@ def test_a_box_of_the_picture_leads_to_its_recommendation_also_after_a_search(wi
     expect(desk.page.locator(f"#recommendations {target}")).to_be_in_viewport()
 
 
+def test_every_text_of_the_picture_stays_where_it_belongs(window: Any) -> None:
+    desk = opened(window)
+    over = """() => [...document.querySelectorAll('.path text')].filter((text) => {
+        const box = text.previousElementSibling;
+        const right = box?.matches('.chip') ? box.getBBox().x + box.getBBox().width - 6
+            : text.matches('.aside') && text.getBBox().x < 20 ? 188 : 876;
+        return text.getBBox().x + text.getBBox().width > right;
+    }).map((text) => text.textContent)"""
+    assert desk.page.evaluate(over) == []
+
+
 def test_a_recommendation_has_a_link_of_its_own(window: Any) -> None:
     desk = opened(window)
     link = desk.page.locator("#recommendations a.here").nth(3)

@@ -180,6 +180,15 @@ def test_no_card_offers_what_is_held(case: NamedCase, answer_to: Ask, guideline:
             assert not held & {call.id for call in recommendation.treatment if call.state != "hold"}, recommendation.id
 
 
+@pytest.mark.parametrize("case", CHART_CASES, ids=lambda case: case.name)
+def test_every_hold_of_the_treatment_names_what_of_the_chart_holds_it(
+    case: NamedCase, answer_to: Ask, guideline: Guideline
+) -> None:
+    for entry in assessment(answer_to(case))["treatment"]:
+        if entry["state"] == "hold":
+            assert set(entry["because"]) & guideline.findings.keys(), entry["id"]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_at_most_three_findings_are_asked_for_and_none_that_is_known(case: NamedCase, answer_to: Ask) -> None:
     asked = assessment(answer_to(case))["ask"]

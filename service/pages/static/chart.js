@@ -7,7 +7,7 @@ const MARKS = { present: "●", absent: "○", unknown: "?", value: "–" };
 /** The whole chart. `act` has change(finding id), sign(), order(key, side), medicine(coding), book(date), drop(reference). */
 export function chart(ehr, act, about) {
   const observed = ehr.of("Observation");
-  const placed = ehr.of("ServiceRequest", "Procedure", "ImagingStudy", "DiagnosticReport", "CommunicationRequest", "Appointment");
+  const placed = ehr.of("ServiceRequest", "Procedure", "ImagingStudy", "DiagnosticReport", "CommunicationRequest", "Appointment", "Task");
   return [
     banner(ehr, about),
     section("Problems", "problems", ehr.of("Condition").map((each) => finding(ehr, act, each, status(each))), "None on the list"),
@@ -70,6 +70,7 @@ function answers(response) {
 function titleOf(resource) {
   if (resource.resourceType === "Appointment") return `Appointment ${resource.start?.slice(0, 10) ?? ""}`;
   if (resource.resourceType === "CommunicationRequest") return nameOf(asList(resource.category)[0]) || "Message to the patient";
+  if (resource.resourceType === "Task") return resource.description;
   return nameOf(resource.code) || nameOf(resource.medicationCodeableConcept) || asList(resource.modality)[0]?.display || resource.resourceType;
 }
 

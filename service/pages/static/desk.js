@@ -74,8 +74,10 @@ const acting = (service) => ({
     state.outcomes.set(entry.uuid, outcome);
     draw();
     byId(`sign-${entry.uuid}`)?.focus();
+    const drafted = suggestion.actions?.some((action) => action.type === "create" && action.resource.resourceType !== "Task");
+    if (drafted) byId("part-drafts").parentElement.scrollIntoView({ block: "nearest" });
     await feedback(service, { card: entry.uuid, outcome: "accepted", acceptedSuggestions: [{ id: suggestion.uuid }] });
-    say(`Accepted: ${suggestion.label}. It is among the draft orders.`);
+    say(`Accepted: ${suggestion.label}.${drafted ? " It is among the draft orders." : ""}`);
   },
   async dismiss(entry, reason, comment) {
     state.outcomes.set(entry.uuid, { dismissed: comment || reason?.display || "no reason given" });
