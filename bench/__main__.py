@@ -80,7 +80,13 @@ CASES = [
 class Server:
     """A server that runs in a process group of its own."""
 
-    def __init__(self, command: list[str], trust: Trust | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        trust: Trust | None = None,
+        folder: Path | None = None,
+        checkout: Path = REPOSITORY,
+    ) -> None:
         self.trust = trust
         self.port = _free_port()
         self._command = shlex.join(command)
@@ -90,7 +96,7 @@ class Server:
         environ = {name: value for name, value in os.environ.items() if name != "PORT"}
         self._process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=checkout,
             env={**environ, **settings, "SITBONE_PORT": str(self.port)},
             stdout=subprocess.DEVNULL,
             stderr=self._log,
@@ -191,10 +197,12 @@ def measure(
     service: list[str] = SERVICE,
     rounds: int = ROUNDS,
     algorithm: str | None = None,
+    beside: Path | None = None,
 ) -> Iterator[Row]:
     """Measure each case; ``seconds`` is for all of them together, start, stop and signing not counted.
 
-    With an ``algorithm`` the service lets in a client that signs by it, and each call has a token of its own.
+    With an ``algorithm`` the service lets in a client that signs by it, and each call has a token of its own. With the
+    folder of another checkout the service that lies there takes the place of the echo.
 
     Raises:
         RuntimeError: a server did not start, or answered with something else than 200.
@@ -204,7 +212,8 @@ def measure(
     with contextlib.ExitStack() as running:
         trust = Trust.make(algorithm) if algorithm else None
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        servers = [Server(ECHO), Server(service, trust, folder)]
+        other = Server(SERVICE, checkout=beside) if beside else Server(ECHO)
+        servers = [other, Server(service, trust, folder)]
         for server in servers:
             running.callback(server.stop)
         load = Load()
@@ -313,12 +322,17 @@ def main() -> None:
     parser.add_argument(
         "--trust", metavar="ALGORITHM", choices=["ES384", "RS384"], help="a client's new token in each call, signed so"
     )
+    parser.add_argument(
+        "--beside", metavar="FOLDER", type=Path, help="measure beside the service of another checkout, not the echo"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
     about = machine()
+    if given.beside:
+        about["echo"] = f"none: in its columns stands the service of {given.beside}"
+    rows = measure(CASES, given.seconds, algorithm=given.trust, beside=given.beside)
     if given.json:
-        rows = [asdict(row) for row in measure(CASES, given.seconds, algorithm=given.trust)]
-        print(json.dumps({"machine": about, "rows": rows}, indent=2))
+        print(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=2))
         return
     for name, value in about.items():
         print(f"{name:15} {value}")
@@ -326,7 +340,7 @@ def main() -> None:
     print(f"medians of {ROUNDS} rounds, echo and service in turn; ratio = service / echo in calls/s, lowest-highest;")
     print("half: the service alone, at half of the calls/s that it can answer")
     print(_COLUMNS.format(*_HEADINGS))
-    for row in measure(CASES, given.seconds, algorithm=given.trust):
+    for row in rows:
         print(_line(row), flush=True)
 
 

@@ -3,10 +3,11 @@
 import json
 import math
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from bench.__main__ import CASES, Case, Figures, measure
+from bench.__main__ import CASES, REPOSITORY, Case, Figures, measure
 from bench.charts import SIZES, Chart, requests
 from bench.record import measure as measure_record
 
@@ -49,9 +50,11 @@ def test_a_chart_has_its_length_and_twenty_findings_only_with_the_complaint(
     assert sent.count(b"CodeSystem/findings") == (20 if complaint else 0)
 
 
-@pytest.mark.parametrize("algorithm", [None, "ES384"])
-def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | None) -> None:
-    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1, algorithm=algorithm)
+@pytest.mark.parametrize(
+    ("algorithm", "beside"), [(None, None), ("ES384", None), (None, REPOSITORY)], ids=["echo", "trust", "checkout"]
+)
+def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | None, beside: Path | None) -> None:
+    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1, algorithm=algorithm, beside=beside)
 
     figures = [getattr(server, each.name) for server in (row.echo, row.service) for each in fields(Figures)]
     figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.half_load_p50, row.half_load_p99]
