@@ -1,7 +1,11 @@
 """``sitbone replay``: what it compares, what it says and how it ends."""
 
+import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,3 +256,25 @@ def test_two_answers_are_compared_member_by_member(expected: Any, received: Any,
 def test_a_difference_is_written_with_both_sides() -> None:
     text = as_text({"x": (Difference("$.a", {"expected": 1, "received": "ü"}),)})
     assert text == 'x\n  $.a\n    - 1\n    + "ü"\n1 replayed, 1 with differences'
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(tmp_path: Path, *, terminal: bool) -> None:
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "responses").mkdir()
+    for part in ("clock.txt", "requests/no-complaint.json", "responses/no-complaint.json"):
+        (tmp_path / part).write_bytes((FIXTURES / part).read_bytes())
+    reads, writes = os.openpty() if terminal else os.pipe()
+    command = [sys.executable, "-c", "from service.cli import main; main()", "replay", str(tmp_path)]
+    with contextlib.closing(os.fdopen(reads, "rb", buffering=0)) as told:
+        done = subprocess.run(
+            command, cwd=FIXTURES.parent, stdout=subprocess.PIPE, stderr=writes, timeout=60, check=True, text=True
+        )
+        os.close(writes)
+        said = b""
+        # A terminal that nobody writes to any more ends with an error.
+        with contextlib.suppress(OSError):
+            while part_of_it := told.read(4096):
+                said += part_of_it
+    assert (b"Replaying" in said) is terminal
+    assert "1 replayed" in done.stdout
