@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
 from service.answers.orders import Ordering, service_request
-from service.chart.case import UNHEARD
+from service.chart.case import MATTER_TO_MEDICINES, UNHEARD
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.chart.statements import NO_SIDE
 from service.guideline.forms import TOPICS
@@ -39,7 +39,6 @@ _ASKED_AND_READ = 3
 _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
-_MATTERS_TO_TREATMENT = ("medications", "allergies")
 _ON_TREATMENT = ("care-plan", "analgesic-order", "going-home")
 
 
@@ -452,7 +451,7 @@ class _Cards:
         return ", ".join(in_a_sentence(self.guideline.title_of(name)) for name in findings)
 
     def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
-        matters = (*_MATTERS_ALWAYS, *(_MATTERS_TO_TREATMENT if topic in _ON_TREATMENT else ()))
+        matters = MATTER_TO_MEDICINES if topic in _ON_TREATMENT else _MATTERS_ALWAYS
         keys = [key for key in matters if self.assessment.data.get(key) in UNHEARD]
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)

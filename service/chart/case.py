@@ -119,6 +119,8 @@ class Resolved(msgspec.Struct, frozen=True):
 
 # The states of a prefetch key of which nothing, or not all, was heard.
 UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
+# The keys in which a reason against a medicine may stand.
+MATTER_TO_MEDICINES = ("conditions", "observations", "medications", "allergies")
 
 
 @dataclass(frozen=True, slots=True)

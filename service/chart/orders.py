@@ -20,7 +20,18 @@ import msgspec
 from cds_hooks import HookRequest, PrefetchValue
 from service.chart.case import is_patient
 from service.chart.fhir_time import When, days_before, read_when
-from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT, CodeIndex, as_dict, as_list, as_text, reference_to
+from service.chart.statements import (
+    BILATERAL,
+    LEFT,
+    NO_SIDE,
+    RIGHT,
+    CodeIndex,
+    as_dict,
+    as_list,
+    as_text,
+    reference_to,
+    words_of,
+)
 from service.guideline.forms import MODALITIES, REGIONS, SYSTEMS
 from service.guideline.model import ORDER_SYSTEM, Guideline
 from service.settings import SettingsError
@@ -289,9 +300,7 @@ def _contrast(said: Sequence[_Meaning], concepts: Sequence[Mapping[str, Any]]) -
     """Whether contrast is asked for: as the site says of its code, otherwise by the words of the code."""
     if mapped := {meaning.contrast for meaning in said if meaning.contrast}:
         return _WITH in mapped
-    words = [concept.get("text") for concept in concepts]
-    words += [as_dict(coding).get("display") for concept in concepts for coding in as_list(concept.get("coding"))]
-    return any(_WITH_CONTRAST.search(as_text(word)) for word in words)
+    return any(_WITH_CONTRAST.search(word) for concept in concepts for word in words_of(concept))
 
 
 def _one(values: Iterable[str]) -> str:

@@ -106,6 +106,12 @@ def _codings(concept: object) -> list[tuple[str, str]]:
     return found
 
 
+def words_of(concept: object) -> list[str]:
+    """What a CodeableConcept is called: its text, then the display of each coding; empty where there is none."""
+    named = as_dict(concept)
+    return [as_text(named.get("text")), *(as_text(as_dict(c).get("display")) for c in as_list(named.get("coding")))]
+
+
 def _status(concept: object) -> str:
     """The code of a status that is a CodeableConcept by the book and a bare code in some EHRs."""
     if isinstance(concept, str):
@@ -198,9 +204,7 @@ class CodeIndex:
 
         What is put on the skin is left out unless it is asked for: it is not taken with the others.
         """
-        said = [as_text(as_dict(concept).get("text"))]
-        said += [as_text(as_dict(coding).get("display")) for coding in as_list(as_dict(concept).get("coding"))]
-        words = [word for text in said for word in _WORD.findall(text.lower())]
+        words = [word for text in words_of(concept) for word in _WORD.findall(text.lower())]
         if not on_the_skin and not _ON_THE_SKIN.isdisjoint(words):
             return []
         return list({row.concept: row for word in words for row in self._medicines.get(word, ())}.values())

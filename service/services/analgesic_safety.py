@@ -16,9 +16,10 @@ from typing import Any
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
+from service.chart.case import MATTER_TO_MEDICINES
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
-from service.chart.statements import as_dict, as_list, as_text, medicine_of
+from service.chart.statements import as_dict, as_list, as_text, medicine_of, words_of
 from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -46,7 +47,6 @@ _SWALLOWED = re.compile(
     r"\b(?:oral|by mouth|per os|tablet|capsule|chewable|suspension|syrup|rectal|suppositor)", re.IGNORECASE
 )
 _INJECTED = re.compile(r"\b(?:inject|intra-?articular|intra-?bursal|peri-?tendin|infiltrat)", re.IGNORECASE)
-_KEYS = ("conditions", "observations", "medications", "allergies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,7 @@ class AnalgesicSafety:
     def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
         """None for a medicine that this service has nothing to say about."""
         known = {row.concept for row in self._index.rows(concept)}
-        said = [as_text(concept.get("text"))]
-        said += [as_text(as_dict(coding).get("display")) for coding in as_list(concept.get("coding"))]
+        said = words_of(concept)
         routes = list(_routes(draft.resource))
         topical = _is_topical(said, routes)
         if known.isdisjoint(_TREATMENTS):
@@ -176,7 +175,7 @@ def _judge(
         "aspirin-of-unknown-dose": order.doubtful,
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
         "complaint-documented": present,
-        "chart-not-heard": consultation.case.unheard(_KEYS),
+        "chart-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
     }
     fired = consultation.judge(_KIND, facts)
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
@@ -206,9 +205,8 @@ def _instructions(resource: Mapping[str, Any]) -> Iterator[str]:
 def _routes(resource: Mapping[str, Any]) -> Iterator[str]:
     """The words of route and method. Those of the instruction may be about something else: "stop the gel"."""
     for instruction in map(as_dict, as_list(resource.get("dosageInstruction"))):
-        for concept in (as_dict(instruction.get("route")), as_dict(instruction.get("method"))):
-            yield as_text(concept.get("text"))
-            yield from (as_text(as_dict(coding).get("display")) for coding in as_list(concept.get("coding")))
+        yield from words_of(instruction.get("route"))
+        yield from words_of(instruction.get("method"))
 
 
 def _said_of(said: Sequence[Fired], order: _Order, state: str) -> list[Fired]:

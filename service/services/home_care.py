@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
+from service.chart.case import MATTER_TO_MEDICINES
 from service.guideline.conditions import Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -20,8 +21,6 @@ from service.services.consultation import Consultant, Consultation
 ID = "home-care"
 _KIND = _TOPIC = "going-home"
 _STRETCHING, _BONE_STRESS = "stretching", "bone-stress"
-# What a reason against a medicine may stand in.
-_KEYS = ("conditions", "observations", "medications", "allergies")
 
 
 class HomeCare:
@@ -50,7 +49,7 @@ class HomeCare:
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
             "same-day-due": limit is not None and limit.days == 0,
             "bone-stress-possible": _BONE_STRESS in flags,
-            "medicines-not-heard": consultation.case.unheard(_KEYS),
+            "medicines-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
             "chart-not-heard": unheard and not present,
         }
         judging = consultation.screened(()) if unheard and not present else consultation
