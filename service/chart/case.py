@@ -117,6 +117,7 @@ class Resolved(msgspec.Struct, frozen=True):
     contradictory: bool = False
 
 
+_NOTHING_KNOWN = Resolved(None, None)
 # The states of a prefetch key of which nothing, or not all, was heard.
 UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
 # The keys in which a reason against a medicine may stand.
@@ -133,6 +134,8 @@ class Case:
     data: Mapping[str, str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
+    # Every finding as one that nothing is known of, which is what a chart begins with.
+    unknown: Mapping[str, None]
 
     def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
         """Whether anything under these prefetch keys was not heard in full."""
@@ -168,7 +171,9 @@ def resolve(candidates: Iterable[Statement]) -> Resolved:
     """The newest statement wins; statements that disagree and cannot be put in order make the finding unknown."""
     known = [statement for statement in candidates if statement.value is not None]
     if not known:
-        return Resolved(None, None)
+        return _NOTHING_KNOWN
+    if len(known) == 1:
+        return Resolved(known[0].value, known[0])
     dated = [statement for statement in known if statement.when is not None]
     newest = max(dated, key=_said_last) if dated else known[0]
     rivals = [
@@ -207,6 +212,7 @@ class CaseReader:
 
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
+        self._unknown = dict.fromkeys(guideline.findings)
         # A long chart repeats these hundreds of times, and of each only the newest is used.
         self.repeated = frozenset(
             f.id
@@ -237,6 +243,7 @@ class CaseReader:
             data={key: value.state.value for key, value in request.prefetch.items()},
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
+            unknown=self._unknown,
         )
 
 

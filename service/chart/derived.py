@@ -19,26 +19,42 @@ from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SAC
 class Chart(dict[str, Value]):
     """Finding, criterion or derived quantity -> value, for one side of one case."""
 
+    __slots__ = ("_definitions", "case", "dated", "resolved", "side", "with_sideless")
+
     def __init__(
         self, case: Case, side: str, definitions: Mapping[str, tuple[str, Condition]], *, with_sideless: bool
     ) -> None:
-        # Most findings are in no chart: they are unknown without being looked for one by one.
-        super().__init__(dict.fromkeys(case.findings.keys() - case.statements.keys() - MADE_OF_OTHERS.keys()))
+        # Most findings are in no chart. They are not taken out and put in again, because Python copies a dict at once
+        # only where none of its keys was ever removed, and charts are copied for every answer that is supposed.
+        super().__init__(case.unknown)
         self.case, self.side, self.with_sideless = case, side, with_sideless
-        self.resolved: dict[str, Resolved] = {}
         self._definitions = definitions
+        self.resolved: Mapping[str, Resolved] = {
+            name: case.resolve(name, side, with_sideless=with_sideless) for name in case.statements
+        }
+        # A date is known, but read through the days since then only.
+        self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
+        for name, resolved in self.resolved.items():
+            self[name] = None if name in self.dated else resolved.value  # type: ignore[assignment]
+        for name in MADE_OF_OTHERS:
+            self[name] = self._made_of_others(name)
 
     def __missing__(self, name: str) -> Value:
-        if name in self.case.findings:
-            value = self._finding(name) if name in self.case.statements else None
-            if value is None and name in MADE_OF_OTHERS:
-                value = MADE_OF_OTHERS[name](self.case)
-        elif name in self._definitions:
+        value: Value = None
+        if name in self._definitions:
             value = self._definitions[name][1].test(self)
-        else:
-            value = DERIVED[name](self) if name in DERIVED else None
+        elif name in DERIVED:
+            value = DERIVED[name](self)
+        elif name in MADE_OF_OTHERS:
+            value = self._made_of_others(name)
         self[name] = value
         return value
+
+    def _made_of_others(self, name: str) -> Value:
+        """What is stated itself comes first."""
+        stated = self.resolved.get(name)
+        known = stated is not None and isinstance(stated.value, bool)
+        return stated.value if known else MADE_OF_OTHERS[name](self.case)
 
     def supposing(self, case: Case, values: Mapping[str, Value], forgetting: Iterable[str]) -> Chart:
         """This chart as it would be with these values in the case; what follows from them is to be forgotten."""
@@ -47,14 +63,9 @@ class Chart(dict[str, Value]):
         for name in forgetting:
             other.pop(name, None)
         other.update(values)
-        vars(other).update(vars(self), case=case, resolved=dict(self.resolved))
+        other.case, other.side, other.with_sideless = case, self.side, self.with_sideless
+        other.resolved, other.dated, other._definitions = self.resolved, self.dated, self._definitions
         return other
-
-    def _finding(self, name: str) -> Value:
-        resolved = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
-        self.resolved[name] = resolved
-        # A date is read through days-since-onset only.
-        return None if isinstance(resolved.value, When) else resolved.value
 
 
 # What shows on a leg and, on both, is leg symptoms on both sides: a nerve in one of its forms, or weakness.

@@ -28,7 +28,8 @@ Value = bool | Interval | str | None
 Test = Callable[[Mapping[str, Value]], bool | None]
 JOINTS = ("all", "any", "none")
 WORDS = ("is", "at_least", "at_most", "one_of")
-STATES = ("present", "absent", "not-absent", "not-present")
+_PLAIN_STATES = ("present", "absent")
+STATES = (*_PLAIN_STATES, "not-absent", "not-present")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,21 @@ class Condition:
         """The ids that this condition reads."""
         return frozenset(leaf.finding for leaf in self.leaves())
 
-    def carried_by(self, chart: Mapping[str, Value]) -> Iterator[Condition]:
+    def carried_by(self, chart: Mapping[str, Value]) -> list[Condition]:
         """The comparisons that make this condition's verdict on the chart what it is."""
+        found: list[Condition] = []
+        self._carry(chart, self.test(chart), found)
+        return found
+
+    def _carry(self, chart: Mapping[str, Value], verdict: bool | None, found: list[Condition]) -> None:
         if self.finding:
-            yield self
+            found.append(self)
             return
-        verdict = self.test(chart)
+        # The parts of a `none` carry its verdict by saying the opposite.
+        wanted = verdict if self.word != "none" or verdict is None else not verdict
         for part in self.parts:
-            of_part = part.test(chart)
-            # The parts of a `none` carry its verdict by saying the opposite.
-            if of_part == (verdict if self.word != "none" or verdict is None else not verdict):
-                yield from part.carried_by(chart)
+            if part.test(chart) is wanted:
+                part._carry(chart, wanted, found)
 
 
 # The verdict of a part that decides, what it decides, and the verdict where none does and nothing is unknown.
@@ -70,35 +75,27 @@ _OUTCOMES = {"all": (False, False, True), "any": (True, True, False), "none": (T
 
 
 def _join(word: str, parts: tuple[Condition, ...]) -> Test:
-    if all(part.word == "is" and part.operand == "present" for part in parts):
-        return _join_present(word, tuple(part.finding for part in parts))
-    tests = tuple(part.test for part in parts)
     decisive, when_decided, otherwise = _OUTCOMES[word]
+    # The commonest parts, a finding that is to be present or absent, cost no call, and so they are looked at first: the
+    # order of the parts decides nothing. With each finding stands the value by which it decides.
+    states = tuple(
+        (part.finding, decisive == (part.operand == "present")) for part in parts if part.operand in _PLAIN_STATES
+    )
+    tests = tuple(part.test for part in parts if part.operand not in _PLAIN_STATES)
 
     def test(chart: Mapping[str, Value]) -> bool | None:
         unknown = False
+        for finding, deciding in states:
+            value = chart[finding]
+            if value is deciding:
+                return when_decided
+            if value is None:
+                unknown = True
         for part in tests:
             verdict = part(chart)
             if verdict is decisive:
                 return when_decided
             if verdict is None:
-                unknown = True
-        return None if unknown else otherwise
-
-    return test
-
-
-def _join_present(word: str, findings: tuple[str, ...]) -> Test:
-    """The commonest joint, over findings that are to be present; as _join, without a call for each part."""
-    decisive, when_decided, otherwise = _OUTCOMES[word]
-
-    def test(chart: Mapping[str, Value]) -> bool | None:
-        unknown = False
-        for finding in findings:
-            value = chart[finding]
-            if value is decisive:
-                return when_decided
-            if value is None:
                 unknown = True
         return None if unknown else otherwise
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from math import isinf
 from typing import TypeVar
 
@@ -250,7 +249,9 @@ class _Pass:
     fired: list[Fired] = field(default_factory=list)
     # What a made finding (critical-red-flag, considers-…) stands on.
     made: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # By name, side and whether what has no side counts: findings as they were used, the grounds of named criteria.
     used: dict[tuple[str, str, bool], Evidence] = field(default_factory=dict)
+    opened: dict[tuple[str, str, bool], list[str]] = field(default_factory=dict)
     # The made findings that are so.
     so: set[str] = field(default_factory=set)
     imaging: list[ImagingCall] = field(default_factory=list)
@@ -327,7 +328,7 @@ class _Pass:
             ),
             without_side=self._without_side(sides),
             reached=self,
-            known=frozenset(name for name, found in case.statements.items() if any(s.value is not None for s in found)),
+            known=frozenset(name for name, found in case.statements.items() for s in found if s.value is not None),
             working_diagnoses=tuple(
                 cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
             ),
@@ -438,26 +439,27 @@ class _Pass:
         if not met:
             return
         crucial = recommendation.critical_when
-        critical = [chart for chart in met if crucial and crucial.test(chart)]
+        critical = False
         evidence: dict[tuple[str, str], Evidence] = {}
         unknown: list[str] = []
         for chart in met:
-            conditions = [recommendation.when, *([crucial] if crucial and chart in critical else [])]
-            for condition in conditions:
-                for name in self._grounds(chart, condition):
-                    item = self._used(chart, name)
-                    evidence.setdefault((item.finding, item.side), item)
+            grounds = self._grounds(chart, recommendation.when)
+            if crucial is not None and crucial.test(chart):
+                critical = True
+                grounds += self._grounds(chart, crucial)
+            for name in grounds:
+                item = self._used(chart, name)
+                evidence.setdefault((item.finding, item.side), item)
             unknown += self._unknown(chart, recommendation)
             self._collect(recommendation, chart)
-        self.fired.append(
-            Fired(
-                recommendation,
-                "critical" if critical else recommendation.indicator,
-                _without_the_other_side(evidence.values()),
-                _unique(unknown),
-            )
+        fired = Fired(
+            recommendation,
+            "critical" if critical else recommendation.indicator,
+            tuple(evidence.values()) if len(met) == 1 else _without_the_other_side(evidence.values()),
+            _unique(unknown),
         )
-        self._collect_treatment(recommendation, self.fired[-1])
+        self.fired.append(fired)
+        self._collect_treatment(recommendation, fired)
 
     def _collect(self, recommendation: Recommendation, chart: Chart) -> None:
         for imaging in recommendation.imaging:
@@ -526,29 +528,38 @@ class _Pass:
 
     # -- reasons ------------------------------------------------------------------------------------------------------
 
-    def _grounds(self, chart: Chart, condition: Condition) -> Iterator[str]:
+    def _grounds(self, chart: Chart, condition: Condition) -> list[str]:
         """The findings of the chart that carry this condition's verdict, named criteria opened."""
-        guideline = self.assessor.guideline
+        findings, definitions = self.assessor.guideline.findings, self.assessor.guideline.definitions
+        grounds: list[str] = []
         for leaf in condition.carried_by(chart):
             name = leaf.finding
-            if chart[name] is None:
+            value = chart[name]
+            if value is None:
                 continue
-            if name in guideline.definitions:
-                yield from self._grounds(chart, guideline.definitions[name][1])
+            if name in findings:
+                grounds.append(name)
+            elif name in definitions:
+                # Many recommendations stand on one criterion.
+                key = (name, chart.side, chart.with_sideless)
+                if key not in self.opened:
+                    self.opened[key] = self._grounds(chart, definitions[name][1])
+                grounds += self.opened[key]
             elif name in self.made:
-                yield from self.made[name] if chart[name] else ()
+                grounds += self.made[name] if value else ()
             elif name in DAYS_SINCE:
-                yield DAYS_SINCE[name]
+                grounds.append(DAYS_SINCE[name])
             elif name == "sacroiliac-tests-positive":
-                yield from (test for test in SACROILIAC_TESTS if chart[test] is not None)
-            elif name in guideline.findings or chart[name] is not False:
+                grounds += (test for test in SACROILIAC_TESTS if chart[test] is not None)
+            elif value is not False:
                 # What is not so about the thing in hand is no reason.
-                yield name
+                grounds.append(name)
+        return grounds
 
-    def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
+    def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
+        unknown = [name for name in self.assessor.reads[recommendation.id] if chart[name] is None]
         # A finding of which nothing holds may still have a date, which conditions read in another form.
-        unknown = (n for n in self.assessor.reads[recommendation.id] if chart[n] is None and _date(chart, n) is None)
-        return islice(unknown, UNKNOWN_AT_MOST)
+        return [name for name in unknown if name not in chart.dated][:UNKNOWN_AT_MOST]
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
@@ -626,11 +637,6 @@ def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[st
         return False
     cautioned = {treatment.id for treatment in recommendation.treatment if treatment.state == "caution"}
     return not cautioned or bool(cautioned & offered)
-
-
-def _date(chart: Chart, name: str) -> object:
-    resolved = chart.resolved.get(name)
-    return resolved.value if resolved else None
 
 
 def _state(value: object) -> str:
