@@ -67,7 +67,7 @@ def answered(case: Case, answers: Answers) -> Case:
             said = value
         whole = case.findings[finding].whole_patient or isinstance(said, When)
         statements[finding] = (Statement(finding, said, "" if whole else side, None, ""),)
-    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings)
+    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings, case.unknown)
     object.__setattr__(other, "fixed", sides)
     return other
 
@@ -105,7 +105,7 @@ class _Kept(NextQuestion):
 @pytest.fixture(scope="module")
 def kept() -> Assessor:
     assessor = Assessor(packaged())
-    assessor.next_question = _Kept(packaged(), assessor.informative)
+    assessor.next_question = _Kept(packaged(), assessor.informative, assessor.grounds)
     return assessor
 
 

@@ -6,20 +6,20 @@ criterion of the knowledge is evaluated, a derived quantity is computed; each on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from service.chart.case import Case, Resolved
 from service.chart.fhir_time import When, days_before
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import Condition, Interval, Value
-from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SACROILIAC_TESTS
+from service.guideline.model import DAYS_SINCE, SACROILIAC_TESTS
 
 
 class Chart(dict[str, Value]):
     """Finding, criterion or derived quantity -> value, for one side of one case."""
 
-    __slots__ = ("_definitions", "case", "dated", "resolved", "side", "with_sideless")
+    __slots__ = ("case", "dated", "definitions", "resolved", "side", "with_sideless")
 
     def __init__(
         self, case: Case, side: str, definitions: Mapping[str, tuple[str, Condition]], *, with_sideless: bool
@@ -28,7 +28,7 @@ class Chart(dict[str, Value]):
         # only where none of its keys was ever removed, and charts are copied for every answer that is supposed.
         super().__init__(case.unknown)
         self.case, self.side, self.with_sideless = case, side, with_sideless
-        self._definitions = definitions
+        self.definitions = definitions
         self.resolved: Mapping[str, Resolved] = {
             name: case.resolve(name, side, with_sideless=with_sideless) for name in case.statements
         }
@@ -41,8 +41,8 @@ class Chart(dict[str, Value]):
 
     def __missing__(self, name: str) -> Value:
         value: Value = None
-        if name in self._definitions:
-            value = self._definitions[name][1].test(self)
+        if name in self.definitions:
+            value = self.definitions[name][1].test(self)
         elif name in DERIVED:
             value = DERIVED[name](self)
         elif name in MADE_OF_OTHERS:
@@ -52,9 +52,8 @@ class Chart(dict[str, Value]):
 
     def _made_of_others(self, name: str) -> Value:
         """What is stated itself comes first."""
-        stated = self.resolved.get(name)
-        known = stated is not None and isinstance(stated.value, bool)
-        return stated.value if known else MADE_OF_OTHERS[name](self.case)
+        stated = self.resolved[name].value if name in self.resolved else None
+        return stated if isinstance(stated, bool) else MADE_OF_OTHERS[name](self.case)
 
     def supposing(self, case: Case, values: Mapping[str, Value], forgetting: Iterable[str]) -> Chart:
         """This chart as it would be with these values in the case; what follows from them is to be forgotten."""
@@ -64,7 +63,7 @@ class Chart(dict[str, Value]):
             other.pop(name, None)
         other.update(values)
         other.case, other.side, other.with_sideless = case, self.side, self.with_sideless
-        other.resolved, other.dated, other._definitions = self.resolved, self.dated, self._definitions
+        other.resolved, other.dated, other.definitions = self.resolved, self.dated, self.definitions
         return other
 
 
@@ -116,50 +115,6 @@ DERIVED: Mapping[str, Callable[[Chart], Value]] = {
     **{days: partial(_days_since, name=date) for days, date in DAYS_SINCE.items()},
     "sacroiliac-tests-positive": _sacroiliac_tests_positive,
 }
-# What is made of findings -> those of which one has to be stated for it.
-_STATED_FOR: Mapping[str, tuple[str, ...]] = {
-    **{days: (date,) for days, date in DAYS_SINCE.items()},
-    "sacroiliac-tests-positive": SACROILIAC_TESTS,
-    "bilateral-leg-symptoms": ("bilateral-leg-symptoms", *LEG_FINDINGS),
-}
-
-
-def grounds_to_hold(
-    condition: Condition,
-    definitions: Mapping[str, tuple[str, Condition]],
-    findings: Collection[str],
-    *,
-    verdict: bool = True,
-) -> frozenset[str] | None:
-    """Names of which at least one is stated (a finding) or so (what a step of the assessment makes) on every chart on
-    which the verdict of this condition is this one; None where no such names can be told.
-    """
-    if condition.finding:
-        return _grounds_of_leaf(condition, definitions, findings, verdict=verdict)
-    wanted = verdict != (condition.word == "none")
-    found = [grounds_to_hold(part, definitions, findings, verdict=wanted) for part in condition.parts]
-    told = [names for names in found if names is not None]
-    # Every part has to come out so, or one of them has to.
-    if (condition.word == "all") == wanted:
-        return min(told, key=len, default=None)
-    return frozenset[str]().union(*told) if len(told) == len(found) else None
-
-
-def _grounds_of_leaf(
-    leaf: Condition, definitions: Mapping[str, tuple[str, Condition]], findings: Collection[str], *, verdict: bool
-) -> frozenset[str] | None:
-    name, state = leaf.finding, leaf.operand
-    if verdict and state in ("not-absent", "not-present"):
-        return None
-    if name in definitions:
-        wanted = verdict == (state in ("present", "not-absent"))
-        return grounds_to_hold(definitions[name][1], definitions, findings, verdict=wanted)
-    if name in findings or name in _STATED_FOR:
-        return frozenset(_STATED_FOR.get(name, (name,)))
-    made = name in AFTER_RED_FLAGS or name in AFTER_PLAN or name.startswith("considers-")
-    return frozenset((name,)) if made and verdict and state == "present" else None
-
-
 # Finding -> what is made of it beside the named criteria.
 FOLLOWS: Mapping[str, str] = {
     **dict.fromkeys(LEG_FINDINGS, "bilateral-leg-symptoms"),

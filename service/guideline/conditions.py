@@ -56,18 +56,16 @@ class Condition:
     def carried_by(self, chart: Mapping[str, Value]) -> list[Condition]:
         """The comparisons that make this condition's verdict on the chart what it is."""
         found: list[Condition] = []
-        self._carry(chart, self.test(chart), found)
+        left = [(self, self.test(chart))]
+        while left:
+            condition, verdict = left.pop()
+            if condition.finding:
+                found.append(condition)
+                continue
+            # The parts of a `none` carry its verdict by saying the opposite.
+            wanted = verdict if condition.word != "none" or verdict is None else not verdict
+            left += [(part, wanted) for part in reversed(condition.parts) if part.test(chart) is wanted]
         return found
-
-    def _carry(self, chart: Mapping[str, Value], verdict: bool | None, found: list[Condition]) -> None:
-        if self.finding:
-            found.append(self)
-            return
-        # The parts of a `none` carry its verdict by saying the opposite.
-        wanted = verdict if self.word != "none" or verdict is None else not verdict
-        for part in self.parts:
-            if part.test(chart) is wanted:
-                part._carry(chart, wanted, found)
 
 
 # The verdict of a part that decides, what it decides, and the verdict where none does and nothing is unknown.

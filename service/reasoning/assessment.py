@@ -15,8 +15,9 @@ from typing import TypeVar
 import msgspec
 
 from service.chart.case import Case, LeftOut
-from service.chart.derived import Chart, grounds_to_hold
+from service.chart.derived import Chart
 from service.chart.fhir_time import When
+from service.chart.grounds import grounds_of, marks_on, may_hold
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
@@ -32,7 +33,7 @@ from service.guideline.model import (
     Recommendation,
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
-from service.reasoning.next_question import Asked, Assessed, NextQuestion, says
+from service.reasoning.next_question import Asked, Assessed, NextQuestion
 
 # The criterion by which pain of the hip is this complaint.
 HIP_COMPLAINT = "hip-region-complaint"
@@ -185,13 +186,8 @@ class Assessor:
             kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
 
-        # What has to be stated or made before each of them can hold: most are about what is not in a chart.
-        self.grounds = {
-            kind: tuple((r, grounds_to_hold(r.when, guideline.definitions, guideline.findings)) for r in of_kind)
-            for kind, of_kind in self.by_kind.items()
-        }
-        self.places = {r.id: place for place, r in enumerate(guideline.recommendations)}
-        self.next_question = NextQuestion(guideline, self.informative)
+        self.grounds = {r.id: grounds_of(r.when, guideline) for r in guideline.recommendations}
+        self.next_question = NextQuestion(guideline, self.informative, self.grounds)
 
     def assess(self, case: Case) -> Assessment:
         """The assessment of a case; without the complaint it holds nothing but what was looked at."""
@@ -429,9 +425,9 @@ class _Pass:
     # -- rules --------------------------------------------------------------------------------------------------------
 
     def _evaluate_all(self, kind: str, charts: Sequence[Chart]) -> None:
-        there = self.case.statements.keys() | self.so
-        for recommendation, grounds in self.assessor.grounds[kind]:
-            if grounds is None or not there.isdisjoint(grounds):
+        there = marks_on(charts) | self.so
+        for recommendation in self.assessor.by_kind[kind]:
+            if may_hold(self.assessor.grounds[recommendation.id], there):
                 self._evaluate(recommendation, charts)
 
     def _evaluate(self, recommendation: Recommendation, charts: Sequence[Chart]) -> None:
@@ -595,22 +591,10 @@ class _Pass:
         return f"{_state(value)} {unit}" if unit and not unit.startswith("{") else _state(value)
 
     def _ask(self, patient_charts: Sequence[Chart], rankings: Sequence[Ranking]) -> tuple[Asked, ...]:
-        imaging: dict[str, list[tuple[str, str]]] = {}
-        referrals: dict[str, list[str]] = {}
-        for call in self.imaging:
-            imaging.setdefault(call.recommendation, []).append((call.modality, call.region))
-        for referral in self.referrals:
-            referrals.setdefault(referral.recommendation, []).append(referral.to)
-        held = {
-            self.assessor.places[fired.recommendation.id]: says(
-                fired.recommendation,
-                fired.indicator,
-                imaging.get(fired.recommendation.id, ()),
-                referrals.get(fired.recommendation.id, ()),
-            )
-            for fired in self.fired
-        }
-        return self.assessor.next_question.ask(Assessed(self.case, patient_charts, self.charts, held, rankings))
+        held = {fired.recommendation.id: fired.indicator == "critical" for fired in self.fired}
+        return self.assessor.next_question.ask(
+            Assessed(self.case, patient_charts, self.charts, held, rankings, frozenset(self.so))
+        )
 
     def _without_side(self, sides: Sequence[str]) -> tuple[str, ...]:
         if tuple(sides) != (LEFT, RIGHT):
