@@ -335,17 +335,18 @@ class _Cards:
         *,
         notes: Sequence[str],
     ) -> Card:
+        evidence, lacking = self._evidence(fired), self._not_documented(topic, fired)
         return Card(
             uuid=uuid,
             summary=self._summary(topic, fired),
             indicator=Indicator(fired[0].indicator),
-            detail=self._detail(topic, fired, notes),
+            detail=self._detail(topic, fired, notes, evidence, lacking),
             source=self.responder.sources[topic],
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
             links=self._cited(fired),
-            extension={BASIS_KEY: self._basis(topic, fired)},
+            extension={BASIS_KEY: self._basis(fired, evidence, lacking)},
         )
 
     def _uuid(self, *parts: str) -> str:
@@ -370,16 +371,22 @@ class _Cards:
             fuller = self._say("consider_first", first=in_a_sentence(first), summary=summary) if lead else summary
         return fuller if len(fuller) <= _SUMMARY else summary
 
-    def _detail(self, topic: str, fired: Sequence[Fired], notes: Sequence[str]) -> str:
+    def _detail(
+        self,
+        topic: str,
+        fired: Sequence[Fired],
+        notes: Sequence[str],
+        evidence: Sequence[Evidence],
+        lacking: Sequence[str],
+    ) -> str:
         headings = self.words.headings
         sections = [(headings["consider"], [line for item in fired for line in item.recommendation.do])]
-        evidence = self._evidence(fired)
         sections.append((headings["why"], [*notes, *(self._evidence_line(item) for item in evidence)]))
         if topic == self.diagnostic_topic:
             sections.append((headings["causes"], list(self._causes())))
         if topic in (self.diagnostic_topic, "ask-first", "imaging-order"):
             sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
-        unknown = [self.guideline.title_of(name) for name in self._not_documented(topic, fired)]
+        unknown = [self.guideline.title_of(name) for name in lacking]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
         sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
@@ -527,7 +534,7 @@ class _Cards:
         resources = (item.resource for item in fired.evidence)
         return Ordering.of(self.request, self.assessment.side, self.now, fired.recommendation.title, resources)
 
-    def _basis(self, topic: str, fired: Sequence[Fired]) -> dict[str, Any]:
+    def _basis(self, fired: Sequence[Fired], evidence: Sequence[Evidence], lacking: Sequence[str]) -> dict[str, Any]:
         return {
             "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
             "recommendations": [
@@ -543,8 +550,8 @@ class _Cards:
                 }
                 for item in fired
             ],
-            "findings": [_evidence_extension(item) for item in self._evidence(fired)],
-            "notDocumented": self._not_documented(topic, fired),
+            "findings": [_evidence_extension(item) for item in evidence],
+            "notDocumented": list(lacking),
         }
 
 

@@ -7,7 +7,7 @@ its name where it is so. Grounds never tell that a condition holds, only that it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
 from service.chart.derived import LEG_FINDINGS, Chart
 from service.guideline.conditions import Condition, Value
@@ -53,7 +53,7 @@ def marks_on(charts: Sequence[Chart]) -> set[str]:
     return marks((name, chart[name]) for chart in charts for name in chart.case.statements)
 
 
-def may_hold(grounds: Grounds, there: set[str]) -> bool:
+def may_hold(grounds: Grounds, there: Set[str]) -> bool:
     """Whether a condition with these grounds can hold where these marks are."""
     for each in grounds:  # noqa: SIM110 - asked of every rule, and a generator costs twice as much
         if there.isdisjoint(each):

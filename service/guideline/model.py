@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,8 @@ class KnowledgeError(Exception):
         self.file, self.key, self.reason = file, key, reason
 
 
+# Cards name the same findings and causes again and again.
+@lru_cache(maxsize=1024)
 def in_a_sentence(title: str) -> str:
     """A title as it stands within a sentence: without its first capital, unless that belongs to an abbreviation."""
     first_word = title.partition(" ")[0]

@@ -248,8 +248,9 @@ class _Pass:
     # By name, side and whether what has no side counts: findings as they were used, the grounds of named criteria.
     used: dict[tuple[str, str, bool], Evidence] = field(default_factory=dict)
     opened: dict[tuple[str, str, bool], list[str]] = field(default_factory=dict)
-    # The made findings that are so.
+    # The made findings that are so, and the marks of all that is stated (see grounds).
     so: set[str] = field(default_factory=set)
+    there: set[str] = field(default_factory=set)
     imaging: list[ImagingCall] = field(default_factory=list)
     referrals: list[ReferralCall] = field(default_factory=list)
     treatment: dict[str, TreatmentCall] = field(default_factory=dict)
@@ -270,14 +271,14 @@ class _Pass:
         if not any(self.assessor.concerns(chart) for chart in patient_charts):
             return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
         side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
+        self.there = marks_on(patient_charts)
         self._evaluate_all("red-flag", patient_charts)
         waits = self._note_red_flags()
         # What has no side is used for the only side that is documented, and otherwise for neither.
-        charts = (
-            patient_charts
-            if len(sides) == 1
-            else [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
-        )
+        charts = patient_charts
+        if len(sides) > 1:
+            charts = [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
+            self.there |= marks_on(charts)
         self.charts = charts
         insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
             statement.value is not None
@@ -425,7 +426,7 @@ class _Pass:
     # -- rules --------------------------------------------------------------------------------------------------------
 
     def _evaluate_all(self, kind: str, charts: Sequence[Chart]) -> None:
-        there = marks_on(charts) | self.so
+        there = self.there | self.so
         for recommendation in self.assessor.by_kind[kind]:
             if may_hold(self.assessor.grounds[recommendation.id], there):
                 self._evaluate(recommendation, charts)
@@ -593,7 +594,7 @@ class _Pass:
     def _ask(self, patient_charts: Sequence[Chart], rankings: Sequence[Ranking]) -> tuple[Asked, ...]:
         held = {fired.recommendation.id: fired.indicator == "critical" for fired in self.fired}
         return self.assessor.next_question.ask(
-            Assessed(self.case, patient_charts, self.charts, held, rankings, frozenset(self.so))
+            Assessed(self.case, patient_charts, self.charts, held, rankings, self.there, frozenset(self.so))
         )
 
     def _without_side(self, sides: Sequence[str]) -> tuple[str, ...]:

@@ -48,10 +48,7 @@ class Ranking:
     clear: bool
     families_known: int
     families: int
-
-    @property
-    def leader(self) -> RankedCause | None:
-        return next((cause for cause in self.causes if cause.band == "leads"), None)
+    leader: RankedCause | None
 
 
 class _Score:
@@ -105,22 +102,24 @@ def rank(chart: Chart, guideline: Guideline) -> Ranking:
     side = chart.side or NO_SIDE_NAMED
     if any(chart[place] is not None for place in rules.tenderness):
         known.add("tenderness")
+    causes = tuple(
+        RankedCause(
+            cause,
+            side,
+            band(cause),
+            score.points[cause],
+            tuple(score.speaks_for[cause]),
+            tuple(score.speaks_against[cause]),
+        )
+        for cause in order
+    )
     return Ranking(
         side=side,
-        causes=tuple(
-            RankedCause(
-                cause,
-                side,
-                band(cause),
-                score.points[cause],
-                tuple(score.speaks_for[cause]),
-                tuple(score.speaks_against[cause]),
-            )
-            for cause in order
-        ),
+        causes=causes,
         clear=distance >= rules.clear_by,
         families_known=len(known),
         families=len({test.family for test in rules.tests}) + 1,
+        leader=causes[0] if leads else None,
     )
 
 

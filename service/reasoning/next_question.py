@@ -8,7 +8,7 @@ is less than what three others do change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
-from service.chart.grounds import Grounds, made_by_steps, marks, marks_on, may_hold
+from service.chart.grounds import Grounds, made_by_steps, marks, may_hold
 from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import Condition, Interval, Value
 from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
@@ -113,7 +113,8 @@ class Assessed:
     """The assessment as it stands. patient_charts: those of the red flags; charts: those of all that follows them.
 
     held: the ids of the recommendations that hold, with whether they are critical; rankings: none where too little is
-    documented; so: what the steps of the assessment have made, and is so.
+    documented; there: the marks of all that is stated (see grounds); so: what the steps of the assessment have made, if
+    it is so.
     """
 
     case: Case
@@ -121,6 +122,7 @@ class Assessed:
     charts: Sequence[Chart]
     held: Mapping[str, bool]
     rankings: Sequence[Ranking]
+    there: Set[str]
     so: frozenset[str]
 
 
@@ -430,7 +432,6 @@ class Trials:
             place: self._said(place, assessed.patient_charts if place in index.flags else assessed.charts, critical)
             for place, critical in ((index.places[id_], critical) for id_, critical in assessed.held.items())
         }
-        self.there = marks_on((*assessed.patient_charts, *assessed.charts))
         self.outcome = outcome(self.says.values(), self.leaders)
         self.flags = {place: said for place, said in self.says.items() if place in index.flags}
         self.made: Answers = {name: assessed.charts[0][name] for name in AFTER_RED_FLAGS}
@@ -557,7 +558,7 @@ class Trials:
             return [chart.supposing(case, values, reach.criteria) for chart in charts]
 
         held = dict(self.flags)
-        there = self.there | marks(answers.items())
+        there = assessed.there | marks(answers.items())
         patient_charts = supposed(assessed.patient_charts)
         self._judge(held, reach.flags, patient_charts, there)
         made, waits = self.made, False
@@ -597,7 +598,7 @@ class Trials:
             so = self._so(charts)
             if WAITS not in leaders:
                 held = {place: said for place, said in self.says.items() if place in self.index.plans}
-                self._judge(held, self.index.reached_by(changed).plans, charts, self.there | so)
+                self._judge(held, self.index.reached_by(changed).plans, charts, self.assessed.there | so)
             state = self.states[key] = _State(charts, held, changed, so)
         return state
 
@@ -614,7 +615,7 @@ class Trials:
             places = self.index.closings & self.index.calling if critical else self.index.closings
             held = {place: said for place, said in self.says.items() if place in places}
             so = self._so(charts)
-            self._judge(held, places & self.index.reached_by(changed).closings, charts, self.there | so)
+            self._judge(held, places & self.index.reached_by(changed).closings, charts, self.assessed.there | so)
             state = self.states[key] = _State(charts, held, changed, so)
         return state
 
@@ -631,7 +632,7 @@ class Trials:
     def _so(self, charts: Sequence[Chart]) -> frozenset[str]:
         return frozenset(name for chart in charts for name in self.index.made if chart[name] is True)
 
-    def _judge(self, held: dict[int, Says], places: Iterable[int], charts: Sequence[Chart], there: set[str]) -> None:
+    def _judge(self, held: dict[int, Says], places: Iterable[int], charts: Sequence[Chart], there: Set[str]) -> None:
         """Looks at these recommendations again, where these marks are (see grounds)."""
         grounds = self.index.grounds
         for place in places:
