@@ -170,6 +170,7 @@ class NextQuestion:
         self.families = guideline.differential.families
         self.rules = tuple(r for r in guideline.recommendations if r.kind in CHART_KINDS)
         self.places = {r.id: place for place, r in enumerate(self.rules)}
+        self.costs = tuple(COSTS.index(question.cost) for question in guideline.questions)
         self.grounds = tuple(grounds[r.id] for r in self.rules)
         self.plain = tuple(_plain(r) for r in self.rules)
         self.flags = frozenset(i for i, r in enumerate(self.rules) if r.kind == "red-flag")
@@ -436,6 +437,7 @@ class Trials:
         self.flags = {place: said for place, said in self.says.items() if place in index.flags}
         self.made: Answers = {name: assessed.charts[0][name] for name in AFTER_RED_FLAGS}
         self.made_late = {name: assessed.charts[0][name] for name in AFTER_PLAN}
+        self.made_before = {**self.made, **self.made_late}
         plan = {place: said for place, said in self.says.items() if place in index.plans}
         # Given the same red flags and the same leading cause, the rest is the same but for what reads the answers.
         self.states: dict[tuple[object, ...], _State] = {
@@ -463,15 +465,15 @@ class Trials:
             if question.first:
                 first.append(Asked(question.findings[0], question.ask, question.because))
                 continue
-            limit = self.most(question.findings)
-            waiting.append((-limit, COSTS.index(question.cost), number, question, None))
+            waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None))
         heapify(waiting)
         asked = {item.finding for item in first}
         room = ASKED_AT_MOST - len(first)
         found: list[tuple[int, int, int, Asked]] = []
         while waiting:
             limit, cost, number, question, unknown = heappop(waiting)
-            if len(found) >= room and found[room - 1][:3] < (limit, cost, number):
+            full = len(found) >= room
+            if full and found[-1][:3] < (limit, cost, number):
                 break
             if unknown is None:
                 # Its turn has come by all of its findings; it may come later by those that are unknown.
@@ -479,7 +481,7 @@ class Trials:
                 if unknown:
                     heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown))
                 continue
-            value, answer = self._value(question, unknown, -limit)
+            value, answer = self._value(question, unknown, -found[-1][0] if full else 0, -limit)
             if answer:
                 found = sorted([*found, (-value, cost, number, answer)], key=lambda entry: entry[:3])[:room]
         return (*first, *(item[3] for item in found))[:ASKED_AT_MOST]
@@ -510,10 +512,12 @@ class Trials:
         # A date is known, though a chart does not hold it.
         return all(chart[finding] is None and finding not in chart.dated for chart in self.assessed.patient_charts)
 
-    def _value(self, question: Question, unknown: Sequence[str], limit: int) -> tuple[int, Asked | None]:
+    def _value(self, question: Question, unknown: Sequence[str], worth: int, limit: int) -> tuple[int, Asked | None]:
+        """What the answers change, up to `limit`; those that change less than `worth` are not tried."""
         best, answer = 0, None
         for answers in self.answers(question, unknown):
-            if len(answers) == 1 and self.most(*_keys(answers)) <= best:
+            most = self.most(*_keys(answers)) if len(answers) == 1 else limit
+            if most <= best or most < worth:
                 continue
             gains = self.gains(answers)
             value = sum(gains.values())
@@ -687,8 +691,7 @@ class Trials:
         )
 
     def _make(self, charts: Iterable[Chart], made: Answers) -> Answers:
-        before = {**self.made, **self.made_late}
-        changed = {name: value for name, value in made.items() if value != before[name]}
+        changed = {name: value for name, value in made.items() if value != self.made_before[name]}
         self._set(charts, changed)
         return changed
 
