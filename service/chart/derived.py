@@ -32,7 +32,7 @@ class Chart(dict[str, Value]):
         if name in self.case.findings:
             value = self._finding(name) if name in self.case.statements else None
             if value is None and name in MADE_OF_OTHERS:
-                value = MADE_OF_OTHERS[name](self.case)
+                value = MADE_OF_OTHERS[name](self)
         elif name in self._definitions:
             value = self._definitions[name][1].test(self)
         else:
@@ -62,18 +62,31 @@ _LEG_SIGNS = (("sciatica", "radiating-numbness-or-tingling", "numbness-below-kne
 LEG_FINDINGS = tuple(name for names in _LEG_SIGNS for name in names)
 
 
-def _both_legs(case: Case) -> Value:
+def _both_legs(chart: Chart) -> Value:
     """Sciatica, nerve symptoms or weakness documented on the left and on the right are leg symptoms on both sides."""
     for names in _LEG_SIGNS:
-        stated = (statement for name in names for statement in case.statements.get(name, ()))
+        stated = (statement for name in names for statement in chart.case.statements.get(name, ()))
         sides = {statement.side for statement in stated if statement.value is True}
         if "bilateral" in sides or {LEFT, RIGHT} <= sides:
             return True
     return None
 
 
+# A scanner does not ask which side hurts: the finding of one side -> the same on whichever.
+_ON_EITHER_SIDE = {"hip-prosthesis-on-either-side": "hip-prosthesis"}
+
+
+def _on_either_side(chart: Chart, name: str) -> Value:
+    held = chart.case.on_either_side(_ON_EITHER_SIDE[name])
+    chart.resolved[name] = held
+    return None if isinstance(held.value, When) else held.value
+
+
 # Findings that follow from the statements of others when nobody states them.
-MADE_OF_OTHERS: Mapping[str, Callable[[Case], Value]] = {"bilateral-leg-symptoms": _both_legs}
+MADE_OF_OTHERS: Mapping[str, Callable[[Chart], Value]] = {
+    "bilateral-leg-symptoms": _both_legs,
+    **{name: partial(_on_either_side, name=name) for name in _ON_EITHER_SIDE},
+}
 
 
 def _days_since(chart: Chart, name: str) -> Value:
@@ -110,6 +123,7 @@ _STATED_FOR: Mapping[str, tuple[str, ...]] = {
     **{days: (date,) for days, date in DAYS_SINCE.items()},
     "sacroiliac-tests-positive": SACROILIAC_TESTS,
     "bilateral-leg-symptoms": ("bilateral-leg-symptoms", *LEG_FINDINGS),
+    **{name: (name, of) for name, of in _ON_EITHER_SIDE.items()},
 }
 
 
@@ -154,4 +168,5 @@ FOLLOWS: Mapping[str, str] = {
     **dict.fromkeys(LEG_FINDINGS, "bilateral-leg-symptoms"),
     **dict.fromkeys(SACROILIAC_TESTS, "sacroiliac-tests-positive"),
     **{date: days for days, date in DAYS_SINCE.items()},
+    **{of: name for name, of in _ON_EITHER_SIDE.items()},
 }

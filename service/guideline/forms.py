@@ -289,6 +289,8 @@ class FindingFile(Schema):
     past_counts = fields.Boolean(load_default=False)
     uninformative_alone = fields.Boolean(load_default=False)
     background = fields.Boolean(load_default=False)
+    side_apart = fields.Boolean(load_default=False)
+    either_side = fields.Boolean(load_default=False)
 
 
 class CauseFile(Schema):

@@ -58,6 +58,10 @@ class Finding:
     uninformative_alone: bool
     # A circumstance: it tells nothing of the pain, and its side is not where the pain is.
     background: bool
+    # Its side is not where the pain is, as that of a circumstance.
+    side_apart: bool
+    # Where the pain is on both sides, it is present when it is on one of them.
+    either_side: bool
 
 
 @dataclass(frozen=True, slots=True)
