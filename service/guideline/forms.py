@@ -56,6 +56,7 @@ RED_FLAGS = (
     "progressive-deficit",
     "adolescent-avulsion",
     "haematoma-on-anticoagulant",
+    "compartment-syndrome",
     "inflammatory",
 )
 BLOCKS = ("ranking", "exercise", "injection")
