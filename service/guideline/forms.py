@@ -526,6 +526,13 @@ class ConflictTable(Schema):
     recommendations = _texts()
 
 
+class MedicineNameTable(Schema):
+    """One table of medicine_names.toml."""
+
+    of = _text()
+    evidence = _texts()
+
+
 class DebtTable(Schema):
     """One table of debts.toml."""
 

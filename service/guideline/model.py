@@ -387,6 +387,14 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class MedicineName:
+    """The RxNorm code of the ingredient that a name means, and who says so."""
+
+    of: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Debt:
     """What has yet to be verified, and which rows stand on it."""
 
@@ -428,6 +436,8 @@ class Guideline:
     # The words of each rating.
     rating_words: Mapping[str, str]
     medicines: Mapping[str, MedicineTemplate]
+    # What else a medicine is called, in small letters.
+    medicine_names: Mapping[str, MedicineName]
     message: MessageTemplate
     sources: Mapping[str, Mapping[str, Any]]
     rule_groups: tuple[RuleGroup, ...]
