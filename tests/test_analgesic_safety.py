@@ -130,8 +130,8 @@ def test_doses_that_are_taken_together_add_up_and_doses_one_after_the_other_do_n
 def test_the_strength_of_an_ingredient_is_read_from_the_name_of_the_product_or_not_at_all(
     name: str, grams: float | None
 ) -> None:
-    assert strength_of([name], "aspirin") == grams
-    assert strength_of(["aspirin", name], "aspirin") == grams
+    assert strength_of([name], {"aspirin"}) == grams
+    assert strength_of(["aspirin", name], {"aspirin"}) == grams
 
 
 def test_aspirin_for_the_skin_is_held_by_an_allergy_as_any_topical_nsaid(client: FlaskClient) -> None:

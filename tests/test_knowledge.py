@@ -396,6 +396,22 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("debts.toml", '"R-L14"', '"R-L99"'),
         r"debts\.toml: accuracy-from-memory\.rules: 'R-L99' is not known here",
     ),
+    "a name of a medicine of two words": (
+        _put("medicine_names.toml", "[tylenol]", '["tylenol pm"]'),
+        r"medicine_names\.toml: tylenol pm: is not one word of four small letters or more",
+    ),
+    "a name of a medicine whose code is in no value set": (
+        _put("medicine_names.toml", 'of = "1191"', 'of = "9991191"'),
+        r"medicine_names\.toml: acetylsalicylic\.of: '9991191' is not known here",
+    ),
+    "a name of a medicine without grounds": (
+        _put("medicine_names.toml", 'evidence = ["V:R166"]\n', ""),
+        r"medicine_names\.toml: paracetamol\.evidence: Missing data",
+    ),
+    "a name of a medicine of an unknown source": (
+        _put("medicine_names.toml", '"V:R166"', '"V:R999"'),
+        r"medicine_names\.toml: paracetamol\.evidence: 'R999' is not known here",
+    ),
     "a source whose address is no web address": (
         _put("sources.toml", 'url = "https://', 'url = "javascript:'),
         r"sources\.toml: R01\.url: ",

@@ -222,7 +222,9 @@ EMERGENCIES = [
     "saddle-numbness",
     "urinary-retention",
     "urinary-incontinence",
+    "altered-urinary-sensation",
     "faecal-incontinence",
+    "new-sexual-dysfunction",
     "fever",
     "chills",
     "unilateral-leg-swelling",
@@ -265,6 +267,8 @@ def without(names: list[str], *left: str) -> list[str]:
     ("finding", "before", "after"),
     [
         ("saddle-numbness", [], EMERGENCIES),
+        ("altered-urinary-sensation", without(EMERGENCIES, "altered-urinary-sensation"), EMERGENCIES),
+        ("new-sexual-dysfunction", without(EMERGENCIES, "new-sexual-dysfunction"), EMERGENCIES),
         ("pop-at-injury", [], [*INJURY]),
         ("palpable-gap", without(SAFE, "palpable-gap", "knee-flexion-weakness"), SAFE),
         ("significant-bruising", EMERGENCIES, [*EMERGENCIES, "significant-bruising"]),

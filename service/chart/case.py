@@ -146,7 +146,7 @@ class Case:
         stated = [
             statement
             for name, found in self.statements.items()
-            if not (self.findings[name].whole_patient or self.findings[name].background)
+            if not ((of := self.findings[name]).whole_patient or of.background or of.side_apart)
             for statement in found
             if statement.side and statement.value is not None
         ]
@@ -162,9 +162,16 @@ class Case:
     def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
         """What holds of the finding on this side; with NO_SIDE, whatever the side."""
         found = self.statements.get(finding, ())
+        if side == BILATERAL and self.findings[finding].either_side:
+            return self.on_either_side(finding)
         if side != NO_SIDE and not self.findings[finding].whole_patient:
             found = tuple(s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless))
         return resolve(found)
+
+    def on_either_side(self, finding: str) -> Resolved:
+        """What holds of the finding wherever it is: present as soon as it is on one side."""
+        held = [self.resolve(finding, side, with_sideless=True) for side in (LEFT, RIGHT)]
+        return next((of for of in held if of.value is True), held[0])
 
 
 def resolve(candidates: Iterable[Statement]) -> Resolved:

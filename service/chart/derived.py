@@ -29,15 +29,14 @@ class Chart(dict[str, Value]):
         super().__init__(case.unknown)
         self.case, self.side, self.with_sideless = case, side, with_sideless
         self.definitions = definitions
-        self.resolved: Mapping[str, Resolved] = {
-            name: case.resolve(name, side, with_sideless=with_sideless) for name in case.statements
-        }
+        self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.statements}
         # A date is known, but read through the days since then only.
         self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
         for name, resolved in self.resolved.items():
             self[name] = None if name in self.dated else resolved.value  # type: ignore[assignment]
         for name in MADE_OF_OTHERS:
-            self[name] = self._made_of_others(name)
+            self.resolved[name] = made = self._made_of_others(name)
+            self[name] = made.value  # type: ignore[assignment]
 
     def __missing__(self, name: str) -> Value:
         value: Value = None
@@ -46,14 +45,15 @@ class Chart(dict[str, Value]):
         elif name in DERIVED:
             value = DERIVED[name](self)
         elif name in MADE_OF_OTHERS:
-            value = self._made_of_others(name)
+            value = self._made_of_others(name).value  # type: ignore[assignment]
         self[name] = value
         return value
 
-    def _made_of_others(self, name: str) -> Value:
-        """What is stated itself comes first."""
-        stated = self.resolved[name].value if name in self.resolved else None
-        return stated if isinstance(stated, bool) else MADE_OF_OTHERS[name](self.case)
+    def _made_of_others(self, name: str) -> Resolved:
+        """What is stated itself comes first, and is left where nothing is made of others, for it may be contradictory."""
+        stated = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
+        made = MADE_OF_OTHERS[name](self.case) if stated.value is None else stated
+        return stated if made.value is None else made
 
     def supposing(self, case: Case, values: Mapping[str, Value], forgetting: Iterable[str]) -> Chart:
         """This chart as it would be with these values in the case; what follows from them is to be forgotten."""
@@ -72,18 +72,23 @@ _LEG_SIGNS = (("sciatica", "radiating-numbness-or-tingling", "numbness-below-kne
 LEG_FINDINGS = tuple(name for names in _LEG_SIGNS for name in names)
 
 
-def _both_legs(case: Case) -> Value:
+def _both_legs(case: Case) -> Resolved:
     """Sciatica, nerve symptoms or weakness documented on the left and on the right are leg symptoms on both sides."""
     for names in _LEG_SIGNS:
         stated = (statement for name in names for statement in case.statements.get(name, ()))
         sides = {statement.side for statement in stated if statement.value is True}
         if "bilateral" in sides or {LEFT, RIGHT} <= sides:
-            return True
-    return None
+            return Resolved(True, None)
+    return Resolved(None, None)
 
 
-# Findings that follow from the statements of others when nobody states them.
-MADE_OF_OTHERS: Mapping[str, Callable[[Case], Value]] = {"bilateral-leg-symptoms": _both_legs}
+# A scanner does not ask which side hurts: the same finding on whichever side -> the finding of one side.
+ON_EITHER_SIDE = {"hip-prosthesis-on-either-side": "hip-prosthesis"}
+# Findings that follow from the statements of others when nobody states them: True, False or None.
+MADE_OF_OTHERS: Mapping[str, Callable[[Case], Resolved]] = {
+    "bilateral-leg-symptoms": _both_legs,
+    **{name: partial(Case.on_either_side, finding=of) for name, of in ON_EITHER_SIDE.items()},
+}
 
 
 def _days_since(chart: Chart, name: str) -> Value:
@@ -120,4 +125,5 @@ FOLLOWS: Mapping[str, str] = {
     **dict.fromkeys(LEG_FINDINGS, "bilateral-leg-symptoms"),
     **dict.fromkeys(SACROILIAC_TESTS, "sacroiliac-tests-positive"),
     **{date: days for days, date in DAYS_SINCE.items()},
+    **{of: name for name, of in ON_EITHER_SIDE.items()},
 }

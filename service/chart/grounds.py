@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
-from service.chart.derived import LEG_FINDINGS, Chart
+from service.chart.derived import LEG_FINDINGS, ON_EITHER_SIDE, Chart
 from service.guideline.conditions import Condition, Value
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SACROILIAC_TESTS, Guideline
 
@@ -19,6 +19,7 @@ _STATED_FOR: Mapping[str, tuple[str, ...]] = {
     **{days: (date,) for days, date in DAYS_SINCE.items()},
     "sacroiliac-tests-positive": SACROILIAC_TESTS,
     "bilateral-leg-symptoms": ("bilateral-leg-symptoms", *LEG_FINDINGS),
+    **{name: (name, of) for name, of in ON_EITHER_SIDE.items()},
 }
 # State that is asked for and the verdict on it -> the sign of the only value that gives that verdict.
 _SIGNS = {

@@ -212,6 +212,10 @@ class CodeIndex:
             return []
         return list({row.concept: row for word in words for row in self._medicines.get(word, ())}.values())
 
+    def names_of(self, finding: str) -> frozenset[str]:
+        """The words by which the medicines of this finding are recognised."""
+        return frozenset(word for word, rows in self._medicines.items() if any(row.concept == finding for row in rows))
+
     def place(self, concepts: list[dict[str, Any]]) -> tuple[str, Set[str]]:
         """Where a resource says that it is about: its side (left, right, bilateral or none) and its sites.
 
@@ -248,9 +252,13 @@ class CodeIndex:
 def _medicines_by_name(guideline: Guideline) -> dict[str, list[Code]]:
     """One medicine may be several findings: warfarin is also an anticoagulant."""
     found: dict[str, list[Code]] = {}
+    coded: dict[str, list[Code]] = {}
     for code in guideline.codes:
         if guideline.findings[code.concept].kind == "medication" and code.system == SYSTEMS["rxnorm"]:
             found.setdefault(_WORD.findall(code.display.lower())[0], []).append(code)
+            coded.setdefault(code.code, []).append(code)
+    for name, medicine in guideline.medicine_names.items():
+        found.setdefault(name, []).extend(coded[medicine.of])
     return found
 
 

@@ -56,6 +56,7 @@ RED_FLAGS = (
     "progressive-deficit",
     "adolescent-avulsion",
     "haematoma-on-anticoagulant",
+    "compartment-syndrome",
     "inflammatory",
 )
 BLOCKS = ("ranking", "exercise", "injection")
@@ -289,6 +290,8 @@ class FindingFile(Schema):
     past_counts = fields.Boolean(load_default=False)
     uninformative_alone = fields.Boolean(load_default=False)
     background = fields.Boolean(load_default=False)
+    side_apart = fields.Boolean(load_default=False)
+    either_side = fields.Boolean(load_default=False)
 
 
 class CauseFile(Schema):
@@ -521,6 +524,13 @@ class ConflictTable(Schema):
     decision = _text()
     evidence = _texts()
     recommendations = _texts()
+
+
+class MedicineNameTable(Schema):
+    """One table of medicine_names.toml."""
+
+    of = _text()
+    evidence = _texts()
 
 
 class DebtTable(Schema):

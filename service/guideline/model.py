@@ -60,6 +60,10 @@ class Finding:
     uninformative_alone: bool
     # A circumstance: it tells nothing of the pain, and its side is not where the pain is.
     background: bool
+    # Its side is not where the pain is, as that of a circumstance.
+    side_apart: bool
+    # Where the pain is on both sides, it is present when it is on one of them.
+    either_side: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +389,14 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class MedicineName:
+    """The RxNorm code of the ingredient that a name means, and who says so."""
+
+    of: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Debt:
     """What has yet to be verified, and which rows stand on it."""
 
@@ -426,6 +438,8 @@ class Guideline:
     # The words of each rating.
     rating_words: Mapping[str, str]
     medicines: Mapping[str, MedicineTemplate]
+    # What else a medicine is called, in small letters.
+    medicine_names: Mapping[str, MedicineName]
     message: MessageTemplate
     sources: Mapping[str, Mapping[str, Any]]
     rule_groups: tuple[RuleGroup, ...]

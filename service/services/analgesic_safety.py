@@ -91,6 +91,7 @@ class AnalgesicSafety:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
         self._index = consultant.index
+        self._called = {name: self._index.names_of(name) for name in (_ACETAMINOPHEN, _ASPIRIN)}
         self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
 
     def answer(self, request: HookRequest) -> HookResponse:
@@ -140,9 +141,10 @@ class AnalgesicSafety:
         said = [*(row.display for row in self._index.rows(concept)), *said]
         a_day = aspirin_a_day = None
         if _ACETAMINOPHEN in medicines:
-            a_day = most_in_a_day(draft.resource, strength_of(said, "acetaminophen"))
-        if _ASPIRIN in medicines and (grams := most_in_a_day(draft.resource, strength_of(said, "aspirin"))) is not None:
-            aspirin_a_day = round(grams * 1000, 3)
+            a_day = most_in_a_day(draft.resource, strength_of(said, self._called[_ACETAMINOPHEN]))
+        if _ASPIRIN in medicines:
+            grams = most_in_a_day(draft.resource, strength_of(said, self._called[_ASPIRIN]))
+            aspirin_a_day = None if grams is None else round(grams * 1000, 3)
         low_dose = aspirin_a_day is not None and aspirin_a_day <= self._low_dose
         return _Order(draft, medicines, topical, a_day, aspirin_a_day, low_dose)
 

@@ -33,6 +33,8 @@ _RADIOGRAPH, _MRI, _CT, _NONE = "radiograph", "mri", "ct", "none-now"
 _IONISING = frozenset({_RADIOGRAPH, _CT})
 # What the complaint may be imaged by; veins are imaged for another question.
 _PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
+# A radiograph of these shows the left and the right, whatever side it was ordered for.
+_SHOWS_BOTH_SIDES = frozenset({"pelvis", "sacroiliac"})
 _JUDGED = _PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
 # Why a draft cannot be rated where another finding might tell.
@@ -162,8 +164,9 @@ class _Judging:
     def _rating(self, one: _Drafted) -> tuple[str, str, Held | None, ImagingCall | None]:
         order = one.order
         beside = list(self._beside(one))
-        first = None if _has_radiograph(beside) or order.modality == _RADIOGRAPH else self._radiograph_before(order)
-        held = self._held(beside)
+        at_hand = self._has_radiograph(beside, order.side)
+        first = None if at_hand or order.modality == _RADIOGRAPH else self._radiograph_before(order)
+        held = self._held(beside, order.side)
         mine = [by for by in held if by[1].modality == order.modality and order.region in by[1].regions]
         best = min(mine, key=lambda by: RATINGS.index(by[1].rating), default=None)
         called = any(
@@ -392,13 +395,23 @@ class _Judging:
             and rating.modality == call.modality
             and call.region in rating.regions
             and not alike.isdisjoint(rating.regions)
-            for _presentation, rating in self._held(orders)
+            for _presentation, rating in self._held(orders, NO_SIDE)
         )
 
-    def _held(self, beside: Iterable[Order]) -> tuple[Held, ...]:
-        """The ratings that hold for this chart beside these orders."""
+    def _held(self, beside: Iterable[Order], side: str) -> tuple[Held, ...]:
+        """The ratings that hold for this chart beside these orders, for an order of this side."""
         assessor = self.consultation.consultant.assessor
-        return assessor.presentations(self.assessment, radiograph_at_hand=_has_radiograph(beside))
+        return assessor.presentations(self.assessment, radiograph_at_hand=self._has_radiograph(beside, side))
+
+    def _has_radiograph(self, orders: Iterable[Order], side: str) -> bool:
+        """Whether one of these orders shows the side that hurts, or where both do, the side of the order in hand."""
+        looked_at = self.assessment.side if self.assessment.side in (LEFT, RIGHT) else side
+        return any(
+            order.modality == _RADIOGRAPH
+            and order.region in _PELVIS
+            and (order.region in _SHOWS_BOTH_SIDES or {order.side, looked_at} != {LEFT, RIGHT})
+            for order in orders
+        )
 
     def _critical(self) -> tuple[Fired, ...]:
         return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == INDICATORS[0])
@@ -418,10 +431,6 @@ class _Judging:
         resources = (item.resource for item in behind.evidence)
         ordering = Ordering.of(self.consultation.request, side, self.now, behind.recommendation.title, resources)
         return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
-
-
-def _has_radiograph(orders: Iterable[Order]) -> bool:
-    return any(order.modality == _RADIOGRAPH and order.region in _PELVIS for order in orders)
 
 
 def _priority(one: _Rated) -> str:
