@@ -50,7 +50,7 @@ class Chart(dict[str, Value]):
         return value
 
     def _made_of_others(self, name: str) -> Resolved:
-        """What is stated itself comes first, and is left where nothing is made of others, for it may be contradictory."""
+        """What is stated itself comes first; it also stays where others tell nothing, for it may be contradictory."""
         stated = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
         made = MADE_OF_OTHERS[name](self.case) if stated.value is None else stated
         return stated if made.value is None else made

@@ -239,6 +239,11 @@ class Differential:
             for key in keys
         }
 
+    @cached_property
+    def family_count(self) -> int:
+        """How many families of tests there are."""
+        return len({test.family for test in self.tests})
+
     def entries(self) -> tuple[Points | WeightedTest | Cap | Veto, ...]:
         """Every weight and limit."""
         return (*self.points, *self.tests, *self.caps, *self.vetoes)

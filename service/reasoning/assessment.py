@@ -320,8 +320,8 @@ class _Pass:
             contradictory=_unique(
                 name
                 for chart in patient_charts
-                for name in case.statements
-                if chart[name] is None and name in chart.resolved and chart.resolved[name].contradictory
+                for name, resolved in chart.resolved.items()
+                if resolved.contradictory and chart[name] is None and name in case.statements
             ),
             without_side=self._without_side(sides),
             reached=self,

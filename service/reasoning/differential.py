@@ -118,7 +118,7 @@ def rank(chart: Chart, guideline: Guideline) -> Ranking:
         causes=causes,
         clear=distance >= rules.clear_by,
         families_known=len(known),
-        families=len({test.family for test in rules.tests}) + 1,
+        families=rules.family_count + 1,
         leader=causes[0] if leads else None,
     )
 
@@ -143,7 +143,8 @@ def family_result(chart: Chart, tests: Iterable[WeightedTest], caps: Iterable[Ca
     """Weight and test. Tests of a family are correlated: the one with the largest weight counts."""
     best: tuple[int, str] | None = None
     for test in tests:
-        result = _test_result(chart, test.finding)
+        # Most tests were not done.
+        result = None if chart[test.finding] is None else _test_result(chart, test.finding)
         if result is None:
             continue
         weight = test.positive if result else test.negative

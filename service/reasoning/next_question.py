@@ -669,18 +669,22 @@ class Trials:
 
     def _after_red_flags(self, held: Mapping[int, Says], *, informed: bool) -> tuple[Answers, bool]:
         """What the red flags make, and whether the ranking waits."""
-        flags = [(self.index.rules[place].red_flag, said.tier == _CRITICAL) for place, said in held.items()]
-        blocks = {
-            block: any(flag and (block in flag.blocks or (critical and block != "ranking")) for flag, critical in flags)
-            for block in ("exercise", "injection")
-        }
+        critical = exercise = injection = waits = False
+        for place, said in held.items():
+            flag = self.index.rules[place].red_flag
+            is_critical = said.tier == _CRITICAL
+            critical = critical or is_critical
+            if flag:
+                exercise = exercise or is_critical or "exercise" in flag.blocks
+                injection = injection or is_critical or "injection" in flag.blocks
+                waits = waits or (is_critical and "ranking" in flag.blocks)
         made = {
-            "critical-red-flag": any(critical for _flag, critical in flags),
-            "exercise-red-flag": blocks["exercise"],
-            "injection-red-flag": blocks["injection"],
-            "insufficient-data": not flags and not informed and not self._informed(),
+            "critical-red-flag": critical,
+            "exercise-red-flag": exercise,
+            "injection-red-flag": injection,
+            "insufficient-data": not held and not informed and not self._informed(),
         }
-        return made, any(flag and critical and "ranking" in flag.blocks for flag, critical in flags)
+        return made, waits
 
     def _informed(self) -> bool:
         case = self.assessed.case
