@@ -1,6 +1,7 @@
 """When a test may be left out, and when not; which tests may run side by side, and what they share."""
 
 import functools
+import gc
 import os
 import shutil
 import sys
@@ -49,6 +50,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: (item.path.name not in ONE_AFTER_THE_OTHER, item.path.name not in _LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected, which stays to the end, out of what the garbage collector looks through again and again:
+    with twelve thousand tests that takes up to a third of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
