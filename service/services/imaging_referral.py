@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 from cds_hooks import Action, HookRequest, HookResponse, SystemAction
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
-from service.chart.drafts import Draft, in_hand
+from service.chart.drafts import Draft, as_written, in_hand
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
 from service.chart.statements import LEFT, NO_SIDE, RIGHT, as_list
@@ -466,12 +466,13 @@ def _entry(one: _Rated) -> dict[str, Any]:
 
 def _annotations(request: HookRequest, rated: Sequence[_Rated]) -> Iterator[SystemAction]:
     """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none."""
+    written = as_written(request, "draftOrders") if rated else {}
     for one in rated:
         if one.rating == _CANNOT_TELL or one.order.modality not in _ADVANCED or not one.drafted.draft.can_be_named:
             continue
         by_criteria = one.by is not None and one.by[0].publisher
         code = _PAMA_CODES[one.by[1].rating] if one.by and by_criteria else "no-criteria-apply"
-        resource = one.drafted.draft.resource
+        resource = written.get(one.drafted.draft.place, {})
         given = as_list(resource.get("extension"))
         kept = [it for it in given if not (isinstance(it, dict) and it.get("url") in (_PAMA, _PAMA_CONSULT))]
         consult = uuid5(NAMESPACE_URL, f"{request.hook_instance}|{one.order.reference}")
@@ -483,5 +484,5 @@ def _annotations(request: HookRequest, rated: Sequence[_Rated]) -> Iterator[Syst
         try:
             yield SystemAction("update", {**resource, "extension": [*kept, *added]})
         except ValueError:
-            # A draft with a null in it cannot be sent back as it came.
+            # A draft with a null in it, or one nested too deeply, cannot be sent back as it came.
             continue
