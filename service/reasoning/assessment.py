@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import msgspec
 
-from service.chart.case import Case, LeftOut
+from service.chart.case import Case, LeftOut, resolve
 from service.chart.derived import Chart, grounds_to_hold
-from service.chart.fhir_time import When
+from service.chart.fhir_time import When, read_when
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
@@ -146,13 +146,37 @@ class Assessment:
 
     def changed_since(self, moment: When) -> bool:
         """Whether something urgent is documented that this moment may not have known."""
-        return any(
-            item.when is None or item.when.low > moment.high
+        return self.began_since(moment) or any(
+            self.is_news(item, moment)
             for fired in self.fired
             if fired.indicator != INDICATORS[-1]
             for item in fired.evidence
-            if item.resource not in ("", "Patient")
         )
+
+    def began_since(self, moment: When) -> bool:
+        """Whether a later onset or injury is documented."""
+        onset = self.onset()
+        return onset is not None and onset.low > moment.high
+
+    def onset(self) -> When | None:
+        """The latest onset or injury that is documented, on either side."""
+        stated = self.reached.case.statements.get("onset-date", ()) if self.reached else ()
+        dates = (statement.value for statement in stated if isinstance(statement.value, When))
+        return max(dates, key=lambda when: when.high, default=None)
+
+    def is_news(self, item: Evidence, moment: When) -> bool:
+        """Whether this moment may not have known it. What was known as the same before, and only recorded again, is
+        no news; nor is a date by when it was written down, but by the day that it names.
+        """
+        if item.resource in ("", "Patient"):
+            return False
+        finding = self.reached.case.findings.get(item.finding) if self.reached else None
+        if finding and finding.value == "date":
+            day = read_when(item.state)
+            return day is None or day.low > moment.high
+        if item.when and item.when.low <= moment.high:
+            return False
+        return not (item.when and self.reached and self.reached.was_known(item, moment))
 
 
 def _unique(items: Iterable[str]) -> tuple[str, ...]:
@@ -370,6 +394,17 @@ class _Pass:
             for statement in self.case.statements[name]
         )
         return "unknown" if unheard or undecided else "absent"
+
+    def was_known(self, item: Evidence, moment: When) -> bool:
+        """Whether the last that was stated of it up to this moment is what holds now."""
+        earlier = resolve(
+            statement
+            for statement in self.case.statements.get(item.finding, ())
+            if statement.when
+            and statement.when.low <= moment.high
+            and (not item.side or statement.side in (item.side, BILATERAL, NO_SIDE))
+        )
+        return earlier.value is not None and self._with_unit(item.finding, earlier.value) == item.state
 
     def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
         assessed, self.fired = self.fired, []

@@ -13,27 +13,25 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cds_hooks import Action, HookRequest, HookResponse, SystemAction
+from service.answers.answering import PELVIS, Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
 from service.chart.drafts import Draft, in_hand
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
-from service.chart.statements import LEFT, NO_SIDE, RIGHT, as_list
+from service.chart.statements import LEFT, RIGHT, as_list
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import INDICATORS, RATINGS
-from service.guideline.model import Presentation, Rating
-from service.reasoning.assessment import Fired, ImagingCall, ReferralCall
+from service.reasoning.assessment import Fired, ImagingCall
 from service.services.consultation import Consultant, Consultation
 
 ID = "imaging-referral"
 _KIND = _TOPIC = "imaging-order"
 _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
 _CANNOT_TELL = "cannot-tell"
-_RADIOGRAPH, _MRI, _CT, _NONE = "radiograph", "mri", "ct", "none-now"
+_RADIOGRAPH, _MRI, _CT = "radiograph", "mri", "ct"
 _IONISING = frozenset({_RADIOGRAPH, _CT})
-# What the complaint may be imaged by; veins are imaged for another question.
-_PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
-_JUDGED = _PELVIS | {"lumbar-spine"}
+_JUDGED = PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
 # Why a draft cannot be rated where another finding might tell.
 _WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented"})
@@ -44,8 +42,6 @@ _PAMA_CODES = {_APPROPRIATE: "appropriate", _MAY_BE: "appropriate", _USUALLY_NOT
 _RATING_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/imaging-ratings"
 # What the programme behind that annotation is about; radiographs and ultrasound are not.
 _ADVANCED = frozenset({_MRI, _CT})
-
-Held = tuple[Presentation, Rating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,14 @@ class _Drafted:
 
 @dataclass(frozen=True, slots=True)
 class _Rated:
-    """What is held of one draft. `by` is the presentation behind the rating, `because` a word for the reason."""
+    """What is held of one draft. `by` is the presentation behind the rating, `because` a word for the reason, `side`
+    the side that it ought to have.
+    """
 
     drafted: _Drafted
     rating: str
     because: str
+    side: str = ""
     by: Held | None = None
     radiograph_first: ImagingCall | None = None
     other_side: bool = False
@@ -125,12 +124,15 @@ class _Judging:
     def __init__(self, consultation: Consultation, drafted: Sequence[_Drafted], on_chart: OnChart, days: int) -> None:
         self.drafted, self.on_chart, self.days = drafted, on_chart, days
         self.assessment, self.now = consultation.assessment, consultation.now
+        self.answering = Answering(
+            consultation.consultant.guideline, consultation.assessment, on_chart, consultation.now, days
+        )
         self.complaint = consultation.assessment.complaint
         # Where the chart could not be heard nothing holds, and that is what is said.
         self.consultation = consultation if self.complaint == "present" else consultation.screened(frozenset())
         self.guideline = consultation.consultant.guideline
         self.words = self.guideline.wording
-        self.imaging = [call for call in self.assessment.imaging if call.modality != _NONE]
+        self.imaging = self.answering.imaging
 
     # -- rating -------------------------------------------------------------------------------------------------------
 
@@ -141,29 +143,31 @@ class _Judging:
         if not one.order.region:
             return _Rated(one, _CANNOT_TELL, "region-not-known")
         order = one.order
-        rating, because, by, first = self._rating(one)
+        beside = list(self._beside(one))
+        rating, because, by, first = self._rating(order, beside)
+        meant = self.answering.side_for(order, beside)
         # An order without a side is for the side of the pain.
-        side = order.side or self._side_of(order.key)
+        side = order.side or self.answering.compared(order.key, meant)
         done = self.on_chart.recently_done(order.key, side, self.now, self.days)
-        if done and (done.when is None or self.assessment.changed_since(done.when)):
+        if done and self.answering.changed_since(done):
             done = None
         return _Rated(
             one,
             rating,
             because,
+            meant,
             by,
             # Nothing comes before what has been done.
             None if done else first,
-            other_side={order.side, self.assessment.side} == {LEFT, RIGHT} and not order.sides_differ,
+            other_side={order.side, meant} == {LEFT, RIGHT} and not order.sides_differ,
             placed=self._ordered(one, side),
             done=done,
         )
 
-    def _rating(self, one: _Drafted) -> tuple[str, str, Held | None, ImagingCall | None]:
-        order = one.order
-        beside = list(self._beside(one))
-        first = None if _has_radiograph(beside) or order.modality == _RADIOGRAPH else self._radiograph_before(order)
-        held = self._held(beside)
+    def _rating(self, order: Order, beside: Sequence[Order]) -> tuple[str, str, Held | None, ImagingCall | None]:
+        has_radiograph = self.answering.has_radiograph(beside) or order.modality == _RADIOGRAPH
+        first = None if has_radiograph else self._radiograph_before(order)
+        held = self.answering.held(beside, of_late=order.modality == _RADIOGRAPH)
         mine = [by for by in held if by[1].modality == order.modality and order.region in by[1].regions]
         best = min(mine, key=lambda by: RATINGS.index(by[1].rating), default=None)
         called = any(
@@ -181,7 +185,7 @@ class _Judging:
     def _radiograph_before(self, order: Order) -> ImagingCall | None:
         """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region."""
         for call in self.imaging:
-            near = call.region == order.region or {call.region, order.region} <= _PELVIS
+            near = call.region == order.region or {call.region, order.region} <= PELVIS
             if call.modality == _RADIOGRAPH and near:
                 return call
         return None
@@ -191,11 +195,7 @@ class _Judging:
         yield from (other.order for other in self.drafted if other is not one)
         named = {other.order.reference for other in self.drafted}
         yield from (order for order in self.on_chart.placed if order.reference not in named and order.state == "active")
-        yield from (
-            order
-            for order in self.on_chart.done
-            if self.on_chart.recently_done(order.key, order.side, self.now, self.days) is order
-        )
+        yield from self.answering.done
 
     def _ordered(self, one: _Drafted, side: str) -> Order | None:
         """Another order of the same imaging: one that stands, or a draft that was decided on before or comes before."""
@@ -216,16 +216,16 @@ class _Judging:
         # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
         # place it is put, otherwise on the most urgent one.
         proposed: list[Order] = []
-        instead: list[ImagingCall | None] = []
+        instead: list[tuple[ImagingCall, str] | None] = []
         for one, fired in judged:
             call = self._instead(one, fired[0], proposed)
             instead.append(call)
-            proposed += self._as_orders([call] if call else [])
-        added = [call for call in missing if not self._is_answered(call, proposed)]
+            proposed += self._as_orders([call[0]], call[1]) if call else ()
+        added = [call for call in missing if not self.answering.answer(call, proposed)]
         proposed += self._as_orders(added)
         for (one, fired), call in zip(judged, instead, strict=True):
             first = one.radiograph_first if self._can_change(one) else None
-            new = first if first and not self._is_answered(first, proposed) else None
+            new = first if first and not self.answering.answer(first, proposed) else None
             proposed += self._as_orders([new] if new else [])
             notes = (*self._notes(one), *self._elsewhere([first] if first and not new else []))
             yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
@@ -268,7 +268,7 @@ class _Judging:
                 date = order.when.text if order.when else self.words.sentences["undated"]
                 yield self.words.sentences[sentence].format(title=title, date=date, resource=order.reference)
 
-    def _elsewhere(self, calls: Iterable[ImagingCall | ReferralCall]) -> Iterator[str]:
+    def _elsewhere(self, calls: Iterable[Call]) -> Iterator[str]:
         for call in calls:
             title = self.guideline.orders[call.key].title
             yield self.words.sentences["proposed_elsewhere"].format(title=title)
@@ -313,18 +313,18 @@ class _Judging:
         return self._can_change(one) and not one.radiograph_first and one.drafted.draft.can_be_named
 
     def _changes(
-        self, one: _Rated, fired: Sequence[Fired], instead: ImagingCall | None, first: ImagingCall | None
+        self, one: _Rated, fired: Sequence[Fired], instead: tuple[ImagingCall, str] | None, first: ImagingCall | None
     ) -> Iterator[Change]:
         """What the clinician may do at once: order what comes first, put `instead` in its place, take it away, ask
         what would tell, or keep it, which changes nothing and is heard of as feedback."""
         sentences = self.words.sentences
         if first:
-            request = self._request(first, fired[0], self.assessment.side)
+            request = self._request(first, fired[0], self.answering.side_of(first))
             yield self._addition(first.key, request, recommended=True)
         remove = sentences["remove_label"]
         delete = Action("delete", remove, resource_id=one.order.reference) if self._can_go(one) else None
         if delete and instead:
-            request = self._request(instead, fired[0], self.assessment.side)
+            request = self._request(instead[0], fired[0], instead[1])
             title = request["code"]["text"]
             label = sentences["replace_label"].format(title=title)
             yield Change("replace", label, (delete, Action("create", title, resource=request)), recommended=True)
@@ -337,91 +337,58 @@ class _Judging:
             yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
         yield Change("keep", sentences["keep_label"], ())
 
-    def _instead(self, one: _Rated, fired: Fired, proposed: Sequence[Order]) -> ImagingCall | None:
-        """The order to put in place of this one; None where there is none to propose, or where it is already."""
+    def _instead(self, one: _Rated, fired: Fired, proposed: Sequence[Order]) -> tuple[ImagingCall, str] | None:
+        """The order to put in place of this one, and its side; None where there is none to propose, or where it is
+        already.
+        """
         order = one.order
         if not self._can_go(one) or one.placed or one.done:
             return None
         beside = [*self._beside(one.drafted), *proposed]
-        wrong_side = one.other_side or (order.sides_differ and self.assessment.side in (LEFT, RIGHT))
+        wrong_side = one.other_side or (order.sides_differ and one.side in (LEFT, RIGHT))
         if wrong_side and order.key in self.guideline.orders and one.rating != _USUALLY_NOT:
-            call = ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id)
-            return None if self._is_answered(call, beside) else call
+            side = self.answering.compared(order.key, one.side)
+            if any(other.covers(order.key, side) for other in beside):
+                return None
+            return ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id), one.side
         if one.rating == _APPROPRIATE:
             return None
-        return next((call for call in self.imaging if not self._is_answered(call, beside)), None)
+        call = next((call for call in self.imaging if not self.answering.answer(call, beside)), None)
+        return (call, self.answering.side_of(call)) if call else None
 
-    def _side_of(self, key: str) -> str:
-        template = self.guideline.orders.get(key)
-        return NO_SIDE if template and not template.sided else self.assessment.side
-
-    def _missing(self) -> list[ImagingCall | ReferralCall]:
+    def _missing(self) -> list[Call]:
         """The orders that a critical red flag calls for and that nobody has drafted or placed."""
         ids = {fired.recommendation.id for fired in self._critical()}
-        calls: list[ImagingCall | ReferralCall] = [*self.imaging, *self.assessment.referrals]
+        calls: list[Call] = [*self.imaging, *self.assessment.referrals]
         ordered = list(self._beside(None))
-        return [call for call in calls if call.recommendation in ids and not self._is_answered(call, ordered)]
+        return [call for call in calls if call.recommendation in ids and not self.answering.answer(call, ordered)]
 
-    def _as_orders(self, calls: Iterable[ImagingCall | ReferralCall]) -> Iterator[Order]:
+    def _as_orders(self, calls: Iterable[Call], side: str = "") -> Iterator[Order]:
         """What orders these would be; a referral is proposed by the work-up alone, and replaces nothing."""
         for call in calls:
             if isinstance(call, ImagingCall):
-                yield Order("", "draft", call.modality, call.region, side=self._side_of(call.key))
-
-    def _is_answered(self, call: ImagingCall | ReferralCall, orders: Sequence[Order]) -> bool:
-        """Whether one of these orders is what is called for, its alternative, or imaging for it that is as good.
-
-        Imaging is as good where one rating finds both appropriate; where both are called for, each is needed.
-        """
-        if any(order.covers(call.key, self._side_of(call.key)) for order in orders):
-            return True
-        if not isinstance(call, ImagingCall):
-            return False
-        if any(order.region == call.region and order.modality == call.alternative for order in orders):
-            return True
-        called = {each.key for each in self.imaging}
-        alike = {
-            order.region
-            for order in orders
-            if order.modality == call.modality
-            and order.key not in called
-            and order.covers(order.key, self._side_of(order.key))
-        }
-        return bool(alike) and any(
-            rating.rating == _APPROPRIATE
-            and rating.modality == call.modality
-            and call.region in rating.regions
-            and not alike.isdisjoint(rating.regions)
-            for _presentation, rating in self._held(orders)
-        )
-
-    def _held(self, beside: Iterable[Order]) -> tuple[Held, ...]:
-        """The ratings that hold for this chart beside these orders."""
-        assessor = self.consultation.consultant.assessor
-        return assessor.presentations(self.assessment, radiograph_at_hand=_has_radiograph(beside))
+                meant = self.answering.compared(call.key, side or self.answering.side_of(call))
+                yield Order("", "draft", call.modality, call.region, side=meant)
 
     def _critical(self) -> tuple[Fired, ...]:
         return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == INDICATORS[0])
 
-    def _additions(self, calls: Sequence[ImagingCall | ReferralCall], fired: Fired) -> Iterator[Change]:
+    def _additions(self, calls: Sequence[Call], fired: Fired) -> Iterator[Change]:
         for number, call in enumerate(calls):
-            yield self._addition(call.key, self._request(call, fired, self.assessment.side), recommended=number == 0)
+            request = self._request(call, fired, self.answering.side_of(call))
+            yield self._addition(call.key, request, recommended=number == 0)
 
     def _addition(self, key: str, request: dict[str, Any], *, recommended: bool) -> Change:
         title = request["code"]["text"]
         label = self.words.sentences["order_label"].format(title=title)
         return Change(f"add-{key}", label, (Action("create", title, resource=request),), recommended)
 
-    def _request(self, call: ImagingCall | ReferralCall, fired: Fired, side: str) -> dict[str, Any]:
+    def _request(self, call: Call, fired: Fired, side: str) -> dict[str, Any]:
         by_id = {one.recommendation.id: one for one in (*self.assessment.fired, fired)}
         behind = by_id[call.recommendation]
         resources = (item.resource for item in behind.evidence)
         ordering = Ordering.of(self.consultation.request, side, self.now, behind.recommendation.title, resources)
         return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
-
-
-def _has_radiograph(orders: Iterable[Order]) -> bool:
-    return any(order.modality == _RADIOGRAPH and order.region in _PELVIS for order in orders)
 
 
 def _priority(one: _Rated) -> str:
