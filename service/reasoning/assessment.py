@@ -144,6 +144,10 @@ class Assessment:
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
 
+    def all_fired(self) -> tuple[Fired, ...]:
+        """Whatever holds, also what is said only beside an offer: how to take care with what is not offered."""
+        return tuple(self.reached.fired) if self.reached else ()
+
     def changed_since(self, moment: When) -> bool:
         """Whether something urgent is documented that this moment may not have known."""
         return self.began_since(moment) or any(
@@ -248,13 +252,13 @@ class Assessor:
         charts = assessment.reached.charts if assessment.reached and assessment.rankings else ()
         return tuple((chart.side or NO_SIDE_NAMED, each) for chart in charts for each in weigh(chart, self.guideline))
 
-    def screen(self, case: Case, treatments: Collection[str]) -> Assessment:
+    def screen(self, case: Case, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
 
         A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
-        not need the complaint.
+        not need the complaint. `by_side`: what is done to one side is held by what is there.
         """
-        return _Pass(self, case).screen(treatments)
+        return _Pass(self, case).screen(treatments, by_side=by_side)
 
     def concerns(self, chart: Chart) -> bool:
         """Whether what is documented on this side is the complaint of this guideline."""
@@ -299,12 +303,7 @@ class _Pass:
         side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
         self._evaluate_all("red-flag", patient_charts)
         waits = self._note_red_flags()
-        # What has no side is used for the only side that is documented, and otherwise for neither.
-        charts = (
-            patient_charts
-            if len(sides) == 1
-            else [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
-        )
+        charts = patient_charts if len(sides) == 1 else self._charts_of(sides)
         self.charts = charts
         insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
             statement.value is not None
@@ -357,9 +356,14 @@ class _Pass:
             ),
         )
 
-    def screen(self, treatments: Collection[str]) -> Assessment:
+    def _charts_of(self, sides: Sequence[str]) -> list[Chart]:
+        """What has no side is used for the only side that is documented, and otherwise for neither."""
+        definitions = self.assessor.guideline.definitions
+        return [Chart(self.case, side, definitions, with_sideless=len(sides) == 1) for side in sides]
+
+    def screen(self, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         case = self.case
-        self.charts = [Chart(case, NO_SIDE, self.assessor.guideline.definitions, with_sideless=True)]
+        self.charts = self._charts_of(case.sides() if by_side else (NO_SIDE,))
         for name in AFTER_RED_FLAGS:
             self._make(self.charts, name, False, ())
         for recommendation in self.assessor.by_kind["treatment"]:

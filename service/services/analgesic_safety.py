@@ -2,7 +2,8 @@
 
 What speaks against a medicine is the assessment's to say (its treatment holds and cautions); here it is found out what
 the drafts are. A hold of an NSAID or of acetaminophen is said also where the chart is not about this pain, because it
-is about the medicine; a corticosteroid injection is judged for this pain only.
+is about the medicine; cautions, and a corticosteroid injection, are for this pain only, and then also where the
+assessment offers nothing: the medicine is in hand already.
 Specification: CDS Hooks Library, order-select and order-sign; FHIR R4 MedicationRequest.
 """
 
@@ -39,6 +40,8 @@ _TREATMENTS = {
 _CALLED = {**_TREATMENTS, _ASPIRIN: "aspirin"}
 # What harms by itself, whatever it was meant for.
 _SCREENED = frozenset({"nsaid", "acetaminophen"})
+# What harms where it is given, for this pain.
+_GATED = frozenset({"corticosteroid-injection"})
 # A Liqui-Gel is swallowed, and so is whatever the product or its route calls oral.
 _ON_THE_SKIN = re.compile(
     r"\b(?:topical|cream|ointment|patch|transdermal|cutaneous|ophthalmic)|(?<![\w-])gel\b(?!-?\s?cap)", re.IGNORECASE
@@ -102,13 +105,16 @@ class AnalgesicSafety:
         named = zip(drafts, medicines, strict=True)
         orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
         consultation = self._consultant.consult(request)
-        # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one.
-        # Here somebody is about to order it.
+        # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
+        # nor for care with it. Here somebody is about to order it.
         screened = consultation.screened(_SCREENED)
-        reasons = (*consultation.assessment.fired, *screened.assessment.fired)
-        said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        if consultation.assessment.complaint != "present":
+        reasons = screened.assessment.fired
+        if consultation.assessment.complaint == "present":
+            gate = consultation.screened(_GATED, by_side=True)
+            reasons += (*gate.assessment.fired, *consultation.assessment.all_fired())
+        else:
             consultation = screened
+        said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
         judged = [(order, _judge(consultation, said, orders, order)) for order in orders if order.draft.selected]
         advice = [
             Advice(_TOPIC, order.reference, fired, tuple(_changes(consultation, orders, order, fired)))

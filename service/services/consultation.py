@@ -58,9 +58,9 @@ class Consultation:
         days = min(day for day, _fired in allowed)
         return Limit(days, tuple(fired for day, fired in allowed if day == days))
 
-    def screened(self, treatments: Collection[str]) -> Consultation:
+    def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Consultation:
         """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
-        return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments))
+        return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments, by_side=by_side))
 
     def respond(self) -> HookResponse:
         """The cards about the chart."""
