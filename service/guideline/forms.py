@@ -177,7 +177,13 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "complaint-documented",
             "chart-not-heard",
         ),
-        "appointment": ("days-until-appointment", "days-allowed", "later-than-allowed", "chart-not-heard"),
+        "appointment": (
+            "days-until-appointment",
+            "days-allowed",
+            "later-than-allowed",
+            "emergency-care-due",
+            "chart-not-heard",
+        ),
         "going-home": (
             "self-care-offered",
             "stretching-offered",

@@ -168,6 +168,10 @@ class Assessment:
         dates = (statement.value for statement in stated if isinstance(statement.value, When))
         return max(dates, key=lambda when: when.high, default=None)
 
+    def days_since_onset(self, fired: Fired) -> tuple[Interval, ...]:
+        """The days since the onset or injury of each side on which this holds, as far as they are known."""
+        return self.reached.days_since_onset(fired.recommendation) if self.reached else ()
+
     def is_news(self, item: Evidence, moment: When) -> bool:
         """Whether this moment may not have known it. What was known as the same before, and only recorded again, is
         no news; nor is a date by when it was written down, but by the day that it names.
@@ -398,6 +402,11 @@ class _Pass:
             for statement in self.case.statements[name]
         )
         return "unknown" if unheard or undecided else "absent"
+
+    def days_since_onset(self, recommendation: Recommendation) -> tuple[Interval, ...]:
+        charts = self.patient_charts if recommendation.kind == "red-flag" else self.charts
+        found = (chart["days-since-onset"] for chart in charts if recommendation.when.test(chart))
+        return tuple(days for days in found if isinstance(days, Interval))
 
     def was_known(self, item: Evidence, moment: When) -> bool:
         """Whether the last that was stated of it up to this moment is what holds now."""
