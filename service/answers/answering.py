@@ -12,7 +12,7 @@ from functools import cached_property
 from service.chart.orders import OnChart, Order
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.forms import RATINGS
-from service.guideline.model import Guideline, Presentation, Rating, Recommendation
+from service.guideline.model import Guideline, Presentation, Rating
 from service.reasoning.assessment import Assessment, Fired, ImagingCall, ReferralCall
 
 # What the complaint may be imaged by; veins are imaged for another question.
@@ -37,14 +37,17 @@ class Answering:
 
     # -- sides --------------------------------------------------------------------------------------------------------
 
-    def side_of(self, call: Call) -> str:
-        """The side that this is called for, as the assessment names sides.
+    def side_of(self, call: Call, among: frozenset[str] | None = None) -> str:
+        """The side that this is called for, as the assessment names sides; `among` are the recommendations that count.
 
         With both sides on the chart it is the side of the findings that call for it, where these name one alone.
         """
         if self.assessment.side != BILATERAL:
             return self.assessment.side
-        behind = (fired for fired in self.assessment.fired if _calls_for(fired.recommendation, call))
+        called_by = self.assessment.called_by(call)
+        if among is not None:
+            called_by &= among
+        behind = (fired for fired in self.assessment.fired if fired.recommendation.id in called_by)
         return _one_side(side for fired in behind for side in self._sides(fired))
 
     def _sides(self, fired: Fired) -> Iterator[str]:
@@ -124,12 +127,18 @@ class Answering:
             self._held[at_hand] = reached.presentations(at_hand) if reached else ()
         return self._held[at_hand]
 
-    def answer(self, call: Call, orders: Sequence[Order], beside: Sequence[Order] = ()) -> tuple[Order, ...]:
+    def answer(
+        self,
+        call: Call,
+        orders: Sequence[Order],
+        beside: Sequence[Order] = (),
+        among: frozenset[str] | None = None,
+    ) -> tuple[Order, ...]:
         """Those of these orders that answer the call: they are what is called for, its alternative, or imaging that is
         as good. Empty where it is not answered; for both sides an order for each will do. What is ordered `beside`
-        them answers nothing, but may be the radiograph after which they are as good.
+        them answers nothing, but may be the radiograph after which they are as good. `among`: see side_of.
         """
-        side = self.compared(call.key, self.side_of(call))
+        side = self.compared(call.key, self.side_of(call, among))
         if side != BILATERAL:
             return self._answer_on(call, side, orders, beside)
         left, right = (self._answer_on(call, each, orders, beside) for each in (LEFT, RIGHT))
@@ -159,12 +168,6 @@ class Answering:
             for region in rating.regions
         )
         return tuple(order for order in alike if order.region in regions)
-
-
-def _calls_for(recommendation: Recommendation, call: Call) -> bool:
-    if isinstance(call, ImagingCall):
-        return any(each.modality == call.modality and each.region == call.region for each in recommendation.imaging)
-    return any(each.to == call.to for each in recommendation.referrals)
 
 
 def _one_side(sides: Iterable[str]) -> str:

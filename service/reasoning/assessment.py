@@ -168,6 +168,13 @@ class Assessment:
         dates = (statement.value for statement in stated if isinstance(statement.value, When))
         return max(dates, key=lambda when: when.high, default=None)
 
+    def called_by(self, call: ImagingCall | ReferralCall) -> frozenset[str]:
+        """Every recommendation that calls for this, of which the most urgent one stands in the call."""
+        calls: list[ImagingCall | ReferralCall] = (
+            [*self.reached.imaging, *self.reached.referrals] if self.reached else []
+        )
+        return frozenset(each.recommendation for each in calls if each.key == call.key)
+
     def days_since_onset(self, fired: Fired) -> tuple[Interval, ...]:
         """The days since the onset or injury of each side on which this holds, as far as they are known."""
         return self.reached.days_since_onset(fired.recommendation) if self.reached else ()

@@ -52,7 +52,7 @@ class Consultation:
     def limit(self) -> Limit | None:
         """What allows the fewest days of all that is urgent on the chart."""
         allowed = [
-            (self._days(fired), fired)
+            (self.days_allowed(fired), fired)
             for fired in self.assessment.fired
             if fired.indicator in URGENT and fired.recommendation.kind in ("red-flag", "plan")
         ]
@@ -62,8 +62,10 @@ class Consultation:
         emergency = any(self._is_for_emergency_care(fired) for _day, fired in allowed)
         return Limit(days, tuple(fired for day, fired in allowed if day == days), emergency)
 
-    def _days(self, fired: Fired) -> int:
-        """From today, and where the evidence has a window since the injury, no later than that leaves."""
+    def days_allowed(self, fired: Fired) -> int:
+        """How many days until a visit something urgent allows: from today, and where the evidence has a window since
+        the injury, no later than that leaves.
+        """
         thresholds = self.consultant.guideline.thresholds
         # The closest: of this recommendation, of its red flag, of whatever is as urgent.
         days = next(int(thresholds[name]["value"]) for name in _limits("seen-within", fired) if name in thresholds)

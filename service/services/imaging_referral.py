@@ -31,8 +31,11 @@ _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
 _CANNOT_TELL = "cannot-tell"
 _RADIOGRAPH, _MRI, _CT = "radiograph", "mri", "ct"
 _IONISING = frozenset({_RADIOGRAPH, _CT})
+# Results that a chart has as findings: what was imaged, and by what.
+_SHOWN = {"mri-hamstring-avulsion": (frozenset({_MRI, "ultrasound"}), frozenset({"pelvis", "hip", "thigh"}))}
 _JUDGED = PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
+_CRITICAL, _WARNING = INDICATORS[:2]
 # Why a draft cannot be rated where another finding might tell.
 _WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented"})
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
@@ -67,6 +70,8 @@ class _Rated:
     because: str
     side: str = ""
     by: Held | None = None
+    # The best of the published criteria that hold, which need not be the one that counts.
+    published: Held | None = None
     radiograph_first: ImagingCall | None = None
     other_side: bool = False
     placed: Order | None = None
@@ -144,11 +149,12 @@ class _Judging:
             return _Rated(one, _CANNOT_TELL, "region-not-known")
         order = one.order
         beside = list(self._beside(one))
-        rating, because, by, first = self._rating(order, beside)
+        rating, because, mine, first = self._rating(order, beside)
         meant = self.answering.side_for(order, beside)
         # An order without a side is for the side of the pain.
         side = order.side or self.answering.compared(order.key, meant)
         done = self.on_chart.recently_done(order.key, side, self.now, self.days)
+        done = done or self._shown(order, side)
         if done and self.answering.changed_since(done):
             done = None
         return _Rated(
@@ -156,7 +162,8 @@ class _Judging:
             rating,
             because,
             meant,
-            by,
+            _best(mine),
+            _best(by for by in mine if by[0].publisher),
             # Nothing comes before what has been done.
             None if done else first,
             other_side={order.side, meant} == {LEFT, RIGHT} and not order.sides_differ,
@@ -164,29 +171,32 @@ class _Judging:
             done=done,
         )
 
-    def _rating(self, order: Order, beside: Sequence[Order]) -> tuple[str, str, Held | None, ImagingCall | None]:
+    def _rating(self, order: Order, beside: Sequence[Order]) -> tuple[str, str, Sequence[Held], ImagingCall | None]:
+        """The rating, a word for its reason, the presentations that rate it, and the radiograph that comes first."""
         has_radiograph = self.answering.has_radiograph(beside) or order.modality == _RADIOGRAPH
         first = None if has_radiograph else self._radiograph_before(order)
         held = self.answering.held(beside, of_late=order.modality == _RADIOGRAPH)
         mine = [by for by in held if by[1].modality == order.modality and order.region in by[1].regions]
-        best = min(mine, key=lambda by: RATINGS.index(by[1].rating), default=None)
+        best = _best(mine)
         called = any(
             order.region == call.region and order.modality in (call.modality, call.alternative) for call in self.imaging
         )
         if called and not (first and best and best[1].rating == _USUALLY_NOT):
-            return _APPROPRIATE, "called-for", best, first
+            return _APPROPRIATE, "called-for", mine, first
         if best:
-            return best[1].rating, "rated", best, first
+            return best[1].rating, "rated", mine, first
         regions = {region for by in held for region in by[1].regions} | {call.region for call in self.imaging}
         if regions and order.region not in regions:
-            return _USUALLY_NOT, "another-region", None, None
-        return _CANNOT_TELL, "not-rated" if regions else "not-enough-documented", None, first
+            return _USUALLY_NOT, "another-region", (), None
+        return _CANNOT_TELL, "not-rated" if regions else "not-enough-documented", (), first
 
     def _radiograph_before(self, order: Order) -> ImagingCall | None:
-        """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region."""
+        """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region,
+        on that side.
+        """
         for call in self.imaging:
             near = call.region == order.region or {call.region, order.region} <= PELVIS
-            if call.modality == _RADIOGRAPH and near:
+            if call.modality == _RADIOGRAPH and near and {order.side, self.answering.side_of(call)} != {LEFT, RIGHT}:
                 return call
         return None
 
@@ -196,6 +206,18 @@ class _Judging:
         named = {other.order.reference for other in self.drafted}
         yield from (order for order in self.on_chart.placed if order.reference not in named and order.state == "active")
         yield from self.answering.done
+
+    def _shown(self, order: Order, side: str) -> Order | None:
+        """The imaging behind a result that the chart has as a finding, where this would repeat it too soon."""
+        stated = self.consultation.case.statements
+        found = [
+            Order(statement.resource, "done", order.modality, order.region, side=statement.side, when=statement.when)
+            for name, (modalities, regions) in _SHOWN.items()
+            if order.modality in modalities and order.region in regions
+            for statement in stated.get(name, ())
+            if statement.value is True and statement.when
+        ]
+        return OnChart(done=tuple(found)).recently_done(order.key, side, self.now, self.days)
 
     def _ordered(self, one: _Drafted, side: str) -> Order | None:
         """Another order of the same imaging: one that stands, or a draft that was decided on before or comes before."""
@@ -212,7 +234,8 @@ class _Judging:
         if self.complaint == "absent":
             return
         judged = [(one, fired) for one in rated if (fired := self.consultation.judge(_KIND, self._facts(one)))]
-        missing = self._missing()
+        critical = frozenset(fired.recommendation.id for fired in self._flags(_CRITICAL))
+        missing = self._missing(critical)
         # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
         # place it is put, otherwise on the most urgent one.
         proposed: list[Order] = []
@@ -221,20 +244,28 @@ class _Judging:
             call = self._instead(one, fired[0], proposed)
             instead.append(call)
             proposed += self._as_orders([call[0]], call[1]) if call else ()
-        added = [call for call in missing if not self.answering.answer(call, proposed)]
-        proposed += self._as_orders(added)
+        added = [call for call in missing if not self.answering.answer(call, proposed, among=critical)]
+        proposed += self._as_orders(added, among=critical)
         for (one, fired), call in zip(judged, instead, strict=True):
-            first = one.radiograph_first if self._can_change(one) else None
+            first = one.radiograph_first
             new = first if first and not self.answering.answer(first, proposed) else None
             proposed += self._as_orders([new] if new else [])
             notes = (*self._notes(one), *self._elsewhere([first] if first and not new else []))
             yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
-        if missing and (fired := self.consultation.judge(_KIND, self._facts(None))):
+        if missing and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_CRITICAL))):
             notes = (*self._not_recognised(), *self._elsewhere([call for call in missing if call not in added]))
-            changes = tuple(self._additions(added, fired[0]))
-            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._critical()), changes, notes, several=True)
+            changes = tuple(self._additions(added, fired[0], critical))
+            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._flags(_CRITICAL)), changes, notes, several=True)
+        warned = frozenset(fired.recommendation.id for fired in self._flags(_WARNING))
+        besides = dict.fromkeys(self._due_besides(rated))
+        due = [call for call in besides if not self.answering.answer(call, proposed, among=warned)]
+        if due and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_WARNING))):
+            changes = tuple(self._additions(due, fired[0], warned))
+            behind = frozenset[str]().union(*map(self.assessment.called_by, due))
+            flags = (flag for flag in self._flags(_WARNING) if flag.recommendation.id in behind)
+            yield Advice(_TOPIC, _WORK_UP, (*fired, *flags), changes, tuple(self._not_recognised()), several=True)
 
-    def _facts(self, one: _Rated | None) -> dict[str, Value]:
+    def _facts(self, one: _Rated | None, *, missing: str = "") -> dict[str, Value]:
         return {
             "order-rating": one.rating if one else None,
             "days-since-the-same-imaging": self._days_since(one.done if one else None),
@@ -243,7 +274,8 @@ class _Judging:
             "order-names-two-sides": bool(one and one.order.sides_differ),
             "order-is-of-another-region": bool(one and one.because == "another-region"),
             "radiograph-comes-first": bool(one and one.radiograph_first),
-            "red-flag-work-up-missing": one is None,
+            "red-flag-work-up-missing": missing == _CRITICAL,
+            "urgent-imaging-missing": missing == _WARNING,
             "order-not-recognised": one is None and any(self._not_recognised()),
             "order-is-an-mri": bool(one and one.order.modality == _MRI),
             "order-is-ionising": bool(one and one.order.modality in _IONISING),
@@ -263,7 +295,11 @@ class _Judging:
             yield self._say_rating(title, one.by)
         elif one.because == "another-region":
             yield self.words.sentences["another_region"].format(title=title)
-        for sentence, order in (("already_ordered", one.placed), ("already_done", one.done)):
+        shown = one.done is not None and one.done not in self.on_chart.done
+        for sentence, order in (
+            ("already_ordered", one.placed),
+            ("already_shown" if shown else "already_done", one.done),
+        ):
             if order:
                 date = order.when.text if order.when else self.words.sentences["undated"]
                 yield self.words.sentences[sentence].format(title=title, date=date, resource=order.reference)
@@ -330,7 +366,8 @@ class _Judging:
             yield Change("replace", label, (delete, Action("create", title, resource=request)), recommended=True)
         elif delete and (one.placed or one.done or one.other_side or one.rating == _USUALLY_NOT):
             yield Change("remove", remove, (delete,), recommended=True)
-        if one.because in _WANTS_A_FINDING and self.assessment.ask:
+        # Where the radiograph comes first, it is what tells.
+        if one.because in _WANTS_A_FINDING and self.assessment.ask and not one.radiograph_first:
             question, reason = self.assessment.ask[0].ask, fired[0].recommendation.title
             ordering = Ordering.of(self.consultation.request, self.assessment.side, self.now, reason)
             label = sentences["question_label"].format(question=question)
@@ -356,26 +393,47 @@ class _Judging:
         call = next((call for call in self.imaging if not self.answering.answer(call, beside)), None)
         return (call, self.answering.side_of(call)) if call else None
 
-    def _missing(self) -> list[Call]:
+    def _missing(self, critical: frozenset[str]) -> list[Call]:
         """The orders that a critical red flag calls for and that nobody has drafted or placed."""
-        ids = {fired.recommendation.id for fired in self._critical()}
         calls: list[Call] = [*self.imaging, *self.assessment.referrals]
         ordered = list(self._beside(None))
-        return [call for call in calls if call.recommendation in ids and not self.answering.answer(call, ordered)]
+        return [
+            call
+            for call in calls
+            if critical & self.assessment.called_by(call) and not self.answering.answer(call, ordered, among=critical)
+        ]
 
-    def _as_orders(self, calls: Iterable[Call], side: str = "") -> Iterator[Order]:
+    def _as_orders(
+        self, calls: Iterable[Call], side: str = "", *, among: frozenset[str] | None = None
+    ) -> Iterator[Order]:
         """What orders these would be; a referral is proposed by the work-up alone, and replaces nothing."""
         for call in calls:
             if isinstance(call, ImagingCall):
-                meant = self.answering.compared(call.key, side or self.answering.side_of(call))
+                meant = self.answering.compared(call.key, side or self.answering.side_of(call, among))
                 yield Order("", "draft", call.modality, call.region, side=meant)
 
-    def _critical(self) -> tuple[Fired, ...]:
-        return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == INDICATORS[0])
+    def _due_besides(self, rated: Sequence[_Rated]) -> Iterator[ImagingCall]:
+        """The imaging that a red flag short of critical calls for and that is not beside an imaging order of this
+        pain. What comes after the radiograph that the same flag calls for is not due before that is done, unless the
+        flag is due the same day.
+        """
+        if not rated or self._flags(_CRITICAL):
+            return
+        ordered = list(self._beside(None))
+        for fired in self._flags(_WARNING):
+            calls = [call for call in self.imaging if fired.recommendation.id in self.assessment.called_by(call)]
+            at_once = self.consultation.days_allowed(fired) == 0 or self.answering.has_radiograph(())
+            radiographs = [call for call in calls if call.modality == _RADIOGRAPH]
+            for call in calls if at_once or not radiographs else radiographs:
+                if not self.answering.answer(call, ordered, among=frozenset({fired.recommendation.id})):
+                    yield call
 
-    def _additions(self, calls: Sequence[Call], fired: Fired) -> Iterator[Change]:
+    def _flags(self, indicator: str) -> tuple[Fired, ...]:
+        return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == indicator)
+
+    def _additions(self, calls: Sequence[Call], fired: Fired, among: frozenset[str]) -> Iterator[Change]:
         for number, call in enumerate(calls):
-            request = self._request(call, fired, self.answering.side_of(call))
+            request = self._request(call, fired, self.answering.side_of(call, among))
             yield self._addition(call.key, request, recommended=number == 0)
 
     def _addition(self, key: str, request: dict[str, Any], *, recommended: bool) -> Change:
@@ -389,6 +447,10 @@ class _Judging:
         resources = (item.resource for item in behind.evidence)
         ordering = Ordering.of(self.consultation.request, side, self.now, behind.recommendation.title, resources)
         return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
+
+
+def _best(held: Iterable[Held]) -> Held | None:
+    return min(held, key=lambda by: RATINGS.index(by[1].rating), default=None)
 
 
 def _priority(one: _Rated) -> str:
@@ -422,18 +484,21 @@ def _entry(one: _Rated) -> dict[str, Any]:
     return entry
 
 
-def _annotations(request: HookRequest, rated: Sequence[_Rated]) -> Iterator[SystemAction]:
-    """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none."""
-    for one in rated:
+def _annotations(request: HookRequest, orders: Sequence[_Rated]) -> Iterator[SystemAction]:
+    """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none.
+
+    It stands on published criteria where any hold, whatever a judgement of this guideline makes of the order.
+    """
+    for one in orders:
         if one.rating == _CANNOT_TELL or one.order.modality not in _ADVANCED or not one.drafted.draft.can_be_named:
             continue
-        by_criteria = one.by is not None and one.by[0].publisher
-        code = _PAMA_CODES[one.by[1].rating] if one.by and by_criteria else "no-criteria-apply"
+        rated = one.published[1].rating if one.published else one.rating
+        code = _PAMA_CODES[rated] if one.published else "no-criteria-apply"
         resource = one.drafted.draft.resource
         given = as_list(resource.get("extension"))
         kept = [it for it in given if not (isinstance(it, dict) and it.get("url") in (_PAMA, _PAMA_CONSULT))]
         consult = uuid5(NAMESPACE_URL, f"{request.hook_instance}|{one.order.reference}")
-        rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": one.rating}]}
+        rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": rated}]}
         added = [
             {"url": _PAMA, "valueCodeableConcept": rating},
             {"url": _PAMA_CONSULT, "valueUri": f"urn:uuid:{consult}"},

@@ -159,9 +159,10 @@ def _referrals(consultation: Consultation, limit: Limit | None) -> Iterator[Chan
     guideline, assessment = consultation.consultant.guideline, consultation.assessment
     behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
     for call in assessment.referrals:
-        if call.priority == "routine" or call.recommendation not in behind:
+        called_by = assessment.called_by(call)
+        fired = next((one for id_, one in behind.items() if id_ in called_by), None)
+        if call.priority == "routine" or fired is None:
             continue
-        fired = behind[call.recommendation]
         ordering = Ordering.of(
             consultation.request,
             assessment.side,
