@@ -301,3 +301,17 @@ def test_an_earlier_injection_is_never_judged_more_mildly_than_a_later_one(clien
             answer = client.post("/cds-services/analgesic-safety", json=request).get_json()
             said.append(["critical", "warning", "info", ""].index("".join(c["indicator"] for c in answer["cards"])))
         assert said == sorted(said), documented
+
+
+@pytest.mark.parametrize("unit", [{}, {"unit": "mL/min/1.73m2"}], ids=["without a unit", "with its unit in words"])
+def test_an_egfr_without_a_unit_is_named_and_its_unit_not_guessed(unit: Json, client: FlaskClient) -> None:
+    nsaid = {"id": "m1", "medicine": "rxnorm|5640"}
+    chart = {"age": 50, "side": "left", "present": ["buttock-pain"], "quantities": {"egfr": 28}, "drafts": [nsaid]}
+    request = build_request(chart | {"service": "analgesic-safety"})
+    for entry in request["prefetch"]["observations"]["entry"]:
+        if "valueQuantity" in entry["resource"]:
+            entry["resource"]["valueQuantity"] = {"value": 28, **unit}
+    answer = client.post("/cds-services/analgesic-safety", json=request).get_json()
+    (card,) = answer["cards"]
+    assert card["indicator"] == ("warning" if unit else "info")
+    assert ("without a number and unit that can be used" in card["detail"]) is not bool(unit)

@@ -10,17 +10,17 @@ Specification: CDS Hooks Library, order-select and order-sign; FHIR R4 Medicatio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
-from service.chart.case import MATTER_TO_MEDICINES
+from service.chart.case import MATTER_TO_MEDICINES, Case, resolve
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
-from service.chart.statements import as_dict, as_list, as_text, medicine_of, words_of
+from service.chart.statements import Statement, as_dict, as_list, as_text, medicine_of, words_of
 from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -94,6 +94,15 @@ class AnalgesicSafety:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
         self._index = consultant.index
+        guideline = consultant.guideline
+        # What is measured and may speak against an NSAID.
+        self._measured = sorted(
+            name
+            for recommendation in guideline.recommendations
+            if any(call.id == "nsaid" and call.state != "offer" for call in recommendation.treatment)
+            for name in guideline.base_findings(recommendation.when.findings())
+            if guideline.findings[name].value == "quantity"
+        )
         self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
 
     def answer(self, request: HookRequest) -> HookResponse:
@@ -115,9 +124,21 @@ class AnalgesicSafety:
         else:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        judged = [(order, _judge(consultation, said, orders, order)) for order in orders if order.draft.selected]
+        unread = _unread(consultation.case, dict.fromkeys(self._measured))
+        judged = [
+            (order, _judge(consultation, said, orders, order, unread=bool(unread)))
+            for order in orders
+            if order.draft.selected
+        ]
+        notes = tuple(self._say_unread(statement) for statement in unread)
         advice = [
-            Advice(_TOPIC, order.reference, fired, tuple(_changes(consultation, orders, order, fired)))
+            Advice(
+                _TOPIC,
+                order.reference,
+                fired,
+                tuple(_changes(consultation, orders, order, fired)),
+                notes if order.nsaid else (),
+            )
             for order, fired in judged
             if fired
         ]
@@ -128,6 +149,15 @@ class AnalgesicSafety:
                 # Of what medicine an order is may be said elsewhere, out of reach.
                 "draftsLeftOut": replace(hand, unreadable=hand.unreadable + medicines.count({})).left_out(),
             },
+        )
+
+    def _say_unread(self, statement: Statement) -> str:
+        guideline = self._consultant.guideline
+        sentences = guideline.wording.sentences
+        return sentences["value_not_read"].format(
+            finding=guideline.title_of(statement.finding),
+            date=statement.when.text if statement.when else sentences["undated"],
+            resource=statement.resource,
         )
 
     def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
@@ -154,7 +184,7 @@ class AnalgesicSafety:
 
 
 def _judge(
-    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order
+    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order, *, unread: bool
 ) -> tuple[Fired, ...]:
     """What fires for this draft, followed by what of the assessment it rests on."""
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
@@ -180,6 +210,7 @@ def _judge(
         "aspirin-in-24-hours": _amount(order.aspirin_a_day),
         "aspirin-of-unknown-dose": order.doubtful,
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
+        "value-not-read": order.nsaid and unread,
         "complaint-documented": present,
         "chart-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
     }
@@ -187,6 +218,25 @@ def _judge(
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
     behind = (*(holds if "held-by-the-chart" in named else ()), *(cares if "care-needed" in named else ()))
     return (*fired, *behind)
+
+
+def _unread(case: Case, names: Iterable[str]) -> list[Statement]:
+    """The newest statement of each measurement whose value could not be read, unless a later one could."""
+    found = []
+    for name in names:
+        statements = case.statements.get(name, ())
+        known = resolve(statements).statement
+        later = [
+            statement
+            for statement in statements
+            if statement.value is None
+            and not (known and known.when and statement.when and statement.when.high < known.when.low)
+        ]
+        # One without a date may be the newest.
+        found += sorted(later, key=lambda statement: (statement.when is None, statement.when and statement.when.high))[
+            -1:
+        ]
+    return found
 
 
 def _amount(a_day: float | None) -> Interval | None:
