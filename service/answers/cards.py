@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -234,12 +235,16 @@ class _Cards:
         on_chart: OnChart = NOTHING_ORDERED,
     ) -> None:
         self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
-        self.answering = Answering(responder.guideline, assessment, on_chart, now, responder.recent_days)
         self.on_chart = on_chart
         self.silenced: list[dict[str, Any]] = []
         self.guideline = responder.guideline
         self.words = self.guideline.wording
         self.diagnostic_topic = self.first_topic = ""
+
+    @cached_property
+    def answering(self) -> Answering:
+        # Most answers have no card.
+        return Answering(self.guideline, self.assessment, self.on_chart, self.now, self.responder.recent_days)
 
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
