@@ -262,6 +262,28 @@ def test_the_annotation_has_one_of_the_three_codes_of_its_own_value_set(
     assert {"system": PAMA_SYSTEM, "code": code} in concept["coding"]
 
 
+def test_the_annotation_stands_on_published_criteria_where_any_hold_also_beside_a_better_judgement_of_our_own(
+    annotating: FlaskClient,
+) -> None:
+    answer = ask(annotating, call(PELVIS))
+    assert [order["rating"] for order in orders(answer)] == ["appropriate"]
+    (action,) = answer["systemActions"]
+    codes = [coding["code"] for coding in action["resource"]["extension"][0]["valueCodeableConcept"]["coding"]]
+    # Without a radiograph the criteria for acute pain rate the MRI; after it those for a tear do.
+    assert codes == ["not-appropriate", "usually-not"]
+    after = ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury", "radiograph-normal"]
+    (action,) = ask(annotating, call(PELVIS, present=after))["systemActions"]
+    codes = [coding["code"] for coding in action["resource"]["extension"][0]["valueCodeableConcept"]["coding"]]
+    assert codes == ["appropriate", "appropriate"]
+
+
+def test_a_call_that_several_recommendations_share_is_missing_where_one_of_them_is_critical(plain: FlaskClient) -> None:
+    # The warning of an infection comes before the tear and calls for the same MRI.
+    present = ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury", "warm-red-swelling", "radiograph-normal"]
+    answer = ask(plain, call(VEINS, present=present))
+    assert "Order: MRI of the pelvis without contrast, left" in labels(answer)
+
+
 @pytest.mark.parametrize(
     ("chart", "draft"),
     [

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import msgspec
 
-from service.chart.case import Case, LeftOut
+from service.chart.case import Case, LeftOut, resolve
 from service.chart.derived import Chart
-from service.chart.fhir_time import When
+from service.chart.fhir_time import When, read_when
 from service.chart.grounds import grounds_of, marks_on, may_hold
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import Condition, Interval, Value
@@ -144,15 +144,54 @@ class Assessment:
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
 
+    def all_fired(self) -> tuple[Fired, ...]:
+        """Whatever holds, also what is said only beside an offer: how to take care with what is not offered."""
+        return tuple(self.reached.fired) if self.reached else ()
+
     def changed_since(self, moment: When) -> bool:
         """Whether something urgent is documented that this moment may not have known."""
-        return any(
-            item.when is None or item.when.low > moment.high
+        return self.began_since(moment) or any(
+            self.is_news(item, moment)
             for fired in self.fired
             if fired.indicator != INDICATORS[-1]
             for item in fired.evidence
-            if item.resource not in ("", "Patient")
         )
+
+    def began_since(self, moment: When) -> bool:
+        """Whether a later onset or injury is documented."""
+        onset = self.onset()
+        return onset is not None and onset.low > moment.high
+
+    def onset(self) -> When | None:
+        """The latest onset or injury that is documented, on either side."""
+        stated = self.reached.case.statements.get("onset-date", ()) if self.reached else ()
+        dates = (statement.value for statement in stated if isinstance(statement.value, When))
+        return max(dates, key=lambda when: when.high, default=None)
+
+    def called_by(self, call: ImagingCall | ReferralCall) -> frozenset[str]:
+        """Every recommendation that calls for this, of which the most urgent one stands in the call."""
+        calls: list[ImagingCall | ReferralCall] = (
+            [*self.reached.imaging, *self.reached.referrals] if self.reached else []
+        )
+        return frozenset(each.recommendation for each in calls if each.key == call.key)
+
+    def days_since_onset(self, fired: Fired) -> tuple[Interval, ...]:
+        """The days since the onset or injury of each side on which this holds, as far as they are known."""
+        return self.reached.days_since_onset(fired.recommendation) if self.reached else ()
+
+    def is_news(self, item: Evidence, moment: When) -> bool:
+        """Whether this moment may not have known it. What was known as the same before, and only recorded again, is
+        no news; nor is a date by when it was written down, but by the day that it names.
+        """
+        if item.resource in ("", "Patient"):
+            return False
+        finding = self.reached.case.findings.get(item.finding) if self.reached else None
+        if finding and finding.value == "date":
+            day = read_when(item.state)
+            return day is None or day.low > moment.high
+        if item.when and item.when.low <= moment.high:
+            return False
+        return not (item.when and self.reached and self.reached.was_known(item, moment))
 
 
 def _unique(items: Iterable[str]) -> tuple[str, ...]:
@@ -219,13 +258,13 @@ class Assessor:
         charts = assessment.reached.charts if assessment.reached and assessment.rankings else ()
         return tuple((chart.side or NO_SIDE_NAMED, each) for chart in charts for each in weigh(chart, self.guideline))
 
-    def screen(self, case: Case, treatments: Collection[str]) -> Assessment:
+    def screen(self, case: Case, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
 
         A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
-        not need the complaint.
+        not need the complaint. `by_side`: what is done to one side is held by what is there.
         """
-        return _Pass(self, case).screen(treatments)
+        return _Pass(self, case).screen(treatments, by_side=by_side)
 
     def concerns(self, chart: Chart) -> bool:
         """Whether what is documented on this side is the complaint of this guideline."""
@@ -274,10 +313,9 @@ class _Pass:
         self.there = marks_on(patient_charts)
         self._evaluate_all("red-flag", patient_charts)
         waits = self._note_red_flags()
-        # What has no side is used for the only side that is documented, and otherwise for neither.
         charts = patient_charts
         if len(sides) > 1:
-            charts = [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
+            charts = self._charts_of(sides)
             self.there |= marks_on(charts)
         self.charts = charts
         insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
@@ -331,9 +369,14 @@ class _Pass:
             ),
         )
 
-    def screen(self, treatments: Collection[str]) -> Assessment:
+    def _charts_of(self, sides: Sequence[str]) -> list[Chart]:
+        """What has no side is used for the only side that is documented, and otherwise for neither."""
+        definitions = self.assessor.guideline.definitions
+        return [Chart(self.case, side, definitions, with_sideless=len(sides) == 1) for side in sides]
+
+    def screen(self, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         case = self.case
-        self.charts = [Chart(case, NO_SIDE, self.assessor.guideline.definitions, with_sideless=True)]
+        self.charts = self._charts_of(case.sides() if by_side else (NO_SIDE,))
         for name in AFTER_RED_FLAGS:
             self._make(self.charts, name, False, ())
         for recommendation in self.assessor.by_kind["treatment"]:
@@ -368,6 +411,22 @@ class _Pass:
             for statement in self.case.statements[name]
         )
         return "unknown" if unheard or undecided else "absent"
+
+    def days_since_onset(self, recommendation: Recommendation) -> tuple[Interval, ...]:
+        charts = self.patient_charts if recommendation.kind == "red-flag" else self.charts
+        found = (chart["days-since-onset"] for chart in charts if recommendation.when.test(chart))
+        return tuple(days for days in found if isinstance(days, Interval))
+
+    def was_known(self, item: Evidence, moment: When) -> bool:
+        """Whether the last that was stated of it up to this moment is what holds now."""
+        earlier = resolve(
+            statement
+            for statement in self.case.statements.get(item.finding, ())
+            if statement.when
+            and statement.when.low <= moment.high
+            and (not item.side or statement.side in (item.side, BILATERAL, NO_SIDE))
+        )
+        return earlier.value is not None and self._with_unit(item.finding, earlier.value) == item.state
 
     def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
         assessed, self.fired = self.fired, []
