@@ -464,7 +464,7 @@ class Trials:
         }
         # By how much the leading causes may come nearer to losing the lead and keep it.
         self.lead = min(map(self._lead, assessed.rankings), default=-1)
-        # All marks that are there or may come to be made by steps of the assessment, unless a red flag becomes critical.
+        # All marks that are there, or that steps of the assessment may come to make unless a red flag becomes critical.
         self.possible = assessed.there | index.made_but_flagged | assessed.so
         self.decisive = frozenset(i for i, said in self.says.items() if said.tier == self.outcome.tier)
         self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
