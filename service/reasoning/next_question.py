@@ -151,13 +151,14 @@ class _Reach(NamedTuple):
 class _Limits(NamedTuple):
     """What the answers to a question can change at most: which recommendations, and the points of what these say.
 
-    gravest: those that can be critical by themselves; short_of_that: the tier where none of them is; swing: by how much
-    two causes may come nearer; vetoes: the causes whose vetoes are read again.
+    gravest: what has to be there beside the answer, for each of those that can be critical by themselves;
+    short_of_that: the tier where none of them is; swing: by how much two causes may come nearer; vetoes: the causes
+    whose vetoes are read again.
     """
 
     places: frozenset[int]
     tier: int
-    gravest: tuple[int, ...]
+    gravest: tuple[Grounds, ...]
     short_of_that: int
     rest: int
     treatment: int
@@ -333,7 +334,14 @@ class NextQuestion:
             return _CRITICAL if rule.critical_when and not of_flag else _TIERS[rule.indicator]
 
         term = self.points
-        gravest = tuple(i for i in sorted(places) if self.grave_grounds[i] is not None)
+        said = marks((finding, value) for finding, value in answers if value is not None)
+        critical_by = {
+            tuple(each for each in grounds if said.isdisjoint(each))
+            for place in places
+            if (grounds := self.grave_grounds[place]) is not None
+        }
+        # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
+        gravest = tuple(sorted(critical_by, key=len))
         return _Limits(
             places,
             max((tier(rule) for rule in touched), default=0),
@@ -479,28 +487,32 @@ class Trials:
     def ask(self) -> tuple[Asked, ...]:
         guideline, charts = self.index.guideline, self.assessed.patient_charts
         first: list[Asked] = []
-        waiting: list[tuple[int, int, int, Question, list[str] | None]] = []
+        waiting: list[tuple[int, int, int, Question, list[str] | None, bool]] = []
         for number, question in enumerate(guideline.questions):
             if question.when and not any(question.when.test(chart) is True for chart in charts):
                 continue
             if question.first:
                 first.append(Asked(question.findings[0], question.ask, question.because))
                 continue
-            waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None))
+            waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None, False))
         heapify(waiting)
         asked = {item.finding for item in first}
         room = ASKED_AT_MOST - len(first)
         found: list[tuple[int, int, int, Asked]] = []
         while waiting:
-            limit, cost, number, question, unknown = heappop(waiting)
+            limit, cost, number, question, unknown, told = heappop(waiting)
             full = len(found) >= room
             if full and found[-1][:3] < (limit, cost, number):
                 break
+            # Its turn has come by all of its findings; then it is by those that are unknown, and then by what they can
+            # make critical. Each limit takes longer to find out than the one before.
             if unknown is None:
-                # Its turn has come by all of its findings; it may come later by those that are unknown.
                 unknown = [f for f in question.findings if f not in asked and self.is_unknown(f)]
                 if unknown:
-                    heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown))
+                    heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown, False))
+                continue
+            if not told:
+                heappush(waiting, (-self.at_most_of(question, unknown, -limit), cost, number, question, unknown, True))
                 continue
             value, answer = self._value(question, unknown, -found[-1][0] if full else 0, -limit)
             if answer:
@@ -509,15 +521,14 @@ class Trials:
 
     def at_most(self, finding: str, value: bool) -> int:
         """The points that this answer can have at most here, where what it could make critical may not hold at all."""
-        key, answer = (finding, value), {finding: value}
+        key = (finding, value)
         if self.outcome.tier == _CRITICAL:
             return self.most(key)
-        there = self._marks(answer, self._answered(answer), self.possible)
-        grave = self.index.grave_grounds
-        for place in self.limits[key].gravest:
-            if may_hold(grave[place] or (), there):
-                return self.most(key)
-        return self.most(key, short_of_critical=True)
+        there = self.possible
+        if FOLLOWS.get(finding) in MADE_OF_OTHERS:
+            there |= marks_of_others(self._answered({finding: value}))
+        critical = any(may_hold(rest, there) for rest in self.limits[key].gravest)
+        return self.most(key, short_of_critical=not critical)
 
     def most(self, what: object, *, short_of_critical: bool = False) -> int:
         """The points that answers can have at most here."""
@@ -541,12 +552,17 @@ class Trials:
         """The points that answers to these findings of a question can have at most."""
         if question.together and len(unknown) > 1:
             return self.most(question.findings)
-        limit = 0
+        return max([self.most(answer) for f in unknown for answer in self.index.tried[f]])
+
+    def at_most_of(self, question: Question, unknown: Sequence[str], most: int) -> int:
+        """The same, where it is `most`, and what an answer could make critical may not hold at all."""
+        limit = most if question.together and len(unknown) > 1 else 0
         for finding, value in (answer for f in unknown for answer in self.index.tried[f]):
-            most = self.most((finding, value))
-            if most > limit and value is not None:
-                most = self.at_most(finding, value)
-            limit = max(limit, most)
+            if limit >= most:
+                break
+            points = self.most((finding, value))
+            if points > limit:
+                limit = max(limit, points if value is None else self.at_most(finding, value))
         return limit
 
     def is_unknown(self, finding: str) -> bool:
