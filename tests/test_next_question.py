@@ -154,6 +154,7 @@ def test_running_again_what_reads_a_finding_gives_what_a_whole_assessment_gives(
         for answers in tried:
             whole = outcome_of(kept.assess(answered(case, answers)), sides)
             assert trials.supposing(answers) == whole, (answers, case.statements.keys())
+            assert trials.gains(answers) == trials.points_of(whole), (answers, case.statements.keys())
             compared += 1
     assert compared > 600
 

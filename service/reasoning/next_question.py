@@ -447,6 +447,19 @@ class _State(NamedTuple):
     so: frozenset[str]
 
 
+class _Flagged(NamedTuple):
+    """A trial after its first steps: red flags and ranking. `supposed` makes charts as the answers would have them."""
+
+    reach: _Reach
+    supposed: Callable[[Sequence[Chart]], Sequence[Chart]]
+    there: Set[str]
+    charts: Sequence[Chart]
+    held: dict[int, Says]
+    made: Answers
+    waits: bool
+    leaders: tuple[str | None, ...]
+
+
 class Trials:
     """The trials on one case."""
 
@@ -597,7 +610,12 @@ class Trials:
 
     def gains(self, answers: Answers) -> dict[str, int]:
         """The terms that these answers change -> their points."""
-        before, after, points = self.outcome, self.supposing(answers), self.index.points
+        flagged = self._flagged(answers)
+        return self.points_of(self._in_sight(flagged) or self._concluded(flagged))
+
+    def points_of(self, after: Outcome) -> dict[str, int]:
+        """The terms in which this outcome differs from the one as it stands -> their points."""
+        before, points = self.outcome, self.index.points
         changed = {
             "severity": steps(before, after),
             "imaging": before.imaging != after.imaging,
@@ -610,6 +628,10 @@ class Trials:
 
     def supposing(self, answers: Answers) -> Outcome:
         """The outcome with these answers, by the steps of an assessment."""
+        return self._concluded(self._flagged(answers))
+
+    def _flagged(self, answers: Answers) -> _Flagged:
+        """The first steps with these answers."""
         index, assessed = self.index, self.assessed
         values = {(FOLLOWS[f] if FOLLOWS.get(f) in DAYS_SINCE else f): value for f, value in answers.items()}
         reach = index.reached(_keys(values))
@@ -620,17 +642,34 @@ class Trials:
 
         held = dict(self.flags)
         there = self._marks(answers, case, assessed.there)
-        patient_charts = supposed(assessed.patient_charts)
-        self._judge(held, reach.flags, patient_charts, there)
+        charts = supposed(assessed.patient_charts)
+        self._judge(held, reach.flags, charts, there)
         made, waits = self.made, False
         if held != self.flags or self.insufficient:
             made, waits = self._after_red_flags(held, informed=not index.informative.isdisjoint(answers))
-        leaders = self._leaders(reach, patient_charts, supposed, waits=waits, made=made)
+        leaders = self._leaders(reach, charts, supposed, waits=waits, made=made)
+        return _Flagged(reach, supposed, there, charts, held, made, waits, leaders)
+
+    def _in_sight(self, flagged: _Flagged) -> Outcome | None:
+        """An outcome that differs from the one before in the same terms as the whole one, where that can be told.
+
+        Beside a critical red flag the treatment waits, and what is called for by then is not taken back.
+        """
+        if flagged.made[_FLAGGED] is not True:
+            return None
+        after = outcome(flagged.held.values(), flagged.leaders)
+        known = after.imaging <= self.outcome.imaging or after.referrals <= self.outcome.referrals
+        return None if known else after
+
+    def _concluded(self, flagged: _Flagged) -> Outcome:
+        """The outcome by the steps that follow."""
+        index, assessed, held = self.index, self.assessed, flagged.held
+        reach, there, made, leaders = flagged.reach, flagged.there, flagged.made, flagged.leaders
         planned = self._planned(made, leaders)
         held |= planned.says
-        charts: Sequence[Chart] = patient_charts if planned.charts is assessed.patient_charts else ()
-        if reach.plans and not waits:
-            charts = charts or supposed(planned.charts)
+        charts: Sequence[Chart] = flagged.charts if planned.charts is assessed.patient_charts else ()
+        if reach.plans and not flagged.waits:
+            charts = charts or flagged.supposed(planned.charts)
             self._judge(held, reach.plans, charts, there | planned.so)
         calls = [call for said in held.values() for call in said.imaging]
         critical = made[_FLAGGED] is True
@@ -644,7 +683,7 @@ class Trials:
         closings = reach.closings & index.calling if critical else reach.closings
         if closings:
             if not charts or closed.charts is not planned.charts:
-                charts = supposed(closed.charts)
+                charts = flagged.supposed(closed.charts)
             self._judge(held, closings, charts, there | closed.so)
         return outcome(held.values(), leaders)
 
