@@ -31,8 +31,10 @@ class Chart(dict[str, Value]):
     def __missing__(self, name: str) -> Value:
         if name in self.case.findings:
             value = self._finding(name) if name in self.case.statements else None
-            if value is None and name in MADE_OF_OTHERS:
-                value = MADE_OF_OTHERS[name](self.case)
+            if value is not True and name in MADE_OF_OTHERS and MADE_OF_OTHERS[name](self.case):
+                # What is stated of each leg outweighs what is said of both together.
+                value = True
+                self.resolved.pop(name, None)
         elif name in self._definitions:
             value = self._definitions[name][1].test(self)
         else:
@@ -57,23 +59,27 @@ class Chart(dict[str, Value]):
         return None if isinstance(resolved.value, When) else resolved.value
 
 
-# What shows on a leg and, on both, is leg symptoms on both sides: a nerve in one of its forms, or weakness.
-_LEG_SIGNS = (("sciatica", "radiating-numbness-or-tingling", "numbness-below-knee"), ("leg-weakness",))
-LEG_FINDINGS = tuple(name for names in _LEG_SIGNS for name in names)
+# What shows on a leg and, any of it on each, is leg symptoms on both sides: a nerve in one of its forms, or weakness.
+LEG_FINDINGS = (
+    "sciatica",
+    "radiating-numbness-or-tingling",
+    "numbness-below-knee",
+    "leg-weakness",
+    "foot-drop",
+    "neurological-deficit",
+)
 
 
-def _both_legs(case: Case) -> Value:
-    """Sciatica, nerve symptoms or weakness documented on the left and on the right are leg symptoms on both sides."""
-    for names in _LEG_SIGNS:
-        stated = (statement for name in names for statement in case.statements.get(name, ()))
-        sides = {statement.side for statement in stated if statement.value is True}
-        if "bilateral" in sides or {LEFT, RIGHT} <= sides:
-            return True
-    return None
+def _both_legs(case: Case) -> bool:
+    """Whether a nerve symptom, a deficit or weakness holds of the left leg, and one of them of the right."""
+    stated = [name for name in LEG_FINDINGS if name in case.statements]
+    return all(
+        any(case.resolve(name, side, with_sideless=False).value is True for name in stated) for side in (LEFT, RIGHT)
+    )
 
 
-# Findings that follow from the statements of others when nobody states them.
-MADE_OF_OTHERS: Mapping[str, Callable[[Case], Value]] = {"bilateral-leg-symptoms": _both_legs}
+# Findings that follow from the statements of others, whatever is stated of them.
+MADE_OF_OTHERS: Mapping[str, Callable[[Case], bool]] = {"bilateral-leg-symptoms": _both_legs}
 
 
 def _days_since(chart: Chart, name: str) -> Value:
