@@ -12,7 +12,7 @@ from functools import partial
 from service.chart.case import Case, Resolved
 from service.chart.fhir_time import When, days_before
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
-from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SACROILIAC_TESTS
 
 
@@ -51,6 +51,10 @@ class Chart(dict[str, Value]):
         other.update(values)
         vars(other).update(vars(self), case=case, resolved=dict(self.resolved))
         return other
+
+    def is_contradictory(self, name: str) -> bool:
+        """Whether a finding is unknown because it is recorded both as present and as absent at the same time."""
+        return self[name] is None and name in self.resolved and self.resolved[name].contradictory
 
     def _finding(self, name: str) -> Value:
         resolved = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
@@ -144,7 +148,7 @@ def _grounds_of_leaf(
     leaf: Condition, definitions: Mapping[str, tuple[str, Condition]], findings: Collection[str], *, verdict: bool
 ) -> frozenset[str] | None:
     name, state = leaf.finding, leaf.operand
-    if verdict and state in ("not-absent", "not-present"):
+    if (verdict and state in ("not-absent", "not-present")) or (state == CONTRADICTORY and not verdict):
         return None
     if name in definitions:
         wanted = verdict == (state in ("present", "not-absent"))

@@ -2,7 +2,8 @@
 
 A condition is yes (True), no (False) or cannot tell (None). `any` is yes as soon as one part is yes, `all` is no as
 soon as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no; the two words that speak
-of documentation rather than of the patient, `not-absent` and `not-present`, say so in their names.
+of documentation rather than of the patient, `not-absent` and `not-present`, say so in their names. `contradictory` is a
+finding that is recorded both as present and as absent at the same time: unknown, but something to ask about.
 
 A chart is a mapping from finding id to a value: True, False, None (unknown), an Interval for a quantity, a string for a
 coded value. It may compute what it does not hold (see derived.Chart).
@@ -28,7 +29,8 @@ Value = bool | Interval | str | None
 Test = Callable[[Mapping[str, Value]], bool | None]
 JOINTS = ("all", "any", "none")
 WORDS = ("is", "at_least", "at_most", "one_of")
-STATES = ("present", "absent", "not-absent", "not-present")
+CONTRADICTORY = "contradictory"
+STATES = ("present", "absent", "not-absent", "not-present", CONTRADICTORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,9 @@ def _is(finding: str, state: str) -> Test:
         return lambda chart: None if (value := chart[finding]) is None else not value
     if state == "not-absent":
         return lambda chart: chart[finding] is not False
+    if state == CONTRADICTORY:
+        # Only a chart that is read from statements can tell.
+        return lambda chart: hasattr(chart, "is_contradictory") and bool(chart.is_contradictory(finding))
     return lambda chart: chart[finding] is not True
 
 

@@ -19,7 +19,7 @@ from service.chart.case import Case, LeftOut
 from service.chart.derived import Chart, grounds_to_hold
 from service.chart.fhir_time import When
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
-from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
 from service.guideline.model import (
     AFTER_RED_FLAGS,
@@ -320,10 +320,7 @@ class _Pass:
             # What is asked next must not delay an emergency.
             ask=() if waits else self._ask(patient_charts, rankings),
             contradictory=_unique(
-                name
-                for chart in patient_charts
-                for name in case.statements
-                if chart[name] is None and name in chart.resolved and chart.resolved[name].contradictory
+                name for chart in patient_charts for name in case.statements if chart.is_contradictory(name)
             ),
             without_side=self._without_side(sides),
             reached=self,
@@ -531,6 +528,10 @@ class _Pass:
         guideline = self.assessor.guideline
         for leaf in condition.carried_by(chart):
             name = leaf.finding
+            if leaf.operand == CONTRADICTORY:
+                if leaf.test(chart):
+                    yield name
+                continue
             if chart[name] is None:
                 continue
             if name in guideline.definitions:
@@ -567,9 +568,10 @@ class _Pass:
         if statement is None:
             # Made from other statements, as leg symptoms on both sides are.
             return Evidence(name, _state(value), "", "", "", "", True)
+        state = self._with_unit(name, value if value is not None else statement.value)
         return Evidence(
             name,
-            self._with_unit(name, value if value is not None else statement.value),
+            CONTRADICTORY if chart.is_contradictory(name) else state,
             statement.side,
             statement.when.text if statement.when else "",
             statement.resource,

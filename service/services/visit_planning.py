@@ -51,7 +51,7 @@ class VisitPlanning:
         self._consultant = consultant
         limits = {name for name in consultant.guideline.thresholds if name.startswith("seen-within-")}
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
-        raised_by = (r.id for r in consultant.guideline.recommendations if r.red_flag)
+        raised_by = (r.id for r in consultant.guideline.recommendations if r.red_flag or r.kind == "plan")
         known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by) for name in needed}
         for name in sorted(needed - limits):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is missing")
