@@ -406,6 +406,10 @@ class _Reading:
         if statement.past and not finding.past_counts:
             self.left_out["outdated"] += 1
             return False
+        if isinstance(statement.value, When) and statement.value.low > self.tomorrow:
+            # Nothing has begun on a day to come, nor been injected.
+            self.left_out["future"] += 1
+            return False
         when = statement.when
         if when is None:
             return True
