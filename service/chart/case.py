@@ -406,16 +406,13 @@ class _Reading:
         if statement.past and not finding.past_counts:
             self.left_out["outdated"] += 1
             return False
-        if isinstance(statement.value, When) and statement.value.low > self.tomorrow:
-            # Nothing has begun on a day to come, nor been injected.
+        when = statement.when
+        # Nothing is stated on a day to come, nor has it begun on one.
+        if any(isinstance(day, When) and day.low > self.tomorrow for day in (when, statement.value)):
             self.left_out["future"] += 1
             return False
-        when = statement.when
         if when is None:
             return True
-        if when.low > self.tomorrow:
-            self.left_out["future"] += 1
-            return False
         if finding.look_back_days is None or (statement.standing and not finding.dated_event):
             return True
         if days_before(when, self.now)[0] > finding.look_back_days:
