@@ -381,7 +381,9 @@ class _Pass:
         flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
         for chart in self.charts:
             chart.update({f"flag-{flag}": flag in flags for flag in RED_FLAGS})
-            chart[RADIOGRAPH_AT_HAND] = radiograph_at_hand or chart["radiograph-documented"] is True
+            # In pregnancy no MRI waits for a radiograph.
+            at_hand = radiograph_at_hand or chart["radiograph-or-pregnancy"] is True
+            chart[RADIOGRAPH_AT_HAND] = at_hand
         return tuple(
             (presentation, rating)
             for presentation in self.assessor.guideline.presentations
