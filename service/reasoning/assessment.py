@@ -182,6 +182,8 @@ class Assessor:
             )
             for r in guideline.recommendations
         }
+        # What is asked of some only, such as pregnancy, is not missing on the charts of others.
+        self.asked_when = {f: q.when for q in guideline.questions if q.when and not q.first for f in q.findings}
         self.by_kind = {
             kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
@@ -550,7 +552,12 @@ class _Pass:
 
     def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
         # A finding of which nothing holds may still have a date, which conditions read in another form.
-        unknown = (n for n in self.assessor.reads[recommendation.id] if chart[n] is None and _date(chart, n) is None)
+        asked = self.assessor.asked_when
+        unknown = (
+            n
+            for n in self.assessor.reads[recommendation.id]
+            if chart[n] is None and _date(chart, n) is None and not (n in asked and asked[n].test(chart) is False)
+        )
         return islice(unknown, UNKNOWN_AT_MOST)
 
     def _used(self, chart: Chart, name: str) -> Evidence:
