@@ -54,7 +54,10 @@ class Chart(dict[str, Value]):
 
     def is_contradictory(self, name: str) -> bool:
         """Whether a finding is unknown because it is recorded both as present and as absent at the same time."""
-        return self[name] is None and name in self.resolved and self.resolved[name].contradictory
+        if name not in self.case.statements or self[name] is not None:
+            return False
+        resolved = self.resolved.get(name)
+        return resolved is not None and resolved.contradictory
 
     def _finding(self, name: str) -> Value:
         resolved = self.case.resolve(name, self.side, with_sideless=self.with_sideless)

@@ -107,6 +107,10 @@ def _join_present(word: str, findings: tuple[str, ...]) -> Test:
     return test
 
 
+def _never(_finding: str) -> bool:
+    return False
+
+
 def _is(finding: str, state: str) -> Test:
     if state == "present":
         return lambda chart: chart[finding]  # type: ignore[return-value]
@@ -116,7 +120,7 @@ def _is(finding: str, state: str) -> Test:
         return lambda chart: chart[finding] is not False
     if state == CONTRADICTORY:
         # Only a chart that is read from statements can tell.
-        return lambda chart: hasattr(chart, "is_contradictory") and bool(chart.is_contradictory(finding))
+        return lambda chart: bool(getattr(chart, "is_contradictory", _never)(finding))
     return lambda chart: chart[finding] is not True
 
 
