@@ -27,7 +27,7 @@ test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
 bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson echo, BENCH_SECONDS=200
 	$(BIN)/python -m bench --seconds $(BENCH_SECONDS)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from threading import Lock
 from time import monotonic
 from urllib.parse import unquote, urljoin, urlsplit
@@ -105,10 +105,15 @@ class _Place:
         )
 
     def is_loopback(self) -> bool:
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+
+@lru_cache(maxsize=256)
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _place(url: str) -> _Place | None:
@@ -132,13 +137,17 @@ def _place(url: str) -> _Place | None:
     )
 
 
+# A service is called for few servers, again and again. What is read below them is not kept: it may name a patient.
+_server = lru_cache(maxsize=256)(_place)
+
+
 def _reader(request: HookRequest, policy: FhirPolicy | None) -> _Reader | str:
     """The reader for this request, or why nothing may be read."""
     if policy is None:
         return "nothing is fetched in prefetch-only mode"
     if not request.fhir_server:
         return "no usable fhirServer in the request"
-    base = _place(request.fhir_server)
+    base = _server(request.fhir_server)
     if base is None or "?" in request.fhir_server:
         return "fhirServer is not a FHIR base URL"
     if base.scheme != "https" and not base.is_loopback():
@@ -155,7 +164,7 @@ def _is_listed(base: _Place, policy: FhirPolicy) -> bool:
         return False
     if policy.loopback_only and not policy.base_urls:
         return True
-    return any(listed.holds(base) for listed in map(_place, policy.base_urls) if listed)
+    return any(listed.holds(base) for listed in map(_server, policy.base_urls) if listed)
 
 
 def _misfit(authorization: FhirAuthorization, patient_id: object) -> str:

@@ -45,9 +45,10 @@ def _need_url(url: str | None, owner: str) -> None:
 def _need_content(value: Mapping[str, Any] | None, owner: str) -> None:
     if value is not None:
         try:
-            text = _dump(value)
+            # The writer stops at a depth: held to it as deep as a resource can lie in a response.
+            text = _dump([[[[[[[value]]]]]]])[7:-7]
         except TypeError:
-            raise ValueError(f"{owner} holds something that is not JSON") from None
+            raise ValueError(f"{owner} holds something that is not JSON, or is too deep") from None
         _need(not (at := _null_in(text)), f"{owner} holds null at {at}, which CDS Hooks does not allow")
 
 

@@ -94,7 +94,7 @@ def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:
 def flips(guideline: Guideline) -> tuple[int, list[Flip]]:
     """How many weights were varied, and every decision that one of them turns."""
     assessor = Assessor(guideline)
-    assessor.next_question = _Silent(guideline, assessor.informative)
+    assessor.next_question = _Silent(guideline, assessor.informative, assessor.grounds)
     before = {name: (case, _decisions(assessor.assess(case))) for name, case in charts(guideline)}
     ranked = {name: known for name, known in before.items() if assessor.assess(known[0]).rankings}
     found, varied = [], 0

@@ -211,7 +211,8 @@ def check(
     calls. Cards are only judged where some come: name a FOLDER with requests that bring them.
 
     Ends with 0 when nothing that is required is wrong, with 1 when something is, and with 2 when nothing answers or
-    FOLDER holds no request.
+    FOLDER holds no request, or none for a hook that the service has. Where it has some of them, the table names the
+    requests that were not sent.
     """
     from cds_hooks import conformance  # noqa: PLC0415
 
@@ -240,6 +241,8 @@ def check(
         )
     except conformance.Unreachable as problem:
         _give_up(str(problem))
+    except conformance.NoneSent as problem:
+        _give_up(f"{folder}: {problem}")
     results = conformance.judge(seen)
     if junit:
         try:

@@ -130,8 +130,8 @@ def test_doses_that_are_taken_together_add_up_and_doses_one_after_the_other_do_n
 def test_the_strength_of_an_ingredient_is_read_from_the_name_of_the_product_or_not_at_all(
     name: str, grams: float | None
 ) -> None:
-    assert strength_of([name], "aspirin") == grams
-    assert strength_of(["aspirin", name], "aspirin") == grams
+    assert strength_of([name], {"aspirin"}) == grams
+    assert strength_of(["aspirin", name], {"aspirin"}) == grams
 
 
 def test_aspirin_for_the_skin_is_held_by_an_allergy_as_any_topical_nsaid(client: FlaskClient) -> None:
@@ -283,3 +283,35 @@ def test_the_same_draft_gets_the_same_advice_on_both_hooks(client: FlaskClient) 
     (signed,) = ask(client, draft())["cards"]
     for member in ("summary", "indicator", "detail", "source"):
         assert selected[member] == signed[member]
+
+
+def test_an_earlier_injection_is_never_judged_more_mildly_than_a_later_one(client: FlaskClient) -> None:
+    injection = {"id": "m1", "medicine": "rxnorm|10759", "route": "Intra-bursal injection"}
+    chart: Json = {
+        "service": "analgesic-safety",
+        "age": 45,
+        "side": "left",
+        "present": ["buttock-pain", "gradual-onset", "runner", "ischial-tenderness", "modified-bent-knee-stretch"],
+        "drafts": [injection],
+    }
+    for documented in ({}, {"quantities": {"physiotherapy-weeks": 12}}, {"medications": ["rxnorm|11289"]}):
+        said = []
+        for days in (1, 20, 41, 42, 43, 90, 200):
+            request = build_request(chart | documented | {"onset_days_ago": days})
+            answer = client.post("/cds-services/analgesic-safety", json=request).get_json()
+            said.append(["critical", "warning", "info", ""].index("".join(c["indicator"] for c in answer["cards"])))
+        assert said == sorted(said), documented
+
+
+@pytest.mark.parametrize("unit", [{}, {"unit": "mL/min/1.73m2"}], ids=["without a unit", "with its unit in words"])
+def test_an_egfr_without_a_unit_is_named_and_its_unit_not_guessed(unit: Json, client: FlaskClient) -> None:
+    nsaid = {"id": "m1", "medicine": "rxnorm|5640"}
+    chart = {"age": 50, "side": "left", "present": ["buttock-pain"], "quantities": {"egfr": 28}, "drafts": [nsaid]}
+    request = build_request(chart | {"service": "analgesic-safety"})
+    for entry in request["prefetch"]["observations"]["entry"]:
+        if "valueQuantity" in entry["resource"]:
+            entry["resource"]["valueQuantity"] = {"value": 28, **unit}
+    answer = client.post("/cds-services/analgesic-safety", json=request).get_json()
+    (card,) = answer["cards"]
+    assert card["indicator"] == ("warning" if unit else "info")
+    assert ("without a number and unit that can be used" in card["detail"]) is not bool(unit)

@@ -1,8 +1,9 @@
 """The assessment: what is left out of it beforehand makes no difference."""
 
 from dataclasses import replace
+from itertools import product
 
-from service.chart.derived import grounds_to_hold
+from service.chart.grounds import grounds_of, marks, may_hold
 from service.guideline.conditions import STATES, Value, read_condition
 from service.reasoning.assessment import Assessor
 from tests.charts import packaged
@@ -11,26 +12,30 @@ from tests.test_next_question import charts
 
 def test_leaving_out_what_cannot_hold_gives_what_evaluating_everything_gives() -> None:
     sparing, thorough = Assessor(packaged()), Assessor(packaged())
-    thorough.grounds = {kind: tuple((r, None) for r in of_kind) for kind, of_kind in thorough.by_kind.items()}
-    assert any(names for _r, names in sparing.grounds["red-flag"])
+    thorough.grounds = dict.fromkeys(thorough.grounds, ())
+    assert all(sparing.grounds[recommendation.id] for recommendation in sparing.by_kind["red-flag"])
     for case in charts():
         spared, whole = (replace(assessor.assess(case), reached=None) for assessor in (sparing, thorough))
         assert spared == whole, case.statements.keys()
 
 
-def test_a_condition_comes_out_so_only_where_something_of_its_grounds_is_known() -> None:
-    names = ("a", "b", "c")
+def test_a_condition_comes_out_so_only_where_its_grounds_are() -> None:
+    # Any three findings will do.
+    names = ("fever", "chills", "night-pain")
     leaves = [{"finding": name, "is": state} for name in names for state in STATES]
     pairs = [{word: [one, other]} for word in ("all", "any", "none") for one in leaves for other in leaves]
     nested = [
         {word: [pair, leaves[number % len(leaves)]]} for word in ("all", "none") for number, pair in enumerate(pairs)
     ]
     values = (True, False, None)
-    states: list[dict[str, Value]] = [{"a": a, "b": b, "c": c} for a in values for b in values for c in values]
+    states: list[dict[str, Value]] = [dict(zip(names, each, strict=True)) for each in product(values, repeat=3)]
+    told = 0
     for raw in (*leaves, *pairs, *nested):
         condition = read_condition(raw, {})
         for verdict in (True, False):
-            grounds = grounds_to_hold(condition, {}, names, verdict=verdict)
-            if grounds is not None:
-                reached = [state for state in states if condition.test(state) is verdict]
-                assert all(any(state[name] is not None for name in grounds) for state in reached), raw
+            grounds = grounds_of(condition, packaged(), verdict=verdict)
+            told += bool(grounds)
+            for state in states:
+                there = marks((name, value) for name, value in state.items() if value is not None)
+                assert may_hold(grounds, there) or condition.test(state) is not verdict, (raw, state)
+    assert told > len(nested)

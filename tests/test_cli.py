@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -176,6 +177,24 @@ def test_a_folder_without_a_request_ends_the_check(content: str | None, base: st
     assert ended.exit_code == 2
     assert ended.stderr.startswith(f"{tmp_path}: holds no request")
     assert not ended.stdout
+
+
+def test_a_folder_of_requests_that_no_service_takes_ends_the_check(base: str, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text('{"hook": "order-dispatch"}')
+    ended = sitbone("check", base, "--requests", tmp_path)
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith(f"{tmp_path}: none of its 1 requests can be sent: they are for order-dispatch, the")
+    assert "patient-view" in ended.stderr
+    assert not ended.stdout
+
+
+def test_a_request_of_a_folder_that_no_service_takes_is_named(base: str, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"hook": "order-dispatch"}')
+    shutil.copy(repository / "fixtures/requests/sudden-tear.json", tmp_path)
+    checked = sitbone("check", base, "--requests", tmp_path)
+    assert checked.exit_code == 0
+    assert "1 of 2 not sent, as no service has their hook:" in checked.stdout
+    assert "mine: it is for order-dispatch" in checked.stdout
 
 
 @pytest.mark.parametrize("at", ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00"])

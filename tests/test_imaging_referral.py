@@ -1,8 +1,10 @@
 """The service that judges imaging orders, where a case cannot say it: ids, annotations, drafts that are odd."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,6 +15,9 @@ from service.app import create_app
 from service.chart.strictness import violations
 from service.settings import Settings
 from tests.charts import CLOCK, DIAGNOSIS, Json, build_request, named_cases
+
+if TYPE_CHECKING:
+    from werkzeug.test import TestResponse
 
 SERVICE = "imaging-referral"
 TEAR = {
@@ -47,12 +52,15 @@ def annotating() -> FlaskClient:
 
 
 def ask(client: FlaskClient, request: Json, id_: str = SERVICE) -> Json:
-    body = json.dumps(request)
-    response = client.post(f"/cds-services/{id_}", data=body, content_type="application/json")
-    assert response.status_code == 200, response.get_data(as_text=True)
-    answer: Json = json.loads(response.get_data())
+    answer: Json = json.loads(post(client, json.dumps(request), id_).get_data())
     RESPONSE_SCHEMA.load(answer)
     return answer
+
+
+def post(client: FlaskClient, body: str, id_: str = SERVICE) -> TestResponse:
+    response = client.post(f"/cds-services/{id_}", data=body, content_type="application/json")
+    assert response.status_code == 200, response.get_data(as_text=True)
+    return response
 
 
 def orders(answer: Json) -> list[Json]:
@@ -197,6 +205,47 @@ def test_an_annotated_order_is_the_draft_with_the_rating_and_nothing_else(annota
     )
 
 
+# Read as numbers and written again, most of these would be others: 1.5, 0.1, 0, 1000.0.
+DECIMALS = ("1.50", "0.1000000000000000055511151231257827", "-0", "1.0E3", "7", "-2.0", "12345678901234567890123456789")
+
+
+def test_an_annotated_order_has_every_number_as_it_was_written(annotating: FlaskClient) -> None:
+    request = call(PELVIS)
+    (entry,) = request["context"]["draftOrders"]["entry"]
+    entry["resource"]["extension"] = [{"url": "urn:example:own", "valueDecimal": "@0"}]
+    entry["resource"]["quantityQuantity"] = {"value": "@1", "unit": "1.50"}
+    entry["resource"]["contained"] = [{"resourceType": "Basic", "n": [f"@{n}" for n in range(2, len(DECIMALS))]}]
+    text = json.dumps(request)
+    for number, decimal in enumerate(DECIMALS):
+        text = text.replace(f'"@{number}"', decimal)
+    answered = post(annotating, text)
+    resource = json.loads(answered.data, parse_int=str, parse_float=str)["systemActions"][0]["resource"]
+    assert resource["extension"][0]["valueDecimal"] == DECIMALS[0]
+    assert resource["quantityQuantity"] == {"value": DECIMALS[1], "unit": "1.50"}
+    assert resource["contained"][0]["n"] == list(DECIMALS[2:])
+    assert b'"value":0.1000000000000000055511151231257827,' in answered.data
+
+
+def test_a_null_beside_a_number_keeps_the_order_from_being_sent_back(annotating: FlaskClient) -> None:
+    request = call(PELVIS)
+    request["context"]["draftOrders"]["entry"][0]["resource"]["quantityQuantity"] = {"value": 1.25, "unit": None}
+    assert "systemActions" not in ask(annotating, request)
+
+
+def test_an_order_nested_too_deeply_to_be_sent_back_is_no_fault(annotating: FlaskClient) -> None:
+    request = call(PELVIS)
+    request["context"]["draftOrders"]["entry"][0]["resource"]["note"] = "@"
+    text = json.dumps(request)
+    # The writer stops at about 250 levels, the reader at the depth of the interpreter: beyond that the call is refused.
+    seen = {}
+    for deep in (200, *range(235, 265), *range(900, 1010, 2), *range(970, 990)):
+        body = text.replace('"@"', "[" * deep + "1.0" + "]" * deep)
+        answer = annotating.post(f"/cds-services/{SERVICE}", data=body, content_type="application/json")
+        seen[deep] = answer.status_code, "systemActions" in answer.get_json()
+    assert set(seen.values()) == {(200, True), (200, False), (400, False)}
+    assert (seen[200], seen[264], seen[1008]) == ((200, True), (200, False), (400, False))
+
+
 @pytest.mark.parametrize(
     ("chart", "draft", "code"),
     [
@@ -211,6 +260,28 @@ def test_the_annotation_has_one_of_the_three_codes_of_its_own_value_set(
     (action,) = ask(annotating, call(draft, **chart))["systemActions"]
     concept = action["resource"]["extension"][0]["valueCodeableConcept"]
     assert {"system": PAMA_SYSTEM, "code": code} in concept["coding"]
+
+
+def test_the_annotation_stands_on_published_criteria_where_any_hold_also_beside_a_better_judgement_of_our_own(
+    annotating: FlaskClient,
+) -> None:
+    answer = ask(annotating, call(PELVIS))
+    assert [order["rating"] for order in orders(answer)] == ["appropriate"]
+    (action,) = answer["systemActions"]
+    codes = [coding["code"] for coding in action["resource"]["extension"][0]["valueCodeableConcept"]["coding"]]
+    # Without a radiograph the criteria for acute pain rate the MRI; after it those for a tear do.
+    assert codes == ["not-appropriate", "usually-not"]
+    after = ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury", "radiograph-normal"]
+    (action,) = ask(annotating, call(PELVIS, present=after))["systemActions"]
+    codes = [coding["code"] for coding in action["resource"]["extension"][0]["valueCodeableConcept"]["coding"]]
+    assert codes == ["appropriate", "appropriate"]
+
+
+def test_a_call_that_several_recommendations_share_is_missing_where_one_of_them_is_critical(plain: FlaskClient) -> None:
+    # The warning of an infection comes before the tear and calls for the same MRI.
+    present = ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury", "warm-red-swelling", "radiograph-normal"]
+    answer = ask(plain, call(VEINS, present=present))
+    assert "Order: MRI of the pelvis without contrast, left" in labels(answer)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_no_abbreviation_has_lost_its_capital_where_a_sentence_was_joined(guidel
 def test_every_threshold_is_used(guideline: Guideline) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in PACKAGED.rglob("*.toml"))
     # The days that a red flag allows are found by its name; one that is of no red flag ends the start (visit_planning).
-    for name in (name for name in guideline.thresholds if not name.startswith("seen-within-")):
+    for name in (name for name in guideline.thresholds if not name.startswith(("seen-within-", "seen-by-day-"))):
         assert re.search(rf'at_(least|most) = "{name}"|\{{{name}\}}', text), name
 
 
@@ -395,6 +395,22 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a debt of an unknown rule": (
         _put("debts.toml", '"R-L14"', '"R-L99"'),
         r"debts\.toml: accuracy-from-memory\.rules: 'R-L99' is not known here",
+    ),
+    "a name of a medicine of two words": (
+        _put("medicine_names.toml", "[tylenol]", '["tylenol pm"]'),
+        r"medicine_names\.toml: tylenol pm: is not one word of four small letters or more",
+    ),
+    "a name of a medicine whose code is in no value set": (
+        _put("medicine_names.toml", 'of = "1191"', 'of = "9991191"'),
+        r"medicine_names\.toml: acetylsalicylic\.of: '9991191' is not known here",
+    ),
+    "a name of a medicine without grounds": (
+        _put("medicine_names.toml", 'evidence = ["V:R166"]\n', ""),
+        r"medicine_names\.toml: paracetamol\.evidence: Missing data",
+    ),
+    "a name of a medicine of an unknown source": (
+        _put("medicine_names.toml", '"V:R166"', '"V:R999"'),
+        r"medicine_names\.toml: paracetamol\.evidence: 'R999' is not known here",
     ),
     "a source whose address is no web address": (
         _put("sources.toml", 'url = "https://', 'url = "javascript:'),

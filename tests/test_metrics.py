@@ -1,6 +1,7 @@
 """What a monitoring system reads, who may read it, and the dashboard and the alerts that are built on it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from service.server.metrics import Metrics
 from service.settings import Settings
 from tests.charts import CLOCK, named_cases
 from tests.recording import KEY as TOKEN
-from tests.serving import PATH, running
+from tests.serving import PATH, children_of, running
 
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
 
@@ -178,10 +179,26 @@ def test_they_are_answered_while_all_hands_are_full() -> None:
     assert seen[0] == (503, 1)
 
 
-@pytest.fixture
-def folders() -> set[str]:
-    """Where processes count together, before the service starts."""
-    return {path.name for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")}
+def folders() -> set[Path]:
+    """Where processes count together, of whatever service there is."""
+    return {path for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")}
+
+
+def counting_in(folder: Path) -> set[int]:
+    """The processes that have counted there: each file is named by one."""
+    return {int(path.stem.rpartition("_")[2]) for path in folder.glob("*.db")}
+
+
+def below(process: int) -> set[int]:
+    """All processes that this one has started, and those that they have."""
+    return {each for child in children_of(process) for each in (child, *below(child))}
+
+
+def abandoned(before: set[Path]) -> set[Path]:
+    """New folders of nobody that lives; those of a service that another test has just started, or stops, are not."""
+    return {
+        folder for folder in folders() - before if not any(Path(f"/proc/{p}").exists() for p in counting_in(folder))
+    }
 
 
 FORKED = """
@@ -211,7 +228,8 @@ def test_of_a_worker_that_died_what_it_counted_stays_and_what_it_had_in_hand_doe
     assert [total(text, "sitbone_calls_in_flight") for text in (before, after)] == [1, 0]
 
 
-def test_workers_count_together_and_leave_nothing_behind(repository: Path, folders: set[str]) -> None:
+def test_workers_count_together_and_leave_nothing_behind(repository: Path) -> None:
+    before = folders()
     body = (repository / "fixtures/requests/sudden-tear.json").read_bytes()
 
     def fetch(url: str, data: bytes | None = None) -> str:
@@ -233,9 +251,14 @@ def test_workers_count_together_and_leave_nothing_behind(repository: Path, folde
         text = settled(base, 20)
         assert total(text, "sitbone_stage_seconds_count", stage="answer") == 20
         assert total(text, "sitbone_calls_in_flight") <= 1
-        made = {path.name for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")}
-        assert len(made - folders) == 1
-    assert {path.name for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("sitbone-metrics-*")} <= folders
+        ours = below(os.getpid())
+        (made,) = (folder for folder in folders() - before if counting_in(folder) & ours)
+        assert counting_in(made) <= ours
+    assert not made.exists()
+    end = time.monotonic() + 10
+    while left := abandoned(before):
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
 
 
 def exported() -> set[str]:

@@ -67,7 +67,7 @@ def answered(case: Case, answers: Answers) -> Case:
             said = value
         whole = case.findings[finding].whole_patient or isinstance(said, When)
         statements[finding] = (Statement(finding, said, "" if whole else side, None, ""),)
-    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings)
+    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings, case.unknown)
     object.__setattr__(other, "fixed", sides)
     return other
 
@@ -105,7 +105,7 @@ class _Kept(NextQuestion):
 @pytest.fixture(scope="module")
 def kept() -> Assessor:
     assessor = Assessor(packaged())
-    assessor.next_question = _Kept(packaged(), assessor.informative)
+    assessor.next_question = _Kept(packaged(), assessor.informative, assessor.grounds)
     return assessor
 
 
@@ -222,7 +222,9 @@ EMERGENCIES = [
     "saddle-numbness",
     "urinary-retention",
     "urinary-incontinence",
+    "altered-urinary-sensation",
     "faecal-incontinence",
+    "new-sexual-dysfunction",
     "fever",
     "chills",
     "unilateral-leg-swelling",
@@ -265,6 +267,8 @@ def without(names: list[str], *left: str) -> list[str]:
     ("finding", "before", "after"),
     [
         ("saddle-numbness", [], EMERGENCIES),
+        ("altered-urinary-sensation", without(EMERGENCIES, "altered-urinary-sensation"), EMERGENCIES),
+        ("new-sexual-dysfunction", without(EMERGENCIES, "new-sexual-dysfunction"), EMERGENCIES),
         ("pop-at-injury", [], [*INJURY]),
         ("palpable-gap", without(SAFE, "palpable-gap", "knee-flexion-weakness"), SAFE),
         ("significant-bruising", EMERGENCIES, [*EMERGENCIES, "significant-bruising"]),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ONE_AFTER_THE_OTHER
+
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
 PIN = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
 
@@ -136,6 +138,13 @@ def test_the_build_server_runs_make_test_with_ci_set_and_no_input(repository: Pa
 @pytest.mark.parametrize("file", [".ci/run"])
 def test_a_command_of_the_repository_may_be_run(repository: Path, file: str) -> None:
     assert (repository / file).stat().st_mode & stat.S_IXUSR
+
+
+def test_no_two_files_of_tests_that_measure_a_time_run_at_once(repository: Path) -> None:
+    files = list((repository / "tests").rglob("test_*.py"))
+    measuring = {file.name for file in files if re.search(r"monotonic\(\) [-] |\.seconds [<] ", file.read_text())}
+    assert measuring <= ONE_AFTER_THE_OTHER
+    assert sum(file.name in ONE_AFTER_THE_OTHER for file in files) == len(ONE_AFTER_THE_OTHER)
 
 
 POLICY = """

@@ -249,6 +249,9 @@ def test_soon_enough_is_not_said_of_a_chart_that_was_not_heard() -> None:
         ("seen-within-critical", "is missing"),
         ("seen-within-warning-fracture", "is of no indicator and red flag"),
         ("seen-within-warning-rs08-physiotherapy", "is of no indicator and red flag"),
+        ("seen-by-day-closing", "is missing"),
+        ("seen-by-day-past", "is missing"),
+        ("seen-by-day-warning-pt01-hamstring-tendon", "is of no indicator and red flag"),
     ],
 )
 def test_a_limit_that_is_missing_or_of_nothing_ends_the_start(name: str, reason: str) -> None:
@@ -258,3 +261,22 @@ def test_a_limit_that_is_missing_or_of_nothing_ends_the_start(name: str, reason:
     thresholds = others if reason == "is missing" else others | {name: one}
     with pytest.raises(KnowledgeError, match=f"guideline.toml: thresholds.{name}: {reason}"):
         VisitPlanning(Consultant(replace(guideline, thresholds=thresholds), lambda: CLOCK))
+
+
+def test_of_an_injury_of_which_only_the_month_is_known_the_earliest_day_leaves_the_least() -> None:
+    chart = {"age": 45, "side": "left", "present": ["buttock-pain", "palpable-gap"], "onset_days_ago": 0}
+    request = build_request(chart | {"service": "visit-planning"})
+    for entry in request["prefetch"]["observations"]["entry"]:
+        if "valueDateTime" in entry["resource"]:
+            entry["resource"]["valueDateTime"] = "2026-11"
+    request["context"]["appointments"] = collection([appointment()])
+    answer = client_at(CLOCK).post("/cds-services/visit-planning", json=request).get_json()
+    # From the first of the month to the twenty-second are 21 days.
+    assert [entry["limitDays"] for entry in entries(answer)] == [7]
+
+
+def test_an_appointment_in_the_past_is_not_said_to_be_too_late_for_an_emergency() -> None:
+    chart = {"age": 45, "side": "left", "present": ["buttock-pain", "saddle-numbness"], "service": "visit-planning"}
+    answer = ask(collection([appointment("2026-11-20T09:00:00Z")]), chart=chart)
+    assert answer["cards"] == []
+    assert "soonEnough" not in entries(answer)[0]

@@ -6,7 +6,7 @@ feedback on the cards that came back. Specification: CDS Hooks 2.0.1 and the 3.0
 """
 
 from cds_hooks.conformance.checks import CHECKS, Check, Level, Result, Status, judge
-from cds_hooks.conformance.observing import Answer, Exchange, Observations, Unreachable, observe, over_http
+from cds_hooks.conformance.observing import Answer, Exchange, NoneSent, Observations, Unreachable, observe, over_http
 from cds_hooks.conformance.report import as_json, as_junit, as_text, is_conformant
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Check",
     "Exchange",
     "Level",
+    "NoneSent",
     "Observations",
     "Result",
     "Status",

@@ -65,7 +65,7 @@ class Status(StrEnum):
 
 
 class _NotApplicable(Exception):  # noqa: N818 - no error
-    """There is nothing that the check could look at; the text says why."""
+    """There is nothing, or not all, that the check could look at; its arguments are the lines that say why."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,17 @@ def judge(observations: Observations) -> tuple[Result, ...]:
 
 def _judged(check: Check, observations: Observations) -> Result:
     try:
-        # The same is often wrong on every card. What a server calls its things is not trusted to be printable.
-        problems = tuple(dict.fromkeys("".join(filter(str.isprintable, line)) for line in check.examine(observations)))
+        problems = _printable(check.examine(observations))
     except _NotApplicable as reason:
-        return Result(check, Status.SKIPPED, (str(reason),))
+        return Result(check, Status.SKIPPED, _printable(reason.args))
     if not problems:
         return Result(check, Status.PASSED)
     return Result(check, Status.FAILED if check.level is Level.REQUIRED else Status.WARNED, problems)
+
+
+def _printable(lines: Iterable[str]) -> tuple[str, ...]:
+    """Each line once, as the same is often wrong on every card; what others call their things may not be printable."""
+    return tuple(dict.fromkeys("".join(filter(str.isprintable, line)) for line in lines))
 
 
 def _type(value: object) -> str:
@@ -323,6 +327,18 @@ def _call_status(seen: Observations) -> Iterator[str]:
     for what, answer in _calls(seen, Kind.VALID, Kind.GIVEN):
         if answer.status not in (200, 412):
             yield f"{what}: status {answer.status}"
+
+
+@_check("given-requests", _CALLING, Level.REQUIRED, "Each request that was given could be sent to a service.")
+def _given_requests(seen: Observations) -> Iterable[str]:
+    if not seen.given:
+        raise _NotApplicable("no request was given; name a folder of them with --requests")
+    hooks = [entry["hook"] for entry in seen.entries]
+    unsent = [f"{name}: it is for {hook}" for name, hook in seen.given if hook not in hooks]
+    if unsent:
+        # What is not sent tells nothing of the service, neither good nor bad.
+        raise _NotApplicable(f"{len(unsent)} of {len(seen.given)} not sent, as no service has their hook:", *unsent)
+    return ()
 
 
 @_check("call-extensions", "Extensions", Level.REQUIRED, "Extensions and members that are not known change nothing.")

@@ -32,6 +32,10 @@ class Unreachable(Exception):  # noqa: N818 - what it says
     """Nothing answers at the address. The text is one sentence for the person who checks."""
 
 
+class NoneSent(Exception):  # noqa: N818 - what it says
+    """No service has the hook of any request that was given. The text is one sentence for the person who checks."""
+
+
 class Kind(StrEnum):
     """What an exchange was for."""
 
@@ -100,13 +104,17 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Observations:
-    """Everything that was sent to the service at `url`. `entries` are those of discovery that can be called."""
+    """Everything that was sent to the service at `url`. `entries` are those of discovery that can be called.
+
+    `given` has each request that was given, by name, with its hook.
+    """
 
     url: str
     exchanges: tuple[Exchange, ...]
     entries: tuple[Mapping[str, Any], ...]
     with_token: bool
     with_feedback: bool
+    given: tuple[tuple[str, object], ...] = ()
 
     def of(self, *kinds: Kind) -> Iterator[Exchange]:
         """The exchanges of these kinds; of all kinds when none is named."""
@@ -157,7 +165,8 @@ def observe(
     """Sends all that the checks look at to the service whose discovery is at `url`/cds-services.
 
     `token` gives the bearer token for a call of a URL. `given` are requests, by name, that are sent besides the made
-    ones to the services of their hook. Raises Unreachable when discovery has no answer at all.
+    ones to the services of their hook. Raises Unreachable when discovery has no answer at all, NoneSent when no
+    service has the hook of any request.
     """
     url = url.rstrip("/").removesuffix("/cds-services")
     base = f"{url}/cds-services"
@@ -166,13 +175,34 @@ def observe(
     if discovery.answer is None:
         raise Unreachable(f"Nothing answers at {base}: {discovery.failure}.")
     entries = tuple(_callable_entries(discovery.answer.json))
-    calls = [*_planned(base, entries, list(given)), Call(Kind.PREFLIGHT, "discovery, preflight", base, "OPTIONS")]
+    requests_ = tuple(given)
+    hooks_given = tuple((name, body.get("hook")) for name, body in requests_)
+    # Where discovery itself is wrong, that is what is to be said.
+    if requests_ and _is_usable(discovery.answer, entries):
+        _require_any([entry["hook"] for entry in entries], [hook for _name, hook in hooks_given])
+    calls = [*_planned(base, entries, requests_), Call(Kind.PREFLIGHT, "discovery, preflight", base, "OPTIONS")]
     if token:
         calls.append(Call(Kind.WITHOUT_TOKEN, "discovery without a token", base, "GET", with_token=False))
     exchanges = [discovery, *(observer.exchange(call) for call in over(calls))]
     if feedback:
         exchanges += [observer.exchange(call) for call in over(list(_feedback(base, exchanges, entries)))]
-    return Observations(url, tuple(exchanges), entries, token is not None, feedback)
+    return Observations(url, tuple(exchanges), entries, token is not None, feedback, hooks_given)
+
+
+def _is_usable(discovery: Answer, entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether discovery says which services there are; none is an answer too."""
+    listed = discovery.json.get("services") if isinstance(discovery.json, dict) else None
+    return discovery.status == 200 and (bool(entries) or listed == [])
+
+
+def _require_any(published: Sequence[str], given: Sequence[object]) -> None:
+    if not any(hook in published for hook in given):
+        theirs, ours = (", ".join(sorted({str(hook) for hook in hooks})) for hooks in (given, published))
+        said = (
+            f"none of its {len(given)} requests can be sent: they are for {theirs}, the service is for {ours or 'none'}"
+        )
+        # What others call their hooks is not trusted to be printable.
+        raise NoneSent("".join(filter(str.isprintable, said)) + ".")
 
 
 class _Observer:

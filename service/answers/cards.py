@@ -12,17 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
+from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
 from service.chart.case import MATTER_TO_MEDICINES, UNHEARD
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
-from service.chart.statements import NO_SIDE
 from service.guideline.forms import TOPICS
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
-from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired, ImagingCall, ReferralCall
+from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.next_question import Asked
 
@@ -240,6 +241,11 @@ class _Cards:
         self.words = self.guideline.wording
         self.diagnostic_topic = self.first_topic = ""
 
+    @cached_property
+    def answering(self) -> Answering:
+        # Most answers have no card.
+        return Answering(self.guideline, self.assessment, self.on_chart, self.now, self.responder.recent_days)
+
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
         for fired in self.assessment.fired:
@@ -263,7 +269,7 @@ class _Cards:
         placed = {
             change.name: order
             for change in advice.changes
-            if change.order and (order := self._placed(change.order, advice.fired))
+            if change.order and (order := self._placed_as(change.order, advice.fired))
         }
         ordered = (self._order_note("already_ordered", order.key, order) for order in placed.values())
         suggestions = tuple(
@@ -282,48 +288,55 @@ class _Cards:
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[Card]:
         """The card of a topic; none where every order that it would suggest has been placed."""
         uuid, calls = self._uuid(topic), self._calls(fired)
-        placed = {call.key: self._placed(call.key, fired) for call in calls}
+        placed = {call.key: self._placed(call, fired) for call in calls}
         if calls and all(placed.values()):
-            references = dict.fromkeys(order.reference for order in placed.values() if order)
+            references = dict.fromkeys(order.reference for orders in placed.values() for order in orders)
             self.silenced.append({"topic": topic, "orders": list(references)})
             return
-        done = {call.key: order for call in calls if (order := self._done(call.key))}
+        done = {call.key: order for call in calls if (order := self._done(call))}
         left = [
             call
             for call in calls
-            if not placed[call.key] and (call.key not in done or self._changed_since(done[call.key]))
+            if not placed[call.key] and (call.key not in done or self.answering.changed_since(done[call.key]))
         ]
         notes = tuple(self._order_note("already_done", key, order) for key, order in done.items())
         yield self._card(topic, fired, uuid, tuple(self._suggestions(uuid, fired, left)), "any", notes=notes)
 
     def _order_note(self, sentence: str, key: str, order: Order) -> str:
-        title, date = self.guideline.orders[key].title, order.when.text if order.when else ""
-        return self._say(sentence, title=title, date=date, resource=order.reference)
+        """What was ordered or done, which need not be what is called for but answers it."""
+        template = self.guideline.orders.get(order.key) or self.guideline.orders[key]
+        date = order.when.text if order.when else ""
+        return self._say(sentence, title=template.title, date=date, resource=order.reference)
 
-    def _side_of(self, key: str) -> str:
-        return self.assessment.side if self.guideline.orders[key].sided else NO_SIDE
+    def _standing(self, fired: Sequence[Fired]) -> list[Order]:
+        """The orders that stand and are no older than what the card stands on."""
+        return [
+            order
+            for order in self.on_chart.placed
+            if (when := order.when)
+            and not self.assessment.began_since(when)
+            and not any(self.assessment.is_news(item, when) for one in fired for item in one.evidence)
+        ]
 
-    def _placed(self, key: str, fired: Sequence[Fired]) -> Order | None:
-        """The order that stands for this suggestion and is no older than what the card stands on."""
+    def _placed(self, call: Call, fired: Sequence[Fired]) -> tuple[Order, ...]:
+        """The orders that stand for this suggestion; empty where it has to be made."""
+        if not self.on_chart.placed:
+            return ()
+        return self.answering.answer(call, self._standing(fired))
+
+    def _placed_as(self, key: str, fired: Sequence[Fired]) -> Order | None:
+        """The order of this template that stands."""
         if not self.on_chart.placed:
             return None
-        used = [item for one in fired for item in one.evidence if item.resource not in ("", "Patient")]
-        for order in self.on_chart.placed:
-            when = order.when
-            if (
-                when
-                and order.covers(key, self._side_of(key))
-                and all(item.when and item.when.low <= when.high for item in used)
-            ):
-                return order
-        return None
+        side = self.answering.compared(key, self.assessment.side)
+        return next((order for order in self._standing(fired) if order.covers(key, side)), None)
 
-    def _done(self, key: str) -> Order | None:
+    def _done(self, call: Call) -> Order | None:
         """The newest imaging that this suggestion would repeat within the set time."""
-        return self.on_chart.recently_done(key, self._side_of(key), self.now, self.responder.recent_days)
-
-    def _changed_since(self, order: Order) -> bool:
-        return order.when is None or self.assessment.changed_since(order.when)
+        if not self.on_chart.done:
+            return None
+        answers = self.answering.answer(call, self.answering.recently_done)
+        return max(answers, key=lambda order: order.when.high if order.when else self.now, default=None)
 
     def _card(
         self,
@@ -335,17 +348,18 @@ class _Cards:
         *,
         notes: Sequence[str],
     ) -> Card:
+        evidence, lacking = self._evidence(fired), self._not_documented(topic, fired)
         return Card(
             uuid=uuid,
             summary=self._summary(topic, fired),
             indicator=Indicator(fired[0].indicator),
-            detail=self._detail(topic, fired, notes),
+            detail=self._detail(topic, fired, notes, evidence, lacking),
             source=self.responder.sources[topic],
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
             links=self._cited(fired),
-            extension={BASIS_KEY: self._basis(topic, fired)},
+            extension={BASIS_KEY: self._basis(fired, evidence, lacking)},
         )
 
     def _uuid(self, *parts: str) -> str:
@@ -373,16 +387,22 @@ class _Cards:
             fuller = self._say("consider_first", first=first, summary=summary)
         return fuller if len(fuller) <= _SUMMARY else summary
 
-    def _detail(self, topic: str, fired: Sequence[Fired], notes: Sequence[str]) -> str:
+    def _detail(
+        self,
+        topic: str,
+        fired: Sequence[Fired],
+        notes: Sequence[str],
+        evidence: Sequence[Evidence],
+        lacking: Sequence[str],
+    ) -> str:
         headings = self.words.headings
         sections = [(headings["consider"], [line for item in fired for line in item.recommendation.do])]
-        evidence = self._evidence(fired)
         sections.append((headings["why"], [*notes, *(self._evidence_line(item) for item in evidence)]))
         if topic == self.diagnostic_topic:
             sections.append((headings["causes"], list(self._causes())))
         if topic in (self.diagnostic_topic, "ask-first", "imaging-order"):
             sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
-        unknown = [self.guideline.title_of(name) for name in self._not_documented(topic, fired)]
+        unknown = [self.guideline.title_of(name) for name in lacking]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
         sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
@@ -506,21 +526,19 @@ class _Cards:
 
     # -- what can be acted on, and what it stands on ------------------------------------------------------------------
 
-    def _calls(self, fired: Sequence[Fired]) -> list[ImagingCall | ReferralCall]:
+    def _calls(self, fired: Sequence[Fired]) -> list[Call]:
         """The orders that a card would suggest."""
         ids = {item.recommendation.id for item in fired}
-        calls: tuple[ImagingCall | ReferralCall, ...] = (*self.assessment.imaging, *self.assessment.referrals)
+        calls: tuple[Call, ...] = (*self.assessment.imaging, *self.assessment.referrals)
         return [call for call in calls if call.recommendation in ids and call.key in self.guideline.orders]
 
-    def _suggestions(
-        self, card: str, fired: Sequence[Fired], calls: Iterable[ImagingCall | ReferralCall]
-    ) -> Iterator[Suggestion]:
+    def _suggestions(self, card: str, fired: Sequence[Fired], calls: Iterable[Call]) -> Iterator[Suggestion]:
         by_id = {item.recommendation.id: item for item in fired}
         for number, call in enumerate(calls):
             request = service_request(
                 self.guideline.orders[call.key],
                 call.priority,
-                self._ordering(by_id[call.recommendation]),
+                self._ordering(by_id[call.recommendation], self.answering.side_of(call)),
                 self.words.sides,
             )
             title = request["code"]["text"]
@@ -531,11 +549,11 @@ class _Cards:
                 actions=(Action(type="create", description=title, resource=request),),
             )
 
-    def _ordering(self, fired: Fired) -> Ordering:
+    def _ordering(self, fired: Fired, side: str) -> Ordering:
         resources = (item.resource for item in fired.evidence)
-        return Ordering.of(self.request, self.assessment.side, self.now, fired.recommendation.title, resources)
+        return Ordering.of(self.request, side, self.now, fired.recommendation.title, resources)
 
-    def _basis(self, topic: str, fired: Sequence[Fired]) -> dict[str, Any]:
+    def _basis(self, fired: Sequence[Fired], evidence: Sequence[Evidence], lacking: Sequence[str]) -> dict[str, Any]:
         return {
             "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
             "recommendations": [
@@ -551,8 +569,8 @@ class _Cards:
                 }
                 for item in fired
             ],
-            "findings": [_evidence_extension(item) for item in self._evidence(fired)],
-            "notDocumented": self._not_documented(topic, fired),
+            "findings": [_evidence_extension(item) for item in evidence],
+            "notDocumented": list(lacking),
         }
 
 

@@ -117,6 +117,7 @@ class Resolved(msgspec.Struct, frozen=True):
     contradictory: bool = False
 
 
+_NOTHING_KNOWN = Resolved(None, None)
 # The states of a prefetch key of which nothing, or not all, was heard.
 UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
 # The keys in which a reason against a medicine may stand.
@@ -133,6 +134,8 @@ class Case:
     data: Mapping[str, str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
+    # Every finding as one that nothing is known of, which is what a chart begins with.
+    unknown: Mapping[str, None]
 
     def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
         """Whether anything under these prefetch keys was not heard in full."""
@@ -143,7 +146,7 @@ class Case:
         stated = [
             statement
             for name, found in self.statements.items()
-            if not (self.findings[name].whole_patient or self.findings[name].background)
+            if not ((of := self.findings[name]).whole_patient or of.background or of.side_apart)
             for statement in found
             if statement.side and statement.value is not None
         ]
@@ -159,16 +162,25 @@ class Case:
     def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
         """What holds of the finding on this side; with NO_SIDE, whatever the side."""
         found = self.statements.get(finding, ())
+        if side == BILATERAL and self.findings[finding].either_side:
+            return self.on_either_side(finding)
         if side != NO_SIDE and not self.findings[finding].whole_patient:
             found = tuple(s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless))
         return resolve(found)
+
+    def on_either_side(self, finding: str) -> Resolved:
+        """What holds of the finding wherever it is: present as soon as it is on one side."""
+        held = [self.resolve(finding, side, with_sideless=True) for side in (LEFT, RIGHT)]
+        return next((of for of in held if of.value is True), held[0])
 
 
 def resolve(candidates: Iterable[Statement]) -> Resolved:
     """The newest statement wins; statements that disagree and cannot be put in order make the finding unknown."""
     known = [statement for statement in candidates if statement.value is not None]
     if not known:
-        return Resolved(None, None)
+        return _NOTHING_KNOWN
+    if len(known) == 1:
+        return Resolved(known[0].value, known[0])
     dated = [statement for statement in known if statement.when is not None]
     newest = max(dated, key=_said_last) if dated else known[0]
     rivals = [
@@ -207,6 +219,7 @@ class CaseReader:
 
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
+        self._unknown = dict.fromkeys(guideline.findings)
         # A long chart repeats these hundreds of times, and of each only the newest is used.
         self.repeated = frozenset(
             f.id
@@ -237,6 +250,7 @@ class CaseReader:
             data={key: value.state.value for key, value in request.prefetch.items()},
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
+            unknown=self._unknown,
         )
 
 

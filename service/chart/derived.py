@@ -6,41 +6,59 @@ criterion of the knowledge is evaluated, a derived quantity is computed; each on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from service.chart.case import Case, Resolved
 from service.chart.fhir_time import When, days_before
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
-from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
-from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SACROILIAC_TESTS
+from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.model import DAYS_SINCE, SACROILIAC_TESTS
 
 
 class Chart(dict[str, Value]):
     """Finding, criterion or derived quantity -> value, for one side of one case."""
 
+    __slots__ = ("case", "dated", "definitions", "resolved", "side", "with_sideless")
+
     def __init__(
         self, case: Case, side: str, definitions: Mapping[str, tuple[str, Condition]], *, with_sideless: bool
     ) -> None:
-        # Most findings are in no chart: they are unknown without being looked for one by one.
-        super().__init__(dict.fromkeys(case.findings.keys() - case.statements.keys() - MADE_OF_OTHERS.keys()))
+        # Most findings are in no chart. They are not taken out and put in again, because Python copies a dict at once
+        # only where none of its keys was ever removed, and charts are copied for every answer that is supposed.
+        super().__init__(case.unknown)
         self.case, self.side, self.with_sideless = case, side, with_sideless
-        self.resolved: dict[str, Resolved] = {}
-        self._definitions = definitions
+        self.definitions = definitions
+        self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.statements}
+        # A date is known, but read through the days since then only.
+        self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
+        for name, resolved in self.resolved.items():
+            self[name] = None if name in self.dated else resolved.value  # type: ignore[assignment]
+        for name in MADE_OF_OTHERS:
+            self.resolved[name] = made = self._made_of_others(name)
+            self[name] = made.value  # type: ignore[assignment]
 
     def __missing__(self, name: str) -> Value:
-        if name in self.case.findings:
-            value = self._finding(name) if name in self.case.statements else None
-            if value is not True and name in MADE_OF_OTHERS and MADE_OF_OTHERS[name](self.case):
-                # What is stated of each leg outweighs what is said of both together.
-                value = True
-                self.resolved.pop(name, None)
-        elif name in self._definitions:
-            value = self._definitions[name][1].test(self)
-        else:
-            value = DERIVED[name](self) if name in DERIVED else None
+        value: Value = None
+        if name in self.definitions:
+            value = self.definitions[name][1].test(self)
+        elif name in DERIVED:
+            value = DERIVED[name](self)
+        elif name in MADE_OF_OTHERS:
+            value = self._made_of_others(name).value  # type: ignore[assignment]
         self[name] = value
         return value
+
+    def _made_of_others(self, name: str) -> Resolved:
+        """What is stated itself stays where others tell nothing, for it may be contradictory."""
+        stated = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
+        # What is stated of each side outweighs that it is not so.
+        made = MADE_OF_OTHERS[name](self.case) if stated.value is not True else stated
+        return stated if made.value is None else made
+
+    def is_contradictory(self, name: str) -> bool:
+        """Whether a finding is unknown because it is recorded both as present and as absent at the same time."""
+        return name in self.resolved and self.resolved[name].contradictory and self[name] is None
 
     def supposing(self, case: Case, values: Mapping[str, Value], forgetting: Iterable[str]) -> Chart:
         """This chart as it would be with these values in the case; what follows from them is to be forgotten."""
@@ -49,21 +67,9 @@ class Chart(dict[str, Value]):
         for name in forgetting:
             other.pop(name, None)
         other.update(values)
-        vars(other).update(vars(self), case=case, resolved=dict(self.resolved))
+        other.case, other.side, other.with_sideless = case, self.side, self.with_sideless
+        other.resolved, other.dated, other.definitions = self.resolved, self.dated, self.definitions
         return other
-
-    def is_contradictory(self, name: str) -> bool:
-        """Whether a finding is unknown because it is recorded both as present and as absent at the same time."""
-        if name not in self.case.statements or self[name] is not None:
-            return False
-        resolved = self.resolved.get(name)
-        return resolved is not None and resolved.contradictory
-
-    def _finding(self, name: str) -> Value:
-        resolved = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
-        self.resolved[name] = resolved
-        # A date is read through days-since-onset only.
-        return None if isinstance(resolved.value, When) else resolved.value
 
 
 # What shows on a leg and, any of it on each, is leg symptoms on both sides: a nerve in one of its forms, or weakness.
@@ -77,16 +83,22 @@ LEG_FINDINGS = (
 )
 
 
-def _both_legs(case: Case) -> bool:
+def _both_legs(case: Case) -> Resolved:
     """Whether a nerve symptom, a deficit or weakness holds of the left leg, and one of them of the right."""
     stated = [name for name in LEG_FINDINGS if name in case.statements]
-    return all(
+    both = all(
         any(case.resolve(name, side, with_sideless=False).value is True for name in stated) for side in (LEFT, RIGHT)
     )
+    return Resolved(True if both else None, None)
 
 
-# Findings that follow from the statements of others, whatever is stated of them.
-MADE_OF_OTHERS: Mapping[str, Callable[[Case], bool]] = {"bilateral-leg-symptoms": _both_legs}
+# A scanner does not ask which side hurts: the same finding on whichever side -> the finding of one side.
+ON_EITHER_SIDE = {"hip-prosthesis-on-either-side": "hip-prosthesis"}
+# Findings that follow from the statements of others whatever is stated of them: True, False or None.
+MADE_OF_OTHERS: Mapping[str, Callable[[Case], Resolved]] = {
+    "bilateral-leg-symptoms": _both_legs,
+    **{name: partial(Case.on_either_side, finding=of) for name, of in ON_EITHER_SIDE.items()},
+}
 
 
 def _days_since(chart: Chart, name: str) -> Value:
@@ -118,53 +130,10 @@ DERIVED: Mapping[str, Callable[[Chart], Value]] = {
     **{days: partial(_days_since, name=date) for days, date in DAYS_SINCE.items()},
     "sacroiliac-tests-positive": _sacroiliac_tests_positive,
 }
-# What is made of findings -> those of which one has to be stated for it.
-_STATED_FOR: Mapping[str, tuple[str, ...]] = {
-    **{days: (date,) for days, date in DAYS_SINCE.items()},
-    "sacroiliac-tests-positive": SACROILIAC_TESTS,
-    "bilateral-leg-symptoms": ("bilateral-leg-symptoms", *LEG_FINDINGS),
-}
-
-
-def grounds_to_hold(
-    condition: Condition,
-    definitions: Mapping[str, tuple[str, Condition]],
-    findings: Collection[str],
-    *,
-    verdict: bool = True,
-) -> frozenset[str] | None:
-    """Names of which at least one is stated (a finding) or so (what a step of the assessment makes) on every chart on
-    which the verdict of this condition is this one; None where no such names can be told.
-    """
-    if condition.finding:
-        return _grounds_of_leaf(condition, definitions, findings, verdict=verdict)
-    wanted = verdict != (condition.word == "none")
-    found = [grounds_to_hold(part, definitions, findings, verdict=wanted) for part in condition.parts]
-    told = [names for names in found if names is not None]
-    # Every part has to come out so, or one of them has to.
-    if (condition.word == "all") == wanted:
-        return min(told, key=len, default=None)
-    return frozenset[str]().union(*told) if len(told) == len(found) else None
-
-
-def _grounds_of_leaf(
-    leaf: Condition, definitions: Mapping[str, tuple[str, Condition]], findings: Collection[str], *, verdict: bool
-) -> frozenset[str] | None:
-    name, state = leaf.finding, leaf.operand
-    if (verdict and state in ("not-absent", "not-present")) or (state == CONTRADICTORY and not verdict):
-        return None
-    if name in definitions:
-        wanted = verdict == (state in ("present", "not-absent"))
-        return grounds_to_hold(definitions[name][1], definitions, findings, verdict=wanted)
-    if name in findings or name in _STATED_FOR:
-        return frozenset(_STATED_FOR.get(name, (name,)))
-    made = name in AFTER_RED_FLAGS or name in AFTER_PLAN or name.startswith("considers-")
-    return frozenset((name,)) if made and verdict and state == "present" else None
-
-
 # Finding -> what is made of it beside the named criteria.
 FOLLOWS: Mapping[str, str] = {
     **dict.fromkeys(LEG_FINDINGS, "bilateral-leg-symptoms"),
     **dict.fromkeys(SACROILIAC_TESTS, "sacroiliac-tests-positive"),
     **{date: days for days, date in DAYS_SINCE.items()},
+    **{of: name for name, of in ON_EITHER_SIDE.items()},
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from math import inf, isfinite
 from typing import Any
 
@@ -31,15 +31,16 @@ _ABBREVIATIONS = {
 _COUNTED = re.compile(r"\b(?:Tablet|Capsule)", re.IGNORECASE)
 
 
-def strength_of(names: Iterable[str], ingredient: str) -> float | None:
+def strength_of(names: Iterable[str], ingredient: Set[str]) -> float | None:
     """Grams of this ingredient in one tablet or capsule, by the names of a product; None where none tells.
 
+    `ingredient`: the words that it is called by, in small letters.
     Of several ingredients ("Acetaminophen 325 MG / Codeine 30 MG Oral Tablet") each has its own; a name that does not
     say which is whose ("300-30 mg tablet") tells nothing.
     """
     for name in filter(_COUNTED.search, names):
         parts = _INGREDIENTS.split(name)
-        said = [part for part in parts if len(parts) == 1 or ingredient in part.lower()]
+        said = [part for part in parts if len(parts) == 1 or any(word in part.lower() for word in ingredient)]
         found = [amount for part in said for amount in _MILLIGRAMS.findall(part)]
         if len(found) == 1 and re.fullmatch(r"\d+(?:\.\d+)?", found[0]):
             return float(found[0]) / 1000

@@ -6,12 +6,14 @@ Specification: CDS Hooks Library, order-select, order-sign, appointment-book.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import orjson
 
 from cds_hooks import HookRequest
 from service.chart.case import is_patient
@@ -28,11 +30,12 @@ _GIVEN_UP = frozenset({"cancelled", "entered-in-error", "noshow", "revoked", "st
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One resource in hand. `reference` is Type/id, or the type alone where the id is of no use."""
+    """One resource in hand, at its place among them; `reference` is Type/id, or the type where the id is of no use."""
 
     reference: str
     resource: Mapping[str, Any]
     selected: bool
+    place: int
 
     @property
     def kind(self) -> str:
@@ -64,7 +67,7 @@ def in_hand(request: HookRequest, member: str) -> InHand:
     selections = None if named is None else {_bare(name) for name in named}
     drafts: list[Draft] = []
     other_patient = unreadable = 0
-    for resource in _resources(request.context.get(member)):
+    for place, resource in enumerate(_resources(request.context.get(member), msgspec.json.decode)):
         kind = as_text(resource.get("resourceType"))
         owner = _owner(resource, request.patient_id)
         if not kind.isalpha() or owner is None:
@@ -75,20 +78,33 @@ def in_hand(request: HookRequest, member: str) -> InHand:
             identifier = as_text(resource.get("id"))
             reference = f"{kind}/{identifier}" if _ID.fullmatch(identifier) else kind
             selected = selections is None or not selections.isdisjoint((reference, identifier))
-            drafts.append(Draft(reference, resource, selected))
+            drafts.append(Draft(reference, resource, selected, place))
     return InHand(tuple(drafts), other_patient, unreadable)
+
+
+def as_written(request: HookRequest, member: str) -> dict[int, dict[str, Any]]:
+    """The resources of this member by the place of their draft, to be sent back: each number is the text that came.
+
+    A FHIR decimal is as precise as it is written: 1.50 is not 1.5, and a float cuts long ones off. What is nested too
+    deeply to be read so is left out. FHIR R4, Datatypes: decimal.
+    """
+    return dict(enumerate(_resources(request.context.get(member), _with_numbers_as_text)))
+
+
+def _with_numbers_as_text(raw: msgspec.Raw) -> object:
+    return json.loads(str(memoryview(raw), "utf-8"), parse_int=orjson.Fragment, parse_float=orjson.Fragment)
 
 
 def _bare(reference: str) -> str:
     return "/".join(reference.partition("/_history/")[0].split("/")[-2:])
 
 
-def _resources(raw: object) -> Iterator[dict[str, Any]]:
+def _resources(raw: object, decode: Callable[[msgspec.Raw], Any]) -> Iterator[dict[str, Any]]:
     """Each resource of a Bundle or an array; an empty dict for what is none."""
     if not isinstance(raw, msgspec.Raw):
         return
     try:
-        value = msgspec.json.decode(raw)
+        value = decode(raw)
     except _UNREADABLE:
         yield {}
         return

@@ -8,7 +8,7 @@ QuestionnaireResponse, an allergy, a medicine.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -97,8 +97,11 @@ def _concepts(value: object) -> list[dict[str, Any]]:
 
 
 def _codings(concept: object) -> list[tuple[str, str]]:
-    found = []
-    for coding in as_list(as_dict(concept).get("coding")):
+    found: list[tuple[str, str]] = []
+    codings = concept.get("coding") if isinstance(concept, dict) else None
+    if not isinstance(codings, list):
+        return found
+    for coding in codings:
         if isinstance(coding, dict):
             system, code = coding.get("system"), coding.get("code")
             if isinstance(system, str) and isinstance(code, str):
@@ -187,11 +190,11 @@ class CodeIndex:
         found.update({row.concept: row for row in self._exact.get((_ICD, code), ())})
         return tuple(found.values())
 
-    def rows(self, concept: object) -> list[Code]:
+    def rows(self, concept: object) -> Sequence[Code]:
         """The rows that any coding of a CodeableConcept matches, one a finding, those with a side first."""
         codings = _codings(concept)
         if len(codings) == 1:
-            return list(self.lookup(*codings[0]))
+            return self.lookup(*codings[0])
         found: dict[str, Code] = {}
         for system, code in codings:
             for row in self.lookup(system, code):
@@ -209,6 +212,10 @@ class CodeIndex:
             return []
         return list({row.concept: row for word in words for row in self._medicines.get(word, ())}.values())
 
+    def names_of(self, finding: str) -> frozenset[str]:
+        """The words by which the medicines of this finding are recognised."""
+        return frozenset(word for word, rows in self._medicines.items() if any(row.concept == finding for row in rows))
+
     def place(self, concepts: list[dict[str, Any]]) -> tuple[str, Set[str]]:
         """Where a resource says that it is about: its side (left, right, bilateral or none) and its sites.
 
@@ -216,13 +223,18 @@ class CodeIndex:
         """
         if not concepts:
             return NO_SIDE, set()
-        codings = [coding for concept in concepts for coding in _codings(concept)]
-        sides = {self._sides[coding] for coding in codings if coding in self._sides}
+        sides: set[str] = set()
+        sites: set[str] = set()
+        for concept in concepts:
+            for coding in _codings(concept):
+                if coding in self._sides:
+                    sides.add(self._sides[coding])
+                if coding in self._sites:
+                    sites |= self._sites[coding]
         if not sides:
             words = {word.lower() for concept in concepts for word in _SIDE_WORD.findall(as_text(concept.get("text")))}
             sides = {BILATERAL if word == "both" else word for word in words}
-        side = NO_SIDE if not sides else next(iter(sides)) if len(sides) == 1 else BILATERAL
-        return side, {site for coding in codings for site in self._sites.get(coding, ())}
+        return (NO_SIDE if not sides else sides.pop() if len(sides) == 1 else BILATERAL), sites
 
     def relieves(self, question: object) -> bool:
         """Whether this question asks what eases the pain: its answer is no statement that the finding is there."""
@@ -240,9 +252,13 @@ class CodeIndex:
 def _medicines_by_name(guideline: Guideline) -> dict[str, list[Code]]:
     """One medicine may be several findings: warfarin is also an anticoagulant."""
     found: dict[str, list[Code]] = {}
+    coded: dict[str, list[Code]] = {}
     for code in guideline.codes:
         if guideline.findings[code.concept].kind == "medication" and code.system == SYSTEMS["rxnorm"]:
             found.setdefault(_WORD.findall(code.display.lower())[0], []).append(code)
+            coded.setdefault(code.code, []).append(code)
+    for name, medicine in guideline.medicine_names.items():
+        found.setdefault(name, []).extend(coded[medicine.of])
     return found
 
 
@@ -333,12 +349,13 @@ def _observation(resource: Mapping[str, Any], index: CodeIndex) -> Iterator[Stat
         return
     side, at = index.place(_concepts(resource["bodySite"])) if "bodySite" in resource else (NO_SIDE, frozenset())
     when, reference, remark = _effective(resource), reference_to(resource), _tentative(status)
+    components = [as_dict(item) for item in as_list(resource.get("component"))]
     grouping = bool(resource.get("hasMember") or resource.get("component"))
 
-    for element in (resource, *map(as_dict, as_list(resource.get("component")))):
+    for element in (resource, *components):
         for row in index.rows(element.get("code")):
             finding = index.findings[row.concept]
-            if finding.kind in ("medication", "allergy") and row.system != LOCAL_SYSTEM:
+            if row.system != LOCAL_SYSTEM and finding.kind in ("medication", "allergy"):
                 continue
             # A panel groups its parts; without a value of its own it states nothing itself.
             if element is resource and grouping and not _has_value(resource):

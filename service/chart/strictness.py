@@ -53,8 +53,10 @@ _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\
 
 # A chart repeats its times: what was done at one visit has the same.
 @lru_cache(maxsize=4096)
-def _mark_of_time(written: str) -> bytes:
-    return b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
+def _time(written: str) -> tuple[bytes, bytes]:
+    """A time as it stands in JSON, and its mark; that is empty where its form is not valid."""
+    mark = b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
+    return f'"{written}"'.encode(), mark
 
 
 def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
@@ -64,16 +66,19 @@ def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
     if isinstance(identifier, str) and _ID.fullmatch(identifier):
         raw = raw.replace(f'"{identifier}"'.encode(), b"~id")
     for member in _REFERENCES:
-        to = resource.get(member)
-        written = to.get("reference") if isinstance(to, dict) else to
-        if isinstance(written, str) and _REFERENCE.fullmatch(written):
-            raw = raw.replace(f'"{written}"'.encode(), b"~reference")
+        if member in resource:
+            to = resource[member]
+            written = to.get("reference") if isinstance(to, dict) else to
+            if isinstance(written, str) and _REFERENCE.fullmatch(written):
+                raw = raw.replace(f'"{written}"'.encode(), b"~reference")
     times = [resource[member] for member in _TIMES if member in resource]
     if isinstance(meta := resource.get("meta"), dict):
         times.append(meta.get("lastUpdated"))
     for time in times:
-        if isinstance(time, str) and (mark := _mark_of_time(time)):
-            raw = raw.replace(f'"{time}"'.encode(), mark)
+        if isinstance(time, str):
+            quoted, mark = _time(time)
+            if mark:
+                raw = raw.replace(quoted, mark)
     if b'"value"' in raw:
         raw = _NUMBER.sub(rb"\1~", raw)
     return blake2b(raw, digest_size=16).digest()

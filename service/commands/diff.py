@@ -24,6 +24,7 @@ _TABLES = {
     "sources.toml": "source",
     "conflicts.toml": "conflict",
     "debts.toml": "debt",
+    "medicine_names.toml": "medicine name",
 }
 _WEIGHTS = ("points", "tests", "caps", "vetoes")
 # What a condition compares -> how that reads.

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _DAY = 86_400
 # As many days as SITBONE_RECORD_DAYS may name, and the days for which a database has a number.
 _MOST_DAYS = 36_500
+# Later than any time that a row can have, in milliseconds; a host whose clock is ahead dates rows to come.
+_FOR_EVER = 2**63 - 1
 _FIRST, _LAST = date(1970, 1, 1), date(9000, 12, 31)
 # A report may read for so many seconds.
 _PATIENCE = 300.0
@@ -47,18 +49,35 @@ def upgrade(*, machine: bool) -> None:
     click.echo(json.dumps(told) if machine else f"The record in {database} has form {HEAD}.")
 
 
+class _Days(click.IntRange):
+    """How many days to keep. 0 is refused, as it would say here the opposite of what it says in SITBONE_RECORD_DAYS."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if click.INT.convert(value, param, ctx) == 0:
+            self.fail(
+                "0 days would keep nothing, where SITBONE_RECORD_DAYS=0 keeps everything. "
+                "Name 1 day or more, or remove everything with --all.",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 @db.command()
-@click.option("--days", type=click.IntRange(0, _MOST_DAYS), metavar="N", help="By default, SITBONE_RECORD_DAYS.")
+@click.option("--days", type=_Days(1, _MOST_DAYS), metavar="N", help="By default, SITBONE_RECORD_DAYS.")
+@click.option("--all", "everything", is_flag=True, help="Remove everything, however new it is.")
 @click.option("--json", "machine", is_flag=True, help="Print the database and what was removed as JSON.")
-def purge(days: int | None, *, machine: bool) -> None:
+def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     """Remove what is older than N days from the record, for good.
 
-    Ends with 2 when no number of days is given, the database cannot be used or SITBONE_RECORD is off.
+    Ends with 2 when it is not said what to remove, the database cannot be used or SITBONE_RECORD is off.
     """
     settings = _settings()
-    keep = days if days is not None else settings.record_days
-    if days is None and not keep:
-        _give_up("Say how many days to keep, with --days or in SITBONE_RECORD_DAYS.")
+    keep = days or settings.record_days
+    if days and everything:
+        _give_up("Name --days to keep some or --all to remove everything, not both.")
+    if not keep and not everything:
+        _give_up("Say how many days to keep, with --days or in SITBONE_RECORD_DAYS; --all keeps nothing.")
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.record.keeping import purge as run  # noqa: PLC0415
@@ -67,7 +86,7 @@ def purge(days: int | None, *, machine: bool) -> None:
     database = named(_address(settings))
     engine = _engine(settings)
     try:
-        removed = run(engine, int((time.time() - keep * _DAY) * 1000))
+        removed = run(engine, _FOR_EVER if everything else int((time.time() - keep * _DAY) * 1000))
     except SQLAlchemyError as problem:
         _give_up(f"The record cannot be purged: {type(problem).__name__}.")
     finally:

@@ -29,8 +29,9 @@ Value = bool | Interval | str | None
 Test = Callable[[Mapping[str, Value]], bool | None]
 JOINTS = ("all", "any", "none")
 WORDS = ("is", "at_least", "at_most", "one_of")
+_PLAIN_STATES = ("present", "absent")
 CONTRADICTORY = "contradictory"
-STATES = ("present", "absent", "not-absent", "not-present", CONTRADICTORY)
+STATES = (*_PLAIN_STATES, "not-absent", "not-present", CONTRADICTORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,19 @@ class Condition:
         """The ids that this condition reads."""
         return frozenset(leaf.finding for leaf in self.leaves())
 
-    def carried_by(self, chart: Mapping[str, Value]) -> Iterator[Condition]:
+    def carried_by(self, chart: Mapping[str, Value]) -> list[Condition]:
         """The comparisons that make this condition's verdict on the chart what it is."""
-        if self.finding:
-            yield self
-            return
-        verdict = self.test(chart)
-        for part in self.parts:
-            of_part = part.test(chart)
+        found: list[Condition] = []
+        left = [(self, self.test(chart))]
+        while left:
+            condition, verdict = left.pop()
+            if condition.finding:
+                found.append(condition)
+                continue
             # The parts of a `none` carry its verdict by saying the opposite.
-            if of_part == (verdict if self.word != "none" or verdict is None else not verdict):
-                yield from part.carried_by(chart)
+            wanted = verdict if condition.word != "none" or verdict is None else not verdict
+            left += [(part, wanted) for part in reversed(condition.parts) if part.test(chart) is wanted]
+        return found
 
 
 # The verdict of a part that decides, what it decides, and the verdict where none does and nothing is unknown.
@@ -72,35 +75,27 @@ _OUTCOMES = {"all": (False, False, True), "any": (True, True, False), "none": (T
 
 
 def _join(word: str, parts: tuple[Condition, ...]) -> Test:
-    if all(part.word == "is" and part.operand == "present" for part in parts):
-        return _join_present(word, tuple(part.finding for part in parts))
-    tests = tuple(part.test for part in parts)
     decisive, when_decided, otherwise = _OUTCOMES[word]
+    # The commonest parts, a finding that is to be present or absent, cost no call, and so they are looked at first: the
+    # order of the parts decides nothing. With each finding stands the value by which it decides.
+    states = tuple(
+        (part.finding, decisive == (part.operand == "present")) for part in parts if part.operand in _PLAIN_STATES
+    )
+    tests = tuple(part.test for part in parts if part.operand not in _PLAIN_STATES)
 
     def test(chart: Mapping[str, Value]) -> bool | None:
         unknown = False
+        for finding, deciding in states:
+            value = chart[finding]
+            if value is deciding:
+                return when_decided
+            if value is None:
+                unknown = True
         for part in tests:
             verdict = part(chart)
             if verdict is decisive:
                 return when_decided
             if verdict is None:
-                unknown = True
-        return None if unknown else otherwise
-
-    return test
-
-
-def _join_present(word: str, findings: tuple[str, ...]) -> Test:
-    """The commonest joint, over findings that are to be present; as _join, without a call for each part."""
-    decisive, when_decided, otherwise = _OUTCOMES[word]
-
-    def test(chart: Mapping[str, Value]) -> bool | None:
-        unknown = False
-        for finding in findings:
-            value = chart[finding]
-            if value is decisive:
-                return when_decided
-            if value is None:
                 unknown = True
         return None if unknown else otherwise
 

@@ -56,6 +56,7 @@ RED_FLAGS = (
     "progressive-deficit",
     "adolescent-avulsion",
     "haematoma-on-anticoagulant",
+    "compartment-syndrome",
     "inflammatory",
 )
 BLOCKS = ("ranking", "exercise", "injection")
@@ -107,6 +108,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "not_recognised": ("count",),
         "already_ordered": ("title", "date", "resource"),
         "already_done": ("title", "date", "resource"),
+        "already_shown": ("title", "date", "resource"),
+        "value_not_read": ("finding", "date", "resource"),
         "replace_label": ("title",),
         "remove_label": (),
         "keep_label": (),
@@ -156,6 +159,7 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "order-is-of-another-region",
             "radiograph-comes-first",
             "red-flag-work-up-missing",
+            "urgent-imaging-missing",
             "order-not-recognised",
             "order-is-an-mri",
             "order-is-ionising",
@@ -177,10 +181,17 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "aspirin-in-24-hours",
             "aspirin-of-unknown-dose",
             "nsaid-beside-such-aspirin",
+            "value-not-read",
             "complaint-documented",
             "chart-not-heard",
         ),
-        "appointment": ("days-until-appointment", "days-allowed", "later-than-allowed", "chart-not-heard"),
+        "appointment": (
+            "days-until-appointment",
+            "days-allowed",
+            "later-than-allowed",
+            "emergency-care-due",
+            "chart-not-heard",
+        ),
         "going-home": (
             "self-care-offered",
             "stretching-offered",
@@ -292,6 +303,8 @@ class FindingFile(Schema):
     past_counts = fields.Boolean(load_default=False)
     uninformative_alone = fields.Boolean(load_default=False)
     background = fields.Boolean(load_default=False)
+    side_apart = fields.Boolean(load_default=False)
+    either_side = fields.Boolean(load_default=False)
 
 
 class CauseFile(Schema):
@@ -524,6 +537,13 @@ class ConflictTable(Schema):
     decision = _text()
     evidence = _texts()
     recommendations = _texts()
+
+
+class MedicineNameTable(Schema):
+    """One table of medicine_names.toml."""
+
+    of = _text()
+    evidence = _texts()
 
 
 class DebtTable(Schema):

@@ -39,6 +39,7 @@ from service.guideline.forms import (
     DifferentialFile,
     FindingFile,
     GuidelineFile,
+    MedicineNameTable,
     OrderFile,
     QuestionFile,
     RatingsFile,
@@ -63,6 +64,7 @@ from service.guideline.model import (
     Guideline,
     Imaging,
     KnowledgeError,
+    MedicineName,
     MedicineTemplate,
     MessageTemplate,
     OrderTemplate,
@@ -85,6 +87,8 @@ from service.guideline.model import (
 from service.guideline.quantity import UNITS, in_words
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
+# As a chart is searched for names of medicines.
+_NAME = re.compile(r"[a-z]{4,}")
 
 
 # What is wrong, where all of it is asked for; None where the first that is wrong ends the loading.
@@ -331,6 +335,14 @@ def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
     return templates
 
 
+def _medicine_names(folder: Path) -> dict[str, MedicineName]:
+    tables = _table(folder, "medicine_names.toml", MedicineNameTable())
+    for name in tables:
+        if not _NAME.fullmatch(name):
+            raise KnowledgeError("medicine_names.toml", name, "is not one word of four small letters or more")
+    return {name: MedicineName(table["of"], tuple(table["evidence"])) for name, table in tables.items()}
+
+
 def _medicines(folder: Path, codes: Iterable[Code]) -> dict[str, MedicineTemplate]:
     """The medicines that are proposed, each with the row of its value set."""
     tables = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["medicine"]
@@ -391,6 +403,8 @@ def _read_the_rest(folder: Path, read: _Reader) -> None:
     for name, schema in (("sources", SourceTable()), ("conflicts", ConflictTable()), ("debts", DebtTable())):
         with _part():
             _table(folder, f"{name}.toml", schema)
+    with _part():
+        _medicine_names(folder)
     for name in ("findings", "diagnoses", "safety", "imaging"):
         with _part():
             _codes(folder, name, affiliate=True)
@@ -498,6 +512,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         presentations=_presentations(ratings["presentations"], read),
         rating_words=ratings["categories"],
         medicines=_medicines(folder, _codes(folder, "safety", affiliate=affiliate_snomed)),
+        medicine_names=_medicine_names(folder),
         message=MessageTemplate(**_check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["message"]),
         sources=_table(folder, "sources.toml", SourceTable()),
         rule_groups=_rule_groups(folder),
@@ -592,6 +607,14 @@ def _check_accounts(guideline: Guideline) -> None:
         _require(conflict.statements, guideline.statements, "conflicts.toml", f"{conflict.id}.statements")
         _require(conflict.recommendations, ids, "conflicts.toml", f"{conflict.id}.recommendations")
         _check_evidence(guideline, conflict.evidence, "conflicts.toml", f"{conflict.id}.evidence")
+    medicines = {
+        code.code
+        for code in guideline.codes
+        if code.system == SYSTEMS["rxnorm"] and guideline.findings[code.concept].kind == "medication"
+    }
+    for name, medicine in guideline.medicine_names.items():
+        _require([medicine.of], medicines, "medicine_names.toml", f"{name}.of")
+        _check_evidence(guideline, medicine.evidence, "medicine_names.toml", f"{name}.evidence")
     for debt in guideline.debts:
         _require(debt.rules, rules, "debts.toml", f"{debt.id}.rules")
     for entry in guideline.differential.entries():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,8 @@ class KnowledgeError(Exception):
         self.file, self.key, self.reason = file, key, reason
 
 
+# Cards name the same findings and causes again and again.
+@lru_cache(maxsize=1024)
 def in_a_sentence(title: str) -> str:
     """A title as it stands within a sentence: without its first capital, unless that belongs to an abbreviation."""
     first_word = title.partition(" ")[0]
@@ -58,6 +60,10 @@ class Finding:
     uninformative_alone: bool
     # A circumstance: it tells nothing of the pain, and its side is not where the pain is.
     background: bool
+    # Its side is not where the pain is, as that of a circumstance.
+    side_apart: bool
+    # Where the pain is on both sides, it is present when it is on one of them.
+    either_side: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,11 @@ class Differential:
             for key in keys
         }
 
+    @cached_property
+    def family_count(self) -> int:
+        """How many families of tests there are."""
+        return len({test.family for test in self.tests})
+
     def entries(self) -> tuple[Points | WeightedTest | Cap | Veto, ...]:
         """Every weight and limit."""
         return (*self.points, *self.tests, *self.caps, *self.vetoes)
@@ -383,6 +394,14 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class MedicineName:
+    """The RxNorm code of the ingredient that a name means, and who says so."""
+
+    of: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Debt:
     """What has yet to be verified, and which rows stand on it."""
 
@@ -424,6 +443,8 @@ class Guideline:
     # The words of each rating.
     rating_words: Mapping[str, str]
     medicines: Mapping[str, MedicineTemplate]
+    # What else a medicine is called, in small letters.
+    medicine_names: Mapping[str, MedicineName]
     message: MessageTemplate
     sources: Mapping[str, Mapping[str, Any]]
     rule_groups: tuple[RuleGroup, ...]

@@ -20,7 +20,8 @@ _CHIP = (_WIDTH - _ASIDE - 16 - _GAP * (_COLUMNS - 1)) / _COLUMNS
 _LINE, _LABEL, _BETWEEN = 15, 24, 34
 # How wide a text may be in a chip, in the column beside and in a stage.
 _IN_CHIP, _IN_ASIDE, _IN_STAGE = _CHIP - 18, _ASIDE - 28, _WIDTH - _ASIDE - 16
-# The size of style.css, and the widths of letters in it as wide system fonts have them; the reader's is not known.
+# The size of style.css, and the widths of letters in it as the widest of the common fonts, DejaVu Sans, has them: the
+# reader's is not known.
 _SIZE = 12.5
 _NARROW, _SLIM, _BROAD = frozenset(" ,.;:'|ijlIJ"), frozenset("frt-()/"), frozenset("mwMW")
 
@@ -160,12 +161,12 @@ def _width(text: str) -> float:
 
 def _share(letter: str) -> float:
     if letter in _NARROW:
-        return 0.28
+        return 0.34
     if letter in _SLIM:
-        return 0.4
+        return 0.42
     if letter in _BROAD:
-        return 0.92
-    return 0.72 if letter.isupper() else 0.6
+        return 0.98
+    return 0.78 if letter.isupper() else 0.64
 
 
 def _chip(chip: _Chip, lines: list[str], left: float, top: float, height: float) -> Markup:

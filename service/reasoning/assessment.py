@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from math import isinf
 from typing import TypeVar
 
 import msgspec
 
-from service.chart.case import Case, LeftOut
-from service.chart.derived import Chart, grounds_to_hold
-from service.chart.fhir_time import When
+from service.chart.case import Case, LeftOut, resolve
+from service.chart.derived import Chart
+from service.chart.fhir_time import When, read_when
+from service.chart.grounds import grounds_of, marks_on, may_hold
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
@@ -33,7 +33,7 @@ from service.guideline.model import (
     Recommendation,
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
-from service.reasoning.next_question import Asked, Assessed, NextQuestion, says
+from service.reasoning.next_question import Asked, Assessed, NextQuestion
 
 # The criterion by which pain of the hip is this complaint.
 HIP_COMPLAINT = "hip-region-complaint"
@@ -144,15 +144,54 @@ class Assessment:
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
 
+    def all_fired(self) -> tuple[Fired, ...]:
+        """Whatever holds, also what is said only beside an offer: how to take care with what is not offered."""
+        return tuple(self.reached.fired) if self.reached else ()
+
     def changed_since(self, moment: When) -> bool:
         """Whether something urgent is documented that this moment may not have known."""
-        return any(
-            item.when is None or item.when.low > moment.high
+        return self.began_since(moment) or any(
+            self.is_news(item, moment)
             for fired in self.fired
             if fired.indicator != INDICATORS[-1]
             for item in fired.evidence
-            if item.resource not in ("", "Patient")
         )
+
+    def began_since(self, moment: When) -> bool:
+        """Whether a later onset or injury is documented."""
+        onset = self.onset()
+        return onset is not None and onset.low > moment.high
+
+    def onset(self) -> When | None:
+        """The latest onset or injury that is documented, on either side."""
+        stated = self.reached.case.statements.get("onset-date", ()) if self.reached else ()
+        dates = (statement.value for statement in stated if isinstance(statement.value, When))
+        return max(dates, key=lambda when: when.high, default=None)
+
+    def called_by(self, call: ImagingCall | ReferralCall) -> frozenset[str]:
+        """Every recommendation that calls for this, of which the most urgent one stands in the call."""
+        calls: list[ImagingCall | ReferralCall] = (
+            [*self.reached.imaging, *self.reached.referrals] if self.reached else []
+        )
+        return frozenset(each.recommendation for each in calls if each.key == call.key)
+
+    def days_since_onset(self, fired: Fired) -> tuple[Interval, ...]:
+        """The days since the onset or injury of each side on which this holds, as far as they are known."""
+        return self.reached.days_since_onset(fired.recommendation) if self.reached else ()
+
+    def is_news(self, item: Evidence, moment: When) -> bool:
+        """Whether this moment may not have known it. What was known as the same before, and only recorded again, is
+        no news; nor is a date by when it was written down, but by the day that it names.
+        """
+        if item.resource in ("", "Patient"):
+            return False
+        finding = self.reached.case.findings.get(item.finding) if self.reached else None
+        if finding and finding.value == "date":
+            day = read_when(item.state)
+            return day is None or day.low > moment.high
+        if item.when and item.when.low <= moment.high:
+            return False
+        return not (item.when and self.reached and self.reached.was_known(item, moment))
 
 
 def _unique(items: Iterable[str]) -> tuple[str, ...]:
@@ -188,13 +227,8 @@ class Assessor:
             kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
 
-        # What has to be stated or made before each of them can hold: most are about what is not in a chart.
-        self.grounds = {
-            kind: tuple((r, grounds_to_hold(r.when, guideline.definitions, guideline.findings)) for r in of_kind)
-            for kind, of_kind in self.by_kind.items()
-        }
-        self.places = {r.id: place for place, r in enumerate(guideline.recommendations)}
-        self.next_question = NextQuestion(guideline, self.informative)
+        self.grounds = {r.id: grounds_of(r.when, guideline) for r in guideline.recommendations}
+        self.next_question = NextQuestion(guideline, self.informative, self.grounds)
 
     def assess(self, case: Case) -> Assessment:
         """The assessment of a case; without the complaint it holds nothing but what was looked at."""
@@ -226,13 +260,13 @@ class Assessor:
         charts = assessment.reached.charts if assessment.reached and assessment.rankings else ()
         return tuple((chart.side or NO_SIDE_NAMED, each) for chart in charts for each in weigh(chart, self.guideline))
 
-    def screen(self, case: Case, treatments: Collection[str]) -> Assessment:
+    def screen(self, case: Case, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
 
         A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
-        not need the complaint.
+        not need the complaint. `by_side`: what is done to one side is held by what is there.
         """
-        return _Pass(self, case).screen(treatments)
+        return _Pass(self, case).screen(treatments, by_side=by_side)
 
     def concerns(self, chart: Chart) -> bool:
         """Whether what is documented on this side is the complaint of this guideline."""
@@ -252,9 +286,12 @@ class _Pass:
     fired: list[Fired] = field(default_factory=list)
     # What a made finding (critical-red-flag, considers-…) stands on.
     made: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # By name, side and whether what has no side counts: findings as they were used, the grounds of named criteria.
     used: dict[tuple[str, str, bool], Evidence] = field(default_factory=dict)
-    # The made findings that are so.
+    opened: dict[tuple[str, str, bool], list[str]] = field(default_factory=dict)
+    # The made findings that are so, and the marks of all that is stated (see grounds).
     so: set[str] = field(default_factory=set)
+    there: set[str] = field(default_factory=set)
     imaging: list[ImagingCall] = field(default_factory=list)
     referrals: list[ReferralCall] = field(default_factory=list)
     treatment: dict[str, TreatmentCall] = field(default_factory=dict)
@@ -275,14 +312,13 @@ class _Pass:
         if not any(self.assessor.concerns(chart) for chart in patient_charts):
             return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
         side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
+        self.there = marks_on(patient_charts)
         self._evaluate_all("red-flag", patient_charts)
         waits = self._note_red_flags()
-        # What has no side is used for the only side that is documented, and otherwise for neither.
-        charts = (
-            patient_charts
-            if len(sides) == 1
-            else [Chart(case, side, guideline.definitions, with_sideless=False) for side in sides]
-        )
+        charts = patient_charts
+        if len(sides) > 1:
+            charts = self._charts_of(sides)
+            self.there |= marks_on(charts)
         self.charts = charts
         insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
             statement.value is not None
@@ -322,19 +358,27 @@ class _Pass:
             # What is asked next must not delay an emergency.
             ask=() if waits else self._ask(patient_charts, rankings),
             contradictory=_unique(
-                name for chart in patient_charts for name in case.statements if chart.is_contradictory(name)
+                name
+                for chart in patient_charts
+                for name in chart.resolved
+                if chart.is_contradictory(name) and name in case.statements
             ),
             without_side=self._without_side(sides),
             reached=self,
-            known=frozenset(name for name, found in case.statements.items() if any(s.value is not None for s in found)),
+            known=frozenset(name for name, found in case.statements.items() for s in found if s.value is not None),
             working_diagnoses=tuple(
                 cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
             ),
         )
 
-    def screen(self, treatments: Collection[str]) -> Assessment:
+    def _charts_of(self, sides: Sequence[str]) -> list[Chart]:
+        """What has no side is used for the only side that is documented, and otherwise for neither."""
+        definitions = self.assessor.guideline.definitions
+        return [Chart(self.case, side, definitions, with_sideless=len(sides) == 1) for side in sides]
+
+    def screen(self, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         case = self.case
-        self.charts = [Chart(case, NO_SIDE, self.assessor.guideline.definitions, with_sideless=True)]
+        self.charts = self._charts_of(case.sides() if by_side else (NO_SIDE,))
         for name in AFTER_RED_FLAGS:
             self._make(self.charts, name, False, ())
         for recommendation in self.assessor.by_kind["treatment"]:
@@ -369,6 +413,22 @@ class _Pass:
             for statement in self.case.statements[name]
         )
         return "unknown" if unheard or undecided else "absent"
+
+    def days_since_onset(self, recommendation: Recommendation) -> tuple[Interval, ...]:
+        charts = self.patient_charts if recommendation.kind == "red-flag" else self.charts
+        found = (chart["days-since-onset"] for chart in charts if recommendation.when.test(chart))
+        return tuple(days for days in found if isinstance(days, Interval))
+
+    def was_known(self, item: Evidence, moment: When) -> bool:
+        """Whether the last that was stated of it up to this moment is what holds now."""
+        earlier = resolve(
+            statement
+            for statement in self.case.statements.get(item.finding, ())
+            if statement.when
+            and statement.when.low <= moment.high
+            and (not item.side or statement.side in (item.side, BILATERAL, NO_SIDE))
+        )
+        return earlier.value is not None and self._with_unit(item.finding, earlier.value) == item.state
 
     def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
         assessed, self.fired = self.fired, []
@@ -429,9 +489,9 @@ class _Pass:
     # -- rules --------------------------------------------------------------------------------------------------------
 
     def _evaluate_all(self, kind: str, charts: Sequence[Chart]) -> None:
-        there = self.case.statements.keys() | self.so
-        for recommendation, grounds in self.assessor.grounds[kind]:
-            if grounds is None or not there.isdisjoint(grounds):
+        there = self.there | self.so
+        for recommendation in self.assessor.by_kind[kind]:
+            if may_hold(self.assessor.grounds[recommendation.id], there):
                 self._evaluate(recommendation, charts)
 
     def _evaluate(self, recommendation: Recommendation, charts: Sequence[Chart]) -> None:
@@ -439,26 +499,27 @@ class _Pass:
         if not met:
             return
         crucial = recommendation.critical_when
-        critical = [chart for chart in met if crucial and crucial.test(chart)]
+        critical = False
         evidence: dict[tuple[str, str], Evidence] = {}
         unknown: list[str] = []
         for chart in met:
-            conditions = [recommendation.when, *([crucial] if crucial and chart in critical else [])]
-            for condition in conditions:
-                for name in self._grounds(chart, condition):
-                    item = self._used(chart, name)
-                    evidence.setdefault((item.finding, item.side), item)
+            grounds = self._grounds(chart, recommendation.when)
+            if crucial is not None and crucial.test(chart):
+                critical = True
+                grounds += self._grounds(chart, crucial)
+            for name in grounds:
+                item = self._used(chart, name)
+                evidence.setdefault((item.finding, item.side), item)
             unknown += self._unknown(chart, recommendation)
             self._collect(recommendation, chart)
-        self.fired.append(
-            Fired(
-                recommendation,
-                "critical" if critical else recommendation.indicator,
-                _without_the_other_side(evidence.values()),
-                _unique(unknown),
-            )
+        fired = Fired(
+            recommendation,
+            "critical" if critical else recommendation.indicator,
+            tuple(evidence.values()) if len(met) == 1 else _without_the_other_side(evidence.values()),
+            _unique(unknown),
         )
-        self._collect_treatment(recommendation, self.fired[-1])
+        self.fired.append(fired)
+        self._collect_treatment(recommendation, fired)
 
     def _collect(self, recommendation: Recommendation, chart: Chart) -> None:
         for imaging in recommendation.imaging:
@@ -527,38 +588,44 @@ class _Pass:
 
     # -- reasons ------------------------------------------------------------------------------------------------------
 
-    def _grounds(self, chart: Chart, condition: Condition) -> Iterator[str]:
+    def _grounds(self, chart: Chart, condition: Condition) -> list[str]:
         """The findings of the chart that carry this condition's verdict, named criteria opened."""
-        guideline = self.assessor.guideline
+        findings, definitions = self.assessor.guideline.findings, self.assessor.guideline.definitions
+        grounds: list[str] = []
         for leaf in condition.carried_by(chart):
             name = leaf.finding
             if leaf.operand == CONTRADICTORY:
                 if leaf.test(chart):
-                    yield name
+                    grounds.append(name)
                 continue
-            if chart[name] is None:
+            value = chart[name]
+            if value is None:
                 continue
-            if name in guideline.definitions:
-                yield from self._grounds(chart, guideline.definitions[name][1])
+            if name in findings:
+                grounds.append(name)
+            elif name in definitions:
+                # Many recommendations stand on one criterion.
+                key = (name, chart.side, chart.with_sideless)
+                if key not in self.opened:
+                    self.opened[key] = self._grounds(chart, definitions[name][1])
+                grounds += self.opened[key]
             elif name in self.made:
-                yield from self.made[name] if chart[name] else ()
+                grounds += self.made[name] if value else ()
             elif name in DAYS_SINCE:
-                yield DAYS_SINCE[name]
+                grounds.append(DAYS_SINCE[name])
             elif name == "sacroiliac-tests-positive":
-                yield from (test for test in SACROILIAC_TESTS if chart[test] is not None)
-            elif name in guideline.findings or chart[name] is not False:
+                grounds += (test for test in SACROILIAC_TESTS if chart[test] is not None)
+            elif value is not False:
                 # What is not so about the thing in hand is no reason.
-                yield name
+                grounds.append(name)
+        return grounds
 
-    def _unknown(self, chart: Chart, recommendation: Recommendation) -> Iterator[str]:
+    def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
+        unknown = [name for name in self.assessor.reads[recommendation.id] if chart[name] is None]
         # A finding of which nothing holds may still have a date, which conditions read in another form.
         asked = self.assessor.asked_when
-        unknown = (
-            n
-            for n in self.assessor.reads[recommendation.id]
-            if chart[n] is None and _date(chart, n) is None and not (n in asked and asked[n].test(chart) is False)
-        )
-        return islice(unknown, UNKNOWN_AT_MOST)
+        unknown = [n for n in unknown if n not in asked or asked[n].test(chart) is not False]
+        return [name for name in unknown if name not in chart.dated][:UNKNOWN_AT_MOST]
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
@@ -595,22 +662,10 @@ class _Pass:
         return f"{_state(value)} {unit}" if unit and not unit.startswith("{") else _state(value)
 
     def _ask(self, patient_charts: Sequence[Chart], rankings: Sequence[Ranking]) -> tuple[Asked, ...]:
-        imaging: dict[str, list[tuple[str, str]]] = {}
-        referrals: dict[str, list[str]] = {}
-        for call in self.imaging:
-            imaging.setdefault(call.recommendation, []).append((call.modality, call.region))
-        for referral in self.referrals:
-            referrals.setdefault(referral.recommendation, []).append(referral.to)
-        held = {
-            self.assessor.places[fired.recommendation.id]: says(
-                fired.recommendation,
-                fired.indicator,
-                imaging.get(fired.recommendation.id, ()),
-                referrals.get(fired.recommendation.id, ()),
-            )
-            for fired in self.fired
-        }
-        return self.assessor.next_question.ask(Assessed(self.case, patient_charts, self.charts, held, rankings))
+        held = {fired.recommendation.id: fired.indicator == "critical" for fired in self.fired}
+        return self.assessor.next_question.ask(
+            Assessed(self.case, patient_charts, self.charts, held, rankings, self.there, frozenset(self.so))
+        )
 
     def _without_side(self, sides: Sequence[str]) -> tuple[str, ...]:
         if tuple(sides) != (LEFT, RIGHT):
@@ -637,11 +692,6 @@ def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[st
         return False
     cautioned = {treatment.id for treatment in recommendation.treatment if treatment.state == "caution"}
     return not cautioned or bool(cautioned & offered)
-
-
-def _date(chart: Chart, name: str) -> object:
-    resolved = chart.resolved.get(name)
-    return resolved.value if resolved else None
 
 
 def _state(value: object) -> str:

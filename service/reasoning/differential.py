@@ -48,10 +48,7 @@ class Ranking:
     clear: bool
     families_known: int
     families: int
-
-    @property
-    def leader(self) -> RankedCause | None:
-        return next((cause for cause in self.causes if cause.band == "leads"), None)
+    leader: RankedCause | None
 
 
 class _Score:
@@ -105,22 +102,24 @@ def rank(chart: Chart, guideline: Guideline) -> Ranking:
     side = chart.side or NO_SIDE_NAMED
     if any(chart[place] is not None for place in rules.tenderness):
         known.add("tenderness")
+    causes = tuple(
+        RankedCause(
+            cause,
+            side,
+            band(cause),
+            score.points[cause],
+            tuple(score.speaks_for[cause]),
+            tuple(score.speaks_against[cause]),
+        )
+        for cause in order
+    )
     return Ranking(
         side=side,
-        causes=tuple(
-            RankedCause(
-                cause,
-                side,
-                band(cause),
-                score.points[cause],
-                tuple(score.speaks_for[cause]),
-                tuple(score.speaks_against[cause]),
-            )
-            for cause in order
-        ),
+        causes=causes,
         clear=distance >= rules.clear_by,
         families_known=len(known),
-        families=len({test.family for test in rules.tests}) + 1,
+        families=rules.family_count + 1,
+        leader=causes[0] if leads else None,
     )
 
 
@@ -144,7 +143,8 @@ def family_result(chart: Chart, tests: Iterable[WeightedTest], caps: Iterable[Ca
     """Weight and test. Tests of a family are correlated: the one with the largest weight counts."""
     best: tuple[int, str] | None = None
     for test in tests:
-        result = _test_result(chart, test.finding)
+        # Most tests were not done.
+        result = None if chart[test.finding] is None else _test_result(chart, test.finding)
         if result is None:
             continue
         weight = test.positive if result else test.negative

@@ -8,7 +8,7 @@ is less than what three others do change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
-from service.chart.fhir_time import When
+from service.chart.grounds import Grounds, made_by_steps, marks, may_hold
 from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
@@ -112,14 +112,18 @@ class Asked(NamedTuple):
 class Assessed:
     """The assessment as it stands. patient_charts: those of the red flags; charts: those of all that follows them.
 
-    says: what holds, by its place in the guideline; rankings is empty where too little is documented.
+    held: the ids of the recommendations that hold, with whether they are critical; rankings: none where too little is
+    documented; there: the marks of all that is stated (see grounds); so: what the steps of the assessment have made, if
+    it is so.
     """
 
     case: Case
     patient_charts: Sequence[Chart]
     charts: Sequence[Chart]
-    says: Mapping[int, Says]
+    held: Mapping[str, bool]
     rankings: Sequence[Ranking]
+    there: Set[str]
+    so: frozenset[str]
 
 
 class _Reach(NamedTuple):
@@ -161,10 +165,13 @@ class _Limits(NamedTuple):
 class NextQuestion:
     """Finds the questions worth asking by one guideline; made once. Holds what reads what, and nothing of a patient."""
 
-    def __init__(self, guideline: Guideline, informative: frozenset[str]) -> None:
+    def __init__(self, guideline: Guideline, informative: frozenset[str], grounds: Mapping[str, Grounds]) -> None:
         self.guideline, self.informative = guideline, informative
         self.families = guideline.differential.families
         self.rules = tuple(r for r in guideline.recommendations if r.kind in CHART_KINDS)
+        self.places = {r.id: place for place, r in enumerate(self.rules)}
+        self.costs = tuple(COSTS.index(question.cost) for question in guideline.questions)
+        self.grounds = tuple(grounds[r.id] for r in self.rules)
         self.plain = tuple(_plain(r) for r in self.rules)
         self.flags = frozenset(i for i, r in enumerate(self.rules) if r.kind == "red-flag")
         self.plans = frozenset(i for i, r in enumerate(self.rules) if r.kind == "plan")
@@ -177,6 +184,7 @@ class NextQuestion:
         self._named = tuple(frozenset(n for c in r.conditions() for n in c.findings()) for r in self.rules)
         self.points = {term: values.points for term, values in guideline.question_terms.items()}
         self.considers = frozenset(f"considers-{cause}" for cause in guideline.causes)
+        self.made = made_by_steps(guideline)
         asked = {f for q in guideline.questions for f in q.findings}
         self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
         self.reach = {
@@ -411,6 +419,7 @@ class _State(NamedTuple):
     charts: Sequence[Chart]
     says: Mapping[int, Says]
     changed: Sequence[str]
+    so: frozenset[str]
 
 
 class Trials:
@@ -422,18 +431,23 @@ class Trials:
         self.limits, self.severity = index.limits[self.insufficient], index.points["severity"]
         leaders = tuple(r.leader.id if r.leader else None for r in assessed.rankings)
         self.leaders: tuple[str | None, ...] = leaders or (None,) * len(assessed.charts)
-        self.outcome = outcome(assessed.says.values(), self.leaders)
-        self.flags = {place: assessed.says[place] for place in index.flags & assessed.says.keys()}
+        self.says = {
+            place: self._said(place, assessed.patient_charts if place in index.flags else assessed.charts, critical)
+            for place, critical in ((index.places[id_], critical) for id_, critical in assessed.held.items())
+        }
+        self.outcome = outcome(self.says.values(), self.leaders)
+        self.flags = {place: said for place, said in self.says.items() if place in index.flags}
         self.made: Answers = {name: assessed.charts[0][name] for name in AFTER_RED_FLAGS}
         self.made_late = {name: assessed.charts[0][name] for name in AFTER_PLAN}
-        plan = {place: assessed.says[place] for place in index.plans & assessed.says.keys()}
+        self.made_before = {**self.made, **self.made_late}
+        plan = {place: said for place, said in self.says.items() if place in index.plans}
         # Given the same red flags and the same leading cause, the rest is the same but for what reads the answers.
         self.states: dict[tuple[object, ...], _State] = {
-            (*self.made.values(), self.leaders): _State(assessed.charts, plan, ())
+            (*self.made.values(), self.leaders): _State(assessed.charts, plan, (), assessed.so)
         }
         # By how much the leading causes may come nearer to losing the lead and keep it.
         self.lead = min(map(self._lead, assessed.rankings), default=-1)
-        self.decisive = frozenset(i for i, said in assessed.says.items() if said.tier == self.outcome.tier)
+        self.decisive = frozenset(i for i, said in self.says.items() if said.tier == self.outcome.tier)
         self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
 
     def _lead(self, ranking: Ranking) -> int:
@@ -454,15 +468,15 @@ class Trials:
                 twice = (f for f in question.findings if self._is_contradictory(f))
                 first.append(Asked(next(twice, question.findings[0]), question.ask, question.because))
                 continue
-            limit = self.most(question.findings)
-            waiting.append((-limit, COSTS.index(question.cost), number, question, None))
+            waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None))
         heapify(waiting)
         asked = {item.finding for item in first}
         room = ASKED_AT_MOST - len(first)
         found: list[tuple[int, int, int, Asked]] = []
         while waiting:
             limit, cost, number, question, unknown = heappop(waiting)
-            if len(found) >= room and found[room - 1][:3] < (limit, cost, number):
+            full = len(found) >= room
+            if full and found[-1][:3] < (limit, cost, number):
                 break
             if unknown is None:
                 # Its turn has come by all of its findings; it may come later by those that are unknown.
@@ -470,7 +484,7 @@ class Trials:
                 if unknown:
                     heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown))
                 continue
-            value, answer = self._value(question, unknown, -limit)
+            value, answer = self._value(question, unknown, -found[-1][0] if full else 0, -limit)
             if answer:
                 found = sorted([*found, (-value, cost, number, answer)], key=lambda entry: entry[:3])[:room]
         return (*first, *(item[3] for item in found))[:ASKED_AT_MOST]
@@ -498,22 +512,21 @@ class Trials:
         return max([self.most(answer) for f in unknown for answer in self.index.tried[f]])
 
     def is_unknown(self, finding: str) -> bool:
-        for chart in self.assessed.patient_charts:
-            if chart[finding] is not None:
-                return False
-            # A date is known, though a chart does not hold it.
-            resolved = chart.resolved.get(finding)
-            if resolved is not None and isinstance(resolved.value, When):
-                return False
+        # A date is known, though a chart does not hold it.
+        charts = self.assessed.patient_charts
+        if not all(chart[finding] is None and finding not in chart.dated for chart in charts):
+            return False
         return not (finding in self.index.asked_first and self._is_contradictory(finding))
 
     def _is_contradictory(self, finding: str) -> bool:
         return any(chart.is_contradictory(finding) for chart in self.assessed.patient_charts)
 
-    def _value(self, question: Question, unknown: Sequence[str], limit: int) -> tuple[int, Asked | None]:
+    def _value(self, question: Question, unknown: Sequence[str], worth: int, limit: int) -> tuple[int, Asked | None]:
+        """What the answers change, up to `limit`; those that change less than `worth` are not tried."""
         best, answer = 0, None
         for answers in self.answers(question, unknown):
-            if len(answers) == 1 and self.most(*_keys(answers)) <= best:
+            most = self.most(*_keys(answers)) if len(answers) == 1 else limit
+            if most <= best or most < worth:
                 continue
             gains = self.gains(answers)
             value = sum(gains.values())
@@ -558,8 +571,9 @@ class Trials:
             return [chart.supposing(case, values, reach.criteria) for chart in charts]
 
         held = dict(self.flags)
+        there = assessed.there | marks(answers.items())
         patient_charts = supposed(assessed.patient_charts)
-        self._judge(held, reach.flags, patient_charts)
+        self._judge(held, reach.flags, patient_charts, there)
         made, waits = self.made, False
         if held != self.flags or self.insufficient:
             made, waits = self._after_red_flags(held, informed=not index.informative.isdisjoint(answers))
@@ -569,7 +583,7 @@ class Trials:
         charts: Sequence[Chart] = patient_charts if planned.charts is assessed.patient_charts else ()
         if reach.plans and not waits:
             charts = charts or supposed(planned.charts)
-            self._judge(held, reach.plans, charts)
+            self._judge(held, reach.plans, charts, there | planned.so)
         calls = [call for said in held.values() for call in said.imaging]
         critical = made["critical-red-flag"] is True
         closed = self._closed(
@@ -583,7 +597,7 @@ class Trials:
         if closings:
             if not charts or closed.charts is not planned.charts:
                 charts = supposed(closed.charts)
-            self._judge(held, closings, charts)
+            self._judge(held, closings, charts, there | closed.so)
         return outcome(held.values(), leaders)
 
     def _planned(self, made: Answers, leaders: tuple[str | None, ...]) -> _State:
@@ -594,10 +608,11 @@ class Trials:
             charts = [chart.supposing(chart.case, {}, ()) for chart in self.assessed.charts]
             changed = [*self._make(charts, made), *self._consider(charts, leaders)]
             held: dict[int, Says] = {}
+            so = self._so(charts)
             if WAITS not in leaders:
-                held = {place: self.assessed.says[place] for place in self.index.plans & self.assessed.says.keys()}
-                self._judge(held, self.index.reached_by(changed).plans, charts)
-            state = self.states[key] = _State(charts, held, changed)
+                held = {place: said for place, said in self.says.items() if place in self.index.plans}
+                self._judge(held, self.index.reached_by(changed).plans, charts, self.assessed.there | so)
+            state = self.states[key] = _State(charts, held, changed, so)
         return state
 
     def _closed(self, planned: _State, *, critical: bool, called: bool, mri: bool) -> _State:
@@ -611,9 +626,10 @@ class Trials:
                 charts = [chart.supposing(chart.case, {}, ()) for chart in charts]
             changed = [*planned.changed, *self._make(charts, late)]
             places = self.index.closings & self.index.calling if critical else self.index.closings
-            held = {place: self.assessed.says[place] for place in places & self.assessed.says.keys()}
-            self._judge(held, places & self.index.reached_by(changed).closings, charts)
-            state = self.states[key] = _State(charts, held, changed)
+            held = {place: said for place, said in self.says.items() if place in places}
+            so = self._so(charts)
+            self._judge(held, places & self.index.reached_by(changed).closings, charts, self.assessed.there | so)
+            state = self.states[key] = _State(charts, held, changed, so)
         return state
 
     def _answered(self, answers: Answers) -> Case:
@@ -626,9 +642,14 @@ class Trials:
         said = {f: (Statement(f, value, side, None, ""),) for f, value in answers.items() if isinstance(value, bool)}
         return replace(case, statements={**case.statements, **said})
 
-    def _judge(self, held: dict[int, Says], places: Iterable[int], charts: Sequence[Chart]) -> None:
+    def _so(self, charts: Sequence[Chart]) -> frozenset[str]:
+        return frozenset(name for chart in charts for name in self.index.made if chart[name] is True)
+
+    def _judge(self, held: dict[int, Says], places: Iterable[int], charts: Sequence[Chart], there: Set[str]) -> None:
+        """Looks at these recommendations again, where these marks are (see grounds)."""
+        grounds = self.index.grounds
         for place in places:
-            said = self._says(place, charts)
+            said = self._says(place, charts) if may_hold(grounds[place], there) else None
             if said:
                 held[place] = said
             else:
@@ -640,10 +661,14 @@ class Trials:
         if not met:
             return None
         crucial = rule.critical_when
-        critical = crucial is not None and any(crucial.test(chart) for chart in met)
-        plain = self.index.plain[place]
+        return self._said(place, met, crucial is not None and any(crucial.test(chart) for chart in met))
+
+    def _said(self, place: int, charts: Sequence[Chart], critical: bool) -> Says:
+        """What a recommendation says that holds on these charts."""
+        plain, rule = self.index.plain[place], self.index.rules[place]
         if plain:
             return plain[critical]
+        met = charts if len(charts) == 1 else [chart for chart in charts if rule.when.test(chart)]
         return says(
             rule,
             "critical" if critical else rule.indicator,
@@ -653,18 +678,22 @@ class Trials:
 
     def _after_red_flags(self, held: Mapping[int, Says], *, informed: bool) -> tuple[Answers, bool]:
         """What the red flags make, and whether the ranking waits."""
-        flags = [(self.index.rules[place].red_flag, said.tier == _CRITICAL) for place, said in held.items()]
-        blocks = {
-            block: any(flag and (block in flag.blocks or (critical and block != "ranking")) for flag, critical in flags)
-            for block in ("exercise", "injection")
-        }
+        critical = exercise = injection = waits = False
+        for place, said in held.items():
+            flag = self.index.rules[place].red_flag
+            is_critical = said.tier == _CRITICAL
+            critical = critical or is_critical
+            if flag:
+                exercise = exercise or is_critical or "exercise" in flag.blocks
+                injection = injection or is_critical or "injection" in flag.blocks
+                waits = waits or (is_critical and "ranking" in flag.blocks)
         made = {
-            "critical-red-flag": any(critical for _flag, critical in flags),
-            "exercise-red-flag": blocks["exercise"],
-            "injection-red-flag": blocks["injection"],
-            "insufficient-data": not flags and not informed and not self._informed(),
+            "critical-red-flag": critical,
+            "exercise-red-flag": exercise,
+            "injection-red-flag": injection,
+            "insufficient-data": not held and not informed and not self._informed(),
         }
-        return made, any(flag and critical and "ranking" in flag.blocks for flag, critical in flags)
+        return made, waits
 
     def _informed(self) -> bool:
         case = self.assessed.case
@@ -675,8 +704,7 @@ class Trials:
         )
 
     def _make(self, charts: Iterable[Chart], made: Answers) -> Answers:
-        before = {**self.made, **self.made_late}
-        changed = {name: value for name, value in made.items() if value != before[name]}
+        changed = {name: value for name, value in made.items() if value != self.made_before[name]}
         self._set(charts, changed)
         return changed
 

@@ -74,12 +74,15 @@ class Entries:
 
     def call(self, call: CallRecord, now: datetime) -> CallEntry:
         """The rows of a call, also of one that was refused or failed: that one has no cards."""
-        id_, client = token_hex(16), call.client or ""
+        at, client = milliseconds(now), call.client or ""
+        # Ids that begin with their time lie side by side in an index: without that, a database that has grown writes as
+        # many pages as rows.
+        id_ = f"{at:012x}{token_hex(10)}"
         made = call.answered.cards if call.answered and call.sent else ()
         cards = tuple(self._cards(made, call))
         row: Row = {
             "id": id_,
-            "at": milliseconds(now),
+            "at": at,
             "correlation": call.correlation_id,
             "hook_instance": None if call.hook_instance is None else self._pseudonyms.of(call.hook_instance),
             "patient": None if call.patient_id is None else self.patient(call.client, call.patient_id),

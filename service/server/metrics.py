@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from tempfile import mkdtemp
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -40,14 +40,14 @@ _EVERY = 0.5
 _WAITING = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
+    """What is counted of a call; most calls have many like them."""
+
     client: str
     service: str
     hook: str
     status: int
-    seconds: Mapping[str, float]
-    states: Mapping[str, str]
+    states: tuple[tuple[str, str], ...]
     rules: tuple[str, ...]
     indicators: tuple[str, ...] | None
     held_back: int
@@ -55,6 +55,8 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
+    """Of any request, also of one that is no call."""
+
     route: str
     status: int
     seconds: float
@@ -97,7 +99,7 @@ class Metrics:
     ) -> None:
         self._key_ages, self._health, self._clock = key_ages, health, clock
         self._folder = os.environ.get(_FOLDER)
-        self._waiting: deque[_Call | _Response] = deque()
+        self._waiting: deque[tuple[_Call, Mapping[str, float]] | _Response] = deque()
         self._lock, self._hands, self._stopping = Lock(), Lock(), Event()
         self._thread: Thread | None = None
         self._in_hand = self._dropped_so_far = 0
@@ -127,19 +129,17 @@ class Metrics:
     def call(self, call: CallRecord) -> None:
         """Count a call, also one that was refused or failed."""
         sent, answered = call.sent, call.answered
-        self._count(
-            _Call(
-                call.client or "",
-                call.service_id,
-                call.hook or "",
-                call.status,
-                call.seconds,
-                call.states,
-                call.rules,
-                None if sent is None else tuple(card.indicator for card in sent.cards),
-                len(answered.cards) - len(sent.cards) if sent and answered else 0,
-            )
+        counted = _Call(
+            call.client or "",
+            call.service_id,
+            call.hook or "",
+            call.status,
+            tuple(call.states.items()),
+            call.rules,
+            None if sent is None else tuple(card.indicator for card in sent.cards),
+            len(answered.cards) - len(sent.cards) if sent and answered else 0,
         )
+        self._count((counted, call.seconds))
 
     def response(self, route: str, status: int, seconds: float) -> None:
         """Count a response; `route` is the pattern of its path, which no caller has written."""
@@ -164,7 +164,7 @@ class Metrics:
         self._stopping.set()
         self._sum_up()
 
-    def _count(self, what: _Call | _Response) -> None:
+    def _count(self, what: tuple[_Call, Mapping[str, float]] | _Response) -> None:
         self._waiting.append(what)
         if self._folder is None:
             if len(self._waiting) >= _WAITING:
@@ -181,34 +181,43 @@ class Metrics:
 
     def _sum_up(self) -> None:
         with self._lock:
-            counts: Tally[tuple[Counter, tuple[str, ...]]] = Tally()
+            # Many calls are alike but for what they took: they are told apart once.
+            calls: Tally[_Call] = Tally()
+            responses: Tally[tuple[str, int]] = Tally()
+            took: dict[tuple[Histogram, str, str], list[float]] = {}
             for _ in range(len(self._waiting)):
                 match self._waiting.popleft():
-                    case _Response() as one:
-                        counts[self._responses, (one.route, str(one.status))] += 1
-                        self._response_seconds.labels(one.route).observe(one.seconds)
-                    case _Call() as one:
-                        self._sum_up_call(one, counts)
-            for (counter, labels), number in counts.items():
-                counter.labels(*labels).inc(number)
+                    case _Response(route, status, seconds):
+                        responses[route, status] += 1
+                        took.setdefault((self._response_seconds, route, ""), []).append(seconds)
+                    case (_Call() as call, stages):
+                        calls[call] += 1
+                        for stage, seconds in stages.items():
+                            took.setdefault((self._stages, call.service, stage), []).append(seconds)
+            for (route, status), number in responses.items():
+                self._responses.labels(route, str(status)).inc(number)
+            for (histogram, of, stage), all_seconds in took.items():
+                observed = histogram.labels(of, stage) if stage else histogram.labels(of)
+                for seconds in all_seconds:
+                    observed.observe(seconds)
+            for call, number in calls.items():
+                self._sum_up_calls(call, number)
             self._in_flight.set(self._in_hand)
             self._ask()
 
-    def _sum_up_call(self, call: _Call, counts: Tally[tuple[Counter, tuple[str, ...]]]) -> None:
+    def _sum_up_calls(self, call: _Call, number: int) -> None:
         client, service = call.client, call.service
-        counts[self._calls, (client, service, call.hook, str(call.status))] += 1
-        for key, state in call.states.items():
-            counts[self._states, (client, service, key, state)] += 1
+        self._calls.labels(client, service, call.hook, str(call.status)).inc(number)
+        for key, state in call.states:
+            self._states.labels(client, service, key, state).inc(number)
         for rule in call.rules:
-            counts[self._rules, (service, rule)] += 1
+            self._rules.labels(service, rule).inc(number)
         for indicator in call.indicators or ():
-            counts[self._cards, (service, indicator)] += 1
+            self._cards.labels(service, indicator).inc(number)
         if call.indicators == ():
-            counts[self._without_card, (client, service)] += 1
+            self._without_card.labels(client, service).inc(number)
         if call.held_back:
-            counts[self._held_back, (service,)] += call.held_back
-        for stage, seconds in call.seconds.items():
-            self._stages.labels(service, stage).observe(seconds)
+            self._held_back.labels(service).inc(call.held_back * number)
 
     def _ask(self) -> None:
         for client, age in self._key_ages.items():

@@ -2,24 +2,25 @@
 
 What speaks against a medicine is the assessment's to say (its treatment holds and cautions); here it is found out what
 the drafts are. A hold of an NSAID or of acetaminophen is said also where the chart is not about this pain, because it
-is about the medicine; a corticosteroid injection is judged for this pain only.
+is about the medicine; cautions, and a corticosteroid injection, are for this pain only, and then also where the
+assessment offers nothing: the medicine is in hand already.
 Specification: CDS Hooks Library, order-select and order-sign; FHIR R4 MedicationRequest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
-from service.chart.case import MATTER_TO_MEDICINES
+from service.chart.case import MATTER_TO_MEDICINES, Case, resolve
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
-from service.chart.statements import as_dict, as_list, as_text, medicine_of, words_of
+from service.chart.statements import Statement, as_dict, as_list, as_text, medicine_of, words_of
 from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -39,6 +40,8 @@ _TREATMENTS = {
 _CALLED = {**_TREATMENTS, _ASPIRIN: "aspirin"}
 # What harms by itself, whatever it was meant for.
 _SCREENED = frozenset({"nsaid", "acetaminophen"})
+# What harms where it is given, for this pain.
+_GATED = frozenset({"corticosteroid-injection"})
 # A Liqui-Gel is swallowed, and so is whatever the product or its route calls oral.
 _ON_THE_SKIN = re.compile(
     r"\b(?:topical|cream|ointment|patch|transdermal|cutaneous|ophthalmic)|(?<![\w-])gel\b(?!-?\s?cap)", re.IGNORECASE
@@ -91,6 +94,16 @@ class AnalgesicSafety:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
         self._index = consultant.index
+        self._called = {name: self._index.names_of(name) for name in (_ACETAMINOPHEN, _ASPIRIN)}
+        guideline = consultant.guideline
+        # What is measured and may speak against an NSAID.
+        self._measured = sorted(
+            name
+            for recommendation in guideline.recommendations
+            if any(call.id == "nsaid" and call.state != "offer" for call in recommendation.treatment)
+            for name in guideline.base_findings(recommendation.when.findings())
+            if guideline.findings[name].value == "quantity"
+        )
         self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
 
     def answer(self, request: HookRequest) -> HookResponse:
@@ -102,16 +115,31 @@ class AnalgesicSafety:
         named = zip(drafts, medicines, strict=True)
         orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
         consultation = self._consultant.consult(request)
-        # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one.
-        # Here somebody is about to order it.
+        # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
+        # nor for care with it. Here somebody is about to order it.
         screened = consultation.screened(_SCREENED)
-        reasons = (*consultation.assessment.fired, *screened.assessment.fired)
-        said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        if consultation.assessment.complaint != "present":
+        reasons = screened.assessment.fired
+        if consultation.assessment.complaint == "present":
+            gate = consultation.screened(_GATED, by_side=True)
+            reasons += (*gate.assessment.fired, *consultation.assessment.all_fired())
+        else:
             consultation = screened
-        judged = [(order, _judge(consultation, said, orders, order)) for order in orders if order.draft.selected]
+        said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
+        unread = _unread(consultation.case, dict.fromkeys(self._measured))
+        judged = [
+            (order, _judge(consultation, said, orders, order, unread=bool(unread)))
+            for order in orders
+            if order.draft.selected
+        ]
+        notes = tuple(self._say_unread(statement) for statement in unread)
         advice = [
-            Advice(_TOPIC, order.reference, fired, tuple(_changes(consultation, orders, order, fired)))
+            Advice(
+                _TOPIC,
+                order.reference,
+                fired,
+                tuple(_changes(consultation, orders, order, fired)),
+                notes if order.nsaid else (),
+            )
             for order, fired in judged
             if fired
         ]
@@ -122,6 +150,15 @@ class AnalgesicSafety:
                 # Of what medicine an order is may be said elsewhere, out of reach.
                 "draftsLeftOut": replace(hand, unreadable=hand.unreadable + medicines.count({})).left_out(),
             },
+        )
+
+    def _say_unread(self, statement: Statement) -> str:
+        guideline = self._consultant.guideline
+        sentences = guideline.wording.sentences
+        return sentences["value_not_read"].format(
+            finding=guideline.title_of(statement.finding),
+            date=statement.when.text if statement.when else sentences["undated"],
+            resource=statement.resource,
         )
 
     def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
@@ -140,15 +177,16 @@ class AnalgesicSafety:
         said = [*(row.display for row in self._index.rows(concept)), *said]
         a_day = aspirin_a_day = None
         if _ACETAMINOPHEN in medicines:
-            a_day = most_in_a_day(draft.resource, strength_of(said, "acetaminophen"))
-        if _ASPIRIN in medicines and (grams := most_in_a_day(draft.resource, strength_of(said, "aspirin"))) is not None:
-            aspirin_a_day = round(grams * 1000, 3)
+            a_day = most_in_a_day(draft.resource, strength_of(said, self._called[_ACETAMINOPHEN]))
+        if _ASPIRIN in medicines:
+            grams = most_in_a_day(draft.resource, strength_of(said, self._called[_ASPIRIN]))
+            aspirin_a_day = None if grams is None else round(grams * 1000, 3)
         low_dose = aspirin_a_day is not None and aspirin_a_day <= self._low_dose
         return _Order(draft, medicines, topical, a_day, aspirin_a_day, low_dose)
 
 
 def _judge(
-    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order
+    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order, *, unread: bool
 ) -> tuple[Fired, ...]:
     """What fires for this draft, followed by what of the assessment it rests on."""
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
@@ -174,6 +212,7 @@ def _judge(
         "aspirin-in-24-hours": _amount(order.aspirin_a_day),
         "aspirin-of-unknown-dose": order.doubtful,
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
+        "value-not-read": order.nsaid and unread,
         "complaint-documented": present,
         "chart-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
     }
@@ -181,6 +220,25 @@ def _judge(
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
     behind = (*(holds if "held-by-the-chart" in named else ()), *(cares if "care-needed" in named else ()))
     return (*fired, *behind)
+
+
+def _unread(case: Case, names: Iterable[str]) -> list[Statement]:
+    """The newest statement of each measurement whose value could not be read, unless a later one could."""
+    found = []
+    for name in names:
+        statements = case.statements.get(name, ())
+        known = resolve(statements).statement
+        later = [
+            statement
+            for statement in statements
+            if statement.value is None
+            and not (known and known.when and statement.when and statement.when.high < known.when.low)
+        ]
+        # One without a date may be the newest.
+        found += sorted(later, key=lambda statement: (statement.when is None, statement.when and statement.when.high))[
+            -1:
+        ]
+    return found
 
 
 def _amount(a_day: float | None) -> Interval | None:

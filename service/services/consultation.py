@@ -19,12 +19,20 @@ from service.reasoning.assessment import Assessment, Assessor, Fired
 URGENT = ("critical", "warning")
 
 
+# The fewest days that a window since the injury leaves while it closes, and the day after which it is past.
+CLOSING, PAST = "seen-by-day-closing", "seen-by-day-past"
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The fewest days until a visit that something on the chart allows, 0 for the same day, and what does."""
+    """The fewest days until a visit that something on the chart allows, 0 for the same day, and what does.
+
+    `emergency`: among it is something for which no visit is soon enough, but emergency care at once.
+    """
 
     days: int
     fired: tuple[Fired, ...]
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +51,47 @@ class Consultation:
 
     def limit(self) -> Limit | None:
         """What allows the fewest days of all that is urgent on the chart."""
-        thresholds = self.consultant.guideline.thresholds
-        allowed = []
-        for fired in self.assessment.fired:
-            recommendation = fired.recommendation
-            if fired.indicator in URGENT and recommendation.kind in ("red-flag", "plan"):
-                flag = recommendation.red_flag.id if recommendation.red_flag else ""
-                # The closest: of this recommendation, of its red flag, of whatever is as urgent.
-                names = (f"seen-within-{fired.indicator}{of}" for of in (f"-{recommendation.id}", f"-{flag}", ""))
-                threshold = next(thresholds[name] for name in names if name in thresholds)
-                allowed.append((int(threshold["value"]), fired))
+        allowed = [
+            (self.days_allowed(fired), fired)
+            for fired in self.assessment.fired
+            if fired.indicator in URGENT and fired.recommendation.kind in ("red-flag", "plan")
+        ]
         if not allowed:
             return None
         days = min(day for day, _fired in allowed)
-        return Limit(days, tuple(fired for day, fired in allowed if day == days))
+        emergency = any(self._is_for_emergency_care(fired) for _day, fired in allowed)
+        return Limit(days, tuple(fired for day, fired in allowed if day == days), emergency)
 
-    def screened(self, treatments: Collection[str]) -> Consultation:
+    def days_allowed(self, fired: Fired) -> int:
+        """How many days until a visit something urgent allows: from today, and where the evidence has a window since
+        the injury, no later than that leaves.
+        """
+        thresholds = self.consultant.guideline.thresholds
+        # The closest: of this recommendation, of its red flag, of whatever is as urgent.
+        days = next(int(thresholds[name]["value"]) for name in _limits("seen-within", fired) if name in thresholds)
+        by_day = next(
+            (int(thresholds[name]["value"]) for name in _limits("seen-by-day", fired) if name in thresholds), 0
+        )
+        if by_day:
+            closing, past = (int(thresholds[name]["value"]) for name in (CLOSING, PAST))
+            open_still = (since for since in self.assessment.days_since_onset(fired) if since.low <= past)
+            # Of a day that is not known exactly the earliest that it may be leaves the least.
+            days = min((days, *(max(by_day - int(min(since.high, past)), closing) for since in open_still)))
+        return days
+
+    def _is_for_emergency_care(self, fired: Fired) -> bool:
+        """A critical red flag that refers to emergency care at once, unless it has days of its own."""
+        thresholds = self.consultant.guideline.thresholds
+        *own, _of_all = _limits("seen-within", fired)
+        return (
+            fired.indicator == URGENT[0]
+            and any(to.to == "emergency" and to.priority == "stat" for to in fired.recommendation.referrals)
+            and thresholds.keys().isdisjoint(own)
+        )
+
+    def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Consultation:
         """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
-        return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments))
+        return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments, by_side=by_side))
 
     def respond(self) -> HookResponse:
         """The cards about the chart."""
@@ -107,3 +138,11 @@ class Consultant:
         now = self._clock()
         case = self._reader.read(request, now, None if whole_chart else self.assessor.sought)
         return Consultation(self, request, now, case, self.assessor.assess(case))
+
+
+def _limits(word: str, fired: Fired) -> tuple[str, str, str]:
+    """The names under which the limit of what has fired may stand, the closest first."""
+    recommendation = fired.recommendation
+    flag = recommendation.red_flag.id if recommendation.red_flag else recommendation.id
+    of_all = f"{word}-{fired.indicator}"
+    return f"{of_all}-{recommendation.id}", f"{of_all}-{flag}", of_all

@@ -13,28 +13,29 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cds_hooks import Action, HookRequest, HookResponse, SystemAction
+from service.answers.answering import PELVIS, Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
-from service.chart.drafts import Draft, in_hand
+from service.chart.drafts import Draft, as_written, in_hand
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
-from service.chart.statements import LEFT, NO_SIDE, RIGHT, as_list
+from service.chart.statements import LEFT, RIGHT, as_list
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import INDICATORS, RATINGS
-from service.guideline.model import Presentation, Rating
-from service.reasoning.assessment import Fired, ImagingCall, ReferralCall
+from service.reasoning.assessment import Fired, ImagingCall
 from service.services.consultation import Consultant, Consultation
 
 ID = "imaging-referral"
 _KIND = _TOPIC = "imaging-order"
 _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
 _CANNOT_TELL = "cannot-tell"
-_RADIOGRAPH, _MRI, _CT, _NONE = "radiograph", "mri", "ct", "none-now"
+_RADIOGRAPH, _MRI, _CT = "radiograph", "mri", "ct"
 _IONISING = frozenset({_RADIOGRAPH, _CT})
-# What the complaint may be imaged by; veins are imaged for another question.
-_PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
-_JUDGED = _PELVIS | {"lumbar-spine"}
+# Results that a chart has as findings: what was imaged, and by what.
+_SHOWN = {"mri-hamstring-avulsion": (frozenset({_MRI, "ultrasound"}), frozenset({"pelvis", "hip", "thigh"}))}
+_JUDGED = PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
+_CRITICAL, _WARNING = INDICATORS[:2]
 # Why a draft cannot be rated where another finding might tell.
 _WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented"})
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
@@ -44,8 +45,6 @@ _PAMA_CODES = {_APPROPRIATE: "appropriate", _MAY_BE: "appropriate", _USUALLY_NOT
 _RATING_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/imaging-ratings"
 # What the programme behind that annotation is about; radiographs and ultrasound are not.
 _ADVANCED = frozenset({_MRI, _CT})
-
-Held = tuple[Presentation, Rating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,17 @@ class _Drafted:
 
 @dataclass(frozen=True, slots=True)
 class _Rated:
-    """What is held of one draft. `by` is the presentation behind the rating, `because` a word for the reason."""
+    """What is held of one draft. `by` is the presentation behind the rating, `because` a word for the reason, `side`
+    the side that it ought to have.
+    """
 
     drafted: _Drafted
     rating: str
     because: str
+    side: str = ""
     by: Held | None = None
+    # The best of the published criteria that hold, which need not be the one that counts.
+    published: Held | None = None
     radiograph_first: ImagingCall | None = None
     other_side: bool = False
     placed: Order | None = None
@@ -125,12 +129,15 @@ class _Judging:
     def __init__(self, consultation: Consultation, drafted: Sequence[_Drafted], on_chart: OnChart, days: int) -> None:
         self.drafted, self.on_chart, self.days = drafted, on_chart, days
         self.assessment, self.now = consultation.assessment, consultation.now
+        self.answering = Answering(
+            consultation.consultant.guideline, consultation.assessment, on_chart, consultation.now, days
+        )
         self.complaint = consultation.assessment.complaint
         # Where the chart could not be heard nothing holds, and that is what is said.
         self.consultation = consultation if self.complaint == "present" else consultation.screened(frozenset())
         self.guideline = consultation.consultant.guideline
         self.words = self.guideline.wording
-        self.imaging = [call for call in self.assessment.imaging if call.modality != _NONE]
+        self.imaging = self.answering.imaging
 
     # -- rating -------------------------------------------------------------------------------------------------------
 
@@ -141,48 +148,55 @@ class _Judging:
         if not one.order.region:
             return _Rated(one, _CANNOT_TELL, "region-not-known")
         order = one.order
-        rating, because, by, first = self._rating(one)
+        beside = list(self._beside(one))
+        rating, because, mine, first = self._rating(order, beside)
+        meant = self.answering.side_for(order, beside)
         # An order without a side is for the side of the pain.
-        side = order.side or self._side_of(order.key)
+        side = order.side or self.answering.compared(order.key, meant)
         done = self.on_chart.recently_done(order.key, side, self.now, self.days)
-        if done and (done.when is None or self.assessment.changed_since(done.when)):
+        done = done or self._shown(order, side)
+        if done and self.answering.changed_since(done):
             done = None
         return _Rated(
             one,
             rating,
             because,
-            by,
+            meant,
+            _best(mine),
+            _best(by for by in mine if by[0].publisher),
             # Nothing comes before what has been done.
             None if done else first,
-            other_side={order.side, self.assessment.side} == {LEFT, RIGHT} and not order.sides_differ,
+            other_side={order.side, meant} == {LEFT, RIGHT} and not order.sides_differ,
             placed=self._ordered(one, side),
             done=done,
         )
 
-    def _rating(self, one: _Drafted) -> tuple[str, str, Held | None, ImagingCall | None]:
-        order = one.order
-        beside = list(self._beside(one))
-        first = None if _has_radiograph(beside) or order.modality == _RADIOGRAPH else self._radiograph_before(order)
-        held = self._held(beside)
+    def _rating(self, order: Order, beside: Sequence[Order]) -> tuple[str, str, Sequence[Held], ImagingCall | None]:
+        """The rating, a word for its reason, the presentations that rate it, and the radiograph that comes first."""
+        has_radiograph = self.answering.has_radiograph(beside, order.side) or order.modality == _RADIOGRAPH
+        first = None if has_radiograph else self._radiograph_before(order)
+        held = self.answering.held(beside, order.side, of_late=order.modality == _RADIOGRAPH)
         mine = [by for by in held if by[1].modality == order.modality and order.region in by[1].regions]
-        best = min(mine, key=lambda by: RATINGS.index(by[1].rating), default=None)
+        best = _best(mine)
         called = any(
             order.region == call.region and order.modality in (call.modality, call.alternative) for call in self.imaging
         )
         if called and not (first and best and best[1].rating == _USUALLY_NOT):
-            return _APPROPRIATE, "called-for", best, first
+            return _APPROPRIATE, "called-for", mine, first
         if best:
-            return best[1].rating, "rated", best, first
+            return best[1].rating, "rated", mine, first
         regions = {region for by in held for region in by[1].regions} | {call.region for call in self.imaging}
         if regions and order.region not in regions:
-            return _USUALLY_NOT, "another-region", None, None
-        return _CANNOT_TELL, "not-rated" if regions else "not-enough-documented", None, first
+            return _USUALLY_NOT, "another-region", (), None
+        return _CANNOT_TELL, "not-rated" if regions else "not-enough-documented", (), first
 
     def _radiograph_before(self, order: Order) -> ImagingCall | None:
-        """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region."""
+        """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region,
+        on that side.
+        """
         for call in self.imaging:
-            near = call.region == order.region or {call.region, order.region} <= _PELVIS
-            if call.modality == _RADIOGRAPH and near:
+            near = call.region == order.region or {call.region, order.region} <= PELVIS
+            if call.modality == _RADIOGRAPH and near and {order.side, self.answering.side_of(call)} != {LEFT, RIGHT}:
                 return call
         return None
 
@@ -191,11 +205,19 @@ class _Judging:
         yield from (other.order for other in self.drafted if other is not one)
         named = {other.order.reference for other in self.drafted}
         yield from (order for order in self.on_chart.placed if order.reference not in named and order.state == "active")
-        yield from (
-            order
-            for order in self.on_chart.done
-            if self.on_chart.recently_done(order.key, order.side, self.now, self.days) is order
-        )
+        yield from self.answering.done
+
+    def _shown(self, order: Order, side: str) -> Order | None:
+        """The imaging behind a result that the chart has as a finding, where this would repeat it too soon."""
+        stated = self.consultation.case.statements
+        found = [
+            Order(statement.resource, "done", order.modality, order.region, side=statement.side, when=statement.when)
+            for name, (modalities, regions) in _SHOWN.items()
+            if order.modality in modalities and order.region in regions
+            for statement in stated.get(name, ())
+            if statement.value is True and statement.when
+        ]
+        return OnChart(done=tuple(found)).recently_done(order.key, side, self.now, self.days)
 
     def _ordered(self, one: _Drafted, side: str) -> Order | None:
         """Another order of the same imaging: one that stands, or a draft that was decided on before or comes before."""
@@ -212,29 +234,38 @@ class _Judging:
         if self.complaint == "absent":
             return
         judged = [(one, fired) for one in rated if (fired := self.consultation.judge(_KIND, self._facts(one)))]
-        missing = self._missing()
+        critical = frozenset(fired.recommendation.id for fired in self._flags(_CRITICAL))
+        missing = self._missing(critical)
         # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
         # place it is put, otherwise on the most urgent one.
         proposed: list[Order] = []
-        instead: list[ImagingCall | None] = []
+        instead: list[tuple[ImagingCall, str] | None] = []
         for one, fired in judged:
             call = self._instead(one, fired[0], proposed)
             instead.append(call)
-            proposed += self._as_orders([call] if call else [])
-        added = [call for call in missing if not self._is_answered(call, proposed)]
-        proposed += self._as_orders(added)
+            proposed += self._as_orders([call[0]], call[1]) if call else ()
+        added = [call for call in missing if not self.answering.answer(call, proposed, among=critical)]
+        proposed += self._as_orders(added, among=critical)
         for (one, fired), call in zip(judged, instead, strict=True):
-            first = one.radiograph_first if self._can_change(one) else None
-            new = first if first and not self._is_answered(first, proposed) else None
+            first = one.radiograph_first
+            new = first if first and not self.answering.answer(first, proposed) else None
             proposed += self._as_orders([new] if new else [])
             notes = (*self._notes(one), *self._elsewhere([first] if first and not new else []))
             yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
-        if missing and (fired := self.consultation.judge(_KIND, self._facts(None))):
+        if missing and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_CRITICAL))):
             notes = (*self._not_recognised(), *self._elsewhere([call for call in missing if call not in added]))
-            changes = tuple(self._additions(added, fired[0]))
-            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._critical()), changes, notes, several=True)
+            changes = tuple(self._additions(added, fired[0], critical))
+            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._flags(_CRITICAL)), changes, notes, several=True)
+        warned = frozenset(fired.recommendation.id for fired in self._flags(_WARNING))
+        besides = dict.fromkeys(self._due_besides(rated))
+        due = [call for call in besides if not self.answering.answer(call, proposed, among=warned)]
+        if due and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_WARNING))):
+            changes = tuple(self._additions(due, fired[0], warned))
+            behind = frozenset[str]().union(*map(self.assessment.called_by, due))
+            flags = (flag for flag in self._flags(_WARNING) if flag.recommendation.id in behind)
+            yield Advice(_TOPIC, _WORK_UP, (*fired, *flags), changes, tuple(self._not_recognised()), several=True)
 
-    def _facts(self, one: _Rated | None) -> dict[str, Value]:
+    def _facts(self, one: _Rated | None, *, missing: str = "") -> dict[str, Value]:
         return {
             "order-rating": one.rating if one else None,
             "days-since-the-same-imaging": self._days_since(one.done if one else None),
@@ -243,7 +274,8 @@ class _Judging:
             "order-names-two-sides": bool(one and one.order.sides_differ),
             "order-is-of-another-region": bool(one and one.because == "another-region"),
             "radiograph-comes-first": bool(one and one.radiograph_first),
-            "red-flag-work-up-missing": one is None,
+            "red-flag-work-up-missing": missing == _CRITICAL,
+            "urgent-imaging-missing": missing == _WARNING,
             "order-not-recognised": one is None and any(self._not_recognised()),
             "order-is-an-mri": bool(one and one.order.modality == _MRI),
             "order-is-ionising": bool(one and one.order.modality in _IONISING),
@@ -263,12 +295,16 @@ class _Judging:
             yield self._say_rating(title, one.by)
         elif one.because == "another-region":
             yield self.words.sentences["another_region"].format(title=title)
-        for sentence, order in (("already_ordered", one.placed), ("already_done", one.done)):
+        shown = one.done is not None and one.done not in self.on_chart.done
+        for sentence, order in (
+            ("already_ordered", one.placed),
+            ("already_shown" if shown else "already_done", one.done),
+        ):
             if order:
                 date = order.when.text if order.when else self.words.sentences["undated"]
                 yield self.words.sentences[sentence].format(title=title, date=date, resource=order.reference)
 
-    def _elsewhere(self, calls: Iterable[ImagingCall | ReferralCall]) -> Iterator[str]:
+    def _elsewhere(self, calls: Iterable[Call]) -> Iterator[str]:
         for call in calls:
             title = self.guideline.orders[call.key].title
             yield self.words.sentences["proposed_elsewhere"].format(title=title)
@@ -313,106 +349,99 @@ class _Judging:
         return self._can_change(one) and not one.radiograph_first and one.drafted.draft.can_be_named
 
     def _changes(
-        self, one: _Rated, fired: Sequence[Fired], instead: ImagingCall | None, first: ImagingCall | None
+        self, one: _Rated, fired: Sequence[Fired], instead: tuple[ImagingCall, str] | None, first: ImagingCall | None
     ) -> Iterator[Change]:
         """What the clinician may do at once: order what comes first, put `instead` in its place, take it away, ask
         what would tell, or keep it, which changes nothing and is heard of as feedback."""
         sentences = self.words.sentences
         if first:
-            request = self._request(first, fired[0], self.assessment.side)
+            request = self._request(first, fired[0], self.answering.side_of(first))
             yield self._addition(first.key, request, recommended=True)
         remove = sentences["remove_label"]
         delete = Action("delete", remove, resource_id=one.order.reference) if self._can_go(one) else None
         if delete and instead:
-            request = self._request(instead, fired[0], self.assessment.side)
+            request = self._request(instead[0], fired[0], instead[1])
             title = request["code"]["text"]
             label = sentences["replace_label"].format(title=title)
             yield Change("replace", label, (delete, Action("create", title, resource=request)), recommended=True)
         elif delete and (one.placed or one.done or one.other_side or one.rating == _USUALLY_NOT):
             yield Change("remove", remove, (delete,), recommended=True)
-        if one.because in _WANTS_A_FINDING and self.assessment.ask:
+        # Where the radiograph comes first, it is what tells.
+        if one.because in _WANTS_A_FINDING and self.assessment.ask and not one.radiograph_first:
             question, reason = self.assessment.ask[0].ask, fired[0].recommendation.title
             ordering = Ordering.of(self.consultation.request, self.assessment.side, self.now, reason)
             label = sentences["question_label"].format(question=question)
             yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
         yield Change("keep", sentences["keep_label"], ())
 
-    def _instead(self, one: _Rated, fired: Fired, proposed: Sequence[Order]) -> ImagingCall | None:
-        """The order to put in place of this one; None where there is none to propose, or where it is already."""
+    def _instead(self, one: _Rated, fired: Fired, proposed: Sequence[Order]) -> tuple[ImagingCall, str] | None:
+        """The order to put in place of this one, and its side; None where there is none to propose, or where it is
+        already.
+        """
         order = one.order
         if not self._can_go(one) or one.placed or one.done:
             return None
         beside = [*self._beside(one.drafted), *proposed]
-        wrong_side = one.other_side or (order.sides_differ and self.assessment.side in (LEFT, RIGHT))
+        wrong_side = one.other_side or (order.sides_differ and one.side in (LEFT, RIGHT))
         if wrong_side and order.key in self.guideline.orders and one.rating != _USUALLY_NOT:
-            call = ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id)
-            return None if self._is_answered(call, beside) else call
+            side = self.answering.compared(order.key, one.side)
+            if any(other.covers(order.key, side) for other in beside):
+                return None
+            return ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id), one.side
         if one.rating == _APPROPRIATE:
             return None
-        return next((call for call in self.imaging if not self._is_answered(call, beside)), None)
+        call = next((call for call in self.imaging if not self.answering.answer(call, beside)), None)
+        return (call, self.answering.side_of(call)) if call else None
 
-    def _side_of(self, key: str) -> str:
-        template = self.guideline.orders.get(key)
-        return NO_SIDE if template and not template.sided else self.assessment.side
-
-    def _missing(self) -> list[ImagingCall | ReferralCall]:
+    def _missing(self, critical: frozenset[str]) -> list[Call]:
         """The orders that a critical red flag calls for and that nobody has drafted or placed."""
-        ids = {fired.recommendation.id for fired in self._critical()}
-        calls: list[ImagingCall | ReferralCall] = [*self.imaging, *self.assessment.referrals]
+        calls: list[Call] = [*self.imaging, *self.assessment.referrals]
         ordered = list(self._beside(None))
-        return [call for call in calls if call.recommendation in ids and not self._is_answered(call, ordered)]
+        return [
+            call
+            for call in calls
+            if critical & self.assessment.called_by(call) and not self.answering.answer(call, ordered, among=critical)
+        ]
 
-    def _as_orders(self, calls: Iterable[ImagingCall | ReferralCall]) -> Iterator[Order]:
+    def _as_orders(
+        self, calls: Iterable[Call], side: str = "", *, among: frozenset[str] | None = None
+    ) -> Iterator[Order]:
         """What orders these would be; a referral is proposed by the work-up alone, and replaces nothing."""
         for call in calls:
             if isinstance(call, ImagingCall):
-                yield Order("", "draft", call.modality, call.region, side=self._side_of(call.key))
+                meant = self.answering.compared(call.key, side or self.answering.side_of(call, among))
+                yield Order("", "draft", call.modality, call.region, side=meant)
 
-    def _is_answered(self, call: ImagingCall | ReferralCall, orders: Sequence[Order]) -> bool:
-        """Whether one of these orders is what is called for, its alternative, or imaging for it that is as good.
-
-        Imaging is as good where one rating finds both appropriate; where both are called for, each is needed.
+    def _due_besides(self, rated: Sequence[_Rated]) -> Iterator[ImagingCall]:
+        """The imaging that a red flag short of critical calls for and that is not beside an imaging order of this
+        pain. What comes after the radiograph that the same flag calls for is not due before that is done, unless the
+        flag is due the same day.
         """
-        if any(order.covers(call.key, self._side_of(call.key)) for order in orders):
-            return True
-        if not isinstance(call, ImagingCall):
-            return False
-        if any(order.region == call.region and order.modality == call.alternative for order in orders):
-            return True
-        called = {each.key for each in self.imaging}
-        alike = {
-            order.region
-            for order in orders
-            if order.modality == call.modality
-            and order.key not in called
-            and order.covers(order.key, self._side_of(order.key))
-        }
-        return bool(alike) and any(
-            rating.rating == _APPROPRIATE
-            and rating.modality == call.modality
-            and call.region in rating.regions
-            and not alike.isdisjoint(rating.regions)
-            for _presentation, rating in self._held(orders)
-        )
+        if not rated or self._flags(_CRITICAL):
+            return
+        ordered = list(self._beside(None))
+        for fired in self._flags(_WARNING):
+            calls = [call for call in self.imaging if fired.recommendation.id in self.assessment.called_by(call)]
+            at_once = self.consultation.days_allowed(fired) == 0 or self.answering.has_radiograph(())
+            radiographs = [call for call in calls if call.modality == _RADIOGRAPH]
+            for call in calls if at_once or not radiographs else radiographs:
+                if not self.answering.answer(call, ordered, among=frozenset({fired.recommendation.id})):
+                    yield call
 
-    def _held(self, beside: Iterable[Order]) -> tuple[Held, ...]:
-        """The ratings that hold for this chart beside these orders."""
-        assessor = self.consultation.consultant.assessor
-        return assessor.presentations(self.assessment, radiograph_at_hand=_has_radiograph(beside))
+    def _flags(self, indicator: str) -> tuple[Fired, ...]:
+        return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == indicator)
 
-    def _critical(self) -> tuple[Fired, ...]:
-        return tuple(fired for fired in self.assessment.red_flags() if fired.indicator == INDICATORS[0])
-
-    def _additions(self, calls: Sequence[ImagingCall | ReferralCall], fired: Fired) -> Iterator[Change]:
+    def _additions(self, calls: Sequence[Call], fired: Fired, among: frozenset[str]) -> Iterator[Change]:
         for number, call in enumerate(calls):
-            yield self._addition(call.key, self._request(call, fired, self.assessment.side), recommended=number == 0)
+            request = self._request(call, fired, self.answering.side_of(call, among))
+            yield self._addition(call.key, request, recommended=number == 0)
 
     def _addition(self, key: str, request: dict[str, Any], *, recommended: bool) -> Change:
         title = request["code"]["text"]
         label = self.words.sentences["order_label"].format(title=title)
         return Change(f"add-{key}", label, (Action("create", title, resource=request),), recommended)
 
-    def _request(self, call: ImagingCall | ReferralCall, fired: Fired, side: str) -> dict[str, Any]:
+    def _request(self, call: Call, fired: Fired, side: str) -> dict[str, Any]:
         by_id = {one.recommendation.id: one for one in (*self.assessment.fired, fired)}
         behind = by_id[call.recommendation]
         resources = (item.resource for item in behind.evidence)
@@ -420,8 +449,8 @@ class _Judging:
         return service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
 
 
-def _has_radiograph(orders: Iterable[Order]) -> bool:
-    return any(order.modality == _RADIOGRAPH and order.region in _PELVIS for order in orders)
+def _best(held: Iterable[Held]) -> Held | None:
+    return min(held, key=lambda by: RATINGS.index(by[1].rating), default=None)
 
 
 def _priority(one: _Rated) -> str:
@@ -455,18 +484,22 @@ def _entry(one: _Rated) -> dict[str, Any]:
     return entry
 
 
-def _annotations(request: HookRequest, rated: Sequence[_Rated]) -> Iterator[SystemAction]:
-    """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none."""
-    for one in rated:
+def _annotations(request: HookRequest, orders: Sequence[_Rated]) -> Iterator[SystemAction]:
+    """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none.
+
+    It stands on published criteria where any hold, whatever a judgement of this guideline makes of the order.
+    """
+    written = as_written(request, "draftOrders") if orders else {}
+    for one in orders:
         if one.rating == _CANNOT_TELL or one.order.modality not in _ADVANCED or not one.drafted.draft.can_be_named:
             continue
-        by_criteria = one.by is not None and one.by[0].publisher
-        code = _PAMA_CODES[one.by[1].rating] if one.by and by_criteria else "no-criteria-apply"
-        resource = one.drafted.draft.resource
+        rated = one.published[1].rating if one.published else one.rating
+        code = _PAMA_CODES[rated] if one.published else "no-criteria-apply"
+        resource = written.get(one.drafted.draft.place, {})
         given = as_list(resource.get("extension"))
         kept = [it for it in given if not (isinstance(it, dict) and it.get("url") in (_PAMA, _PAMA_CONSULT))]
         consult = uuid5(NAMESPACE_URL, f"{request.hook_instance}|{one.order.reference}")
-        rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": one.rating}]}
+        rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": rated}]}
         added = [
             {"url": _PAMA, "valueCodeableConcept": rating},
             {"url": _PAMA_CONSULT, "valueUri": f"urn:uuid:{consult}"},
@@ -474,5 +507,5 @@ def _annotations(request: HookRequest, rated: Sequence[_Rated]) -> Iterator[Syst
         try:
             yield SystemAction("update", {**resource, "extension": [*kept, *added]})
         except ValueError:
-            # A draft with a null in it cannot be sent back as it came.
+            # A draft with a null in it, or one nested too deeply, cannot be sent back as it came.
             continue

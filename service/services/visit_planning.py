@@ -27,7 +27,7 @@ from service.guideline.conditions import Interval, Value
 from service.guideline.forms import RED_FLAGS
 from service.guideline.model import KnowledgeError
 from service.reasoning.assessment import Fired
-from service.services.consultation import URGENT, Consultant, Consultation, Limit
+from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit
 
 ID = "visit-planning"
 _KIND = _TOPIC = "appointment"
@@ -49,13 +49,18 @@ class VisitPlanning:
 
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
-        limits = {name for name in consultant.guideline.thresholds if name.startswith("seen-within-")}
+        guideline = consultant.guideline
+        limits = {name for name in guideline.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
-        raised_by = (r.id for r in consultant.guideline.recommendations if r.red_flag or r.kind == "plan")
-        known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by) for name in needed}
+        raised_by = [r.id for r in guideline.recommendations if r.red_flag]
+        planned_by = [r.id for r in guideline.recommendations if r.kind == "plan"]
+        known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by, *planned_by) for name in needed}
+        windows = {f"seen-by-day-{i}-{of}" for i in URGENT for of in (*RED_FLAGS, *raised_by, *planned_by)}
+        if not limits.isdisjoint(windows):
+            needed |= {CLOSING, PAST}
         for name in sorted(needed - limits):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is missing")
-        for name in sorted(limits - known):
+        for name in sorted(limits - known - windows - needed):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is of no indicator and red flag")
 
     def answer(self, request: HookRequest) -> HookResponse:
@@ -68,12 +73,13 @@ class VisitPlanning:
         known = [one.days for one in ahead if one.days]
         earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
         limit = consultation.limit()
-        late = _is_late(earliest, limit) if limit and earliest else None
+        late = _is_late(earliest, limit)
         heard = not consultation.case.unheard()
         facts: dict[str, Value] = {
             "days-until-appointment": earliest,
             "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
             "later-than-allowed": late,
+            "emergency-care-due": limit is not None and limit.emergency,
             "chart-not-heard": not heard,
         }
         if not ahead:
@@ -135,9 +141,15 @@ def _days(moment: datetime, written: str, now: datetime) -> float:
     return float((moment.astimezone(zone).date() - now.astimezone(zone).date()).days)
 
 
-def _is_late(days: Interval, limit: Limit | None) -> bool | None:
-    """Whether it is later than is allowed; None where that hangs on the day of the span."""
-    if limit is None or days.high <= limit.days:
+def _is_late(days: Interval | None, limit: Limit | None) -> bool | None:
+    """Whether it is later than is allowed; None where that hangs on the day of the span, or where there is no day."""
+    if limit is None:
+        return None if days is None else False
+    if limit.emergency:
+        return True
+    if days is None:
+        return None
+    if days.high <= limit.days:
         return False
     return True if days.low > limit.days else None
 
@@ -147,9 +159,10 @@ def _referrals(consultation: Consultation, limit: Limit | None) -> Iterator[Chan
     guideline, assessment = consultation.consultant.guideline, consultation.assessment
     behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
     for call in assessment.referrals:
-        if call.priority == "routine" or call.recommendation not in behind:
+        called_by = assessment.called_by(call)
+        fired = next((one for id_, one in behind.items() if id_ in called_by), None)
+        if call.priority == "routine" or fired is None:
             continue
-        fired = behind[call.recommendation]
         ordering = Ordering.of(
             consultation.request,
             assessment.side,
@@ -167,12 +180,13 @@ def _referrals(consultation: Consultation, limit: Limit | None) -> Iterator[Chan
 def _entry(booked: _Booked, limit: Limit | None, *, heard: bool) -> dict[str, Any]:
     """One appointment in the extension; whether it is soon enough is not said on a chart that was not heard."""
     days = booked.days
-    late = _is_late(days, limit) if days else None
+    late = _is_late(days, limit)
     return {
         "reference": booked.draft.reference,
         **({"days": int(days.high)} if days and days.high < inf else {}),
         **({"earliestDays": int(days.low)} if days and days.low < days.high else {}),
         **({"limitDays": limit.days, "because": _because(limit.fired)} if limit else {}),
+        **({"emergencyCare": True} if limit and limit.emergency else {}),
         **({"soonEnough": not late} if late is not None and not booked.past and (late or heard) else {}),
     }
 

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from cds_hooks.conformance import (
     CHECKS,
     Answer,
+    NoneSent,
     Result,
     Status,
     Unreachable,
@@ -327,8 +328,9 @@ BROKEN: Mapping[str, tuple[Spoil, ...]] = {
 
 def test_a_service_that_is_as_it_has_to_be_passes_every_check() -> None:
     judged = results(token=lambda url: f"token for {url}")
-    # The toy has no clients: it answers without a token.
-    assert {name for name, each in judged.items() if each.status is not Status.PASSED} == {"token-required"}
+    # The toy has no clients: it answers without a token. No request is given.
+    unusual = {name for name, each in judged.items() if each.status is not Status.PASSED}
+    assert unusual == {"token-required", "given-requests"}
 
 
 def test_our_own_toy_service_is_conformant(make_client: Callable[..., FlaskClient]) -> None:
@@ -358,7 +360,8 @@ def test_what_is_wrong_is_found_by_its_check(name: str, spoil: Spoil) -> None:
 
 
 def test_every_check_has_an_example_that_fails() -> None:
-    elsewhere = {"https", "token-required"}
+    # Of a request that could not be sent it is only said, below, that it was not.
+    elsewhere = {"https", "token-required", "given-requests"}
     assert {check.name for check in CHECKS} == BROKEN.keys() | elsewhere
 
 
@@ -424,6 +427,44 @@ def test_requests_that_are_given_are_sent_to_the_services_of_their_hook() -> Non
     assert "other" not in sent
 
 
+OTHER = {**example_request(ENTRY), "hook": "order-sign"}
+
+
+def test_a_table_names_each_request_that_was_not_sent() -> None:
+    given = [("one", example_request(ENTRY)), ("two", OTHER), ("three", {**OTHER, "hook": ["\x1b"]})]
+    judged = results(given=given)
+    assert judged["given-requests"].status is Status.SKIPPED
+    assert judged["given-requests"].problems == (
+        "2 of 3 not sent, as no service has their hook:",
+        "two: it is for order-sign",
+        "three: it is for ['\\x1b']",
+    )
+    assert is_conformant(list(judged.values()))
+    assert "two: it is for order-sign" in as_text(list(judged.values()))
+    assert results(given=given[:1])["given-requests"].status is Status.PASSED
+    assert results()["given-requests"].status is Status.SKIPPED
+
+
+def test_where_no_request_that_is_given_can_be_sent_nothing_is_judged() -> None:
+    paths: list[str] = []
+    said = "none of its 2 requests can be sent: they are for order-sign, the service is for patient-view"
+    with pytest.raises(NoneSent, match=said):
+        results(lambda _answer: paths.append(request.path), given=[("one", OTHER), ("two", OTHER)])
+    assert paths == ["/cds-services"]
+    with pytest.raises(NoneSent, match=r"the service is for none\."):
+        results(entries([]), given=[("one", OTHER)])
+    with pytest.raises(NoneSent) as printable:
+        results(entry(hook="a\x1bb"), given=[("one", OTHER)])
+    assert "the service is for ab." in str(printable.value)
+
+
+@pytest.mark.parametrize("wrong", [status(401, where=discovery), text("[]", where=discovery), entry(id=...)])
+def test_where_discovery_is_wrong_that_is_said_and_no_request_is_sent(wrong: Spoil) -> None:
+    judged = results(wrong, given=[("one", OTHER)])
+    assert not is_conformant(list(judged.values()))
+    assert judged["given-requests"].status is Status.SKIPPED
+
+
 def test_nothing_that_answers_is_no_service() -> None:
     def send(*_arguments: Any) -> Answer:
         raise ConnectionError
@@ -468,7 +509,8 @@ def test_a_report_for_build_servers_counts_failures_and_what_was_skipped() -> No
     assert suite.get("tests") == str(len(CHECKS))
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["card-summary"]
     assert suite.get("failures") == "1"
-    assert [case.get("name") for case in suite if case.find("skipped") is not None] == ["token-required"]
+    skipped = [case.get("name") for case in suite if case.find("skipped") is not None]
+    assert skipped == ["given-requests", "token-required"]
     assert [case.get("name") for case in suite if case.find("system-out") is not None] == ["response-members"]
 
 

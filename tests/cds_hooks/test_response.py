@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 import pytest
 
 from cds_hooks import (
@@ -61,6 +62,31 @@ FULL = HookResponse(
     system_actions=(SystemAction("update", ORDER), SystemAction("delete", resource_id="Task/1", description="d")),
     extension={"org.example.y": []},
 )
+
+
+def _nested(deep: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(deep):
+        inner = [inner]
+    return inner
+
+
+def test_a_resource_that_an_action_takes_is_never_too_deep_for_a_response() -> None:
+    taken = 0
+    for deep in range(200, 260):
+        try:
+            action = Action("create", "d", {**ORDER, "deep": _nested(deep)})
+        except ValueError:
+            continue
+        offer = suggestion(actions=(action,))
+        render(HookResponse((card(suggestions=(offer,), selection_behavior="any"),)))
+        taken += 1
+    assert 0 < taken < 60
+
+
+def test_a_number_that_is_given_as_its_text_is_sent_as_that_text() -> None:
+    order = {**ORDER, "n": [orjson.Fragment("1.50"), orjson.Fragment("-0")]}
+    assert b'"n":[1.50,-0]' in render(HookResponse((), (SystemAction("update", order),)))
 
 
 def test_a_full_response_becomes_what_the_specification_describes() -> None:
@@ -150,6 +176,7 @@ def test_a_summary_has_up_to_139_characters(summary: str) -> None:
         (lambda: Action("create", "d", {**ORDER, "note": [None]}), "null at $.note[0]"),
         (lambda: Action("create", "d", {**ORDER, "n": float("nan")}), "null at $.n"),
         (lambda: Action("create", "d", {**ORDER, "o": object()}), "not JSON"),
+        (lambda: Action("create", "d", {**ORDER, "deep": _nested(250)}), "too deep"),
         (lambda: SystemAction("create"), "resourceType"),
         (lambda: SystemAction("delete"), "resource_id"),
         (lambda: suggestion(label=""), "needs a label"),

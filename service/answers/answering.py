@@ -1,0 +1,179 @@
+"""Whether orders and studies answer what the guideline calls for, and for which side. Every service asks here, so that
+what one of them accepts no other asks for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+
+from service.chart.orders import OnChart, Order
+from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
+from service.guideline.forms import RATINGS
+from service.guideline.model import Guideline, Presentation, Rating
+from service.reasoning.assessment import Assessment, Fired, ImagingCall, ReferralCall
+
+# What the complaint may be imaged by; veins are imaged for another question.
+PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
+_RADIOGRAPH, _NONE = "radiograph", "none-now"
+# A radiograph of these shows the left and the right, whatever side it was ordered for.
+_SHOWS_BOTH_SIDES = frozenset({"pelvis", "sacroiliac"})
+_APPROPRIATE = RATINGS[0]
+
+Call = ImagingCall | ReferralCall
+Held = tuple[Presentation, Rating]
+
+
+class Answering:
+    """What answers what on one chart; `recent_days` is how long imaging counts as done not long ago."""
+
+    def __init__(
+        self, guideline: Guideline, assessment: Assessment, on_chart: OnChart, now: datetime, recent_days: int
+    ) -> None:
+        self.guideline, self.assessment, self.on_chart = guideline, assessment, on_chart
+        self.now, self.recent_days = now, recent_days
+        self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
+        self._held: dict[bool, tuple[Held, ...]] = {}
+
+    # -- sides --------------------------------------------------------------------------------------------------------
+
+    def side_of(self, call: Call, among: frozenset[str] | None = None) -> str:
+        """The side that this is called for, as the assessment names sides; `among` are the recommendations that count.
+
+        With both sides on the chart it is the side of the findings that call for it, where these name one alone.
+        """
+        if self.assessment.side != BILATERAL:
+            return self.assessment.side
+        called_by = self.assessment.called_by(call)
+        if among is not None:
+            called_by &= among
+        behind = (fired for fired in self.assessment.fired if fired.recommendation.id in called_by)
+        return _one_side(side for fired in behind for side in self._sides(fired))
+
+    def _sides(self, fired: Fired) -> Iterator[str]:
+        """The sides of what this recommendation stands on; both where it names none."""
+        sides = {item.side for item in fired.evidence if item.side and self._is_of_the_pain(item.finding, item.state)}
+        yield from (LEFT, RIGHT) if not sides or BILATERAL in sides else sides
+
+    def _is_of_the_pain(self, name: str, state: str) -> bool:
+        finding = self.guideline.findings.get(name)
+        known = state not in ("absent", "unknown")
+        return finding is not None and known and not (finding.background or finding.whole_patient)
+
+    def side_for(self, order: Order, beside: Sequence[Order]) -> str:
+        """The side that an order ought to have: of what it would answer, otherwise of the pain."""
+        anywhere = [replace(order, side=NO_SIDE)]
+        sides = [self.side_of(call) for call in self.imaging if self.answer(call, anywhere, beside)]
+        return _one_side(sides) if sides else self.assessment.side
+
+    def compared(self, key: str, side: str) -> str:
+        """The side by which orders of this template are compared; none where its words have none."""
+        template = self.guideline.orders.get(key)
+        return NO_SIDE if template and not template.sided else side
+
+    # -- what is done -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def recently_done(self) -> tuple[Order, ...]:
+        """The imaging that was done within the set time, each the newest of its kind and side."""
+        newest = (
+            self.on_chart.recently_done(order.key, order.side, self.now, self.recent_days)
+            for order in self.on_chart.done
+        )
+        return tuple(dict.fromkeys(order for order in newest if order))
+
+    @cached_property
+    def done(self) -> tuple[Order, ...]:
+        """What of it still answers: nothing urgent is documented since."""
+        return tuple(order for order in self.recently_done if not self.changed_since(order))
+
+    def changed_since(self, order: Order) -> bool:
+        return order.when is None or self.assessment.changed_since(order.when)
+
+    def _radiograph_done(self, side: str) -> bool:
+        """Whether pelvis or hip were radiographed in this episode: since its onset, or where that is not known within
+        the set time. A radiograph from before the injury does not show it.
+        """
+        onset = self.assessment.onset()
+        if onset is None:
+            return any(self._is_radiograph(order, side) for order in self.recently_done)
+        return any(
+            self._is_radiograph(order, side) and order.when is not None and order.when.high >= onset.low
+            for order in self.on_chart.done
+        )
+
+    def _is_radiograph(self, order: Order, side: str) -> bool:
+        """Whether it is a radiograph of where the pain is, or where both sides hurt, of this side."""
+        if order.modality != _RADIOGRAPH or order.region not in PELVIS:
+            return False
+        looked_at = self.assessment.side if self.assessment.side in (LEFT, RIGHT) else side
+        return order.region in _SHOWS_BOTH_SIDES or {looked_at, order.side} != {LEFT, RIGHT}
+
+    # -- what answers -------------------------------------------------------------------------------------------------
+
+    def has_radiograph(self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False) -> bool:
+        """Whether a radiograph of pelvis or hip is done or among these orders, for an order of this side; `of_late`: done
+        within the set time, which is what counts where one is to be repeated.
+        """
+        if of_late:
+            done = any(self._is_radiograph(order, side) for order in self.recently_done)
+        else:
+            done = self._radiograph_done(side)
+        return done or any(self._is_radiograph(order, side) for order in orders if order.state != "done")
+
+    def held(self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False) -> tuple[Held, ...]:
+        """The ratings that hold for this chart beside these orders, for an order of this side."""
+        at_hand = self.has_radiograph(orders, side, of_late=of_late)
+        if at_hand not in self._held:
+            reached = self.assessment.reached
+            self._held[at_hand] = reached.presentations(at_hand) if reached else ()
+        return self._held[at_hand]
+
+    def answer(
+        self,
+        call: Call,
+        orders: Sequence[Order],
+        beside: Sequence[Order] = (),
+        among: frozenset[str] | None = None,
+    ) -> tuple[Order, ...]:
+        """Those of these orders that answer the call: they are what is called for, its alternative, or imaging that is
+        as good. Empty where it is not answered; for both sides an order for each will do. What is ordered `beside`
+        them answers nothing, but may be the radiograph after which they are as good. `among`: see side_of.
+        """
+        side = self.compared(call.key, self.side_of(call, among))
+        if side != BILATERAL:
+            return self._answer_on(call, side, orders, beside)
+        left, right = (self._answer_on(call, each, orders, beside) for each in (LEFT, RIGHT))
+        return tuple(dict.fromkeys((*left, *right))) if left and right else ()
+
+    def _answer_on(self, call: Call, side: str, orders: Sequence[Order], beside: Sequence[Order]) -> tuple[Order, ...]:
+        """As answer, on one side; imaging is as good where one rating finds both appropriate and it is not called for
+        by itself: where both are called for, each is needed.
+        """
+        if found := tuple(order for order in orders if order.covers(call.key, side)):
+            return found
+        if not isinstance(call, ImagingCall):
+            return ()
+        for_it = [order for order in orders if order.covers(order.key, self.compared(order.key, side))]
+        if call.alternative and (
+            found := tuple(o for o in for_it if o.region == call.region and o.modality == call.alternative)
+        ):
+            return found
+        called = {each.key for each in self.imaging}
+        alike = [order for order in for_it if order.modality == call.modality and order.key not in called]
+        if not alike:
+            return ()
+        regions = frozenset(
+            region
+            for _presentation, rating in self.held((*orders, *beside), side)
+            if rating.rating == _APPROPRIATE and rating.modality == call.modality and call.region in rating.regions
+            for region in rating.regions
+        )
+        return tuple(order for order in alike if order.region in regions)
+
+
+def _one_side(sides: Iterable[str]) -> str:
+    found = set(sides)
+    return found.pop() if len(found) == 1 else BILATERAL
