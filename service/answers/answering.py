@@ -114,8 +114,8 @@ class Answering:
     # -- what answers -------------------------------------------------------------------------------------------------
 
     def has_radiograph(self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False) -> bool:
-        """Whether a radiograph of pelvis or hip is done or among these orders, for an order of this side; `of_late`: done
-        within the set time, which is what counts where one is to be repeated.
+        """Whether a radiograph of pelvis or hip is done or among these orders, for an order of this side; `of_late`:
+        done within the set time, which is what counts where one is to be repeated.
         """
         if of_late:
             done = any(self._is_radiograph(order, side) for order in self.recently_done)

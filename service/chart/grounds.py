@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
-from service.chart.derived import LEG_FINDINGS, ON_EITHER_SIDE, Chart
+from service.chart.case import Case
+from service.chart.derived import MADE_OF_OTHERS, Chart
 from service.guideline.conditions import CONTRADICTORY, Condition, Value
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SACROILIAC_TESTS, Guideline
 
@@ -18,8 +19,6 @@ Grounds = tuple[frozenset[str], ...]
 _STATED_FOR: Mapping[str, tuple[str, ...]] = {
     **{days: (date,) for days, date in DAYS_SINCE.items()},
     "sacroiliac-tests-positive": SACROILIAC_TESTS,
-    "bilateral-leg-symptoms": ("bilateral-leg-symptoms", *LEG_FINDINGS),
-    **{name: (name, of) for name, of in ON_EITHER_SIDE.items()},
 }
 # State that is asked for and the verdict on it -> the sign of the only value that gives that verdict.
 _SIGNS = {
@@ -52,8 +51,15 @@ def marks(values: Iterable[tuple[str, Value]]) -> set[str]:
 
 
 def marks_on(charts: Sequence[Chart]) -> set[str]:
-    """The marks of all that is stated, on any of these charts of one case."""
-    return marks((name, chart[name]) for chart in charts for name in chart.case.statements)
+    """The marks of all that is stated, on any of these charts of one case, and of what is made of it."""
+    there = marks((name, chart[name]) for chart in charts for name in chart.case.statements)
+    return there | marks_of_others(charts[0].case)
+
+
+def marks_of_others(case: Case) -> set[str]:
+    """The marks of the findings that follow from what is stated of others."""
+    values = ((name, make(case).value) for name, make in MADE_OF_OTHERS.items())
+    return marks((name, value) for name, value in values if isinstance(value, bool))
 
 
 def may_hold(grounds: Grounds, there: Set[str]) -> bool:

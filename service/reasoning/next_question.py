@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
-from service.chart.grounds import Grounds, made_by_steps, marks, may_hold
+from service.chart.grounds import Grounds, grounds_of, made_by_steps, marks, marks_of_others, may_hold
 from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
@@ -26,6 +26,8 @@ from service.reasoning.differential import Ranking, family_result, leader_of
 
 ASKED_AT_MOST = 3
 WAITS = "the ranking waits"
+# What is made of the red flags where one of them is critical.
+_FLAGGED = "critical-red-flag"
 # How urgent an indicator is: none 0, info 1, warning 2, critical 3.
 _VALUES = (True, False, None)
 _TIERS = {indicator: tier for tier, indicator in enumerate(reversed(INDICATORS), start=1)}
@@ -149,11 +151,15 @@ class _Reach(NamedTuple):
 class _Limits(NamedTuple):
     """What the answers to a question can change at most: which recommendations, and the points of what these say.
 
-    swing: by how much two causes may come nearer; vetoes: the causes whose vetoes are read again.
+    gravest: what has to be there beside the answer, for each of those that can be critical by themselves;
+    short_of_that: the tier where none of them is; swing: by how much two causes may come nearer; vetoes: the causes
+    whose vetoes are read again.
     """
 
     places: frozenset[int]
     tier: int
+    gravest: tuple[Grounds, ...]
+    short_of_that: int
     rest: int
     treatment: int
     waits: bool
@@ -172,6 +178,8 @@ class NextQuestion:
         self.places = {r.id: place for place, r in enumerate(self.rules)}
         self.costs = tuple(COSTS.index(question.cost) for question in guideline.questions)
         self.grounds = tuple(grounds[r.id] for r in self.rules)
+        # What has to be there for each to be critical by itself; None where it never is.
+        self.grave_grounds = tuple(self._grave_grounds(r) for r in self.rules)
         self.plain = tuple(_plain(r) for r in self.rules)
         self.flags = frozenset(i for i, r in enumerate(self.rules) if r.kind == "red-flag")
         self.plans = frozenset(i for i, r in enumerate(self.rules) if r.kind == "plan")
@@ -185,6 +193,7 @@ class NextQuestion:
         self.points = {term: values.points for term, values in guideline.question_terms.items()}
         self.considers = frozenset(f"considers-{cause}" for cause in guideline.causes)
         self.made = made_by_steps(guideline)
+        self.made_but_flagged = self.made - {_FLAGGED}
         asked = {f for q in guideline.questions for f in q.findings}
         self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
         self.reach = {
@@ -207,6 +216,14 @@ class NextQuestion:
         }
 
     # -- what is known of the guideline -------------------------------------------------------------------------------
+
+    def _grave_grounds(self, rule: Recommendation) -> Grounds | None:
+        grounds = grounds_of(rule.when, self.guideline)
+        if rule.indicator == "critical":
+            return grounds
+        if rule.critical_when is None or rule.critical_when.findings() <= {_FLAGGED}:
+            return None
+        return (*grounds, *grounds_of(rule.critical_when, self.guideline))
 
     def _values(self, finding: str) -> tuple[Value, ...]:
         """What an answer may be: absent or present; of a quantity one value in each stretch between its thresholds."""
@@ -314,13 +331,23 @@ class NextQuestion:
 
         def tier(rule: Recommendation) -> int:
             # What is critical only because a red flag is adds nothing to that.
-            of_flag = rule.critical_when and rule.critical_when.findings() <= {"critical-red-flag"} - made
+            of_flag = rule.critical_when and rule.critical_when.findings() <= {_FLAGGED} - made
             return _CRITICAL if rule.critical_when and not of_flag else _TIERS[rule.indicator]
 
         term = self.points
+        said = marks((finding, value) for finding, value in answers if value is not None)
+        critical_by = {
+            tuple(each for each in grounds if said.isdisjoint(each))
+            for place in places
+            if (grounds := self.grave_grounds[place]) is not None
+        }
+        # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
+        gravest = tuple(sorted(critical_by, key=len))
         return _Limits(
             places,
             max((tier(rule) for rule in touched), default=0),
+            gravest,
+            max((min(tier(rule), _CRITICAL - 1) for rule in touched), default=0),
             term["imaging"] * any(r.imaging for r in touched) + term["referrals"] * any(r.referrals for r in touched),
             term["treatment"] * any(r.treatment for r in touched),
             waits,
@@ -447,6 +474,8 @@ class Trials:
         }
         # By how much the leading causes may come nearer to losing the lead and keep it.
         self.lead = min(map(self._lead, assessed.rankings), default=-1)
+        # All marks that are there, or that steps of the assessment may come to make unless a red flag becomes critical.
+        self.possible = assessed.there | index.made_but_flagged | assessed.so
         self.decisive = frozenset(i for i, said in self.says.items() if said.tier == self.outcome.tier)
         self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
 
@@ -460,7 +489,7 @@ class Trials:
     def ask(self) -> tuple[Asked, ...]:
         guideline, charts = self.index.guideline, self.assessed.patient_charts
         first: list[Asked] = []
-        waiting: list[tuple[int, int, int, Question, list[str] | None]] = []
+        waiting: list[tuple[int, int, int, Question, list[str] | None, bool]] = []
         for number, question in enumerate(guideline.questions):
             if question.when and not any(question.when.test(chart) is True for chart in charts):
                 continue
@@ -468,30 +497,47 @@ class Trials:
                 twice = (f for f in question.findings if self._is_contradictory(f))
                 first.append(Asked(next(twice, question.findings[0]), question.ask, question.because))
                 continue
-            waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None))
+            waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None, False))
         heapify(waiting)
         asked = {item.finding for item in first}
         room = ASKED_AT_MOST - len(first)
         found: list[tuple[int, int, int, Asked]] = []
         while waiting:
-            limit, cost, number, question, unknown = heappop(waiting)
+            limit, cost, number, question, unknown, told = heappop(waiting)
             full = len(found) >= room
             if full and found[-1][:3] < (limit, cost, number):
                 break
+            # Its turn has come by all of its findings; then it is by those that are unknown, and then by what they can
+            # make critical. Each limit takes longer to find out than the one before.
             if unknown is None:
-                # Its turn has come by all of its findings; it may come later by those that are unknown.
                 unknown = [f for f in question.findings if f not in asked and self.is_unknown(f)]
                 if unknown:
-                    heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown))
+                    heappush(waiting, (-self.most_of(question, unknown), cost, number, question, unknown, False))
+                continue
+            if not told:
+                heappush(waiting, (-self.at_most_of(question, unknown, -limit), cost, number, question, unknown, True))
                 continue
             value, answer = self._value(question, unknown, -found[-1][0] if full else 0, -limit)
             if answer:
                 found = sorted([*found, (-value, cost, number, answer)], key=lambda entry: entry[:3])[:room]
         return (*first, *(item[3] for item in found))[:ASKED_AT_MOST]
 
-    def most(self, what: object) -> int:
+    def at_most(self, finding: str, value: bool) -> int:
+        """The points that this answer can have at most here, where what it could make critical may not hold at all."""
+        key = (finding, value)
+        if self.outcome.tier == _CRITICAL:
+            return self.most(key)
+        there = self.possible
+        if FOLLOWS.get(finding) in MADE_OF_OTHERS:
+            there |= marks_of_others(self._answered({finding: value}))
+        critical = any(may_hold(rest, there) for rest in self.limits[key].gravest)
+        return self.most(key, short_of_critical=not critical)
+
+    def most(self, what: object, *, short_of_critical: bool = False) -> int:
         """The points that answers can have at most here."""
-        places, at_most, rest, treatment, waits, leader, swing, vetoes = self.limits[what]
+        places, at_most, _, short, rest, treatment, waits, leader, swing, vetoes = self.limits[what]
+        if short_of_critical:
+            at_most = short
         tier = self.outcome.tier
         # It is less urgent only when all that makes it so is evaluated again.
         down = tier if self.decisive <= places else 0
@@ -511,6 +557,17 @@ class Trials:
             return self.most(question.findings)
         return max([self.most(answer) for f in unknown for answer in self.index.tried[f]])
 
+    def at_most_of(self, question: Question, unknown: Sequence[str], most: int) -> int:
+        """The same, where it is `most`, and what an answer could make critical may not hold at all."""
+        limit = most if question.together and len(unknown) > 1 else 0
+        for finding, value in (answer for f in unknown for answer in self.index.tried[f]):
+            if limit >= most:
+                break
+            points = self.most((finding, value))
+            if points > limit:
+                limit = max(limit, points if value is None else self.at_most(finding, value))
+        return limit
+
     def is_unknown(self, finding: str) -> bool:
         # A date is known, though a chart does not hold it.
         charts = self.assessed.patient_charts
@@ -525,8 +582,8 @@ class Trials:
         """What the answers change, up to `limit`; those that change less than `worth` are not tried."""
         best, answer = 0, None
         for answers in self.answers(question, unknown):
-            most = self.most(*_keys(answers)) if len(answers) == 1 else limit
-            if most <= best or most < worth:
+            at_least = max(worth, best + 1)
+            if len(answers) == 1 and self.most(*_keys(answers)) < at_least:
                 continue
             gains = self.gains(answers)
             value = sum(gains.values())
@@ -571,7 +628,7 @@ class Trials:
             return [chart.supposing(case, values, reach.criteria) for chart in charts]
 
         held = dict(self.flags)
-        there = assessed.there | marks(answers.items())
+        there = self._marks(answers, case, assessed.there)
         patient_charts = supposed(assessed.patient_charts)
         self._judge(held, reach.flags, patient_charts, there)
         made, waits = self.made, False
@@ -585,7 +642,7 @@ class Trials:
             charts = charts or supposed(planned.charts)
             self._judge(held, reach.plans, charts, there | planned.so)
         calls = [call for said in held.values() for call in said.imaging]
-        critical = made["critical-red-flag"] is True
+        critical = made[_FLAGGED] is True
         closed = self._closed(
             planned,
             critical=critical,
@@ -642,6 +699,11 @@ class Trials:
         said = {f: (Statement(f, value, side, None, ""),) for f, value in answers.items() if isinstance(value, bool)}
         return replace(case, statements={**case.statements, **said})
 
+    def _marks(self, answers: Answers, case: Case, there: Set[str]) -> Set[str]:
+        """These marks with those of the answers, which are in the case (see grounds)."""
+        there = there | marks(answers.items())
+        return there if case is self.assessed.case else there | marks_of_others(case)
+
     def _so(self, charts: Sequence[Chart]) -> frozenset[str]:
         return frozenset(name for chart in charts for name in self.index.made if chart[name] is True)
 
@@ -688,7 +750,7 @@ class Trials:
                 injection = injection or is_critical or "injection" in flag.blocks
                 waits = waits or (is_critical and "ranking" in flag.blocks)
         made = {
-            "critical-red-flag": critical,
+            _FLAGGED: critical,
             "exercise-red-flag": exercise,
             "injection-red-flag": injection,
             "insufficient-data": not held and not informed and not self._informed(),
