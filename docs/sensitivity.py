@@ -82,7 +82,7 @@ def _decisions(assessment: Assessment) -> tuple[object, ...]:
     )
 
 
-def _cases(guideline: Guideline) -> Iterator[tuple[str, Case]]:
+def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:
     folder, reader = read_folder(FIXTURES), CaseReader(guideline)
     services = catalogue(guideline, lambda: folder.clock)
     for path in sorted((FIXTURES / "requests").glob("*.json")):
@@ -95,7 +95,7 @@ def flips(guideline: Guideline) -> tuple[int, list[Flip]]:
     """How many weights were varied, and every decision that one of them turns."""
     assessor = Assessor(guideline)
     assessor.next_question = _Silent(guideline, assessor.informative, assessor.grounds)
-    before = {name: (case, _decisions(assessor.assess(case))) for name, case in _cases(guideline)}
+    before = {name: (case, _decisions(assessor.assess(case))) for name, case in charts(guideline)}
     ranked = {name: known for name, known in before.items() if assessor.assess(known[0]).rankings}
     found, varied = [], 0
     for weight, factor, rules in variations(guideline.differential):

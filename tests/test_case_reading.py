@@ -1213,3 +1213,10 @@ def test_no_member_of_a_request_can_bring_the_service_down(client: FlaskClient, 
         assert response.status_code in (200, 400, 412), path
         if response.status_code != 200:
             assert response.get_json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize(("onset", "known"), [("2026-11-23", True), ("2026-11-24", False), ("2027-01-01", False)])
+def test_a_date_of_onset_that_is_yet_to_come_is_not_known(onset: str, known: bool) -> None:
+    case = read(observation("onset-date", valueDateTime=onset))
+    assert (derived(case, "days-since-onset") is not None) is known
+    assert case.left_out.future == (0 if known else 1)

@@ -66,8 +66,12 @@ def test_every_message_is_valid_and_in_plain_language(case: NamedCase, client: F
         text = "\n".join(payload["contentString"] for payload in message["payload"])
         assert reading_grade(text) <= GRADE_OF_A_MESSAGE
         assert "Go to emergency care at once" in text
-        # Who is to be seen today is not told to come back in two weeks.
-        assert ("Come back in two weeks" in text) is ("seen by a doctor today" not in text)
+        # Who is to be seen today, or has a date to set, is not told to come back in two weeks.
+        dated = "seen by a doctor today" in text or "Set a date before you leave" in text
+        assert ("Come back in two weeks" in text) is not dated
+        # What S23 and S24 name: one weak leg, a bruise, sudden sharp pain with a pop, numbness down the leg.
+        signs = ("One or both of your legs feel weak", "A big bruise", "sharp pain with a pop", "numbness or tingling")
+        assert all(sign in text for sign in signs)
 
 
 def test_a_message_is_a_draft_for_the_patient_in_context(client: FlaskClient) -> None:

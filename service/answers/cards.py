@@ -378,10 +378,13 @@ class _Cards:
             more = len({_subject(item) for item in fired if item.recommendation.kind != "treatment"}) - 1
             fuller = self._say("more", summary=summary, count=more) if more else summary
         else:
-            leaders = [r.leader.id for r in self.assessment.rankings if r.leader]
-            first = self.guideline.causes[leaders[0]].title if leaders else ""
-            lead = topic == "diagnosis-and-imaging" and first
-            fuller = self._say("consider_first", first=in_a_sentence(first), summary=summary) if lead else summary
+            leading = next((r for r in self.assessment.rankings if r.leader), None)
+            if leading is None or leading.leader is None or topic != "diagnosis-and-imaging":
+                return summary
+            first, other = in_a_sentence(self.guideline.causes[leading.leader.id].title), self._second(leading)
+            if other and not leading.clear:
+                first = self._say("either", first=first, other=other)
+            fuller = self._say("consider_first", first=first, summary=summary)
         return fuller if len(fuller) <= _SUMMARY else summary
 
     def _detail(
@@ -461,11 +464,16 @@ class _Cards:
         leader = ranking.leader
         if leader is None:
             return self.words.sentences["not_separated"]
-        first = in_a_sentence(self.guideline.causes[leader.id].title)
-        others = [in_a_sentence(self.guideline.causes[c.id].title) for c in ranking.causes if c.band == "possible"]
-        if ranking.clear or not others:
-            return self._say("leads_clearly", first=first)
-        return self._say("leads", first=first, others=" or ".join(others[:2]))
+        title, other = self.guideline.causes[leader.id].title, self._second(ranking)
+        if other and not ranking.clear:
+            return self._say("leads", first=title, other=other)
+        sentence = "leads_alone" if not ranking.clear else "leads_clearly_beside" if other else "leads_clearly"
+        return self._say(sentence, first=in_a_sentence(title), other=other)
+
+    def _second(self, ranking: Ranking) -> str:
+        """The cause after the leading one, if anything speaks for it: section 5.3 of the evidence, item 6."""
+        others = (c.id for c in ranking.causes if c is not ranking.leader and c.points > 0)
+        return next((in_a_sentence(self.guideline.causes[other].title) for other in others), "")
 
     def _titles(self, findings: Iterable[str]) -> str:
         return ", ".join(in_a_sentence(self.guideline.title_of(name)) for name in findings)

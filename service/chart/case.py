@@ -421,11 +421,12 @@ class _Reading:
             self.left_out["outdated"] += 1
             return False
         when = statement.when
-        if when is None:
-            return True
-        if when.low > self.tomorrow:
+        # Nothing is stated on a day to come, nor has it begun on one.
+        if any(isinstance(day, When) and day.low > self.tomorrow for day in (when, statement.value)):
             self.left_out["future"] += 1
             return False
+        if when is None:
+            return True
         if finding.look_back_days is None or (statement.standing and not finding.dated_event):
             return True
         if days_before(when, self.now)[0] > finding.look_back_days:

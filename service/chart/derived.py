@@ -50,10 +50,15 @@ class Chart(dict[str, Value]):
         return value
 
     def _made_of_others(self, name: str) -> Resolved:
-        """What is stated itself comes first; it also stays where others tell nothing, for it may be contradictory."""
+        """What is stated itself stays where others tell nothing, for it may be contradictory."""
         stated = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
-        made = MADE_OF_OTHERS[name](self.case) if stated.value is None else stated
+        # What is stated of each side outweighs that it is not so.
+        made = MADE_OF_OTHERS[name](self.case) if stated.value is not True else stated
         return stated if made.value is None else made
+
+    def is_contradictory(self, name: str) -> bool:
+        """Whether a finding is unknown because it is recorded both as present and as absent at the same time."""
+        return name in self.resolved and self.resolved[name].contradictory and self[name] is None
 
     def supposing(self, case: Case, values: Mapping[str, Value], forgetting: Iterable[str]) -> Chart:
         """This chart as it would be with these values in the case; what follows from them is to be forgotten."""
@@ -67,24 +72,29 @@ class Chart(dict[str, Value]):
         return other
 
 
-# What shows on a leg and, on both, is leg symptoms on both sides: a nerve in one of its forms, or weakness.
-_LEG_SIGNS = (("sciatica", "radiating-numbness-or-tingling", "numbness-below-knee"), ("leg-weakness",))
-LEG_FINDINGS = tuple(name for names in _LEG_SIGNS for name in names)
+# What shows on a leg and, any of it on each, is leg symptoms on both sides: a nerve in one of its forms, or weakness.
+LEG_FINDINGS = (
+    "sciatica",
+    "radiating-numbness-or-tingling",
+    "numbness-below-knee",
+    "leg-weakness",
+    "foot-drop",
+    "neurological-deficit",
+)
 
 
 def _both_legs(case: Case) -> Resolved:
-    """Sciatica, nerve symptoms or weakness documented on the left and on the right are leg symptoms on both sides."""
-    for names in _LEG_SIGNS:
-        stated = (statement for name in names for statement in case.statements.get(name, ()))
-        sides = {statement.side for statement in stated if statement.value is True}
-        if "bilateral" in sides or {LEFT, RIGHT} <= sides:
-            return Resolved(True, None)
-    return Resolved(None, None)
+    """Whether a nerve symptom, a deficit or weakness holds of the left leg, and one of them of the right."""
+    stated = [name for name in LEG_FINDINGS if name in case.statements]
+    both = all(
+        any(case.resolve(name, side, with_sideless=False).value is True for name in stated) for side in (LEFT, RIGHT)
+    )
+    return Resolved(True if both else None, None)
 
 
 # A scanner does not ask which side hurts: the same finding on whichever side -> the finding of one side.
 ON_EITHER_SIDE = {"hip-prosthesis-on-either-side": "hip-prosthesis"}
-# Findings that follow from the statements of others when nobody states them: True, False or None.
+# Findings that follow from the statements of others whatever is stated of them: True, False or None.
 MADE_OF_OTHERS: Mapping[str, Callable[[Case], Resolved]] = {
     "bilateral-leg-symptoms": _both_legs,
     **{name: partial(Case.on_either_side, finding=of) for name, of in ON_EITHER_SIDE.items()},

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
 from service.chart.case import Case
 from service.chart.derived import MADE_OF_OTHERS, Chart
-from service.guideline.conditions import Condition, Value
+from service.guideline.conditions import CONTRADICTORY, Condition, Value
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, SACROILIAC_TESTS, Guideline
 
 Grounds = tuple[frozenset[str], ...]
@@ -28,6 +28,8 @@ _SIGNS = {
     ("absent", False): "+",
     ("not-absent", False): "-",
     ("not-present", False): "+",
+    # Any value, as long as it is stated.
+    (CONTRADICTORY, True): "",
 }
 
 

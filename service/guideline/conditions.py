@@ -2,7 +2,8 @@
 
 A condition is yes (True), no (False) or cannot tell (None). `any` is yes as soon as one part is yes, `all` is no as
 soon as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no; the two words that speak
-of documentation rather than of the patient, `not-absent` and `not-present`, say so in their names.
+of documentation rather than of the patient, `not-absent` and `not-present`, say so in their names. `contradictory` is a
+finding that is recorded both as present and as absent at the same time: unknown, but something to ask about.
 
 A chart is a mapping from finding id to a value: True, False, None (unknown), an Interval for a quantity, a string for a
 coded value. It may compute what it does not hold (see derived.Chart).
@@ -29,7 +30,8 @@ Test = Callable[[Mapping[str, Value]], bool | None]
 JOINTS = ("all", "any", "none")
 WORDS = ("is", "at_least", "at_most", "one_of")
 _PLAIN_STATES = ("present", "absent")
-STATES = (*_PLAIN_STATES, "not-absent", "not-present")
+CONTRADICTORY = "contradictory"
+STATES = (*_PLAIN_STATES, "not-absent", "not-present", CONTRADICTORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,10 @@ def _join(word: str, parts: tuple[Condition, ...]) -> Test:
     return test
 
 
+def _never(_finding: str) -> bool:
+    return False
+
+
 def _is(finding: str, state: str) -> Test:
     if state == "present":
         return lambda chart: chart[finding]  # type: ignore[return-value]
@@ -107,6 +113,9 @@ def _is(finding: str, state: str) -> Test:
         return lambda chart: None if (value := chart[finding]) is None else not value
     if state == "not-absent":
         return lambda chart: chart[finding] is not False
+    if state == CONTRADICTORY:
+        # Only a chart that is read from statements can tell.
+        return lambda chart: bool(getattr(chart, "is_contradictory", _never)(finding))
     return lambda chart: chart[finding] is not True
 
 

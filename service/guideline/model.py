@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from service.guideline.conditions import Condition
+from service.guideline.conditions import CONTRADICTORY, Condition
 
 PACKAGED = Path(__file__).parents[1] / "knowledge"
 LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
@@ -513,7 +513,9 @@ class Guideline:
             if name in self.findings:
                 found.add(name)
             elif name in self.definitions:
-                left.extend(self.definitions[name][1].findings())
+                # Where a finding matters only if it is recorded in two ways, it is not one that is read.
+                leaves = self.definitions[name][1].leaves()
+                left.extend(leaf.finding for leaf in leaves if leaf.operand != CONTRADICTORY)
             elif name in DAYS_SINCE:
                 found.add(DAYS_SINCE[name])
             elif name == "sacroiliac-tests-positive":

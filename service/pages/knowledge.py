@@ -28,6 +28,7 @@ _STATES = {
     "absent": "is documented as absent",
     "not-absent": "is not documented as absent",
     "not-present": "is not documented as present",
+    "contradictory": "is recorded both as present and as absent",
 }
 _JOINTS = {"all": "all of", "any": "at least one of", "none": "none of"}
 

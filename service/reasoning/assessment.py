@@ -19,7 +19,7 @@ from service.chart.derived import Chart
 from service.chart.fhir_time import When, read_when
 from service.chart.grounds import grounds_of, marks_on, may_hold
 from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
-from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
 from service.guideline.model import (
     AFTER_RED_FLAGS,
@@ -221,6 +221,8 @@ class Assessor:
             )
             for r in guideline.recommendations
         }
+        # What is asked of some only, such as pregnancy, is not missing on the charts of others.
+        self.asked_when = {f: q.when for q in guideline.questions if q.when and not q.first for f in q.findings}
         self.by_kind = {
             kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
@@ -358,8 +360,8 @@ class _Pass:
             contradictory=_unique(
                 name
                 for chart in patient_charts
-                for name, resolved in chart.resolved.items()
-                if resolved.contradictory and chart[name] is None and name in case.statements
+                for name in chart.resolved
+                if chart.is_contradictory(name) and name in case.statements
             ),
             without_side=self._without_side(sides),
             reached=self,
@@ -441,7 +443,9 @@ class _Pass:
         flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
         for chart in self.charts:
             chart.update({f"flag-{flag}": flag in flags for flag in RED_FLAGS})
-            chart[RADIOGRAPH_AT_HAND] = radiograph_at_hand or chart["radiograph-documented"] is True
+            # In pregnancy no MRI waits for a radiograph.
+            at_hand = radiograph_at_hand or chart["radiograph-or-pregnancy"] is True
+            chart[RADIOGRAPH_AT_HAND] = at_hand
         return tuple(
             (presentation, rating)
             for presentation in self.assessor.guideline.presentations
@@ -590,6 +594,10 @@ class _Pass:
         grounds: list[str] = []
         for leaf in condition.carried_by(chart):
             name = leaf.finding
+            if leaf.operand == CONTRADICTORY:
+                if leaf.test(chart):
+                    grounds.append(name)
+                continue
             value = chart[name]
             if value is None:
                 continue
@@ -615,6 +623,8 @@ class _Pass:
     def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
         unknown = [name for name in self.assessor.reads[recommendation.id] if chart[name] is None]
         # A finding of which nothing holds may still have a date, which conditions read in another form.
+        asked = self.assessor.asked_when
+        unknown = [n for n in unknown if n not in asked or asked[n].test(chart) is not False]
         return [name for name in unknown if name not in chart.dated][:UNKNOWN_AT_MOST]
 
     def _used(self, chart: Chart, name: str) -> Evidence:
@@ -634,9 +644,10 @@ class _Pass:
         if statement is None:
             # Made from other statements, as leg symptoms on both sides are.
             return Evidence(name, _state(value), "", "", "", "", True)
+        state = self._with_unit(name, value if value is not None else statement.value)
         return Evidence(
             name,
-            self._with_unit(name, value if value is not None else statement.value),
+            CONTRADICTORY if chart.is_contradictory(name) else state,
             statement.side,
             statement.when.text if statement.when else "",
             statement.resource,

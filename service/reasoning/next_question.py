@@ -19,7 +19,7 @@ from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
 from service.chart.grounds import Grounds, grounds_of, made_by_steps, marks, marks_of_others, may_hold
 from service.chart.statements import BILATERAL, Statement
-from service.guideline.conditions import Condition, Interval, Value
+from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Guideline, Question, Recommendation
 from service.reasoning.differential import Ranking, family_result, leader_of
@@ -195,6 +195,7 @@ class NextQuestion:
         self.made = made_by_steps(guideline)
         self.made_but_flagged = self.made - {_FLAGGED}
         asked = {f for q in guideline.questions for f in q.findings}
+        self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
         self.reach = {
             (name, value): self._find_reach(name, value)
             for name in {*asked, *(FOLLOWS.get(f, f) for f in asked), *AFTER_RED_FLAGS, *AFTER_PLAN, *self.considers}
@@ -387,7 +388,8 @@ def _move(condition: Condition, moves: Mapping[str, str]) -> str:
         # The two words that speak of documentation leave a verdict that stood, and not only what was open.
         if condition.operand in ("not-absent", "not-present"):
             return "" if move in ("", _UP if condition.operand == "not-absent" else _DOWN) else _ANY
-        return move
+        # What is recorded in two ways is asked for first, and not tried.
+        return "" if condition.operand == CONTRADICTORY else move
     found = {_move(part, moves) for part in condition.parts} - {""}
     move = found.pop() if len(found) == 1 else _ANY if found else ""
     return _OPPOSITE[move] if condition.word == "none" else move
@@ -505,7 +507,8 @@ class Trials:
             if question.when and not any(question.when.test(chart) is True for chart in charts):
                 continue
             if question.first:
-                first.append(Asked(question.findings[0], question.ask, question.because))
+                twice = (f for f in question.findings if self._is_contradictory(f))
+                first.append(Asked(next(twice, question.findings[0]), question.ask, question.because))
                 continue
             waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None, False))
         heapify(waiting)
@@ -580,7 +583,13 @@ class Trials:
 
     def is_unknown(self, finding: str) -> bool:
         # A date is known, though a chart does not hold it.
-        return all(chart[finding] is None and finding not in chart.dated for chart in self.assessed.patient_charts)
+        charts = self.assessed.patient_charts
+        if not all(chart[finding] is None and finding not in chart.dated for chart in charts):
+            return False
+        return not (finding in self.index.asked_first and self._is_contradictory(finding))
+
+    def _is_contradictory(self, finding: str) -> bool:
+        return any(chart.is_contradictory(finding) for chart in self.assessed.patient_charts)
 
     def _value(self, question: Question, unknown: Sequence[str], worth: int, limit: int) -> tuple[int, Asked | None]:
         """What the answers change, up to `limit`; those that change less than `worth` are not tried."""

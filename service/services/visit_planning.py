@@ -54,7 +54,7 @@ class VisitPlanning:
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
         raised_by = [r.id for r in guideline.recommendations if r.red_flag]
         planned_by = [r.id for r in guideline.recommendations if r.kind == "plan"]
-        known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by) for name in needed}
+        known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by, *planned_by) for name in needed}
         windows = {f"seen-by-day-{i}-{of}" for i in URGENT for of in (*RED_FLAGS, *raised_by, *planned_by)}
         if not limits.isdisjoint(windows):
             needed |= {CLOSING, PAST}

@@ -5,6 +5,8 @@ import pytest
 from docs import sensitivity
 from docs.sensitivity import Flip
 from service.guideline import loader as knowledge
+from service.guideline.conditions import Condition
+from service.guideline.model import Guideline
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,35 @@ def test_no_red_flag_hangs_on_a_single_weight(found: list[Flip]) -> None:
 
 def test_no_imaging_hangs_on_a_single_weight(found: list[Flip]) -> None:
     assert [flip for flip in found if flip.decision == "imaging"] == []
+
+
+def test_no_imaging_is_called_for_by_what_leads_the_ranking() -> None:
+    """What a single weight does not turn, two could: imaging reads findings and working diagnoses alone."""
+    guideline = knowledge.load()
+    for recommendation in guideline.recommendations:
+        for call in recommendation.imaging:
+            if call.modality != "none-now":
+                conditions = [recommendation.when, *([call.when] if call.when else [])]
+                read = {name for condition in conditions for name in opened(guideline, condition)}
+                assert not {name for name in read if name.startswith("considers-")}, recommendation.id
+
+
+def test_the_charts_that_hung_on_single_weights_are_in_the_run() -> None:
+    ranked = {name for name, _case in sensitivity.charts(knowledge.load())}
+    assert ranked >= {
+        "back-and-cough-pain-for-seven-weeks",
+        "piriformis-by-points-after-physiotherapy",
+        "hard-seat-after-physiotherapy",
+        "tendon-with-a-slump-after-physiotherapy",
+    }
+
+
+def opened(guideline: Guideline, condition: Condition) -> set[str]:
+    """The names that a condition reads, named criteria opened."""
+    names = set(condition.findings())
+    for name in condition.findings() & guideline.definitions.keys():
+        names |= opened(guideline, guideline.definitions[name][1])
+    return names
 
 
 def test_the_table_is_up_to_date() -> None:
