@@ -170,6 +170,8 @@ class Case:
 
     def on_either_side(self, finding: str) -> Resolved:
         """What holds of the finding wherever it is: present as soon as it is on one side."""
+        if finding not in self.statements:
+            return _NOTHING_KNOWN
         held = [self.resolve(finding, side, with_sideless=True) for side in (LEFT, RIGHT)]
         return next((of for of in held if of.value is True), held[0])
 

@@ -19,7 +19,7 @@ from service.guideline.model import DAYS_SINCE, SACROILIAC_TESTS
 class Chart(dict[str, Value]):
     """Finding, criterion or derived quantity -> value, for one side of one case."""
 
-    __slots__ = ("case", "dated", "definitions", "resolved", "side", "with_sideless")
+    __slots__ = ("case", "contradictory", "dated", "definitions", "resolved", "side", "with_sideless")
 
     def __init__(
         self, case: Case, side: str, definitions: Mapping[str, tuple[str, Condition]], *, with_sideless: bool
@@ -37,6 +37,10 @@ class Chart(dict[str, Value]):
         for name in MADE_OF_OTHERS:
             self.resolved[name] = made = self._made_of_others(name)
             self[name] = made.value  # type: ignore[assignment]
+        # What is unknown because it is recorded both as present and as absent at the same time.
+        self.contradictory = frozenset(
+            name for name, resolved in self.resolved.items() if resolved.contradictory and self[name] is None
+        )
 
     def __missing__(self, name: str) -> Value:
         value: Value = None
@@ -56,10 +60,6 @@ class Chart(dict[str, Value]):
         made = MADE_OF_OTHERS[name](self.case) if stated.value is not True else stated
         return stated if made.value is None else made
 
-    def is_contradictory(self, name: str) -> bool:
-        """Whether a finding is unknown because it is recorded both as present and as absent at the same time."""
-        return name in self.resolved and self.resolved[name].contradictory and self[name] is None
-
     def supposing(self, case: Case, values: Mapping[str, Value], forgetting: Iterable[str]) -> Chart:
         """This chart as it would be with these values in the case; what follows from them is to be forgotten."""
         other = Chart.__new__(Chart)
@@ -69,6 +69,7 @@ class Chart(dict[str, Value]):
         other.update(values)
         other.case, other.side, other.with_sideless = case, self.side, self.with_sideless
         other.resolved, other.dated, other.definitions = self.resolved, self.dated, self.definitions
+        other.contradictory = self.contradictory.difference(values)
         return other
 
 
@@ -85,9 +86,13 @@ LEG_FINDINGS = (
 
 def _both_legs(case: Case) -> Resolved:
     """Whether a nerve symptom, a deficit or weakness holds of the left leg, and one of them of the right."""
-    stated = [name for name in LEG_FINDINGS if name in case.statements]
-    both = all(
-        any(case.resolve(name, side, with_sideless=False).value is True for name in stated) for side in (LEFT, RIGHT)
+    present = [
+        name
+        for name in LEG_FINDINGS
+        if name in case.statements and any(statement.value is True for statement in case.statements[name])
+    ]
+    both = present and all(
+        any(case.resolve(name, side, with_sideless=False).value is True for name in present) for side in (LEFT, RIGHT)
     )
     return Resolved(True if both else None, None)
 

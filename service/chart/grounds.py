@@ -28,8 +28,7 @@ _SIGNS = {
     ("absent", False): "+",
     ("not-absent", False): "-",
     ("not-present", False): "+",
-    # Any value, as long as it is stated.
-    (CONTRADICTORY, True): "",
+    (CONTRADICTORY, True): "~",
 }
 
 
@@ -53,7 +52,9 @@ def marks(values: Iterable[tuple[str, Value]]) -> set[str]:
 def marks_on(charts: Sequence[Chart]) -> set[str]:
     """The marks of all that is stated, on any of these charts of one case, and of what is made of it."""
     there = marks((name, chart[name]) for chart in charts for name in chart.case.statements)
-    return there | marks_of_others(charts[0].case)
+    there |= marks((name, chart[name]) for chart in charts for name in MADE_OF_OTHERS if chart[name] is not None)
+    there.update(f"~{name}" for chart in charts for name in chart.contradictory)
+    return there
 
 
 def marks_of_others(case: Case) -> set[str]:

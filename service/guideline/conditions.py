@@ -81,7 +81,9 @@ def _join(word: str, parts: tuple[Condition, ...]) -> Test:
     states = tuple(
         (part.finding, decisive == (part.operand == "present")) for part in parts if part.operand in _PLAIN_STATES
     )
-    tests = tuple(part.test for part in parts if part.operand not in _PLAIN_STATES)
+    # What is recorded in two ways is a set of the chart, and there is seldom any.
+    twice = frozenset(part.finding for part in parts if part.operand == CONTRADICTORY)
+    tests = tuple(part.test for part in parts if part.operand not in (*_PLAIN_STATES, CONTRADICTORY))
 
     def test(chart: Mapping[str, Value]) -> bool | None:
         unknown = False
@@ -91,6 +93,11 @@ def _join(word: str, parts: tuple[Condition, ...]) -> Test:
                 return when_decided
             if value is None:
                 unknown = True
+        if twice:
+            found = contradictory_on(chart)
+            # Of any and none, one of them decides; of all, one that is not.
+            if not twice.isdisjoint(found) if decisive else not twice <= found:
+                return when_decided
         for part in tests:
             verdict = part(chart)
             if verdict is decisive:
@@ -102,8 +109,10 @@ def _join(word: str, parts: tuple[Condition, ...]) -> Test:
     return test
 
 
-def _never(_finding: str) -> bool:
-    return False
+def contradictory_on(chart: Mapping[str, Value]) -> frozenset[str]:
+    """The findings that are recorded in two ways; only a chart that is read from statements can tell."""
+    found: frozenset[str] = getattr(chart, "contradictory", frozenset())
+    return found
 
 
 def _is(finding: str, state: str) -> Test:
@@ -114,8 +123,7 @@ def _is(finding: str, state: str) -> Test:
     if state == "not-absent":
         return lambda chart: chart[finding] is not False
     if state == CONTRADICTORY:
-        # Only a chart that is read from statements can tell.
-        return lambda chart: bool(getattr(chart, "is_contradictory", _never)(finding))
+        return lambda chart: finding in contradictory_on(chart)
     return lambda chart: chart[finding] is not True
 
 

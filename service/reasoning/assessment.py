@@ -361,7 +361,7 @@ class _Pass:
                 name
                 for chart in patient_charts
                 for name in chart.resolved
-                if chart.is_contradictory(name) and name in case.statements
+                if name in chart.contradictory and name in case.statements
             ),
             without_side=self._without_side(sides),
             reached=self,
@@ -647,7 +647,7 @@ class _Pass:
         state = self._with_unit(name, value if value is not None else statement.value)
         return Evidence(
             name,
-            CONTRADICTORY if chart.is_contradictory(name) else state,
+            CONTRADICTORY if name in chart.contradictory else state,
             statement.side,
             statement.when.text if statement.when else "",
             statement.resource,

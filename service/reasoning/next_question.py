@@ -589,7 +589,7 @@ class Trials:
         return not (finding in self.index.asked_first and self._is_contradictory(finding))
 
     def _is_contradictory(self, finding: str) -> bool:
-        return any(chart.is_contradictory(finding) for chart in self.assessed.patient_charts)
+        return any(finding in chart.contradictory for chart in self.assessed.patient_charts)
 
     def _value(self, question: Question, unknown: Sequence[str], worth: int, limit: int) -> tuple[int, Asked | None]:
         """What the answers change, up to `limit`; those that change less than `worth` are not tried."""
