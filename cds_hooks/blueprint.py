@@ -204,16 +204,20 @@ def _name_of(caller: Caller | None) -> str | None:
 
 def _correlation_id() -> str:
     """The caller's id for this call where it is usable, else a new one; the same for the whole call."""
-    if "correlation_id" not in g:
+    known: str | None = g.get("correlation_id")
+    if known is None:
         offered = (request.headers.get(name, "") for name in ("X-Correlation-Id", "X-Request-Id"))
-        g.correlation_id = next((text for text in offered if _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
-    return str(g.correlation_id)
+        known = next((text for text in offered if _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
+        g.correlation_id = known
+    return known
 
 
 def _read_body(limit: int) -> bytes:
     """The body of the current request; never more than the limit is read, whether its length was announced or not."""
-    options = request.mimetype_params
-    if request.mimetype not in _MEDIA_TYPES or options.get("charset", "utf-8").lower() != "utf-8":
+    # Nearly every client sends the bare media type: then there is nothing to be taken apart.
+    if request.environ.get("CONTENT_TYPE") not in _MEDIA_TYPES and (
+        request.mimetype not in _MEDIA_TYPES or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8"
+    ):
         raise UnsupportedMediaType(
             "Content-Type: expected application/json or application/fhir+json in UTF-8, received another. "
             "Send the body as JSON and say so."

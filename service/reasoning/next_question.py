@@ -490,6 +490,8 @@ class Trials:
         # All marks that are there, or that steps of the assessment may come to make unless a red flag becomes critical.
         self.possible = assessed.there | index.made_but_flagged | assessed.so
         self.decisive = frozenset(i for i, said in self.says.items() if said.tier == self.outcome.tier)
+        # Cases with answers, and the marks of these.
+        self.answered: dict[tuple[_Answer, ...], tuple[Case, Set[str]]] = {}
         self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
 
     def _lead(self, ranking: Ranking) -> int:
@@ -540,10 +542,11 @@ class Trials:
         key = (finding, value)
         if self.outcome.tier == _CRITICAL:
             return self.most(key)
-        there = self.possible
-        if FOLLOWS.get(finding) in MADE_OF_OTHERS:
-            there |= marks_of_others(self._answered({finding: value}))
-        critical = any(may_hold(rest, there) for rest in self.limits[key].gravest)
+        gravest = self.limits[key].gravest
+        # Where the answer does it alone, nothing has to be looked for.
+        critical = () in gravest or any(
+            may_hold(rest, there) for there in [self.possible | self._answered({finding: value})[1]] for rest in gravest
+        )
         return self.most(key, short_of_critical=not critical)
 
     def most(self, what: object, *, short_of_critical: bool = False) -> int:
@@ -596,7 +599,7 @@ class Trials:
         best, answer = 0, None
         for answers in self.answers(question, unknown):
             at_least = max(worth, best + 1)
-            if len(answers) == 1 and self.most(*_keys(answers)) < at_least:
+            if len(answers) == 1 and self._falls_short(answers, at_least):
                 continue
             gains = self.gains(answers)
             value = sum(gains.values())
@@ -607,6 +610,13 @@ class Trials:
             if best >= limit:
                 break
         return best, answer
+
+    def _falls_short(self, answer: Answers, points: int) -> bool:
+        """Whether one answer cannot have as many points; more is found out only where a better one is needed."""
+        ((finding, value),) = answer.items()
+        if self.most((finding, _yes_or_no(value))) < points:
+            return True
+        return points > 1 and isinstance(value, bool) and self.at_most(finding, value) < points
 
     def answers(self, question: Question, unknown: Sequence[str]) -> Iterator[Answers]:
         tries = self.index.tries
@@ -644,13 +654,13 @@ class Trials:
         index, assessed = self.index, self.assessed
         values = {(FOLLOWS[f] if FOLLOWS.get(f) in DAYS_SINCE else f): value for f, value in answers.items()}
         reach = index.reached(_keys(values))
-        case = self._answered(answers)
+        case, said = self._answered(answers)
 
         def supposed(charts: Sequence[Chart]) -> list[Chart]:
             return [chart.supposing(case, values, reach.criteria) for chart in charts]
 
         held = dict(self.flags)
-        there = self._marks(answers, case, assessed.there)
+        there = assessed.there | said
         charts = supposed(assessed.patient_charts)
         self._judge(held, reach.flags, charts, there)
         made, waits = self.made, False
@@ -728,20 +738,20 @@ class Trials:
             state = self.states[key] = _State(charts, held, changed, so)
         return state
 
-    def _answered(self, answers: Answers) -> Case:
-        """The case with these answers, where something is made of its statements rather than of a chart."""
-        case = self.assessed.case
+    def _answered(self, answers: Answers) -> tuple[Case, Set[str]]:
+        """The case with these answers, where something is made of its statements rather than of a chart, and the marks
+        of what they say and of what is made of them (see grounds)."""
+        case, said = self.assessed.case, marks(answers.items())
         if not any(FOLLOWS.get(f) in MADE_OF_OTHERS for f in answers):
-            return case
-        charts = self.assessed.patient_charts
-        side = charts[0].side if len(charts) == 1 else BILATERAL
-        said = {f: (Statement(f, value, side, None, ""),) for f, value in answers.items() if isinstance(value, bool)}
-        return replace(case, statements={**case.statements, **said})
-
-    def _marks(self, answers: Answers, case: Case, there: Set[str]) -> Set[str]:
-        """These marks with those of the answers, which are in the case (see grounds)."""
-        there = there | marks(answers.items())
-        return there if case is self.assessed.case else there | marks_of_others(case)
+            return case, said
+        key = _keys(answers)
+        if key not in self.answered:
+            charts = self.assessed.patient_charts
+            side = charts[0].side if len(charts) == 1 else BILATERAL
+            stated = {f: (Statement(f, v, side, None, ""),) for f, v in answers.items() if isinstance(v, bool)}
+            case = replace(case, statements={**case.statements, **stated})
+            self.answered[key] = case, said | marks_of_others(case)
+        return self.answered[key]
 
     def _so(self, charts: Sequence[Chart]) -> frozenset[str]:
         return frozenset(name for chart in charts for name in self.index.made if chart[name] is True)
