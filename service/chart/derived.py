@@ -86,13 +86,10 @@ LEG_FINDINGS = (
 
 def _both_legs(case: Case) -> Resolved:
     """Whether a nerve symptom, a deficit or weakness holds of the left leg, and one of them of the right."""
-    present = [
-        name
-        for name in LEG_FINDINGS
-        if name in case.statements and any(statement.value is True for statement in case.statements[name])
-    ]
-    both = present and all(
-        any(case.resolve(name, side, with_sideless=False).value is True for name in present) for side in (LEFT, RIGHT)
+    stated = [name for name in LEG_FINDINGS if name in case.statements]
+    sides = {statement.side for name in stated for statement in case.statements[name] if statement.value is True}
+    both = (BILATERAL in sides or {LEFT, RIGHT} <= sides) and all(
+        any(case.resolve(name, side, with_sideless=False).value is True for name in stated) for side in (LEFT, RIGHT)
     )
     return Resolved(True if both else None, None)
 

@@ -110,3 +110,15 @@ def _grounds_of_leaf(
     if name in findings:
         return [frozenset((sign + name,))]
     return [frozenset((name,))] if name in made and sign == "+" else []
+
+
+def holds_by(condition: Condition, name: str, value: bool, guideline: Guideline) -> bool:
+    """Whether this value of one finding makes the condition hold, whatever else is on the chart."""
+    if condition.finding in guideline.definitions and condition.operand == "present":
+        return holds_by(guideline.definitions[condition.finding][1], name, value, guideline)
+    if condition.finding:
+        return condition.finding == name and condition.operand == ("present" if value else "absent")
+    if condition.word == "none":
+        return False
+    parts = (holds_by(part, name, value, guideline) for part in condition.parts)
+    return any(parts) if condition.word == "any" else all(parts)

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
-from service.chart.grounds import Grounds, grounds_of, made_by_steps, marks, marks_of_others, may_hold
+from service.chart.grounds import Grounds, grounds_of, holds_by, made_by_steps, marks, marks_of_others, may_hold
 from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
@@ -205,6 +205,8 @@ class NextQuestion:
         self.reached = lru_cache(maxsize=4096)(self._reached)
         self.tries = {f: self._values(f) for q in guideline.questions for f in q.findings}
         self.tried = {f: tuple({(f, _yes_or_no(value)) for value in values}) for f, values in self.tries.items()}
+        # What an answer sets off by itself: a critical red flag for which the ranking waits.
+        self.alone = {(f, value): self._alone(f, value) for f in asked for value in (True, False)}
         # What the answers to a question, and each answer, can change at most; also where too little is documented.
         answers: dict[object, list[_Answer]] = {
             q.findings: [(f, value) for f in q.findings for value in _VALUES] for q in guideline.questions
@@ -216,6 +218,21 @@ class NextQuestion:
         }
 
     # -- what is known of the guideline -------------------------------------------------------------------------------
+
+    def _alone(self, finding: str, value: bool) -> tuple[Says, ...]:
+        says = (
+            (rule, self.plain[place])
+            for place, rule in enumerate(self.rules)
+            if rule.indicator == "critical" and rule.red_flag and "ranking" in rule.red_flag.blocks
+        )
+        # Advice to wait is no imaging, see outcome.
+        return tuple(
+            plain[True]
+            for rule, plain in says
+            if plain
+            and not any(modality == "none-now" for modality, _region in plain[True].imaging)
+            and holds_by(rule.when, finding, value, self.guideline)
+        )
 
     def _grave_grounds(self, rule: Recommendation) -> Grounds | None:
         grounds = grounds_of(rule.when, self.guideline)
@@ -629,8 +646,26 @@ class Trials:
 
     def gains(self, answers: Answers) -> dict[str, int]:
         """The terms that these answers change -> their points."""
+        if len(answers) == 1 and (told := self._told(answers)):
+            return told
         flagged = self._flagged(answers)
         return self.points_of(self._in_sight(flagged) or self._concluded(flagged))
+
+    def _told(self, answer: Answers) -> dict[str, int]:
+        """The same for an answer that by itself sets off a critical red flag, which calls for what nothing has called
+        for; empty for others."""
+        before, points = self.outcome, self.index.points
+        ((finding, value),) = answer.items()
+        if before.tier == _CRITICAL or not isinstance(value, bool):
+            return {}
+        for said in self.index.alone[finding, value]:
+            if not (said.imaging <= before.imaging or said.referrals <= before.referrals):
+                # The ranking waits, and a leading cause, or that none leads, is no longer what stands.
+                return {
+                    "severity": points["severity"] * (_CRITICAL - before.tier),
+                    **{term: points[term] for term in ("imaging", "referrals", "leader")},
+                }
+        return {}
 
     def points_of(self, after: Outcome) -> dict[str, int]:
         """The terms in which this outcome differs from the one as it stands -> their points."""
