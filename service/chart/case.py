@@ -286,40 +286,39 @@ class _Reading:
 
     def take(self, value: PrefetchValue) -> None:
         """Every resource of one prefetch key."""
-        decode, lookup, owners = _HEAD.decode, self.index.lookup, self.owners
+        decode, lookup = _HEAD.decode, self.index.lookup
         others = 0
+        own, kinds = "", set()
         for raw in value.resources:
             try:
                 head = decode(raw)
             except _UNREADABLE:
                 others += self._take_whole(value, raw)
                 continue
-            if head.kind not in _TYPES:
+            kind = head.kind
+            if kind not in _TYPES:
                 continue
             owner = head.subject or head.patient
-            if owner is not None and (reference := owner.reference) is not None:
-                own = owners.get(reference)
-                if not (self._is_own(reference) if own is None else own):
+            # A chart repeats the patient on every line.
+            if owner is not None and (reference := owner.reference) is not None and reference != own:
+                if not self._is_own(reference):
                     others += 1
                     continue
-            self.kinds.add(head.kind)
-            if head.kind in _BY_CODE:
-                rows = _known_rows(head, lookup)
-                if not rows:
-                    continue
-                if not self.matters:
-                    self.matters = any(row.concept in self.sought for row in rows)  # type: ignore[operator]
-                concept = rows[0].concept
-                if (
-                    concept in self.repeated
-                    and head.kind == "Observation"
-                    and (len(rows) == 1 or all(row.concept == concept for row in rows))
-                ):
-                    self.measured.setdefault(concept, []).append((value, raw))
-                    continue
-            elif head.kind == "QuestionnaireResponse":
-                self.matters = True
-            self.known.append((head.kind, value, raw))
+                own = reference
+            kinds.add(kind)
+            if kind in _BY_CODE:
+                rows: tuple[Code, ...] = ()
+                if head.code is not None:
+                    for coding in head.code.coding or ():
+                        rows += lookup(coding.system, coding.code)
+                if head.answer is not None or head.component is not None:
+                    rows += _known_within(head, lookup)
+                if rows:
+                    self._take_known(kind, rows, value, raw)
+            else:
+                self.matters = self.matters or kind == "QuestionnaireResponse"
+                self.known.append((kind, value, raw))
+        self.kinds |= kinds
         self.left_out["other_patient"] += others
         if others and others == len(value.resources):
             raise PreconditionFailed(
@@ -327,6 +326,15 @@ class _Reading:
                 "another patient only. Check the query that filled this key.",
                 expression=f"prefetch.{value.key}",
             )
+
+    def _take_known(self, kind: str, rows: tuple[Code, ...], value: PrefetchValue, raw: msgspec.Raw) -> None:
+        """An Observation or Condition of which a rule can use something."""
+        self.matters = self.matters or any(row.concept in (self.sought or ()) for row in rows)
+        concept = rows[0].concept
+        if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
+            self.measured.setdefault(concept, []).append((value, raw))
+        else:
+            self.known.append((kind, value, raw))
 
     def read_known(self) -> None:
         """Reads what was taken, unless nothing of it matters without what is sought."""
@@ -360,9 +368,10 @@ class _Reading:
             read = len(stated)
 
     def _is_own(self, reference: str) -> bool:
-        """Whether a reference means the patient in context; it is remembered, for a chart repeats it on every line."""
-        own = self.owners[reference] = is_patient(reference, self.patient_id)
-        return own
+        """Whether a reference means the patient in context; it is remembered."""
+        if reference not in self.owners:
+            self.owners[reference] = is_patient(reference, self.patient_id)
+        return self.owners[reference]
 
     def _take_whole(self, value: PrefetchValue, raw: msgspec.Raw) -> int:
         """A resource with an element of the wrong type: 1 when it is another patient's, else 0."""
@@ -478,14 +487,9 @@ def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
     return f"{value.state} ({value.note})" if value.note else value.state
 
 
-def _known_rows(head: _Head, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
-    """What the codes of an Observation or Condition are known as; nothing where no rule can use it."""
+def _known_within(head: _Head, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
+    """What the codes within an Observation are known as, those of its answer and of its components."""
     rows: tuple[Code, ...] = ()
-    if head.code is not None:
-        for coding in head.code.coding or ():
-            rows += lookup(coding.system, coding.code)
-    if head.answer is None and head.component is None:
-        return rows
     concepts = [head.answer]
     for component in head.component or ():
         concepts += (component.code, component.answer)
