@@ -22,7 +22,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from service.server import log
-from service.server.worker import Worker
+from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
 
 # From malloc.h of glibc.
@@ -178,6 +178,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self._at_the_end()
 
     def _child_exit(self, _arbiter: Arbiter, worker: Any) -> None:
+        forget(worker.age)
         if self._at_death is not None:
             self._at_death(worker.pid)
 

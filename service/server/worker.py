@@ -2,11 +2,13 @@
 
 gunicorn's own gives a thread to each connection before anything was sent on it, sets no end to the reading of a
 request, and waits for a caller to hang up in the loop that accepts the next. A handful of silent connections stops it.
-It also leaves connections that it has not accepted yet in the queue of the system, where a stop loses them.
+It also leaves connections that it has not accepted yet in the queue of the system, where a stop loses them. And whoever
+wakes first takes a connection: a few that stay open can all end up with one process, while others have nothing to do.
 """
 
 from __future__ import annotations
 
+import mmap
 import selectors
 import socket
 import time
@@ -23,6 +25,16 @@ _READING = 6.0
 # What a caller has to send its first byte, and to hang up after an answer that says so.
 _SILENCE = 4.0
 _HANG_UP = 2.0
+# How long a worker leaves a connection to one that has fewer.
+_COURTESY = 0.001
+# How many connections each worker has, and one more; 0 where there is no such worker. Shared with all that are forked.
+_SLOTS = 64
+_HELD = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
+
+
+def forget(age: int) -> None:
+    """Leave out a worker that has ended; its age is the number that gunicorn gave it."""
+    _HELD[age % _SLOTS] = 0
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -33,8 +45,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._reading: dict[TConn, float] = {}
         self._hanging_up: deque[TConn] = deque()
 
+    @property
+    def nr_conns(self) -> int:
+        """How many connections it has."""
+        return self._connections
+
+    @nr_conns.setter
+    def nr_conns(self, number: int) -> None:
+        self._connections = number
+        # One that stops takes no more, and nobody leaves it any.
+        _HELD[self.age % _SLOTS] = number + 1 if self.alive else 0
+
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection and wait, without a thread, until something comes."""
+        """Take a connection, unless a worker that has fewer does, and wait, without a thread, until something comes."""
+        if any(0 < held <= self._connections for held in _HELD):
+            time.sleep(_COURTESY)
         self._accept(listener)
 
     def _accept(self, listener: socket.socket) -> bool:
@@ -54,6 +79,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().set_accept_enabled(enabled)
         # A worker may be told to stop before it began to accept, or while it refuses for want of room.
         if not (enabled or self.alive):
+            forget(self.age)
             for listener in self.sockets:
                 while self._accept(listener):
                     pass
