@@ -8,6 +8,7 @@ stay there, and what has no place any more is dropped and counted; the service g
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from threading import Event, Lock, Thread
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Connection, Engine, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -115,9 +116,26 @@ class Record:
         """Write calls at once, all of them or none; those that are there already stay as they are."""
         # What was committed before the connection was cut, unconfirmed, is there already.
         with self.engine.begin() as connection:
-            connection.execute(self._insert(CALLS).on_conflict_do_nothing(), [entry.call for entry in batch])
+            self._add(connection, CALLS, [entry.call for entry in batch])
             if cards := [card for entry in batch for card in entry.cards]:
-                connection.execute(self._insert(CARDS).on_conflict_do_nothing(), cards)
+                self._add(connection, CARDS, cards)
+
+    def _add(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+        if connection.dialect.name != "sqlite":
+            connection.execute(self._insert(table).on_conflict_do_nothing(), rows)
+            return
+        # As one statement: row by row, the driver lets go of the interpreter for each, and has to win it back from all
+        # threads that answer calls.
+        names = table.columns.keys()
+        driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        at_once = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(names)
+        for first in range(0, len(rows), at_once):
+            part = rows[first : first + at_once]
+            values = ", ".join([f"({', '.join('?' * len(names))})"] * len(part))
+            connection.exec_driver_sql(
+                f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {values} ON CONFLICT DO NOTHING",  # noqa: S608
+                tuple(row[name] for row in part for name in names),
+            )
 
     def health(self) -> Health:
         """Of this process only; each worker has a queue of its own."""
