@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import http.client
 import logging
 import os
 import re
@@ -21,9 +22,11 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.sock import TCPSocket
 
+from service.server import worker as worker_module
 from service.server.serve import gunicorn_settings, require_free_address, set_aside_what_is_loaded
-from service.server.worker import Worker
+from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
+from tests.serving import children_of, running
 
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 
@@ -207,3 +210,67 @@ def test_a_worker_that_is_told_to_stop_while_it_begins_takes_who_waits_and_leave
                 worker.set_accept_enabled(enabled)
             (waiting,) = worker.pending_conns
             waiting.close()
+
+
+@pytest.mark.parametrize(("of_the_other", "left"), [(1, True), (2, False), (3, False)])
+def test_a_connection_is_left_for_a_moment_to_a_worker_that_has_fewer(
+    monkeypatch: pytest.MonkeyPatch, of_the_other: int, left: bool
+) -> None:
+    config = Config()
+    with socket.create_server(("127.0.0.1", 0)) as made, socket.create_connection(made.getsockname()):
+        made.setblocking(False)
+        worker, other = (Worker(age, os.getpid(), [], None, 5, config, logging.getLogger("test")) for age in (1, 2))
+        with contextlib.closing(worker.tmp), contextlib.closing(other.tmp), contextlib.ExitStack() as taken:
+            worker.poller = taken.enter_context(selectors.DefaultSelector())
+            worker.nr_conns, other.nr_conns = 2, of_the_other
+            # The other one is quick.
+            monkeypatch.setattr("service.server.worker.time.sleep", lambda _: taken.enter_context(made.accept()[0]))
+            worker.accept(made)
+
+            assert worker.nr_conns == (2 if left else 3)
+            for connection in worker.pending_conns:
+                connection.close()
+        forget(1)
+        forget(2)
+
+
+def test_nobody_leaves_a_connection_to_a_worker_that_stops_or_has_ended() -> None:
+    config = Config()
+    worker, ended = (Worker(age, os.getpid(), [], None, 5, config, logging.getLogger("test")) for age in (1, 2))
+    with contextlib.closing(worker.tmp), contextlib.closing(ended.tmp):
+        assert list(worker_module._HELD[1:3]) == [1, 1]
+        forget(2)
+        worker.alive = False
+        worker.nr_conns -= 0
+
+        assert list(worker_module._HELD[1:3]) == [0, 0]
+
+
+def test_connections_that_stay_open_are_shared_among_the_workers(repository: Path) -> None:
+    with running(repository, SITBONE_KEEP_ALIVE="20") as (base, _stop), contextlib.ExitStack() as open_:
+        address = base.removeprefix("http://")
+        workers = _two_workers_below(os.getpid())
+        before = [_sockets(pid) for pid in workers]
+        for _ in range(8):
+            connection = open_.enter_context(contextlib.closing(http.client.HTTPConnection(address, timeout=20)))
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+        shares = [_sockets(pid) - count for pid, count in zip(workers, before, strict=True)]
+
+        assert sum(shares) == 8
+        assert min(shares) >= 2
+
+
+def _sockets(process: int) -> int:
+    return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{process}/fd").iterdir())
+
+
+def _two_workers_below(process: int) -> list[int]:
+    """The workers of the service that this process has started, once both are there."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        for service in children_of(process):
+            if len(workers := children_of(service)) == 2:
+                return workers
+        time.sleep(0.05)
+    raise AssertionError("there are no two workers")
