@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -88,6 +88,9 @@ class Responder:
         }
         self.recent_days = int(guideline.thresholds["recent-imaging"]["value"])
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
+        self._recommendations = {r.id: r for r in guideline.recommendations}
+        # The same recommendations stand together on many cards.
+        self.grounds = lru_cache(maxsize=1024)(self._grounds)
 
     def respond(
         self, assessment: Assessment, request: HookRequest, now: datetime, on_chart: OnChart = NOTHING_ORDERED
@@ -130,6 +133,20 @@ class Responder:
             extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
         )
+
+    def _grounds(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """On what grounds a card stands that carries these recommendations; nothing of a chart is in it."""
+        words, recommendations = self.guideline.wording, [self._recommendations[id_] for id_ in ids]
+        strengths = [
+            words.sentences["strength"].format(
+                strength=words.strengths[strength],
+                statements=", ".join(dict.fromkeys(s for r in alike for s in r.statements)) or "-",
+                evidence=", ".join(f"[{tag}]" for tag in _tags(alike)) or "-",
+            )
+            for strength, alike in _by_strength(recommendations).items()
+        ]
+        status = words.sentences[self.guideline.status].format(version=self.guideline.version)
+        return (*strengths, status, words.sentences["judgement"])
 
 
 def _told_apart(advice: Iterable[Advice]) -> Iterator[Advice]:
@@ -406,11 +423,11 @@ class _Cards:
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
         sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
-        sections.append((headings["grounds"], list(self._grounds(fired))))
+        sections.append(
+            (headings["grounds"], list(self.responder.grounds(tuple(item.recommendation.id for item in fired))))
+        )
         return "\n\n".join(
-            f"**{heading}**\n\n" + "\n".join(f"- {line}" for line in dict.fromkeys(lines))
-            for heading, lines in sections
-            if lines
+            [f"**{heading}**\n\n- " + "\n- ".join(dict.fromkeys(lines)) for heading, lines in sections if lines]
         )
 
     def _evidence(self, fired: Sequence[Fired]) -> list[Evidence]:
@@ -495,17 +512,6 @@ class _Cards:
                 yield self._say("invalid", resource=item.resource)
         if self.assessment.left_out.other_patient:
             yield self._say("other_patient", count=self.assessment.left_out.other_patient)
-
-    def _grounds(self, fired: Sequence[Fired]) -> Iterator[str]:
-        for strength, of_strength in _by_strength(fired).items():
-            yield self._say(
-                "strength",
-                strength=self.words.strengths[strength],
-                statements=", ".join(dict.fromkeys(s for r in of_strength for s in r.recommendation.statements)) or "-",
-                evidence=", ".join(f"[{tag}]" for tag in _tags(of_strength)) or "-",
-            )
-        yield self._say(self.guideline.status, version=self.guideline.version)
-        yield self.words.sentences["judgement"]
 
     def _not_documented(self, topic: str, fired: Sequence[Fired]) -> list[str]:
         unknown = [asked.finding for asked in self.assessment.ask]
@@ -594,15 +600,13 @@ def _subject(fired: Fired) -> str:
     return flag.id if flag else fired.recommendation.id
 
 
-def _by_strength(fired: Sequence[Fired]) -> dict[str, list[Fired]]:
-    groups: dict[str, list[Fired]] = {}
-    for item in fired:
-        groups.setdefault(item.recommendation.strength, []).append(item)
+def _by_strength(recommendations: Sequence[Recommendation]) -> dict[str, list[Recommendation]]:
+    groups: dict[str, list[Recommendation]] = {}
+    for recommendation in recommendations:
+        groups.setdefault(recommendation.strength, []).append(recommendation)
     return groups
 
 
-def _tags(fired: Sequence[Fired]) -> dict[str, None]:
+def _tags(recommendations: Sequence[Recommendation]) -> dict[str, None]:
     """The evidence behind the recommendations, without the statements that are listed on their own."""
-    return dict.fromkeys(
-        tag for item in fired for tag in item.recommendation.evidence if tag not in item.recommendation.statements
-    )
+    return dict.fromkeys(tag for r in recommendations for tag in r.evidence if tag not in r.statements)

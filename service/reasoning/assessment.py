@@ -8,7 +8,7 @@ the patient and also count what has no side.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isinf
 from typing import TypeVar
 
@@ -78,8 +78,7 @@ class Verdict(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ImagingCall:
+class ImagingCall(msgspec.Struct, frozen=True):
     modality: str
     region: str
     priority: str
@@ -92,8 +91,7 @@ class ImagingCall:
         return f"{self.modality}-{self.region}"
 
 
-@dataclass(frozen=True, slots=True)
-class ReferralCall:
+class ReferralCall(msgspec.Struct, frozen=True):
     to: str
     priority: str
     recommendation: str
@@ -107,8 +105,7 @@ class ReferralCall:
 _Call = TypeVar("_Call", ImagingCall, ReferralCall)
 
 
-@dataclass(frozen=True, slots=True)
-class TreatmentCall:
+class TreatmentCall(msgspec.Struct, frozen=True):
     id: str
     state: str
     because: tuple[str, ...]
@@ -349,7 +346,7 @@ class _Pass:
             imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
             referrals=_most_urgent(self.referrals, lambda call: call.to),
             treatment=tuple(
-                replace(call, cautions=tuple(self.cautions[id_]))
+                msgspec.structs.replace(call, cautions=tuple(self.cautions[id_]))
                 if id_ in self.cautions and call.state == "offer"
                 else call
                 for id_ in TREATMENTS

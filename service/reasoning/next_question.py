@@ -560,11 +560,11 @@ class Trials:
         if self.outcome.tier == _CRITICAL:
             return self.most(key)
         gravest = self.limits[key].gravest
-        # Where the answer does it alone, nothing has to be looked for.
-        critical = () in gravest or any(
-            may_hold(rest, there) for there in [self.possible | self._answered({finding: value})[1]] for rest in gravest
-        )
-        return self.most(key, short_of_critical=not critical)
+        if () in gravest:
+            # The answer does it alone.
+            return self.most(key)
+        there = self.possible | self._answered({finding: value})[1]
+        return self.most(key, short_of_critical=not any(may_hold(rest, there) for rest in gravest))
 
     def most(self, what: object, *, short_of_critical: bool = False) -> int:
         """The points that answers can have at most here."""
