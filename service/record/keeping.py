@@ -8,7 +8,6 @@ stay there, and what has no place any more is dropped and counted; the service g
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +30,8 @@ _LOG = logging.getLogger("sitbone")
 # Calls that a worker keeps in memory, about three kilobytes each, and writes in one transaction.
 QUEUE = 5_000
 _BATCH = 500
+# Fewer values than any SQLite takes in one statement, which is 999 in old ones.
+_ROWS_AT_ONCE = 64
 # In seconds.
 _GATHER, _PAUSE, _LAST_CHANCE = 0.5, 1.0, 4.0
 _PURGE_EVERY = 3600.0
@@ -124,18 +125,17 @@ class Record:
         if connection.dialect.name != "sqlite":
             connection.execute(self._insert(table).on_conflict_do_nothing(), rows)
             return
-        # As one statement: row by row, the driver lets go of the interpreter for each, and has to win it back from all
-        # threads that answer calls.
-        names = table.columns.keys()
-        driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        at_once = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(names)
-        for first in range(0, len(rows), at_once):
-            part = rows[first : first + at_once]
-            values = ", ".join([f"({', '.join('?' * len(names))})"] * len(part))
+        # Many rows a statement: row by row, the driver lets go of the interpreter for each, and has to win it back from
+        # all threads that answer calls. Powers of two, because the driver keeps every statement that it has prepared.
+        names, first = table.columns.keys(), 0
+        while first < len(rows):
+            count = min(1 << ((len(rows) - first).bit_length() - 1), _ROWS_AT_ONCE)
+            values = ", ".join([f"({', '.join('?' * len(names))})"] * count)
             connection.exec_driver_sql(
                 f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {values} ON CONFLICT DO NOTHING",  # noqa: S608
-                tuple(row[name] for row in part for name in names),
+                tuple(row[name] for row in rows[first : first + count] for name in names),
             )
+            first += count
 
     def health(self) -> Health:
         """Of this process only; each worker has a queue of its own."""
