@@ -283,10 +283,11 @@ class _Cards:
 
     def advice_card(self, advice: Advice) -> Card:
         uuid = self._uuid(advice.topic, advice.about)
+        standing = self._standing(advice.fired)
         placed = {
             change.name: order
             for change in advice.changes
-            if change.order and (order := self._placed_as(change.order, advice.fired))
+            if change.order and (order := self._placed_as(change.order, standing))
         }
         ordered = (self._order_note("already_ordered", order.key, order) for order in placed.values())
         suggestions = tuple(
@@ -305,7 +306,9 @@ class _Cards:
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[Card]:
         """The card of a topic; none where every order that it would suggest has been placed."""
         uuid, calls = self._uuid(topic), self._calls(fired)
-        placed = {call.key: self._placed(call, fired) for call in calls}
+        standing = self._standing(fired)
+        # The orders that stand for each suggestion; none where it has to be made.
+        placed = {call.key: self.answering.answer(call, standing) if standing else () for call in calls}
         if calls and all(placed.values()):
             references = dict.fromkeys(order.reference for orders in placed.values() for order in orders)
             self.silenced.append({"topic": topic, "orders": list(references)})
@@ -335,18 +338,12 @@ class _Cards:
             and not any(self.assessment.is_news(item, when) for one in fired for item in one.evidence)
         ]
 
-    def _placed(self, call: Call, fired: Sequence[Fired]) -> tuple[Order, ...]:
-        """The orders that stand for this suggestion; empty where it has to be made."""
-        if not self.on_chart.placed:
-            return ()
-        return self.answering.answer(call, self._standing(fired))
-
-    def _placed_as(self, key: str, fired: Sequence[Fired]) -> Order | None:
-        """The order of this template that stands."""
-        if not self.on_chart.placed:
+    def _placed_as(self, key: str, standing: Sequence[Order]) -> Order | None:
+        """The order of this template among those that stand."""
+        if not standing:
             return None
         side = self.answering.compared(key, self.assessment.side)
-        return next((order for order in self._standing(fired) if order.covers(key, side)), None)
+        return next((order for order in standing if order.covers(key, side)), None)
 
     def _done(self, call: Call) -> Order | None:
         """The newest imaging that this suggestion would repeat within the set time."""

@@ -239,12 +239,6 @@ class Assessor:
         """
         return assessment.reached.judge(kind, facts) if assessment.reached else ()
 
-    def presentations(
-        self, assessment: Assessment, *, radiograph_at_hand: bool
-    ) -> tuple[tuple[Presentation, Rating], ...]:
-        """Every rating that holds for this chart, with the presentation that it is of."""
-        return assessment.reached.presentations(radiograph_at_hand) if assessment.reached else ()
-
     def verdicts(self, assessment: Assessment, *kinds: str) -> tuple[Verdict, ...]:
         """What comes of each recommendation of these kinds, fired or not, by what is known at the time.
 
@@ -437,6 +431,7 @@ class _Pass:
         return tuple(sorted(judged, key=lambda fired: INDICATORS.index(fired.indicator)))
 
     def presentations(self, radiograph_at_hand: bool) -> tuple[tuple[Presentation, Rating], ...]:
+        """Every rating that holds for this chart, with the presentation that it is of."""
         flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
         for chart in self.charts:
             chart.update({f"flag-{flag}": flag in flags for flag in RED_FLAGS})
@@ -618,11 +613,10 @@ class _Pass:
         return grounds
 
     def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
-        unknown = [name for name in self.assessor.reads[recommendation.id] if chart[name] is None]
-        # A finding of which nothing holds may still have a date, which conditions read in another form.
         asked = self.assessor.asked_when
-        unknown = [n for n in unknown if n not in asked or asked[n].test(chart) is not False]
-        return [name for name in unknown if name not in chart.dated][:UNKNOWN_AT_MOST]
+        # A finding of which nothing holds may still have a date, which conditions read in another form.
+        unknown = [n for n in self.assessor.reads[recommendation.id] if chart[n] is None and n not in chart.dated]
+        return [n for n in unknown if n not in asked or asked[n].test(chart) is not False][:UNKNOWN_AT_MOST]
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:

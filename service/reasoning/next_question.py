@@ -179,7 +179,7 @@ class NextQuestion:
         self.costs = tuple(COSTS.index(question.cost) for question in guideline.questions)
         self.grounds = tuple(grounds[r.id] for r in self.rules)
         # What has to be there for each to be critical by itself; None where it never is.
-        self.grave_grounds = tuple(self._grave_grounds(r) for r in self.rules)
+        self.grave_grounds = tuple(map(self._grave_grounds, self.rules, self.grounds))
         self.plain = tuple(_plain(r) for r in self.rules)
         self.flags = frozenset(i for i, r in enumerate(self.rules) if r.kind == "red-flag")
         self.plans = frozenset(i for i, r in enumerate(self.rules) if r.kind == "plan")
@@ -234,8 +234,7 @@ class NextQuestion:
             and holds_by(rule.when, finding, value, self.guideline)
         )
 
-    def _grave_grounds(self, rule: Recommendation) -> Grounds | None:
-        grounds = grounds_of(rule.when, self.guideline)
+    def _grave_grounds(self, rule: Recommendation, grounds: Grounds) -> Grounds | None:
         if rule.indicator == "critical":
             return grounds
         if rule.critical_when is None or rule.critical_when.findings() <= {_FLAGGED}:

@@ -98,11 +98,13 @@ class AnalgesicSafety:
         guideline = consultant.guideline
         # What is measured and may speak against an NSAID.
         self._measured = sorted(
-            name
-            for recommendation in guideline.recommendations
-            if any(call.id == "nsaid" and call.state != "offer" for call in recommendation.treatment)
-            for name in guideline.base_findings(recommendation.when.findings())
-            if guideline.findings[name].value == "quantity"
+            {
+                name
+                for recommendation in guideline.recommendations
+                if any(call.id == "nsaid" and call.state != "offer" for call in recommendation.treatment)
+                for name in guideline.base_findings(recommendation.when.findings())
+                if guideline.findings[name].value == "quantity"
+            }
         )
         self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
 
@@ -125,7 +127,7 @@ class AnalgesicSafety:
         else:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        unread = _unread(consultation.case, dict.fromkeys(self._measured))
+        unread = _unread(consultation.case, self._measured)
         judged = [
             (order, _judge(consultation, said, orders, order, unread=bool(unread)))
             for order in orders

@@ -17,8 +17,6 @@ from service.reasoning.assessment import Assessment, Assessor, Fired
 
 # The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
 URGENT = ("critical", "warning")
-
-
 # The fewest days that a window since the injury leaves while it closes, and the day after which it is past.
 CLOSING, PAST = "seen-by-day-closing", "seen-by-day-past"
 
