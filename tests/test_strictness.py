@@ -15,7 +15,7 @@ def observation(date: str) -> dict[str, object]:
     }
 
 
-def shape_on(date: str) -> bytes:
+def shape_on(date: str) -> int:
     resource = observation(date)
     return shape(orjson.dumps(resource), resource)
 
@@ -32,6 +32,12 @@ def test_resources_that_were_last_changed_at_other_times_are_of_one_shape() -> N
     )
     other = {**observation("2026-01-01"), "meta": {"lastUpdated": "yesterday"}}
     assert shape(orjson.dumps(first), first) == shape(orjson.dumps(second), second) != shape(orjson.dumps(other), other)
+
+
+def test_what_another_member_says_counts_though_it_is_the_id_as_well() -> None:
+    one, other = ({**observation("2026-01-01"), "id": text, "issued": text} for text in ("2026-01-01", "soon"))
+    assert shape(orjson.dumps(one), one) != shape(orjson.dumps(other), other)
+    assert violations(other)
 
 
 @pytest.mark.parametrize("date", ["2026-02-29", "2024-02-29", "2026-02-30", "2026-04-31", "2026-06-31", "2026-01-32"])

@@ -141,6 +141,11 @@ class Case:
         """Whether anything under these prefetch keys was not heard in full."""
         return any(self.data.get(key) in UNHEARD for key in keys)
 
+    def stating(self, statements: Mapping[str, tuple[Statement, ...]]) -> Case:
+        """This case with these statements in place of its own of the same findings."""
+        stated = {**self.statements, **statements}
+        return Case(self.patient, self.now, stated, self.data, self.left_out, self.findings, self.unknown)
+
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
         stated = [

@@ -57,9 +57,9 @@ def marks_on(charts: Sequence[Chart]) -> set[str]:
     return there
 
 
-def marks_of_others(case: Case) -> set[str]:
-    """The marks of the findings that follow from what is stated of others."""
-    values = ((name, make(case).value) for name, make in MADE_OF_OTHERS.items())
+def marks_of_others(case: Case, names: Iterable[str]) -> set[str]:
+    """The marks of these findings, each of which follows from what is stated of others."""
+    values = ((name, MADE_OF_OTHERS[name](case).value) for name in names)
     return marks((name, value) for name, value in values if isinstance(value, bool))
 
 

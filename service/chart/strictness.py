@@ -2,7 +2,7 @@
 
 A model costs a tenth of a millisecond and more, so its verdict is remembered for the shape of a resource: its bytes
 with its id, references, dates and numbers replaced by marks where they are valid by their form. Two resources of one
-shape differ in such values only, so the models say the same of both. What is remembered is a digest and a yes or no,
+shape differ in such values only, so the models say the same of both. What is remembered is a hash and a yes or no,
 never content. Specification of the forms: FHIR R4 data types (id, Reference, date, dateTime, instant, decimal).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 from fhir.resources.R4B.allergyintolerance import AllergyIntolerance
@@ -51,7 +50,7 @@ _TIMES = ("effectiveDateTime", "issued", "onsetDateTime", "recordedDate", "autho
 _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\s}])')
 
 
-# A chart repeats its times: what was done at one visit has the same.
+# A chart repeats them: what was done at one visit has the same times, and all of it is of one patient.
 @lru_cache(maxsize=4096)
 def _time(written: str) -> tuple[bytes, bytes]:
     """A time as it stands in JSON, and its mark; that is empty where its form is not valid."""
@@ -59,18 +58,27 @@ def _time(written: str) -> tuple[bytes, bytes]:
     return f'"{written}"'.encode(), mark
 
 
-def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
-    """A digest of the resource in which values that are valid by their form do not count."""
-    # Strings with their quotes, so that only whole ones are replaced.
+@lru_cache(maxsize=1024)
+def _reference(written: str) -> tuple[bytes, bytes]:
+    """The same of a reference."""
+    return f'"{written}"'.encode(), b"~reference" if _REFERENCE.fullmatch(written) else b""
+
+
+def shape(raw: bytes, resource: dict[str, Any]) -> int:
+    """A hash of the resource in which values that are valid by their form do not count."""
+    # Strings with their quotes, so that only whole ones are replaced, and each once: where another member says the
+    # same, one of them still counts.
     identifier = resource.get("id")
     if isinstance(identifier, str) and _ID.fullmatch(identifier):
-        raw = raw.replace(f'"{identifier}"'.encode(), b"~id")
+        raw = raw.replace(f'"{identifier}"'.encode(), b"~id", 1)
     for member in _REFERENCES:
         if member in resource:
             to = resource[member]
             written = to.get("reference") if isinstance(to, dict) else to
-            if isinstance(written, str) and _REFERENCE.fullmatch(written):
-                raw = raw.replace(f'"{written}"'.encode(), b"~reference")
+            if isinstance(written, str):
+                quoted, mark = _reference(written)
+                if mark:
+                    raw = raw.replace(quoted, mark, 1)
     times = [resource[member] for member in _TIMES if member in resource]
     if isinstance(meta := resource.get("meta"), dict):
         times.append(meta.get("lastUpdated"))
@@ -78,10 +86,11 @@ def shape(raw: bytes, resource: dict[str, Any]) -> bytes:
         if isinstance(time, str):
             quoted, mark = _time(time)
             if mark:
-                raw = raw.replace(quoted, mark)
+                raw = raw.replace(quoted, mark, 1)
     if b'"value"' in raw:
         raw = _NUMBER.sub(rb"\1~", raw)
-    return blake2b(raw, digest_size=16).digest()
+    # Of 64 bits and keyed for each process: of a few thousand shapes no two will meet.
+    return hash(raw)
 
 
 def violations(resource: dict[str, Any]) -> str:
@@ -101,7 +110,7 @@ class Judge:
 
     def __init__(self, remember: int = 4096) -> None:
         self._remember = remember
-        self._verdicts: dict[bytes, bool] = {}
+        self._verdicts: dict[int, bool] = {}
 
     def is_valid(self, raw: bytes, resource: dict[str, Any]) -> bool:
         key = shape(raw, resource)

@@ -225,6 +225,7 @@ class Assessor:
         }
 
         self.grounds = {r.id: grounds_of(r.when, guideline) for r in guideline.recommendations}
+        self.grounds_of_points = tuple(grounds_of(entry.when, guideline) for entry in guideline.differential.points)
         self.next_question = NextQuestion(guideline, self.informative, self.grounds)
 
     def assess(self, case: Case) -> Assessment:
@@ -317,7 +318,7 @@ class _Pass:
             for statement in case.statements[name]
         )
         self._make(charts, "insufficient-data", insufficient, ())
-        rankings = () if waits or insufficient else tuple(rank(chart, guideline) for chart in charts)
+        rankings = () if waits or insufficient else self._rank(charts)
         self._note_considered(charts, rankings)
         if not waits:
             self._evaluate_all("plan", charts)
@@ -559,6 +560,12 @@ class _Pass:
                 fired for fired, flag in flags if flag and (block in flag.blocks or fired.indicator == "critical")
             ]
         return any(flag and "ranking" in flag.blocks and fired.indicator == "critical" for fired, flag in flags)
+
+    def _rank(self, charts: Sequence[Chart]) -> tuple[Ranking, ...]:
+        guideline, there = self.assessor.guideline, self.there | self.so
+        points = zip(guideline.differential.points, self.assessor.grounds_of_points, strict=True)
+        among = [entry for entry, grounds in points if may_hold(grounds, there)]
+        return tuple([rank(chart, guideline, among) for chart in charts])
 
     def _note_considered(self, charts: Sequence[Chart], rankings: Sequence[Ranking]) -> None:
         """A cause is considered when it leads or is the clinician's working diagnosis."""

@@ -13,7 +13,7 @@ import msgspec
 
 from service.chart.derived import Chart
 from service.guideline.conditions import Condition, Interval
-from service.guideline.model import Cap, Differential, Guideline, WeightedTest
+from service.guideline.model import Cap, Differential, Guideline, Points, WeightedTest
 
 NO_SIDE_NAMED = "unspecified"
 
@@ -64,10 +64,10 @@ class _Score:
         (self.speaks_for if weight > 0 else self.speaks_against)[cause].update(dict.fromkeys(findings))
 
 
-def weigh(chart: Chart, guideline: Guideline) -> Iterator[Weighed]:
-    """Everything that counts on the side of this chart, each with its points."""
+def weigh(chart: Chart, guideline: Guideline, among: Iterable[Points] | None = None) -> Iterator[Weighed]:
+    """Everything that counts on the side of this chart, each with its points; `among` are those that can hold there."""
     rules = guideline.differential
-    for entry in rules.points:
+    for entry in rules.points if among is None else among:
         if entry.when.test(chart):
             yield Weighed(entry.cause, entry.points, tuple(_named(chart, guideline, entry.when)), "", entry.source)
     for (cause, family), (tests, caps) in rules.families.items():
@@ -78,12 +78,12 @@ def weigh(chart: Chart, guideline: Guideline) -> Iterator[Weighed]:
             yield Weighed(cause, weight, tuple(done), family, source)
 
 
-def rank(chart: Chart, guideline: Guideline) -> Ranking:
-    """The causes on the side of this chart, best first."""
+def rank(chart: Chart, guideline: Guideline, among: Iterable[Points] | None = None) -> Ranking:
+    """The causes on the side of this chart, best first; `among` as in weigh."""
     rules = guideline.differential
     score = _Score(guideline.causes)
     known = set()
-    for weighed in weigh(chart, guideline):
+    for weighed in weigh(chart, guideline, among):
         score.add(weighed.cause, weighed.points, weighed.findings)
         if weighed.family:
             known.add(weighed.family)

@@ -9,7 +9,7 @@ is less than what three others do change.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from math import inf, nextafter
@@ -152,8 +152,8 @@ class _Limits(NamedTuple):
     """What the answers to a question can change at most: which recommendations, and the points of what these say.
 
     gravest: what has to be there beside the answer, for each of those that can be critical by themselves;
-    short_of_that: the tier where none of them is; swing: by how much two causes may come nearer; vetoes: the causes
-    whose vetoes are read again.
+    waits: the same for those of them for which the ranking waits; short_of_that: the tier where none of them is; swing:
+    by how much two causes may come nearer; vetoes: the causes whose vetoes are read again.
     """
 
     places: frozenset[int]
@@ -162,7 +162,7 @@ class _Limits(NamedTuple):
     short_of_that: int
     rest: int
     treatment: int
-    waits: bool
+    waits: tuple[Grounds, ...]
     leader: int
     swing: int
     vetoes: frozenset[str]
@@ -201,8 +201,9 @@ class NextQuestion:
             for name in {*asked, *(FOLLOWS.get(f, f) for f in asked), *AFTER_RED_FLAGS, *AFTER_PLAN, *self.considers}
             for value in _VALUES
         }
-        # Given the knowledge, few names ever change together.
+        # Given the knowledge, few names ever change together, and few parts of what is said hold together.
         self.reached = lru_cache(maxsize=4096)(self._reached)
+        self.saying = lru_cache(maxsize=4096)(self._saying)
         self.tries = {f: self._values(f) for q in guideline.questions for f in q.findings}
         self.tried = {f: tuple({(f, _yes_or_no(value)) for value in values}) for f, values in self.tries.items()}
         # What an answer sets off by itself: a critical red flag for which the ranking waits.
@@ -318,6 +319,16 @@ class NextQuestion:
             ranks=any(reach.ranks for reach in found),
         )
 
+    def _saying(self, place: int, indicator: str, imaging: tuple[bool, ...], referrals: tuple[bool, ...]) -> Says:
+        """What a recommendation that holds says with this indicator and these of its calls."""
+        rule = self.rules[place]
+        return says(
+            rule,
+            indicator,
+            ((call.modality, call.region) for call, said in zip(rule.imaging, imaging, strict=True) if said),
+            (call.to for call, said in zip(rule.referrals, referrals, strict=True) if said),
+        )
+
     def reached_by(self, names: Iterable[str]) -> _Reach:
         """What to look at again when these names change, whichever way."""
         return self.reached(tuple((name, None) for name in names))
@@ -352,21 +363,24 @@ class NextQuestion:
 
         term = self.points
         said = marks((finding, value) for finding, value in answers if value is not None)
-        critical_by = {
-            tuple(each for each in grounds if said.isdisjoint(each))
-            for place in places
-            if (grounds := self.grave_grounds[place]) is not None
-        }
-        # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
-        gravest = tuple(sorted(critical_by, key=len))
+
+        def beside_the_answer(places: Iterable[int]) -> tuple[Grounds, ...]:
+            found = {
+                tuple(each for each in grounds if said.isdisjoint(each))
+                for place in places
+                if (grounds := self.grave_grounds[place]) is not None
+            }
+            # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
+            return tuple(sorted(found, key=len))
+
         return _Limits(
             places,
             max((tier(rule) for rule in touched), default=0),
-            gravest,
+            beside_the_answer(places),
             max((min(tier(rule), _CRITICAL - 1) for rule in touched), default=0),
             term["imaging"] * any(r.imaging for r in touched) + term["referrals"] * any(r.referrals for r in touched),
             term["treatment"] * any(r.treatment for r in touched),
-            waits,
+            beside_the_answer(i for i in asked.flags if (flag := self.rules[i].red_flag) and "ranking" in flag.blocks),
             term["leader"] * leads,
             self._swing(asked),
             asked.vetoes,
@@ -456,6 +470,22 @@ def _critical(recommendation: Recommendation, said: Says) -> Says:
     return said._replace(tier=_CRITICAL, flag=flag.id if flag else "")
 
 
+def _may_one_hold(grounds: Iterable[Grounds], there: Set[str]) -> bool:
+    for each in grounds:  # noqa: SIM110 - asked of many answers, and a generator costs twice as much
+        if may_hold(each, there):
+            return True
+    return False
+
+
+def _is_called_for(when: Condition | None, charts: Sequence[Chart]) -> bool:
+    if when is None:
+        return True
+    for chart in charts:  # noqa: SIM110 - asked of every call, and a generator costs twice as much
+        if when.test(chart):
+            return True
+    return False
+
+
 class _State(NamedTuple):
     """Charts, and what holds on them, where the names that a step of the assessment has made are `changed`."""
 
@@ -506,6 +536,8 @@ class Trials:
         # All marks that are there, or that steps of the assessment may come to make unless a red flag becomes critical.
         self.possible = assessed.there | index.made_but_flagged | assessed.so
         self.decisive = frozenset(i for i, said in self.says.items() if said.tier == self.outcome.tier)
+        # What is recorded in two ways.
+        self.twice = _all_of(chart.contradictory for chart in assessed.patient_charts)
         # Cases with answers, and the marks of these.
         self.answered: dict[tuple[_Answer, ...], tuple[Case, Set[str]]] = {}
         self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
@@ -525,7 +557,7 @@ class Trials:
             if question.when and not any(question.when.test(chart) is True for chart in charts):
                 continue
             if question.first:
-                twice = (f for f in question.findings if self._is_contradictory(f))
+                twice = (f for f in question.findings if f in self.twice)
                 first.append(Asked(next(twice, question.findings[0]), question.ask, question.because))
                 continue
             waiting.append((-self.most(question.findings), self.index.costs[number], number, question, None, False))
@@ -556,18 +588,18 @@ class Trials:
     def at_most(self, finding: str, value: bool) -> int:
         """The points that this answer can have at most here, where what it could make critical may not hold at all."""
         key = (finding, value)
-        if self.outcome.tier == _CRITICAL:
-            return self.most(key)
-        gravest = self.limits[key].gravest
-        if () in gravest:
-            # The answer does it alone.
-            return self.most(key)
-        there = self.possible | self._answered({finding: value})[1]
-        return self.most(key, short_of_critical=not any(may_hold(rest, there) for rest in gravest))
+        limits = self.limits[key]
+        there: Set[str] = self.possible
+        if FOLLOWS.get(finding) in MADE_OF_OTHERS:
+            # Whatever else an answer says is no more among what the gravest need.
+            there = there | self._answered({finding: value})[1]
+        critical = self.outcome.tier == _CRITICAL or _may_one_hold(limits.gravest, there)
+        waits = critical and _may_one_hold(limits.waits, there)
+        return self.most(key, short_of_critical=not critical, waits=waits)
 
-    def most(self, what: object, *, short_of_critical: bool = False) -> int:
+    def most(self, what: object, *, short_of_critical: bool = False, waits: bool = True) -> int:
         """The points that answers can have at most here."""
-        places, at_most, _, short, rest, treatment, waits, leader, swing, vetoes = self.limits[what]
+        places, at_most, _, short, rest, treatment, waiting, leader, swing, vetoes = self.limits[what]
         if short_of_critical:
             at_most = short
         tier = self.outcome.tier
@@ -579,7 +611,7 @@ class Trials:
         points = self.severity * (up if up > down else down) + rest
         if tier != _CRITICAL and (at_most != _CRITICAL or down >= up):
             points += treatment
-        if leader and (waits or swing > self.lead or not vetoes.isdisjoint(self.leaders)):
+        if leader and ((waits and waiting) or swing > self.lead or not vetoes.isdisjoint(self.leaders)):
             points += leader
         return points
 
@@ -601,14 +633,11 @@ class Trials:
         return limit
 
     def is_unknown(self, finding: str) -> bool:
-        # A date is known, though a chart does not hold it.
-        charts = self.assessed.patient_charts
-        if not all(chart[finding] is None and finding not in chart.dated for chart in charts):
-            return False
-        return not (finding in self.index.asked_first and self._is_contradictory(finding))
-
-    def _is_contradictory(self, finding: str) -> bool:
-        return any(finding in chart.contradictory for chart in self.assessed.patient_charts)
+        for chart in self.assessed.patient_charts:
+            # A date is known, though a chart does not hold it.
+            if chart[finding] is not None or finding in chart.dated:
+                return False
+        return finding not in self.index.asked_first or finding not in self.twice
 
     def _value(self, question: Question, unknown: Sequence[str], worth: int, limit: int) -> tuple[int, Asked | None]:
         """What the answers change, up to `limit`; those that change less than `worth` are not tried."""
@@ -700,7 +729,10 @@ class Trials:
         made, waits = self.made, False
         if held != self.flags or self.insufficient:
             made, waits = self._after_red_flags(held, informed=not index.informative.isdisjoint(answers))
-        leaders = self._leaders(reach, charts, supposed, waits=waits, made=made)
+        if not waits and self._keeps_the_lead(answers):
+            leaders = self.leaders
+        else:
+            leaders = self._leaders(reach, charts, supposed, waits=waits, made=made)
         return _Flagged(reach, supposed, there, charts, held, made, waits, leaders)
 
     def _in_sight(self, flagged: _Flagged) -> Outcome | None:
@@ -776,15 +808,16 @@ class Trials:
         """The case with these answers, where something is made of its statements rather than of a chart, and the marks
         of what they say and of what is made of them (see grounds)."""
         case, said = self.assessed.case, marks(answers.items())
-        if not any(FOLLOWS.get(f) in MADE_OF_OTHERS for f in answers):
+        made = [FOLLOWS[f] for f in answers if FOLLOWS.get(f) in MADE_OF_OTHERS]
+        if not made:
             return case, said
         key = _keys(answers)
         if key not in self.answered:
             charts = self.assessed.patient_charts
             side = charts[0].side if len(charts) == 1 else BILATERAL
             stated = {f: (Statement(f, v, side, None, ""),) for f, v in answers.items() if isinstance(v, bool)}
-            case = replace(case, statements={**case.statements, **stated})
-            self.answered[key] = case, said | marks_of_others(case)
+            case = case.stating(stated)
+            self.answered[key] = case, said | marks_of_others(case, made)
         return self.answered[key]
 
     def _so(self, charts: Sequence[Chart]) -> frozenset[str]:
@@ -814,11 +847,11 @@ class Trials:
         if plain:
             return plain[critical]
         met = charts if len(charts) == 1 else [chart for chart in charts if rule.when.test(chart)]
-        return says(
-            rule,
+        return self.index.saying(
+            place,
             "critical" if critical else rule.indicator,
-            ((i.modality, i.region) for chart in met for i in rule.imaging if i.when is None or i.when.test(chart)),
-            (r.to for chart in met for r in rule.referrals if r.when is None or r.when.test(chart)),
+            tuple([_is_called_for(call.when, met) for call in rule.imaging]),
+            tuple([_is_called_for(call.when, met) for call in rule.referrals]),
         )
 
     def _after_red_flags(self, held: Mapping[int, Says], *, informed: bool) -> tuple[Answers, bool]:
@@ -869,6 +902,13 @@ class Trials:
                     self._set([chart], {f"considers-{cause}": value})
                     changed.add(f"considers-{cause}")
         return changed
+
+    def _keeps_the_lead(self, answers: Answers) -> bool:
+        """Whether what leads does so by more than a single answer can change."""
+        if len(answers) > 1:
+            return False
+        limits = self.limits[_keys(answers)[0]]
+        return limits.swing <= self.lead and limits.vetoes.isdisjoint(self.leaders)
 
     def _leaders(
         self,
