@@ -206,7 +206,8 @@ def _correlation_id() -> str:
     """The caller's id for this call where it is usable, else a new one; the same for the whole call."""
     known: str | None = g.get("correlation_id")
     if known is None:
-        offered = (request.headers.get(name, "") for name in ("X-Correlation-Id", "X-Request-Id"))
+        environ = request.environ
+        offered = (environ.get(name, "") for name in ("HTTP_X_CORRELATION_ID", "HTTP_X_REQUEST_ID"))
         known = next((text for text in offered if _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
         g.correlation_id = known
     return known
@@ -214,18 +215,19 @@ def _correlation_id() -> str:
 
 def _read_body(limit: int) -> bytes:
     """The body of the current request; never more than the limit is read, whether its length was announced or not."""
+    environ = request.environ
     # Nearly every client sends the bare media type: then there is nothing to be taken apart.
-    if request.environ.get("CONTENT_TYPE") not in _MEDIA_TYPES and (
+    if environ.get("CONTENT_TYPE") not in _MEDIA_TYPES and (
         request.mimetype not in _MEDIA_TYPES or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8"
     ):
         raise UnsupportedMediaType(
             "Content-Type: expected application/json or application/fhir+json in UTF-8, received another. "
             "Send the body as JSON and say so."
         )
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("Content-Encoding: expected none, received one. Send the body uncompressed.")
     length = request.content_length
-    if length is None and "wsgi.input_terminated" not in request.environ:
+    if length is None and "wsgi.input_terminated" not in environ:
         length = 0
     too_large = BodyTooLarge(f"body: expected at most {limit} bytes, received more. Send less prefetch data.")
     if length is not None and length > limit:
@@ -233,7 +235,7 @@ def _read_body(limit: int) -> bytes:
     # How a broken body shows depends on the WSGI server, which has exceptions of its own: the error handler looks here.
     g.reading_body = True
     # Read by hand: werkzeug cuts a chunked body off at the limit without a word, and copies in small steps.
-    body: bytes = request.environ["wsgi.input"].read(limit + 1 if length is None else length)
+    body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
     g.reading_body = False
     if len(body) > limit:
         raise too_large

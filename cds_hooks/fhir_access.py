@@ -74,7 +74,7 @@ def complete(request: HookRequest, templates: Mapping[str, str], policy: FhirPol
     gaps = {
         key: value
         for key in templates
-        if (value := request.prefetch.get(key, PrefetchValue(key, PrefetchState.MISSING))).state in _GAPS
+        if (value := request.prefetch.get(key) or PrefetchValue(key, PrefetchState.MISSING)).state in _GAPS
     }
     if not gaps:
         return request
@@ -87,7 +87,7 @@ def complete(request: HookRequest, templates: Mapping[str, str], policy: FhirPol
 
 
 def _noted(value: PrefetchValue, note: str) -> PrefetchValue:
-    return replace(value, note="; ".join(filter(None, (value.note, note))))
+    return msgspec.structs.replace(value, note="; ".join(filter(None, (value.note, note))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +374,7 @@ def _settle(
     else:
         # Nothing at all: an empty part of a search must not look like an answer to the whole of it.
         state = PrefetchState.FAILED if any(stopped.failed for stopped in stops) else value.state
-    return _noted(replace(value, state=state, resources=resources), note)
+    return _noted(msgspec.structs.replace(value, state=state, resources=resources), note)
 
 
 def _merged(resources: Iterable[msgspec.Raw]) -> tuple[msgspec.Raw, ...]:

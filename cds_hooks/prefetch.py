@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
@@ -32,8 +32,7 @@ class PrefetchState(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-@dataclass(frozen=True, slots=True)
-class PrefetchValue:
+class PrefetchValue(msgspec.Struct, frozen=True):
     """One prefetch key: its state and its resources as raw JSON; `note` says why, without any content.
 
     `next_page` is the URL of the next page where that is all that an incomplete value lacks.
@@ -43,7 +42,11 @@ class PrefetchValue:
     state: PrefetchState
     resources: tuple[msgspec.Raw, ...] = ()
     note: str = ""
-    next_page: str = field(default="", repr=False)
+    next_page: str = ""
+
+    def __repr__(self) -> str:
+        # What lies in a chart is in no trace.
+        return f"PrefetchValue({self.key!r}, {self.state}, {len(self.resources)} resources, {self.note!r})"
 
 
 class PrefetchTokenError(ValueError):
@@ -185,7 +188,8 @@ def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValu
     if value.resource is _ABSENT or value.response is _ABSENT or unwrapped:
         return _failed(key, "an object without resourceType")
     inner = _read(key, value.resource, unwrapped=True)
-    return replace(inner, note="; ".join(filter(None, (inner.note, "taken out of the wrapping used before 1.0"))))
+    note = "; ".join(filter(None, (inner.note, "taken out of the wrapping used before 1.0")))
+    return msgspec.structs.replace(inner, note=note)
 
 
 def _read_value(raw: msgspec.Raw, gathered: _Gathered) -> _Value:

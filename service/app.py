@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from service.server.tracing import Tracing
 
 _Heard = TypeVar("_Heard")
+_Called = TypeVar("_Called", bound=Callable[..., object])
 # Those who ask whether the process lives must hear it also when it has its hands full.
 _PROBES = ("/healthz", "/readyz", "/metrics")
 # Not for pages of other origins, whatever those may read of the protocol.
@@ -52,6 +53,12 @@ color-scheme:light dark}}
 <p><a href="knowledge.html">Knowledge</a> · <a href="cds-services">Discovery</a> · <a href="readyz">Readiness</a></p>
 </html>
 """
+
+
+class _App(Flask):
+    def ensure_sync(self, func: _Called) -> _Called:
+        """As it is: nothing here is a coroutine, and Flask would look at every function at every call."""
+        return func
 
 
 def utc_now() -> datetime:
@@ -88,7 +95,7 @@ def create_app(
     gate, checks = _guard(settings, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
     recorder = _recorder(record, guideline, settings, clock)
-    app = Flask("service", static_folder=None)
+    app = _App("service", static_folder=None)
     app.extensions["recorder"] = recorder
     if settings.trusted_proxies:
         hops = settings.trusted_proxies

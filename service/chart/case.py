@@ -89,8 +89,29 @@ class _Dates(msgspec.Struct, gc=False):
         return read_day(self.date_time or self.instant or period or self.issued)
 
 
+class _Made(msgspec.Struct, gc=False):
+    """The same where it is a time to the second, as most are: the decoder reads that by itself."""
+
+    date_time: datetime | None = msgspec.field(default=None, name="effectiveDateTime")
+
+
+def _day_of(raw: msgspec.Raw) -> date | None:
+    """When an Observation was made, to the day as it is written; None where it does not say, or cannot be read."""
+    try:
+        made = _MADE.decode(raw).date_time
+    except _UNREADABLE:
+        made = None
+    if made is not None:
+        return made.date()
+    try:
+        return _DATES.decode(raw).day()
+    except _UNREADABLE:
+        return None
+
+
 _HEAD = msgspec.json.Decoder(_Head)
 _DATES = msgspec.json.Decoder(_Dates)
+_MADE = msgspec.json.Decoder(_Made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +375,7 @@ class _Reading:
         """Of a repeated measurement, what can be the newest value, or weigh against it; see resolve."""
         dated: list[tuple[date, PrefetchValue, msgspec.Raw]] = []
         for value, raw in found:
-            try:
-                day = _DATES.decode(raw).day()
-            except _UNREADABLE:
-                day = None
-            if day is None:
+            if (day := _day_of(raw)) is None:
                 self._read_whole("Observation", value, raw)
             else:
                 dated.append((day, value, raw))

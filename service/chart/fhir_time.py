@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
-_FORM = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?)?)?")
+# FHIR, and how RFC 3339 lets a time be written: t or a space for T, z for Z, any fraction. And no colon in an offset.
+_FORM = re.compile(
+    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:[Tt ](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)([Zz]|[+-]\d{2}:?\d{2})?)?)?)?"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,7 +29,8 @@ class When:
 def read_when(value: object) -> When | None:
     """A FHIR date, dateTime or instant of any precision; None when it is none of them.
 
-    A dateTime without zone is taken as UTC, which is within a day of what was meant.
+    How RFC 3339 writes a time is read as well: a time that is plain must not leave a finding without one. A dateTime
+    without zone is taken as UTC, which is within a day of what was meant.
     """
     return _read(value.strip()) if isinstance(value, str) else None
 
@@ -41,7 +45,7 @@ def _read(value: str) -> When | None:
     try:
         if time:
             # fromisoformat takes up to six digits of a second: 15 characters with hours and minutes.
-            instant = datetime.fromisoformat(f"{value[:11]}{time[:15]}{zone or 'Z'}")
+            instant = datetime.fromisoformat(f"{value[:11]}{time[:15]}{(zone or 'Z').upper()}")
             if instant.tzinfo is not UTC:
                 instant = instant.astimezone(UTC)
             return When(instant, instant, value[:10])

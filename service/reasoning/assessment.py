@@ -220,6 +220,7 @@ class Assessor:
         }
         # What is asked of some only, such as pregnancy, is not missing on the charts of others.
         self.asked_when = {f: q.when for q in guideline.questions if q.when and not q.first for f in q.findings}
+        self.considered = tuple((cause, f"diagnosed-{cause}", f"considers-{cause}") for cause in guideline.causes)
         self.by_kind = {
             kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
@@ -352,6 +353,7 @@ class _Pass:
             contradictory=_unique(
                 name
                 for chart in patient_charts
+                if chart.contradictory
                 for name in chart.resolved
                 if name in chart.contradictory and name in case.statements
             ),
@@ -359,7 +361,9 @@ class _Pass:
             reached=self,
             known=frozenset(name for name, found in case.statements.items() for s in found if s.value is not None),
             working_diagnoses=tuple(
-                cause for cause in guideline.causes if any(chart[f"diagnosed-{cause}"] is True for chart in charts)
+                cause
+                for cause, diagnosis, _ in self.assessor.considered
+                if any(chart[diagnosis] is True for chart in charts)
             ),
         )
 
@@ -573,17 +577,15 @@ class _Pass:
             self._make(charts, name, bool(fired), (finding for item in fired for finding in item.findings()))
         for number, chart in enumerate(charts):
             leader = rankings[number].leader if rankings else None
-            for cause in self.assessor.guideline.causes:
-                diagnosed = chart[f"diagnosed-{cause}"] is True
+            for cause, diagnosis, considered in self.assessor.considered:
+                diagnosed = chart[diagnosis] is True
                 leads = leader is not None and leader.id == cause
-                chart[f"considers-{cause}"] = leads or diagnosed
+                chart[considered] = leads or diagnosed
+                grounds = self.made.setdefault(considered, ())
                 if leads or diagnosed:
-                    self.so.add(f"considers-{cause}")
-                grounds = (
-                    *(leader.speaks_for if leads and leader else ()),
-                    *([f"diagnosed-{cause}"] if diagnosed else []),
-                )
-                self.made[f"considers-{cause}"] = _unique((*self.made.get(f"considers-{cause}", ()), *grounds))
+                    self.so.add(considered)
+                    leading = leader.speaks_for if leads and leader else ()
+                    self.made[considered] = _unique((*grounds, *leading, *([diagnosis] if diagnosed else ())))
 
     # -- reasons ------------------------------------------------------------------------------------------------------
 
@@ -621,9 +623,16 @@ class _Pass:
 
     def _unknown(self, chart: Chart, recommendation: Recommendation) -> list[str]:
         asked = self.assessor.asked_when
-        # A finding of which nothing holds may still have a date, which conditions read in another form.
-        unknown = [n for n in self.assessor.reads[recommendation.id] if chart[n] is None and n not in chart.dated]
-        return [n for n in unknown if n not in asked or asked[n].test(chart) is not False][:UNKNOWN_AT_MOST]
+        unknown: list[str] = []
+        for name in self.assessor.reads[recommendation.id]:
+            # A finding of which nothing holds may still have a date, which conditions read in another form.
+            if chart[name] is not None or name in chart.dated:
+                continue
+            if name not in asked or asked[name].test(chart) is not False:
+                unknown.append(name)
+                if len(unknown) == UNKNOWN_AT_MOST:
+                    break
+        return unknown
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:

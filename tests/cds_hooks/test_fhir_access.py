@@ -172,7 +172,7 @@ def test_the_further_pages_of_a_prefetched_search_are_read(server: FakeServer) -
     server.answers["Encounter?page=2"] = bundle(visit(4))
     first = prefetched(PrefetchState.INCOMPLETE, visit(3), note="further pages")
 
-    value = visits(with_visits(replace(first, next_page=f"{BASE}/Encounter?page=2")))
+    value = visits(with_visits(msgspec.structs.replace(first, next_page=f"{BASE}/Encounter?page=2")))
 
     assert (value.state, sorted(ids(value)), value.note) == ("fetched", ["e3", "e4"], "")
     assert server.urls == ["Encounter?page=2", "Patient/p1"]
@@ -180,7 +180,7 @@ def test_the_further_pages_of_a_prefetched_search_are_read(server: FakeServer) -
 
 @pytest.mark.parametrize("link", ["https://evil.example.org/fhir/Encounter?page=2", f"{BASE}/../x", "Encounter?page=2"])
 def test_a_prefetched_next_link_that_leads_elsewhere_is_not_followed(server: FakeServer, link: str) -> None:
-    value = visits(with_visits(replace(prefetched(PrefetchState.INCOMPLETE, visit(3)), next_page=link)))
+    value = visits(with_visits(msgspec.structs.replace(prefetched(PrefetchState.INCOMPLETE, visit(3)), next_page=link)))
 
     assert (value.state, sorted(ids(value))) == ("fetched", ["e1", "e2", "e3"])
     assert server.urls == ["Encounter?patient=p1", "Patient/p1"]

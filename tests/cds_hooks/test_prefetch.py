@@ -32,6 +32,13 @@ def ids(value: PrefetchValue) -> list[Any]:
     return [json.loads(bytes(resource)).get("id") for resource in value.resources]
 
 
+def test_neither_a_resource_nor_the_address_of_a_page_is_in_the_repr_of_a_value() -> None:
+    value = read(bundle({"resourceType": "Patient", "id": "p1"}, link=[{"relation": "next", "url": "https://x/p1"}]))
+    assert value.next_page == "https://x/p1"
+    assert "p1" not in repr(value)
+    assert "incomplete" in repr(value)
+
+
 NEXT = [{"relation": "self", "url": "x"}, {"relation": "next", "url": "y"}]
 
 
