@@ -16,8 +16,10 @@ from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import COSTS, INDICATORS
 from service.guideline.model import DAYS_SINCE
+from service.reasoning.answer_index import Answers
 from service.reasoning.assessment import Assessment, Assessor
-from service.reasoning.next_question import WAITS, Answers, Asked, Assessed, NextQuestion, Outcome, Trials, steps
+from service.reasoning.next_question import WAITS, Asked, Assessed, NextQuestion, Trials
+from service.reasoning.outcome import Outcome, steps
 from service.services.catalogue import catalogue
 from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
 

@@ -50,18 +50,12 @@ _TIMES = ("effectiveDateTime", "issued", "onsetDateTime", "recordedDate", "autho
 _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\s}])')
 
 
-# A chart repeats them: what was done at one visit has the same times, and all of it is of one patient.
+# A chart repeats its times: what was done at one visit has the same.
 @lru_cache(maxsize=4096)
 def _time(written: str) -> tuple[bytes, bytes]:
     """A time as it stands in JSON, and its mark; that is empty where its form is not valid."""
     mark = b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
     return f'"{written}"'.encode(), mark
-
-
-@lru_cache(maxsize=1024)
-def _reference(written: str) -> tuple[bytes, bytes]:
-    """The same of a reference."""
-    return f'"{written}"'.encode(), b"~reference" if _REFERENCE.fullmatch(written) else b""
 
 
 def shape(raw: bytes, resource: dict[str, Any]) -> int:
@@ -75,10 +69,8 @@ def shape(raw: bytes, resource: dict[str, Any]) -> int:
         if member in resource:
             to = resource[member]
             written = to.get("reference") if isinstance(to, dict) else to
-            if isinstance(written, str):
-                quoted, mark = _reference(written)
-                if mark:
-                    raw = raw.replace(quoted, mark, 1)
+            if isinstance(written, str) and _REFERENCE.fullmatch(written):
+                raw = raw.replace(f'"{written}"'.encode(), b"~reference", 1)
     times = [resource[member] for member in _TIMES if member in resource]
     if isinstance(meta := resource.get("meta"), dict):
         times.append(meta.get("lastUpdated"))

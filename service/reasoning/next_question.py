@@ -10,95 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from math import inf, nextafter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
-from service.chart.grounds import Grounds, grounds_of, holds_by, made_by_steps, marks, marks_of_others, may_hold
+from service.chart.grounds import Grounds, marks, marks_of_others, may_hold
 from service.chart.statements import BILATERAL, Statement
-from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
-from service.guideline.forms import CHART_KINDS, COSTS, INDICATORS
-from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Guideline, Question, Recommendation
+from service.guideline.conditions import Condition
+from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Question
+from service.reasoning.answer_index import FLAGGED, Answer, AnswerIndex, Answers, Reach, all_of, keys_of, yes_or_no
 from service.reasoning.differential import Ranking, family_result, leader_of
+from service.reasoning.outcome import CRITICAL, Outcome, Says, outcome, steps
 
 ASKED_AT_MOST = 3
 WAITS = "the ranking waits"
-# What is made of the red flags where one of them is critical.
-_FLAGGED = "critical-red-flag"
-# How urgent an indicator is: none 0, info 1, warning 2, critical 3.
-_VALUES = (True, False, None)
-_TIERS = {indicator: tier for tier, indicator in enumerate(reversed(INDICATORS), start=1)}
-_CRITICAL = _TIERS["critical"]
-
-Answers = Mapping[str, Value]
-# A finding with yes or no, or with any quantity (None).
-_Answer = tuple[str, bool | None]
-_Item = TypeVar("_Item")
-
-
-class Says(NamedTuple):
-    """What one recommendation that holds adds to the outcome. `flag` is its red flag, where that is critical."""
-
-    tier: int
-    flag: str = ""
-    imaging: frozenset[tuple[str, str]] = frozenset()
-    referrals: frozenset[str] = frozenset()
-    treatment: frozenset[tuple[str, str]] = frozenset()
-
-
-class Outcome(NamedTuple):
-    """What of an assessment an answer can change.
-
-    imaging: modality and region, without the advice to wait. treatment is empty beside a critical red flag: it waits.
-    """
-
-    tier: int
-    critical: frozenset[str]
-    imaging: frozenset[tuple[str, str]]
-    referrals: frozenset[str]
-    leaders: tuple[str | None, ...]
-    treatment: frozenset[tuple[str, str]]
-
-
-def outcome(says: Iterable[Says], leaders: tuple[str | None, ...]) -> Outcome:
-    """What these recommendations call for together: a hold is not undone by an offer."""
-    tier = 0
-    critical: set[str] = set()
-    imaging: set[tuple[str, str]] = set()
-    referrals: set[str] = set()
-    treatment: set[tuple[str, str]] = set()
-    for said in says:
-        tier = max(tier, said.tier)
-        if said.flag:
-            critical.add(said.flag)
-        if said.imaging:
-            imaging |= said.imaging
-        if said.referrals:
-            referrals |= said.referrals
-        if said.treatment:
-            treatment |= said.treatment
-    return Outcome(
-        tier=tier,
-        critical=frozenset(critical),
-        imaging=frozenset(call for call in imaging if call[0] != "none-now"),
-        referrals=frozenset(referrals),
-        leaders=leaders,
-        treatment=frozenset(
-            (id_, state) for id_, state in treatment if state == "hold" or (id_, "hold") not in treatment
-        )
-        if tier < _CRITICAL
-        else frozenset(),
-    )
-
-
-def steps(before: Outcome, after: Outcome) -> int:
-    """Steps of urgency between two outcomes; where a critical flag stands already, another one is a step as well."""
-    if before.tier == after.tier == _CRITICAL:
-        return int(before.critical != after.critical)
-    return abs(after.tier - before.tier)
 
 
 class Asked(NamedTuple):
@@ -128,346 +54,12 @@ class Assessed:
     so: frozenset[str]
 
 
-class _Reach(NamedTuple):
-    """What to look at again when names change: criteria, recommendations by kind, and what of the ranking reads them.
-
-    Recommendations and points are named by their places, vetoes by their cause; closings: all that follows the plan;
-    ranks: whether the leading cause can be another one.
-    """
-
-    criteria: frozenset[str]
-    flags: frozenset[int]
-    plans: frozenset[int]
-    closings: frozenset[int]
-    points: frozenset[int]
-    families: frozenset[tuple[str, str]]
-    vetoes: frozenset[str]
-    ranks: bool
-
-    def recommendations(self) -> frozenset[int]:
-        return self.flags | self.plans | self.closings
-
-
-class _Limits(NamedTuple):
-    """What the answers to a question can change at most: which recommendations, and the points of what these say.
-
-    gravest: what has to be there beside the answer, for each of those that can be critical by themselves;
-    waits: the same for those of them for which the ranking waits; short_of_that: the tier where none of them is; swing:
-    by how much two causes may come nearer; vetoes: the causes whose vetoes are read again.
-    """
-
-    places: frozenset[int]
-    tier: int
-    gravest: tuple[Grounds, ...]
-    short_of_that: int
-    rest: int
-    treatment: int
-    waits: tuple[Grounds, ...]
-    leader: int
-    swing: int
-    vetoes: frozenset[str]
-
-
-class NextQuestion:
-    """Finds the questions worth asking by one guideline; made once. Holds what reads what, and nothing of a patient."""
-
-    def __init__(self, guideline: Guideline, informative: frozenset[str], grounds: Mapping[str, Grounds]) -> None:
-        self.guideline, self.informative = guideline, informative
-        self.families = guideline.differential.families
-        self.rules = tuple(r for r in guideline.recommendations if r.kind in CHART_KINDS)
-        self.places = {r.id: place for place, r in enumerate(self.rules)}
-        self.costs = tuple(COSTS.index(question.cost) for question in guideline.questions)
-        self.grounds = tuple(grounds[r.id] for r in self.rules)
-        # What has to be there for each to be critical by itself; None where it never is.
-        self.grave_grounds = tuple(map(self._grave_grounds, self.rules, self.grounds))
-        self.plain = tuple(_plain(r) for r in self.rules)
-        self.flags = frozenset(i for i, r in enumerate(self.rules) if r.kind == "red-flag")
-        self.plans = frozenset(i for i, r in enumerate(self.rules) if r.kind == "plan")
-        self.before_closing = self.flags | self.plans
-        self.closings = frozenset(range(len(self.rules))) - self.before_closing
-        # All that matters of the others beside a critical red flag.
-        self.calling = frozenset(i for i, r in enumerate(self.rules) if r.imaging or r.referrals)
-        # What each of them reads, criteria opened or not: most have nothing to do with a given name.
-        self._opened = {criterion: guideline.opened([criterion]) for criterion in guideline.definitions}
-        self._named = tuple(frozenset(n for c in r.conditions() for n in c.findings()) for r in self.rules)
-        self.points = {term: values.points for term, values in guideline.question_terms.items()}
-        self.considers = frozenset(f"considers-{cause}" for cause in guideline.causes)
-        self.made = made_by_steps(guideline)
-        self.made_but_flagged = self.made - {_FLAGGED}
-        asked = {f for q in guideline.questions for f in q.findings}
-        self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
-        self.reach = {
-            (name, value): self._find_reach(name, value)
-            for name in {*asked, *(FOLLOWS.get(f, f) for f in asked), *AFTER_RED_FLAGS, *AFTER_PLAN, *self.considers}
-            for value in _VALUES
-        }
-        # Given the knowledge, few names ever change together, and few parts of what is said hold together.
-        self.reached = lru_cache(maxsize=4096)(self._reached)
-        self.saying = lru_cache(maxsize=4096)(self._saying)
-        self.tries = {f: self._values(f) for q in guideline.questions for f in q.findings}
-        self.tried = {f: tuple({(f, _yes_or_no(value)) for value in values}) for f, values in self.tries.items()}
-        # What an answer sets off by itself: a critical red flag for which the ranking waits.
-        self.alone = {(f, value): self._alone(f, value) for f in asked for value in (True, False)}
-        # What the answers to a question, and each answer, can change at most; also where too little is documented.
-        answers: dict[object, list[_Answer]] = {
-            q.findings: [(f, value) for f in q.findings for value in _VALUES] for q in guideline.questions
-        }
-        answers |= {(f, value): [(f, value)] for f in asked for value in _VALUES}
-        self.limits = {
-            insufficient: {what: self._limit(keys, insufficient=insufficient) for what, keys in answers.items()}
-            for insufficient in (False, True)
-        }
-
-    # -- what is known of the guideline -------------------------------------------------------------------------------
-
-    def _alone(self, finding: str, value: bool) -> tuple[Says, ...]:
-        says = (
-            (rule, self.plain[place])
-            for place, rule in enumerate(self.rules)
-            if rule.indicator == "critical" and rule.red_flag and "ranking" in rule.red_flag.blocks
-        )
-        # Advice to wait is no imaging, see outcome.
-        return tuple(
-            plain[True]
-            for rule, plain in says
-            if plain
-            and not any(modality == "none-now" for modality, _region in plain[True].imaging)
-            and holds_by(rule.when, finding, value, self.guideline)
-        )
-
-    def _grave_grounds(self, rule: Recommendation, grounds: Grounds) -> Grounds | None:
-        if rule.indicator == "critical":
-            return grounds
-        if rule.critical_when is None or rule.critical_when.findings() <= {_FLAGGED}:
-            return None
-        return (*grounds, *grounds_of(rule.critical_when, self.guideline))
-
-    def _values(self, finding: str) -> tuple[Value, ...]:
-        """What an answer may be: absent or present; of a quantity one value in each stretch between its thresholds."""
-        known = self.guideline.findings.get(finding)
-        if known and known.value == "boolean":
-            return (False, True)
-        name = FOLLOWS.get(finding, finding)
-        leaves = [leaf for c in self.guideline.rule_conditions() for leaf in c.leaves() if leaf.finding == name]
-        days = name in DAYS_SINCE
-        stretches: dict[tuple[bool, ...], Value] = {}
-        bounds = {
-            value
-            for leaf in leaves
-            for value in (
-                leaf.operand,
-                (leaf.operand - 1 if leaf.word == "at_least" else leaf.operand + 1)
-                if days
-                else nextafter(leaf.operand, -inf if leaf.word == "at_least" else inf),
-            )
-        }
-        for value in sorted(bounds):
-            verdicts = (leaf.operand <= value if leaf.word == "at_least" else value <= leaf.operand for leaf in leaves)
-            stretches.setdefault(tuple(verdicts), Interval(value, value))
-        return tuple(stretches.values())
-
-    def _find_reach(self, name: str, value: Value) -> _Reach:
-        guideline, rules = self.guideline, self.guideline.differential
-        moves: dict[str, str] = {name: _UP if value is True else _DOWN if value is False else _ANY}
-        if name in FOLLOWS:
-            moves[FOLLOWS[name]] = _ANY
-        criteria = [c for c, names in self._opened.items() if not names.isdisjoint(moves)]
-        before: dict[str, str] = {}
-        while before != moves:
-            before = moves
-            found = {criterion: _move(guideline.definitions[criterion][1], moves) for criterion in criteria}
-            moves = {**moves, **{criterion: move for criterion, move in found.items() if move}}
-
-        def starts(condition: Condition | None) -> bool:
-            """Whether it may hold where it did not, or not where it did: no is as good as unknown."""
-            return condition is not None and _move(condition, moves) not in ("", _DOWN)
-
-        points = frozenset(i for i, entry in enumerate(rules.points) if starts(entry.when))
-        read = frozenset(
-            key
-            for key, (tests, caps) in self.families.items()
-            if any(test.finding in moves for test in tests) or any(starts(cap.when) for cap in caps)
-        )
-        started = frozenset(
-            i
-            for i, (r, names) in enumerate(zip(self.rules, self._named, strict=True))
-            if not names.isdisjoint(moves) and any(starts(c) for c in r.conditions())
-        )
-        vetoes = frozenset(veto.cause for veto in rules.vetoes if starts(veto.when))
-        return _Reach(
-            criteria=frozenset(moves) - {name},
-            flags=started & self.flags,
-            plans=started & self.plans,
-            closings=started & self.closings,
-            points=points,
-            families=read,
-            vetoes=vetoes,
-            ranks=bool(points or read or vetoes),
-        )
-
-    def _reached(self, answers: tuple[_Answer, ...]) -> _Reach:
-        """What to look at again with these values on a chart."""
-        found = [self.reach[answer] for answer in answers]
-        return _Reach(
-            criteria=_all_of(reach.criteria for reach in found) - {name for name, _value in answers},
-            flags=_all_of(reach.flags for reach in found),
-            plans=_all_of(reach.plans for reach in found),
-            closings=_all_of(reach.closings for reach in found),
-            points=_all_of(reach.points for reach in found),
-            families=_all_of(reach.families for reach in found),
-            vetoes=_all_of(reach.vetoes for reach in found),
-            ranks=any(reach.ranks for reach in found),
-        )
-
-    def _saying(self, place: int, indicator: str, imaging: tuple[bool, ...], referrals: tuple[bool, ...]) -> Says:
-        """What a recommendation that holds says with this indicator and these of its calls."""
-        rule = self.rules[place]
-        return says(
-            rule,
-            indicator,
-            ((call.modality, call.region) for call, said in zip(rule.imaging, imaging, strict=True) if said),
-            (call.to for call, said in zip(rule.referrals, referrals, strict=True) if said),
-        )
-
-    def reached_by(self, names: Iterable[str]) -> _Reach:
-        """What to look at again when these names change, whichever way."""
-        return self.reached(tuple((name, None) for name in names))
-
-    def _limit(self, answers: Iterable[_Answer], *, insufficient: bool) -> _Limits:
-        """Follows what answers may set in motion, step by step as an assessment goes, whatever the chart."""
-        asked = self.reached(tuple(answers))
-        flags = [self.rules[i] for i in asked.flags]
-        grave = [r.red_flag for r in flags if r.indicator == "critical" or r.critical_when]
-        critical = bool(grave)
-        made = {
-            name
-            for name in AFTER_RED_FLAGS
-            if critical or any(block in name for r in flags if r.red_flag for block in r.red_flag.blocks)
-        }
-        if insufficient:
-            made.add("insufficient-data")
-        waits = any(flag and "ranking" in flag.blocks for flag in grave)
-        leads = asked.ranks or waits or insufficient
-        made |= self.considers if leads else set()
-        places = asked.recommendations() | self.reached_by(made).recommendations()
-        if critical:
-            places |= self.plans
-        if any(self.rules[i].imaging for i in places & self.before_closing):
-            places |= self.reached_by(AFTER_PLAN).recommendations()
-        touched = [self.rules[i] for i in places]
-
-        def tier(rule: Recommendation) -> int:
-            # What is critical only because a red flag is adds nothing to that.
-            of_flag = rule.critical_when and rule.critical_when.findings() <= {_FLAGGED} - made
-            return _CRITICAL if rule.critical_when and not of_flag else _TIERS[rule.indicator]
-
-        term = self.points
-        said = marks((finding, value) for finding, value in answers if value is not None)
-
-        def beside_the_answer(places: Iterable[int]) -> tuple[Grounds, ...]:
-            found = {
-                tuple(each for each in grounds if said.isdisjoint(each))
-                for place in places
-                if (grounds := self.grave_grounds[place]) is not None
-            }
-            # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
-            return tuple(sorted(found, key=len))
-
-        return _Limits(
-            places,
-            max((tier(rule) for rule in touched), default=0),
-            beside_the_answer(places),
-            max((min(tier(rule), _CRITICAL - 1) for rule in touched), default=0),
-            term["imaging"] * any(r.imaging for r in touched) + term["referrals"] * any(r.referrals for r in touched),
-            term["treatment"] * any(r.treatment for r in touched),
-            beside_the_answer(i for i in asked.flags if (flag := self.rules[i].red_flag) and "ranking" in flag.blocks),
-            term["leader"] * leads,
-            self._swing(asked),
-            asked.vetoes,
-        )
-
-    def _swing(self, reach: _Reach) -> int:
-        rules = self.guideline.differential
-        swing = sum(abs(rules.points[i].points) for i in reach.points)
-        for key in reach.families:
-            tests, caps = self.families[key]
-            weights = (0, *(w for t in tests for w in (t.positive, t.negative)), *(cap.at_most for cap in caps))
-            swing += max(weights) - min(weights)
-        return swing
-
-    # -- one case -----------------------------------------------------------------------------------------------------
+class NextQuestion(AnswerIndex):
+    """Finds the questions worth asking by one guideline; made once."""
 
     def ask(self, assessed: Assessed) -> tuple[Asked, ...]:
         """The questions whose answers can change most, best first; at most three."""
         return Trials(self, assessed).ask()
-
-
-# How a verdict may move when a value becomes known: towards yes, towards no, or anyhow, also from what it was.
-_UP, _DOWN, _ANY = "up", "down", "any"
-_OPPOSITE = {"": "", _UP: _DOWN, _DOWN: _UP, _ANY: _ANY}
-
-
-def _move(condition: Condition, moves: Mapping[str, str]) -> str:
-    """How the verdict of a condition may move with the names in it; empty when it cannot."""
-    if condition.finding:
-        move = moves.get(condition.finding, "")
-        if condition.word != "is":
-            return _ANY if move else ""
-        if condition.operand == "absent":
-            return _OPPOSITE[move]
-        # The two words that speak of documentation leave a verdict that stood, and not only what was open.
-        if condition.operand in ("not-absent", "not-present"):
-            return "" if move in ("", _UP if condition.operand == "not-absent" else _DOWN) else _ANY
-        # What is recorded in two ways is asked for first, and not tried.
-        return "" if condition.operand == CONTRADICTORY else move
-    found = {_move(part, moves) for part in condition.parts} - {""}
-    move = found.pop() if len(found) == 1 else _ANY if found else ""
-    return _OPPOSITE[move] if condition.word == "none" else move
-
-
-def _yes_or_no(value: Value) -> bool | None:
-    """None stands for any quantity."""
-    return value if isinstance(value, bool) else None
-
-
-def _keys(answers: Answers) -> tuple[_Answer, ...]:
-    return tuple([(name, _yes_or_no(value)) for name, value in answers.items()])
-
-
-def _all_of(sets: Iterable[frozenset[_Item]]) -> frozenset[_Item]:
-    return frozenset[_Item]().union(*sets)
-
-
-def _plain(recommendation: Recommendation) -> tuple[Says, Says] | None:
-    """What it says, and what it says when critical, where no part of that has a condition of its own."""
-    if any(i.when for i in recommendation.imaging) or any(r.when for r in recommendation.referrals):
-        return None
-    said = says(
-        recommendation,
-        recommendation.indicator,
-        ((call.modality, call.region) for call in recommendation.imaging),
-        (call.to for call in recommendation.referrals),
-    )
-    return said, _critical(recommendation, said)
-
-
-def says(
-    recommendation: Recommendation, indicator: str, imaging: Iterable[tuple[str, str]], referrals: Iterable[str]
-) -> Says:
-    """What a recommendation that holds with this indicator says, with the calls whose conditions are met."""
-    said = Says(
-        _TIERS[indicator],
-        "",
-        frozenset(imaging),
-        frozenset(referrals),
-        frozenset((t.id, t.state) for t in recommendation.treatment if t.state in ("offer", "hold")),
-    )
-    return _critical(recommendation, said) if indicator == "critical" else said
-
-
-def _critical(recommendation: Recommendation, said: Says) -> Says:
-    flag = recommendation.red_flag
-    return said._replace(tier=_CRITICAL, flag=flag.id if flag else "")
 
 
 def _may_one_hold(grounds: Iterable[Grounds], there: Set[str]) -> bool:
@@ -498,7 +90,7 @@ class _State(NamedTuple):
 class _Flagged(NamedTuple):
     """A trial after its first steps: red flags and ranking. `supposed` makes charts as the answers would have them."""
 
-    reach: _Reach
+    reach: Reach
     supposed: Callable[[Sequence[Chart]], Sequence[Chart]]
     there: Set[str]
     charts: Sequence[Chart]
@@ -511,7 +103,7 @@ class _Flagged(NamedTuple):
 class Trials:
     """The trials on one case."""
 
-    def __init__(self, index: NextQuestion, assessed: Assessed) -> None:
+    def __init__(self, index: AnswerIndex, assessed: Assessed) -> None:
         self.index, self.assessed = index, assessed
         self.insufficient = not assessed.rankings
         self.limits, self.severity = index.limits[self.insufficient], index.points["severity"]
@@ -537,9 +129,9 @@ class Trials:
         self.possible = assessed.there | index.made_but_flagged | assessed.so
         self.decisive = frozenset(i for i, said in self.says.items() if said.tier == self.outcome.tier)
         # What is recorded in two ways.
-        self.twice = _all_of(chart.contradictory for chart in assessed.patient_charts)
+        self.twice = all_of(chart.contradictory for chart in assessed.patient_charts)
         # Cases with answers, and the marks of these.
-        self.answered: dict[tuple[_Answer, ...], tuple[Case, Set[str]]] = {}
+        self.answered: dict[tuple[Answer, ...], tuple[Case, Set[str]]] = {}
         self.scores: list[dict[str, int]] = [{c.id: c.points for c in ranking.causes} for ranking in assessed.rankings]
 
     def _lead(self, ranking: Ranking) -> int:
@@ -593,7 +185,7 @@ class Trials:
         if FOLLOWS.get(finding) in MADE_OF_OTHERS:
             # Whatever else an answer says is no more among what the gravest need.
             there = there | self._answered({finding: value})[1]
-        critical = self.outcome.tier == _CRITICAL or _may_one_hold(limits.gravest, there)
+        critical = self.outcome.tier == CRITICAL or _may_one_hold(limits.gravest, there)
         waits = critical and _may_one_hold(limits.waits, there)
         return self.most(key, short_of_critical=not critical, waits=waits)
 
@@ -606,10 +198,10 @@ class Trials:
         # It is less urgent only when all that makes it so is evaluated again.
         down = tier if self.decisive <= places else 0
         up = at_most - tier
-        if up == 0 and tier == _CRITICAL:
+        if up == 0 and tier == CRITICAL:
             up = 1
         points = self.severity * (up if up > down else down) + rest
-        if tier != _CRITICAL and (at_most != _CRITICAL or down >= up):
+        if tier != CRITICAL and (at_most != CRITICAL or down >= up):
             points += treatment
         if leader and ((waits and waiting) or swing > self.lead or not vetoes.isdisjoint(self.leaders)):
             points += leader
@@ -659,7 +251,7 @@ class Trials:
     def _falls_short(self, answer: Answers, points: int) -> bool:
         """Whether one answer cannot have as many points; more is found out only where a better one is needed."""
         ((finding, value),) = answer.items()
-        if self.most((finding, _yes_or_no(value))) < points:
+        if self.most((finding, yes_or_no(value))) < points:
             return True
         return points > 1 and isinstance(value, bool) and self.at_most(finding, value) < points
 
@@ -684,13 +276,13 @@ class Trials:
         for; empty for others."""
         before, points = self.outcome, self.index.points
         ((finding, value),) = answer.items()
-        if before.tier == _CRITICAL or not isinstance(value, bool):
+        if before.tier == CRITICAL or not isinstance(value, bool):
             return {}
         for said in self.index.alone[finding, value]:
             if not (said.imaging <= before.imaging or said.referrals <= before.referrals):
                 # The ranking waits, and a leading cause, or that none leads, is no longer what stands.
                 return {
-                    "severity": points["severity"] * (_CRITICAL - before.tier),
+                    "severity": points["severity"] * (CRITICAL - before.tier),
                     **{term: points[term] for term in ("imaging", "referrals", "leader")},
                 }
         return {}
@@ -704,7 +296,7 @@ class Trials:
             "referrals": before.referrals != after.referrals,
             "leader": before.leaders != after.leaders,
             # What a critical flag does to the treatment is in its urgency.
-            "treatment": _CRITICAL not in (before.tier, after.tier) and before.treatment != after.treatment,
+            "treatment": CRITICAL not in (before.tier, after.tier) and before.treatment != after.treatment,
         }
         return {term: points[term] * by for term, by in changed.items() if by}
 
@@ -716,7 +308,7 @@ class Trials:
         """The first steps with these answers."""
         index, assessed = self.index, self.assessed
         values = {(FOLLOWS[f] if FOLLOWS.get(f) in DAYS_SINCE else f): value for f, value in answers.items()}
-        reach = index.reached(_keys(values))
+        reach = index.reached(keys_of(values))
         case, said = self._answered(answers)
 
         def supposed(charts: Sequence[Chart]) -> list[Chart]:
@@ -740,7 +332,7 @@ class Trials:
 
         Beside a critical red flag the treatment waits, and what is called for by then is not taken back.
         """
-        if flagged.made[_FLAGGED] is not True:
+        if flagged.made[FLAGGED] is not True:
             return None
         after = outcome(flagged.held.values(), flagged.leaders)
         known = after.imaging <= self.outcome.imaging or after.referrals <= self.outcome.referrals
@@ -757,7 +349,7 @@ class Trials:
             charts = charts or flagged.supposed(planned.charts)
             self._judge(held, reach.plans, charts, there | planned.so)
         calls = [call for said in held.values() for call in said.imaging]
-        critical = made[_FLAGGED] is True
+        critical = made[FLAGGED] is True
         closed = self._closed(
             planned,
             critical=critical,
@@ -811,7 +403,7 @@ class Trials:
         made = [FOLLOWS[f] for f in answers if FOLLOWS.get(f) in MADE_OF_OTHERS]
         if not made:
             return case, said
-        key = _keys(answers)
+        key = keys_of(answers)
         if key not in self.answered:
             charts = self.assessed.patient_charts
             side = charts[0].side if len(charts) == 1 else BILATERAL
@@ -859,14 +451,14 @@ class Trials:
         critical = exercise = injection = waits = False
         for place, said in held.items():
             flag = self.index.rules[place].red_flag
-            is_critical = said.tier == _CRITICAL
+            is_critical = said.tier == CRITICAL
             critical = critical or is_critical
             if flag:
                 exercise = exercise or is_critical or "exercise" in flag.blocks
                 injection = injection or is_critical or "injection" in flag.blocks
                 waits = waits or (is_critical and "ranking" in flag.blocks)
         made = {
-            _FLAGGED: critical,
+            FLAGGED: critical,
             "exercise-red-flag": exercise,
             "injection-red-flag": injection,
             "insufficient-data": not held and not informed and not self._informed(),
@@ -907,12 +499,12 @@ class Trials:
         """Whether what leads does so by more than a single answer can change."""
         if len(answers) > 1:
             return False
-        limits = self.limits[_keys(answers)[0]]
+        limits = self.limits[keys_of(answers)[0]]
         return limits.swing <= self.lead and limits.vetoes.isdisjoint(self.leaders)
 
     def _leaders(
         self,
-        reach: _Reach,
+        reach: Reach,
         patient_charts: Sequence[Chart],
         supposed: Callable[[Sequence[Chart]], Sequence[Chart]],
         *,
