@@ -18,6 +18,7 @@ from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
 
 from cds_hooks.errors import BadRequest, refusal
 from cds_hooks.json_text import UNREADABLE, decode, json_type
+from cds_hooks.schemas import load
 
 _REVERSE_DOMAIN = re.compile(r"[a-z][a-z0-9-]*(?:\.[A-Za-z0-9-]+)+")
 
@@ -146,7 +147,7 @@ def read_context(hook: str, members: Mapping[str, msgspec.Raw]) -> tuple[Mapping
                 at = f"context.{name}" if defined else "context"
                 raise BadRequest(f"{at}: expected a value that can be read, received {kind}.", expression=at) from None
     try:
-        context = definition.schema.load(values)
+        context = load(definition.schema, values)
     except ValidationError as problem:
         raise refusal(problem, definition.schema, {**members, **values}, "context") from None
     if definition.asks_for_user and "userId" not in context:

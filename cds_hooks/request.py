@@ -18,6 +18,7 @@ from cds_hooks.errors import BadRequest, HookMismatch, refusal
 from cds_hooks.hooks import read_context
 from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
 from cds_hooks.prefetch import PrefetchValue, read_prefetch
+from cds_hooks.schemas import load
 
 if TYPE_CHECKING:
     from cds_hooks.discovery import CdsService
@@ -124,7 +125,7 @@ def read_envelope(body: bytes) -> Mapping[str, Member]:
     if isinstance(authorization, dict):
         checked = {**members, "fhirAuthorization": _decoded(authorization, "fhirAuthorization")}
     try:
-        loaded: dict[str, Member] = _ENVELOPE.load(checked)
+        loaded: dict[str, Member] = load(_ENVELOPE, checked)
     except ValidationError as problem:
         raise refusal(problem, _ENVELOPE, checked) from None
     return {**members, **loaded}

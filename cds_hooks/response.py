@@ -18,6 +18,7 @@ from marshmallow import Schema, ValidationError, fields
 from msgspec import UNSET, Meta, UnsetType
 
 from cds_hooks.errors import InternalError
+from cds_hooks.schemas import load
 
 _SUMMARY_LENGTH = 139
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -408,9 +409,11 @@ RESPONSE_SCHEMA = Schema.from_dict(
 def render(response: HookResponse) -> bytes:
     """The JSON text of a response that has passed RESPONSE_SCHEMA; raises InternalError for one that does not."""
     body = response.to_dict()
-    if problems := RESPONSE_SCHEMA.validate(body):
-        member, messages = next(iter(problems.items()))
-        raise InternalError(f"The answer of the service is not a CDS Hooks response: {member} {messages[0]}.")
+    try:
+        load(RESPONSE_SCHEMA, body)
+    except ValidationError as problem:
+        member, messages = next(iter(problem.messages_dict.items()))
+        raise InternalError(f"The answer of the service is not a CDS Hooks response: {member} {messages[0]}.") from None
     text = _dump(body)
     if at := _null_in(text):
         raise InternalError(f"The answer of the service is not a CDS Hooks response: null at {at}.")

@@ -57,17 +57,22 @@ class Condition:
 
     def carried_by(self, chart: Mapping[str, Value]) -> list[Condition]:
         """The comparisons that make this condition's verdict on the chart what it is."""
+        if self.finding:
+            return [self]
         found: list[Condition] = []
-        left = [(self, self.test(chart))]
-        while left:
-            condition, verdict = left.pop()
-            if condition.finding:
-                found.append(condition)
-                continue
-            # The parts of a `none` carry its verdict by saying the opposite.
-            wanted = verdict if condition.word != "none" or verdict is None else not verdict
-            left += [(part, wanted) for part in reversed(condition.parts) if part.test(chart) is wanted]
+        _find_carrying(self, self.test(chart), chart, found)
         return found
+
+
+def _find_carrying(joint: Condition, verdict: bool | None, chart: Mapping[str, Value], found: list[Condition]) -> None:
+    # The parts of a `none` carry its verdict by saying the opposite.
+    wanted = verdict if joint.word != "none" or verdict is None else not verdict
+    for part in joint.parts:
+        if part.test(chart) is wanted:
+            if part.finding:
+                found.append(part)
+            else:
+                _find_carrying(part, wanted, chart, found)
 
 
 # The verdict of a part that decides, what it decides, and the verdict where none does and nothing is unknown.
