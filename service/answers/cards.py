@@ -19,7 +19,7 @@ from uuid import UUID, uuid5
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
 from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
-from service.chart.case import MATTER_TO_MEDICINES, UNHEARD
+from service.chart.case import MATTER_TO_MEDICINES, UNHEARD, Case
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.forms import TOPICS
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
@@ -41,6 +41,9 @@ _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
 _ON_TREATMENT = ("care-plan", "analgesic-order", "going-home")
+# Where an NSAID is named without an order of one, of which a card of its own speaks.
+_NAME_MEDICINES = ("care-plan", "going-home")
+_NSAID = "nsaid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,16 @@ class Responder:
             for topic in guideline.wording.topics.values()
         }
         self.recent_days = int(guideline.thresholds["recent-imaging"]["value"])
+        # What is measured and may speak against an NSAID.
+        self.measured = sorted(
+            {
+                name
+                for recommendation in guideline.recommendations
+                if any(call.id == _NSAID and call.state != "offer" for call in recommendation.treatment)
+                for name in guideline.base_findings(recommendation.when.findings())
+                if guideline.findings[name].value == "quantity"
+            }
+        )
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
         self._recommendations = {r.id: r for r in guideline.recommendations}
         # The same recommendations stand together on many cards.
@@ -132,6 +145,18 @@ class Responder:
             system_actions=system_actions,
             extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
+        )
+
+    def unread(self, case: Case) -> tuple[str, ...]:
+        """A line for each measurement that may speak against an NSAID and whose value could not be read."""
+        sentences = self.guideline.wording.sentences
+        return tuple(
+            sentences["value_not_read"].format(
+                finding=self.guideline.title_of(statement.finding),
+                date=statement.when.text if statement.when else sentences["undated"],
+                resource=statement.resource,
+            )
+            for statement in case.unread(self.measured)
         )
 
     def _grounds(self, ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -498,6 +523,9 @@ class _Cards:
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
             yield self._say("data_problem", keys=states)
+        reached, treatment = self.assessment.reached, self.assessment.treatment
+        if topic in _NAME_MEDICINES and reached and any(c.id == _NSAID and c.state == "offer" for c in treatment):
+            yield from self.responder.unread(reached.case)
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
         for name in self.assessment.contradictory:

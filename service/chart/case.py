@@ -6,7 +6,7 @@ far as the codes of each; what the rules can use is then read in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -161,6 +161,20 @@ class Case:
     def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
         """Whether anything under these prefetch keys was not heard in full."""
         return any(self.data.get(key) in UNHEARD for key in keys)
+
+    def unread(self, names: Iterable[str]) -> Iterator[Statement]:
+        """Of each of these measurements the newest statement, where its value cannot be used and no later one can."""
+        for name in names:
+            found = self.statements.get(name, ())
+            known = resolve(found).statement
+            later = [
+                statement
+                for statement in found
+                if statement.value is None
+                and not (known and known.when and statement.when and statement.when.high < known.when.low)
+            ]
+            # One without a date may be the newest.
+            yield from sorted(later, key=lambda each: (each.when is None, each.when and each.when.high))[-1:]
 
     def stating(self, statements: Mapping[str, tuple[Statement, ...]]) -> Case:
         """This case with these statements in place of its own of the same findings."""

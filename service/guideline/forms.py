@@ -197,6 +197,7 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "stretching-offered",
             "stretching-left-out",
             "nsaid-offered",
+            "value-not-read",
             "acetaminophen-offered",
             "physiotherapy-offered",
             "assessment-due",

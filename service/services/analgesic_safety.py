@@ -10,17 +10,17 @@ Specification: CDS Hooks Library, order-select and order-sign; FHIR R4 Medicatio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
-from service.chart.case import MATTER_TO_MEDICINES, Case, resolve
+from service.chart.case import MATTER_TO_MEDICINES
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
-from service.chart.statements import Statement, as_dict, as_list, as_text, medicine_of, words_of
+from service.chart.statements import as_dict, as_list, as_text, medicine_of, words_of
 from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -95,17 +95,6 @@ class AnalgesicSafety:
         self._consultant = consultant
         self._index = consultant.index
         self._called = {name: self._index.names_of(name) for name in (_ACETAMINOPHEN, _ASPIRIN)}
-        guideline = consultant.guideline
-        # What is measured and may speak against an NSAID.
-        self._measured = sorted(
-            {
-                name
-                for recommendation in guideline.recommendations
-                if any(call.id == "nsaid" and call.state != "offer" for call in recommendation.treatment)
-                for name in guideline.base_findings(recommendation.when.findings())
-                if guideline.findings[name].value == "quantity"
-            }
-        )
         self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
 
     def answer(self, request: HookRequest) -> HookResponse:
@@ -127,20 +116,19 @@ class AnalgesicSafety:
         else:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        unread = _unread(consultation.case, self._measured)
+        unread = self._consultant.responder.unread(consultation.case)
         judged = [
             (order, _judge(consultation, said, orders, order, unread=bool(unread)))
             for order in orders
             if order.draft.selected
         ]
-        notes = tuple(self._say_unread(statement) for statement in unread)
         advice = [
             Advice(
                 _TOPIC,
                 order.reference,
                 fired,
                 tuple(_changes(consultation, orders, order, fired)),
-                notes if order.nsaid else (),
+                unread if order.nsaid else (),
             )
             for order, fired in judged
             if fired
@@ -152,15 +140,6 @@ class AnalgesicSafety:
                 # Of what medicine an order is may be said elsewhere, out of reach.
                 "draftsLeftOut": replace(hand, unreadable=hand.unreadable + medicines.count({})).left_out(),
             },
-        )
-
-    def _say_unread(self, statement: Statement) -> str:
-        guideline = self._consultant.guideline
-        sentences = guideline.wording.sentences
-        return sentences["value_not_read"].format(
-            finding=guideline.title_of(statement.finding),
-            date=statement.when.text if statement.when else sentences["undated"],
-            resource=statement.resource,
         )
 
     def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
@@ -222,25 +201,6 @@ def _judge(
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
     behind = (*(holds if "held-by-the-chart" in named else ()), *(cares if "care-needed" in named else ()))
     return (*fired, *behind)
-
-
-def _unread(case: Case, names: Iterable[str]) -> list[Statement]:
-    """The newest statement of each measurement whose value could not be read, unless a later one could."""
-    found = []
-    for name in names:
-        statements = case.statements.get(name, ())
-        known = resolve(statements).statement
-        later = [
-            statement
-            for statement in statements
-            if statement.value is None
-            and not (known and known.when and statement.when and statement.when.high < known.when.low)
-        ]
-        # One without a date may be the newest.
-        found += sorted(later, key=lambda statement: (statement.when is None, statement.when and statement.when.high))[
-            -1:
-        ]
-    return found
 
 
 def _amount(a_day: float | None) -> Interval | None:

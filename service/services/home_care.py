@@ -44,6 +44,7 @@ class HomeCare:
             "stretching-offered": "self-care" in offered and _STRETCHING in added - without,
             "stretching-left-out": "self-care" in offered and _STRETCHING in without,
             "nsaid-offered": "nsaid" in offered,
+            "value-not-read": bool(self._consultant.responder.unread(consultation.case)),
             "acetaminophen-offered": "acetaminophen" in offered,
             "physiotherapy-offered": "physiotherapy" in offered,
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
