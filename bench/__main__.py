@@ -93,7 +93,9 @@ class Server:
         # A file, as a service keeps its log: a terminal would be slower than what is measured.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         settings = trust.settings(folder) if trust and folder else {}
-        environ = {name: value for name, value in os.environ.items() if name != "PORT"}
+        # Another checkout may not know the settings of this one: it runs by its own defaults.
+        ours = "PORT" if checkout == REPOSITORY else ("PORT", "SITBONE_")
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self._process = subprocess.Popen(
             command,
             cwd=checkout,
