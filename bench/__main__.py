@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import socket
@@ -94,8 +95,8 @@ class Server:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         settings = trust.settings(folder) if trust and folder else {}
         # Another checkout may not know the settings of this one: it runs by its own defaults.
-        ours = "PORT" if checkout == REPOSITORY else ("PORT", "SITBONE_")
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        left_out = "PORT" if checkout == REPOSITORY else r"PORT|SITBONE_\w+"
+        environ = {name: value for name, value in os.environ.items() if not re.fullmatch(left_out, name)}
         self._process = subprocess.Popen(
             command,
             cwd=checkout,

@@ -2,12 +2,13 @@
 
 import json
 import math
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from bench.__main__ import CASES, REPOSITORY, Case, Figures, measure
+from bench.__main__ import CASES, REPOSITORY, Case, Figures, Server, measure
 from bench.charts import SIZES, Chart, requests
 from bench.record import measure as measure_record
 
@@ -60,6 +61,19 @@ def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | No
     figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.half_load_p50, row.half_load_p99]
     assert all(math.isfinite(figure) and figure >= 0 for figure in figures)
     assert row.ratio == pytest.approx(row.service.calls_per_second / row.echo.calls_per_second)
+
+
+def test_another_checkout_runs_by_its_own_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SITBONE_RECORD", "off")
+    told = []
+    for checkout in (REPOSITORY, tmp_path):
+        script = "import os, sys; sys.exit(os.environ.get('SITBONE_RECORD', 'none'))"
+        server = Server([sys.executable, "-c", script], checkout=checkout)
+        with pytest.raises(RuntimeError) as ended:
+            server.wait()
+        server.stop()
+        told.append(str(ended.value).split()[-1])
+    assert told == ["off", "none"]
 
 
 def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_before() -> None:
