@@ -19,6 +19,7 @@ from cds_hooks import read_request
 from service.chart.case import Case, CaseReader
 from service.commands.replay import read_folder
 from service.guideline import loader as knowledge
+from service.guideline.forms import RATINGS
 from service.guideline.model import Differential, Guideline
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.next_question import Asked, Assessed, NextQuestion
@@ -29,7 +30,7 @@ FILE = HERE / "sensitivity.md"
 FIXTURES = HERE.parent / "fixtures"
 CALL = ("gluteal-hamstring-pain", "patient-view")
 FACTORS = (0.5, 1.5)
-DECISIONS = ("leading cause", "imaging", "red flags", "referrals")
+DECISIONS = ("leading cause", "imaging", "red flags", "referrals", "ratings of imaging orders")
 
 _HEAD = """\
 # What hangs on a single weight
@@ -37,6 +38,9 @@ _HEAD = """\
 Written by `python docs/sensitivity.py`; the tests fail when it is stale. Every weight of the ranking, and the three
 distances of its rules, is halved and raised by half, one at a time, over the fixtures with this complaint. Weights that
 change no decision are counted and not listed. The weights are a proposal: a clinician has to sign them.
+
+No red flag and no call for imaging hangs on a single weight. How an imaging order would be rated, with and without a
+radiograph at hand, follows the leading cause where the published criteria are about a cause.
 """
 
 
@@ -79,7 +83,22 @@ def _decisions(assessment: Assessment) -> tuple[object, ...]:
         {(call.modality, call.region) for call in assessment.imaging if call.modality != "none-now"},
         {(fired.recommendation.id, fired.indicator) for fired in assessment.red_flags()},
         {call.to for call in assessment.referrals},
+        _ratings(assessment),
     )
+
+
+def _ratings(assessment: Assessment) -> set[tuple[bool, str, str, str]]:
+    """With and without a radiograph at hand, modality, region and the best rating that holds for such an order."""
+    held = {
+        (at_hand, rating.modality, region): RATINGS.index(rating.rating)
+        for at_hand in (True, False)
+        for _presentation, rating in sorted(
+            assessment.reached.presentations(at_hand) if assessment.reached else (),
+            key=lambda each: -RATINGS.index(each[1].rating),
+        )
+        for region in rating.regions
+    }
+    return {(*order, RATINGS[best]) for order, best in held.items()}
 
 
 def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:

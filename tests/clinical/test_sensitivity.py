@@ -26,6 +26,13 @@ def test_no_imaging_hangs_on_a_single_weight(found: list[Flip]) -> None:
     assert [flip for flip in found if flip.decision == "imaging"] == []
 
 
+def test_the_rating_of_an_imaging_order_changes_only_with_the_leading_cause(found: list[Flip]) -> None:
+    led = {(flip.weight, flip.factor, flip.fixture) for flip in found if flip.decision == "leading cause"}
+    rated = {(flip.weight, flip.factor, flip.fixture) for flip in found if flip.decision == "ratings of imaging orders"}
+    assert rated
+    assert rated <= led
+
+
 def test_no_imaging_is_called_for_by_what_leads_the_ranking() -> None:
     """What a single weight does not turn, two could: imaging reads findings and working diagnoses alone."""
     guideline = knowledge.load()
