@@ -89,16 +89,13 @@ def _decisions(assessment: Assessment) -> tuple[object, ...]:
 
 def _ratings(assessment: Assessment) -> set[tuple[bool, str, str, str]]:
     """With and without a radiograph at hand, modality, region and the best rating that holds for such an order."""
-    held = {
-        (at_hand, rating.modality, region): RATINGS.index(rating.rating)
-        for at_hand in (True, False)
-        for _presentation, rating in sorted(
-            assessment.reached.presentations(at_hand) if assessment.reached else (),
-            key=lambda each: -RATINGS.index(each[1].rating),
-        )
-        for region in rating.regions
-    }
-    return {(*order, RATINGS[best]) for order, best in held.items()}
+    best: dict[tuple[bool, str, str], int] = {}
+    for at_hand in (True, False):
+        for _presentation, rating in assessment.reached.presentations(at_hand) if assessment.reached else ():
+            for region in rating.regions:
+                order = at_hand, rating.modality, region
+                best[order] = min(best.get(order, len(RATINGS)), RATINGS.index(rating.rating))
+    return {(*order, RATINGS[place]) for order, place in best.items()}
 
 
 def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:

@@ -523,8 +523,8 @@ class _Cards:
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
             yield self._say("data_problem", keys=states)
-        reached, treatment = self.assessment.reached, self.assessment.treatment
-        if topic in _NAME_MEDICINES and reached and any(c.id == _NSAID and c.state == "offer" for c in treatment):
+        reached = self.assessment.reached
+        if topic in _NAME_MEDICINES and reached and _NSAID in self.assessment.offered():
             yield from self.responder.unread(reached.case)
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]

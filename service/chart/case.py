@@ -6,8 +6,8 @@ far as the codes of each; what the rules can use is then read in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from operator import itemgetter
@@ -162,6 +162,10 @@ class Case:
         """Whether anything under these prefetch keys was not heard in full."""
         return any(self.data.get(key) in UNHEARD for key in keys)
 
+    def knows(self, findings: Set[str]) -> bool:
+        """Whether a value of any of these findings is stated."""
+        return any(s.value is not None for name in findings & self.statements.keys() for s in self.statements[name])
+
     def unread(self, names: Iterable[str]) -> Iterator[Statement]:
         """Of each of these measurements the newest statement, where its value cannot be used and no later one can."""
         for name in names:
@@ -178,8 +182,7 @@ class Case:
 
     def stating(self, statements: Mapping[str, tuple[Statement, ...]]) -> Case:
         """This case with these statements in place of its own of the same findings."""
-        stated = {**self.statements, **statements}
-        return Case(self.patient, self.now, stated, self.data, self.left_out, self.findings, self.unknown)
+        return replace(self, statements={**self.statements, **statements})
 
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""

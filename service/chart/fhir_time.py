@@ -64,14 +64,10 @@ def read_day(value: object) -> date | None:
     Within a day of what read_when makes of it, at a fraction of the cost: for putting many in order.
     """
     form = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
-    return None if form is None or form[3] is None else _day(form[0][:10])
-
-
-# Charts of a day repeat the days before it.
-@lru_cache(maxsize=4096)
-def _day(written: str) -> date | None:
+    if form is None or form[3] is None:
+        return None
     try:
-        return date.fromisoformat(written)
+        return date.fromisoformat(form[0][:10])
     except ValueError:
         return None
 

@@ -235,8 +235,20 @@ class AnswerIndex:
         """Follows what answers may set in motion, step by step as an assessment goes, whatever the chart."""
         asked = self.reached(tuple(answers))
         flags = [self.rules[i] for i in asked.flags]
-        grave = [r.red_flag for r in flags if r.indicator == "critical" or r.critical_when]
-        critical = bool(grave)
+        said = marks((finding, value) for finding, value in answers if value is not None)
+
+        def beside_the_answer(places: Iterable[int]) -> tuple[Grounds, ...]:
+            found = {
+                tuple(each for each in grounds if said.isdisjoint(each))
+                for place in places
+                if (grounds := self.grave_grounds[place]) is not None
+            }
+            # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
+            return tuple(sorted(found, key=len))
+
+        blocking = (i for i in asked.flags if (flag := self.rules[i].red_flag) and "ranking" in flag.blocks)
+        waits = beside_the_answer(blocking)
+        critical = any(r.indicator == "critical" or r.critical_when for r in flags)
         made = {
             name
             for name in AFTER_RED_FLAGS
@@ -244,8 +256,7 @@ class AnswerIndex:
         }
         if insufficient:
             made.add("insufficient-data")
-        waits = any(flag and "ranking" in flag.blocks for flag in grave)
-        leads = asked.ranks or waits or insufficient
+        leads = asked.ranks or bool(waits) or insufficient
         made |= self.considers if leads else set()
         places = asked.recommendations() | self.reached_by(made).recommendations()
         if critical:
@@ -260,17 +271,6 @@ class AnswerIndex:
             return CRITICAL if rule.critical_when and not of_flag else TIERS[rule.indicator]
 
         term = self.points
-        said = marks((finding, value) for finding, value in answers if value is not None)
-
-        def beside_the_answer(places: Iterable[int]) -> tuple[Grounds, ...]:
-            found = {
-                tuple(each for each in grounds if said.isdisjoint(each))
-                for place in places
-                if (grounds := self.grave_grounds[place]) is not None
-            }
-            # The fewer sets there are, the sooner it is told; there is none where the answer does it alone.
-            return tuple(sorted(found, key=len))
-
         return Limits(
             places,
             max((tier(rule) for rule in touched), default=0),
@@ -278,7 +278,7 @@ class AnswerIndex:
             max((min(tier(rule), CRITICAL - 1) for rule in touched), default=0),
             term["imaging"] * any(r.imaging for r in touched) + term["referrals"] * any(r.referrals for r in touched),
             term["treatment"] * any(r.treatment for r in touched),
-            beside_the_answer(i for i in asked.flags if (flag := self.rules[i].red_flag) and "ranking" in flag.blocks),
+            waits,
             term["leader"] * leads,
             self._swing(asked),
             asked.vetoes,

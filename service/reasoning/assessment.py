@@ -141,6 +141,10 @@ class Assessment:
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
 
+    def offered(self) -> frozenset[str]:
+        """The treatments that are offered, and that nothing holds."""
+        return frozenset(call.id for call in self.treatment if call.state == "offer")
+
     def all_fired(self) -> tuple[Fired, ...]:
         """Whatever holds, also what is said only beside an offer: how to take care with what is not offered."""
         return tuple(self.reached.fired) if self.reached else ()
@@ -251,7 +255,9 @@ class Assessor:
     def weights(self, assessment: Assessment) -> tuple[tuple[str, Weighed], ...]:
         """Each point of the rankings, with its side."""
         charts = assessment.reached.charts if assessment.reached and assessment.rankings else ()
-        return tuple((chart.side or NO_SIDE_NAMED, each) for chart in charts for each in weigh(chart, self.guideline))
+        points = self.guideline.differential.points
+        weighed = ((chart.side, each) for chart in charts for each in weigh(chart, self.guideline, points))
+        return tuple((side or NO_SIDE_NAMED, each) for side, each in weighed)
 
     def screen(self, case: Case, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
         """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
@@ -313,11 +319,8 @@ class _Pass:
             charts = self._charts_of(sides)
             self.there |= marks_on(charts)
         self.charts = charts
-        insufficient = not any(fired.recommendation.red_flag for fired in self.fired) and not any(
-            statement.value is not None
-            for name in self.assessor.informative & case.statements.keys()
-            for statement in case.statements[name]
-        )
+        flagged = any(fired.recommendation.red_flag for fired in self.fired)
+        insufficient = not flagged and not case.knows(self.assessor.informative)
         self._make(charts, "insufficient-data", insufficient, ())
         rankings = () if waits or insufficient else self._rank(charts)
         self._note_considered(charts, rankings)
@@ -567,9 +570,9 @@ class _Pass:
 
     def _rank(self, charts: Sequence[Chart]) -> tuple[Ranking, ...]:
         guideline, there = self.assessor.guideline, self.there | self.so
-        points = zip(guideline.differential.points, self.assessor.grounds_of_points, strict=True)
-        among = [entry for entry, grounds in points if may_hold(grounds, there)]
-        return tuple([rank(chart, guideline, among) for chart in charts])
+        entries = zip(guideline.differential.points, self.assessor.grounds_of_points, strict=True)
+        points = [entry for entry, grounds in entries if may_hold(grounds, there)]
+        return tuple([rank(chart, guideline, points) for chart in charts])
 
     def _note_considered(self, charts: Sequence[Chart], rankings: Sequence[Ranking]) -> None:
         """A cause is considered when it leads or is the clinician's working diagnosis."""

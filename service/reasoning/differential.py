@@ -64,10 +64,10 @@ class _Score:
         (self.speaks_for if weight > 0 else self.speaks_against)[cause].update(dict.fromkeys(findings))
 
 
-def weigh(chart: Chart, guideline: Guideline, among: Iterable[Points] | None = None) -> Iterator[Weighed]:
-    """Everything that counts on the side of this chart, each with its points; `among` are those that can hold there."""
+def weigh(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Iterator[Weighed]:
+    """Everything that counts on the side of this chart, of these points and of the tests."""
     rules = guideline.differential
-    for entry in rules.points if among is None else among:
+    for entry in points:
         if entry.when.test(chart):
             yield Weighed(entry.cause, entry.points, tuple(_named(chart, guideline, entry.when)), "", entry.source)
     for (cause, family), (tests, caps) in rules.families.items():
@@ -78,12 +78,12 @@ def weigh(chart: Chart, guideline: Guideline, among: Iterable[Points] | None = N
             yield Weighed(cause, weight, tuple(done), family, source)
 
 
-def rank(chart: Chart, guideline: Guideline, among: Iterable[Points] | None = None) -> Ranking:
-    """The causes on the side of this chart, best first; `among` as in weigh."""
+def rank(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Ranking:
+    """The causes on the side of this chart, best first; `points` are at least those that hold there."""
     rules = guideline.differential
     score = _Score(guideline.causes)
     known = set()
-    for weighed in weigh(chart, guideline, among):
+    for weighed in weigh(chart, guideline, points):
         score.add(weighed.cause, weighed.points, weighed.findings)
         if weighed.family:
             known.add(weighed.family)

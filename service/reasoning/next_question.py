@@ -19,7 +19,17 @@ from service.chart.grounds import Grounds, marks, marks_of_others, may_hold
 from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import Condition
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Question
-from service.reasoning.answer_index import FLAGGED, Answer, AnswerIndex, Answers, Reach, all_of, keys_of, yes_or_no
+from service.reasoning.answer_index import (
+    FLAGGED,
+    Answer,
+    AnswerIndex,
+    Answers,
+    Limits,
+    Reach,
+    all_of,
+    keys_of,
+    yes_or_no,
+)
 from service.reasoning.differential import Ranking, family_result, leader_of
 from service.reasoning.outcome import CRITICAL, Outcome, Says, outcome, steps
 
@@ -191,7 +201,8 @@ class Trials:
 
     def most(self, what: object, *, short_of_critical: bool = False, waits: bool = True) -> int:
         """The points that answers can have at most here."""
-        places, at_most, _, short, rest, treatment, waiting, leader, swing, vetoes = self.limits[what]
+        limits = self.limits[what]
+        places, at_most, _, short, rest, treatment, waiting, leader, _, _ = limits
         if short_of_critical:
             at_most = short
         tier = self.outcome.tier
@@ -203,7 +214,7 @@ class Trials:
         points = self.severity * (up if up > down else down) + rest
         if tier != CRITICAL and (at_most != CRITICAL or down >= up):
             points += treatment
-        if leader and ((waits and waiting) or swing > self.lead or not vetoes.isdisjoint(self.leaders)):
+        if leader and ((waits and waiting) or not self._keeps_the_lead(limits)):
             points += leader
         return points
 
@@ -321,10 +332,7 @@ class Trials:
         made, waits = self.made, False
         if held != self.flags or self.insufficient:
             made, waits = self._after_red_flags(held, informed=not index.informative.isdisjoint(answers))
-        if not waits and self._keeps_the_lead(answers):
-            leaders = self.leaders
-        else:
-            leaders = self._leaders(reach, charts, supposed, waits=waits, made=made)
+        leaders = self._leaders(answers, reach, charts, supposed, waits=waits, made=made)
         return _Flagged(reach, supposed, there, charts, held, made, waits, leaders)
 
     def _in_sight(self, flagged: _Flagged) -> Outcome | None:
@@ -461,17 +469,9 @@ class Trials:
             FLAGGED: critical,
             "exercise-red-flag": exercise,
             "injection-red-flag": injection,
-            "insufficient-data": not held and not informed and not self._informed(),
+            "insufficient-data": not held and not informed and not self.assessed.case.knows(self.index.informative),
         }
         return made, waits
-
-    def _informed(self) -> bool:
-        case = self.assessed.case
-        return any(
-            statement.value is not None
-            for name in self.index.informative & case.statements.keys()
-            for statement in case.statements[name]
-        )
 
     def _make(self, charts: Iterable[Chart], made: Answers) -> Answers:
         changed = {name: value for name, value in made.items() if value != self.made_before[name]}
@@ -495,15 +495,13 @@ class Trials:
                     changed.add(f"considers-{cause}")
         return changed
 
-    def _keeps_the_lead(self, answers: Answers) -> bool:
-        """Whether what leads does so by more than a single answer can change."""
-        if len(answers) > 1:
-            return False
-        limits = self.limits[keys_of(answers)[0]]
+    def _keeps_the_lead(self, limits: Limits) -> bool:
+        """Whether what leads does so by more than can be changed within these limits."""
         return limits.swing <= self.lead and limits.vetoes.isdisjoint(self.leaders)
 
     def _leaders(
         self,
+        answers: Answers,
         reach: Reach,
         patient_charts: Sequence[Chart],
         supposed: Callable[[Sequence[Chart]], Sequence[Chart]],
@@ -514,6 +512,8 @@ class Trials:
         if waits or made["insufficient-data"]:
             return (WAITS if waits else None,) * len(self.leaders)
         if not (self.insufficient or reach.ranks):
+            return self.leaders
+        if len(answers) == 1 and self._keeps_the_lead(self.limits[keys_of(answers)[0]]):
             return self.leaders
         rules = self.index.guideline.differential
         if not self.scores:

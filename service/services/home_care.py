@@ -33,7 +33,7 @@ class HomeCare:
         """One card; none where the chart has nothing to do with this pain."""
         consultation = self._consultant.consult(request)
         assessment = consultation.assessment
-        offered = {call.id for call in assessment.treatment if call.state == "offer"}
+        offered = assessment.offered()
         without = {what for call in assessment.treatment for what in call.without}
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
         present = assessment.complaint == "present"

@@ -5,8 +5,6 @@ import pytest
 from docs import sensitivity
 from docs.sensitivity import Flip
 from service.guideline import loader as knowledge
-from service.guideline.conditions import Condition
-from service.guideline.model import Guideline
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def test_no_imaging_is_called_for_by_what_leads_the_ranking() -> None:
         for call in recommendation.imaging:
             if call.modality != "none-now":
                 conditions = [recommendation.when, *([call.when] if call.when else [])]
-                read = {name for condition in conditions for name in opened(guideline, condition)}
+                read = guideline.opened(name for condition in conditions for name in condition.findings())
                 assert not {name for name in read if name.startswith("considers-")}, recommendation.id
 
 
@@ -52,14 +50,6 @@ def test_the_charts_that_hung_on_single_weights_are_in_the_run() -> None:
         "hard-seat-after-physiotherapy",
         "tendon-with-a-slump-after-physiotherapy",
     }
-
-
-def opened(guideline: Guideline, condition: Condition) -> set[str]:
-    """The names that a condition reads, named criteria opened."""
-    names = set(condition.findings())
-    for name in condition.findings() & guideline.definitions.keys():
-        names |= opened(guideline, guideline.definitions[name][1])
-    return names
 
 
 def test_the_table_is_up_to_date() -> None:
