@@ -604,3 +604,5 @@ class CodeRow(Schema):
     site = fields.String()
     licence = _one_of(("open", "affiliate"))
     display = _text()
+    # The primary source in which the code and its meaning were read together; empty for those of the verified list.
+    source = fields.String(load_default="")

@@ -176,7 +176,7 @@ def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
         with _part():
             checked = _check(CodeRow(), row, file, f"line {number}")
             if affiliate or checked["licence"] == "open":
-                del checked["licence"]
+                del checked["licence"], checked["source"]
                 codes.append(Code(**{**checked, "system": SYSTEMS[checked["system"]]}))
     return tuple(codes)
 
