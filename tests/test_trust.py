@@ -216,6 +216,21 @@ def test_keys_are_fetched_from_the_registered_url_and_from_no_other(site: Site, 
     assert key_server.calls == 1
 
 
+def test_where_a_file_has_the_keys_no_token_can_have_others_fetched(site: Site, key_server: KeyServer) -> None:
+    key_server.keys = key_set(site.key)
+    client = create_app(site.settings(), lambda: NOW).test_client()
+    headers = site.headers(f"{BASE}/cds-services", jku=key_server.url)
+    assert client.get("/cds-services", headers=headers).status_code == 200
+    assert key_server.calls == 0
+
+
+def test_where_a_file_has_the_keys_and_a_jku_is_registered_a_token_names_that_one(site: Site) -> None:
+    site.write('jwks_file = "jwks.json"', 'jku = "https://ehr.example.org/jwks.json"')
+    client = create_app(site.settings(), lambda: NOW).test_client()
+    for jku, status_ in (("https://ehr.example.org/jwks.json", 200), (None, 200), ("https://evil.example.org/", 401)):
+        assert client.get("/cds-services", headers=site.headers(f"{BASE}/cds-services", jku=jku)).status_code == status_
+
+
 def test_a_key_server_that_fails_is_503_until_it_answers(site: Site, key_server: KeyServer) -> None:
     key_server.status = 500
     site.write(f'jku = "{key_server.url}"', 'internal_hosts = ["127.0.0.1"]')

@@ -15,9 +15,10 @@ from cds_hooks.trust.keys import DEFAULT_ALGORITHMS, KeySource
 class TrustedClient:
     """One CDS client. Times are in seconds.
 
-    `issuers` and `jku` are what its tokens may name, compared letter by letter. `audiences` are accepted beside the URL
-    that is called. No `services`, or no `tenants`, means all of them. `lifetime` bounds exp - iat, and `skew` says how
-    far the two clocks may be apart.
+    `issuers` and `jku` are what its tokens may name, compared letter by letter; without a `jku` the keys come another
+    way, and one that a token names is not looked at. `audiences` are accepted beside the URL that is called. No
+    `services`, or no `tenants`, means all of them. `lifetime` bounds exp - iat, give or take the second between two
+    looks at a clock, and `skew` says how far the two clocks may be apart.
     """
 
     name: str

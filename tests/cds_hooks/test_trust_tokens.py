@@ -144,10 +144,15 @@ def test_a_header_that_fits_is_accepted(header: Mapping[str, Any], token: MakeTo
     assert failed(token(header=header), make_gate()) == []
 
 
-def test_a_token_that_names_a_jku_is_refused_where_none_is_registered(token: MakeToken, make_gate: MakeGate) -> None:
+@pytest.mark.parametrize("jku", [JKU, "https://evil.example.org/jwks.json", "", 7, None, [JKU]])
+def test_where_the_keys_came_another_way_no_jku_is_looked_at(
+    jku: object, token: MakeToken, make_gate: MakeGate
+) -> None:
     gate = make_gate(jku=None)
     assert failed(token(), gate) == []
-    assert failed(token(header={"jku": JKU}), gate) == ["jku"]
+    assert failed(token(header={"jku": jku}), gate) == []
+    stranger = sign(new_key("ES384", "es384"), claims_for(ISSUER, URL, NOW), jku=JKU)
+    assert failed(stranger, gate) == ["signature"]
 
 
 def test_a_missing_typ_is_accepted_with_a_note(token: MakeToken, make_gate: MakeGate) -> None:
@@ -206,6 +211,59 @@ def test_a_client_cannot_speak_for_another(token: MakeToken, make_gate: MakeGate
     assert failed(token(iss="https://other.example.org/"), make_gate()) == ["signature"]
     assert failed(token("RS384", iss="https://other.example.org/"), make_gate()) == ["key"]
     assert failed(token(iss="https://other.example.org/", header={"jku": JKU}), make_gate()) == ["jku"]
+
+
+# What the tokens of clients look like, by their source or their documentation: the entry that they need beside the
+# issuer, the header and claims that they send.
+CLIENTS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
+    # github.com/cds-hooks/sandbox, src/retrieve-data-helpers/jwt-generator.js
+    "official sandbox": (
+        {"jku": "https://sandbox.cds-hooks.org/.well-known/jwks.json"},
+        {"alg": "ES384", "jku": "https://sandbox.cds-hooks.org/.well-known/jwks.json"},
+        {"iss": "https://sandbox.cds-hooks.org"},
+    ),
+    "official sandbox, its keys in a file": (
+        {"jku": None},
+        {"alg": "ES384", "jku": "https://sandbox.cds-hooks.org/.well-known/jwks.json"},
+        {"iss": "https://sandbox.cds-hooks.org"},
+    ),
+    # github.com/inferno-framework/davinci-crd-test-kit, jwt_helper.rb: exp is reckoned after iat
+    "Inferno CRD, ES384": (
+        {"jku": None},
+        {"alg": "ES384", "jku": "https://inferno.example.org/custom/crd_server/jwks.json"},
+        {"iss": "https://inferno.example.org/custom/crd_server", "jti": "5f" * 32, "exp": NOW + 301},
+    ),
+    "Inferno CRD, RS384": (
+        {"jku": "https://inferno.example.org/custom/crd_server/jwks.json"},
+        {"alg": "RS384", "jku": "https://inferno.example.org/custom/crd_server/jwks.json"},
+        {"iss": "https://inferno.example.org/custom/crd_server", "jti": "5f" * 32},
+    ),
+    # Epic's documentation of CDS Hooks: exp 900 s after iat, nbf 300 s before it
+    "Epic": (
+        {"jku": "https://epic.example.org/PublicKeys/530013/530013", "lifetime": 900},
+        {"alg": "RS384", "jku": "https://epic.example.org/PublicKeys/530013/530013"},
+        {"iss": "https://epic.example.org/api/FHIR/R4", "sub": "client-id", "nbf": NOW - 300, "exp": NOW + 900},
+    ),
+    # Oracle Health's documentation of CDS Hooks: one issuer for all tenants, keys at authorization.cerner.com
+    "Oracle Health": (
+        {"jku": "https://authorization.cerner.com/jwk", "algorithms": ("RS256", "RS384")},
+        {"alg": "RS256", "jku": "https://authorization.cerner.com/jwk"},
+        {"iss": "https://cds-hooks.cerner.com", "tenant": "00000000-0000-4000-8000-000000000000"},
+    ),
+    # The specification, Trusting CDS Clients: aud as an array, the jku left out
+    "another one": ({"jku": None}, {"alg": "ES384"}, {"iss": "https://fhir-ehr.example.com/", "aud": [URL]}),
+}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("audience", [URL, f"{URL}/", [URL]])
+def test_tokens_as_real_clients_send_them_are_accepted(
+    name: str, audience: object, keys: Mapping[str, dict[str, Any]], make_gate: MakeGate
+) -> None:
+    entry, header, claims = CLIENTS[name]
+    sent = {**claims_for(claims["iss"], URL, NOW), "aud": audience, **claims}
+    jku = {"jku": header["jku"]} if "jku" in header else {}
+    assert failed(sign(keys[header["alg"]], sent, **jku), make_gate(issuers=(claims["iss"],), **entry)) == []
 
 
 @pytest.mark.parametrize(
@@ -272,7 +330,8 @@ def test_an_audience_of_the_client_entry_is_accepted_for_this_client_alone(
         ({"exp": NOW - 60, "iat": NOW - 100}, ["exp"]),
         ({"exp": NOW - 59, "iat": NOW - 100}, []),
         ({"exp": NOW + 300, "iat": NOW}, []),
-        ({"exp": NOW + 301, "iat": NOW}, ["lifetime"]),
+        ({"exp": NOW + 301, "iat": NOW}, []),
+        ({"exp": NOW + 302, "iat": NOW}, ["lifetime"]),
         ({"exp": NOW + 0.5, "iat": NOW - 0.5}, []),
         ({"exp": NOW + 60, "iat": NOW + 60}, ["lifetime"]),
         ({"exp": NOW + 60, "iat": NOW + 61}, ["iat", "lifetime"]),
@@ -324,7 +383,7 @@ def test_a_number_that_cannot_be_reckoned_with_is_no_time(
 
 def test_skew_and_lifetime_are_those_of_the_client_entry(token: MakeToken, make_gate: MakeGate) -> None:
     assert failed(token(lifetime=3600), make_gate(lifetime=3600)) == []
-    assert failed(token(lifetime=3601), make_gate(lifetime=3600)) == ["lifetime"]
+    assert failed(token(lifetime=3602), make_gate(lifetime=3600)) == ["lifetime"]
     assert failed(token(iat=NOW - 300, exp=NOW - 5), make_gate(skew=5)) == ["exp"]
     assert failed(token(iat=NOW - 299, exp=NOW - 4), make_gate(skew=5)) == []
 
