@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from threading import Lock
@@ -63,13 +64,20 @@ class FhirPolicy:
     total_bytes: int = 20_000_000
 
 
-def complete(request: HookRequest, templates: Mapping[str, str], policy: FhirPolicy | None) -> HookRequest:
+def complete(
+    request: HookRequest,
+    templates: Mapping[str, str],
+    policy: FhirPolicy | None,
+    *,
+    waiting: AbstractContextManager[object] | None = None,
+) -> HookRequest:
     """The request with the gaps of its prefetch filled as far as they can be before the policy's deadline.
 
     A gap is a key of `templates` that is missing, failed or incomplete: with null and empty the client has answered.
     Where only further pages are lacking, those are read, else the whole search is done.
     What came in full is FETCHED, what came in part is INCOMPLETE, an unusable answer is FAILED; what nobody was asked
     for, or did not come in time, stays as it was. The notes say why. Without a policy no call is made at all.
+    `waiting` is entered for as long as the server is waited for.
     """
     gaps = {
         key: value
@@ -82,7 +90,8 @@ def complete(request: HookRequest, templates: Mapping[str, str], policy: FhirPol
     if isinstance(reader, str):
         filled = {key: _noted(value, reader) for key, value in gaps.items()}
     else:
-        filled = reader.fill(gaps, templates, request.context)
+        with waiting or nullcontext():
+            filled = reader.fill(gaps, templates, request.context)
     return replace(request, prefetch={**request.prefetch, **filled})
 
 

@@ -16,7 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceCatalogue, ServiceUnavailable, create_blueprint
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
-from cds_hooks.trust import Gate
+from cds_hooks.trust import Call, Caller, Gate
 from service.access.clients import Client, directory, fhir_policy, read_clients
 from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES, read_site_codes
@@ -24,7 +24,7 @@ from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
 from service.pages import desk, insights
 from service.pages import knowledge as knowledge_pages
-from service.server.capacity import Capacity
+from service.server.capacity import Capacity, Place
 from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
 from service.services.catalogue import catalogue
@@ -59,6 +59,16 @@ class _App(Flask):
     def ensure_sync(self, func: _Called) -> _Called:
         """As it is: nothing here is a coroutine, and Flask would look at every function at every call."""
         return func
+
+
+class _SharingGate(Gate):
+    """Counts each call that it admits as one of its client."""
+
+    def admit(self, authorization: str | None, call: Call) -> Caller:
+        caller = super().admit(authorization, call)
+        place: Place = g.place
+        place.belongs_to(caller.client.name)
+        return caller
 
 
 def utc_now() -> datetime:
@@ -104,7 +114,14 @@ def create_app(
     metrics = Metrics(_key_ages(gate), record.health if record else None)
     app.extensions["metrics"] = metrics
     _watch(app, metrics, settings)
-    _bound(app, Capacity(settings.threads, settings.max_in_flight), metrics)
+    capacity = Capacity(
+        settings.threads,
+        settings.max_in_flight,
+        # Two of the largest at a time: what is read from a body takes several times its bytes.
+        large_bytes=2 * settings.body_limit,
+        several_clients=clients is not None and len(clients) > 1,
+    )
+    _bound(app, capacity, metrics)
     app.register_blueprint(
         create_blueprint(
             published,
@@ -187,7 +204,7 @@ def _guard(
     from service.access.store import open_store  # noqa: PLC0415
 
     store = open_store(settings)
-    gate = Gate(directory(clients), store, store, clock=lambda: clock().timestamp())
+    gate = _SharingGate(directory(clients), store, store, clock=lambda: clock().timestamp())
     return gate, {**checks, "keys": lambda: gate.keys_ready() > 0, "store": store.is_ready}
 
 
@@ -222,7 +239,9 @@ def _completing(
 
     def fill(request: HookRequest, service: CdsService) -> HookRequest:
         client = clients[request.client] if clients and request.client else None
-        return complete(request, service.prefetch, fhir_policy(client, request.fhir_server, deadline))
+        policy = fhir_policy(client, request.fhir_server, deadline)
+        place: Place = g.place
+        return complete(request, service.prefetch, policy, waiting=place.elsewhere())
 
     return fill
 

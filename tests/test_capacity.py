@@ -1,16 +1,22 @@
 """Places for calls: how many there are, who waits, and that every one is given back."""
 
 import io
+import json
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import pytest
+from flask import Response, g
 from flask.testing import FlaskClient
 
 from cds_hooks import ServiceUnavailable
+from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
 from service.server import capacity
-from service.server.capacity import Capacity
+from service.server.capacity import Capacity, Place
 from service.settings import Settings
 
 SERVICE = "/cds-services/gluteal-hamstring-pain"
@@ -37,9 +43,9 @@ def test_a_call_whose_body_is_still_on_its_way_keeps_no_other_from_work() -> Non
     arrived = Event()
     places = Capacity(at_work=1, in_flight=2)
     with ThreadPoolExecutor(1) as thread:
-        reading = thread.submit(places.take(Slow()).read)
+        reading = thread.submit(places.take(Slow()).read, 4)
         quick = places.take(io.BytesIO(b"quick"))
-        assert quick.read() == b"quick"
+        assert quick.read(5) == b"quick"
         quick.leave()
         arrived.set()
         assert reading.result() == b"slow"
@@ -49,14 +55,111 @@ def test_a_call_that_nobody_can_work_on_is_refused_and_its_place_given_back(monk
     monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
     places = Capacity(at_work=1, in_flight=2)
     working, waiting = places.take(io.BytesIO()), places.take(io.BytesIO())
-    working.read()
+    working.read(1)
     with pytest.raises(ServiceUnavailable):
-        waiting.read()
+        waiting.read(1)
     waiting.leave()
     working.leave()
     again = places.take(io.BytesIO())
-    again.read()
+    again.read(1)
     again.leave()
+
+
+def test_a_call_that_waits_for_somebody_else_leaves_its_working_place_and_comes_back_to_one() -> None:
+    places = Capacity(at_work=1, in_flight=2)
+    waiting, working = places.take(io.BytesIO()), places.take(io.BytesIO(b"body"))
+    waiting.read(1)
+    with waiting.elsewhere():
+        assert working.read(4) == b"body"
+        working.leave()
+    assert not places.at_work.acquire(blocking=False)
+    waiting.leave()
+    assert places.at_work.acquire(blocking=False)
+
+
+def test_a_call_that_comes_back_and_finds_no_working_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
+    places = Capacity(at_work=1, in_flight=2)
+    waiting, working = places.take(io.BytesIO()), places.take(io.BytesIO())
+    waiting.read(1)
+    with pytest.raises(ServiceUnavailable), waiting.elsewhere():
+        working.read(1)
+    waiting.leave()
+    working.leave()
+    places.take(io.BytesIO()).read(1)
+
+
+@pytest.mark.parametrize("clients", [2, 3, 4, 5])
+def test_however_much_some_clients_want_something_is_left_for_the_next(clients: int) -> None:
+    places = Capacity(at_work=1, in_flight=32, several_clients=True)
+
+    def take_all(client: str) -> int:
+        for number in range(40):
+            try:
+                place = places.take(io.BytesIO())
+            except ServiceUnavailable:
+                return number
+            try:
+                place.belongs_to(client)
+            except ServiceUnavailable:
+                place.leave()
+                return number
+        return 40
+
+    taken = [take_all(str(number)) for number in range(clients)]
+    assert taken[0] == 16
+    assert all(taken)
+
+
+def test_a_client_gets_its_share_back_with_each_answer_and_a_single_client_has_no_bound() -> None:
+    shared = Capacity(at_work=1, in_flight=3, several_clients=True)
+    first, second = shared.take(io.BytesIO()), shared.take(io.BytesIO())
+    first.belongs_to("greedy")
+    second.belongs_to("greedy")
+    third = shared.take(io.BytesIO())
+    with pytest.raises(ServiceUnavailable, match="share"):
+        third.belongs_to("greedy")
+    first.leave()
+    second.leave()
+    third.belongs_to("greedy")
+    alone = Capacity(at_work=1, in_flight=3)
+    for _ in range(3):
+        alone.take(io.BytesIO()).belongs_to("only")
+
+
+def test_large_bodies_wait_for_room_without_a_working_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
+    large = bytes(capacity.SMALL_BODY + 1)
+    places = Capacity(at_work=2, in_flight=4, large_bytes=len(large))
+    first, second, small = (places.take(io.BytesIO(body)) for body in (large, large, b"small"))
+    assert first.read(len(large)) == large
+    with pytest.raises(ServiceUnavailable):
+        second.read(len(large))
+    assert small.read(5) == b"small"
+    small.leave()
+    second.leave()
+    first.leave()
+    again = places.take(io.BytesIO(large))
+    assert again.read(len(large)) == large
+
+
+def test_a_large_body_is_not_read_before_there_is_a_working_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
+    places = Capacity(at_work=1, in_flight=2)
+    working, body = places.take(io.BytesIO()), io.BytesIO(bytes(capacity.SMALL_BODY + 1))
+    working.read(1)
+    with pytest.raises(ServiceUnavailable):
+        places.take(body).read(capacity.SMALL_BODY + 1)
+    assert body.tell() == 0
+
+
+def test_a_body_of_unknown_length_takes_the_room_of_what_came() -> None:
+    places = Capacity(at_work=1, in_flight=2, large_bytes=2 * capacity.SMALL_BODY)
+    place = places.take(io.BytesIO(b"short"))
+    assert place.read(2 * capacity.SMALL_BODY) == b"short"
+    assert places.free_bytes == 2 * capacity.SMALL_BODY - 5
+    place.leave()
+    assert places.free_bytes == 2 * capacity.SMALL_BODY
 
 
 @pytest.fixture
@@ -81,6 +184,54 @@ def test_a_place_is_given_back_however_the_call_ends(method: str, path: str, bod
     statuses = {narrow.open(path, method=method, data=body, headers=JSON).status_code for _ in range(3)}
     assert len(statuses) == 1
     assert 503 not in statuses
+
+
+def test_while_a_call_waits_for_its_fhir_server_another_is_worked_on() -> None:
+    """The server accepts and never answers; there is one working place."""
+    server = socket.create_server(("127.0.0.1", 0))
+    request = {
+        "hook": "patient-view",
+        "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
+        "context": {"userId": "Practitioner/7", "patientId": "p1"},
+    }
+    slow = request | {"fhirServer": f"http://127.0.0.1:{server.getsockname()[1]}/fhir"}
+    client = create_app(Settings(threads=1, fetch_milliseconds=8_000)).test_client()
+    with server, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(client.post, SERVICE, json=slow)
+        connection, _ = server.accept()
+        with connection:
+            assert client.post(SERVICE, json=request).status_code == 412
+            assert not waiting.done()
+            server.close()
+    waiting.result()
+
+
+def test_a_client_that_has_its_share_is_refused_and_another_is_not(tmp_path: Path) -> None:
+    keys = {name: new_key("ES384", name) for name in ("greedy", "modest")}
+    entries = []
+    for name, key in keys.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(key_set(key)))
+        entries.append(f'[clients.{name}]\nissuers = ["https://{name}/"]\njwks_file = "{name}.json"\n')
+    (tmp_path / "clients.toml").write_text("".join(entries))
+    (tmp_path / "store").mkdir(mode=0o700)
+    settings = Settings(
+        clients=tmp_path / "clients.toml", store=tmp_path / "store", public_base_url="https://cds", max_in_flight=4
+    )
+    app = create_app(settings)
+
+    def status(name: str) -> int:
+        audience = "https://cds/cds-services"
+        token = sign(keys[name], claims_for(f"https://{name}/", audience, time.time()))
+        with app.test_request_context("/cds-services", headers={"Authorization": f"Bearer {token}"}):
+            response = app.preprocess_request() or app.dispatch_request()
+            taken.append(g.pop("place"))
+            return 200 if isinstance(response, Response) else 0
+
+    taken: list[Place] = []
+    assert status("greedy") == status("greedy") == 200
+    with pytest.raises(ServiceUnavailable, match="share"):
+        status("greedy")
+    assert status("modest") == 200
 
 
 def test_the_probes_are_answered_when_every_place_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

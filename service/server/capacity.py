@@ -1,18 +1,24 @@
 """How many calls a process takes on: a queue that outlives the patience of an EHR is of use to nobody.
 
 The calls that a process works on at a time are few, because they share one interpreter. Some more may be on their way
-in, or wait for a moment; whatever is beyond is refused at once, with a time after which to come back.
+in, or wait for a FHIR server; whatever is beyond is refused at once, with a time after which to come back. Where there
+are several clients, none can take what is left for the others.
 """
 
 from __future__ import annotations
 
-from threading import Semaphore
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, Semaphore
 from typing import Protocol
 
 from cds_hooks import ServiceUnavailable
 
 # In seconds. CDS clients give up after a few, and the answer to a long chart takes its part of them.
 LONGEST_WAIT = 1.0
+# In bytes: a body up to this size is read before a working place is taken for it.
+SMALL_BODY = 1_000_000
 _COME_BACK = 1
 
 
@@ -21,48 +27,124 @@ class _Readable(Protocol):
 
 
 class Capacity:
-    """The places of one process; made before it forks, held by threads."""
+    """The places of one process; made before it forks, shared by its threads.
 
-    def __init__(self, at_work: int, in_flight: int) -> None:
+    `at_work` calls are worked on at a time, `in_flight` are let in, those included. All bodies above SMALL_BODY
+    take at most `large_bytes` together. `several_clients` says whether a client has a share only.
+    """
+
+    def __init__(
+        self, at_work: int, in_flight: int, *, large_bytes: int = 20_000_000, several_clients: bool = False
+    ) -> None:
         self.at_work = Semaphore(at_work)
-        self.in_flight = Semaphore(in_flight)
+        self.changed = Condition()
+        self.free = in_flight
+        self.free_bytes = large_bytes
+        self.largest = large_bytes
+        self.by_client: Counter[str] = Counter()
+        self.several_clients = several_clients
 
     def take(self, body: _Readable) -> Place:
         """A place for a call with this body. Raises ServiceUnavailable, at once, when there is none.
 
         Specification: CDS Service Response, HTTP Status Codes.
         """
-        if not self.in_flight.acquire(blocking=False):
-            raise _full()
+        with self.changed:
+            if not self.free:
+                raise _full()
+            self.free -= 1
         return Place(self, body)
 
 
 class Place:
-    """The place of one call, and its body: once that is read, the work begins, and until then nobody waits for it."""
+    """The place of one call, and its body: work begins once that is read, or before it where it is large."""
 
     def __init__(self, capacity: Capacity, body: _Readable) -> None:
         self._capacity = capacity
         self._body = body
         self._works = False
+        self._bytes = 0
+        self._client: str | None = None
+
+    def belongs_to(self, client: str) -> None:
+        """Count the call as one of this client. Raises ServiceUnavailable when the client has its share already.
+
+        A client may have as many places as are free beside them: half of all where it is alone, and the more clients
+        want in, the less each has. So the next one always finds something free.
+        """
+        capacity = self._capacity
+        if not capacity.several_clients:
+            return
+        with capacity.changed:
+            taken = capacity.by_client[client]
+            if taken and taken > capacity.free:
+                raise ServiceUnavailable(
+                    "The calls of this client that are not answered yet are as many as its share of the service. "
+                    "Call again after the time in Retry-After.",
+                    retry_after=_COME_BACK,
+                )
+            capacity.by_client[client] += 1
+            self._client = client
 
     def read(self, size: int = -1, /) -> bytes:
-        """So much of the body. Raises ServiceUnavailable when there is nobody to work on it within a second."""
+        """So much of the body. Raises ServiceUnavailable when there is nobody to work on it within a second, or no
+        room for a large one."""
+        if self._works or 0 <= size <= SMALL_BODY:
+            data = self._body.read(size)
+            self._work()
+            return data
+        # Whoever waits for room keeps nobody from work.
+        self._reserve(self._capacity.largest if size < 0 else min(size, self._capacity.largest))
+        self._work()
         data = self._body.read(size)
-        if not self._works:
-            if not self._capacity.at_work.acquire(timeout=LONGEST_WAIT):
-                raise _full()
-            self._works = True
+        self._return_bytes(self._bytes - min(len(data), self._bytes))
         return data
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """While the call waits for somebody else, another is worked on in its place.
+
+        Raises ServiceUnavailable at the end, when there is nobody to go on with it within a second.
+        """
+        if self._works:
+            self._capacity.at_work.release()
+            self._works = False
+        yield
+        self._work()
 
     def leave(self) -> None:
         """Make room for the next call."""
         if self._works:
             self._capacity.at_work.release()
-        self._capacity.in_flight.release()
+        self._return_bytes(self._bytes)
+        with self._capacity.changed:
+            self._capacity.free += 1
+            if self._client is not None:
+                self._capacity.by_client[self._client] -= 1
+
+    def _work(self) -> None:
+        if not self._works:
+            if not self._capacity.at_work.acquire(timeout=LONGEST_WAIT):
+                raise _full()
+            self._works = True
+
+    def _reserve(self, size: int) -> None:
+        with self._capacity.changed:
+            if not self._capacity.changed.wait_for(lambda: self._capacity.free_bytes >= size, LONGEST_WAIT):
+                raise _full()
+            self._capacity.free_bytes -= size
+        self._bytes = size
+
+    def _return_bytes(self, size: int) -> None:
+        if size:
+            with self._capacity.changed:
+                self._capacity.free_bytes += size
+                self._capacity.changed.notify_all()
+            self._bytes -= size
 
 
 def _full() -> ServiceUnavailable:
     return ServiceUnavailable(
-        "The service has as many calls in hand as it can answer in time. Call again after the time in Retry-After.",
+        "The service has as many calls as it can answer in time. Call again after the time in Retry-After.",
         retry_after=_COME_BACK,
     )
