@@ -17,7 +17,7 @@ from cds_hooks.errors import (
     UnknownService,
     UnsupportedMediaType,
 )
-from cds_hooks.feedback import Feedback, FeedbackRecord, FeedbackSink, OverrideReason, read_feedback
+from cds_hooks.feedback import Feedback, FeedbackBatch, FeedbackRecord, FeedbackSink, OverrideReason, read_feedback
 from cds_hooks.hooks import HOOKS, HookDefinition
 from cds_hooks.prefetch import (
     PrefetchState,
@@ -53,6 +53,7 @@ __all__ = [
     "CdsService",
     "Coding",
     "Feedback",
+    "FeedbackBatch",
     "FeedbackRecord",
     "FeedbackSink",
     "FhirAuthorization",

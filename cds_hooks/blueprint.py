@@ -133,9 +133,10 @@ def create_blueprint(
         paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
         caller = _admitted(gate, base_url, service_id, *paths)
         catalogue.hooks_of(service_id)
-        feedback = read_feedback(_read_body(body_limit))
-        on_feedback(FeedbackRecord(_correlation_id(), service_id, _name_of(caller), feedback))
-        return Response(b"{}", content_type=_JSON)
+        batch = read_feedback(_read_body(body_limit))
+        refused = len(batch.refused)
+        on_feedback(FeedbackRecord(_correlation_id(), service_id, _name_of(caller), batch.feedback, refused))
+        return Response(orjson.dumps(batch.answer(_correlation_id())), content_type=_JSON)
 
     @blueprint.after_app_request
     def finish(response: Response) -> Response:

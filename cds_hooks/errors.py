@@ -16,7 +16,7 @@ value) and what to do. Specification: CDS Service Response, Returning OperationO
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
@@ -34,11 +34,12 @@ _EXPECTED: tuple[tuple[type[fields.Field[Any]], str], ...] = (
 
 
 class CdsHooksError(Exception):
-    """Anything that ends a call with a status other than 200."""
+    """Anything that ends a call with a status other than 200; `others` are errors that are told beside it."""
 
     status: int = 500
     issue_code: str = "exception"
     title: str = "The service failed"
+    others: tuple[CdsHooksError, ...] = ()
 
     def __init__(
         self, diagnostics: str, *, expression: str | None = None, headers: Mapping[str, str] | None = None
@@ -50,19 +51,32 @@ class CdsHooksError(Exception):
 
     def operation_outcome(self, correlation_id: str) -> dict[str, Any]:
         """The FHIR OperationOutcome of this error; its id is the correlation id of the call."""
+        return operation_outcome((self, *self.others), correlation_id)
+
+    def issue(self, severity: str = "error", title: str | None = None) -> dict[str, Any]:
+        """The issue of an OperationOutcome that tells of this error."""
         issue: dict[str, Any] = {
-            "severity": "error",
+            "severity": severity,
             "code": self.issue_code,
-            "details": {"text": self.title},
+            "details": {"text": title or self.title},
             "diagnostics": self.diagnostics,
         }
-        if self.expression:
-            issue["expression"] = [self.expression]
-        if _FHIR_ID.fullmatch(correlation_id):
-            return {"resourceType": "OperationOutcome", "id": correlation_id, "issue": [issue]}
-        # A correlation id may hold an underscore, the id of a FHIR resource may not.
-        issue["diagnostics"] += f" (correlation id {correlation_id})"
-        return {"resourceType": "OperationOutcome", "issue": [issue]}
+        return {**issue, "expression": [self.expression]} if self.expression else issue
+
+
+def operation_outcome(
+    problems: Sequence[CdsHooksError], correlation_id: str, severity: str = "error", title: str | None = None
+) -> dict[str, Any]:
+    """A FHIR OperationOutcome with an issue for each of these problems; its id is the correlation id of the call.
+
+    Each issue has the title of its problem unless there is another for all of them.
+    """
+    issues = [problem.issue(severity, title) for problem in problems]
+    if _FHIR_ID.fullmatch(correlation_id):
+        return {"resourceType": "OperationOutcome", "id": correlation_id, "issue": issues}
+    # A correlation id may hold an underscore, the id of a FHIR resource may not.
+    issues[0]["diagnostics"] += f" (correlation id {correlation_id})"
+    return {"resourceType": "OperationOutcome", "issue": issues}
 
 
 class BadRequest(CdsHooksError):

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from cds_hooks.errors import BadRequest, refusal
+from cds_hooks.errors import BadRequest, operation_outcome, refusal
 from cds_hooks.json_text import UNREADABLE, decode, read_members
 from cds_hooks.response import Coding
 
@@ -39,14 +39,37 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackRecord:
-    """What one call of the feedback endpoint reported, with the name of the CDS client where one is known."""
+    """What one call of the feedback endpoint reported, with the name of the CDS client where one is known.
+
+    `refused` is how many elements of the batch could not be read and are not in `feedback`.
+    """
 
     correlation_id: str
     service_id: str
     client: str | None
     feedback: tuple[Feedback, ...]
+    refused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackBatch:
+    """The sound elements of a batch, one at least, and for each of the others what is wrong with it."""
+
+    feedback: tuple[Feedback, ...]
+    refused: tuple[BadRequest, ...] = ()
+
+    def answer(self, correlation_id: str) -> dict[str, Any]:
+        """The body of the answer, whose status is 200: empty where all was read, else an OperationOutcome.
+
+        The severity is `warning`: the batch is taken, and a client that would send it again on an error would do so
+        for ever.
+        """
+        if not self.refused:
+            return {}
+        return operation_outcome(self.refused, correlation_id, "warning", _LEFT_OUT)
+
+
+_LEFT_OUT = "This element of the feedback was not taken; the others were"
 FeedbackSink: TypeAlias = Callable[[FeedbackRecord], None]
 
 
@@ -106,7 +129,7 @@ _FEEDBACK = Schema.from_dict(
 _BATCH = Schema.from_dict(
     {
         "feedback": fields.List(
-            fields.Nested(_FEEDBACK),
+            fields.Raw(),
             required=True,
             validate=validate.Length(min=1),
             metadata={"expected": "an array with at least one element"},
@@ -115,25 +138,31 @@ _BATCH = Schema.from_dict(
 )(unknown=EXCLUDE)
 
 
-def read_feedback(body: bytes) -> tuple[Feedback, ...]:
-    """The feedback that a body holds, all of it or none: raises BadRequest at the first element that is not sound."""
+def read_feedback(body: bytes) -> FeedbackBatch:
+    """The feedback that a body holds, element by element.
+
+    Raises BadRequest where the body is no batch, or no element of it is sound; it then tells of all of them.
+    """
     try:
         members = read_members(body)
     except ValueError as problem:
         raise BadRequest(f"body: {problem}") from None
     try:
-        data = {name: _decoded(member) for name, member in members.items()}
-    except UNREADABLE:
-        raise BadRequest("feedback: expected values that can be read, received others.") from None
-    try:
-        batch = _BATCH.load(data)["feedback"]
+        batch = _BATCH.load(members)["feedback"]
     except ValidationError as problem:
-        raise refusal(problem, _BATCH, data) from None
-    return tuple(_feedback(element, f"feedback[{place}]") for place, element in enumerate(batch))
-
-
-def _decoded(member: Any) -> Any:
-    return [_listed(decode(raw)) for raw in member] if isinstance(member, list) else member
+        raise refusal(problem, _BATCH, members) from None
+    kept: list[Feedback] = []
+    refused: list[BadRequest] = []
+    for place, raw in enumerate(batch):
+        try:
+            kept.append(_feedback(raw, f"feedback[{place}]"))
+        except BadRequest as problem:
+            refused.append(problem)
+    if not kept:
+        first, *others = refused
+        first.others = tuple(others)
+        raise first
+    return FeedbackBatch(tuple(kept), tuple(refused))
 
 
 def _listed(element: Any) -> Any:
@@ -142,7 +171,15 @@ def _listed(element: Any) -> Any:
     return {**element, "overrideReasons": [reasons]} if isinstance(reasons, dict) else element
 
 
-def _feedback(element: Mapping[str, Any], at: str) -> Feedback:
+def _feedback(raw: Any, at: str) -> Feedback:
+    try:
+        data = _listed(decode(raw))
+    except UNREADABLE:
+        raise BadRequest(f"{at}: expected values that can be read, received others.", expression=at) from None
+    try:
+        element: Mapping[str, Any] = _FEEDBACK.load(data)
+    except ValidationError as problem:
+        raise refusal(problem, _FEEDBACK, data, at) from None
     accepted = element.get("acceptedSuggestions") or ()
     if element["outcome"] == "accepted" and not accepted:
         raise BadRequest(

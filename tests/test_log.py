@@ -180,9 +180,10 @@ def test_feedback_is_written_down_without_words_of_the_user(client: FlaskClient,
         "outcomeTimestamp": "2026-11-22T10:05:31Z",
     }
     accepted = {**feedback, "card": "Jane Doe", "outcome": "accepted", "acceptedSuggestions": [{"id": "Jane Doe"}]}
-    sent = json.dumps({"feedback": [feedback, accepted]})
+    sent = json.dumps({"feedback": [feedback, {**feedback, "card": 7, "userComment": "Jane Doe"}, accepted]})
     assert client.post(f"{SERVICE}/feedback", data=sent, headers=JSON).status_code == 200
-    first, second = lines(written)
+    refused, first, second = lines(written)
+    assert (refused["event"], refused["elements"]) == ("feedback refused", 1)
     assert {(line["correlationId"], line["client"]) for line in (first, second)} == {("correlation-1", None)}
     assert (first["card"], first["overrideReasons"]) == ("4e0a3a1e-3283-4575-ab82-028d55fe2719", ["other"])
     assert (second["card"], second["acceptedSuggestions"], second["outcome"]) == (None, [], "accepted")

@@ -326,6 +326,15 @@ def test_feedback_that_comes_again_is_kept_once_and_counted_also_within_one_batc
     assert times == {one["card"]: 4, other["card"]: 1}
 
 
+def test_of_a_batch_that_comes_again_with_its_bad_element_mended_nothing_is_kept_twice(site: Site) -> None:
+    one, bad, other = (site.outcome(str(uuid4())) for _ in range(3))
+    assert site.report(one, {**bad, "outcome": "ignored"}, other) == 200
+    assert len(rows(site.record.engine, "record_feedback")) == 2
+    assert site.report(one, bad, other) == 200
+    times = {row["card"]: row["times"] for row in rows(site.record.engine, "record_feedback")}
+    assert times == {one["card"]: 2, bad["card"]: 1, other["card"]: 2}
+
+
 def test_feedback_that_comes_again_after_a_new_start_without_a_key_is_known(new_site: Callable[..., Site]) -> None:
     first = new_site(log_key=None)
     again = first.outcome(str(uuid4()))

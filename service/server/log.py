@@ -107,7 +107,13 @@ class CallLog:
         _write("call", members)
 
     def feedback(self, record: FeedbackRecord) -> None:
-        """One line for each card that feedback came for. Comments and what is no uuid or known code are left out."""
+        """One line for each card that feedback came for. Comments and what is no uuid or known code are left out.
+
+        Elements that could not be read are counted on a line of their own.
+        """
+        if record.refused:
+            who = {"correlationId": record.correlation_id, "client": record.client, "service": record.service_id}
+            _write("feedback refused", {**who, "elements": record.refused})
         for item in record.feedback:
             _write(
                 "feedback",

@@ -302,6 +302,22 @@ def test_feedback_is_handed_to_the_sink(client: FlaskClient, reported: list[Feed
     assert [(each.correlation_id, each.service_id, each.client, len(each.feedback)) for each in reported] == expected
 
 
+def test_of_a_batch_the_sound_elements_reach_the_sink_and_the_others_are_named(
+    client: FlaskClient, reported: list[FeedbackRecord]
+) -> None:
+    good = {"card": "c1", "outcome": "overridden", "outcomeTimestamp": "2021-12-11T10:05:31Z"}
+    batch = {"feedback": [good, {**good, "outcomeTimestamp": None}, {**good, "card": "c2"}, 7]}
+    response = post(client, "/cds-services/greeter/feedback", json.dumps(batch).encode(), X_Correlation_Id="c-1")
+    outcome = json.loads(response.data)
+    assert (response.status_code, outcome["resourceType"], outcome["id"]) == (200, "OperationOutcome", "c-1")
+    assert [(issue["severity"], issue["expression"]) for issue in outcome["issue"]] == [
+        ("warning", ["feedback[1].outcomeTimestamp"]),
+        ("warning", ["feedback[3]"]),
+    ]
+    [record] = reported
+    assert ([one.card for one in record.feedback], record.refused) == (["c1", "c2"], 2)
+
+
 def test_feedback_that_is_not_sound_does_not_reach_the_sink(
     client: FlaskClient, reported: list[FeedbackRecord]
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cds_hooks import BadRequest, Coding, Feedback, OverrideReason, read_feedback
+from cds_hooks import BadRequest, Coding, Feedback, FeedbackBatch, OverrideReason, read_feedback
 
 WHEN = datetime(2021, 12, 11, 10, 5, 31, tzinfo=UTC)
 ACCEPTED = {
@@ -17,8 +17,14 @@ OVERRIDDEN = {"card": "c1", "outcome": "overridden", "outcomeTimestamp": "2021-1
 REASON = {"reason": {"code": "r1", "system": "http://r"}, "userComment": "no"}
 
 
-def read(*elements: Any) -> tuple[Feedback, ...]:
+def read_all(*elements: Any) -> FeedbackBatch:
     return read_feedback(json.dumps({"feedback": elements}).encode())
+
+
+def read(*elements: Any) -> tuple[Feedback, ...]:
+    batch = read_all(*elements)
+    assert batch.answer("c") == {}
+    return batch.feedback
 
 
 @pytest.mark.parametrize(
@@ -114,13 +120,34 @@ def test_a_time_that_is_not_clear_is_refused(when: Any) -> None:
         ("text", "feedback[1]"),
     ],
 )
-def test_feedback_that_is_not_sound_is_refused_with_its_path(element: Any, path: str) -> None:
+def test_an_element_that_is_not_sound_is_named_and_the_others_are_taken(element: Any, path: str) -> None:
     if isinstance(element, dict):
         element = {name: value for name, value in element.items() if value is not ...}
+    batch = read_all(OVERRIDDEN, element, ACCEPTED)
+    assert [one.outcome for one in batch.feedback] == ["overridden", "accepted"]
+    [issue] = batch.answer("c")["issue"]
+    assert (issue["severity"], issue["expression"]) == ("warning", [path])
+    assert issue["diagnostics"].startswith(f"{path}: expected")
+
     with pytest.raises(BadRequest) as refused:
-        read(OVERRIDDEN, element)
-    assert refused.value.expression == path
-    assert refused.value.diagnostics.startswith(f"{path}: expected")
+        read_all(element)
+    assert refused.value.expression == path.replace("[1]", "[0]", 1)
+
+
+def test_where_no_element_is_sound_all_are_named() -> None:
+    with pytest.raises(BadRequest) as refused:
+        read_all("text", {**OVERRIDDEN, "card": 5}, {**OVERRIDDEN, "outcome": "ignored"})
+    issues = refused.value.operation_outcome("a_b")["issue"]
+    assert [issue["expression"] for issue in issues] == [["feedback[0]"], ["feedback[1].card"], ["feedback[2].outcome"]]
+    assert {issue["severity"] for issue in issues} == {"error"}
+    assert issues[0]["diagnostics"].endswith("(correlation id a_b)")
+
+
+def test_an_element_that_cannot_be_decoded_leaves_the_others() -> None:
+    sound = json.dumps(OVERRIDDEN).encode()
+    batch = read_feedback(b'{"feedback":[' + sound + b',{"card":' + b"9" * 5_000 + b"}]}")
+    assert len(batch.feedback) == 1
+    assert [problem.expression for problem in batch.refused] == ["feedback[1]"]
 
 
 @pytest.mark.parametrize(
