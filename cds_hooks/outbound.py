@@ -1,45 +1,57 @@
 """The one way out: a guarded GET, for the keys of CDS clients and for their FHIR servers.
 
 A caller names the addresses that are fetched, in a token or in a request. So each fetch is held to what a caller cannot
-turn against the network that the service stands in: the host is resolved once and every address of it is judged, the
-connection goes to the address that was judged, redirects and proxies of the environment are not followed, and time
-and size are bounded. Specification: Security and Safety; FHIR Resource Access.
+turn against the network that the service stands in: the host is resolved once for a connection and every address of it
+is judged, the connection goes to the address that was judged, redirects and proxies of the environment are not
+followed, and time and size are bounded. All fetches of a process share one thread, whatever their number.
+Specification: Security and Safety; FHIR Resource Access.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import os
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import cache
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Lock, Thread
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakValueDictionary
 
 import certifi
+import h11
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_Result = TypeVar("_Result")
+_Place = tuple[socket.AddressFamily, Any]
 
 _URL = re.compile(r"(?i:https?)://[A-Za-z0-9._~%:\[\]-]+(?:[/?][!-~]*)?", re.ASCII)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-_CHUNK = 65_536
 _ADDRESSES_TRIED = 4
+_HEADERS = 100
+# A look-up of a name cannot be ended from outside, and each has a thread: beyond so many nobody is looked up.
+_LOOK_UPS = 16
+# In seconds: how long a connection that nobody uses is kept.
+_KEPT = 15.0
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class OutboundError(Exception):
     """A fetch came to nothing; its text holds no URL and no header.
 
-    `reason` is one of refused-address, timeout, too-large, connection, certificate, redirect, scheme, unresolvable.
+    `reason` is one of busy, refused-address, timeout, too-large, connection, certificate, redirect, scheme,
+    unresolvable.
     """
 
     def __init__(self, reason: str, text: str) -> None:
@@ -61,6 +73,21 @@ class Fetched:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a fetch may call beside addresses of the public internet, and over which connections.
+
+    `internal` adds private and loopback addresses, never link-local, multicast or reserved ones; `http` adds plain http
+    to loopback addresses. Connections are kept for fetches of the same reach alone, and only where it has a `client`;
+    there may be `connections` of them to one server at a time.
+    """
+
+    internal: bool = False
+    http: bool = False
+    client: str | None = None
+    connections: int = 64
+
+
 def fetch(
     url: str,
     *,
@@ -70,22 +97,47 @@ def fetch(
     allow_internal: bool = False,
     allow_http: bool = False,
 ) -> Fetched:
-    """GET `url` within `deadline` seconds from now, name resolution included; raises OutboundError.
+    """GET `url` within `deadline` seconds from now, over a connection of its own; raises OutboundError.
 
-    Only addresses of the public internet are called. `allow_internal` adds private and loopback ones, never link-local,
-    multicast or reserved ones; `allow_http` adds plain http to loopback addresses.
+    What may be called is what a Reach with these two says.
     """
-    attempt = _Attempt(_target(url, allow_http), headers, monotonic() + deadline, max_bytes, allow_internal)
-    # Neither name resolution nor the reading of headers can be bounded from inside, so they are watched from here.
-    Thread(target=attempt.run, name="outbound", daemon=True).start()
+    reach = Reach(allow_internal, allow_http)
+    return run(get(url, reach, headers=headers, end=monotonic() + deadline, max_bytes=max_bytes))
+
+
+def run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """What a coroutine of this module, or one that awaits such, comes to; the calling thread waits for it."""
+    # In a context of its own: a connection that is kept would otherwise keep the call that opened it, patient and all.
+    return Context().run(asyncio.run_coroutine_threadsafe, work, _engine().loop).result()
+
+
+async def get(
+    url: str, reach: Reach, *, headers: Mapping[str, str] = _NO_HEADERS, end: float, max_bytes: int
+) -> Fetched:
+    """GET `url` before `end` of the monotonic clock, name resolution included; raises OutboundError. See `run`."""
+    start = monotonic()
+    target = _target(url, reach.http)
+    if end <= start:
+        raise _late()
+    server = _engine().server(target, reach)
+    late = OutboundError("busy", "no connection to this server was free in time")
     try:
-        outcome = attempt.outcome.get(timeout=max(deadline, 0))
-    except Empty:
-        attempt.abandon()
-        raise _late() from None
-    if isinstance(outcome, OutboundError):
-        raise outcome
-    return outcome
+        async with asyncio.timeout_at(end), server.room:
+            late = _late()
+            response, body = await server.exchange(_request(target, reach, headers), end, max_bytes)
+    except TimeoutError:
+        raise late from None
+    except ssl.SSLCertVerificationError:
+        # Its text repeats the host.
+        raise OutboundError("certificate", "the certificate of the host is not acceptable") from None
+    except ssl.SSLError:
+        raise OutboundError("connection", "the TLS of the host is not acceptable") from None
+    except (OSError, h11.ProtocolError, ValueError) as problem:
+        # ValueError: a header that cannot be sent. Its text repeats the header, so no text is passed on.
+        raise OutboundError("connection", f"the connection failed: {type(problem).__name__}") from None
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+    content_type = named.get("content-type", "").partition(";")[0].strip().lower()
+    return Fetched(response.status_code, content_type, body, named, monotonic() - start)
 
 
 def is_internal(address: Address) -> bool:
@@ -114,129 +166,244 @@ def _target(url: str, allow_http: bool) -> SplitResult:
     return parts
 
 
-class _Attempt:
-    """One fetch, run in a thread of its own, which puts one outcome into `outcome`."""
+def _request(target: SplitResult, reach: Reach, headers: Mapping[str, str]) -> h11.Request:
+    named = {"Host": target.netloc, "Accept-Encoding": "identity", "User-Agent": "cds-hooks", **headers}
+    if reach.client is None:
+        named["Connection"] = "close"
+    path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+    return h11.Request(method="GET", target=path, headers=list(named.items()))
 
-    def __init__(
-        self, target: SplitResult, headers: Mapping[str, str], end: float, max_bytes: int, allow_internal: bool
-    ) -> None:
-        self.outcome: SimpleQueue[Fetched | OutboundError] = SimpleQueue()
-        self._target = target
-        self._host = target.hostname or ""
-        self._plain = target.scheme == "http"
-        self._headers = headers
-        self._start = monotonic()
-        self._end = end
-        self._max_bytes = max_bytes
-        self._allow_internal = allow_internal
-        self._abandoned = Event()
-        self._socket: socket.socket | None = None
 
-    def abandon(self) -> None:
-        """End the thread: what it waits for on its connection fails at once."""
-        self._abandoned.set()
-        if self._socket is not None:
-            with suppress(OSError):  # it may be closed already
-                self._socket.shutdown(socket.SHUT_RDWR)
+class _Engine:
+    """What makes the fetches of this process: an event loop in a thread, and what its coroutines share."""
 
-    def run(self) -> None:
-        """Fetch, and leave the outcome in the queue whatever happens."""
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._servers: WeakValueDictionary[tuple[object, ...], _Server] = WeakValueDictionary()
+        self._looked_up: dict[tuple[str, int], asyncio.Future[list[_Place]]] = {}
+        Thread(target=self.loop.run_forever, name="outbound", daemon=True).start()
+
+    def server(self, target: SplitResult, reach: Reach) -> _Server:
+        """The server that this leads to, as a fetch of this reach may use it."""
+        plain = target.scheme == "http"
+        host, port = target.hostname or "", target.port or (80 if plain else 443)
+        key = plain, host, port, reach
+        server = self._servers.get(key)
+        if server is None:
+            server = self._servers[key] = _Server(self, host, port, plain, reach)
+        return server
+
+    async def look_up(self, host: str, port: int) -> list[_Place]:
+        """The addresses of a host, none where there is no such name; whoever asks meanwhile gets the same answer."""
+        name = host, port
+        if name not in self._looked_up:
+            if len(self._looked_up) >= _LOOK_UPS:
+                raise OutboundError("busy", "too many look-ups of host names are unfinished")
+            self._looked_up[name] = self.loop.create_future()
+            Thread(target=self._resolve, args=name, name="look-up", daemon=True).start()
+        # What others wait for does not end with the patience of one.
+        return await asyncio.shield(self._looked_up[name])
+
+    def _resolve(self, host: str, port: int) -> None:
         try:
-            with self._connected(self._addresses()) as self._socket:
-                self.outcome.put(self._exchange(self._socket))
-        except OutboundError as problem:
-            self.outcome.put(problem)
-        except TimeoutError:
-            self.outcome.put(_late())
-        except ssl.SSLCertVerificationError:
-            # Its text repeats the host.
-            self.outcome.put(OutboundError("certificate", "the certificate of the host is not acceptable"))
-        except ssl.SSLError:
-            self.outcome.put(OutboundError("connection", "the TLS of the host is not acceptable"))
-        except (OSError, HTTPException, ValueError) as problem:
-            # ValueError: a header that cannot be sent. Its text repeats the header, so no text is passed on.
-            self.outcome.put(OutboundError("connection", f"the connection failed: {type(problem).__name__}"))
-
-    def _left(self) -> float:
-        left = self._end - monotonic()
-        if left <= 0 or self._abandoned.is_set():
-            raise _late()
-        return left
-
-    def _addresses(self) -> list[tuple[socket.AddressFamily, Any]]:
-        """The addresses of the host, every one of them judged; none is ever looked up again."""
-        port = self._target.port or (80 if self._plain else 443)
-        try:
-            found = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise OutboundError("unresolvable", "the host name cannot be resolved") from None
-        for *_, (text, *_) in found:
+            found = []
+        places: list[_Place] = [(family, place) for family, *_, place in found]
+        self.loop.call_soon_threadsafe(lambda: self._looked_up.pop((host, port)).set_result(places))
+
+
+_STARTING = Lock()
+
+
+def _engine() -> _Engine:
+    with _STARTING:
+        return _started()
+
+
+@cache
+def _started() -> _Engine:
+    return _Engine()
+
+
+# Threads do not come along into a forked worker.
+os.register_at_fork(after_in_child=_started.cache_clear)
+
+
+class _Server:
+    """One server within one reach: the connections to it that are kept, and the room for more."""
+
+    def __init__(self, engine: _Engine, host: str, port: int, plain: bool, reach: Reach) -> None:
+        self.room = asyncio.Semaphore(reach.connections)
+        self._engine = engine
+        self._host, self._port, self._plain = host, port, plain
+        self._reach = reach
+        self._kept: list[_Connection] = []
+
+    async def exchange(self, request: h11.Request, end: float, max_bytes: int) -> tuple[h11.Response, bytes]:
+        """The answer to a request."""
+        while True:
+            connection = self._take() or await self._opened(end)
+            try:
+                answer = await connection.exchange(request, max_bytes)
+            except h11.RemoteProtocolError:
+                # The server may have closed what was kept while the request was on its way.
+                if connection.was_stale():
+                    continue
+                raise
+            if self._reach.client is not None and connection.is_usable():
+                self._keep(connection)
+            else:
+                connection.close()
+            return answer
+
+    def _keep(self, connection: _Connection) -> None:
+        connection.expiry = self._engine.loop.call_later(_KEPT, self._let_go, connection)
+        self._kept.append(connection)
+
+    def _let_go(self, connection: _Connection) -> None:
+        self._kept.remove(connection)
+        connection.close()
+
+    def _take(self) -> _Connection | None:
+        """The connection that was used last; those that were not needed for a while come to their end."""
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.expiry is not None:
+                connection.expiry.cancel()
+            if connection.is_usable():
+                return connection
+            connection.close()
+        return None
+
+    async def _opened(self, end: float) -> _Connection:
+        loop = self._engine.loop
+        opened = await self._connected(self._judged(await self._engine.look_up(self._host, self._port)), end)
+        if self._plain:
+            _, connection = await loop.create_connection(_Connection, sock=opened)
+        else:
+            _, connection = await loop.create_connection(
+                _Connection, sock=opened, ssl=_tls(), server_hostname=self._host.rstrip(".")
+            )
+        return connection
+
+    def _judged(self, places: list[_Place]) -> list[_Place]:
+        """The addresses that are tried, after every one was judged; none is ever looked up again for a connection."""
+        if not places:
+            raise OutboundError("unresolvable", "the host name cannot be resolved")
+        for _, (text, *_) in places:
             address = ipaddress.ip_address(text)
             if self._plain and not _is_loopback(address):
                 raise OutboundError("scheme", "https is required for any address but a loopback one")
-            if is_internal(address) and not self._plain and not (self._allow_internal and _may_be_listed(address)):
+            if is_internal(address) and not self._plain and not (self._reach.internal and _may_be_listed(address)):
                 raise OutboundError("refused-address", "the host has an address that may not be called from here")
-        return [(family, place) for family, *_, place in found[:_ADDRESSES_TRIED]]
+        return places[:_ADDRESSES_TRIED]
 
-    def _connected(self, addresses: list[tuple[socket.AddressFamily, Any]]) -> socket.socket:
-        for others in range(len(addresses) - 1, -1, -1):
-            family, place = addresses[-1 - others]
+    async def _connected(self, places: list[_Place], end: float) -> socket.socket:
+        *others, last = places
+        for place in others:
             # An address that swallows packets must leave time for the next one.
-            left = self._left() / (2 if others else 1)
-            opened = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                opened.settimeout(left)
-                opened.connect(place)
-            except OSError:
-                opened.close()
-                if not others:
-                    raise
-            else:
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                opened.settimeout(max(self._end - monotonic(), 0.001))
-                return opened if self._plain else _tls().wrap_socket(opened, server_hostname=self._host.rstrip("."))
-        raise OutboundError("unresolvable", "the host name has no address")
+            with suppress(OSError):
+                return await self._connect(place, (end - monotonic()) / 2)
+        return await self._connect(last, None)
 
-    def _exchange(self, opened: socket.socket) -> Fetched:
-        target = self._target
-        opened.settimeout(self._left())
-        connection = HTTPConnection(self._host)
-        connection.sock = opened
-        connection.request(
-            "GET",
-            (target.path or "/") + (f"?{target.query}" if target.query else ""),
-            headers={
-                "Host": target.netloc,
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-                "User-Agent": "cds-hooks",
-                **self._headers,
-            },
+    async def _connect(self, place: _Place, patience: float | None) -> socket.socket:
+        family, where = place
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            opened.setblocking(False)
+            async with asyncio.timeout(patience):
+                await self._engine.loop.sock_connect(opened, where)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+
+class _Connection(asyncio.Protocol):
+    """A connection to an address that was judged, for one request after the other."""
+
+    def __init__(self) -> None:
+        self.expiry: asyncio.TimerHandle | None = None
+        self._http = h11.Connection(h11.CLIENT)
+        self._news = asyncio.Event()
+        self._used = False
+        self._answered = False
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._http.our_state is h11.IDLE:
+            # Nobody asked: it must not be taken for the answer to the next request.
+            self._transport.abort()
+            return
+        self._answered = True
+        self._http.receive_data(data)
+        self._news.set()
+
+    def connection_lost(self, _problem: Exception | None) -> None:
+        self._http.receive_data(b"")
+        self._news.set()
+
+    def is_usable(self) -> bool:
+        """Whether another request may be sent over it: nothing is left of the last answer, nor came after it."""
+        return (
+            self._http.our_state is h11.IDLE
+            and self._http.trailing_data == (b"", False)
+            and not self._transport.is_closing()
         )
-        with connection.getresponse() as response:
-            if 300 <= response.status < 400:
-                raise OutboundError("redirect", "redirects are not followed")
-            body = self._read(response)
-            return Fetched(
-                response.status,
-                response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-                body,
-                {name.lower(): value for name, value in response.headers.items()},
-                monotonic() - self._start,
-            )
 
-    def _read(self, response: HTTPResponse) -> bytes:
-        too_large = OutboundError("too-large", f"the answer has more than {self._max_bytes} bytes")
-        if response.length is not None and response.length > self._max_bytes:
+    def was_stale(self) -> bool:
+        """Whether it had served before and was lost without a byte of an answer."""
+        return self._used and not self._answered
+
+    def close(self) -> None:
+        """End it at once; nothing is on its way."""
+        self._transport.abort()
+
+    async def exchange(self, request: h11.Request, max_bytes: int) -> tuple[h11.Response, bytes]:
+        """Send a request and read the whole answer; whatever goes wrong, the connection ends with it."""
+        self._answered = False
+        try:
+            self._transport.write(self._http.send(request) + self._http.send(h11.EndOfMessage()))
+            response = await self._response()
+            body = await self._body(response, max_bytes)
+            if self._http.our_state is self._http.their_state is h11.DONE:
+                self._http.start_next_cycle()
+        except BaseException:
+            self.close()
+            raise
+        self._used = True
+        return response, body
+
+    async def _response(self) -> h11.Response:
+        event = await self._next()
+        while isinstance(event, h11.InformationalResponse):
+            event = await self._next()
+        if not isinstance(event, h11.Response) or len(event.headers) > _HEADERS:
+            raise h11.RemoteProtocolError("no response, or one with too many headers")
+        if 300 <= event.status_code < 400:
+            raise OutboundError("redirect", "redirects are not followed")
+        return event
+
+    async def _body(self, response: h11.Response, max_bytes: int) -> bytes:
+        too_large = OutboundError("too-large", f"the answer has more than {max_bytes} bytes")
+        if int(dict(response.headers).get(b"content-length", b"0")) > max_bytes:
             raise too_large
         body = bytearray()
-        while chunk := response.read(min(_CHUNK, self._max_bytes + 1 - len(body))):
-            body += chunk
-            if len(body) > self._max_bytes:
+        while isinstance(event := await self._next(), h11.Data):
+            body += event.data
+            if len(body) > max_bytes:
                 raise too_large
-        if response.length:
-            raise OutboundError("connection", "the answer ended before its announced length")
         return bytes(body)
+
+    async def _next(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._news.clear()
+            await self._news.wait()
+        return event
 
 
 def _is_loopback(address: Address) -> bool:

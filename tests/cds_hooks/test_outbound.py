@@ -1,19 +1,23 @@
 """The guarded fetch, against servers of every ill will on the loopback address."""
 
+import asyncio
+import gc
 import ipaddress
 import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cds_hooks import outbound
-from cds_hooks.outbound import Fetched, OutboundError, fetch, is_internal
+from cds_hooks.outbound import Fetched, OutboundError, Reach, fetch, is_internal
 from tests.certificates import Authority
 
 Talk = Callable[[socket.socket], None]
@@ -310,13 +314,18 @@ def test_the_deadline_holds_while_a_name_is_resolved(monkeypatch: pytest.MonkeyP
     given_up.set()
 
 
-def test_the_thread_of_a_fetch_that_was_given_up_ends() -> None:
-    with serving(endless_headers) as server:
+def test_the_connection_of_a_fetch_that_was_given_up_ends() -> None:
+    ended = threading.Event()
+
+    def talk(opened: socket.socket) -> None:
+        with suppress(OSError):
+            while opened.recv(1):
+                pass
+        ended.set()
+
+    with serving(talk) as server:
         assert refused(f"http://127.0.0.1:{server.port}/", deadline=0.1) == "timeout"
-        end = time.monotonic() + 10
-        while any(thread.name == "outbound" for thread in threading.enumerate()) and time.monotonic() < end:
-            time.sleep(0.01)
-        assert not any(thread.name == "outbound" for thread in threading.enumerate())
+        assert ended.wait(10)
 
 
 def test_a_deadline_that_is_over_starts_no_connection() -> None:
@@ -424,3 +433,280 @@ def test_no_text_of_a_refusal_holds_the_url(names: dict[str, list[str]]) -> None
         with pytest.raises(OutboundError) as problem:
             get(url)
         assert "secret" not in str(problem.value)
+
+
+# Kept connections
+
+
+def serve(*answers: bytes, after: Callable[[int], None] = lambda _: None) -> Talk:
+    """Answers the requests of a connection with these, one after the other, the last one for ever."""
+
+    def talk(opened: socket.socket) -> None:
+        number = 0
+        while True:
+            opened.sendall(answers[min(number, len(answers) - 1)])
+            number += 1
+            after(number)
+            if not opened.recv(65_536):
+                return
+
+    return talk
+
+
+def kept(server: Server, **options: Any) -> Fetched:
+    """A fetch whose connection may serve another one of the same client."""
+    reach = Reach(**{"internal": True, "http": True, "client": "clinic", **options})
+    url = f"http://127.0.0.1:{server.port}/"
+    return outbound.run(outbound.get(url, reach, end=time.monotonic() + 5, max_bytes=1000))
+
+
+def test_a_connection_serves_one_fetch_after_the_other() -> None:
+    with serving(serve(GOOD)) as server:
+        assert [kept(server).body for _ in range(5)] == [b"{}"] * 5
+    assert server.connections == 1
+    assert "Connection: close" not in server.heads[0]
+
+
+def test_a_chunked_answer_leaves_the_connection_usable() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
+    with serving(serve(chunked)) as server:
+        assert [kept(server).body for _ in range(3)] == [b"{}"] * 3
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"client": "another"}, {"client": None}, {"internal": False}, {"connections": 2}], ids=str
+)
+def test_a_connection_is_shared_with_nobody_who_may_call_otherwise(other: dict[str, Any]) -> None:
+    with serving(serve(GOOD)) as server:
+        kept(server)
+        kept(server, **other)
+        kept(server)
+    assert server.connections == 2
+
+
+def test_a_fetch_without_a_client_keeps_no_connection() -> None:
+    with serving(serve(GOOD)) as server:
+        for _ in range(2):
+            get(f"http://127.0.0.1:{server.port}/")
+    assert server.connections == 2
+    assert "\r\nConnection: close\r\n" in server.heads[0]
+
+
+OTHER = GOOD.replace(b"{}", b"[]")
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        serve(GOOD + OTHER),
+        serve(GOOD + b"x"),
+        serve(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")),
+        serve(GOOD.replace(b"1.1", b"1.0")),
+        say(GOOD),
+    ],
+    ids=["a second answer", "more than was announced", "close", "HTTP/1.0", "closed"],
+)
+def test_an_answer_that_ends_a_connection_or_has_something_behind_it_lets_nobody_else_use_it(talk: Talk) -> None:
+    with serving(talk) as server:
+        assert [kept(server).body for _ in range(3)] == [b"{}"] * 3
+    assert server.connections == 3
+
+
+def test_what_comes_unasked_is_never_the_answer_to_the_next_request() -> None:
+    sent = threading.Event()
+
+    def talk(opened: socket.socket) -> None:
+        opened.sendall(GOOD)
+        if server.connections == 1:
+            time.sleep(0.2)
+            opened.sendall(OTHER)
+            while opened.recv(65_536):
+                pass
+            sent.set()
+
+    with serving(talk) as server:
+        assert kept(server).body == b"{}"
+        assert sent.wait(10)  # the service has ended the connection
+        assert kept(server).body == b"{}"
+    assert server.connections == 2
+
+
+def test_a_connection_that_the_server_closed_meanwhile_costs_no_fetch() -> None:
+    """It is closed when the next request comes, which no client can see beforehand."""
+
+    def talk(opened: socket.socket) -> None:
+        opened.sendall(GOOD)
+        opened.recv(65_536)
+
+    with serving(talk) as server:
+        assert [kept(server).body for _ in range(3)] == [b"{}"] * 3
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("second", [b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+def test_an_answer_that_breaks_off_is_not_asked_for_again(second: bytes) -> None:
+    def talk(opened: socket.socket) -> None:
+        opened.sendall(GOOD)
+        opened.recv(65_536)
+        opened.sendall(second)
+
+    with serving(talk) as server:
+        kept(server)
+        with pytest.raises(OutboundError) as problem:
+            kept(server)
+    assert problem.value.reason == "connection"
+    assert server.connections == 1
+
+
+def test_a_connection_that_nobody_needs_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "_KEPT", 0.05)
+    closed = threading.Event()
+
+    def talk(opened: socket.socket) -> None:
+        opened.sendall(GOOD)
+        if not opened.recv(65_536):
+            closed.set()
+
+    with serving(talk) as server:
+        kept(server)
+        assert closed.wait(10)
+
+
+def test_the_connections_of_a_reach_are_no_more_than_it_allows_and_are_taken_in_the_order_of_asking() -> None:
+    heads: list[bytes] = []
+
+    def talk(opened: socket.socket) -> None:
+        time.sleep(0.02)
+        opened.sendall(GOOD)
+        while head := opened.recv(65_536):
+            heads.append(head.partition(b" HTTP")[0])
+            time.sleep(0.02)
+            opened.sendall(GOOD)
+
+    async def all_at_once() -> None:
+        reach = Reach(http=True, client="clinic", connections=1)
+        url = f"http://127.0.0.1:{server.port}"
+        await asyncio.gather(
+            *(outbound.get(f"{url}/{number}", reach, end=time.monotonic() + 5, max_bytes=10) for number in range(6))
+        )
+
+    with serving(talk) as server:
+        outbound.run(all_at_once())
+    assert server.connections == 1
+    assert heads == [f"GET /{number}".encode() for number in range(1, 6)]
+
+
+def test_who_got_no_connection_in_time_is_told_so() -> None:
+    async def two() -> list[Any]:
+        reach = Reach(http=True, client="clinic", connections=1)
+        url = f"http://127.0.0.1:{server.port}/"
+        fetches = (outbound.get(url, reach, end=time.monotonic() + 0.2, max_bytes=10) for _ in range(2))
+        return await asyncio.gather(*fetches, return_exceptions=True)
+
+    with serving(say(b"", pause=20)) as server:
+        first, second = outbound.run(two())
+    assert (first.reason, second.reason) == ("timeout", "busy")
+    assert server.connections == 1
+
+
+def test_tls_connections_are_kept_too(names: dict[str, list[str]], authority: Authority) -> None:
+    names["ehr.example.org"] = ["127.0.0.1"]
+    with serving(serve(GOOD), context=authority.server("ehr.example.org")) as server:
+        reach = Reach(internal=True, client="clinic")
+        url = f"https://ehr.example.org:{server.port}/"
+        for _ in range(3):
+            assert outbound.run(outbound.get(url, reach, end=time.monotonic() + 5, max_bytes=10)).body == b"{}"
+    assert server.connections == 1
+
+
+def test_a_new_connection_is_judged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = ["127.0.0.1", "10.0.0.5"]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, **__: [entry(places.pop(0), port)])
+    with serving(say(GOOD)) as server:
+        reach = Reach(http=True, client="clinic")
+        url = f"http://rebound.example.org:{server.port}/"
+        assert outbound.run(outbound.get(url, reach, end=time.monotonic() + 5, max_bytes=10)).body == b"{}"
+        with pytest.raises(OutboundError) as problem:
+            outbound.run(outbound.get(url, reach, end=time.monotonic() + 5, max_bytes=10))
+    assert problem.value.reason == "scheme"
+    assert server.connections == 1
+
+
+def test_a_kept_connection_keeps_nothing_of_the_call_that_opened_it() -> None:
+    class Chart:
+        pass
+
+    here: ContextVar[Chart] = ContextVar("here")
+    with serving(serve(GOOD)) as server:
+        chart = Chart()
+        left = weakref.ref(chart)
+        token = here.set(chart)
+        kept(server)
+        here.reset(token)
+        del chart, token
+        gc.collect()
+        assert left() is None
+        kept(server)
+    assert server.connections == 1
+
+
+# Threads
+
+
+def test_many_fetches_at_once_have_one_thread() -> None:
+    """Each has a client of its own, so that none waits for the connection of another."""
+
+    async def all_at_once() -> list[Any]:
+        url, end = f"http://127.0.0.1:{server.port}/", time.monotonic() + 1
+        reaches = (Reach(http=True, client=str(number)) for number in range(100))
+        fetches = asyncio.gather(
+            *(outbound.get(url, reach, end=end, max_bytes=10) for reach in reaches), return_exceptions=True
+        )
+        await asyncio.sleep(0.5)
+        assert [each.name for each in threading.enumerate() if each.name in ("outbound", "look-up")] == ["outbound"]
+        return await fetches
+
+    with serving(say(b"", pause=3)) as server:
+        problems = outbound.run(all_at_once())
+    assert {problem.reason for problem in problems} == {"timeout"}
+
+
+@pytest.fixture
+def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Name resolution that hangs until the test is over; the names that were asked for."""
+    asked: list[str] = []
+    over = threading.Event()
+
+    def resolve(host: str, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        over.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    yield asked
+    over.set()
+    end = time.monotonic() + 10
+    while any(thread.name == "look-up" for thread in threading.enumerate()) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def look_ups() -> int:
+    return sum(thread.name == "look-up" for thread in threading.enumerate())
+
+
+def test_a_name_that_is_looked_up_is_not_looked_up_again_meanwhile(silent_names: list[str]) -> None:
+    assert [refused("https://slow.example.org/", deadline=0.05) for _ in range(20)] == ["timeout"] * 20
+    assert silent_names == ["slow.example.org"]
+    assert look_ups() == 1
+
+
+def test_unfinished_look_ups_are_bounded_and_beyond_the_bound_a_fetch_is_refused_at_once(
+    silent_names: list[str],
+) -> None:
+    reasons = [refused(f"https://slow-{number}.example.org/", deadline=0.05) for number in range(40)]
+
+    assert reasons == ["timeout"] * 16 + ["busy"] * 24
+    assert look_ups() == len(silent_names) == 16
+    # At once: this one has no end to wait for.
+    assert refused("https://another.example.org/", deadline=600) == "busy"
