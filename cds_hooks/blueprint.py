@@ -53,9 +53,10 @@ _PREFLIGHT = {
 class CallRecord:
     """What may be written down about one call of a service, and below that what it is derived from.
 
-    `states` has the declared prefetch keys only. `seconds` has the stages read, fetch, answer, revise and send, as far
-    as it came. Nothing of these comes from the chart. `patient_id` does, and so do parts of `answered`, the answer of
-    the service, and of `sent`, the one that the client got: whoever keeps a record takes out of them what it may hold.
+    `service_id` is the one that discovery has, also where a former id was called. `states` has the declared prefetch
+    keys only. `seconds` has the stages read, fetch, answer, revise and send, as far as it came. Nothing of these comes
+    from the chart. `patient_id` does, and so do parts of `answered`, the answer of the service, and of `sent`, the one
+    that the client got: whoever keeps a record takes out of them what it may hold.
     """
 
     correlation_id: str
@@ -108,12 +109,11 @@ def create_blueprint(
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
         caller = _admitted(gate, base_url, service_id, f"/cds-services/{service_id}")
-        catalogue.hooks_of(service_id)
-        g.cds_call = record = CallRecord(_correlation_id(), service_id, _name_of(caller))
+        g.cds_call = record = CallRecord(_correlation_id(), catalogue.current_id(service_id), _name_of(caller))
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
         service = catalogue.find(service_id, str(envelope["hook"]))
-        record.hook = service.hook
+        record.service_id, record.hook = service.id, service.hook
         hook_request = request_for(envelope, service, correlation_id=record.correlation_id, client=record.client)
         record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
         record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
@@ -132,10 +132,10 @@ def create_blueprint(
     def take_feedback(service_id: str) -> Response:
         paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
         caller = _admitted(gate, base_url, service_id, *paths)
-        catalogue.hooks_of(service_id)
+        current_id = catalogue.current_id(service_id)
         batch = read_feedback(_read_body(body_limit))
         refused = len(batch.refused)
-        on_feedback(FeedbackRecord(_correlation_id(), service_id, _name_of(caller), batch.feedback, refused))
+        on_feedback(FeedbackRecord(_correlation_id(), current_id, _name_of(caller), batch.feedback, refused))
         return Response(orjson.dumps(batch.answer(_correlation_id())), content_type=_JSON)
 
     @blueprint.after_app_request

@@ -25,7 +25,10 @@ _ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 class CdsService:
     """One entry of discovery; `answer` is called with each checked request and gives the cards.
 
-    `prefetch` maps each key to its template. The same id may be published once for each of several hooks.
+    `prefetch` maps each key to its template. The same id may be published once for each of several hooks, but a client
+    that keeps services by their id keeps one of them: give each entry an id of its own. `former_ids` are those under
+    which it was published before; a call of one is answered, and discovery no longer has it. `version` is that of the
+    CDS Hooks specification, as a semantic version.
     """
 
     id: str
@@ -35,12 +38,13 @@ class CdsService:
     prefetch: Mapping[str, str]
     answer: Callable[[HookRequest], HookResponse]
     usage_requirements: str | None = None
-    version: str | None = "STU3"
+    version: str | None = "3.0.0"
     extension: Mapping[str, Any] | None = None
+    former_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         name = f"CDS service {self.id!r} for {self.hook!r}"
-        if not _ID.fullmatch(self.id):
+        if not all(map(_ID.fullmatch, (self.id, *self.former_ids))):
             raise ValueError(f"{name}: the id is part of a URL and may hold letters, digits and . _ ~ - only")
         if not is_hook_name(self.hook):
             raise ValueError(f"{name}: the hook is neither in the CDS Hooks Library nor a reverse domain name")
@@ -70,24 +74,33 @@ class ServiceCatalogue:
 
     def __init__(self, services: Iterable[CdsService]) -> None:
         self._by_id: dict[str, dict[str, CdsService]] = {}
-        for service in services:
-            hooks = self._by_id.setdefault(service.id, {})
-            if service.hook in hooks:
-                raise ValueError(f"CDS service {service.id!r} is published twice for {service.hook!r}")
-            hooks[service.hook] = service
-        self._discovery = {
-            "services": [service.entry() for hooks in self._by_id.values() for service in hooks.values()]
-        }
+        published = tuple(services)
+        for service in published:
+            for id_ in (service.id, *service.former_ids):
+                hooks = self._by_id.setdefault(id_, {})
+                if service.hook in hooks:
+                    raise ValueError(f"CDS service {id_!r} is published twice for {service.hook!r}")
+                hooks[service.hook] = service
+        self._discovery = {"services": [service.entry() for service in published]}
+
+    def current_id(self, service_id: str) -> str:
+        """The id under which a service is published now; that of the call where it may mean several services.
+
+        Raises UnknownService.
+        """
+        self.hooks_of(service_id)
+        current = {service.id for service in self._by_id[service_id].values()}
+        return current.pop() if len(current) == 1 else service_id
 
     def hooks_of(self, service_id: str) -> tuple[str, ...]:
-        """The hooks for which this id is published. Raises UnknownService."""
+        """The hooks for which this id is, or was, published. Raises UnknownService."""
         hooks = self._by_id.get(service_id)
         if hooks is None:
             raise UnknownService("expected the id of a CDS service, received another. Discovery lists the ids.")
         return tuple(hooks)
 
     def find(self, service_id: str, hook: str) -> CdsService:
-        """The service that is published under this id for this hook. Raises UnknownService, HookMismatch."""
+        """The service that is, or was, published under this id for this hook. Raises UnknownService, HookMismatch."""
         hooks = self.hooks_of(service_id)
         if hook not in hooks:
             raise mismatch(hook, service_id, hooks)

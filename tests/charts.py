@@ -45,6 +45,16 @@ from uuid import NAMESPACE_URL, uuid5
 from service.chart.statements import CodeIndex
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
+from service.service_ids import (
+    ANALGESIC_SAFETY,
+    ANALGESIC_SAFETY_SIGN,
+    APPOINTMENT_TIMING,
+    DIAGNOSIS,
+    DIAGNOSIS_ENCOUNTER,
+    DISCHARGE_ADVICE,
+    IMAGING_REFERRAL,
+    IMAGING_REFERRAL_SIGN,
+)
 
 Case: TypeAlias = Mapping[str, Any]
 Json: TypeAlias = dict[str, Any]
@@ -90,7 +100,6 @@ MEMBERS = frozenset(
         "undated",
         "withheld",
         "null",
-        "hook",
         "service",
         "drafts",
         "selections",
@@ -99,13 +108,15 @@ MEMBERS = frozenset(
         "imaging",
     }
 )
-DIAGNOSIS = "gluteal-hamstring-pain"
-_FIRST_HOOKS = {
+HOOKS = {
     DIAGNOSIS: "patient-view",
-    "analgesic-safety": "order-sign",
-    "imaging-referral": "order-sign",
-    "visit-planning": "appointment-book",
-    "home-care": "encounter-discharge",
+    DIAGNOSIS_ENCOUNTER: "encounter-start",
+    IMAGING_REFERRAL: "order-select",
+    IMAGING_REFERRAL_SIGN: "order-sign",
+    ANALGESIC_SAFETY: "order-select",
+    ANALGESIC_SAFETY_SIGN: "order-sign",
+    APPOINTMENT_TIMING: "appointment-book",
+    DISCHARGE_ADVICE: "encounter-discharge",
 }
 
 
@@ -462,7 +473,7 @@ def build_request(case: Case, name: str = "case") -> Json:
     """The whole request of a case. `name` decides the hookInstance. Raises ValueError for a member it does not know."""
     if unknown := case.keys() - MEMBERS:
         raise ValueError(f"{name}: {', '.join(sorted(unknown))} is no member of a case")
-    hook = case.get("hook", _FIRST_HOOKS[case.get("service", DIAGNOSIS)])
+    hook = HOOKS[case.get("service", DIAGNOSIS)]
     prefetch: Json = {
         "patient": patient(case),
         "conditions": bundle([_condition(_entry(text, case)) for text in case.get("conditions", ())]),

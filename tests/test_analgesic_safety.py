@@ -24,10 +24,10 @@ def client() -> FlaskClient:
     return create_app(clock=lambda: CLOCK).test_client()
 
 
-def ask(client: FlaskClient, *drafts: Any, hook: str = "order-sign", **context: Any) -> Json:
-    request = build_request(CHART | {"service": "analgesic-safety", "hook": hook})
+def ask(client: FlaskClient, *drafts: Any, service: str = "analgesic-safety-sign", **context: Any) -> Json:
+    request = build_request(CHART | {"service": service})
     request["context"] |= {"draftOrders": collection(list(drafts)), **context}
-    response = client.post("/cds-services/analgesic-safety", json=request)
+    response = client.post(f"/cds-services/{service}", json=request)
     assert response.status_code == 200, response.get_data(as_text=True)
     answer: Json = response.get_json()
     return answer
@@ -202,7 +202,7 @@ def test_the_medicine_of_a_draft_may_lie_in_a_medication(client: FlaskClient, me
 @pytest.mark.parametrize("selection", ["MedicationRequest/m1", "m1", "https://ehr.example.org/r4/MedicationRequest/m1"])
 def test_a_selection_may_be_written_in_every_way(client: FlaskClient, selection: str) -> None:
     other = draft(id="m2")
-    answer = ask(client, draft(), other, hook="order-select", selections=[selection])
+    answer = ask(client, draft(), other, service="analgesic-safety", selections=[selection])
     assert [entry["reference"] for entry in assessment(answer)["medications"]] == ["MedicationRequest/m1"]
 
 
@@ -237,12 +237,12 @@ def test_a_draft_that_cannot_be_judged_spoils_nothing_but_itself(
 
 
 def test_a_draft_that_the_chart_already_has_is_no_second_medicine(client: FlaskClient) -> None:
-    chart = CHART | {"allergies": [], "medications": ["rxnorm|5640"], "service": "analgesic-safety"}
+    chart = CHART | {"allergies": [], "medications": ["rxnorm|5640"], "service": "analgesic-safety-sign"}
     request = build_request(chart)
     request["context"]["draftOrders"] = collection([draft(id="medicationrequest-1")])
-    assert client.post("/cds-services/analgesic-safety", json=request).get_json()["cards"] == []
+    assert client.post("/cds-services/analgesic-safety-sign", json=request).get_json()["cards"] == []
     request["context"]["draftOrders"] = collection([draft(id="another")])
-    assert len(client.post("/cds-services/analgesic-safety", json=request).get_json()["cards"]) == 1
+    assert len(client.post("/cds-services/analgesic-safety-sign", json=request).get_json()["cards"]) == 1
 
 
 @pytest.mark.parametrize("selections", [[], ["MedicationRequest/m2"], {}, 1, "m2", True])
@@ -279,7 +279,7 @@ def test_a_medicine_is_put_on_the_skin_only_as_its_route_or_its_name_says(
 
 def test_the_same_draft_gets_the_same_advice_on_both_hooks(client: FlaskClient) -> None:
     """So that a client that knows the service by its id can put the newer answer in the place of the older."""
-    (selected,) = ask(client, draft(), hook="order-select", selections=["MedicationRequest/m1"])["cards"]
+    (selected,) = ask(client, draft(), service="analgesic-safety", selections=["MedicationRequest/m1"])["cards"]
     (signed,) = ask(client, draft())["cards"]
     for member in ("summary", "indicator", "detail", "source"):
         assert selected[member] == signed[member]
@@ -288,7 +288,7 @@ def test_the_same_draft_gets_the_same_advice_on_both_hooks(client: FlaskClient) 
 def test_an_earlier_injection_is_never_judged_more_mildly_than_a_later_one(client: FlaskClient) -> None:
     injection = {"id": "m1", "medicine": "rxnorm|10759", "route": "Intra-bursal injection"}
     chart: Json = {
-        "service": "analgesic-safety",
+        "service": "analgesic-safety-sign",
         "age": 45,
         "side": "left",
         "present": ["buttock-pain", "gradual-onset", "runner", "ischial-tenderness", "modified-bent-knee-stretch"],
@@ -298,7 +298,7 @@ def test_an_earlier_injection_is_never_judged_more_mildly_than_a_later_one(clien
         said = []
         for days in (1, 20, 41, 42, 43, 90, 200):
             request = build_request(chart | documented | {"onset_days_ago": days})
-            answer = client.post("/cds-services/analgesic-safety", json=request).get_json()
+            answer = client.post("/cds-services/analgesic-safety-sign", json=request).get_json()
             said.append(["critical", "warning", "info", ""].index("".join(c["indicator"] for c in answer["cards"])))
         assert said == sorted(said), documented
 
@@ -307,11 +307,11 @@ def test_an_earlier_injection_is_never_judged_more_mildly_than_a_later_one(clien
 def test_an_egfr_without_a_unit_is_named_and_its_unit_not_guessed(unit: Json, client: FlaskClient) -> None:
     nsaid = {"id": "m1", "medicine": "rxnorm|5640"}
     chart = {"age": 50, "side": "left", "present": ["buttock-pain"], "quantities": {"egfr": 28}, "drafts": [nsaid]}
-    request = build_request(chart | {"service": "analgesic-safety"})
+    request = build_request(chart | {"service": "analgesic-safety-sign"})
     for entry in request["prefetch"]["observations"]["entry"]:
         if "valueQuantity" in entry["resource"]:
             entry["resource"]["valueQuantity"] = {"value": 28, **unit}
-    answer = client.post("/cds-services/analgesic-safety", json=request).get_json()
+    answer = client.post("/cds-services/analgesic-safety-sign", json=request).get_json()
     (card,) = answer["cards"]
     assert card["indicator"] == ("warning" if unit else "info")
     assert ("without a number and unit that can be used" in card["detail"]) is not bool(unit)

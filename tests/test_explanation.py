@@ -120,7 +120,7 @@ def test_a_draft_order_is_explained_by_the_facts_that_it_is_judged_by(
     [entry] = [
         each
         for each in catalogue(guideline, lambda: CLOCK).discovery()["services"]
-        if (each["id"], each["hook"]) == ("analgesic-safety", "order-sign")
+        if (each["id"], each["hook"]) == ("analgesic-safety-sign", "order-sign")
     ]
     request = example_request(entry)
     ibuprofen = next(code for code in guideline.codes if code.concept == "nsaid-medicine")
@@ -133,7 +133,7 @@ def test_a_draft_order_is_explained_by_the_facts_that_it_is_judged_by(
         "medicationCodeableConcept": {"coding": [{"system": ibuprofen.system, "code": ibuprofen.code}]},
     }
     request["context"]["draftOrders"]["entry"] = [{"resource": order}]
-    [judged] = as_dict(explainer.explain("analgesic-safety", json.dumps(request).encode()))["judged"]
+    [judged] = as_dict(explainer.explain("analgesic-safety-sign", json.dumps(request).encode()))["judged"]
     assert judged["kind"] == "analgesic-order"
     assert judged["facts"]["nsaid-drafted"] is True
     assert {each["verdict"] for each in judged["rules"]} <= {"yes", "no", "cannot-tell"}

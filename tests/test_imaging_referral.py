@@ -13,13 +13,15 @@ from cds_hooks.response import RESPONSE_SCHEMA
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
 from service.chart.strictness import violations
+from service.service_ids import DIAGNOSIS
 from service.settings import Settings
-from tests.charts import CLOCK, DIAGNOSIS, Json, build_request, named_cases
+from tests.charts import CLOCK, Json, build_request, named_cases
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
-SERVICE = "imaging-referral"
+SERVICE = "imaging-referral-sign"
+SELECTING = "imaging-referral"
 TEAR = {
     "age": 45,
     "side": "left",
@@ -77,13 +79,13 @@ def labels(answer: Json) -> list[str]:
     return [suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())]
 
 
-def call(*drafts: Json, hook: str = "order-sign", name: str = "case", **chart: Any) -> Json:
-    return build_request({**TEAR, **chart, "hook": hook, "drafts": list(drafts)}, name)
+def call(*drafts: Json, name: str = "case", **chart: Any) -> Json:
+    return build_request({**TEAR, **chart, "drafts": list(drafts)}, name)
 
 
 def test_the_same_draft_has_the_same_card_on_both_hooks_so_that_stale_advice_is_updated(plain: FlaskClient) -> None:
-    selecting = call(LUMBAR, hook="order-select", selections=["o1"])
-    selected, signed = ask(plain, selecting), ask(plain, call(LUMBAR))
+    selecting = call(LUMBAR, service=SELECTING, selections=["o1"])
+    selected, signed = ask(plain, selecting, SELECTING), ask(plain, call(LUMBAR))
     cards = [[(card["uuid"], card["source"]["topic"]) for card in answer["cards"]] for answer in (selected, signed)]
     assert cards[0] == cards[1]
     assert len({uuid for uuid, _topic in cards[0]}) == len(cards[0]) == 2
@@ -185,7 +187,8 @@ def test_without_the_setting_no_order_is_annotated(plain: FlaskClient) -> None:
 
 
 def test_order_select_never_annotates(annotating: FlaskClient) -> None:
-    assert "systemActions" not in ask(annotating, call(LUMBAR, hook="order-select", selections=["o1"]))
+    selecting = call(LUMBAR, service=SELECTING, selections=["o1"])
+    assert "systemActions" not in ask(annotating, selecting, SELECTING)
 
 
 def test_an_annotated_order_is_the_draft_with_the_rating_and_nothing_else(annotating: FlaskClient) -> None:
@@ -397,7 +400,7 @@ def test_drafts_that_are_recognised_are_not_counted_as_unrecognised(plain: Flask
 
 
 def test_a_draft_in_words_that_is_not_selected_brings_no_card(plain: FlaskClient) -> None:
-    answer = ask(plain, call(IN_WORDS, hook="order-select", selections=[]))
+    answer = ask(plain, call(IN_WORDS, service=SELECTING, selections=[]), SELECTING)
     assert (answer["cards"], assessment(answer)["notRecognised"]) == ([], 1)
 
 

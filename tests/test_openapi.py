@@ -22,6 +22,7 @@ from werkzeug.test import TestResponse
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
 from service.record import open_record
+from service.service_ids import FORMER_IDS
 from service.settings import Settings
 from tests.recording import KEY as SECRET
 
@@ -218,7 +219,7 @@ CASES = [
     Case(CALL_PATH, "post", 200, SERVICE, call("pop-at-injury", "sudden-onset", of_each=DOUBTFUL)),
     Case(CALL_PATH, "post", 200, SERVICE, call_with_a_medicine("Warfarin 3 mg tablet")),
     *(
-        Case(CALL_PATH, "post", 200, "/cds-services/imaging-referral", call_with_an_order(code))
+        Case(CALL_PATH, "post", 200, "/cds-services/imaging-referral-sign", call_with_an_order(code))
         for code in ("30673-8", "30679-5")
     ),
     Case(CALL_PATH, "post", 400, SERVICE, call(hook="order-sign")),
@@ -375,9 +376,12 @@ def test_services_and_hooks_of_the_document_are_those_of_discovery(client: Flask
     ids, hooks = {service["id"] for service in services}, {service["hook"] for service in services}
     assert set(described["Service"]["properties"]["id"]["enum"]) == ids
     parameter = DOCUMENT["components"]["parameters"]["id"]
-    assert set(parameter["schema"]["enum"]) == ids
+    # A former id is answered, and no longer in discovery.
+    assert set(parameter["schema"]["enum"]) == ids | set(FORMER_IDS.values())
     assert {(id_, hook) for id_, of in parameter["x-hooks"].items() for hook in of} == {
-        (service["id"], service["hook"]) for service in services
+        (id_, service["hook"])
+        for service in services
+        for id_ in (service["id"], FORMER_IDS.get(service["id"], service["id"]))
     }
     assert set(described["Service"]["properties"]["hook"]["enum"]) == hooks
     assert set(described["HookRequest"]["properties"]["hook"]["enum"]) == hooks

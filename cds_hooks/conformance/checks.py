@@ -24,7 +24,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URL = re.compile(r"https?://[^\s/?#]\S*")
 _ID = re.compile(r"[A-Za-z0-9._~-]+")
-_VERSIONS = ("STU1", "STU2", "STU3")
+# A semantic version since the 3.0.0 ballot, before that the name of a trial use.
+_VERSION = re.compile(r"STU[123]|\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 _CONTEXT_TOKEN = re.compile(r"\{\{context\.([A-Za-z][\w-]*)")
 _JSON_TYPES = ("application/json", "application/fhir+json")
 _ANSWERING = (Kind.VALID, Kind.GIVEN, Kind.TOLERATED)
@@ -236,12 +237,15 @@ def _discovery_members(seen: Observations) -> Iterator[str]:
                 yield f"{at}.{name}: expected a string, received {_type(entry[name])}"
 
 
-@_check("discovery-recommended", _DISCOVERY, Level.RECOMMENDED, "Each service has a title, and a version of STU1-3.")
+@_check(
+    "discovery-recommended", _DISCOVERY, Level.RECOMMENDED, "Each service has a title, and the version of CDS Hooks."
+)
 def _discovery_recommended(seen: Observations) -> Iterator[str]:
     for at, entry in _services(seen):
         yield from _need_text(at, entry, "title")
-        if entry.get("version") not in _VERSIONS:
-            yield f"{at}.version: expected one of {', '.join(_VERSIONS)}"
+        version = entry.get("version")
+        if not (isinstance(version, str) and _VERSION.fullmatch(version)):
+            yield f"{at}.version: expected a semantic version as 3.0.0, or one of STU1, STU2, STU3"
 
 
 @_check("discovery-id", _DISCOVERY, Level.REQUIRED, "An id can be part of a URL as it is.")

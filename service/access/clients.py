@@ -30,6 +30,7 @@ from cds_hooks.trust import (
     load_from,
     read_key_set,
 )
+from service.service_ids import FORMER_IDS, with_current
 from service.settings import EHR_PROFILES, SettingsError, is_loopback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -77,6 +78,7 @@ def fhir_policy(client: Client | None, fhir_server: str | None, deadline: float)
 def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping[str, Client]:
     """The entries of `file` by name, which may name no other than these `services`; raises ClientsError.
 
+    A former id stands for the services that it was the id of.
     A file of keys that an entry names must hold a usable one; what is behind a `jku` is left to the first call.
     """
     try:
@@ -96,7 +98,7 @@ def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping
                 raise _wrong(file, name, "issuers", f"names an issuer that {owners[issuer]} names already")
             owners[issuer] = name
         for service in client.trusted.services:
-            if services is not None and service not in services:
+            if services is not None and service not in services and service not in FORMER_IDS.values():
                 raise _wrong(file, name, "services", f"names a service that is not one of {', '.join(services)}")
     return clients
 
@@ -122,6 +124,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
     jwks_file, servers, ehr, hosts, pama_rating = (
         entry.pop(key) for key in ("jwks_file", "fhir_servers", "ehr", "internal_hosts", "pama_rating")
     )
+    entry["services"] = with_current(entry["services"])
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     client = Client(
         TrustedClient(name, **trusted),

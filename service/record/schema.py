@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "record_version"
 
 METADATA = MetaData()

@@ -25,7 +25,6 @@ from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
 
-ID = "analgesic-safety"
 _KIND = _TOPIC = "analgesic-order"
 _NSAID, _ACETAMINOPHEN, _STEROID = "nsaid-medicine", "acetaminophen-medicine", "steroid-injection-medicine"
 _ASPIRIN = "aspirin-medicine"

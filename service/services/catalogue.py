@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from cds_hooks import CdsService, HookRequest, HookResponse, ServiceCatalogue
+from service import service_ids as ids
 from service.answers.profiles import in_dialect
 from service.chart.case import prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.guideline.model import Guideline
-from service.services import analgesic_safety, home_care, imaging_referral, visit_planning
 from service.services.analgesic_safety import AnalgesicSafety
+from service.services.appointment_timing import AppointmentTiming
 from service.services.consultation import Consultant
-from service.services.home_care import HomeCare
+from service.services.discharge_advice import DischargeAdvice
 from service.services.imaging_referral import ImagingReferral
-from service.services.visit_planning import VisitPlanning
 
-DIAGNOSIS = "gluteal-hamstring-pain"
 _NEEDS = (
     "FHIR R4. Needs the Patient and at least one of Condition and Observation, in the prefetch. "
     "The knowledge is a draft until a clinician has signed it: see the extension."
@@ -50,12 +49,12 @@ def catalogue(
     publishing = {KNOWLEDGE_KEY: {"id": guideline.id, "version": guideline.version, "status": guideline.status}}
 
     def service(
-        id_: str, title: str, description: str, answer: Callable[[HookRequest], HookResponse], *hooks: str
+        title: str, description: str, answer: Callable[[HookRequest], HookResponse], entries: Mapping[str, str]
     ) -> Iterator[CdsService]:
         def in_words_of_client(request: HookRequest) -> HookResponse:
             return in_dialect(ehr_of(request.client), answer(request), guideline.wording)
 
-        for hook in hooks:
+        for hook, id_ in entries.items():
             yield CdsService(
                 id=id_,
                 hook=hook,
@@ -65,54 +64,47 @@ def catalogue(
                 answer=in_words_of_client,
                 usage_requirements=_NEEDS,
                 extension=publishing,
+                former_ids=(ids.FORMER_IDS[id_],) if id_ in ids.FORMER_IDS else (),
             )
 
     return ServiceCatalogue(
         [
             *service(
-                DIAGNOSIS,
                 guideline.title,
                 "Reads the chart of a patient with pain of the buttock or the posterior thigh and answers with red "
                 "flags, causes to consider, imaging, referral and treatment steps. Silent for every other chart.",
                 diagnose,
-                "patient-view",
-                "encounter-start",
+                {"patient-view": ids.DIAGNOSIS, "encounter-start": ids.DIAGNOSIS_ENCOUNTER},
             ),
             *service(
-                imaging_referral.ID,
                 "Imaging for buttock or posterior thigh pain",
                 "Rates draft imaging orders of hip, pelvis, thigh, lumbar spine and sacroiliac joint against the "
                 "chart: appropriateness, side, region, what comes first, what was done or ordered already, and what a "
                 "red flag calls for beside them. Silent for an order that is appropriate.",
                 imaging.answer,
-                "order-select",
-                "order-sign",
+                {"order-select": ids.IMAGING_REFERRAL, "order-sign": ids.IMAGING_REFERRAL_SIGN},
             ),
             *service(
-                analgesic_safety.ID,
                 "Pain medicine for buttock or posterior thigh pain",
                 "Judges draft orders of NSAIDs, acetaminophen and corticosteroid injections against the chart: what "
                 "speaks against them, a second product, a dose above the limit. Silent when nothing does.",
                 analgesics.answer,
-                "order-select",
-                "order-sign",
+                {"order-select": ids.ANALGESIC_SAFETY, "order-sign": ids.ANALGESIC_SAFETY_SIGN},
             ),
             *service(
-                visit_planning.ID,
-                "Is the visit soon enough",
+                "Appointment timing for buttock or posterior thigh pain",
                 "Compares the appointments that are being booked with what the chart documents of this pain, such as a "
                 "red flag that allows fewer days. Silent when the visit is soon enough.",
-                VisitPlanning(consultant).answer,
-                "appointment-book",
+                AppointmentTiming(consultant).answer,
+                {"appointment-book": ids.APPOINTMENT_TIMING},
             ),
             *service(
-                home_care.ID,
-                "Words for home",
+                "Discharge advice for buttock or posterior thigh pain",
                 "For a patient with pain of the buttock or the posterior thigh who goes home: what to do, what to "
                 "watch for and when to come back, as a card and as a message in plain language; or that the patient "
                 "should not go home before a red flag has been evaluated.",
-                HomeCare(consultant).answer,
-                "encounter-discharge",
+                DischargeAdvice(consultant).answer,
+                {"encounter-discharge": ids.DISCHARGE_ADVICE},
             ),
         ]
     )

@@ -25,7 +25,6 @@ from service.guideline.forms import INDICATORS, RATINGS
 from service.reasoning.assessment import Fired, ImagingCall
 from service.services.consultation import Consultant, Consultation
 
-ID = "imaging-referral"
 _KIND = _TOPIC = "imaging-order"
 _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
 _CANNOT_TELL = "cannot-tell"

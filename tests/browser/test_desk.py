@@ -268,7 +268,7 @@ def test_the_explanation_of_an_order_tells_what_was_in_hand(desk: Any) -> None:
     desk.page.locator("#order-what").select_option("mri-lumbar-spine")
     desk.page.locator("#order-put").click()
     desk.settle()
-    desk.page.locator("#why-imaging-referral").click()
+    desk.page.locator("#why-imaging-referral-sign").click()
     expect(desk.page.locator("#behind-body h3").first).to_have_text("In hand, 1: imaging order")
     desk.look("why-order")
 

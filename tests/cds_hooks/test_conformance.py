@@ -37,7 +37,7 @@ ENTRY = {
     "hook": "patient-view",
     "title": "Greeter",
     "description": "Greets",
-    "version": "STU3",
+    "version": "3.0.0",
     "prefetch": {"patient": "Patient/{{context.patientId}}", "visits": "Encounter?patient={{context.patientId}}"},
 }
 ORDER = {"resourceType": "ServiceRequest", "status": "draft", "intent": "proposal"}

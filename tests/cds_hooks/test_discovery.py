@@ -39,7 +39,7 @@ def test_discovery_describes_each_service_and_leaves_out_what_has_no_value() -> 
                 "description": "Greets",
                 "id": "greeter",
                 "prefetch": {"patient": "Patient/{{context.patientId}}"},
-                "version": "STU3",
+                "version": "3.0.0",
             },
             {
                 "hook": "encounter-start",
@@ -64,6 +64,22 @@ def test_services_are_found_by_id_and_hook_and_share_either() -> None:
     assert catalogue.find("greeter", "order-sign") is second
     assert catalogue.find("other", "patient-view") is third
     assert catalogue.hooks_of("greeter") == ("patient-view", "order-sign")
+
+
+def test_a_former_id_is_answered_and_not_in_discovery() -> None:
+    first, renamed = service(), service(id="greeter-sign", hook="order-sign", former_ids=("greeter",))
+    catalogue = ServiceCatalogue([first, renamed, service(id="teller", hook="order-select", former_ids=("old",))])
+    assert [entry["id"] for entry in catalogue.discovery()["services"]] == ["greeter", "greeter-sign", "teller"]
+    assert catalogue.find("greeter", "order-sign") is renamed
+    assert catalogue.find("greeter", "patient-view") is first
+    assert catalogue.current_id("old") == "teller"
+    # It may be either.
+    assert catalogue.current_id("greeter") == "greeter"
+
+
+def test_a_former_id_is_not_one_of_another_service_on_the_same_hook() -> None:
+    with pytest.raises(ValueError, match="'greeter' is published twice for 'patient-view'"):
+        ServiceCatalogue([service(), service(id="other", former_ids=("greeter",))])
 
 
 def test_an_unknown_id_is_not_found() -> None:
@@ -93,6 +109,7 @@ def test_the_same_id_and_hook_cannot_be_published_twice() -> None:
         ({"id": "a/b"}, "part of a URL"),
         ({"id": "a b"}, "part of a URL"),
         ({"id": ".."}, "part of a URL"),
+        ({"former_ids": ("a/b",)}, "part of a URL"),
         ({"hook": "fancy-structure"}, "neither in the CDS Hooks Library"),
         ({"title": ""}, "title and description"),
         ({"description": ""}, "title and description"),

@@ -8,7 +8,8 @@ import pytest
 
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
-from tests.charts import DIAGNOSIS, Json, NamedCase, named_cases
+from service.service_ids import DIAGNOSIS
+from tests.charts import Json, NamedCase, named_cases
 
 Ask = Callable[[NamedCase], Json]
 CASES = named_cases()

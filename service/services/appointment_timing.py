@@ -29,7 +29,6 @@ from service.guideline.model import KnowledgeError
 from service.reasoning.assessment import Fired
 from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit
 
-ID = "visit-planning"
 _KIND = _TOPIC = "appointment"
 _ABOUT = "appointments"
 _ZONE = re.compile(r"([+-])(\d\d):(\d\d)\Z")
@@ -44,7 +43,7 @@ class _Booked:
     past: bool
 
 
-class VisitPlanning:
+class AppointmentTiming:
     """Answers appointment-book; made once. Raises KnowledgeError for a limit that is missing or of nothing."""
 
     def __init__(self, consultant: Consultant) -> None:

@@ -18,12 +18,11 @@ from service.guideline.conditions import Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
 
-ID = "home-care"
 _KIND = _TOPIC = "going-home"
 _STRETCHING, _BONE_STRESS = "stretching", "bone-stress"
 
 
-class HomeCare:
+class DischargeAdvice:
     """Answers encounter-discharge; made once."""
 
     def __init__(self, consultant: Consultant) -> None:

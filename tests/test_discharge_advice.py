@@ -15,7 +15,7 @@ from tests.charts import CLOCK, ENCOUNTER, PATIENT, Json, NamedCase, build_reque
 GUIDELINE = knowledge.load()
 GRADE_OF_A_MESSAGE = 6
 GRADE_OF_A_LINE = 8
-CASES = [case for case in named_cases() if case.service == "home-care"]
+CASES = [case for case in named_cases() if case.service == "discharge-advice"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_what_a_recommendation_says_to_the_patient_is_in_plain_language(recommen
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_message_is_valid_and_in_plain_language(case: NamedCase, client: FlaskClient) -> None:
-    answer = client.post("/cds-services/home-care", json=case.request()).get_json()
+    answer = client.post("/cds-services/discharge-advice", json=case.request()).get_json()
     for message in messages(answer):
         assert violations(message) == ""
         text = "\n".join(payload["contentString"] for payload in message["payload"])
@@ -75,8 +75,8 @@ def test_every_message_is_valid_and_in_plain_language(case: NamedCase, client: F
 
 
 def test_a_message_is_a_draft_for_the_patient_in_context(client: FlaskClient) -> None:
-    chart = {"age": 40, "side": "left", "present": ["buttock-pain", "pain-with-sitting"], "service": "home-care"}
-    (message,) = messages(client.post("/cds-services/home-care", json=build_request(chart)).get_json())
+    chart = {"age": 40, "side": "left", "present": ["buttock-pain", "pain-with-sitting"], "service": "discharge-advice"}
+    (message,) = messages(client.post("/cds-services/discharge-advice", json=build_request(chart)).get_json())
     assert (message["resourceType"], message["status"]) == ("CommunicationRequest", "draft")
     assert message["subject"] == {"reference": f"Patient/{PATIENT}"}
     assert message["recipient"] == [message["subject"]]
@@ -87,8 +87,8 @@ def test_a_message_is_a_draft_for_the_patient_in_context(client: FlaskClient) ->
 def test_the_extension_says_whether_there_is_a_message(client: FlaskClient) -> None:
     said = {}
     for finding in ("pain-with-sitting", "leg-weakness"):
-        chart = {"age": 40, "side": "left", "present": ["buttock-pain", finding], "service": "home-care"}
-        answer = client.post("/cds-services/home-care", json=build_request(chart)).get_json()
+        chart = {"age": 40, "side": "left", "present": ["buttock-pain", finding], "service": "discharge-advice"}
+        answer = client.post("/cds-services/discharge-advice", json=build_request(chart)).get_json()
         said[finding] = answer["extension"]["org.sitbone.assessment"]["goingHome"]
     assert said == {"pain-with-sitting": {"message": True}, "leg-weakness": {"message": False}}
 
@@ -98,10 +98,10 @@ def test_the_extension_says_whether_there_is_a_message(client: FlaskClient) -> N
 def test_where_a_reason_against_a_medicine_was_not_heard_none_is_named(
     key: str, state: str, client: FlaskClient
 ) -> None:
-    chart: Json = {"age": 40, "side": "left", "service": "home-care"}
+    chart: Json = {"age": 40, "side": "left", "service": "discharge-advice"}
     # What makes the complaint is heard in each.
     chart |= {"conditions": ["icd10cm|M76.02"]} if key == "observations" else {"present": ["buttock-pain", "worsening"]}
-    answer = client.post("/cds-services/home-care", json=build_request(chart | {state: [key]})).get_json()
+    answer = client.post("/cds-services/discharge-advice", json=build_request(chart | {state: [key]})).get_json()
     (message,) = messages(answer)
     text = " ".join(payload["contentString"] for payload in message["payload"])
     assert "Ask your doctor which pain medicine is safe for you" in text

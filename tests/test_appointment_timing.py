@@ -12,11 +12,11 @@ from service.app import create_app
 from service.chart.strictness import violations
 from service.guideline import loader as knowledge
 from service.guideline.model import KnowledgeError
+from service.services.appointment_timing import AppointmentTiming
 from service.services.consultation import Consultant
-from service.services.visit_planning import VisitPlanning
 from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection
 
-WEAK: Json = {"age": 58, "side": "left", "present": ["buttock-pain", "leg-weakness"], "service": "visit-planning"}
+WEAK: Json = {"age": 58, "side": "left", "present": ["buttock-pain", "leg-weakness"], "service": "appointment-timing"}
 
 
 def appointment(start: object = "2026-11-30T09:00:00Z", **members: Any) -> Json:
@@ -37,7 +37,7 @@ def client_at(now: datetime) -> FlaskClient:
 def ask(appointments: Any, now: datetime = CLOCK, chart: Json = WEAK) -> Json:
     request = build_request(chart)
     request["context"]["appointments"] = appointments
-    response = client_at(now).post("/cds-services/visit-planning", json=request)
+    response = client_at(now).post("/cds-services/appointment-timing", json=request)
     assert response.status_code == 200, response.get_data(as_text=True)
     answer: Json = response.get_json()
     return answer
@@ -91,7 +91,7 @@ CANCER: Json = {
     "side": "left",
     "present": ["buttock-pain"],
     "conditions": ["icd10cm|Z85.3"],
-    "service": "visit-planning",
+    "service": "appointment-timing",
 }
 TOO_LATE = {"vp01-do-not-wait", "vp02-too-late"}
 UNSURE = {"vp03-no-time-set"}
@@ -217,7 +217,7 @@ def test_an_accepted_referral_is_named_instead_of_suggested_and_the_card_stays(f
     present = [f"{name}, {finding_age} days ago" for name in ("buttock-pain", "saddle-numbness")]
     request = build_request(WEAK | {"present": present})
     request["context"]["appointments"] = collection([appointment()])
-    call = partial(client_at(CLOCK).post, "/cds-services/visit-planning")
+    call = partial(client_at(CLOCK).post, "/cds-services/appointment-timing")
     (card,) = call(json=request).get_json()["cards"]
     kept, accepted = card["suggestions"]
     order = accepted["actions"][0]["resource"] | {"id": "placed", "status": "active"}
@@ -237,7 +237,7 @@ def test_soon_enough_is_not_said_of_a_chart_that_was_not_heard() -> None:
         "side": "left",
         "present": ["buttock-pain"],
         "null": ["conditions"],
-        "service": "visit-planning",
+        "service": "appointment-timing",
     }
     (entry,) = entries(ask(collection([appointment()]), chart=chart))
     assert "soonEnough" not in entry
@@ -260,23 +260,23 @@ def test_a_limit_that_is_missing_or_of_nothing_ends_the_start(name: str, reason:
     others = {known: threshold for known, threshold in guideline.thresholds.items() if known != name}
     thresholds = others if reason == "is missing" else others | {name: one}
     with pytest.raises(KnowledgeError, match=f"guideline.toml: thresholds.{name}: {reason}"):
-        VisitPlanning(Consultant(replace(guideline, thresholds=thresholds), lambda: CLOCK))
+        AppointmentTiming(Consultant(replace(guideline, thresholds=thresholds), lambda: CLOCK))
 
 
 def test_of_an_injury_of_which_only_the_month_is_known_the_earliest_day_leaves_the_least() -> None:
     chart = {"age": 45, "side": "left", "present": ["buttock-pain", "palpable-gap"], "onset_days_ago": 0}
-    request = build_request(chart | {"service": "visit-planning"})
+    request = build_request(chart | {"service": "appointment-timing"})
     for entry in request["prefetch"]["observations"]["entry"]:
         if "valueDateTime" in entry["resource"]:
             entry["resource"]["valueDateTime"] = "2026-11"
     request["context"]["appointments"] = collection([appointment()])
-    answer = client_at(CLOCK).post("/cds-services/visit-planning", json=request).get_json()
+    answer = client_at(CLOCK).post("/cds-services/appointment-timing", json=request).get_json()
     # From the first of the month to the twenty-second are 21 days.
     assert [entry["limitDays"] for entry in entries(answer)] == [7]
 
 
 def test_an_appointment_in_the_past_is_not_said_to_be_too_late_for_an_emergency() -> None:
-    chart = {"age": 45, "side": "left", "present": ["buttock-pain", "saddle-numbness"], "service": "visit-planning"}
+    chart = {"age": 45, "side": "left", "present": ["buttock-pain", "saddle-numbness"], "service": "appointment-timing"}
     answer = ask(collection([appointment("2026-11-20T09:00:00Z")]), chart=chart)
     assert answer["cards"] == []
     assert "soonEnough" not in entries(answer)[0]
