@@ -22,6 +22,7 @@ from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from cds_hooks import errors
+from cds_hooks.check_mark import is_marked
 from cds_hooks.discovery import CdsService, ServiceCatalogue
 from cds_hooks.errors import (
     BadRequest,
@@ -57,6 +58,7 @@ class CallRecord:
     keys only. `seconds` has the stages read, fetch, answer, revise and send, as far as it came. Nothing of these comes
     from the chart. `patient_id` does, and so do parts of `answered`, the answer of the service, and of `sent`, the one
     that the client got: whoever keeps a record takes out of them what it may hold.
+    `is_check` is the mark of check_mark.py, which any caller can set.
     """
 
     correlation_id: str
@@ -73,6 +75,7 @@ class CallRecord:
     patient_id: str | None = field(default=None, repr=False)
     answered: HookResponse | None = field(default=None, repr=False)
     sent: HookResponse | None = field(default=None, repr=False)
+    is_check: bool = False
 
 
 def create_blueprint(
@@ -110,11 +113,13 @@ def create_blueprint(
     def call(service_id: str) -> Response:
         caller = _admitted(gate, base_url, service_id, f"/cds-services/{service_id}")
         g.cds_call = record = CallRecord(_correlation_id(), catalogue.current_id(service_id), _name_of(caller))
+        record.is_check = is_marked(request.headers.get("User-Agent"))
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
         service = catalogue.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
         hook_request = request_for(envelope, service, correlation_id=record.correlation_id, client=record.client)
+        record.is_check = record.is_check or is_marked(None, hook_request.extension)
         record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
         record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
         read = perf_counter()
@@ -134,8 +139,16 @@ def create_blueprint(
         caller = _admitted(gate, base_url, service_id, *paths)
         current_id = catalogue.current_id(service_id)
         batch = read_feedback(_read_body(body_limit))
-        refused = len(batch.refused)
-        on_feedback(FeedbackRecord(_correlation_id(), current_id, _name_of(caller), batch.feedback, refused))
+        on_feedback(
+            FeedbackRecord(
+                _correlation_id(),
+                current_id,
+                _name_of(caller),
+                batch.feedback,
+                refused=len(batch.refused),
+                is_check=batch.is_check or is_marked(request.headers.get("User-Agent")),
+            )
+        )
         return Response(orjson.dumps(batch.answer(_correlation_id())), content_type=_JSON)
 
     @blueprint.after_app_request

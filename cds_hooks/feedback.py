@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
+from cds_hooks.check_mark import is_marked
 from cds_hooks.errors import BadRequest, operation_outcome, refusal
 from cds_hooks.json_text import UNREADABLE, decode, read_members
 from cds_hooks.response import Coding
@@ -41,7 +42,8 @@ class Feedback:
 class FeedbackRecord:
     """What one call of the feedback endpoint reported, with the name of the CDS client where one is known.
 
-    `refused` is how many elements of the batch could not be read and are not in `feedback`.
+    `refused` is how many elements of the batch could not be read and are not in `feedback`; `is_check` is the mark of
+    check_mark.py.
     """
 
     correlation_id: str
@@ -49,14 +51,19 @@ class FeedbackRecord:
     client: str | None
     feedback: tuple[Feedback, ...]
     refused: int = 0
+    is_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackBatch:
-    """The sound elements of a batch, one at least, and for each of the others what is wrong with it."""
+    """The sound elements of a batch, one at least, and for each of the others what is wrong with it.
+
+    `is_check` tells whether the batch is marked as one of a check of the service.
+    """
 
     feedback: tuple[Feedback, ...]
     refused: tuple[BadRequest, ...] = ()
+    is_check: bool = False
 
     def answer(self, correlation_id: str) -> dict[str, Any]:
         """The body of the answer, whose status is 200: empty where all was read, else an OperationOutcome.
@@ -162,7 +169,9 @@ def read_feedback(body: bytes) -> FeedbackBatch:
         first, *others = refused
         first.others = tuple(others)
         raise first
-    return FeedbackBatch(tuple(kept), tuple(refused))
+    extension = members.get("extension")
+    is_check = isinstance(extension, dict) and is_marked(None, extension)
+    return FeedbackBatch(tuple(kept), tuple(refused), is_check)
 
 
 def _listed(element: Any) -> Any:

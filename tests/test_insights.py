@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -17,6 +18,7 @@ from service.record import Record, insights
 from service.record.entries import CallEntry
 from service.record.insights import NO_REASON, Period
 from service.record.opening import reading
+from service.record.report import report
 from tests.recording import Site, environ
 
 pytest_plugins = ["tests.postgresql", "tests.record_fixtures"]
@@ -53,9 +55,10 @@ class History:
             "fired": '{"r1":"info"}',
             "took": '{"answer":2000,"read":500}',
             "cards": sum("held_since" not in card for card in cards),
+            "is_check": False,
             **members,
         }
-        shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge")}
+        shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
         self.record.write([CallEntry(call, tuple({"call": id_, **shared, **CARD, **card} for card in cards))])
 
     def feedback(self, card: str, outcome: str, at: timedelta, **members: Any) -> None:
@@ -73,6 +76,7 @@ class History:
             "reasons": "[]",
             "commented": False,
             "times": 1,
+            "is_check": False,
             **members,
         }
         self.record.keep_feedback([row])
@@ -113,7 +117,24 @@ def test_cards_are_counted_by_what_became_of_them(history: History, connection: 
     assert (found.week, found.client, found.service) == (MONDAY.date(), "clinic", "pain")
     assert (found.recommendation, found.version, found.knowledge) == ("r1", 1, "1.0")
     assert (found.shown, found.accepted, found.overridden, found.ignored, found.held_back) == (3, 1, 1, 1, 1)
-    assert insights.totals(connection, ALL) == insights.Totals(1, 0, 0, 3, 1, 1, 1, 1, 2, 0, 0)
+    assert insights.totals(connection, ALL) == insights.Totals(1, 0, 0, 3, 1, 1, 1, 1, 2, 0, 0, 0, 0)
+
+
+def test_what_is_marked_as_of_a_check_is_in_no_figure_and_counted_by_itself(history: History, record: Record) -> None:
+    history.call({"uuid": "a"})
+    history.feedback("a", "accepted", hours(1))
+    with reading(record.engine) as connection:
+        of_all_but_checks = report(connection, ALL, MONDAY.date())
+    history.call({"uuid": "b"}, is_check=True)
+    history.feedback("b", "overridden", hours(1), is_check=True)
+    # Whoever marks a report cannot change what became of a card that was shown to somebody.
+    history.feedback("a", "overridden", hours(2), is_check=True)
+    with reading(record.engine) as connection:
+        found = report(connection, ALL, MONDAY.date())
+        totals = insights.totals(connection, replace(ALL, with_checks=True))
+    assert (found.totals.check_calls, found.totals.check_feedback) == (1, 2)
+    assert replace(found, totals=replace(found.totals, check_calls=0, check_feedback=0)) == of_all_but_checks
+    assert (totals.calls, totals.shown, totals.feedback, totals.overridden) == (2, 2, 3, 2)
 
 
 @pytest.mark.parametrize("order", [("accepted", "overridden"), ("overridden", "accepted")])
@@ -372,7 +393,7 @@ def test_the_burden_is_how_often_the_same_card_came_up_for_the_same_patient(
 
 
 def test_an_empty_record_has_an_answer_to_everything(connection: Connection) -> None:
-    assert insights.totals(connection, ALL) == insights.Totals(*[0] * 11)
+    assert insights.totals(connection, ALL) == insights.Totals(*[0] * 13)
     assert not insights.card_counts(connection, ALL)
     assert not insights.burdens(connection, ALL)
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from cds_hooks import CallRecord, ServiceUnavailable
 from service.access.store import open_store
@@ -109,6 +110,37 @@ def test_a_refused_call_is_kept_without_cards(change: dict[str, Any], status: in
     assert site.rows("record_cards") == []
 
 
+@pytest.mark.parametrize(
+    ("agent", "extension"),
+    [("sitbone-check/1.2.3", {}), ("some-proxy/1.0", {"org.sitbone.check": {}}), ("sitbone-check", {})],
+)
+def test_what_is_marked_as_of_a_check_is_kept_with_its_mark(agent: str, extension: dict[str, Any], site: Site) -> None:
+    def send(path: str, body: dict[str, Any]) -> Any:
+        marked = {**body, "extension": extension} if extension else body
+        return site.client.post(path, json=marked, headers={"User-Agent": agent})
+
+    body = json.loads((FIXTURES / "sudden-pop-with-bruising.json").read_text("utf-8"))
+    card = send(PATH, body).get_json()["cards"][0]
+    assert send(f"{PATH}/feedback", {"feedback": [site.outcome(card["uuid"])]}).status_code == 200
+    for table in ("record_calls", "record_cards", "record_feedback"):
+        assert {bool(row["is_check"]) for row in site.rows(table)} == {True}
+
+
+@pytest.mark.parametrize("agent", ["", "Mozilla/5.0 sitbone-check/1", "sitbone-checker/1", "sitbone"])
+def test_what_is_not_marked_is_of_no_check(agent: str, site: Site) -> None:
+    body = json.loads((FIXTURES / "sudden-pop-with-bruising.json").read_text("utf-8"))
+    site.client.post(PATH, json={**body, "extension": {"org.example.check": {}}}, headers={"User-Agent": agent})
+    assert [bool(row["is_check"]) for row in site.rows("record_calls")] == [False]
+
+
+def test_a_marked_report_does_not_stand_for_the_same_one_without_the_mark(site: Site) -> None:
+    outcome = site.outcome(str(uuid4()))
+    for headers in ({"User-Agent": "sitbone-check/1"}, {}):
+        answer = site.client.post(f"{PATH}/feedback", json={"feedback": [outcome]}, headers=headers)
+        assert answer.status_code == 200
+    assert sorted(bool(row["is_check"]) for row in rows(site.record.engine, "record_feedback")) == [False, True]
+
+
 def test_the_same_patient_of_a_client_has_one_hash_and_other_patients_and_clients_another(site: Site) -> None:
     entries = site.client.application.extensions["recorder"].entries
     assert entries.patient("a", "1") == entries.patient("a", "1")
@@ -172,6 +204,7 @@ def entry(number: int = 0) -> CallEntry:
         "fired": "{}",
         "took": "{}",
         "cards": 0,
+        "is_check": False,
     }
     return CallEntry(call, ())
 
@@ -385,6 +418,27 @@ def test_the_newest_step_is_the_one_that_the_code_needs() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
+def test_a_record_of_the_first_form_keeps_its_rows_which_are_of_no_check(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    settings = Settings(record=tmp_path)
+    old = {name: value for name, value in entry(1).call.items() if name != "is_check"}
+    config = Config()
+    config.set_main_option("script_location", str(opening._MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    engine = opening.make_engine(make_url(f"sqlite:///{tmp_path / 'record.sqlite'}"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        names = ", ".join(old)
+        connection.exec_driver_sql(
+            f"INSERT INTO record_calls ({names}) VALUES ({', '.join('?' * len(old))})",  # noqa: S608 - names of ours
+            tuple(old.values()),
+        )
+    (tmp_path / "record.sqlite").chmod(0o600)
+    [row] = rows(open_database(settings), "record_calls")
+    assert (row["at"], bool(row["is_check"])) == (1, False)
+
+
 def test_to_upgrade_again_changes_nothing(settings: Settings) -> None:
     record = open_record(settings)
     assert record is not None
@@ -538,6 +592,17 @@ def test_another_patient_sees_the_card(new_site: Callable[..., Site]) -> None:
     patient = json.loads(body)["context"]["patientId"]
     other = json.loads(body.replace(patient, f"{patient}-2"))
     assert held(site.client.post(PATH, json={**other, "hookInstance": str(uuid4())})) == []
+
+
+def test_what_is_marked_as_of_a_check_holds_nothing_back(new_site: Callable[..., Site]) -> None:
+    site = new_site(hold_back_days=7)
+    card = last_card(site)
+    site.record.close()
+    reported = {"feedback": [site.outcome(card["uuid"])]}
+    headers = {"User-Agent": "sitbone-check/1"}
+    assert site.client.post(f"{PATH}/feedback", json=reported, headers=headers).status_code == 200
+    site.clock.move(minutes=1)
+    assert held(site.call()) == []
 
 
 def test_an_acceptance_after_the_override_ends_the_holding_back(new_site: Callable[..., Site]) -> None:

@@ -104,13 +104,16 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     "--until", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="The last day, in UTC; by default today."
 )
 @click.option("--client", metavar="NAME", help="Of this CDS client only.")
+@click.option("--with-checks", is_flag=True, help="Count the calls of `sitbone check` too.")
 @click.option("--json", "machine", is_flag=True, help="Print the report as JSON.")
-def report(since: datetime | None, until: datetime | None, client: str | None, *, machine: bool) -> None:
+def report(
+    since: datetime | None, until: datetime | None, client: str | None, *, with_checks: bool, machine: bool
+) -> None:
     """Print what was advised and what became of it.
 
     Cards that were shown, accepted, overridden and ignored, by week, client and recommendation; reasons of overrides;
     times to action; calls without a card; data states; how often the same card came up again for a patient. The
-    database that was read stands above it.
+    database that was read stands above it. Calls that are marked as those of `sitbone check` are counted by themselves.
 
     Ends with 2 when the database cannot be used, is not there, or SITBONE_RECORD is off.
     """
@@ -139,7 +142,7 @@ def report(since: datetime | None, until: datetime | None, client: str | None, *
     engine = _engine(settings)
     try:
         with reading(engine) as connection:
-            made = ask(connection, Period.of_days(first, last, client), today)
+            made = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
     except SQLAlchemyError as problem:
         _give_up(f"The record cannot be read: {type(problem).__name__}.")
     finally:

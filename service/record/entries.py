@@ -95,8 +95,9 @@ class Entries:
             "fired": _canonical({**dict.fromkeys(call.rules, ""), **_indicators(made)}),
             "took": _canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
             "cards": sum(card["held_since"] is None for card in cards),
+            "is_check": call.is_check,
         }
-        shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge")}
+        shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
         return CallEntry(row, tuple({"call": id_, **shared, **card} for card in cards))
 
     def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
@@ -135,9 +136,11 @@ class Entries:
                 "suggestions": _canonical(sorted(map(self._uuid, item.accepted_suggestions))),
                 "reasons": _canonical(sorted(_codes(item, self._reasons))),
             }
+            # A marked report must not stand for the same one that comes without the mark.
+            digested = {**told, "is_check": True} if record.is_check else told
             yield {
                 # No key: after a new start, too, what is reported again must be known again.
-                "id": blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest(),
+                "id": blake2b(orjson.dumps(digested, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest(),
                 "at": milliseconds(now),
                 "place": place,
                 "correlation": record.correlation_id,
@@ -145,6 +148,7 @@ class Entries:
                 **told,
                 "commented": any(given.user_comment for given in item.override_reasons),
                 "times": 1,
+                "is_check": record.is_check,
             }
 
     def _uuid(self, text: str) -> str:

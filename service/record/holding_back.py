@@ -106,6 +106,7 @@ def overridden_cards(engine: Engine, client: str, patient: str, since: int) -> d
         )
         .join(FEEDBACK, of_the_card)
         .where(CARDS.c.client == client, CARDS.c.patient == patient, FEEDBACK.c.at > since)
+        .where(~CARDS.c.is_check, ~FEEDBACK.c.is_check)
         .order_by(HAPPENED, FEEDBACK.c.at, FEEDBACK.c.outcome_at, FEEDBACK.c.place)
     )
     latest: dict[CardKey, Override] = {}

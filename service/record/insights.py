@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from statistics import fmean, quantiles
 from typing import Any, TypeVar
@@ -31,22 +31,27 @@ _FIRST_MONDAY = date(1970, 1, 5)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `since` until before `until`, both in milliseconds since 1970; of all clients where `client` is None."""
+    """From `since` until before `until`, both in milliseconds since 1970; of all clients where `client` is None.
+
+    Only `with_checks` does it hold what is marked as of a check of the service.
+    """
 
     since: int
     until: int
     client: str | None = None
+    with_checks: bool = False
 
     @classmethod
-    def of_days(cls, first: date, last: date, client: str | None = None) -> Period:
+    def of_days(cls, first: date, last: date, client: str | None = None, *, with_checks: bool = False) -> Period:
         """Whole days in UTC, the last one included."""
-        return cls(_start_of(first), _start_of(last + timedelta(days=1)), client)
+        return cls(_start_of(first), _start_of(last + timedelta(days=1)), client, with_checks)
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Over everything. `refused` are calls with another status than 200; `unknown_cards` is feedback of this time on
-    cards that the record does not hold, `repeated` how often feedback came again."""
+    cards that the record does not hold, `repeated` how often feedback came again. `check_calls` and `check_feedback`
+    are marked as of a check of the service, and in no other figure unless the period is one with checks."""
 
     calls: int
     refused: int
@@ -59,6 +64,8 @@ class Totals:
     feedback: int
     repeated: int
     unknown_cards: int
+    check_calls: int
+    check_feedback: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +224,12 @@ def totals(connection: Connection, period: Period) -> Totals:
             _within(FEEDBACK, period)
         )
     ).one()
-    return Totals(*map(int, (*calls, *cards, *feedback)))
+    everything = replace(period, with_checks=True)
+    checks = [
+        connection.scalar(select(func.count()).where(_within(table, everything), table.c.is_check)) or 0
+        for table in (CALLS, FEEDBACK)
+    ]
+    return Totals(*map(int, (*calls, *cards, *feedback, *checks)))
 
 
 def week_counts(connection: Connection, period: Period, today: date) -> tuple[WeekCount, ...]:
@@ -371,7 +383,8 @@ def _cards(period: Period) -> Subquery:
     last = func.row_number().over(partition_by=(FEEDBACK.c.client, FEEDBACK.c.card), order_by=by_time)
     # Nobody reports on a card before it is shown; a day for the clocks of several hosts.
     happened = HAPPENED.label("happened")
-    reported = select(FEEDBACK, happened, last.label("last")).where(FEEDBACK.c.at >= period.since - _DAY).subquery()
+    reports = select(FEEDBACK, happened, last.label("last")).where(FEEDBACK.c.at >= period.since - _DAY)
+    reported = (reports if period.with_checks else reports.where(~FEEDBACK.c.is_check)).subquery()
     told = [reported.c[name] for name in ("outcome", "happened", "reasons", "commented")]
     of_the_card = and_(reported.c.client == card.c.client, reported.c.card == card.c.uuid, reported.c.last == 1)
     return select(card, *told).outerjoin(reported, of_the_card).where(card.c.nth == 1).subquery()
@@ -401,8 +414,12 @@ def _silent() -> ColumnElement[bool]:
 
 
 def _within(table: Table, period: Period) -> ColumnElement[bool]:
-    inside = and_(table.c.at >= period.since, table.c.at < period.until)
-    return inside if period.client is None else and_(inside, table.c.client == period.client)
+    inside = [table.c.at >= period.since, table.c.at < period.until]
+    if period.client is not None:
+        inside.append(table.c.client == period.client)
+    if not period.with_checks:
+        inside.append(~table.c.is_check)
+    return and_(*inside)
 
 
 def _count(holds: ColumnElement[bool]) -> ColumnElement[int]:

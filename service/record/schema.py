@@ -6,13 +6,19 @@ the text and only the groups are read.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case, false
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "record_version"
 
 METADATA = MetaData()
+
+
+def _is_check() -> Column[bool]:
+    """Whether a row came marked as one of a check of the service: it is kept, and no figure counts it."""
+    return Column("is_check", Boolean, nullable=False, server_default=false())
+
 
 CALLS = Table(
     "record_calls",
@@ -33,6 +39,7 @@ CALLS = Table(
     Column("fired", Text, nullable=False),
     Column("took", Text, nullable=False),
     Column("cards", Integer, nullable=False),
+    _is_check(),
 )
 CARDS = Table(
     "record_cards",
@@ -54,6 +61,7 @@ CARDS = Table(
     Column("suggestions", Text, nullable=False),
     # Since when it is held back; null for a card that was shown.
     Column("held_since", BigInteger),
+    _is_check(),
     Index("ix_record_cards_client_uuid", "client", "uuid"),
     Index("ix_record_cards_client_patient", "client", "patient"),
 )
@@ -74,6 +82,7 @@ FEEDBACK = Table(
     Column("reasons", Text, nullable=False),
     Column("commented", Boolean, nullable=False),
     Column("times", Integer, nullable=False),
+    _is_check(),
     Index("ix_record_feedback_client_card", "client", "card"),
 )
 # When an outcome was, as far as one can believe the clock of the client: not after it was reported.

@@ -103,6 +103,7 @@ class CallLog:
             "milliseconds": {stage: round(1000 * seconds, 3) for stage, seconds in call.seconds.items()},
             "rules": list(call.rules),
             "cards": call.cards,
+            **({"check": True} if call.is_check else {}),
         }
         _write("call", members)
 
