@@ -86,6 +86,8 @@ from service.guideline.model import (
 )
 from service.guideline.quantity import UNITS, in_words
 
+# The value sets of what a chart holds; those of orders are apart.
+_CHART_CODES = ("findings", "diagnoses", "safety", "dangers")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 # As a chart is searched for names of medicines.
 _NAME = re.compile(r"[a-z]{4,}")
@@ -405,7 +407,7 @@ def _read_the_rest(folder: Path, read: _Reader) -> None:
             _table(folder, f"{name}.toml", schema)
     with _part():
         _medicine_names(folder)
-    for name in ("findings", "diagnoses", "safety", "imaging"):
+    for name in (*_CHART_CODES, "imaging"):
         with _part():
             _codes(folder, name, affiliate=True)
 
@@ -522,7 +524,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         debts=tuple(Debt(key, **_tuples(table)) for key, table in _table(folder, "debts.toml", DebtTable()).items()),
         codes=tuple(
             code
-            for name in ("findings", "diagnoses", "safety")
+            for name in _CHART_CODES
             for code in _codes(folder, name, affiliate=affiliate_snomed)
             # Where the licence setting leaves out every code of a site, what needs that site cannot match.
             if not code.site or f"site:{code.site}" in {answer.concept for answer in answers}
