@@ -8,7 +8,7 @@ Specification: Providing FHIR Resources to a CDS Service, Prefetch Template.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -43,6 +43,8 @@ class PrefetchValue(msgspec.Struct, frozen=True):
     resources: tuple[msgspec.Raw, ...] = ()
     note: str = ""
     next_page: str = ""
+    # The Bundle as it came, for what is seldom asked of it.
+    bundle: msgspec.Raw = msgspec.Raw()
 
     def __repr__(self) -> str:
         # What lies in a chart is in no trace.
@@ -180,7 +182,7 @@ def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValu
     value = _read_value(raw, gathered)
     if value.resource_type == "Bundle":
         _gather(value, gathered, _BUNDLE_DEPTH)
-        return _judge(key, gathered)
+        return msgspec.structs.replace(_judge(key, gathered), bundle=raw)
     if value.resource_type == "OperationOutcome":
         return _failed(key, "an OperationOutcome instead of data")
     if value.resource_type:
@@ -221,6 +223,39 @@ def _salvage(raw: msgspec.Raw, gathered: _Gathered) -> _Value:
         except UNREADABLE:
             gathered.broken += 1
     return _Value(kind, entries, links, members.get("resource", _ABSENT), members.get("response", _ABSENT))
+
+
+class _Named(msgspec.Struct, gc=False, rename="camel"):
+    resource_type: str | None = None
+    id: str | None = None
+
+
+class _FullUrl(msgspec.Struct, gc=False, rename="camel"):
+    full_url: str | None = None
+    resource: _Named | None = None
+
+
+class _FullUrls(msgspec.Struct, gc=False):
+    entry: list[_FullUrl] | None = None
+
+
+_FULL_URLS = msgspec.json.Decoder(_FullUrls)
+
+
+def full_urls(value: PrefetchValue) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The full URLs of the entries of a Bundle, each with type and id of its resource.
+
+    Few charts refer by them, so the Bundle is gone through only where one does. Specification: FHIR R4, Bundle,
+    resolving references.
+    """
+    try:
+        entries = _FULL_URLS.decode(value.bundle).entry or () if len(memoryview(value.bundle)) else ()
+    except UNREADABLE:
+        entries = ()
+    for entry in entries:
+        named = entry.resource
+        if entry.full_url and named and named.resource_type and named.id:
+            yield entry.full_url, (named.resource_type, named.id)
 
 
 def _elements(raw: msgspec.Raw | None, gathered: _Gathered) -> list[msgspec.Raw]:

@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from service.chart.statements import CodeIndex
+from service.chart.codes import CodeIndex
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
 from service.service_ids import (

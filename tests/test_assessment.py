@@ -16,7 +16,7 @@ def test_leaving_out_what_cannot_hold_gives_what_evaluating_everything_gives() -
     assert all(sparing.grounds[recommendation.id] for recommendation in sparing.by_kind["red-flag"])
     for case in charts():
         spared, whole = (replace(assessor.assess(case), reached=None) for assessor in (sparing, thorough))
-        assert spared == whole, case.statements.keys()
+        assert spared == whole, case.assertions.keys()
 
 
 def test_a_condition_comes_out_so_only_where_its_grounds_are() -> None:

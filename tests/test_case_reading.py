@@ -127,7 +127,7 @@ PAIN = frozenset({"buttock-pain"})
 
 
 def test_a_chart_without_what_is_sought_is_read_no_further() -> None:
-    assert read(observation("fever"), allergy(), sought=PAIN).statements == {}
+    assert read(observation("fever"), allergy(), sought=PAIN).assertions == {}
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ def test_a_chart_without_what_is_sought_is_read_no_further() -> None:
 )
 def test_what_is_sought_lets_all_of_the_chart_be_read_also_what_came_before(pain: Json) -> None:
     assert {"fever", "buttock-pain", "nsaid-allergy"} <= set(
-        read(observation("fever"), pain, allergy(), sought=PAIN).statements
+        read(observation("fever"), pain, allergy(), sought=PAIN).assertions
     )
 
 
 def test_a_questionnaire_is_always_read_to_its_answers() -> None:
     item = {"linkId": "buttock-pain", "answer": [{"valueBoolean": True}]}
     answers = {"resourceType": "QuestionnaireResponse", "status": "completed", "subject": OWN, "item": [item]}
-    assert {"fever", "buttock-pain"} <= set(read(observation("fever"), answers, sought=PAIN).statements)
+    assert {"fever", "buttock-pain"} <= set(read(observation("fever"), answers, sought=PAIN).assertions)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def as_sent(row: Code) -> Json:
 
 @pytest.mark.parametrize("row", GUIDELINE.codes, ids=lambda row: f"{row.concept} {row.code}")
 def test_every_code_of_the_value_sets_is_read_and_knows_its_side(row: Code) -> None:
-    (statement, *_rest) = read(as_sent(row)).statements[row.concept]
+    (statement, *_rest) = read(as_sent(row)).assertions[row.concept]
     assert statement.value not in (None, False)
     assert statement.side == row.side
 
@@ -214,7 +214,7 @@ def test_every_code_under_which_a_finding_may_arrive_by_the_contract_is_read(sha
                 system, mark, value = code.partition("#")
                 if not mark or row["value"] != "boolean":
                     continue
-                if row["id"] not in read(condition(value.rstrip("*"), SYSTEMS[system])).statements:
+                if row["id"] not in read(condition(value.rstrip("*"), SYSTEMS[system])).assertions:
                     unread.append(f"{row['id']} {code}")
     assert unread == []
 
@@ -234,13 +234,13 @@ def test_every_code_under_which_a_finding_may_arrive_by_the_contract_is_read(sha
     ],
 )
 def test_an_icd_10_cm_code_tells_its_side_with_and_without_the_dot(code: str, side: str) -> None:
-    (found, *_rest) = [statement for found in read(condition(code)).statements.values() for statement in found]
+    (found, *_rest) = [statement for found in read(condition(code)).assertions.values() for statement in found]
     assert (found.value, found.side) == (True, side)
 
 
 @pytest.mark.parametrize("code", ["S76", "S7", "M79", "S76.2", "", "X", "M7", "C", "C9", "Ü79.651"])
 def test_a_code_that_is_shorter_or_another_is_not_read(code: str) -> None:
-    assert not read(condition(code)).statements
+    assert not read(condition(code)).assertions
 
 
 @pytest.mark.parametrize("code", ["C00.0", "C64.2", "C79.51", "C96.9"])
@@ -268,7 +268,7 @@ def test_systems_are_read_as_object_identifiers_as_well() -> None:
 def test_answers_and_sides_are_read_as_object_identifiers_as_well() -> None:
     oid = "urn:oid:2.16.840.1.113883.6.96"
     assert held(read(observation(valueCodeableConcept=concept("373067005", oid))), "slump") is False
-    (found,) = read(observation(bodySite=concept("7771000", oid))).statements["slump"]
+    (found,) = read(observation(bodySite=concept("7771000", oid))).assertions["slump"]
     assert found.side == "left"
 
 
@@ -550,7 +550,7 @@ def test_a_status_decides_whether_a_resource_is_evidence(resource: Json, finding
     ids=["preliminary", "provisional", "differential", "unconfirmed", "in progress"],
 )
 def test_what_is_not_final_is_marked(resource: Json) -> None:
-    (found,) = read(resource).statements["slump"]
+    (found,) = read(resource).assertions["slump"]
     assert found.remark == "provisional"
 
 
@@ -622,7 +622,7 @@ def test_what_belongs_to_another_is_left_out_and_counted(reference: str) -> None
 )
 def test_no_kind_of_resource_of_another_is_read(resource: Json) -> None:
     case = read(resource, observation("faber", id="own"))
-    assert list(case.statements) == ["faber"]
+    assert list(case.assertions) == ["faber"]
 
 
 def test_a_resource_without_a_subject_is_taken_for_the_patients() -> None:
@@ -819,7 +819,7 @@ def test_of_a_repeated_measurement_only_what_can_be_the_newest_is_read() -> None
     value: Json = {"valueQuantity": {"value": 6.5, "system": "http://unitsofmeasure.org", "code": "%"}}
     days = [f"2026-{month:02}-01" for month in range(1, 12)]
     case = read(*(observation(*A1C, **value, effectiveDateTime=day) for day in days))
-    assert [statement.when.text for statement in case.statements["hemoglobin-a1c"] if statement.when] == ["2026-11-01"]
+    assert [statement.when.text for statement in case.assertions["hemoglobin-a1c"] if statement.when] == ["2026-11-01"]
 
 
 def test_an_active_condition_stands_however_long_ago_it_was_recorded() -> None:
@@ -896,7 +896,7 @@ def test_measurements_of_one_time_that_differ_are_the_span_they_cover() -> None:
     ids=lambda value: json.dumps(value)[:60],
 )
 def test_the_side_is_read_from_codes_and_words(site: Any, side: str) -> None:
-    (found,) = read(observation(bodySite=site)).statements["slump"]
+    (found,) = read(observation(bodySite=site)).assertions["slump"]
     assert found.side == side
 
 
@@ -1070,12 +1070,12 @@ def test_a_medicine_is_known_by_the_names_of_its_ingredients(text: str, findings
         {"coding": [{"system": "http://hospital.example.org", "code": "7", "display": text}]},
     ):
         case = read(medicine(medicationCodeableConcept=product))
-        assert case.statements.keys() == findings
-        assert all(statement.remark == "byName" for found in case.statements.values() for statement in found)
+        assert case.assertions.keys() == findings
+        assert all(statement.remark == "byName" for found in case.assertions.values() for statement in found)
 
 
 def test_a_medicine_with_a_known_code_is_known_by_it(client: FlaskClient) -> None:
-    (found,) = read(medicine()).statements["anticoagulant-medicine"]
+    (found,) = read(medicine()).assertions["anticoagulant-medicine"]
     assert found.remark == ""
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, Order, OrderReader, read_site_codes
-from service.chart.statements import CodeIndex
 from service.guideline import loader as knowledge
 from service.settings import SettingsError
 

@@ -9,10 +9,11 @@ from datetime import timedelta
 import pytest
 
 from cds_hooks import read_request
+from service.chart.assertions import Assertion
 from service.chart.case import Case, CaseReader
 from service.chart.derived import FOLLOWS
+from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
-from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import COSTS, INDICATORS
 from service.guideline.model import DAYS_SINCE
@@ -53,7 +54,7 @@ def answered(case: Case, answers: Answers) -> Case:
     """The case in which these findings are stated for the whole of this pain."""
     sides = case.sides()
     side = sides[0] if len(sides) == 1 else BILATERAL
-    statements, patient = dict(case.statements), case.patient
+    statements, patient = dict(case.assertions), case.patient
     for finding, value in answers.items():
         if finding == "age":
             assert isinstance(value, Interval)
@@ -68,7 +69,7 @@ def answered(case: Case, answers: Answers) -> Case:
             assert not isinstance(value, str)
             said = value
         whole = case.findings[finding].whole_patient or isinstance(said, When)
-        statements[finding] = (Statement(finding, said, "" if whole else side, None, ""),)
+        statements[finding] = (Assertion(finding, said, "" if whole else side, None, ""),)
     other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings, case.unknown)
     object.__setattr__(other, "fixed", sides)
     return other
@@ -127,7 +128,7 @@ def thinned(case: Case, seed: int) -> Case:
     """The case without some of its statements."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     share = chance.random()
-    return replace(case, statements={n: s for n, s in case.statements.items() if chance.random() > share})
+    return replace(case, assertions={n: s for n, s in case.assertions.items() if chance.random() > share})
 
 
 def charts() -> Iterator[Case]:
@@ -155,8 +156,8 @@ def test_running_again_what_reads_a_finding_gives_what_a_whole_assessment_gives(
             tried.append({finding: unknown[finding][-1] for finding in chance.sample(sorted(unknown), 2)})
         for answers in tried:
             whole = outcome_of(kept.assess(answered(case, answers)), sides)
-            assert trials.supposing(answers) == whole, (answers, case.statements.keys())
-            assert trials.gains(answers) == trials.points_of(whole), (answers, case.statements.keys())
+            assert trials.supposing(answers) == whole, (answers, case.assertions.keys())
+            assert trials.gains(answers) == trials.points_of(whole), (answers, case.assertions.keys())
             compared += 1
     assert compared > 600
 

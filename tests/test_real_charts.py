@@ -72,7 +72,7 @@ def read_charts(folder: Path) -> tuple[Chart, ...]:
             chart = Chart(patient, prefetch, frozenset())
             body = orjson.dumps(chart.request())
             case = READER.read(read_request(body, CALLED, correlation_id="chart"), CLOCK)
-            charts.append(Chart(patient, prefetch, frozenset(case.statements)))
+            charts.append(Chart(patient, prefetch, frozenset(case.assertions)))
     return tuple(charts)
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 
+from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.orders import OnChart, Order
-from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.forms import RATINGS
 from service.guideline.model import Guideline, Presentation, Rating
 from service.reasoning.assessment import Assessment, Fired, ImagingCall, ReferralCall

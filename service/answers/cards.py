@@ -242,6 +242,10 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
             "future": assessment.left_out.future,
             "unreadable": assessment.left_out.unreadable,
         },
+        "notReadable": [
+            {"finding": one.finding, "resource": one.resource, "reason": one.unreadable}
+            for one in assessment.not_readable
+        ],
     }
 
 
@@ -443,7 +447,7 @@ class _Cards:
             sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
         unknown = [self.guideline.title_of(name) for name in lacking]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
-        sections.append((headings["unreadable"], list(self._problems(topic, evidence))))
+        sections.append((headings["unreadable"], list(self._problems(topic))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
         sections.append(
             (headings["grounds"], list(self.responder.grounds(tuple(item.recommendation.id for item in fired))))
@@ -517,7 +521,7 @@ class _Cards:
     def _titles(self, findings: Iterable[str]) -> str:
         return ", ".join(in_a_sentence(self.guideline.title_of(name)) for name in findings)
 
-    def _problems(self, topic: str, evidence: Sequence[Evidence]) -> Iterator[str]:
+    def _problems(self, topic: str) -> Iterator[str]:
         matters = MATTER_TO_MEDICINES if topic in _ON_TREATMENT else _MATTERS_ALWAYS
         keys = [key for key in matters if self.assessment.data.get(key) in UNHEARD]
         if keys:
@@ -526,15 +530,17 @@ class _Cards:
         reached = self.assessment.reached
         if topic in _NAME_MEDICINES and reached and _NSAID in self.assessment.offered():
             yield from self.responder.unread(reached.case)
+        if topic == self.first_topic:
+            for one in self.assessment.not_readable[:UNKNOWN_AT_MOST]:
+                date = one.when.text if one.when else self.words.sentences["undated"]
+                title = self.guideline.title_of(one.finding)
+                yield self._say("recorded_not_readable", finding=title, date=date, resource=one.resource)
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
         for name in self.assessment.contradictory:
             yield self._say("contradictory", finding=self.guideline.title_of(name))
         for name in self.assessment.without_side:
             yield self._say("side_unclear", finding=self.guideline.title_of(name))
-        for item in evidence:
-            if not item.valid:
-                yield self._say("invalid", resource=item.resource)
         if self.assessment.left_out.other_patient:
             yield self._say("other_patient", count=self.assessment.left_out.other_patient)
 
@@ -543,7 +549,9 @@ class _Cards:
         unknown += [name for item in fired for name in item.unknown]
         if topic == self.diagnostic_topic:
             unknown = [*unknown[:_ASKED_AND_READ], *self._deciding_tests(), *unknown[_ASKED_AND_READ:]]
-        return list(dict.fromkeys(unknown))[:UNKNOWN_AT_MOST]
+        # What is recorded and cannot be read is documented.
+        recorded = {one.finding for one in self.assessment.not_readable}
+        return [name for name in dict.fromkeys(unknown) if name not in recorded][:UNKNOWN_AT_MOST]
 
     def _deciding_tests(self) -> list[str]:
         """The tests that speak for or against the leading cause and were not done."""
@@ -614,8 +622,6 @@ def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
     }
     if item.remark:
         entry[item.remark] = True
-    if not item.valid:
-        entry["validates"] = False
     return entry
 
 

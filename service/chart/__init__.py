@@ -1,1 +1,1 @@
-"""What the CDS client sent, read: FHIR resources -> statements -> the case of one patient, and what is ordered."""
+"""What the CDS client sent, read: FHIR resources -> assertions -> the case of one patient, and what is ordered."""

@@ -9,27 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue
-from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
-from service.chart.statements import (
+from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue, full_urls
+from service.chart.assertions import READERS, Assertion, Reading, medicine_of
+from service.chart.codes import CodeIndex
+from service.chart.elements import (
     BILATERAL,
     LEFT,
     NO_SIDE,
-    READERS,
     RIGHT,
-    CodeIndex,
-    Statement,
-    as_dict,
     as_text,
-    medicine_of,
+    current,
+    decoded,
 )
-from service.chart.strictness import Judge
+from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
+from service.chart.patient import Owner, PatientNames
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import SYSTEMS
 from service.guideline.model import Code, Finding, Guideline
@@ -131,10 +130,10 @@ class LeftOut:
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What is held of a finding after weighing all statements: the newest wins, a contradiction is unknown."""
+    """What is held of a finding after weighing all assertions: the newest wins, a contradiction is unknown."""
 
     value: Value | When
-    statement: Statement | None
+    assertion: Assertion | None
     contradictory: bool = False
 
 
@@ -151,7 +150,7 @@ class Case:
 
     patient: Patient
     now: datetime
-    statements: Mapping[str, tuple[Statement, ...]]
+    assertions: Mapping[str, tuple[Assertion, ...]]
     data: Mapping[str, str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
@@ -164,37 +163,43 @@ class Case:
 
     def knows(self, findings: Set[str]) -> bool:
         """Whether a value of any of these findings is stated."""
-        return any(s.value is not None for name in findings & self.statements.keys() for s in self.statements[name])
+        return any(s.value is not None for name in findings & self.assertions.keys() for s in self.assertions[name])
 
-    def unread(self, names: Iterable[str]) -> Iterator[Statement]:
-        """Of each of these measurements the newest statement, where its value cannot be used and no later one can."""
+    def not_readable(self) -> Iterator[Assertion]:
+        """Of each finding that is recorded and cannot be read, the newest such assertion that no later one answers."""
+        for name, found in self.assertions.items():
+            if any(assertion.unreadable for assertion in found):
+                yield from (assertion for assertion in self.unread([name]) if assertion.unreadable)
+
+    def unread(self, names: Iterable[str]) -> Iterator[Assertion]:
+        """Of each of these findings the newest assertion, where its value cannot be used and no later one can."""
         for name in names:
-            found = self.statements.get(name, ())
-            known = resolve(found).statement
+            found = self.assertions.get(name, ())
+            known = resolve(found).assertion
             later = [
-                statement
-                for statement in found
-                if statement.value is None
-                and not (known and known.when and statement.when and statement.when.high < known.when.low)
+                assertion
+                for assertion in found
+                if assertion.value is None
+                and not (known and known.when and assertion.when and assertion.when.high < known.when.low)
             ]
             # One without a date may be the newest.
             yield from sorted(later, key=lambda each: (each.when is None, each.when and each.when.high))[-1:]
 
-    def stating(self, statements: Mapping[str, tuple[Statement, ...]]) -> Case:
-        """This case with these statements in place of its own of the same findings."""
-        return replace(self, statements={**self.statements, **statements})
+    def stating(self, assertions: Mapping[str, tuple[Assertion, ...]]) -> Case:
+        """This case with these assertions in place of its own of the same findings."""
+        return replace(self, assertions={**self.assertions, **assertions})
 
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
         stated = [
-            statement
-            for name, found in self.statements.items()
+            assertion
+            for name, found in self.assertions.items()
             if not ((of := self.findings[name]).whole_patient or of.background or of.side_apart)
-            for statement in found
-            if statement.side and statement.value is not None
+            for assertion in found
+            if assertion.side and assertion.value is not None
         ]
-        present = {statement.side for statement in stated if statement.value is not False}
-        every = {statement.side for statement in stated}
+        present = {assertion.side for assertion in stated if assertion.value is not False}
+        every = {assertion.side for assertion in stated}
         if {LEFT, RIGHT} <= present or (BILATERAL in present and len(every) > 1):
             return (LEFT, RIGHT)
         if present:
@@ -204,7 +209,7 @@ class Case:
 
     def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
         """What holds of the finding on this side; with NO_SIDE, whatever the side."""
-        found = self.statements.get(finding, ())
+        found = self.assertions.get(finding, ())
         if side == BILATERAL and self.findings[finding].either_side:
             return self.on_either_side(finding)
         if side != NO_SIDE and not self.findings[finding].whole_patient:
@@ -213,26 +218,26 @@ class Case:
 
     def on_either_side(self, finding: str) -> Resolved:
         """What holds of the finding wherever it is: present as soon as it is on one side."""
-        if finding not in self.statements:
+        if finding not in self.assertions:
             return _NOTHING_KNOWN
         held = [self.resolve(finding, side, with_sideless=True) for side in (LEFT, RIGHT)]
         return next((of for of in held if of.value is True), held[0])
 
 
-def resolve(candidates: Iterable[Statement]) -> Resolved:
-    """The newest statement wins; statements that disagree and cannot be put in order make the finding unknown."""
-    known = [statement for statement in candidates if statement.value is not None]
+def resolve(candidates: Iterable[Assertion]) -> Resolved:
+    """The newest assertion wins; assertions that disagree and cannot be put in order make the finding unknown."""
+    known = [assertion for assertion in candidates if assertion.value is not None]
     if not known:
         return _NOTHING_KNOWN
     if len(known) == 1:
         return Resolved(known[0].value, known[0])
-    dated = [statement for statement in known if statement.when is not None]
+    dated = [assertion for assertion in known if assertion.when is not None]
     newest = max(dated, key=_said_last) if dated else known[0]
     rivals = [
-        statement
-        for statement in known
-        if statement.value != newest.value
-        and (statement.when is None or newest.when is None or statement.when.overlaps(newest.when))
+        assertion
+        for assertion in known
+        if assertion.value != newest.value
+        and (assertion.when is None or newest.when is None or assertion.when.overlaps(newest.when))
     ]
     if not rivals:
         return Resolved(newest.value, newest)
@@ -241,22 +246,14 @@ def resolve(candidates: Iterable[Statement]) -> Resolved:
     return Resolved(_hull([newest, *rivals]), newest)
 
 
-def _said_last(statement: Statement) -> datetime:
-    return statement.when.high if statement.when else datetime.min.replace(tzinfo=UTC)
+def _said_last(assertion: Assertion) -> datetime:
+    return assertion.when.high if assertion.when else datetime.min.replace(tzinfo=UTC)
 
 
-def _hull(statements: list[Statement]) -> Interval | None:
+def _hull(assertions: list[Assertion]) -> Interval | None:
     """Measurements of one day that differ: the span that they cover."""
-    spans = [statement.value for statement in statements if isinstance(statement.value, Interval)]
+    spans = [assertion.value for assertion in assertions if isinstance(assertion.value, Interval)]
     return Interval(min(s.low for s in spans), max(s.high for s in spans)) if spans else None
-
-
-def is_patient(reference: str, patient_id: str) -> bool:
-    """Whether a reference (relative, absolute, with a version or a urn:uuid) means this patient."""
-    kind, _, identifier = reference.split("/_history/", maxsplit=1)[0].rpartition("/")
-    if reference.startswith("urn:uuid:"):
-        return reference.removeprefix("urn:uuid:") == patient_id
-    return identifier == patient_id and kind.rpartition("/")[2] in ("Patient", "")
 
 
 class CaseReader:
@@ -272,7 +269,6 @@ class CaseReader:
             if f.kind == "measurement" and f.value == "quantity" and f.whole_patient
         )
         self.index = CodeIndex(guideline)
-        self._judge = Judge()
 
     def read(self, request: HookRequest, now: datetime, sought: frozenset[str] | None = None) -> Case:
         """The case of the patient in context.
@@ -283,7 +279,7 @@ class CaseReader:
         Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
         when a search brought nothing but another patient's resources.
         """
-        reading = _Reading(self.index, self._judge, self._findings, self.repeated, request.patient_id, now, sought)
+        reading = _Reading(self.index, self.repeated, request, now, sought)
         for value in request.prefetch.values():
             reading.take(value)
         reading.read_known()
@@ -291,7 +287,7 @@ class CaseReader:
         return Case(
             patient=reading.patient(),
             now=now,
-            statements={name: tuple(found) for name, found in reading.statements.items()},
+            assertions={name: tuple(found) for name, found in reading.assertions.items()},
             data={key: value.state.value for key, value in request.prefetch.items()},
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
@@ -302,30 +298,32 @@ class CaseReader:
 class _Reading:
     """The state of reading one request."""
 
-    def __init__(  # noqa: PLR0917 - made in one place
+    def __init__(
         self,
         index: CodeIndex,
-        judge: Judge,
-        findings: Mapping[str, Finding],
         repeated: frozenset[str],
-        patient_id: str,
+        request: HookRequest,
         now: datetime,
         sought: frozenset[str] | None,
     ) -> None:
-        self.index, self.judge, self.findings, self.patient_id, self.now = index, judge, findings, patient_id, now
+        self.index, self.findings, self.now = index, index.findings, now
+        self.patient_id, self.names = request.patient_id, PatientNames(request)
         self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[tuple[str, PrefetchValue, msgspec.Raw]] = []
         # Observations of one repeated measurement and of nothing else.
-        self.measured: dict[str, list[tuple[PrefetchValue, msgspec.Raw]]] = {}
+        self.measured: dict[str, list[msgspec.Raw]] = {}
         self.matters = sought is None
-        self.statements: dict[str, list[Statement]] = {}
+        self.assertions: dict[str, list[Assertion]] = {}
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
-        self.patients: list[tuple[str, dict[str, Any]]] = []
+        self.patients: list[dict[str, Any]] = []
         self.medications: dict[str, dict[str, Any]] = {}
-        self.waiting: list[tuple[bytes, dict[str, Any]]] = []
+        self.waiting: list[dict[str, Any]] = []
         self.owners: dict[str, bool] = {}
         self.kinds: set[str] = set()
+        # What was decoded whole because an element of it has the wrong type.
+        self.salvaged: list[dict[str, Any]] = []
+        self.reading = Reading(index, None, now)
 
     def take(self, value: PrefetchValue) -> None:
         """Every resource of one prefetch key."""
@@ -336,7 +334,7 @@ class _Reading:
             try:
                 head = decode(raw)
             except _UNREADABLE:
-                others += self._take_whole(value, raw)
+                others += self._take_whole(raw)
                 continue
             kind = head.kind
             if kind not in _TYPES:
@@ -375,109 +373,117 @@ class _Reading:
         self.matters = self.matters or any(row.concept in (self.sought or ()) for row in rows)
         concept = rows[0].concept
         if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
-            self.measured.setdefault(concept, []).append((value, raw))
+            self.measured.setdefault(concept, []).append(raw)
         else:
             self.known.append((kind, value, raw))
 
     def read_known(self) -> None:
         """Reads what was taken, unless nothing of it matters without what is sought."""
-        whole = self.matters or not self.statements.keys().isdisjoint(self.sought or ())
-        for kind, value, raw in self.known:
-            if whole or kind == "Patient":
-                self._read_whole(kind, value, raw)
-        for concept, found in self.measured.items() if whole else ():
+        resources = [
+            resource
+            for kind, _value, raw in self.known
+            if (self.matters or kind == "Patient") and (resource := self._decoded(raw))
+        ]
+        self.patients = [one for one in (*resources, *self.salvaged) if one["resourceType"] == "Patient"]
+        self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now)
+        for resource in (*current(resources), *current(self.salvaged)):
+            self._read_whole(resource)
+        for concept, found in self.measured.items() if self.matters else ():
             self._read_newest(concept, found)
 
-    def _read_newest(self, concept: str, found: Iterable[tuple[PrefetchValue, msgspec.Raw]]) -> None:
+    def _patient(self) -> dict[str, Any]:
+        return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})
+
+    def _decoded(self, raw: msgspec.Raw) -> dict[str, Any]:
+        resource = decoded(raw)
+        self.left_out["unreadable"] += not resource
+        return resource
+
+    def _read_newest(self, concept: str, found: Iterable[msgspec.Raw]) -> None:
         """Of a repeated measurement, what can be the newest value, or weigh against it; see resolve."""
-        dated: list[tuple[date, PrefetchValue, msgspec.Raw]] = []
-        for value, raw in found:
-            if (day := _day_of(raw)) is None:
-                self._read_whole("Observation", value, raw)
+        look_back = self.findings[concept].look_back_days
+        oldest = date.min if look_back is None else self.now.date() - timedelta(days=look_back + 1)
+        days: list[tuple[date, msgspec.Raw]] = []
+        undated: list[msgspec.Raw] = []
+        for raw in found:
+            day = _day_of(raw)
+            if day is None:
+                undated.append(raw)
+            elif day < oldest:
+                self.left_out["outdated"] += 1
             else:
-                dated.append((day, value, raw))
-        newest, read = date.min, 0
-        for day, value, raw in sorted(dated, key=itemgetter(0), reverse=True):
+                days.append((day, raw))
+        newest_day, read = date.min, 0
+        groups = groupby(sorted(days, key=itemgetter(0), reverse=True), key=itemgetter(0))
+        for day, of_day in ((date.max, undated), *((day, [raw for _day, raw in group]) for day, group in groups)):
             # As it is written, a day is within a day of UTC.
-            if newest - day > _A_DAY:
+            if newest_day - day > _A_DAY:
                 break
-            self._read_whole("Observation", value, raw)
-            stated = self.statements.get(concept, [])
-            newest = max(newest, *(s.when.low.date() for s in stated[read:] if s.when and s.value is not None), newest)
+            for resource in current([resource for raw in of_day if (resource := self._decoded(raw))]):
+                self._read_whole(resource)
+            stated = self.assertions.get(concept, [])
+            known = (s.when.low.date() for s in stated[read:] if s.when and s.value is not None)
+            newest_day = max(newest_day, *known, newest_day)
             read = len(stated)
 
     def _is_own(self, reference: str) -> bool:
         """Whether a reference means the patient in context; it is remembered."""
         if reference not in self.owners:
-            self.owners[reference] = is_patient(reference, self.patient_id)
+            self.owners[reference] = self.names.means(reference)
         return self.owners[reference]
 
-    def _take_whole(self, value: PrefetchValue, raw: msgspec.Raw) -> int:
+    def _take_whole(self, raw: msgspec.Raw) -> int:
         """A resource with an element of the wrong type: 1 when it is another patient's, else 0."""
-        try:
-            resource = as_dict(msgspec.json.decode(raw))
-        except _UNREADABLE:
-            self.left_out["unreadable"] += 1
-            return 0
+        resource = self._decoded(raw)
         kind = as_text(resource.get("resourceType"))
         if kind not in _TYPES:
             return 0
-        owner = resource.get("subject") or resource.get("patient")
-        reference = as_dict(owner).get("reference") if isinstance(owner, dict) else owner
-        if reference is not None and not isinstance(reference, str):
-            # Whose it is cannot be told.
+        owner = self.names.whose(resource)
+        if owner is Owner.OTHER:
+            return 1
+        if owner is Owner.UNREADABLE:
             self.left_out["unreadable"] += 1
             return 0
-        if reference and not self._is_own(reference):
-            return 1
         self.kinds.add(kind)
-        self._read_whole(kind, value, raw, resource)
+        self.matters = True
+        self.salvaged.append(resource)
         return 0
 
-    def _read_whole(
-        self, kind: str, value: PrefetchValue, raw: msgspec.Raw, resource: dict[str, Any] | None = None
-    ) -> None:
-        if resource is None:
-            try:
-                resource = as_dict(msgspec.json.decode(raw))
-            except _UNREADABLE:
-                self.left_out["unreadable"] += 1
-                return
+    def _read_whole(self, resource: dict[str, Any]) -> None:
+        kind = resource["resourceType"]
         if kind == "Patient":
-            self.patients.append((value.key, resource))
+            return
+        owner = self.names.whose(resource)
+        if owner is not Owner.OWN:
+            self.left_out["other_patient" if owner is Owner.OTHER else "unreadable"] += 1
         elif kind == "Medication":
             self.medications[as_text(resource.get("id"))] = resource
         elif kind.startswith("Medication") and "medicationReference" in resource:
             # The Medication may come later in the Bundle, or in another key.
-            self.waiting.append((bytes(raw), resource))
+            self.waiting.append(resource)
         else:
-            self._state(bytes(raw), resource)
+            self._assert(resource)
 
-    def _state(self, raw: bytes, resource: dict[str, Any]) -> None:
-        stated = list(READERS[resource["resourceType"]](resource, self.index))
-        if not stated:
-            return
-        is_valid = partial(self.judge.is_valid, raw, resource)
-        for statement in stated:
-            if self._counts(statement):
-                # Each was made a moment ago, and nobody else has it: no need of a copy.
-                msgspec.structs.force_setattr(statement, "is_valid", is_valid)
-                self.statements.setdefault(statement.finding, []).append(statement)
+    def _assert(self, resource: dict[str, Any]) -> None:
+        for assertion in READERS[resource["resourceType"]](resource, self.reading):
+            if self._counts(assertion):
+                self.left_out["unreadable"] += bool(assertion.unreadable)
+                self.assertions.setdefault(assertion.finding, []).append(assertion)
 
-    def _counts(self, statement: Statement) -> bool:
-        """Whether a statement is evidence now: not from the future, not past, not older than its look-back."""
-        finding = self.findings[statement.finding]
-        if statement.past and not finding.past_counts:
+    def _counts(self, assertion: Assertion) -> bool:
+        """Whether a assertion is evidence now: not from the future, not past, not older than its look-back."""
+        finding = self.findings[assertion.finding]
+        if assertion.past and not finding.past_counts:
             self.left_out["outdated"] += 1
             return False
-        when = statement.when
+        when = assertion.when
         # Nothing is stated on a day to come, nor has it begun on one.
-        if any(isinstance(day, When) and day.low > self.tomorrow for day in (when, statement.value)):
+        if any(isinstance(day, When) and day.low > self.tomorrow for day in (when, assertion.value)):
             self.left_out["future"] += 1
             return False
         if when is None:
             return True
-        if finding.look_back_days is None or (statement.standing and not finding.dated_event):
+        if finding.look_back_days is None or (assertion.standing and not finding.dated_event):
             return True
         if days_before(when, self.now)[0] > finding.look_back_days:
             self.left_out["outdated"] += 1
@@ -486,15 +492,13 @@ class _Reading:
 
     def require(self, prefetch: Mapping[str, PrefetchValue]) -> None:
         """What the service cannot do without is there; then what waited is read."""
-        own = [resource for _key, resource in self.patients if resource.get("id") in (self.patient_id, None)]
-        if not own:
+        if not self._patient():
             state = "only another patient" if self.patients else _state_of(prefetch, "patient")
             raise PreconditionFailed(
                 f"prefetch.patient: expected the Patient of context.patientId (Patient/{{{{context.patientId}}}}), "
                 f"received {state}. Send it in the prefetch.",
                 expression="prefetch.patient",
             )
-        self.patients = [("", own[0])]
         unheard = (PrefetchState.MISSING, PrefetchState.FAILED)
         searches = [prefetch[key].state for key in ("conditions", "observations") if key in prefetch]
         if self.kinds.isdisjoint(("Observation", "Condition")) and all(state in unheard for state in searches):
@@ -505,13 +509,16 @@ class _Reading:
                 "Send them in the prefetch.",
                 expression="prefetch.conditions",
             )
-        for raw, resource in self.waiting:
+        if self.waiting:
+            named = {url: identifier for value in prefetch.values() for url, (_kind, identifier) in full_urls(value)}
+            self.medications |= {url: self.medications[of] for url, of in named.items() if of in self.medications}
+        for resource in self.waiting:
             medicine = medicine_of(resource, self.medications)
             if medicine:
-                self._state(raw, {**resource, "medicationCodeableConcept": medicine})
+                self._assert({**resource, "medicationCodeableConcept": medicine})
 
     def patient(self) -> Patient:
-        resource = self.patients[0][1]
+        resource = self._patient()
         born = read_when(resource.get("birthDate"))
         sex = resource.get("gender")
         return Patient(

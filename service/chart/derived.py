@@ -1,6 +1,6 @@
 """The chart of one side: what is held of every finding, and what follows from it by a named, pure function.
 
-Conditions read a Chart as a mapping. What it does not hold it makes: a finding is resolved from its statements, a named
+Conditions read a Chart as a mapping. What it does not hold it makes: a finding is resolved from its assertions, a named
 criterion of the knowledge is evaluated, a derived quantity is computed; each once.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from service.chart.case import Case, Resolved
+from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When, days_before
-from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import Condition, Interval, Value
 from service.guideline.model import DAYS_SINCE, SACROILIAC_TESTS
 
@@ -29,7 +29,7 @@ class Chart(dict[str, Value]):
         super().__init__(case.unknown)
         self.case, self.side, self.with_sideless = case, side, with_sideless
         self.definitions = definitions
-        self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.statements}
+        self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.assertions}
         # A date is known, but read through the days since then only.
         self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
         for name, resolved in self.resolved.items():
@@ -86,8 +86,8 @@ LEG_FINDINGS = (
 
 def _both_legs(case: Case) -> Resolved:
     """Whether a nerve symptom, a deficit or weakness holds of the left leg, and one of them of the right."""
-    stated = [name for name in LEG_FINDINGS if name in case.statements]
-    sides = {statement.side for name in stated for statement in case.statements[name] if statement.value is True}
+    stated = [name for name in LEG_FINDINGS if name in case.assertions]
+    sides = {assertion.side for name in stated for assertion in case.assertions[name] if assertion.value is True}
     both = (BILATERAL in sides or {LEFT, RIGHT} <= sides) and all(
         any(case.resolve(name, side, with_sideless=False).value is True for name in stated) for side in (LEFT, RIGHT)
     )
@@ -96,7 +96,7 @@ def _both_legs(case: Case) -> Resolved:
 
 # A scanner does not ask which side hurts: the same finding on whichever side -> the finding of one side.
 ON_EITHER_SIDE = {"hip-prosthesis-on-either-side": "hip-prosthesis"}
-# Findings that follow from the statements of others whatever is stated of them: True, False or None.
+# Findings that follow from the assertions of others whatever is stated of them: True, False or None.
 MADE_OF_OTHERS: Mapping[str, Callable[[Case], Resolved]] = {
     "bilateral-leg-symptoms": _both_legs,
     **{name: partial(Case.on_either_side, finding=of) for name, of in ON_EITHER_SIDE.items()},
@@ -108,7 +108,7 @@ def _days_since(chart: Chart, name: str) -> Value:
     sides = (chart.side, BILATERAL, NO_SIDE)
     stated = [
         s.value
-        for s in chart.case.statements.get(name, ())
+        for s in chart.case.assertions.get(name, ())
         if isinstance(s.value, When) and (chart.side in (BILATERAL, NO_SIDE) or s.side in sides)
     ]
     if not stated:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Set
 from math import inf, isfinite
 from typing import Any
 
-from service.chart.statements import as_dict, as_list, as_text
+from service.chart.elements import as_dict, as_list, as_text
 from service.guideline.quantity import read_number, read_quantity
 
 _INGREDIENTS = re.compile(r"\s*/\s*(?=[A-Za-z])")

@@ -16,8 +16,8 @@ import msgspec
 import orjson
 
 from cds_hooks import HookRequest
-from service.chart.case import is_patient
-from service.chart.statements import as_dict, as_list, as_text
+from service.chart.elements import as_dict, as_list, as_text, changed_by, statuses
+from service.chart.patient import Owner, PatientNames
 
 # Ids of draft orders are longer in some EHRs than FHIR allows; whoever is to delete a draft must be given its id.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
@@ -65,16 +65,16 @@ def in_hand(request: HookRequest, member: str) -> InHand:
     # At other hooks the context has no such member, and whatever stands under the name is anything at all.
     named = request.context["selections"] if request.hook == "order-select" else None
     selections = None if named is None else {_bare(name) for name in named}
-    drafts: list[Draft] = []
+    names, drafts = PatientNames(request), list[Draft]()
     other_patient = unreadable = 0
     for place, resource in enumerate(_resources(request.context.get(member), msgspec.json.decode)):
         kind = as_text(resource.get("resourceType"))
-        owner = _owner(resource, request.patient_id)
-        if not kind.isalpha() or owner is None:
+        owner = _owner(resource, names)
+        if not kind.isalpha() or owner is Owner.UNREADABLE or changed_by(resource):
             unreadable += 1
-        elif owner and not is_patient(owner, request.patient_id):
+        elif owner is Owner.OTHER:
             other_patient += 1
-        elif as_text(resource.get("status")) not in _GIVEN_UP and resource.get("doNotPerform") is not True:
+        elif not statuses(resource.get("status")) & _GIVEN_UP and resource.get("doNotPerform") is not True:
             identifier = as_text(resource.get("id"))
             reference = f"{kind}/{identifier}" if _ID.fullmatch(identifier) else kind
             selected = selections is None or not selections.isdisjoint((reference, identifier))
@@ -112,23 +112,16 @@ def _resources(raw: object, decode: Callable[[msgspec.Raw], Any]) -> Iterator[di
         kind, entries = value.get("resourceType"), value.get("entry", [])
         if kind == "Bundle" and isinstance(entries, list):
             value = [as_dict(entry).get("resource") for entry in entries]
-        elif kind not in _ALONE:
+        elif not isinstance(kind, str) or kind not in _ALONE:
             value = {}
     yield from (as_dict(item) for item in (value if isinstance(value, list) else [value]))
 
 
-def _owner(resource: Mapping[str, Any], patient_id: str) -> str | None:
-    """The reference of the patient it is about; empty where it names none, None where that cannot be told.
-
-    Of the patients who come to one appointment, the patient in context is the one it is about.
-    """
-    if resource.get("resourceType") == "Appointment":
-        actors = [
-            as_text(as_dict(as_dict(part).get("actor")).get("reference"))
-            for part in as_list(resource.get("participant"))
-        ]
-        own = (actor for actor in actors if is_patient(actor, patient_id))
-        return next(own, next((actor for actor in actors if "Patient/" in actor), ""))
-    subject = resource.get("subject", resource.get("patient"))
-    reference = subject.get("reference", "") if isinstance(subject, dict) else "" if subject is None else subject
-    return reference if isinstance(reference, str) else None
+def _owner(resource: Mapping[str, Any], names: PatientNames) -> Owner:
+    """Whose it is. Of the patients who come to one appointment, the patient in context is the one it is about."""
+    if resource.get("resourceType") != "Appointment":
+        return names.whose(resource)
+    actors = [as_dict(part).get("actor") for part in as_list(resource.get("participant"))]
+    people = [actor for actor in actors if "Patient/" in as_text(as_dict(actor).get("reference"))]
+    owners = {names.owner(actor) for actor in people}
+    return Owner.OWN if not owners or Owner.OWN in owners else owners.pop()

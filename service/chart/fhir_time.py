@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 # FHIR, and how RFC 3339 lets a time be written: t or a space for T, z for Z, any fraction. And no colon in an offset.
@@ -44,8 +44,11 @@ def _read(value: str) -> When | None:
     year, month, day, time, zone = form.groups()
     try:
         if time:
+            # The end of a day and a leap second, which FHIR allows and Python does not know.
+            ends = time.startswith("24:00") and not time[5:].strip(":0.")
+            clock = "00:00" if ends else re.sub(r"(?<=:\d\d:)60", "59", time)
             # fromisoformat takes up to six digits of a second: 15 characters with hours and minutes.
-            instant = datetime.fromisoformat(f"{value[:11]}{time[:15]}{(zone or 'Z').upper()}")
+            instant = datetime.fromisoformat(f"{value[:11]}{clock[:15]}{(zone or 'Z').upper()}") + timedelta(days=ends)
             if instant.tzinfo is not UTC:
                 instant = instant.astimezone(UTC)
             return When(instant, instant, value[:10])

@@ -51,7 +51,7 @@ def marks(values: Iterable[tuple[str, Value]]) -> set[str]:
 
 def marks_on(charts: Sequence[Chart]) -> set[str]:
     """The marks of all that is stated, on any of these charts of one case, and of what is made of it."""
-    there = marks((name, chart[name]) for chart in charts for name in chart.case.statements)
+    there = marks((name, chart[name]) for chart in charts for name in chart.case.assertions)
     there |= marks((name, chart[name]) for chart in charts for name in MADE_OF_OTHERS if chart[name] is not None)
     there.update(f"~{name}" for chart in charts for name in chart.contradictory)
     return there

@@ -8,37 +8,46 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
 from cds_hooks import HookRequest, PrefetchValue
-from service.chart.case import is_patient
-from service.chart.fhir_time import When, days_before, read_when
-from service.chart.statements import (
+from service.chart.codes import CodeIndex
+from service.chart.elements import (
     BILATERAL,
+    EFFECTIVE,
     LEFT,
+    LOINC,
     NO_SIDE,
     RIGHT,
-    CodeIndex,
+    SCT,
+    Coding,
     as_dict,
     as_list,
     as_text,
+    changed_by,
+    codings,
+    current,
+    dated,
+    decoded,
+    each,
+    read_coding,
     reference_to,
+    statuses,
     words_of,
 )
-from service.guideline.forms import MODALITIES, REGIONS, SYSTEMS
+from service.chart.fhir_time import When, days_before
+from service.chart.patient import Owner, PatientNames
+from service.guideline.forms import MODALITIES, REGIONS
 from service.guideline.model import ORDER_SYSTEM, Guideline
 from service.settings import SettingsError
 
 # The prefetch keys: what was ordered, and what imaging was done.
 ORDERS, IMAGING = "orders", "imaging"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PLACED = frozenset({"active", "completed"})
 _REPORTED = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial", "available", "completed"})
 _DRAFT, _ACTIVE, _DONE = "draft", "active", "done"
@@ -53,8 +62,6 @@ _WITH_CONTRAST = re.compile(
 )
 _SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
 _AT = "at-"
-
-Coding = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ def _site_code(row: Mapping[str, str | None], columns: Sequence[str], at: str) -
     for column, allowed in choices.items():
         if column in row and row[column] not in allowed:
             raise SettingsError(f"{at}: {column} must be one of {', '.join(filter(None, allowed))}.")
-    return system, code
+    return read_coding(system, code)[0]
 
 
 class OrderReader:
@@ -170,7 +177,7 @@ class OrderReader:
         for key in guideline.orders:
             self._meanings[(ORDER_SYSTEM, key)] = [_meaning(key, NO_SIDE)]
         self._meanings.update({coding: [meaning] for coding, meaning in site_codes.items()})
-        self._studied = [code for system, code in self._meanings if system == SYSTEMS["loinc"]]
+        self._studied = [code for system, code in self._meanings if system == LOINC]
 
     def templates(self) -> dict[str, str]:
         """The prefetch templates of what this reads."""
@@ -181,34 +188,29 @@ class OrderReader:
 
     def read(self, request: HookRequest) -> OnChart:
         """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""
-        found: list[Order] = []
+        found, names = list[Order](), PatientNames(request)
         for key in (ORDERS, IMAGING):
             if key in request.prefetch:
-                found += self._of(request.prefetch[key], request.patient_id)
+                found += self._of(request.prefetch[key], names)
         return OnChart(
             tuple(order for order in found if order.state == _ACTIVE or order.reference.startswith("ServiceRequest")),
             tuple(order for order in found if order.state == _DONE and order.modality),
         )
 
-    def _of(self, value: PrefetchValue, patient_id: str) -> Iterator[Order]:
-        for raw in value.resources:
-            try:
-                resource = as_dict(msgspec.json.decode(raw))
-            except _UNREADABLE:
-                continue
-            owner = as_text(as_dict(resource.get("subject")).get("reference"))
-            if is_patient(owner, patient_id) and (order := self._on_chart(resource)):
+    def _of(self, value: PrefetchValue, names: PatientNames) -> Iterator[Order]:
+        for resource in current(filter(None, map(decoded, value.resources))):
+            if names.whose(resource) is Owner.OWN and not changed_by(resource) and (order := self._on_chart(resource)):
                 yield order
 
     def _on_chart(self, resource: Mapping[str, Any]) -> Order | None:
         """An order that stands or a study that was done; None for what is neither."""
-        kind, status = as_text(resource.get("resourceType")), as_text(resource.get("status"))
+        kind, status = as_text(resource.get("resourceType")), statuses(resource.get("status"))
         if kind == "ServiceRequest":
-            if status not in _PLACED or resource.get("doNotPerform") is True:
+            if not status & _PLACED or resource.get("doNotPerform") is True:
                 return None
-            state = _ACTIVE if status == "active" else _DONE
+            state = _ACTIVE if "active" in status else _DONE
             return self.order(resource, reference_to(resource), state)
-        if kind in _STUDIES and status in _REPORTED:
+        if kind in _STUDIES and status & _REPORTED:
             return self.order(resource, reference_to(resource), _DONE)
         return None
 
@@ -218,14 +220,15 @@ class OrderReader:
     def order(self, resource: Mapping[str, Any], reference: str, state: str = _DRAFT) -> Order:
         """What this resource asks for, or shows to have been done."""
         kind = as_text(resource.get("resourceType"))
-        concepts = [concept for member in _STUDIES.get(kind, ("code",)) for concept in _concepts(resource.get(member))]
-        codings = [coding for concept in concepts for coding in _codings(concept)]
-        sites = _concepts(resource.get("bodySite"))
+        concepts = [concept for member in _STUDIES.get(kind, ("code",)) for concept in each(resource.get(member))]
+        given = [coding for concept in concepts for coding in codings(concept)]
+        sites = each(resource.get("bodySite"))
         sites += [{"coding": [as_dict(part).get("bodySite")]} for part in as_list(resource.get("series"))]
-        said = self._said(codings)
-        at = self._said(coding for concept in sites for coding in _codings(concept))
+        said = self._said(given)
+        at = self._said(coding for concept in sites for coding in codings(concept))
         modality, region = _one(m.modality for m in said), _one(m.region for m in said if m.modality)
-        coded, placed, worded = _one(m.side for m in said), self._index.place(sites)[0], self._index.place(concepts)[0]
+        coded, placed = _one(m.side for m in said), self._index.place(sites)[0]
+        worded = next((side for concept in concepts if (side := self._index.place([], concept)[0])), NO_SIDE)
         sides = {*(m.side for m in said), placed, worded if worded != BILATERAL else NO_SIDE} - {NO_SIDE}
         return Order(
             reference,
@@ -234,8 +237,8 @@ class OrderReader:
             region or (_one(m.region for m in at if not m.modality) if modality else ""),
             _one(m.referral for m in said),
             coded or placed or worded,
-            next((when for member in _DATED.get(kind, ()) if (when := _time(resource.get(member)))), None),
-            bool(codings),
+            dated(resource, *_DATED.get(kind, ())).when,
+            bool(given),
             _contrast(said, concepts),
             sides_differ=len(sides) > 1,
             elsewhere=self._is_elsewhere(sites),
@@ -243,19 +246,12 @@ class OrderReader:
 
     def _is_elsewhere(self, sites: Iterable[Mapping[str, Any]]) -> bool:
         """Where a site has a code of another system as well, that is a translation; alone it may be any site."""
-        named = [codings for site in sites if (codings := [c for c in _codings(site) if not self._is_side(c)])]
+        named = [given for site in sites if (given := [c for c in codings(site) if not self._index.is_side(c)])]
         return bool(named) and all(
-            any(system == SYSTEMS["sct"] for system, _code in codings)
-            and not any(self._said([coding]) or self._place(coding)[1] for coding in codings)
-            for codings in named
+            any(system == SCT for system, _code in given)
+            and not any(self._said([coding]) or self._index.sites(coding) for coding in given)
+            for given in named
         )
-
-    def _is_side(self, coding: Coding) -> bool:
-        side, places = self._place(coding)
-        return bool(side) and not places and not self._said([coding])
-
-    def _place(self, coding: Coding) -> tuple[str, Set[str]]:
-        return self._index.place([{"coding": [{"system": coding[0], "code": coding[1]}]}])
 
 
 SiteCodes = Mapping[Coding, _Meaning]
@@ -263,10 +259,10 @@ NO_SITE_CODES: SiteCodes = MappingProxyType({})
 # What each resource calls what it is about, and when it was.
 _STUDIES = {"DiagnosticReport": ("code",), "ImagingStudy": ("procedureCode",), "Procedure": ("code",)}
 _DATED = {
-    "ServiceRequest": ("authoredOn",),
-    "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"),
-    "ImagingStudy": ("started",),
-    "Procedure": ("performedDateTime", "performedPeriod"),
+    "ServiceRequest": (("authoredOn",),),
+    "DiagnosticReport": (EFFECTIVE, ("issued",)),
+    "ImagingStudy": (("started",),),
+    "Procedure": (("performedDateTime", "performedPeriod"),),
 }
 
 
@@ -277,23 +273,6 @@ def _meaning(concept: str, side: str) -> _Meaning:
         return _Meaning(region=concept.removeprefix(_AT), side=side)
     modality, _, region = concept.partition("-")
     return _Meaning(modality, region, "", side) if modality in MODALITIES else _Meaning()
-
-
-def _concepts(value: object) -> list[dict[str, Any]]:
-    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
-
-
-def _codings(concept: Mapping[str, Any]) -> Iterator[Coding]:
-    for coding in map(as_dict, as_list(concept.get("coding"))):
-        system, code = coding.get("system"), coding.get("code")
-        if isinstance(system, str) and isinstance(code, str):
-            yield system, code
-
-
-def _time(value: object) -> When | None:
-    if isinstance(value, dict):
-        value = value.get("end") or value.get("start")
-    return read_when(value)
 
 
 def _contrast(said: Sequence[_Meaning], concepts: Sequence[Mapping[str, Any]]) -> bool:

@@ -135,9 +135,9 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "against_it": ("findings",),
         "working_diagnosis": ("causes",),
         "data_problem": ("keys",),
-        "invalid": ("resource",),
         "provisional": (),
         "byName": (),
+        "recorded_not_readable": ("finding", "date", "resource"),
         "contradictory": ("finding",),
         "side_unclear": ("finding",),
         "other_patient": ("count",),
@@ -296,6 +296,7 @@ class FindingFile(Schema):
     kind = _one_of(KINDS)
     value = fields.String(load_default="boolean", validate=validate.OneOf(("boolean", "quantity", "date")))
     unit = fields.String(load_default="")
+    plausible = fields.List(fields.Float(), load_default=None, validate=validate.Length(equal=2))
     statements = _texts(required=False)
     locates = fields.Boolean(load_default=False)
     look_back_days = fields.Integer(strict=True, load_default=None)

@@ -18,7 +18,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from service.guideline.conditions import Condition, read_condition
+from service.guideline.conditions import ANYWHERE, Condition, Interval, read_condition
 from service.guideline.forms import (
     ADVICE_FACTS,
     HEADINGS,
@@ -445,6 +445,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
             id=key,
             look_back_days=days,
             dated_event=own is not None,
+            plausible=Interval(*(table.pop("plausible") or ANYWHERE)),
             **{**table, "statements": tuple(table["statements"])},
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from service.guideline.conditions import CONTRADICTORY, Condition
+from service.guideline.conditions import CONTRADICTORY, Condition, Interval
 
 PACKAGED = Path(__file__).parents[1] / "knowledge"
 LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
@@ -64,6 +64,8 @@ class Finding:
     side_apart: bool
     # Where the pain is on both sides, it is present when it is on one of them.
     either_side: bool
+    # What a measurement of a living person can be at all, in its unit; another value is a mistake.
+    plausible: Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
             "Cel": (1, 0),
             "°C": (1, 0),
             "C": (1, 0),
+            "[degC]": (1, 0),
+            "degC": (1, 0),
+            "deg C": (1, 0),
             "[degF]": (5 / 9, -160 / 9),
             "degF": (5 / 9, -160 / 9),
             "°F": (5 / 9, -160 / 9),
@@ -54,7 +57,6 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
             "mL/min/1.73m²": (1, 0),
             "mL/min/{1.73m2}": (1, 0),
             "mL/min/1.73": (1, 0),
-            "mL/min": (1, 0),
         },
         "kg": {"kg": (1, 0), "g": (0.001, 0), "[lb_av]": (0.45359237, 0), "lb": (0.45359237, 0)},
         # A share that is called by its number: the unit is left out where it is shown.

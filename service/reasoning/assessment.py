@@ -14,11 +14,12 @@ from typing import TypeVar
 
 import msgspec
 
+from service.chart.assertions import Assertion
 from service.chart.case import Case, LeftOut, resolve
 from service.chart.derived import Chart
+from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When, read_when
 from service.chart.grounds import grounds_of, marks_on, may_hold
-from service.chart.statements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
 from service.guideline.model import (
@@ -50,7 +51,6 @@ class Evidence(msgspec.Struct, frozen=True):
     date: str
     resource: str
     remark: str
-    valid: bool
     when: When | None = None
 
 
@@ -135,6 +135,8 @@ class Assessment:
     without_side: tuple[str, ...] = ()
     working_diagnoses: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
+    # What is recorded and cannot be read; it is neither known nor undocumented.
+    not_readable: tuple[Assertion, ...] = ()
     # How it was reached, for what is judged by it afterwards.
     reached: _Pass | None = None
 
@@ -165,7 +167,7 @@ class Assessment:
 
     def onset(self) -> When | None:
         """The latest onset or injury that is documented, on either side."""
-        stated = self.reached.case.statements.get("onset-date", ()) if self.reached else ()
+        stated = self.reached.case.assertions.get("onset-date", ()) if self.reached else ()
         dates = (statement.value for statement in stated if isinstance(statement.value, When))
         return max(dates, key=lambda when: when.high, default=None)
 
@@ -272,7 +274,7 @@ class Assessor:
         return any(
             chart[name] is True or isinstance(chart[name], Interval)
             for name in self.locating
-            if name in chart.case.statements
+            if name in chart.case.assertions
         ) or (chart[HIP_COMPLAINT] is True)
 
 
@@ -302,14 +304,14 @@ class _Pass:
 
     def run(self) -> Assessment:
         case, guideline = self.case, self.assessor.guideline
-        if not case.statements:
+        if not case.assertions:
             # Most charts: nothing of this pain, and no rule has to be asked.
-            return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
+            return self._without_complaint()
         sides = case.sides()
         patient_charts = [Chart(case, side, guideline.definitions, with_sideless=True) for side in sides]
         self.patient_charts = patient_charts
         if not any(self.assessor.concerns(chart) for chart in patient_charts):
-            return Assessment(self._complaint_not_found(), NO_SIDE_NAMED, dict(case.data), case.left_out)
+            return self._without_complaint()
         side = BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED
         self.there = marks_on(patient_charts)
         self._evaluate_all("red-flag", patient_charts)
@@ -358,11 +360,12 @@ class _Pass:
                 for chart in patient_charts
                 if chart.contradictory
                 for name in chart.resolved
-                if name in chart.contradictory and name in case.statements
+                if name in chart.contradictory and name in case.assertions
             ),
             without_side=self._without_side(sides),
             reached=self,
-            known=frozenset(name for name, found in case.statements.items() for s in found if s.value is not None),
+            not_readable=tuple(case.not_readable()),
+            known=frozenset(name for name, found in case.assertions.items() for s in found if s.value is not None),
             working_diagnoses=tuple(
                 cause
                 for cause, diagnosis, _ in self.assessor.considered
@@ -390,26 +393,37 @@ class _Pass:
             case.left_out,
             fired=tuple(self.fired),
             treatment=tuple(self.treatment[id_] for id_ in TREATMENTS if id_ in self.treatment),
+            not_readable=tuple(case.not_readable()),
             reached=self,
         )
 
     def _located_by(self, charts: Sequence[Chart]) -> tuple[Evidence, ...]:
         found: dict[tuple[str, str], Evidence] = {}
         for chart in charts:
-            named = [name for name in self.case.statements if name in self.assessor.locating and chart[name]]
+            named = [name for name in self.case.assertions if name in self.assessor.locating and chart[name]]
             hip = self.assessor.guideline.definitions[HIP_COMPLAINT][1]
             for name in named or (self._grounds(chart, hip) if chart[HIP_COMPLAINT] else ()):
                 item = self._used(chart, name)
                 found[(item.finding, item.side)] = item
         return tuple(found.values())
 
+    def _without_complaint(self) -> Assessment:
+        case = self.case
+        return Assessment(
+            self._complaint_not_found(),
+            NO_SIDE_NAMED,
+            dict(case.data),
+            case.left_out,
+            not_readable=tuple(case.not_readable()),
+        )
+
     def _complaint_not_found(self) -> str:
         """Absent when what there is was heard in full and says nothing of it; otherwise it cannot be told."""
         unheard = self.case.unheard()
         undecided = any(
             statement.value is None
-            for name in self.assessor.locating & self.case.statements.keys()
-            for statement in self.case.statements[name]
+            for name in self.assessor.locating & self.case.assertions.keys()
+            for statement in self.case.assertions[name]
         )
         return "unknown" if unheard or undecided else "absent"
 
@@ -422,7 +436,7 @@ class _Pass:
         """Whether the last that was stated of it up to this moment is what holds now."""
         earlier = resolve(
             statement
-            for statement in self.case.statements.get(item.finding, ())
+            for statement in self.case.assertions.get(item.finding, ())
             if statement.when
             and statement.when.low <= moment.high
             and (not item.side or statement.side in (item.side, BILATERAL, NO_SIDE))
@@ -639,7 +653,7 @@ class _Pass:
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
-            return Evidence(name, _state(chart[name]), "", "", "Patient" if name in OF_THE_PATIENT else "", "", True)
+            return Evidence(name, _state(chart[name]), "", "", "Patient" if name in OF_THE_PATIENT else "", "")
         # Many recommendations stand on one finding.
         key = (name, chart.side, chart.with_sideless)
         used = self.used.get(key)
@@ -650,20 +664,19 @@ class _Pass:
     def _evidence(self, chart: Chart, name: str) -> Evidence:
         value = chart[name]
         resolved = chart.resolved.get(name)
-        statement = resolved.statement if resolved else None
-        if statement is None:
-            # Made from other statements, as leg symptoms on both sides are.
-            return Evidence(name, _state(value), "", "", "", "", True)
-        state = self._with_unit(name, value if value is not None else statement.value)
+        assertion = resolved.assertion if resolved else None
+        if assertion is None:
+            # Made from other assertions, as leg symptoms on both sides are.
+            return Evidence(name, _state(value), "", "", "", "")
+        state = self._with_unit(name, value if value is not None else assertion.value)
         return Evidence(
             name,
             CONTRADICTORY if name in chart.contradictory else state,
-            statement.side,
-            statement.when.text if statement.when else "",
-            statement.resource,
-            statement.remark,
-            statement.is_valid(),
-            statement.when,
+            assertion.side,
+            assertion.when.text if assertion.when else "",
+            assertion.resource,
+            assertion.remark,
+            assertion.when,
         )
 
     def _with_unit(self, name: str, value: object) -> str:
@@ -682,7 +695,7 @@ class _Pass:
             return ()
         return tuple(
             name
-            for name, found in self.case.statements.items()
+            for name, found in self.case.assertions.items()
             if not self.case.findings[name].whole_patient
             and name != "onset-date"
             and any(statement.value is not None and not statement.side for statement in found)

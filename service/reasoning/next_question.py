@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
+from service.chart.assertions import Assertion
 from service.chart.case import Case
 from service.chart.derived import FOLLOWS, MADE_OF_OTHERS, Chart
+from service.chart.elements import BILATERAL
 from service.chart.grounds import Grounds, marks, marks_of_others, may_hold
-from service.chart.statements import BILATERAL, Statement
 from service.guideline.conditions import Condition
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Question
 from service.reasoning.answer_index import (
@@ -415,7 +416,7 @@ class Trials:
         if key not in self.answered:
             charts = self.assessed.patient_charts
             side = charts[0].side if len(charts) == 1 else BILATERAL
-            stated = {f: (Statement(f, v, side, None, ""),) for f, v in answers.items() if isinstance(v, bool)}
+            stated = {f: (Assertion(f, v, side, None, ""),) for f, v in answers.items() if isinstance(v, bool)}
             case = case.stating(stated)
             self.answered[key] = case, said | marks_of_others(case, made)
         return self.answered[key]

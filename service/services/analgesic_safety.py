@@ -17,10 +17,11 @@ from typing import Any
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
+from service.chart.assertions import medicine_of
 from service.chart.case import MATTER_TO_MEDICINES
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
-from service.chart.statements import as_dict, as_list, as_text, medicine_of, words_of
+from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -243,7 +244,7 @@ def _prescribed(consultation: Consultation, medicine: str, orders: Sequence[_Ord
     drafted = {order.reference for order in orders}
     return any(
         statement.value is True and statement.resource not in drafted
-        for statement in consultation.case.statements.get(medicine, ())
+        for statement in consultation.case.assertions.get(medicine, ())
     )
 
 

@@ -21,8 +21,8 @@ from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, service_request
 from service.chart.drafts import Draft, in_hand
+from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
-from service.chart.statements import as_dict, as_list, as_text
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import RED_FLAGS
 from service.guideline.model import KnowledgeError

@@ -192,8 +192,7 @@ def _evidence(guideline: Guideline, item: Evidence) -> dict[str, Any]:
         "resource": item.resource,
         "remark": item.remark,
     }
-    valid = {} if item.valid else {"validates": False}
-    return {name: value for name, value in entry.items() if value} | valid
+    return {name: value for name, value in entry.items() if value}
 
 
 def _rule(explanation: Explanation, verdict: Verdict, said: Mapping[str, Fired]) -> dict[str, Any]:
@@ -289,8 +288,7 @@ def _sections(told: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
 def _found(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for item in findings:
         where = (item.get(name, "") for name in ("state", "side", "date", "resource", "remark"))
-        invalid = ["not valid FHIR"] if item.get("validates") is False else []
-        yield f"- {item['title']}: {', '.join([*filter(None, where), *invalid])}"
+        yield f"- {item['title']}: {', '.join(filter(None, where))}"
 
 
 def _ruled(rule: Mapping[str, Any]) -> Iterator[str]:

@@ -17,9 +17,9 @@ from service.answers.answering import PELVIS, Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
 from service.chart.drafts import Draft, as_written, in_hand
+from service.chart.elements import LEFT, RIGHT, as_list
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
-from service.chart.statements import LEFT, RIGHT, as_list
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import INDICATORS, RATINGS
 from service.reasoning.assessment import Fired, ImagingCall
@@ -208,7 +208,7 @@ class _Judging:
 
     def _shown(self, order: Order, side: str) -> Order | None:
         """The imaging behind a result that the chart has as a finding, where this would repeat it too soon."""
-        stated = self.consultation.case.statements
+        stated = self.consultation.case.assertions
         found = [
             Order(statement.resource, "done", order.modality, order.region, side=statement.side, when=statement.when)
             for name, (modalities, regions) in _SHOWN.items()

@@ -1,0 +1,468 @@
+"""One FHIR resource -> what it asserts about findings: present, absent, unknown, or recorded and not readable.
+
+Nothing here knows a rule. How each element is read stands in elements.py, what codes mean in codes.py; here stands in
+which shapes a finding may arrive: a code with a value, a question with the finding as its answer, a component, a
+Condition, an item of a QuestionnaireResponse, an allergy, a medicine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from service.chart.codes import Answer, CodeIndex, Question, answer_in_words
+from service.chart.elements import (
+    EFFECTIVE,
+    NO_DATE,
+    NO_SIDE,
+    RECORDED,
+    Dated,
+    Given,
+    NoValue,
+    as_dict,
+    as_list,
+    as_text,
+    changed_by,
+    dated,
+    each,
+    moment,
+    reference_to,
+    statuses,
+    value_of,
+)
+from service.chart.fhir_time import When, read_when
+from service.guideline.conditions import Interval
+from service.guideline.forms import CLINICAL_KINDS
+from service.guideline.model import LOCAL_SYSTEM, Code, Finding
+from service.guideline.quantity import read_number, read_quantity
+
+PROVISIONAL, BY_NAME = "provisional", "byName"
+# Why a finding that is recorded cannot be read; the names of elements, as the assessment tells them.
+VALUE, UNIT, DATE, QUESTION, IMPLAUSIBLE = "value", "unit", "date", "question", "implausible"
+_NOT_EVIDENCE = frozenset({"entered-in-error", "cancelled", "registered"})
+_VOID = frozenset({"entered-in-error"})
+_PAST = frozenset({"inactive", "remission", "resolved"})
+_TENTATIVE = frozenset({"preliminary", "provisional", "differential", "unconfirmed"})
+_STANDING_MEDICINE = frozenset({"active", "on-hold", "draft", "unknown", "intended", "recorded", ""})
+_PROPOSED_ONLY = frozenset({"proposal"})
+_ITEM_DEPTH = 20
+
+
+class Assertion(msgspec.Struct, frozen=True):
+    """What one resource says of one finding. value: True, False, None (unknown), an Interval, or a When for a date."""
+
+    finding: str
+    value: bool | Interval | When | None
+    side: str
+    when: When | None
+    resource: str
+    # "", PROVISIONAL (the chart itself says so) or BY_NAME (recognised by its name, not by a code).
+    remark: str = ""
+    # An active Condition stands until now, however long ago it began.
+    standing: bool = False
+    past: bool = False
+    # Why the value is None although something is recorded: VALUE, UNIT, DATE, QUESTION, IMPLAUSIBLE or the name of the
+    # element that changes its meaning; empty where the value is known, or said to be unknown.
+    unreadable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reading of a resource needs beside it: what codes mean, the patient's birth, the time of the call."""
+
+    index: CodeIndex
+    born: When | None
+    now: datetime
+
+
+class _Value(msgspec.Struct, frozen=True):
+    value: bool | Interval | When | None
+    unreadable: str = ""
+
+
+_PRESENT, _ABSENT, _UNKNOWN, _UNREADABLE = _Value(True), _Value(False), _Value(None), _Value(None, VALUE)
+_OF_ANSWER = {Answer.YES: _PRESENT, Answer.NO: _ABSENT, Answer.UNKNOWN: _UNKNOWN, Answer.UNREADABLE: _UNREADABLE}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values
+
+
+def _read_value(given: Given, finding: Finding, index: CodeIndex) -> _Value:
+    """The value of an Observation, a component or an answer, for this finding."""
+    if finding.value == "quantity":
+        return _read_measure(given, finding)
+    if finding.value == "date":
+        when = moment(given.content) if given.kind in ("DateTime", "Date", "String", "Period") else None
+        return _Value(when) if when else _UNREADABLE
+    return _OF_ANSWER[_answer(given, index)]
+
+
+def _answer(given: Given, index: CodeIndex) -> Answer:
+    kind, content = given
+    if kind == "Boolean":
+        return Answer.YES if content else Answer.NO
+    if kind == "CodeableConcept":
+        return index.answer(content)
+    if kind == "Coding":
+        return index.answer({"coding": [content]})
+    if kind == "Integer":
+        return answer_in_words(str(content))
+    return answer_in_words(content) if kind in ("String", "Code") else Answer.UNREADABLE
+
+
+def _read_measure(given: Given, finding: Finding) -> _Value:
+    if given.kind == "Quantity":
+        measured = read_quantity(given.content, finding.unit)
+        if measured is None and read_number(given.content.get("value")) is not None:
+            return _Value(None, UNIT)
+    else:
+        # A bare number has no unit: sound for a score or a count only.
+        bare = given.kind in ("Integer", "Decimal") and finding.unit.startswith("{")
+        measured = read_number(given.content) if bare else None
+    if measured is None:
+        return _UNREADABLE
+    low, high = finding.plausible
+    return _Value(None, IMPLAUSIBLE) if measured.high < low or measured.low > high else _Value(measured)
+
+
+def _element_value(element: Mapping[str, Any], row: Code, index: CodeIndex) -> _Value:
+    """What an Observation or a component says of the finding that its code means."""
+    given, shown = value_of(element), _shown(element, index)
+    if isinstance(given, Given):
+        if any(answer.concept == row.concept for answer in _found_in(given, index)):
+            return _PRESENT
+        read = _read_value(given, index.findings[row.concept], index)
+        # A value and an interpretation that say the opposite of each other.
+        return _UNREADABLE if shown is not None and isinstance(read.value, bool) and read is not shown else read
+    if given is NoValue.UNREADABLE:
+        return _UNREADABLE
+    if index.findings[row.concept].value != "boolean" or given is NoValue.ABSENT:
+        return _UNKNOWN
+    return shown or (_PRESENT if index.asserts(row) else _UNKNOWN)
+
+
+def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
+    """What the interpretation of a result says of presence; None where it tells something else, such as abnormal."""
+    shown = {index.answer(concept) for concept in each(element.get("interpretation"))} & {Answer.YES, Answer.NO}
+    if len(shown) > 1:
+        return _UNREADABLE
+    return _OF_ANSWER[shown.pop()] if shown else None
+
+
+def _found_in(given: Given | NoValue, index: CodeIndex) -> Sequence[Code]:
+    """The findings that a coded value is itself."""
+    if not isinstance(given, Given) or given.kind not in ("CodeableConcept", "Coding"):
+        return ()
+    return index.rows(given.content if given.kind == "CodeableConcept" else {"coding": [given.content]})
+
+
+def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIndex) -> _Value | None:
+    """What it says of a finding that it is the answer to a question; None where the question is not about that.
+
+    A disease among the answers is not this patient's: it may be one of the family.
+    """
+    if index.findings[row.concept].kind not in CLINICAL_KINDS - {"diagnosis"} and not row.code.startswith("LA"):
+        return None
+    if question is Question.OTHER:
+        return None
+    if question is Question.UNKNOWN:
+        return _Value(None, QUESTION)
+    if shown is not None and shown is not _PRESENT:
+        return shown
+    return _ABSENT if question is Question.DENIES else _PRESENT
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Resources
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What all assertions of one resource have in common."""
+
+    reading: Reading
+    reference: str
+    time: Dated
+    remark: str = ""
+    # The element that changes the meaning of the whole resource, if there is one.
+    changed: str = ""
+    standing: bool = False
+    past: bool = False
+
+    def asserts(self, finding: str, value: _Value, side: str = NO_SIDE, time: Dated | None = None) -> Assertion:
+        """An assertion of this resource. What has a date that cannot be read may be of any time: where the age of a
+        finding decides whether it counts, it is then not readable.
+        """
+        time = time or self.time
+        held = self.reading.index.findings[finding]
+        ages = held.look_back_days is not None and (held.dated_event or not self.standing)
+        unreadable = self.changed or value.unreadable or (DATE if time.unreadable and ages else "")
+        return Assertion(
+            finding,
+            None if unreadable else value.value,
+            side,
+            time.when,
+            self.reference,
+            self.remark,
+            self.standing,
+            self.past,
+            unreadable,
+        )
+
+
+def _tentative(status: frozenset[str]) -> str:
+    return PROVISIONAL if status & _TENTATIVE else ""
+
+
+def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
+    status = statuses(resource.get("status"))
+    if status & _NOT_EVIDENCE:
+        return
+    time = dated(resource, EFFECTIVE, ("issued",))
+    source = _Source(reading, reference_to(resource), time, _tentative(status), changed_by(resource))
+    sites = each(resource.get("bodySite"))
+    components = [as_dict(item) for item in as_list(resource.get("component"))]
+    # A panel groups its parts; without a value of its own it says nothing itself.
+    if isinstance(value_of(resource), Given) or not (resource.get("hasMember") or components):
+        yield from _element(resource, sites, source)
+    else:
+        yield from _by_question(resource, sites, source)
+    for component in components:
+        yield from _element(component, sites, source)
+
+
+def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: _Source) -> Iterator[Assertion]:
+    """What an Observation or a component says by its code, and by its answer."""
+    index = source.reading.index
+    if source.changed == "" and (changed := changed_by(element)):
+        source = replace(source, changed=changed)
+    side, at = index.place(sites, element.get("code"))
+    for row in index.rows(element.get("code")):
+        other_kind = row.system != LOCAL_SYSTEM and index.findings[row.concept].kind in ("medication", "allergy")
+        if not other_kind and (not row.site or row.site in at):
+            yield source.asserts(row.concept, _element_value(element, row, index), side or row.side)
+    yield from _by_question(element, sites, source)
+
+
+def _by_question(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: _Source) -> Iterator[Assertion]:
+    """The findings that the answer to a question is itself."""
+    index, given = source.reading.index, value_of(element)
+    found = _found_in(given, index)
+    if not found:
+        return
+    question, shown = index.question(element.get("code")), _shown(element, index)
+    asked = {row.concept for row in index.rows(element.get("code"))}
+    side, at = index.place(sites, given.content if isinstance(given, Given) else None)
+    for row in found:
+        value = _answered(row, question, shown, index)
+        if value is not None and row.concept not in asked and (not row.site or row.site in at):
+            yield source.asserts(row.concept, value, side or row.side)
+
+
+_ABATEMENT = ("abatementDateTime", "abatementPeriod")
+_ABATED = ("abatementAge", "abatementRange", "abatementString", "abatementBoolean")
+
+
+def _is_past(resource: Mapping[str, Any], clinical: frozenset[str], now: datetime) -> bool:
+    """Whether a Condition is over: its status or its abatement tells, whatever the other says.
+
+    FHIR R4, Condition, constraint con-4: what has abated is not active.
+    """
+    if clinical & _PAST:
+        return True
+    ended = dated(resource, _ABATEMENT)
+    if ended.when:
+        return ended.when.low <= now
+    return ended.unreadable or any(resource.get(member) not in (None, False) for member in _ABATED)
+
+
+def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
+    verification, clinical = statuses(resource.get("verificationStatus")), statuses(resource.get("clinicalStatus"))
+    if verification & _VOID or clinical & _VOID:
+        return
+    index, past = reading.index, _is_past(resource, clinical, reading.now)
+    side, at = index.place(each(resource.get("bodySite")), resource.get("code"))
+    onset, recorded = _onset(resource, reading.born), dated(resource, RECORDED)
+    # What is said of a Condition is as new as its record.
+    said = recorded if recorded.when else onset if onset.when else NO_DATE
+    source = _Source(
+        reading,
+        reference_to(resource),
+        said,
+        _tentative(verification),
+        changed_by(resource),
+        standing=not past,
+        past=past,
+    )
+    present = _ABSENT if "refuted" in verification else _PRESENT
+    for row in index.rows(resource.get("code")):
+        finding = index.findings[row.concept]
+        if (finding.kind == "medication" and row.system != LOCAL_SYSTEM) or (row.site and row.site not in at):
+            continue
+        value = present if finding.value == "boolean" else _Value(onset.when if finding.value == "date" else None)
+        # An event is as old as its onset, and not as its record where the onset is there and cannot be read.
+        time = (onset if onset is not NO_DATE else recorded) if finding.dated_event else said
+        assertion = source.asserts(row.concept, value, side or row.side, time)
+        yield assertion
+        if onset.when and assertion.value is True and not past and (finding.locates or finding.kind == "diagnosis"):
+            yield source.asserts("onset-date", _Value(onset.when), assertion.side)
+
+
+def _onset(resource: Mapping[str, Any], born: When | None) -> Dated:
+    """When a Condition began: onset[x] in every form. An age is counted from the date of birth.
+
+    Specification: FHIR R4, Condition.onset[x].
+    """
+    began = dated(resource, ("onsetDateTime",))
+    if began is NO_DATE and (start := as_dict(resource.get("onsetPeriod")).get("start")) is not None:
+        began = dated({"onsetDateTime": start}, ("onsetDateTime",))
+    if began is not NO_DATE:
+        return began
+    age, span = resource.get("onsetAge"), as_dict(resource.get("onsetRange"))
+    if isinstance(age, dict) or span:
+        low, high = (age, age) if isinstance(age, dict) else (span.get("low"), span.get("high"))
+        return _at_age(born, low, high)
+    return NO_DATE if resource.get("onsetString") is None and age is None else Dated(None, unreadable=True)
+
+
+def _at_age(born: When | None, low: object, high: object) -> Dated:
+    least, most = (read_quantity(as_dict(age), "d") for age in (low, high))
+    if not born or not least or not most:
+        return Dated(None, unreadable=True)
+    # Completed years: an age of 12 lasts until the thirteenth birthday.
+    unit = read_quantity({**as_dict(high), "value": 1, "comparator": None}, "d") or most
+    try:
+        first, last = born.low + timedelta(days=least.low - 1), born.high + timedelta(days=most.high + unit.high)
+    except OverflowError:
+        return Dated(None, unreadable=True)
+    return Dated(When(first, last, str(first.year)))
+
+
+def _questionnaire_response(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
+    status = statuses(resource.get("status"))
+    if status & {"entered-in-error", "stopped"}:
+        return
+    index, time = reading.index, dated(resource, ("authored",))
+    remark = PROVISIONAL if "in-progress" in status else ""
+    source = _Source(reading, reference_to(resource), time, remark, changed_by(resource))
+    items = [(as_dict(item), 0) for item in as_list(resource.get("item"))]
+    while items:
+        item, depth = items.pop()
+        finding = _item_finding(item, index)
+        for answer in map(as_dict, as_list(item.get("answer"))):
+            yield from _item_answer(item, answer, finding, source)
+            if depth < _ITEM_DEPTH:
+                items += [(as_dict(inner), depth + 1) for inner in as_list(answer.get("item"))]
+        if depth < _ITEM_DEPTH:
+            items += [(as_dict(inner), depth + 1) for inner in as_list(item.get("item"))]
+
+
+def _item_answer(
+    item: Mapping[str, Any], answer: Mapping[str, Any], finding: str, source: _Source
+) -> Iterator[Assertion]:
+    given, index = value_of(answer), source.reading.index
+    if finding:
+        if given is NoValue.UNREADABLE:
+            yield source.asserts(finding, _UNREADABLE)
+        else:
+            read = _read_value(given, index.findings[finding], index) if isinstance(given, Given) else _UNKNOWN
+            yield source.asserts(finding, read)
+        return
+    for row in _found_in(given, index):
+        value = _answered(row, index.question({"text": item.get("text")}), None, index)
+        if value is not None and not row.site:
+            yield source.asserts(row.concept, value, row.side)
+
+
+def _item_finding(item: Mapping[str, Any], index: CodeIndex) -> str:
+    """The finding that an item asks for: its linkId or the end of its definition is the finding's id."""
+    for name in (as_text(item.get("linkId")), as_text(item.get("definition"))):
+        last = re.split(r"[/#|]", name)[-1]
+        if last in index.findings:
+            return last
+    return ""
+
+
+def _allergy(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
+    verification, clinical = statuses(resource.get("verificationStatus")), statuses(resource.get("clinicalStatus"))
+    if verification & _VOID or clinical & _VOID:
+        return
+    past = bool(clinical & _PAST)
+    source = _Source(
+        reading,
+        reference_to(resource),
+        dated(resource, RECORDED, ("onsetDateTime",)),
+        _tentative(verification),
+        changed_by(resource),
+        standing=True,
+        past=past,
+    )
+    concepts = [resource.get("code"), *(reaction.get("substance") for reaction in each(resource.get("reaction")))]
+    for concept in concepts:
+        for row in reading.index.rows(concept):
+            if reading.index.findings[row.concept].kind == "allergy":
+                yield source.asserts(row.concept, _ABSENT if "refuted" in verification else _PRESENT)
+
+
+def medicine_of(resource: Mapping[str, Any], medications: Mapping[str, Mapping[str, Any]]) -> object:
+    """What the medicine is, as a CodeableConcept: in the resource, in a Medication within it, or in one beside it, by
+    its id. A Medication without a code is what its ingredients are, one that is not there what the reference calls it.
+    """
+    if "medicationReference" not in resource:
+        return resource.get("medicationCodeableConcept")
+    to = as_dict(resource["medicationReference"])
+    reference = as_text(to.get("reference"))
+    if reference.startswith("#"):
+        contained = (as_dict(item) for item in as_list(resource.get("contained")))
+        medication = next((item for item in contained if item.get("id") == reference[1:]), {})
+    else:
+        identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
+        medication = as_dict(medications.get(reference) or medications.get(identifier))
+    if medication.get("code"):
+        return medication["code"]
+    made_of = [as_dict(as_dict(part).get("itemCodeableConcept")) for part in as_list(medication.get("ingredient"))]
+    codings = [coding for concept in made_of for coding in as_list(concept.get("coding"))]
+    words = [as_text(concept.get("text")) for concept in made_of] + [as_text(to.get("display"))]
+    named = {"coding": codings, "text": " / ".join(filter(None, words))} if codings or any(words) else None
+    return named or resource.get("medicationCodeableConcept")
+
+
+def _medicine(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
+    if not statuses(resource.get("status")) & _STANDING_MEDICINE and resource.get("status") is not None:
+        return
+    if resource.get("resourceType") == "MedicationRequest" and (
+        as_text(resource.get("intent")) in _PROPOSED_ONLY or resource.get("doNotPerform") is True
+    ):
+        return
+    index, medicine = reading.index, resource.get("medicationCodeableConcept")
+    taken = resource.get("effectivePeriod")
+    ended = read_when(taken.get("end")) if isinstance(taken, dict) else None
+    rows = [row for row in index.rows(medicine) if index.findings[row.concept].kind == "medication"]
+    named = [] if rows else index.named_medicines(medicine)
+    source = _Source(
+        reading,
+        reference_to(resource),
+        dated(resource, ("authoredOn",), EFFECTIVE, ("dateAsserted",)),
+        BY_NAME if named else "",
+        changed_by(resource),
+        standing=True,
+        past=bool(ended and ended.high < reading.now),
+    )
+    for row in rows or named:
+        yield source.asserts(row.concept, _PRESENT)
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion]]] = {
+    "Observation": _observation,
+    "Condition": _condition,
+    "QuestionnaireResponse": _questionnaire_response,
+    "AllergyIntolerance": _allergy,
+    "MedicationRequest": _medicine,
+    "MedicationStatement": _medicine,
+}

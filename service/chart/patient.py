@@ -1,0 +1,83 @@
+"""By what the resources of a request name the patient in context, and whose a resource is; one rule for all of them.
+
+Specification: FHIR R4, References; Bundle (resolving references); Observation.focus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from cds_hooks import HookRequest, PrefetchValue, full_urls
+from service.chart.elements import Coding, as_dict, as_list, as_text, decoded, each
+
+
+class Owner(Enum):
+    """Whose a resource is."""
+
+    OWN = "own"
+    OTHER = "other"
+    UNREADABLE = "unreadable"
+
+
+class PatientNames:
+    """The patient in context by id, by the full URLs of the Bundles, by the identifiers of the Patient.
+
+    Most charts refer by the id alone; the rest is looked up where a resource refers in another way.
+    """
+
+    def __init__(self, request: HookRequest) -> None:
+        self.patient_id = request.patient_id
+        self._prefetch: Mapping[str, PrefetchValue] = request.prefetch
+
+    @cached_property
+    def _full_urls(self) -> frozenset[str]:
+        own = ("Patient", self.patient_id)
+        return frozenset(url for value in self._prefetch.values() for url, named in full_urls(value) if named == own)
+
+    @cached_property
+    def _identifiers(self) -> frozenset[Coding]:
+        """System and value of each identifier that has both."""
+        patient = self._prefetch.get("patient")
+        resources = [decoded(raw) for raw in patient.resources] if patient else []
+        own = (one for one in resources if one.get("id") in (self.patient_id, None))
+        named = (
+            (as_text(identifier.get("system")), as_text(identifier.get("value")))
+            for one in own
+            for identifier in each(one.get("identifier"))
+        )
+        return frozenset((system, value) for system, value in named if system and value)
+
+    def means(self, reference: str) -> bool:
+        """Whether a reference (relative, absolute, with a version, a urn:uuid or a full URL) means this patient."""
+        if reference.startswith("urn:uuid:"):
+            return reference.removeprefix("urn:uuid:") == self.patient_id or reference in self._full_urls
+        kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
+        if identifier == self.patient_id and kind.rpartition("/")[2] in ("Patient", ""):
+            return True
+        return "://" in reference and reference in self._full_urls
+
+    def owner(self, reference: object) -> Owner:
+        """Whose something is that has this Reference; one that names nobody is the patient's, among whose it lies.
+
+        A logical reference is somebody else's when the Patient has another identifier of the same system.
+        """
+        to = {"reference": reference} if isinstance(reference, str) else {} if reference is None else reference
+        if not isinstance(to, dict) or not isinstance(to.get("reference", ""), str | None):
+            return Owner.UNREADABLE
+        if to.get("reference"):
+            return Owner.OWN if self.means(to["reference"]) else Owner.OTHER
+        identifier = as_dict(to.get("identifier"))
+        named = (as_text(identifier.get("system")), as_text(identifier.get("value")))
+        if not all(named):
+            return Owner.OWN
+        of_system = {value for system, value in self._identifiers if system == named[0]}
+        return Owner.OTHER if of_system and named[1] not in of_system else Owner.OWN
+
+    def whose(self, resource: Mapping[str, Any]) -> Owner:
+        """Whose a resource is, by its subject or patient, and by its focus: what is observed is then that."""
+        owner = self.owner(resource.get("subject") if resource.get("subject") is not None else resource.get("patient"))
+        focused = [self.owner(focus) for focus in as_list(resource.get("focus"))] if owner is Owner.OWN else []
+        return next((focus for focus in focused if focus is not Owner.OWN), owner)
