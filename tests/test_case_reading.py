@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from service.guideline import loader as knowledge
 from service.guideline.conditions import Interval
 from service.guideline.model import Code
 from service.services.catalogue import catalogue
+from service.services.explanation import Explainer
 from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json, build_request, bundle
 
 GUIDELINE = knowledge.load()
@@ -34,7 +36,7 @@ def concept(code: str, system: str = LOCAL) -> Json:
     return {"coding": [{"system": system, "code": code}]}
 
 
-def observation(finding: str = "slump", system: str = LOCAL, **members: Any) -> Json:
+def observation(finding: str = "ischial-tenderness", system: str = LOCAL, **members: Any) -> Json:
     return {
         "resourceType": "Observation",
         "id": "o",
@@ -135,7 +137,7 @@ def test_a_chart_without_what_is_sought_is_read_no_further() -> None:
     [
         observation("buttock-pain"),
         observation("x", component=[{"code": concept("buttock-pain"), "valueBoolean": True}]),
-        observation("slump", valueCodeableConcept=concept("buttock-pain")),
+        observation("ischial-tenderness", valueCodeableConcept=concept("buttock-pain")),
         {**observation("buttock-pain"), "effectiveDateTime": 7},
     ],
     ids=["by its code", "in a component", "as an answer", "in a resource with an element of the wrong type"],
@@ -163,13 +165,29 @@ CLINICAL = [finding for finding in GUIDELINE.findings.values() if finding.kind i
 def test_every_finding_is_read_under_its_own_id(finding: str) -> None:
     assert held(read(observation(finding, valueBoolean=True)), finding) is True
     assert held(read(observation(finding, valueBoolean=False)), finding) is False
-    assert held(read(observation(finding)), finding) is True
+    assert held(read(observation(finding)), finding) is (None if GUIDELINE.findings[finding].kind == "test" else True)
 
 
 @pytest.mark.parametrize("finding", [f.id for f in GUIDELINE.findings.values() if f.value == "quantity"])
 def test_every_quantity_is_read_under_its_own_id_in_its_own_unit(finding: str) -> None:
-    unit = GUIDELINE.findings[finding].unit
-    assert held(read(observation(finding, valueQuantity={"value": 3, "code": unit})), finding) == Interval(3, 3)
+    unit, value = GUIDELINE.findings[finding].unit, plausible(finding)
+    sent = observation(finding, valueQuantity={"value": value, "code": unit})
+    assert held(read(sent), finding) == Interval(value, value)
+
+
+def plausible(finding: str) -> float:
+    """A value that a measurement may have."""
+    low, high = GUIDELINE.findings[finding].plausible
+    return (low + high) / 2 if isfinite(low) else 3
+
+
+@pytest.mark.parametrize("finding", [f.id for f in GUIDELINE.findings.values() if isfinite(f.plausible.low)])
+def test_a_value_that_no_patient_has_is_recorded_and_not_readable(finding: str) -> None:
+    low, high = GUIDELINE.findings[finding].plausible
+    for value, reason in ((low, ""), (high, ""), (low - 0.1, "implausible"), (high + 0.1, "implausible")):
+        unit = GUIDELINE.findings[finding].unit
+        case = read(observation(finding, valueQuantity={"value": value, "code": unit}))
+        assert [one.unreadable for one in case.not_readable()] == ([reason] if reason else [])
 
 
 def site_of(row: Code) -> Json:
@@ -192,7 +210,7 @@ def as_sent(row: Code) -> Json:
         site = site_of(row)
         return condition(code, row.system, **({"bodySite": [site["bodySite"]]} if site else {}))
     values: dict[str, Json] = {
-        "quantity": {"valueQuantity": {"value": 3, "code": finding.unit}},
+        "quantity": {"valueQuantity": {"value": plausible(finding.id), "code": finding.unit}},
         "date": {"valueDateTime": YESTERDAY},
         "boolean": {"valueBoolean": True},
     }
@@ -267,14 +285,16 @@ def test_systems_are_read_as_object_identifiers_as_well() -> None:
 
 def test_answers_and_sides_are_read_as_object_identifiers_as_well() -> None:
     oid = "urn:oid:2.16.840.1.113883.6.96"
-    assert held(read(observation(valueCodeableConcept=concept("373067005", oid))), "slump") is False
-    (found,) = read(observation(bodySite=concept("7771000", oid))).assertions["slump"]
+    assert held(read(observation(valueCodeableConcept=concept("373067005", oid))), "ischial-tenderness") is False
+    (found,) = read(observation(bodySite=concept("7771000", oid))).assertions["ischial-tenderness"]
     assert found.side == "left"
 
 
 def test_any_coding_of_a_concept_may_be_the_known_one() -> None:
-    codes = {"coding": [{"system": "http://hospital.example.org", "code": "1"}, *concept("slump")["coding"]]}
-    assert held(read(observation(code=codes)), "slump") is True
+    codes = {
+        "coding": [{"system": "http://hospital.example.org", "code": "1"}, *concept("ischial-tenderness")["coding"]]
+    }
+    assert held(read(observation(code=codes)), "ischial-tenderness") is True
 
 
 @pytest.mark.parametrize(
@@ -325,30 +345,32 @@ YES_NO = [
     ({"valueString": "Negative"}, False),
     ({"valueString": "not sure"}, None),
     ({"valueString": ""}, None),
-    ({"valueInteger": 1}, None),
+    ({"valueInteger": 1}, True),
+    ({"valueInteger": 2}, None),
     ({"dataAbsentReason": concept("unknown", "http://terminology.hl7.org/CodeSystem/data-absent-reason")}, None),
     ({"valueBoolean": True, "dataAbsentReason": {"text": "asked but unknown"}}, None),
     ({"interpretation": [concept("POS", "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation")]}, True),
     ({"interpretation": [concept("NEG", "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation")]}, False),
-    ({"interpretation": [concept("A", "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation")]}, None),
-    ({"valueBoolean": False, "interpretation": [{"text": "positive"}]}, False),
+    ({"interpretation": [concept("A", "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation")]}, True),
+    ({"interpretation": [concept("IND", "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation")]}, None),
+    ({"valueBoolean": False, "interpretation": [{"text": "positive"}]}, None),
     ({}, True),
-    ({"valueBoolean": None}, True),
+    ({"valueBoolean": None}, None),
 ]
 
 
 @pytest.mark.parametrize(("value", "expected"), YES_NO, ids=lambda value: json.dumps(value)[:70])
 def test_a_value_says_yes_no_or_unknown(value: Json, expected: bool | None) -> None:
-    assert held(read(observation(**value)), "slump") is expected
+    assert held(read(observation(**value)), "ischial-tenderness") is expected
 
 
 @pytest.mark.parametrize(("value", "expected"), YES_NO, ids=lambda value: json.dumps(value)[:70])
 def test_a_component_says_yes_no_or_unknown(value: Json, expected: bool | None) -> None:
     panel = {
         **observation("examination", "http://hospital.example.org"),
-        "component": [{"code": concept("slump"), **value}],
+        "component": [{"code": concept("ischial-tenderness"), **value}],
     }
-    assert held(read(panel), "slump") is expected
+    assert held(read(panel), "ischial-tenderness") is expected
 
 
 def test_a_question_is_answered_with_the_finding() -> None:
@@ -358,7 +380,18 @@ def test_a_question_is_answered_with_the_finding() -> None:
 
 def test_a_question_of_another_system_is_answered_with_the_finding() -> None:
     asked = observation("where", "http://hospital.example.org", valueCodeableConcept=concept("279043006", SCT))
+    asked["code"]["text"] = "Where does it hurt?"
     assert held(read(asked), "buttock-pain") is True
+
+
+@pytest.mark.parametrize("text", ["", "Family history", "Pertinent negatives", "What makes it better?"])
+def test_an_answer_to_any_other_question_is_not_the_patients(text: str) -> None:
+    asked = observation("q", "http://hospital.example.org", valueCodeableConcept=concept("foot-drop"))
+    asked["code"]["text"] = text
+    case = read(asked)
+    assert held(case, "foot-drop") is (False if "negative" in text else None)
+    # What was asked is not known: the finding is recorded, and not readable.
+    assert [one.unreadable for one in case.not_readable()] == ([] if text else ["question"])
 
 
 def test_what_eases_the_pain_is_no_finding() -> None:
@@ -377,15 +410,15 @@ def test_a_component_that_is_a_question_is_answered_with_the_finding() -> None:
 
 
 def test_a_panel_states_its_members_and_not_itself() -> None:
-    member = observation("faber", valueBoolean=False, id="member")
-    panel = observation("slump", hasMember=[{"reference": "Observation/member"}])
+    member = observation("psis-tenderness", valueBoolean=False, id="member")
+    panel = observation("ischial-tenderness", hasMember=[{"reference": "Observation/member"}])
     case = read(panel, member)
-    assert (held(case, "faber"), held(case, "slump")) == (False, None)
+    assert (held(case, "psis-tenderness"), held(case, "ischial-tenderness")) == (False, None)
 
 
 def test_a_panel_with_a_value_of_its_own_states_it() -> None:
-    panel = observation("slump", hasMember=[{"reference": "Observation/member"}], valueBoolean=True)
-    assert held(read(panel), "slump") is True
+    panel = observation("ischial-tenderness", hasMember=[{"reference": "Observation/member"}], valueBoolean=True)
+    assert held(read(panel), "ischial-tenderness") is True
 
 
 def test_a_condition_states_its_finding() -> None:
@@ -395,37 +428,62 @@ def test_a_condition_states_its_finding() -> None:
 @pytest.mark.parametrize(
     ("item", "finding", "expected"),
     [
-        ({"linkId": "slump", "answer": [{"valueBoolean": True}]}, "slump", True),
-        ({"linkId": "slump", "answer": [{"valueBoolean": False}]}, "slump", False),
-        ({"linkId": "slump", "answer": []}, "slump", None),
-        ({"linkId": "slump"}, "slump", None),
-        ({"linkId": "exam/slump", "answer": [{"valueBoolean": True}]}, "slump", True),
+        ({"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]}, "ischial-tenderness", True),
+        ({"linkId": "ischial-tenderness", "answer": [{"valueBoolean": False}]}, "ischial-tenderness", False),
+        ({"linkId": "ischial-tenderness", "answer": []}, "ischial-tenderness", None),
+        ({"linkId": "ischial-tenderness"}, "ischial-tenderness", None),
+        ({"linkId": "exam/ischial-tenderness", "answer": [{"valueBoolean": True}]}, "ischial-tenderness", True),
         (
             {
                 "linkId": "1",
-                "definition": "https://hospital.example.org/form#slump",
+                "definition": "https://hospital.example.org/form#ischial-tenderness",
                 "answer": [{"valueBoolean": True}],
             },
-            "slump",
+            "ischial-tenderness",
             True,
         ),
-        ({"linkId": "1", "item": [{"linkId": "slump", "answer": [{"valueBoolean": False}]}]}, "slump", False),
+        (
+            {"linkId": "1", "item": [{"linkId": "ischial-tenderness", "answer": [{"valueBoolean": False}]}]},
+            "ischial-tenderness",
+            False,
+        ),
         (
             {
                 "linkId": "1",
-                "answer": [{"valueBoolean": True, "item": [{"linkId": "slump", "answer": [{"valueBoolean": True}]}]}],
+                "answer": [
+                    {
+                        "valueBoolean": True,
+                        "item": [{"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]}],
+                    }
+                ],
             },
-            "slump",
+            "ischial-tenderness",
             True,
         ),
-        ({"linkId": "slump", "answer": [{"valueCoding": concept("373067005", SCT)["coding"][0]}]}, "slump", False),
-        ({"linkId": "slump", "answer": [{"valueString": "positive"}]}, "slump", True),
         (
-            {"linkId": "where", "answer": [{"valueCoding": concept("279043006", SCT)["coding"][0]}]},
+            {"linkId": "ischial-tenderness", "answer": [{"valueCoding": concept("373067005", SCT)["coding"][0]}]},
+            "ischial-tenderness",
+            False,
+        ),
+        ({"linkId": "ischial-tenderness", "answer": [{"valueString": "positive"}]}, "ischial-tenderness", True),
+        (
+            {
+                "linkId": "where",
+                "text": "Where does it hurt?",
+                "answer": [{"valueCoding": concept("279043006", SCT)["coding"][0]}],
+            },
             "buttock-pain",
             True,
         ),
-        ({"linkId": "where", "answer": [{"valueCoding": concept("leg-weakness")["coding"][0]}]}, "leg-weakness", True),
+        (
+            {
+                "linkId": "where",
+                "text": "Where does it hurt?",
+                "answer": [{"valueCoding": concept("leg-weakness")["coding"][0]}],
+            },
+            "leg-weakness",
+            True,
+        ),
         ({"linkId": "pain-severity", "answer": [{"valueInteger": 8}]}, "pain-severity", Interval(8, 8)),
         ({"linkId": "pain-severity", "answer": [{"valueDecimal": 7.5}]}, "pain-severity", Interval(7.5, 7.5)),
         (
@@ -442,10 +500,10 @@ def test_an_answer_of_a_questionnaire_is_read(item: Json, finding: str, expected
 
 
 def test_a_questionnaire_nested_beyond_reason_is_read_without_harm() -> None:
-    item: Json = {"linkId": "slump", "answer": [{"valueBoolean": True}]}
+    item: Json = {"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]}
     for _ in range(60):
         item = {"linkId": "group", "item": [item]}
-    assert held(read(form(item)), "slump") is None
+    assert held(read(form(item)), "ischial-tenderness") is None
 
 
 @pytest.mark.parametrize(
@@ -495,11 +553,11 @@ def test_the_latest_onset_is_that_of_the_present_episode() -> None:
 @pytest.mark.parametrize(
     ("resource", "finding", "expected"),
     [
-        (observation(status="entered-in-error"), "slump", None),
-        (observation(status="cancelled"), "slump", None),
-        (observation(status="registered"), "slump", None),
-        (observation(status="amended"), "slump", True),
-        (observation(status="preliminary"), "slump", True),
+        (observation(status="entered-in-error"), "ischial-tenderness", None),
+        (observation(status="cancelled"), "ischial-tenderness", None),
+        (observation(status="registered"), "ischial-tenderness", None),
+        (observation(status="amended"), "ischial-tenderness", True),
+        (observation(status="preliminary"), "ischial-tenderness", True),
         (condition("M70.72", **verified("entered-in-error")), "diagnosed-ischial-bursitis", None),
         (condition("M70.72", **verified("refuted")), "diagnosed-ischial-bursitis", False),
         (condition("M70.72", **verified("provisional")), "diagnosed-ischial-bursitis", True),
@@ -511,7 +569,11 @@ def test_the_latest_onset_is_that_of_the_present_episode() -> None:
         (condition("M70.72", clinicalStatus=None, abatementDateTime="2025"), "diagnosed-ischial-bursitis", None),
         (condition("M54.50", clinicalStatus=concept("resolved", "x")), "low-back-pain", True),
         (condition("C64.2", clinicalStatus=concept("resolved", "x")), "cancer-history", True),
-        (form({"linkId": "slump", "answer": [{"valueBoolean": True}]}, status="entered-in-error"), "slump", None),
+        (
+            form({"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]}, status="entered-in-error"),
+            "ischial-tenderness",
+            None,
+        ),
         (medicine(), "anticoagulant-medicine", True),
         (medicine(status="stopped"), "anticoagulant-medicine", None),
         (medicine(status="completed"), "anticoagulant-medicine", None),
@@ -542,15 +604,15 @@ def test_a_status_decides_whether_a_resource_is_evidence(resource: Json, finding
     "resource",
     [
         observation(status="preliminary"),
-        condition("slump", LOCAL, **verified("provisional")),
-        condition("slump", LOCAL, **verified("differential")),
-        condition("slump", LOCAL, **verified("unconfirmed")),
-        form({"linkId": "slump", "answer": [{"valueBoolean": True}]}, status="in-progress"),
+        condition("ischial-tenderness", LOCAL, **verified("provisional")),
+        condition("ischial-tenderness", LOCAL, **verified("differential")),
+        condition("ischial-tenderness", LOCAL, **verified("unconfirmed")),
+        form({"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]}, status="in-progress"),
     ],
     ids=["preliminary", "provisional", "differential", "unconfirmed", "in progress"],
 )
 def test_what_is_not_final_is_marked(resource: Json) -> None:
-    (found,) = read(resource).assertions["slump"]
+    (found,) = read(resource).assertions["ischial-tenderness"]
     assert found.remark == "provisional"
 
 
@@ -560,13 +622,10 @@ def test_what_is_not_final_is_called_provisional_on_the_card(client: FlaskClient
     assert "Noticeable leg weakness: present, 2026-11-22, Observation/o, provisional" in answer["cards"][0]["detail"]
 
 
-def test_an_observation_without_a_status_is_read_and_said_not_to_validate(client: FlaskClient) -> None:
+def test_an_observation_without_a_status_is_read() -> None:
     weak = observation("leg-weakness")
     del weak["status"]
-    answer = client.post(SERVICE, json=call([weak, observation("buttock-pain", id="p")])).get_json()
-    assert "Observation/o does not validate as FHIR R4 and was read all the same" in answer["cards"][0]["detail"]
-    (used,) = [f for f in answer["cards"][0]["extension"]["org.sitbone.basis"]["findings"] if f["id"] == "leg-weakness"]
-    assert used["validates"] is False
+    assert held(read(weak), "leg-weakness") is True
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -586,7 +645,7 @@ def test_an_observation_without_a_status_is_read_and_said_not_to_validate(client
 )
 def test_the_patient_is_known_in_every_form_of_reference(reference: str) -> None:
     case = read(observation(subject={"reference": reference}))
-    assert held(case, "slump") is True
+    assert held(case, "ischial-tenderness") is True
     assert case.left_out.other_patient == 0
 
 
@@ -604,9 +663,9 @@ def test_the_patient_is_known_in_every_form_of_reference(reference: str) -> None
     ],
 )
 def test_what_belongs_to_another_is_left_out_and_counted(reference: str) -> None:
-    case = read(observation(subject={"reference": reference}), observation("faber", id="own"))
-    assert held(case, "slump") is None
-    assert held(case, "faber") is True
+    case = read(observation(subject={"reference": reference}), observation("psis-tenderness", id="own"))
+    assert held(case, "ischial-tenderness") is None
+    assert held(case, "psis-tenderness") is True
     assert case.left_out.other_patient == 1
 
 
@@ -616,26 +675,38 @@ def test_what_belongs_to_another_is_left_out_and_counted(reference: str) -> None
         condition("M70.72", subject={"reference": f"Patient/{ANOTHER}"}),
         medicine(subject={"reference": f"Patient/{ANOTHER}"}),
         allergy(patient={"reference": f"Patient/{ANOTHER}"}),
-        form({"linkId": "slump", "answer": [{"valueBoolean": True}]}, subject={"reference": f"Patient/{ANOTHER}"}),
+        form(
+            {"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]},
+            subject={"reference": f"Patient/{ANOTHER}"},
+        ),
     ],
     ids=lambda resource: str(resource["resourceType"]),
 )
 def test_no_kind_of_resource_of_another_is_read(resource: Json) -> None:
-    case = read(resource, observation("faber", id="own"))
-    assert list(case.assertions) == ["faber"]
+    case = read(resource, observation("psis-tenderness", id="own"))
+    assert list(case.assertions) == ["psis-tenderness"]
 
 
 def test_a_resource_without_a_subject_is_taken_for_the_patients() -> None:
     own = observation()
     del own["subject"]
-    assert held(read(own), "slump") is True
-    assert held(read(observation(subject={"display": "somebody"})), "slump") is True
+    assert held(read(own), "ischial-tenderness") is True
+    assert held(read(observation(subject={"display": "somebody"})), "ischial-tenderness") is True
 
 
 def test_a_subject_of_the_wrong_type_that_names_another_is_not_the_patients() -> None:
-    assert held(read(observation(subject=f"Patient/{ANOTHER}"), observation("faber", id="own")), "slump") is None
     assert (
-        held(read(observation(subject=[{"reference": f"Patient/{ANOTHER}"}]), observation("faber", id="own")), "slump")
+        held(
+            read(observation(subject=f"Patient/{ANOTHER}"), observation("psis-tenderness", id="own")),
+            "ischial-tenderness",
+        )
+        is None
+    )
+    assert (
+        held(
+            read(observation(subject=[{"reference": f"Patient/{ANOTHER}"}]), observation("psis-tenderness", id="own")),
+            "ischial-tenderness",
+        )
         is None
     )
 
@@ -749,18 +820,18 @@ def test_an_onset_of_some_day_of_a_month_does_not_decide_about_six_weeks() -> No
         ({"effectiveDateTime": "2020-01-01t08:00:00z"}, None),
         ({"effectiveDateTime": "2020-01-01 08:00:00"}, None),
         ({"effectiveDateTime": "2020-01-01T08:00:00.0123456789+0100"}, None),
-        ({"effectiveDateTime": "2020-01-01, 08:00:00"}, True),
-        ({"effectiveDateTime": "yesterday"}, True),
+        ({"effectiveDateTime": "2020-01-01, 08:00:00"}, None),
+        ({"effectiveDateTime": "yesterday"}, None),
     ],
     ids=json.dumps,
 )
 def test_the_time_of_an_observation_decides_whether_it_is_evidence_now(said: Json, expected: bool | None) -> None:
     members = {key: value for key, value in observation(**said).items() if value is not None}
-    assert held(read(members), "slump") is expected
+    assert held(read(members), "ischial-tenderness") is expected
 
 
 def test_what_is_too_old_or_from_the_future_is_counted() -> None:
-    case = read(observation(effectiveDateTime="2020"), observation("faber", effectiveDateTime="2030"))
+    case = read(observation(effectiveDateTime="2020"), observation("psis-tenderness", effectiveDateTime="2030"))
     assert (case.left_out.outdated, case.left_out.future) == (1, 1)
 
 
@@ -834,8 +905,8 @@ def test_an_active_event_is_as_old_as_its_onset() -> None:
 def test_the_newest_statement_wins() -> None:
     older, newer = observation(valueBoolean=True, effectiveDateTime="2026-11-01"), observation(valueBoolean=False)
     for case in (read(older, newer), read(newer, older)):
-        assert case.resolve("slump", "", with_sideless=True).value is False
-        assert not case.resolve("slump", "", with_sideless=True).contradictory
+        assert case.resolve("ischial-tenderness", "", with_sideless=True).value is False
+        assert not case.resolve("ischial-tenderness", "", with_sideless=True).contradictory
 
 
 def test_statements_of_one_time_that_disagree_are_unknown_and_shown(client: FlaskClient) -> None:
@@ -851,18 +922,18 @@ def test_statements_of_one_time_that_disagree_are_unknown_and_shown(client: Flas
 
 def test_a_month_and_a_day_within_it_that_disagree_are_unknown() -> None:
     month = observation(valueBoolean=True, effectiveDateTime="2026-11")
-    assert held(read(month, observation(valueBoolean=False)), "slump") is None
+    assert held(read(month, observation(valueBoolean=False)), "ischial-tenderness") is None
 
 
 def test_a_statement_without_a_date_cannot_be_put_in_order() -> None:
     undated = observation(valueBoolean=True)
     del undated["effectiveDateTime"]
-    assert held(read(undated, observation(valueBoolean=False)), "slump") is None
+    assert held(read(undated, observation(valueBoolean=False)), "ischial-tenderness") is None
 
 
 def test_an_unknown_statement_contradicts_nothing() -> None:
     unknown = observation(dataAbsentReason={"text": "not asked"}, id="u")
-    assert held(read(unknown, observation(valueBoolean=False)), "slump") is False
+    assert held(read(unknown, observation(valueBoolean=False)), "ischial-tenderness") is False
 
 
 def test_measurements_of_one_time_that_differ_are_the_span_they_cover() -> None:
@@ -896,18 +967,18 @@ def test_measurements_of_one_time_that_differ_are_the_span_they_cover() -> None:
     ids=lambda value: json.dumps(value)[:60],
 )
 def test_the_side_is_read_from_codes_and_words(site: Any, side: str) -> None:
-    (found,) = read(observation(bodySite=site)).assertions["slump"]
+    (found,) = read(observation(bodySite=site)).assertions["ischial-tenderness"]
     assert found.side == side
 
 
 def test_a_left_finding_says_nothing_about_the_right() -> None:
     case = read(observation(bodySite=concept("7771000", SCT)))
-    assert (held(case, "slump", "left"), held(case, "slump", "right")) == (True, None)
+    assert (held(case, "ischial-tenderness", "left"), held(case, "ischial-tenderness", "right")) == (True, None)
 
 
 def test_a_finding_of_both_sides_holds_for_each() -> None:
     case = read(observation(bodySite=concept("51440002", SCT)))
-    assert (held(case, "slump", "left"), held(case, "slump", "right")) == (True, True)
+    assert (held(case, "ischial-tenderness", "left"), held(case, "ischial-tenderness", "right")) == (True, True)
 
 
 def test_what_has_no_side_by_its_nature_holds_for_each() -> None:
@@ -917,7 +988,7 @@ def test_what_has_no_side_by_its_nature_holds_for_each() -> None:
 
 
 def sided(*marks: str) -> Case:
-    """A chart of pain and normal findings: `buttock-pain left`, `slump right no`."""
+    """A chart of pain and normal findings: `buttock-pain left`, `ischial-tenderness right no`."""
     resources = []
     for number, mark in enumerate(marks):
         finding, side, *no = mark.split()
@@ -932,13 +1003,13 @@ def sided(*marks: str) -> Case:
     [
         (["buttock-pain none"], ("",)),
         (["buttock-pain left"], ("left",)),
-        (["buttock-pain left", "slump left"], ("left",)),
-        (["buttock-pain left", "slump right"], ("left", "right")),
-        (["buttock-pain left", "slump right no"], ("left",)),
+        (["buttock-pain left", "ischial-tenderness left"], ("left",)),
+        (["buttock-pain left", "ischial-tenderness right"], ("left", "right")),
+        (["buttock-pain left", "ischial-tenderness right no"], ("left",)),
         (["buttock-pain both"], ("bilateral",)),
-        (["buttock-pain both", "slump left"], ("left", "right")),
-        (["buttock-pain none", "slump left no"], ("left",)),
-        (["buttock-pain none", "slump left no", "faber right no"], ("",)),
+        (["buttock-pain both", "ischial-tenderness left"], ("left", "right")),
+        (["buttock-pain none", "ischial-tenderness left no"], ("left",)),
+        (["buttock-pain none", "ischial-tenderness left no", "psis-tenderness right no"], ("",)),
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, list) else "",
 )
@@ -1114,7 +1185,7 @@ WRONG: list[Any] = [
             hasMember=[],
         ),
         condition("M70.72", bodySite=[concept("7771000", SCT)], onsetDateTime="2026-11-01", **verified("confirmed")),
-        form({"linkId": "slump", "answer": [{"valueBoolean": True}]}),
+        form({"linkId": "ischial-tenderness", "answer": [{"valueBoolean": True}]}),
         medicine(),
         allergy(reaction=[]),
         {"resourceType": "Patient", "id": PATIENT, "birthDate": "1980-01-01", "gender": "male"},
@@ -1123,35 +1194,36 @@ WRONG: list[Any] = [
 )
 def test_an_element_of_the_wrong_type_spoils_nothing_but_itself(resource: Json, wrong: Any) -> None:
     for member in resource:
-        case = read({**resource, member: wrong}, observation("faber", id="sound"))
-        assert held(case, "faber") is True
+        case = read({**resource, member: wrong}, observation("psis-tenderness", id="sound"))
+        assert held(case, "psis-tenderness") is True
 
 
 @pytest.mark.parametrize(
     "wrong", [*WRONG, {"resourceType": 5}, {"resourceType": "Observation"}, {"resource": {}}], ids=json.dumps
 )
 def test_an_entry_that_is_no_resource_spoils_nothing_but_itself(wrong: Any) -> None:
-    assert held(read(wrong, observation("faber", id="sound")), "faber") is True
+    assert held(read(wrong, observation("psis-tenderness", id="sound")), "psis-tenderness") is True
 
 
 @pytest.mark.parametrize("wrong", ["true", "false", 1, 0, [], {}], ids=json.dumps)
 def test_a_boolean_of_the_wrong_type_is_unknown(wrong: Any) -> None:
-    assert held(read(observation(valueBoolean=wrong)), "slump") is None
+    assert held(read(observation(valueBoolean=wrong)), "ischial-tenderness") is None
 
 
-def test_a_resource_that_the_models_refuse_is_read_and_the_card_says_so(client: FlaskClient) -> None:
+def test_a_resource_that_the_models_refuse_is_read_and_the_explanation_names_it(client: FlaskClient) -> None:
     weak = observation("leg-weakness", id="x" * 80, note="no list")
-    answer = client.post(SERVICE, json=call([weak, observation("buttock-pain", id="p")])).get_json()
+    request = call([weak, observation("buttock-pain", id="p")])
+    answer = client.post(SERVICE, json=request).get_json()
     assert [flag["id"] for flag in answer["extension"]["org.sitbone.assessment"]["redFlags"]] == ["leg-weakness"]
-    assert "Observation does not validate as FHIR R4" in answer["cards"][0]["detail"]
-    assert "x" * 80 not in json.dumps(answer)
+    explained = Explainer(GUIDELINE, lambda: CLOCK).explain("gluteal-hamstring-pain", json.dumps(request).encode())
+    assert explained.invalid == (("Observation", "note"),)
 
 
 def test_members_and_extensions_that_nobody_knows_are_accepted() -> None:
     odd = observation(
         extension=[{"url": "https://ehr.example.org/x", "valueString": "y"}], epicThing={"a": [1]}, _status={"id": "s"}
     )
-    assert held(read(odd), "slump") is True
+    assert held(read(odd), "ischial-tenderness") is True
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1170,7 +1242,14 @@ def test_both_legs_make_leg_symptoms_on_both_sides() -> None:
     [(0, 0, None), (3, 0, Interval(3, 6)), (2, 4, Interval(2, 2)), (0, 6, Interval(0, 0)), (1, 1, Interval(1, 5))],
 )
 def test_sacroiliac_tests_that_were_not_done_may_be_either(positive: int, negative: int, expected: Any) -> None:
-    tests = ["faber", "gaenslen", "thigh-thrust", "sacroiliac-compression", "sacroiliac-distraction", "sacral-thrust"]
+    tests = [
+        "faber",
+        "gaenslen",
+        "thigh-thrust",
+        "sacroiliac-compression",
+        "sacroiliac-distraction",
+        "sacral-thrust",
+    ]
     said = {**dict.fromkeys(tests[:positive], True), **dict.fromkeys(tests[positive : positive + negative], False)}
     resources = [observation(name, id=name, valueBoolean=value) for name, value in said.items()]
     assert derived(read(*resources, observation()), "sacroiliac-tests-positive") == expected
@@ -1214,7 +1293,7 @@ def test_no_member_of_a_request_can_bring_the_service_down(client: FlaskClient, 
             "medications": ["rxnorm|11289"],
             "allergies": ["rxnorm|5640"],
             "quantities": {"body-temperature": "38.5 Cel"},
-            "answers": {"slump": True},
+            "answers": {"ischial-tenderness": True},
         }
     )
     for path in paths(request):

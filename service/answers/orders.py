@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from cds_hooks import HookRequest
-from service.chart.strictness import violations
+from service.chart.fhir_validation import violations
 from service.guideline.model import (
     ORDER_SYSTEM,
     Code,

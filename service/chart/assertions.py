@@ -149,7 +149,7 @@ def _element_value(element: Mapping[str, Any], row: Code, index: CodeIndex) -> _
 
 def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
     """What the interpretation of a result says of presence; None where it tells something else, such as abnormal."""
-    shown = {index.answer(concept) for concept in each(element.get("interpretation"))} & {Answer.YES, Answer.NO}
+    shown = {index.answer(concept) for concept in each(element.get("interpretation"))} - {Answer.UNREADABLE}
     if len(shown) > 1:
         return _UNREADABLE
     return _OF_ANSWER[shown.pop()] if shown else None
@@ -171,7 +171,8 @@ def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIn
         return None
     if question is Question.OTHER:
         return None
-    if question is Question.UNKNOWN:
+    # A LOINC answer tells by itself what was asked.
+    if question is Question.UNKNOWN and not row.code.startswith("LA"):
         return _Value(None, QUESTION)
     if shown is not None and shown is not _PRESENT:
         return shown

@@ -41,7 +41,11 @@ class Answer(Enum):
     UNREADABLE = "unreadable"
 
 
-_SHOWN = {"POS": Answer.YES, "DET": Answer.YES, "NEG": Answer.NO, "ND": Answer.NO}
+_SHOWN = {
+    **dict.fromkeys(("POS", "DET"), Answer.YES),
+    **dict.fromkeys(("NEG", "ND"), Answer.NO),
+    **dict.fromkeys(("IND", "E"), Answer.UNKNOWN),
+}
 # HL7 tables: v2-0136 and v2-0532 (yes or no), v2-0078 and v3-ObservationInterpretation (what a test showed).
 _HL7_ANSWERS: Mapping[str, Mapping[str, Answer]] = {
     YES_NO: {"Y": Answer.YES, "N": Answer.NO},

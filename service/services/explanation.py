@@ -18,6 +18,7 @@ from cds_hooks import HookRequest, HookResponse
 from cds_hooks.request import read_envelope, request_for
 from service.answers.cards import ASSESSMENT_KEY, assessment_extension
 from service.chart.case import Case
+from service.chart.fhir_validation import remarks
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import ADVICE_FACTS, RECOMMENDATION_KINDS
@@ -76,6 +77,8 @@ class Explanation:
     now: datetime
     # What was odd about the request, without any of its values.
     notes: tuple[str, ...]
+    # Resources that are no valid FHIR R4 by the models, and where they are not; they were read all the same.
+    invalid: tuple[tuple[str, str], ...]
     case: Case
     assessment: Assessment
     verdicts: tuple[Verdict, ...]
@@ -115,6 +118,7 @@ class Explainer:
             hook=service.hook,
             now=heard.now,
             notes=request.notes,
+            invalid=tuple(remarks(request)),
             case=heard.case,
             assessment=assessment,
             verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if judged else (),
@@ -140,6 +144,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "hook": explanation.hook,
         "at": explanation.now.isoformat(timespec="seconds"),
         "notes": list(explanation.notes),
+        "notValid": [{"resource": resource, "where": where} for resource, where in explanation.invalid],
         "assessment": assessment_extension(guideline, assessment),
         "locatedBy": [_evidence(guideline, item) for item in assessment.located_by],
         "rules": [_rule(explanation, verdict, said) for verdict in explanation.verdicts],
