@@ -249,7 +249,7 @@ def full_urls(value: PrefetchValue) -> Iterator[tuple[str, tuple[str, str]]]:
     resolving references.
     """
     try:
-        entries = _FULL_URLS.decode(value.bundle).entry or () if len(memoryview(value.bundle)) else ()
+        entries = _FULL_URLS.decode(value.bundle).entry or () if memoryview(value.bundle) else ()
     except UNREADABLE:
         entries = ()
     for entry in entries:

@@ -19,6 +19,7 @@ from uuid import UUID, uuid5
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
 from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
+from service.chart.assertions import Assertion
 from service.chart.case import MATTER_TO_MEDICINES, UNHEARD, Case
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.forms import TOPICS
@@ -242,11 +243,12 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
             "future": assessment.left_out.future,
             "unreadable": assessment.left_out.unreadable,
         },
-        "notReadable": [
-            {"finding": one.finding, "resource": one.resource, "reason": one.unreadable}
-            for one in assessment.not_readable
-        ],
+        **({"notReadable": list(map(_not_readable, assessment.not_readable))} if assessment.not_readable else {}),
     }
+
+
+def _not_readable(assertion: Assertion) -> dict[str, str]:
+    return {"finding": assertion.finding, "resource": assertion.resource, "reason": assertion.unreadable}
 
 
 def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict[str, Any]]:
