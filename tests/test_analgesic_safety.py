@@ -211,7 +211,10 @@ def test_a_selection_may_be_written_in_every_way(client: FlaskClient, selection:
     [
         (draft(subject={"reference": "Patient/another"}), {"otherPatient": 1, "unreadable": 0}),
         (draft(medicationCodeableConcept={}), {"otherPatient": 0, "unreadable": 1}),
-        (draft(medicationReference={"reference": "Medication/elsewhere"}), {"otherPatient": 0, "unreadable": 1}),
+        (
+            draft(medicationCodeableConcept=None, medicationReference={"reference": "Medication/elsewhere"}),
+            {"otherPatient": 0, "unreadable": 1},
+        ),
         (draft(subject={"reference": 7}), {"otherPatient": 0, "unreadable": 1}),
         (draft(subject=[]), {"otherPatient": 0, "unreadable": 1}),
         ("text", {"otherPatient": 0, "unreadable": 1}),
@@ -225,7 +228,7 @@ def test_a_selection_may_be_written_in_every_way(client: FlaskClient, selection:
         (draft(status="cancelled"), {"otherPatient": 0, "unreadable": 0}),
         (draft(doNotPerform=True), {"otherPatient": 0, "unreadable": 0}),
         (draft(medicationCodeableConcept="text"), {"otherPatient": 0, "unreadable": 1}),
-        (draft(medicationReference=["broken"]), {"otherPatient": 0, "unreadable": 1}),
+        (draft(medicationCodeableConcept=None, medicationReference=["broken"]), {"otherPatient": 0, "unreadable": 1}),
     ],
 )
 def test_a_draft_that_cannot_be_judged_spoils_nothing_but_itself(
