@@ -7,14 +7,13 @@ Specification: FHIR Resource Access; Prefetch Template.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from threading import Lock
 from time import monotonic
 from urllib.parse import unquote, urljoin, urlsplit
@@ -22,19 +21,28 @@ from urllib.parse import unquote, urljoin, urlsplit
 import msgspec
 
 from cds_hooks.json_text import UNREADABLE
-from cds_hooks.outbound import Fetched, OutboundError, fetch
+from cds_hooks.outbound import Allowance, Fetched, OutboundError, Reach, get, run
 from cds_hooks.prefetch import PrefetchState, PrefetchTokenError, PrefetchValue, read_prefetch, resolve_template
 from cds_hooks.request import FhirAuthorization, HookRequest
 from cds_hooks.scopes import Grant, Interaction, granted
 
 _GAPS = frozenset({PrefetchState.MISSING, PrefetchState.FAILED, PrefetchState.INCOMPLETE})
 _NOT_IN_TIME = "not in time"
-_NOT_ASKED = frozenset({"timeout", "refused-address", "scheme"})
-_THREADS = 32
+_LEFT_ALONE = "the FHIR server did not answer the last calls and is not asked for some seconds"
+# Reasons for which a server is not to blame, or may not have been asked at all.
+_NOT_ASKED = frozenset({"timeout", "busy", "refused-address", "scheme"})
+# After so many calls in a row that a server has left without any answer, nobody waits for it for so many seconds. So
+# many servers are remembered.
+_IN_VAIN = 3
+_PAUSE = 10.0
+_REMEMBERED = 256
 
 _PRINTABLE = re.compile(r"[!-~]+")
-# What makes a path lead to another place than its beginning says, once a server has decoded it.
-_DETOUR = re.compile(r"(?i)/(?:\.|%2e){1,2}(?:/|$)|%2f|%5c|\\")
+# A path is taken as it stands only where every server reads it alike, however often it decodes it: with no dot, slash,
+# backslash or percent sign escaped, nor what is no printable ASCII character, and no segment that is nothing but dots
+# before the parameters that some servers strip.
+_PLAIN_PATH = re.compile(r"(?:[!-$&-\[\]-~]|%(?!2[5ef]|5c|7f)[2-7][0-9a-f])*")
+_DOTS = re.compile(r"/[. ]+(?:[;/]|$)")
 _PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _REQUEST = re.compile(r"(?P<type>[A-Z][A-Za-z]*)(?:/(?P<id>[^/?#]+)|\?(?P<parameters>[^#]+))")
@@ -53,15 +61,18 @@ class FhirPolicy:
     A server at or below one of the `base_urls` is read; with `loopback_only` and no base URL, any on a loopback
     address. `internal` says that the names of the base URLs may stand for private addresses. `deadline` is for all that
     one request lacks. `page_limit` is for one search, `total_bytes` for one request: no page is begun beyond it.
+    `connections` is how many there may be to one server at once. The resource types of `first` are asked for first.
     """
 
     base_urls: tuple[str, ...]
     internal: bool
     loopback_only: bool
-    deadline: float = 0.4
+    deadline: float = 1.5
     page_limit: int = 10
     page_bytes: int = 5_000_000
     total_bytes: int = 20_000_000
+    connections: int = 64
+    first: tuple[str, ...] = ()
 
 
 def complete(
@@ -90,8 +101,7 @@ def complete(
     if isinstance(reader, str):
         filled = {key: _noted(value, reader) for key, value in gaps.items()}
     else:
-        with waiting or nullcontext():
-            filled = reader.fill(gaps, templates, request.context)
+        filled = reader.fill(gaps, templates, request.context, waiting or nullcontext())
     return replace(request, prefetch={**request.prefetch, **filled})
 
 
@@ -138,12 +148,16 @@ def _place(url: str) -> _Place | None:
         or not parts.hostname
         or "@" in parts.netloc
         or "#" in url
-        or _DETOUR.search(parts.path)
+        or not _is_plain(parts.path)
     ):
         return None
     return _Place(
         parts.scheme, parts.hostname, _PORTS[parts.scheme] if port is None else port, parts.path.rstrip("/") + "/"
     )
+
+
+def _is_plain(path: str) -> bool:
+    return _PLAIN_PATH.fullmatch(path.lower()) is not None and _DOTS.search(unquote(path)) is None
 
 
 # A service is called for few servers, again and again. What is read below them is not kept: it may name a patient.
@@ -165,7 +179,7 @@ def _reader(request: HookRequest, policy: FhirPolicy | None) -> _Reader | str:
         return "fhirServer is not one that may be read for this client"
     authorization = request.fhir_authorization
     problem = _misfit(authorization, request.context.get("patientId")) if authorization else ""
-    return problem or _Reader(request.fhir_server, base, authorization, policy)
+    return problem or _Reader(request.fhir_server, base, authorization, policy, request.client)
 
 
 def _is_listed(base: _Place, policy: FhirPolicy) -> bool:
@@ -185,6 +199,43 @@ def _misfit(authorization: FhirAuthorization, patient_id: object) -> str:
     if authorization.patient is not None and authorization.patient.removeprefix("Patient/") != patient_id:
         return "the access token is for another patient than the context"
     return ""
+
+
+class _Patience:
+    """Which servers let the calls of a client wait in vain; for all threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._in_vain: dict[_Client, tuple[int, float]] = {}
+
+    def is_over(self, client: _Client) -> bool:
+        """Whether nobody is to wait for this server now. When its time is over, one call finds out how it is."""
+        with self._lock:
+            calls, until = self._in_vain.get(client, (0, 0.0))
+            if calls < _IN_VAIN:
+                return False
+            now = monotonic()
+            if now >= until:
+                self._in_vain[client] = calls, now + _PAUSE
+            return now < until
+
+    def learn(self, client: _Client, *, answered: bool) -> None:
+        """Whether the server gave this call any answer at all, be it a refusal."""
+        with self._lock:
+            calls, _ = self._in_vain.pop(client, (0, 0.0))
+            if not answered:
+                if len(self._in_vain) >= _REMEMBERED:
+                    del self._in_vain[next(iter(self._in_vain))]
+                self._in_vain[client] = calls + 1, monotonic() + _PAUSE
+
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._in_vain.clear()
+
+
+_Client = tuple[str | None, _Place]
+_patience = _Patience()
 
 
 class _Stopped(Exception):  # noqa: N818 - it ends a search, and is no error of the program
@@ -225,27 +276,44 @@ class _Reader:
     """Reads one FHIR server for one request, until the deadline."""
 
     def __init__(
-        self, base_url: str, base: _Place, authorization: FhirAuthorization | None, policy: FhirPolicy
+        self,
+        base_url: str,
+        base: _Place,
+        authorization: FhirAuthorization | None,
+        policy: FhirPolicy,
+        client: str | None,
     ) -> None:
         self._end = monotonic() + policy.deadline
         self._base_url = base_url.rstrip("/")
         self._base = base
         self._policy = policy
+        self._client = client, base
+        self._reach = Reach(
+            internal=policy.internal or policy.loopback_only,
+            http=base.scheme == "http",
+            client=client or "",
+            connections=policy.connections,
+        )
         self._scope = authorization.scope if authorization else ""
         self._headers = {"Accept": "application/fhir+json"}
         if authorization:
             self._headers["Authorization"] = f"Bearer {authorization.access_token}"
-        self._bytes_left = policy.total_bytes
-        self._lock = Lock()
+        self._total = Allowance(policy.total_bytes)
+        self._answers = 0
+        self._silences = 0
 
     def fill(
-        self, gaps: Mapping[str, PrefetchValue], templates: Mapping[str, str], context: Mapping[str, object]
+        self,
+        gaps: Mapping[str, PrefetchValue],
+        templates: Mapping[str, str],
+        context: Mapping[str, object],
+        waiting: AbstractContextManager[object],
     ) -> dict[str, PrefetchValue]:
-        """The value of each gap after everything was asked for at once."""
+        """The value of each gap after everything was asked for at once, what decides before the rest."""
         filled: dict[str, PrefetchValue] = {}
         queries: list[_Query] = []
         narrowed: set[str] = set()
-        for key, value in gaps.items():
+        for key, value in sorted(gaps.items(), key=lambda gap: self._rank(templates[gap[0]])):
             try:
                 of_key, grant = self._queries(value, templates[key], context)
             except (_Stopped, PrefetchTokenError) as problem:
@@ -254,45 +322,59 @@ class _Reader:
             queries += of_key
             if grant is Grant.PART:
                 narrowed.add(key)
-        pool = _pool()
-        running = {pool.submit(self._follow, query): query for query in queries}
-        _, late = wait(running, timeout=max(self._end - monotonic(), 0))
         stops: dict[str, list[_Stopped]] = {}
-        for future, query in running.items():
-            future.cancel()
-            stopped = _Stopped(_NOT_IN_TIME, failed=False) if future in late else future.result()
+        for query, stopped in zip(queries, self._ask(queries, waiting), strict=True):
             if stopped:
                 stops.setdefault(query.key, []).append(stopped)
         for key in gaps.keys() - filled.keys():
-            pages = [page for query in queries if query.key == key for page in tuple(query.pages)]
+            pages = [page for query in queries if query.key == key for page in query.pages]
             filled[key] = _settle(gaps[key], pages, stops.get(key, ()), narrowed=key in narrowed)
         return filled
+
+    def _ask(self, queries: Sequence[_Query], waiting: AbstractContextManager[object]) -> Sequence[_Stopped | None]:
+        """Why each query gives no more than it has read; None for those that are done."""
+        if not queries:
+            return ()
+        if _patience.is_over(self._client):
+            return [_Stopped(_LEFT_ALONE, failed=False)] * len(queries)
+        with waiting:
+            stops = run(self._follow_all(queries))
+            if self._answers or self._silences:
+                _patience.learn(self._client, answered=self._answers > 0)
+        return stops
+
+    async def _follow_all(self, queries: Sequence[_Query]) -> Sequence[_Stopped | None]:
+        return await asyncio.gather(*map(self._follow, queries))
+
+    def _rank(self, template: str) -> int:
+        kind, first = re.split("[/?]", template, maxsplit=1)[0], self._policy.first
+        return first.index(kind) if kind in first else len(first)
 
     def _queries(
         self, value: PrefetchValue, template: str, context: Mapping[str, object]
     ) -> tuple[list[_Query], Grant]:
         path = resolve_template(template, context)
-        asked = _REQUEST.fullmatch(path)
-        if asked is None:
+        asked, url = _REQUEST.fullmatch(path), f"{self._base_url}/{path}"
+        place = _place(url)
+        if asked is None or place is None or not self._base.holds(place):
             raise _Stopped("the template gives neither a read nor a search in this context", failed=False)
         kind, identifier = asked["type"], asked["id"]
         grant = granted(self._scope, kind, Interaction.READ if identifier else Interaction.SEARCH)
         if grant is Grant.NONE:
             raise _Stopped("outside of the granted scope", failed=False)
-        url = f"{self._base_url}/{path}"
         if identifier:
             return [_Query(value.key, url, (kind, unquote(identifier)))], Grant.FULL
         following = _place(value.next_page)
         urls = [value.next_page] if following and self._base.holds(following) else _parts(url)
         return [_Query(value.key, part, None) for part in urls], grant
 
-    def _follow(self, query: _Query) -> _Stopped | None:
+    async def _follow(self, query: _Query) -> _Stopped | None:
         """Reads page after page into the query; what it returns is why there are more pages than it has read."""
         url, seen = query.url, set[str]()
         try:
             while True:
                 seen.add(url)
-                page, link = _read_page(query, self._get(url))
+                page, link = _read_page(query, await self._get(url))
                 query.pages.append(page)
                 if link is None:
                     return None
@@ -300,25 +382,25 @@ class _Reader:
         except _Stopped as stopped:
             return stopped
 
-    def _get(self, url: str) -> Fetched:
-        with self._lock:
-            room = min(self._policy.page_bytes, self._bytes_left)
-        if room <= 0:
+    async def _get(self, url: str) -> Fetched:
+        if self._total.bytes_left <= 0:
             raise _Stopped(f"more than {self._policy.total_bytes} bytes in all", failed=True)
         try:
-            fetched = fetch(
+            fetched = await get(
                 url,
+                self._reach,
                 headers=self._headers,
-                deadline=self._end - monotonic(),
-                max_bytes=room,
-                allow_internal=self._policy.internal or self._policy.loopback_only,
-                allow_http=self._base.scheme == "http",
+                end=self._end,
+                max_bytes=self._policy.page_bytes,
+                in_all=self._total,
             )
         except OutboundError as problem:
-            note = _NOT_IN_TIME if problem.reason == "timeout" else f"not fetched: {problem.reason}"
-            raise _Stopped(note, failed=problem.reason not in _NOT_ASKED) from None
-        with self._lock:
-            self._bytes_left -= len(fetched.body)
+            if problem.reason == "timeout":
+                self._silences += 1
+                raise _Stopped(_NOT_IN_TIME, failed=False) from None
+            self._answers += problem.reason != "busy"
+            raise _Stopped(f"not fetched: {problem.reason}", failed=problem.reason not in _NOT_ASKED) from None
+        self._answers += 1
         if fetched.status != 200:
             raise _Stopped(f"refused: {fetched.status}", failed=True)
         if not _JSON_TYPE.fullmatch(fetched.content_type):
@@ -411,13 +493,3 @@ def _parts(url: str) -> list[str]:
         else:
             parts.append(code)
     return [f"{before}{part}{after}" for part in parts]
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """The threads of this process; each is held no longer than a deadline."""
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="fhir-access")
-
-
-# Threads do not come along into a forked worker.
-os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -88,6 +88,13 @@ class Reach:
     connections: int = 64
 
 
+@dataclass(slots=True)
+class Allowance:
+    """How much may still be read by several fetches together."""
+
+    bytes_left: int
+
+
 def fetch(
     url: str,
     *,
@@ -112,9 +119,18 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 async def get(
-    url: str, reach: Reach, *, headers: Mapping[str, str] = _NO_HEADERS, end: float, max_bytes: int
+    url: str,
+    reach: Reach,
+    *,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    end: float,
+    max_bytes: int,
+    in_all: Allowance | None = None,
 ) -> Fetched:
-    """GET `url` before `end` of the monotonic clock, name resolution included; raises OutboundError. See `run`."""
+    """GET `url` before `end` of the monotonic clock, name resolution included; raises OutboundError. See `run`.
+
+    The body has at most `max_bytes`, and all that share `in_all` have no more than that together.
+    """
     start = monotonic()
     target = _target(url, reach.http)
     if end <= start:
@@ -124,7 +140,8 @@ async def get(
     try:
         async with asyncio.timeout_at(end), server.room:
             late = _late()
-            response, body = await server.exchange(_request(target, reach, headers), end, max_bytes)
+            request, room = _request(target, reach, headers), in_all or Allowance(max_bytes)
+            response, body = await server.exchange(request, end, max_bytes, room)
     except TimeoutError:
         raise late from None
     except ssl.SSLCertVerificationError:
@@ -240,12 +257,14 @@ class _Server:
         self._reach = reach
         self._kept: list[_Connection] = []
 
-    async def exchange(self, request: h11.Request, end: float, max_bytes: int) -> tuple[h11.Response, bytes]:
+    async def exchange(
+        self, request: h11.Request, end: float, max_bytes: int, in_all: Allowance
+    ) -> tuple[h11.Response, bytes]:
         """The answer to a request."""
         while True:
             connection = self._take() or await self._opened(end)
             try:
-                answer = await connection.exchange(request, max_bytes)
+                answer = await connection.exchange(request, max_bytes, in_all)
             except h11.RemoteProtocolError:
                 # The server may have closed what was kept while the request was on its way.
                 if connection.was_stale():
@@ -363,13 +382,13 @@ class _Connection(asyncio.Protocol):
         """End it at once; nothing is on its way."""
         self._transport.abort()
 
-    async def exchange(self, request: h11.Request, max_bytes: int) -> tuple[h11.Response, bytes]:
+    async def exchange(self, request: h11.Request, max_bytes: int, in_all: Allowance) -> tuple[h11.Response, bytes]:
         """Send a request and read the whole answer; whatever goes wrong, the connection ends with it."""
         self._answered = False
         try:
             self._transport.write(self._http.send(request) + self._http.send(h11.EndOfMessage()))
             response = await self._response()
-            body = await self._body(response, max_bytes)
+            body = await self._body(response, max_bytes, in_all)
             if self._http.our_state is self._http.their_state is h11.DONE:
                 self._http.start_next_cycle()
         except BaseException:
@@ -388,14 +407,15 @@ class _Connection(asyncio.Protocol):
             raise OutboundError("redirect", "redirects are not followed")
         return event
 
-    async def _body(self, response: h11.Response, max_bytes: int) -> bytes:
-        too_large = OutboundError("too-large", f"the answer has more than {max_bytes} bytes")
-        if int(dict(response.headers).get(b"content-length", b"0")) > max_bytes:
+    async def _body(self, response: h11.Response, max_bytes: int, in_all: Allowance) -> bytes:
+        too_large = OutboundError("too-large", f"the answer has more than {max_bytes} bytes, or all have too many")
+        if int(dict(response.headers).get(b"content-length", b"0")) > min(max_bytes, in_all.bytes_left):
             raise too_large
         body = bytearray()
         while isinstance(event := await self._next(), h11.Data):
             body += event.data
-            if len(body) > max_bytes:
+            in_all.bytes_left -= len(event.data)
+            if len(body) > max_bytes or in_all.bytes_left < 0:
                 raise too_large
         return bytes(body)
 

@@ -52,7 +52,7 @@ class Settings:
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
     fhir_access: str = "on"
-    fetch_milliseconds: int = 400
+    fetch_milliseconds: int = 1_500
     knowledge_dir: Path | None = None
     order_codes: Path | None = None
     pama_rating: str = "off"

@@ -42,8 +42,13 @@ class FhirServer:
         self._call("DELETE", "/__fault")
 
     def counts(self) -> dict[str, int]:
-        """The requests for each resource type or instance since `forget`."""
+        """The requests for each resource type or instance since `forget`, in the order of the first of each."""
         return {path.removeprefix("/fhir/"): n for path, n in self._call("GET", "/__count")["paths"].items()}
+
+    def connections(self) -> int:
+        """How many connections those requests came over."""
+        connections: int = self._call("GET", "/__count")["connections"]
+        return connections
 
     def longest_url(self) -> int:
         longest: int = self._call("GET", "/__count")["longest"]

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,7 +21,6 @@ from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 PUBLIC = "https://cds.example.org/pain"
 PATH = "/cds-services/gluteal-hamstring-pain"
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
-_ISSUER = "https://ehr.example.org/"
 
 
 class Answer(NamedTuple):
@@ -78,22 +78,25 @@ def status(url: str, headers: Mapping[str, str], body: bytes | None = None) -> i
 
 
 @contextlib.contextmanager
-def running_for(
-    repository: Path, folder: Path, fhir_servers: Sequence[str], **variables: str
-) -> Iterator[tuple[Callable[[dict[str, Any]], Answer], Callable[[], str]]]:
-    """The service with one client, whose entry lists these FHIR servers and lets each be internal; how it calls, and
-    how the service is stopped and its log had. `folder` is empty."""
-    key = new_key("ES384", "mine")
-    (folder / "jwks.json").write_text(json.dumps(key_set(key)))
+def running_for_each(
+    repository: Path, folder: Path, fhir_servers: Mapping[str, Sequence[str]], **variables: str
+) -> Iterator[tuple[Callable[[str, dict[str, Any]], Answer], Callable[[], str]]]:
+    """The service with these clients, whose entries list their FHIR servers and let each be internal; how one of them
+    calls, and how the service is stopped and its log had. `folder` is empty."""
+    keys = {client: new_key("ES384", "mine") for client in fhir_servers}
+    issuers = {client: f"https://{client}.example.org/" for client in fhir_servers}
+    lines = []
+    for client, servers in fhir_servers.items():
+        (folder / f"{client}.json").write_text(json.dumps(key_set(keys[client])))
+        entry = {
+            "issuers": [issuers[client]],
+            "jwks_file": f"{client}.json",
+            "fhir_servers": list(servers),
+            "internal_hosts": sorted({urlsplit(each).hostname or "" for each in servers}),
+        }
+        lines += [f"[clients.{client}]", *(f"{name} = {json.dumps(value)}" for name, value in entry.items())]
     (folder / "store").mkdir(mode=0o700)
-    entry = {
-        "issuers": [_ISSUER],
-        "jwks_file": "jwks.json",
-        "fhir_servers": list(fhir_servers),
-        "internal_hosts": sorted({urlsplit(each).hostname or "" for each in fhir_servers}),
-    }
-    lines = [f"{name} = {json.dumps(value)}" for name, value in entry.items()]
-    (folder / "clients.toml").write_text("\n".join(["[clients.clinic]", *lines]))
+    (folder / "clients.toml").write_text("\n".join(lines))
     ours = {
         "SITBONE_CLIENTS": str(folder / "clients.toml"),
         "SITBONE_STORE": str(folder / "store"),
@@ -101,8 +104,8 @@ def running_for(
     }
     with running(repository, **ours, **variables) as (base, stop):
 
-        def call(body: dict[str, Any]) -> Answer:
-            token = sign(key, claims_for(_ISSUER, PUBLIC + PATH, time.time()))
+        def call(client: str, body: dict[str, Any]) -> Answer:
+            token = sign(keys[client], claims_for(issuers[client], PUBLIC + PATH, time.time()))
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             request = urllib.request.Request(base + PATH, json.dumps(body).encode(), headers)
             start = time.monotonic()
@@ -114,6 +117,15 @@ def running_for(
                     return Answer(refused.code, json.load(refused), time.monotonic() - start)
 
         yield call, stop
+
+
+@contextlib.contextmanager
+def running_for(
+    repository: Path, folder: Path, fhir_servers: Sequence[str], **variables: str
+) -> Iterator[tuple[Callable[[dict[str, Any]], Answer], Callable[[], str]]]:
+    """The same with one client, called clinic."""
+    with running_for_each(repository, folder, {"clinic": fhir_servers}, **variables) as (call, stop):
+        yield partial(call, "clinic"), stop
 
 
 def children_of(process: int) -> list[int]:

@@ -11,19 +11,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_hooks import HookRequest, HookResponse, PreconditionFailed, ServiceCatalogue, create_blueprint
+from cds_hooks import (
+    HookRequest,
+    HookResponse,
+    PreconditionFailed,
+    ServiceCatalogue,
+    create_blueprint,
+    fhir_access,
+)
 from cds_hooks.discovery import CdsService
 from cds_hooks.fhir_access import FhirPolicy, complete
 from service.app import create_app
 from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, NamedCase, named_cases
-from tests.serving import running_for
+from tests.serving import running_for, running_for_each
 
 if TYPE_CHECKING:
     from tests.fhir_server import FhirServer
@@ -44,6 +52,13 @@ TEMPLATES = {
     "conditions": "Condition?patient={{context.patientId}}",
     "observations": "Observation?patient={{context.patientId}}&code=a,b,c",
 }
+
+
+@pytest.fixture(autouse=True)
+def patient() -> Iterator[None]:
+    """No test suffers from the silence of the server in another one."""
+    yield
+    fhir_access._patience.forget()
 
 
 def observation(number: int) -> Json:
@@ -87,17 +102,17 @@ def app_with(service: CdsService) -> FlaskClient:
     return app.test_client()
 
 
-def lister(policy: FhirPolicy | None) -> FlaskClient:
+def lister(policy: FhirPolicy | None, templates: dict[str, str] = TEMPLATES) -> FlaskClient:
     """A toy CDS service that tells what became of each key, and cannot do without the patient."""
 
     def answer(request: HookRequest) -> HookResponse:
-        prefetch = complete(request, TEMPLATES, policy).prefetch
+        prefetch = complete(request, templates, policy).prefetch
         if not prefetch["patient"].resources:
             raise PreconditionFailed(f"prefetch.patient: {TEMPLATES['patient']}: {prefetch['patient'].note}")
         states = {key: [value.state, len(value.resources), value.note] for key, value in prefetch.items()}
         return HookResponse((), extension={"org.example.states": states})
 
-    return app_with(CdsService("lister", "patient-view", "Lister", "Lists what it has", TEMPLATES, answer))
+    return app_with(CdsService("lister", "patient-view", "Lister", "Lists what it has", templates, answer))
 
 
 def listed(client: FlaskClient, request: Json) -> Json:
@@ -131,6 +146,28 @@ def test_the_lock_of_the_server_pins_each_package_by_hash_and_names_no_place(rep
 def test_a_sound_server_gives_everything_in_one_request_for_each_key(chart: FhirServer) -> None:
     assert listed(lister(UNHURRIED), body(chart, "kept")) == SOUND
     assert chart.counts() == {"Patient/kept": 1, "Condition": 1, "Observation": 1}
+
+
+def test_one_connection_after_the_other_asks_for_what_decides_first_and_serves_call_after_call(
+    chart: FhirServer,
+) -> None:
+    first = ("Observation", "Patient")
+    client = lister(replace(UNHURRIED, connections=1, first=first))
+
+    assert [listed(client, body(chart, "kept")) for _ in range(3)] == [SOUND] * 3
+    assert list(chart.counts()) == ["Observation", "Patient/kept", "Condition"]
+    assert chart.connections() == 1
+
+
+def test_a_slow_server_gives_everything_for_the_time_of_one_answer(chart: FhirServer) -> None:
+    """One after the other, fourteen answers would take twice the deadline."""
+    templates = {f"key-{number}": "Observation?patient={{context.patientId}}&code=a" for number in range(13)}
+    chart.fault("delay:700")
+
+    states = listed(lister(UNHURRIED, templates | TEMPLATES), body(chart, "kept"))
+
+    assert {state for state, *_ in states.values()} == {"fetched"}
+    assert len(states) == 16
 
 
 def test_a_prefetch_only_service_calls_no_server(chart: FhirServer) -> None:
@@ -402,6 +439,11 @@ def test_calls_that_come_together_on_a_dead_server_all_end_at_their_deadline(
     assert {status for status, _ in ended} == {412}
     assert max(seconds for _, seconds in ended) < LATE
     fhir_server.forget()
+    left_alone = client.post(SERVICE, json=bare)
+    assert left_alone.status_code == 412
+    assert "did not answer the last calls" in left_alone.get_data(as_text=True)
+    assert fhir_server.counts() == {}
+    fhir_access._patience.forget()
     assert clinic(5_000).post(SERVICE, json=bare).status_code == 200
 
 
@@ -427,9 +469,11 @@ def test_the_running_service_answers_in_time_and_tells_of_every_fault_while_othe
 ) -> None:
     # The engine reads every resource for every code of a search: few resources keep it fast enough for many calls.
     sick, well = (in_server(fhir_server, CASES[SICK], name, entries=1)[1] for name in ("met-by-faults", "well-served"))
+    # By another name, it is another server: what is left alone for a while does not take the others along.
+    well["fhirServer"] = well["fhirServer"].replace("127.0.0.1", "localhost")
     made = 0
     with (
-        running_for(repository, tmp_path, [fhir_server.base_url], SITBONE_FETCH_MILLISECONDS="1500") as (call, stop),
+        running_for(repository, tmp_path, [sick["fhirServer"], well["fhirServer"]]) as (call, stop),
         ThreadPoolExecutor(6) as callers,
     ):
         for fault, where, code, state in FAULTS:
@@ -455,3 +499,56 @@ def test_the_running_service_answers_in_time_and_tells_of_every_fault_while_othe
     assert [line["event"] for line in log] == ["call"] * made
     assert {line["client"] for line in log} == {"clinic"}
     assert not re.search(r"met-by-faults|well-served|test-token|127\.0\.0\.1", json.dumps(log))
+
+
+def test_a_server_that_takes_its_time_is_read_in_full_by_call_after_call_over_kept_connections(
+    fhir_server: FhirServer, repository: Path, tmp_path: Path
+) -> None:
+    _, bare = in_server(fhir_server, CASES[SICK], "slowly-served", entries=1)
+    with running_for(repository, tmp_path, [fhir_server.base_url], SITBONE_FETCH_MILLISECONDS="5000") as (call, _):
+        call(bare)
+        asked = sum(fhir_server.counts().values())
+        fhir_server.forget()
+        fhir_server.fault("delay:500")
+        answers = [call(bare) for _ in range(10)]
+        counts, connections = fhir_server.counts(), fhir_server.connections()
+
+    for answer in answers:
+        assert answer.status == 200
+        assert set(answer.body["extension"]["org.sitbone.assessment"]["data"].values()) == {"fetched"}
+    assert sum(counts.values()) == 10 * asked
+    # Each of the two workers has one for each request of a call.
+    assert connections <= 2 * asked
+
+
+def test_a_client_whose_server_is_dead_takes_nothing_from_another_client(
+    fhir_server: FhirServer, repository: Path, tmp_path: Path
+) -> None:
+    """Sixteen callers who come again and again, where two workers let in eight each and work on one."""
+    _, bare = in_server(fhir_server, CASES[SICK], "well-served", entries=1)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as dead, ThreadPoolExecutor(16) as callers:
+        silent = f"http://127.0.0.1:{dead.getsockname()[1]}/fhir"
+        servers = {"dead": [silent], "well": [fhir_server.base_url]}
+        variables = {"SITBONE_MAX_IN_FLIGHT": "8", "SITBONE_THREADS": "1", "SITBONE_FETCH_MILLISECONDS": "4000"}
+        over = Event()
+
+        def call_in_vain() -> set[int]:
+            statuses = set()
+            while not over.wait(0.2):
+                statuses.add(call("dead", bare | {"fhirServer": silent}).status)
+            return statuses
+
+        with running_for_each(repository, tmp_path, servers, **variables) as (call, stop):
+            in_vain = [callers.submit(call_in_vain) for _ in range(16)]
+            try:
+                answers = [call("well", bare) for _ in range(15)]
+            finally:
+                over.set()
+            statuses = set().union(*(each.result() for each in in_vain))
+            log = stop()
+
+    assert [answer.status for answer in answers] == [200] * 15
+    for answer in answers:
+        assert set(answer.body["extension"]["org.sitbone.assessment"]["data"].values()) == {"fetched"}
+    assert 412 in statuses <= {412, 503}
+    assert "Traceback" not in log

@@ -35,6 +35,8 @@ from service.settings import EHR_PROFILES, SettingsError, is_loopback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
+# What a decision cannot do without: asked for before medicines, orders and reports.
+_FIRST = ("Patient", "Condition", "Observation", "Encounter", "QuestionnaireResponse")
 _HTTP_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(?:/[!-~]*)?")
 
 
@@ -70,9 +72,9 @@ class Client:
 def fhir_policy(client: Client | None, fhir_server: str | None, deadline: float) -> FhirPolicy:
     """Which FHIR servers may be read for this client; without one, for a service on a desk, loopback ones alone."""
     if client is None:
-        return FhirPolicy((), internal=False, loopback_only=True, deadline=deadline)
+        return FhirPolicy((), internal=False, loopback_only=True, deadline=deadline, first=_FIRST)
     internal = _host(fhir_server or "") in client.internal_hosts
-    return FhirPolicy(client.fhir_servers, internal=internal, loopback_only=False, deadline=deadline)
+    return FhirPolicy(client.fhir_servers, internal=internal, loopback_only=False, deadline=deadline, first=_FIRST)
 
 
 def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping[str, Client]:

@@ -1,24 +1,28 @@
 """What is asked of the CDS client's FHIR server, what is not, and what becomes of each gap in the prefetch."""
 
+import asyncio
 import json
 import os
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cds_hooks import FhirAuthorization, HookRequest, PrefetchState, PrefetchValue, fhir_access
 from cds_hooks.fhir_access import FhirPolicy, complete
-from cds_hooks.outbound import Fetched, OutboundError
+from cds_hooks.outbound import Fetched, OutboundError, Reach
 
 BASE = "https://ehr.example.org/fhir"
 BEARER = "c2VjcmV0.dG9rZW4"
@@ -53,14 +57,21 @@ class FakeServer:
     answers: dict[str, object] = field(default_factory=dict)
     asked: list[tuple[str, Mapping[str, str], dict[str, Any]]] = field(default_factory=list)
 
-    def fetch(self, url: str, *, headers: Mapping[str, str], **options: Any) -> Fetched:
-        self.asked.append((url, headers, options))
+    async def get(self, url: str, reach: Reach, *, headers: Mapping[str, str], **options: Any) -> Fetched:
+        """As the guarded one, which ends at the deadline."""
+        self.asked.append((url, headers, {"reach": reach, **options}))
         answer = self.answers[url.removeprefix(BASE).lstrip("/")]
         if callable(answer):
-            answer = answer(url)
+            try:
+                async with asyncio.timeout_at(options["end"]):
+                    answer = await answer(url)
+            except TimeoutError:
+                raise OutboundError("timeout", "x") from None
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Fetched) else fetched(answer)
+        found = answer if isinstance(answer, Fetched) else fetched(answer)
+        options["in_all"].bytes_left -= len(found.body)
+        return found
 
     @property
     def urls(self) -> list[str]:
@@ -74,8 +85,16 @@ def fetched(body: object, *, status: int = 200, content_type: str = "application
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     fake = FakeServer({"Patient/p1": PATIENT, "Encounter?patient=p1": bundle(visit(1), visit(2))})
-    monkeypatch.setattr(fhir_access, "fetch", fake.fetch)
+    monkeypatch.setattr(fhir_access, "get", fake.get)
     return fake
+
+
+@pytest.fixture(autouse=True)
+def patient() -> Iterator[None]:
+    """No test suffers from a server that let another one wait."""
+    fhir_access._patience.forget()
+    yield
+    fhir_access._patience.forget()
 
 
 def hook_request(**members: Any) -> HookRequest:
@@ -212,7 +231,7 @@ class NoSocket(socket.socket):
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every socket, every name resolution and every new thread of this process is an error."""
+    """Every socket, every name resolution, every new thread and all work for the one that fetches is an error."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the network was touched")
@@ -221,7 +240,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    fhir_access._pool.cache_clear()
+    monkeypatch.setattr(fhir_access, "run", refuse)
 
 
 @pytest.mark.parametrize(
@@ -270,11 +289,11 @@ def test_a_server_at_or_below_a_listed_base_url_is_read(
 ) -> None:
     asked: list[str] = []
 
-    def fetch(url: str, **_: Any) -> Fetched:
+    async def get(url: str, _: Reach, **__: Any) -> Fetched:
         asked.append(url)
         return fetched(bundle(visit(1)))
 
-    monkeypatch.setattr(fhir_access, "fetch", fetch)
+    monkeypatch.setattr(fhir_access, "get", get)
 
     assert visits(hook_request(fhir_server=fhir_server)).state == "fetched"
     assert f"{fhir_server}/Encounter?patient=p1" in asked
@@ -312,6 +331,141 @@ def test_any_other_server_is_not_called(no_network: None, fhir_server: str, note
     assert (value.state, value.note) == ("missing", note)
 
 
+DETOURS = [
+    "..",
+    "../admin",
+    "..;/admin",
+    "..;x=y/admin",
+    "..%3b/admin",
+    ".;/x",
+    "./x",
+    "%2e%2E/admin",
+    ".%2e/admin",
+    "%252e%252e/admin",
+    "%25252e%25252e/admin",
+    "..%2fadmin",
+    "..%252fadmin",
+    "..%5cadmin",
+    "..%255cadmin",
+    "..\\\\admin",
+    "%2e%2e;/admin",
+    "x/..;/..;/admin",
+    "..%20/admin",
+    ".../admin",
+    "%c0%ae%c0%ae/admin",
+    "%ef%bc%8e%ef%bc%8e/admin",
+    "%u002e%u002e/admin",
+    "..%00/admin",
+    "..%0a/admin",
+    "x%2",
+    "%",
+]
+
+
+@pytest.mark.parametrize("detour", DETOURS)
+def test_no_path_is_taken_that_some_server_reads_as_another(no_network: None, detour: str) -> None:
+    value = visits(hook_request(fhir_server=f"{BASE}/r4/{detour}"))
+
+    assert (value.state, value.note) == ("missing", "fhirServer is not a FHIR base URL")
+
+
+@pytest.mark.parametrize("detour", DETOURS)
+def test_no_next_link_is_followed_that_some_server_reads_as_another(server: FakeServer, detour: str) -> None:
+    server.answers["Encounter?patient=p1"] = bundle(visit(1), next_link=f"{BASE}/r4/{detour}")
+    value = visits(hook_request())
+
+    assert (value.state, value.note) == ("incomplete", "the next page is not on this FHIR server")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a.b", "a..b", "..a", "a..", ".well", "r4;v=1/x", "abc%3D%3D", "a%20b", "a:b@c,d", "x;y=../z", "~", "a%3bb"],
+)
+def test_a_path_that_every_server_reads_alike_is_taken(server: FakeServer, path: str) -> None:
+    server.answers["Encounter?patient=p1"] = bundle(visit(1), next_link=f"{BASE}/{path}?page=2")
+    server.answers[f"{path}?page=2"] = bundle(visit(2))
+
+    assert ids(visits(hook_request())) == ["e1", "e2"]
+
+
+# What servers make of a path before they look for its dots.
+READINGS: list[Callable[[str], str]] = [
+    lambda path: unquote(path, "latin-1"),
+    lambda path: re.sub("%u00([0-9a-f]{2})", r"%\1", path, flags=re.IGNORECASE),
+    lambda path: re.sub("%c0%([ab][0-9a-f])", lambda two: chr(int(two[1], 16) - 0x80), path, flags=re.IGNORECASE),
+    lambda path: re.sub(r";[^/]*", "", path),
+    lambda path: path.replace("\\", "/"),
+    lambda path: re.sub("/{2,}", "/", path),
+]
+
+
+def read_by_any_server(path: str) -> set[str]:
+    """What servers with up to four such steps, in any order, may make of a path."""
+    found = latest = {path}
+    for _ in range(4):
+        latest = {read(each) for read in READINGS for each in latest} - found
+        found = found | latest
+    return found
+
+
+def without_dots(path: str) -> list[str]:
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    return segments
+
+
+PIECES = st.sampled_from(
+    [
+        *("/", ".", "..", ";", "..;", "/../", "/..;/", "\\", "%", "%25", "2e", "x", "t2", "a;b=c", "%20", "%00", "%3f"),
+        *(
+            "%2e",
+            "%2E",
+            "%252e",
+            "%25252e",
+            "%3b",
+            "%253b",
+            "%2f",
+            "%252f",
+            "%5c",
+            "%255c",
+            "%c0%ae",
+            "%c0%af",
+            "%u002e",
+        ),
+    ]
+)
+
+
+@settings(max_examples=1_500, deadline=None, derandomize=True)
+@given(st.lists(PIECES, max_size=9).map("".join))
+def test_what_is_below_a_base_url_stays_below_it_whatever_a_server_makes_of_the_path(path: str) -> None:
+    base = fhir_access._place("https://ehr.example.org/r4/t1")
+    place = fhir_access._place(f"https://ehr.example.org/r4/t1/{path}")
+    assert base
+    if place is not None and base.holds(place):
+        for reading in read_by_any_server(f"/r4/t1/{path}"):
+            assert without_dots(reading)[:2] == ["r4", "t1"], reading
+
+
+def test_the_readings_find_the_way_out_of_what_is_refused() -> None:
+    """Otherwise the property above would hold of anything."""
+    for detour in ("..;/", "%252e%252e/", "..%5c", "%c0%ae%c0%ae/", "%u002e%u002e/", "..%3b/"):
+        assert any(without_dots(reading)[:2] != ["r4", "t1"] for reading in read_by_any_server(f"/r4/t1/{detour}x"))
+
+
+@pytest.mark.parametrize("patient_id", ["..", "..;", "%2e%2e", "a%2fb", "..\\x"])
+def test_an_id_that_leads_elsewhere_is_not_asked_for(server: FakeServer, patient_id: str) -> None:
+    request = hook_request(context={"userId": "Practitioner/7", "patientId": patient_id})
+    server.answers = {f"Encounter?patient={quote(patient_id)}": bundle()}
+    complete(request, TEMPLATES, POLICY)
+
+    assert not any(url.startswith("Patient/") for url in server.urls)
+
+
 LOOPBACK = FhirPolicy((), internal=False, loopback_only=True)
 
 
@@ -332,11 +486,11 @@ def test_private_addresses_and_http_are_allowed_no_further_than_the_policy_says(
 ) -> None:
     allowed: set[tuple[bool, bool]] = set()
 
-    def fetch(_: str, *, allow_internal: bool, allow_http: bool, **__: Any) -> Fetched:
-        allowed.add((allow_internal, allow_http))
+    async def get(_: str, reach: Reach, **__: Any) -> Fetched:
+        allowed.add((reach.internal, reach.http))
         return fetched(bundle())
 
-    monkeypatch.setattr(fhir_access, "fetch", fetch)
+    monkeypatch.setattr(fhir_access, "get", get)
 
     assert visits(hook_request(fhir_server=fhir_server), policy).state == "fetched"
     assert allowed == {options}
@@ -375,7 +529,8 @@ def test_a_listed_name_that_stands_for_a_private_address_is_not_called(
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(asyncio.selector_events.BaseSelectorEventLoop, "sock_connect", refuse)
 
     value = visits(hook_request())
 
@@ -713,7 +868,8 @@ def test_a_page_may_be_as_large_as_the_page_limit_and_what_is_left_of_the_total(
 
     value = complete(request, {"visits": TEMPLATES["visits"]}, policy).prefetch["visits"]
 
-    assert [options["max_bytes"] for _, _, options in server.asked] == [first, second]
+    assert [options["max_bytes"] for _, _, options in server.asked] == [first, first]
+    assert {options["in_all"].bytes_left for _, _, options in server.asked} == {0}
     assert (value.state, ids(value)) == ("incomplete", ["e1", "e2"])
     assert value.note == f"more than {first + second} bytes in all"
 
@@ -730,54 +886,203 @@ def test_a_later_page_that_fails_leaves_the_earlier_ones(server: FakeServer) -> 
 # Time
 
 
-def after(seconds: float, answer: object) -> Callable[[str], object]:
-    def wait(_: str) -> object:
-        time.sleep(seconds)
+def after(seconds: float, answer: object) -> Callable[[str], Awaitable[object]]:
+    async def wait(_: str) -> object:
+        await asyncio.sleep(seconds)
         return answer
 
     return wait
 
 
-def test_everything_is_asked_for_at_once(server: FakeServer) -> None:
-    together = threading.Barrier(2, timeout=2)
+def test_everything_is_asked_for_at_once_and_what_decides_before_the_rest(server: FakeServer) -> None:
+    kinds = ["Goal", "Observation", "Condition", "Flag", "Observation", "Patient", "Device", "Condition"]
+    templates = {f"key-{number}": f"{kind}?patient=p1&code={number}" for number, kind in enumerate(kinds)}
+    order = [templates[f"key-{number}"] for number in (5, 2, 7, 1, 4, 0, 3, 6)]
+    all_asked = asyncio.Event()
 
-    def meet(url: str) -> object:
-        together.wait()
-        return PATIENT if "Patient/" in url else bundle(visit(1))
+    async def meet(_: str) -> object:
+        if len(server.asked) == len(templates):
+            all_asked.set()
+        await all_asked.wait()
+        return bundle(visit(1))
 
-    server.answers = dict.fromkeys(server.answers, meet)
-    filled = complete(hook_request(), TEMPLATES, replace(POLICY, deadline=2)).prefetch
+    server.answers = dict.fromkeys(templates.values(), meet)
+    first = ("Patient", "Condition", "Observation")
+    filled = complete(hook_request(), templates, replace(POLICY, deadline=5, first=first)).prefetch
 
-    assert {value.state for value in filled.values()} == {PrefetchState.FETCHED}
+    assert [url.removeprefix(f"{BASE}/") for url, _, _ in server.asked] == order
+    assert {filled[key].state for key in templates} == {PrefetchState.FETCHED}
 
 
 def test_the_deadline_is_one_for_the_whole_request(server: FakeServer) -> None:
-    server.answers["Encounter?patient=p1"] = after(0.2, bundle(visit(1), next_link=f"{BASE}/Encounter?page=2"))
-    server.answers["Encounter?page=2"] = after(5, bundle(visit(2)))
-    server.answers["Patient/p1"] = after(5, PATIENT)
+    server.answers["Encounter?patient=p1"] = after(0.1, bundle(visit(1), next_link=f"{BASE}/Encounter?page=2"))
+    server.answers["Encounter?page=2"] = after(20, bundle(visit(2)))
+    server.answers["Patient/p1"] = after(20, PATIENT)
     start = time.monotonic()
 
-    filled = complete(hook_request(), TEMPLATES, POLICY).prefetch
+    filled = complete(hook_request(), TEMPLATES, replace(POLICY, deadline=1)).prefetch
 
-    assert 0.4 <= time.monotonic() - start < 4
+    assert 1 <= time.monotonic() - start < 6
     assert (filled["patient"].state, filled["patient"].note) == ("missing", "not in time")
     assert (filled["visits"].state, filled["visits"].note) == ("incomplete", "not in time")
     assert ids(filled["visits"]) == ["e1"]
-    deadlines = {url.removeprefix(f"{BASE}/"): options["deadline"] for url, _, options in server.asked}
-    assert 0.3 < deadlines["Patient/p1"] <= 0.4
-    assert deadlines["Encounter?page=2"] <= 0.2
+    assert len({options["end"] for _, _, options in server.asked}) == 1
 
 
-def test_what_waits_for_a_thread_beyond_the_deadline_is_never_asked_for(
-    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+def test_the_deadline_that_is_published_holds_unless_another_is_given(server: FakeServer) -> None:
+    start = time.monotonic()
+    visits(hook_request())
+
+    assert FhirPolicy((), internal=False, loopback_only=False).deadline == 1.5
+    [end] = {options["end"] for _, _, options in server.asked}
+    assert start + 1.5 <= end <= time.monotonic() + 1.5
+
+
+def test_what_is_waited_for_is_waited_for_within_the_given_context(server: FakeServer) -> None:
+    steps: list[str] = []
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        steps.append("left")
+        yield
+        steps.append(f"back after {len(server.asked)}")
+
+    complete(hook_request(), TEMPLATES, POLICY, waiting=waiting())
+
+    assert steps == ["left", "back after 2"]
+
+
+def test_nobody_waits_where_nothing_is_asked(server: FakeServer) -> None:
+    class Never(nullcontext[None]):
+        def __enter__(self) -> None:
+            raise AssertionError("somebody waited")
+
+    for request in (with_authorization(scope="patient/Device.r"), with_authorization(expires_in=0)):
+        complete(request, TEMPLATES, POLICY, waiting=Never())
+
+    assert server.asked == []
+
+
+# Servers that do not answer
+
+
+SILENT = replace(POLICY, deadline=0.02)
+LEFT_ALONE = "the FHIR server did not answer the last calls and is not asked for some seconds"
+
+
+@pytest.fixture
+def silent(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    """The server without an answer; the time that it is left alone for is over when the test says so."""
+    monkeypatch.setattr(fhir_access, "_PAUSE", 1_000.0)
+    server.answers = dict.fromkeys(server.answers, after(60, PATIENT))
+    return server
+
+
+def leave_unanswered(client: str | None, fhir_server: str) -> None:
+    base = fhir_access._server(fhir_server)
+    assert base
+    fhir_access._patience.learn((client, base), answered=False)
+
+
+def asked_by(server: FakeServer, request: HookRequest) -> bool:
+    before = len(server.asked)
+    visits(request, SILENT)
+    return len(server.asked) > before
+
+
+def test_a_server_that_leaves_three_calls_without_an_answer_is_left_alone_and_the_note_says_so(
+    silent: FakeServer,
 ) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(fhir_access, "_pool", lambda: pool)
-        server.answers["Patient/p1"] = after(0.3, PATIENT)
-        filled = complete(hook_request(), TEMPLATES, replace(POLICY, deadline=0.1)).prefetch
+    assert [asked_by(silent, hook_request()) for _ in range(5)] == [True, True, True, False, False]
+    value = visits(hook_request(), SILENT)
+    assert (value.state, value.note) == ("missing", LEFT_ALONE)
 
-    assert (filled["visits"].state, filled["visits"].note) == ("missing", "not in time")
-    assert server.urls == ["Patient/p1"]
+
+def test_what_the_client_sent_is_kept_while_its_server_is_left_alone(silent: FakeServer) -> None:
+    for _ in range(3):
+        visits(hook_request(), SILENT)
+    value = visits(with_visits(prefetched(PrefetchState.INCOMPLETE, visit(3), note="further pages")))
+
+    assert (value.state, ids(value), value.note) == ("incomplete", ["e3"], f"further pages; {LEFT_ALONE}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [bundle(), fetched(OUTCOME, status=503), OutboundError("connection", "x"), OutboundError("unresolvable", "x")],
+    ids=["data", "503", "connection", "unresolvable"],
+)
+def test_a_server_that_answers_anything_at_all_goes_on_being_asked(silent: FakeServer, answer: object) -> None:
+    silent.answers["Encounter?patient=p1"] = answer
+
+    assert all(asked_by(silent, hook_request()) for _ in range(6))
+
+
+def test_an_answer_between_makes_the_count_begin_anew(silent: FakeServer) -> None:
+    for _ in range(2):
+        visits(hook_request(), SILENT)
+    waits, silent.answers = silent.answers, {"Patient/p1": PATIENT, "Encounter?patient=p1": bundle()}
+    visits(hook_request(), SILENT)
+    silent.answers = waits
+
+    assert [asked_by(silent, hook_request()) for _ in range(4)] == [True, True, True, False]
+
+
+def test_calls_that_nobody_sent_say_nothing_of_the_server(silent: FakeServer) -> None:
+    silent.answers = dict.fromkeys(silent.answers, OutboundError("busy", "x"))
+    value = visits(hook_request(), SILENT)
+
+    assert (value.state, value.note) == ("missing", "not fetched: busy")
+    assert all(asked_by(silent, hook_request()) for _ in range(5))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"client": "another"}, {"fhir_server": f"{BASE}/tenant"}, {"fhir_server": f"{BASE}/tenant", "client": "a"}],
+)
+def test_another_client_and_another_server_are_not_left_alone(silent: FakeServer, other: dict[str, Any]) -> None:
+    for _ in range(3):
+        visits(hook_request(client="clinic"), SILENT)
+    silent.answers |= {f"tenant/{path}": answer for path, answer in silent.answers.items()}
+
+    assert not asked_by(silent, hook_request(client="clinic"))
+    assert asked_by(silent, hook_request(**{"client": "clinic", **other}))
+
+
+def test_after_a_while_one_call_finds_out_and_its_answer_ends_the_pause(
+    silent: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fhir_access, "_PAUSE", 0.0)
+    for _ in range(3):
+        visits(hook_request(), SILENT)
+    monkeypatch.setattr(fhir_access, "_PAUSE", 1_000.0)
+
+    # The first finds no answer either, and the pause begins anew.
+    assert [asked_by(silent, hook_request()) for _ in range(3)] == [True, False, False]
+
+    monkeypatch.setattr(fhir_access, "_PAUSE", 0.0)
+    leave_unanswered(None, BASE)
+    silent.answers = {"Patient/p1": PATIENT, "Encounter?patient=p1": bundle()}
+    assert all(asked_by(silent, hook_request()) for _ in range(3))
+
+
+def test_while_one_call_finds_out_the_others_go_on_without(silent: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fhir_access, "_PAUSE", 0.0)
+    for _ in range(3):
+        visits(hook_request(), SILENT)
+    monkeypatch.setattr(fhir_access, "_PAUSE", 1_000.0)
+    with ThreadPoolExecutor(1) as thread:
+        finding_out = thread.submit(visits, hook_request(), replace(POLICY, deadline=1))
+        while len(silent.asked) < 8:
+            time.sleep(0.01)
+        assert visits(hook_request()).note == LEFT_ALONE
+        assert finding_out.result().note == "not in time"
+
+
+def test_no_more_servers_are_remembered_than_the_bound(silent: FakeServer) -> None:
+    for number in range(300):
+        leave_unanswered("clinic", f"{BASE}/{number}")
+
+    assert len(fhir_access._patience._in_vain) == 256
 
 
 def test_a_fault_of_the_program_in_a_thread_is_not_taken_for_missing_data(server: FakeServer) -> None:
@@ -823,7 +1128,7 @@ def test_nothing_is_logged(server: FakeServer, caplog: pytest.LogCaptureFixture)
 def test_the_page_on_data_states_names_every_state_and_every_note(repository: Path) -> None:
     page = (repository / "docs/data-states.md").read_text()
     source = (repository / "cds_hooks/fhir_access.py").read_text()
-    notes = re.findall(r'(?:_Stopped\(|return |append\(|_NOT_IN_TIME = )f?"([a-z][^"{]+)', source)
+    notes = re.findall(r'(?:_Stopped\(|return |append\(|_NOT_IN_TIME = |_LEFT_ALONE = )f?"([a-z][^"{]+)', source)
 
     assert [state for state in PrefetchState if f"| `{state}` |" not in page] == []
     assert len(notes) > 12

