@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ from service.chart.elements import (
     as_list,
     as_text,
     changed_by,
+    codings,
     dated,
     each,
     moment,
@@ -131,11 +132,13 @@ def _read_measure(given: Given, finding: Finding) -> _Value:
     return _Value(None, IMPLAUSIBLE) if measured.high < low or measured.low > high else _Value(measured)
 
 
-def _element_value(element: Mapping[str, Any], row: Code, index: CodeIndex) -> _Value:
-    """What an Observation or a component says of the finding that its code means."""
-    given, shown = value_of(element), _shown(element, index)
+def _element_value(
+    element: Mapping[str, Any], given: Given | NoValue, found: Sequence[Code], row: Code, index: CodeIndex
+) -> _Value:
+    """What an Observation or a component says of the finding that its code means; `found` is what its value is."""
+    shown = _shown(element, index)
     if isinstance(given, Given):
-        if any(answer.concept == row.concept for answer in _found_in(given, index)):
+        if found and any(answer.concept == row.concept for answer in found):
             return _PRESENT
         read = _read_value(given, index.findings[row.concept], index)
         # A value and an interpretation that say the opposite of each other.
@@ -149,7 +152,9 @@ def _element_value(element: Mapping[str, Any], row: Code, index: CodeIndex) -> _
 
 def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
     """What the interpretation of a result says of presence; None where it tells something else, such as abnormal."""
-    shown = {index.answer(concept) for concept in each(element.get("interpretation"))} - {Answer.UNREADABLE}
+    if "interpretation" not in element:
+        return None
+    shown = {index.answer(concept) for concept in each(element["interpretation"])} - {Answer.UNREADABLE}
     if len(shown) > 1:
         return _UNREADABLE
     return _OF_ANSWER[shown.pop()] if shown else None
@@ -183,8 +188,7 @@ def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIn
 # Resources
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(msgspec.Struct, frozen=True):
     """What all assertions of one resource have in common."""
 
     reading: Reading
@@ -230,10 +234,8 @@ def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Asse
     sites = each(resource.get("bodySite"))
     components = [as_dict(item) for item in as_list(resource.get("component"))]
     # A panel groups its parts; without a value of its own it says nothing itself.
-    if isinstance(value_of(resource), Given) or not (resource.get("hasMember") or components):
+    if not (resource.get("hasMember") or components) or isinstance(value_of(resource), Given):
         yield from _element(resource, sites, source)
-    else:
-        yield from _by_question(resource, sites, source)
     for component in components:
         yield from _element(component, sites, source)
 
@@ -241,25 +243,28 @@ def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Asse
 def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: _Source) -> Iterator[Assertion]:
     """What an Observation or a component says by its code, and by its answer."""
     index = source.reading.index
-    if source.changed == "" and (changed := changed_by(element)):
-        source = replace(source, changed=changed)
-    side, at = index.place(sites, element.get("code"))
-    for row in index.rows(element.get("code")):
+    given = value_of(element)
+    if not source.changed and (changed := changed_by(element)):
+        source = msgspec.structs.replace(source, changed=changed)
+    code = element.get("code")
+    coded, found = codings(code), _found_in(given, index)
+    side, at = index.place(sites, code, coded)
+    for row in index.matching(coded):
         other_kind = row.system != LOCAL_SYSTEM and index.findings[row.concept].kind in ("medication", "allergy")
         if not other_kind and (not row.site or row.site in at):
-            yield source.asserts(row.concept, _element_value(element, row, index), side or row.side)
-    yield from _by_question(element, sites, source)
+            yield source.asserts(row.concept, _element_value(element, given, found, row, index), side or row.side)
+    if found:
+        yield from _by_question(element, found, sites, source)
 
 
-def _by_question(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: _Source) -> Iterator[Assertion]:
+def _by_question(
+    element: Mapping[str, Any], found: Sequence[Code], sites: Sequence[dict[str, Any]], source: _Source
+) -> Iterator[Assertion]:
     """The findings that the answer to a question is itself."""
-    index, given = source.reading.index, value_of(element)
-    found = _found_in(given, index)
-    if not found:
-        return
+    index = source.reading.index
     question, shown = index.question(element.get("code")), _shown(element, index)
     asked = {row.concept for row in index.rows(element.get("code"))}
-    side, at = index.place(sites, given.content if isinstance(given, Given) else None)
+    side, at = index.place(sites, element.get("valueCodeableConcept"))
     for row in found:
         value = _answered(row, question, shown, index)
         if value is not None and row.concept not in asked and (not row.site or row.site in at):
@@ -428,10 +433,10 @@ def medicine_of(resource: Mapping[str, Any], medications: Mapping[str, Mapping[s
     if medication.get("code"):
         return medication["code"]
     made_of = [as_dict(as_dict(part).get("itemCodeableConcept")) for part in as_list(medication.get("ingredient"))]
-    codings = [coding for concept in made_of for coding in as_list(concept.get("coding"))]
+    named = [coding for concept in made_of for coding in as_list(concept.get("coding"))]
     words = [as_text(concept.get("text")) for concept in made_of] + [as_text(to.get("display"))]
-    named = {"coding": codings, "text": " / ".join(filter(None, words))} if codings or any(words) else None
-    return named or resource.get("medicationCodeableConcept")
+    concept = {"coding": named, "text": " / ".join(filter(None, words))} if named or any(words) else None
+    return concept or resource.get("medicationCodeableConcept")
 
 
 def _medicine(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:

@@ -319,7 +319,6 @@ class _Reading:
         self.patients: list[dict[str, Any]] = []
         self.medications: dict[str, dict[str, Any]] = {}
         self.waiting: list[dict[str, Any]] = []
-        self.owners: dict[str, bool] = {}
         self.kinds: set[str] = set()
         # What was decoded whole because an element of it has the wrong type.
         self.salvaged: list[dict[str, Any]] = []
@@ -342,7 +341,7 @@ class _Reading:
             owner = head.subject or head.patient
             # A chart repeats the patient on every line.
             if owner is not None and (reference := owner.reference) is not None and reference != own:
-                if not self._is_own(reference):
+                if not self.names.means(reference):
                     others += 1
                     continue
                 own = reference
@@ -426,12 +425,6 @@ class _Reading:
             newest_day = max(newest_day, *known, newest_day)
             read = len(stated)
 
-    def _is_own(self, reference: str) -> bool:
-        """Whether a reference means the patient in context; it is remembered."""
-        if reference not in self.owners:
-            self.owners[reference] = self.names.means(reference)
-        return self.owners[reference]
-
     def _take_whole(self, raw: msgspec.Raw) -> int:
         """A resource with an element of the wrong type: 1 when it is another patient's, else 0."""
         resource = self._decoded(raw)
@@ -478,7 +471,8 @@ class _Reading:
             return False
         when = assertion.when
         # Nothing is stated on a day to come, nor has it begun on one.
-        if any(isinstance(day, When) and day.low > self.tomorrow for day in (when, assertion.value)):
+        value = assertion.value
+        if (when and when.low > self.tomorrow) or (isinstance(value, When) and value.low > self.tomorrow):
             self.left_out["future"] += 1
             return False
         if when is None:

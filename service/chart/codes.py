@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from functools import lru_cache
+from typing import Any
 
 from service.chart.elements import (
     EXPANDED_YES_NO,
     FLAGS,
     ICD,
     INTERPRETATION,
-    NO_SIDE,
     RXNORM,
     SCT,
     YES_NO,
@@ -21,13 +21,16 @@ from service.chart.elements import (
     one_side,
     qualifiers,
     read_coding,
-    sides_in_words,
+    sides_in,
     words_of,
 )
 from service.guideline.model import LOCAL_SYSTEM, Code, Guideline
 
 _WORD = re.compile(r"[a-z]{4,}")
 _ON_THE_SKIN = frozenset({"topical", "cream", "ointment", "patch", "transdermal", "ophthalmic"})
+
+
+_NOWHERE: frozenset[str] = frozenset()
 
 
 class Answer(Enum):
@@ -116,12 +119,12 @@ class CodeIndex:
             self._add(LOCAL_SYSTEM, finding, Code(finding, LOCAL_SYSTEM, finding, "exact", "", "", ""))
         self._answers: dict[Coding, Answer] = {}
         self._sides: dict[Coding, str] = {}
-        self._sites: dict[Coding, set[str]] = {}
+        self._sites: dict[Coding, frozenset[str]] = {}
         self._questions: dict[Coding, Question] = {}
         for code in guideline.answers:
             key = (code.system, code.code)
             if code.concept.startswith("site:"):
-                self._sites.setdefault(key, set()).add(code.concept.removeprefix("site:"))
+                self._sites[key] = self._sites.get(key, _NOWHERE) | {code.concept.removeprefix("site:")}
             elif code.concept == "side":
                 self._sides[key] = code.side
             elif code.concept in _ASKING:
@@ -154,7 +157,10 @@ class CodeIndex:
 
     def rows(self, concept: object) -> Sequence[Code]:
         """The rows that any coding of a CodeableConcept matches, one a finding, those with a side first."""
-        given = codings(concept)
+        return self.matching(codings(concept))
+
+    def matching(self, given: Sequence[Coding]) -> Sequence[Code]:
+        """The same for the codings of a concept that were read already."""
         if len(given) == 1:
             return self.lookup(*given[0])
         found: dict[str, Code] = {}
@@ -175,29 +181,41 @@ class CodeIndex:
             return False
         return row.system != LOCAL_SYSTEM or finding.kind not in ("test", "measurement")
 
-    def place(self, sites: Sequence[Mapping[str, object]], code: object = None) -> tuple[str, Set[str]]:
+    def place(
+        self, sites: Sequence[Mapping[str, Any]], code: object = None, coded: Sequence[Coding] | None = None
+    ) -> tuple[str, Set[str]]:
         """Where a resource tells that it is about: its side (left, right, bilateral or none) and its sites.
 
         The side comes from laterality codes, lateralised sites and laterality extensions of its sites, then from what
-        its code adds, else from the words of the sites and of the code, in this order.
+        its code adds, else from the words of the sites and of the code, in this order. `coded` are the codings of the
+        code where they were read already.
         """
-        named = [*sites, *(qualifier for site in sites for qualifier in qualifiers(site))]
+        named = [*sites, *(qualifier for site in sites for qualifier in qualifiers(site))] if sites else []
         given = [coding for concept in named for coding in codings(concept)]
-        added = [*codings(code), *(c for q in qualifiers(code) for c in codings(q))] if isinstance(code, dict) else []
-        places = {place for coding in (*given, *added) for place in self._sites.get(coding, ())}
-        for sides in (
-            {self._sides[coding] for coding in given if coding in self._sides},
-            {self._sides[coding] for coding in added if coding in self._sides},
-            sides_in_words(word for concept in named for word in words_of(concept)),
-            sides_in_words(words_of(code)),
-        ):
+        added = codings(code) if coded is None else coded
+        if isinstance(code, dict) and "extension" in code:
+            added = [*added, *(coding for qualifier in qualifiers(code) for coding in codings(qualifier))]
+        places = _NOWHERE
+        for coding in (*given, *added):
+            if coding in self._sites:
+                places = places | self._sites[coding]
+        for group in (given, added):
+            sides = {self._sides[coding] for coding in group if coding in self._sides} if group else _NOWHERE
             if sides:
                 return one_side(sides), places
-        return NO_SIDE, places
+        return self._side_in_words(named) or self._side_in_words((code,)), places
+
+    @staticmethod
+    def _side_in_words(concepts: Sequence[object]) -> str:
+        sides = _NOWHERE
+        for concept in concepts:
+            for word in words_of(concept):
+                sides = sides | sides_in(word)
+        return one_side(sides)
 
     def sites(self, coding: Coding) -> Set[str]:
         """The sites that this coding names."""
-        return self._sites.get(coding, frozenset())
+        return self._sites.get(coding, _NOWHERE)
 
     def is_side(self, coding: Coding) -> bool:
         """Whether this coding names a side and no site."""

@@ -9,7 +9,7 @@ Specification: FHIR R4, Data Types; Resource (implicitRules); Extensibility (mod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -38,6 +38,8 @@ def as_text(value: object) -> str:
 
 def each(value: object) -> list[dict[str, Any]]:
     """The objects of a member that some send as one object and some as an array."""
+    if value is None:
+        return []
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
 
 
@@ -161,20 +163,21 @@ def _expression(written: str) -> list[str]:
 def codings(concept: object) -> list[Coding]:
     """The codings of a CodeableConcept; a `coding` that is sent as one object is an array of one."""
     found: list[Coding] = []
-    if isinstance(concept, dict):
-        given = concept.get("coding")
-        for coding in given if isinstance(given, list) else (given,):
-            if isinstance(coding, dict):
-                system, code = coding.get("system"), coding.get("code")
-                if isinstance(system, str) and isinstance(code, str | int):
-                    found += read_coding(system, code)
+    given = concept.get("coding") if isinstance(concept, dict) else None
+    for coding in given if isinstance(given, list) else (given,):
+        if isinstance(coding, dict):
+            system, code = coding.get("system"), coding.get("code")
+            # What cannot be a key of what is remembered is no code either.
+            if isinstance(system, str) and isinstance(code, str | int):
+                found += read_coding(system, code)
     return found
 
 
 def words_of(concept: object) -> list[str]:
     """What a CodeableConcept is called: its text, then the display of each coding; empty where there is none."""
     named = as_dict(concept)
-    return [as_text(named.get("text")), *(as_text(coding.get("display")) for coding in each(named.get("coding")))]
+    words = [named.get("text"), *(coding.get("display") for coding in each(named.get("coding")))]
+    return [word for word in words if word and isinstance(word, str)]
 
 
 # SNOMED CT codes of a status. Source: Problem Status value set of C-CDA (2.16.840.1.113883.3.88.12.80.68); finding
@@ -197,11 +200,17 @@ def statuses(value: object) -> frozenset[str]:
     of several counts. Specification: FHIR R4, CodeableConcept.
     """
     if isinstance(value, str):
-        return frozenset({value.strip().lower()})
+        return _status(value)
     written = [as_text(coding.get("code")) for coding in each(as_dict(value).get("coding"))]
-    found = {word.strip().lower().replace(" ", "-") for word in (*written, *words_of(value)) if word}
+    found = {word.strip().lower().replace(" ", "-") for word in (*written, *words_of(value))}
     found.update(_SNOMED_STATUS[code] for system, code in codings(value) if system == SCT and code in _SNOMED_STATUS)
     return frozenset(found)
+
+
+# A chart repeats its few statuses.
+@lru_cache(maxsize=256)
+def _status(code: str) -> frozenset[str]:
+    return frozenset({code.strip().lower()})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -256,14 +265,15 @@ def value_of(element: Mapping[str, Any]) -> Given | NoValue:
 
     Specification: FHIR R4, JSON (primitive elements); Observation; extension data-absent-reason.
     """
-    found: Given | NoValue = NoValue.NONE
-    for member, content in element.items():
-        if member.startswith("value"):
-            found = _value(member.removeprefix("value"), content)
-        elif member.startswith("_value"):
-            found = found if isinstance(found, Given) else _shadow(content, found)
     if element.get("dataAbsentReason") is not None:
         return NoValue.ABSENT
+    found: Given | NoValue = NoValue.NONE
+    # Asked of every element of a chart.
+    for member in element:
+        if member[:5] == "value":
+            found = _value(member[5:], element[member])
+        elif member[:6] == "_value" and not isinstance(found, Given):
+            found = _shadow(element[member], found)
     return found
 
 
@@ -309,11 +319,16 @@ def dated(resource: Mapping[str, Any], *groups: tuple[str, ...]) -> Dated:
     A date that is there and cannot be read is not replaced by one of a later group, such as that of the record: it
     would say something else. Specification: FHIR R4, dateTime, Period, Timing.
     """
+    found = NO_DATE
     for members in groups:
-        given = [resource[member] for member in members if resource.get(member) is not None]
-        if given:
-            return next((Dated(when) for value in given if (when := moment(value))), _UNREADABLE_DATE)
-    return NO_DATE
+        for member in members:
+            if (value := resource.get(member)) is not None:
+                found = _UNREADABLE_DATE
+                if when := moment(value):
+                    return Dated(when)
+        if found is not NO_DATE:
+            break
+    return found
 
 
 def moment(value: object) -> When | None:
@@ -346,12 +361,14 @@ _SIDE_OF: Final = {
 }
 
 
-def sides_in_words(words: Iterable[str]) -> set[str]:
+# A chart repeats the names of its codes and sites.
+@lru_cache(maxsize=4096)
+def sides_in(text: str) -> frozenset[str]:
     """The sides that these words name."""
-    return {_SIDE_OF[next(filter(None, named)).lower()] for text in words if text for named in _SIDE_WORD.findall(text)}
+    return frozenset(_SIDE_OF[next(filter(None, named)).lower()] for named in _SIDE_WORD.findall(text))
 
 
-def one_side(sides: set[str]) -> str:
+def one_side(sides: Set[str]) -> str:
     """What several statements of the side come to: two sides are both."""
     return NO_SIDE if not sides else next(iter(sides)) if len(sides) == 1 else BILATERAL
 

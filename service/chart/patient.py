@@ -30,6 +30,7 @@ class PatientNames:
 
     def __init__(self, request: HookRequest) -> None:
         self.patient_id = request.patient_id
+        self._known: dict[str, bool] = {}
         self._prefetch: Mapping[str, PrefetchValue] = request.prefetch
 
     @cached_property
@@ -52,6 +53,12 @@ class PatientNames:
 
     def means(self, reference: str) -> bool:
         """Whether a reference (relative, absolute, with a version, a urn:uuid or a full URL) means this patient."""
+        # A chart repeats the patient in every resource.
+        if reference not in self._known:
+            self._known[reference] = self._means(reference)
+        return self._known[reference]
+
+    def _means(self, reference: str) -> bool:
         if reference.startswith("urn:uuid:"):
             return reference.removeprefix("urn:uuid:") == self.patient_id or reference in self._full_urls
         kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
@@ -65,10 +72,12 @@ class PatientNames:
         A logical reference is somebody else's when the Patient has another identifier of the same system.
         """
         to = {"reference": reference} if isinstance(reference, str) else {} if reference is None else reference
-        if not isinstance(to, dict) or not isinstance(to.get("reference", ""), str | None):
+        if not isinstance(to, dict):
             return Owner.UNREADABLE
-        if to.get("reference"):
-            return Owner.OWN if self.means(to["reference"]) else Owner.OTHER
+        if written := to.get("reference"):
+            if not isinstance(written, str):
+                return Owner.UNREADABLE
+            return Owner.OWN if self.means(written) else Owner.OTHER
         identifier = as_dict(to.get("identifier"))
         named = (as_text(identifier.get("system")), as_text(identifier.get("value")))
         if not all(named):
@@ -78,6 +87,9 @@ class PatientNames:
 
     def whose(self, resource: Mapping[str, Any]) -> Owner:
         """Whose a resource is, by its subject or patient, and by its focus: what is observed is then that."""
-        owner = self.owner(resource.get("subject") if resource.get("subject") is not None else resource.get("patient"))
-        focused = [self.owner(focus) for focus in as_list(resource.get("focus"))] if owner is Owner.OWN else []
-        return next((focus for focus in focused if focus is not Owner.OWN), owner)
+        subject = resource.get("subject")
+        owner = self.owner(resource.get("patient") if subject is None else subject)
+        if owner is Owner.OWN and "focus" in resource:
+            focused = map(self.owner, as_list(resource["focus"]))
+            return next((focus for focus in focused if focus is not Owner.OWN), owner)
+        return owner
