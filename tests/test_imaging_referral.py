@@ -453,6 +453,17 @@ def test_every_card_about_a_draft_lets_the_clinician_keep_it(chart: Json, draft:
         assert card["selectionBehavior"] == ("at-most-one" if len(card["suggestions"]) > 1 else "any")
 
 
+JUDGED = [case for case in named_cases() if case.service.startswith("imaging-referral")]
+
+
+@pytest.mark.parametrize("case", JUDGED, ids=lambda case: case.name)
+def test_beside_a_red_flag_no_order_is_offered_for_removal_alone(case: Any, plain: FlaskClient) -> None:
+    answer = ask(plain, case.request(), case.service)
+    flagged = answer["extension"]["org.sitbone.assessment"]["redFlags"]
+    labels = {suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())}
+    assert not (flagged and "Remove this order" in labels)
+
+
 def test_keeping_an_order_silences_nothing(plain: FlaskClient) -> None:
     request = call(LUMBAR)
     first = ask(plain, request)
@@ -512,7 +523,7 @@ def test_whoever_takes_all_that_is_suggested_has_one_mri(plain: FlaskClient) -> 
     created = [action["resource"]["code"]["text"] for action in actions if action["type"] == "create"]
     deleted = [action["resourceId"] for action in actions if action["type"] == "delete"]
     assert sorted(created) == ["MRI of the pelvis without contrast, left", "Referral to orthopaedics"]
-    assert sorted(deleted) == ["ServiceRequest/o1", "ServiceRequest/o9"]
+    assert deleted == ["ServiceRequest/o1"]
 
 
 @pytest.mark.parametrize("member", ["code", "subject", "bodySite", "extension", "priority", "status"])

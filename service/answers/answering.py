@@ -35,7 +35,7 @@ class Answering:
         self.guideline, self.assessment, self.on_chart = guideline, assessment, on_chart
         self.now, self.recent_days = now, recent_days
         self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
-        self._held: dict[bool, tuple[Held, ...]] = {}
+        self._held: dict[tuple[bool, str], tuple[Held, ...]] = {}
 
     # -- sides --------------------------------------------------------------------------------------------------------
 
@@ -123,13 +123,17 @@ class Answering:
             done = self._radiograph_done(side)
         return done or any(self._is_radiograph(order, side) for order in orders if order.state != "done")
 
-    def held(self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False) -> tuple[Held, ...]:
-        """The ratings that hold for this chart beside these orders, for an order of this side."""
-        at_hand = self.has_radiograph(orders, side, of_late=of_late)
-        if at_hand not in self._held:
+    def held(
+        self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False, supposed: str = ""
+    ) -> tuple[Held, ...]:
+        """The ratings that hold for this chart beside these orders, for an order of this side; `supposed`: with this
+        red flag raised as well.
+        """
+        key = (self.has_radiograph(orders, side, of_late=of_late), supposed)
+        if key not in self._held:
             reached = self.assessment.reached
-            self._held[at_hand] = reached.presentations(at_hand) if reached else ()
-        return self._held[at_hand]
+            self._held[key] = reached.presentations(*key) if reached else ()
+        return self._held[key]
 
     def answer(
         self,

@@ -165,6 +165,16 @@ class Assessment:
         onset = self.onset()
         return onset is not None and onset.low > moment.high
 
+    def holds(self, criterion: str) -> bool:
+        """Whether this named criterion of the knowledge is so on any side."""
+        return self.reached is not None and any(chart[criterion] is True for chart in self.reached.patient_charts)
+
+    def unanswered_flags(self) -> tuple[Recommendation, ...]:
+        """The red flags of which nobody can tell because what would tell was asked and not answered, could not be
+        read, or is recorded in two ways. What was never asked leaves no trace on the chart and is not among them.
+        """
+        return tuple(self.reached.unanswered_flags()) if self.reached else ()
+
     def onset(self) -> When | None:
         """The latest onset or injury that is documented, on either side."""
         stated = self.reached.case.assertions.get("onset-date", ()) if self.reached else ()
@@ -452,9 +462,34 @@ class _Pass:
         judged, self.fired = self.fired, assessed
         return tuple(sorted(judged, key=lambda fired: INDICATORS.index(fired.indicator)))
 
-    def presentations(self, radiograph_at_hand: bool) -> tuple[tuple[Presentation, Rating], ...]:
-        """Every rating that holds for this chart, with the presentation that it is of."""
-        flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
+    def unanswered_flags(self) -> Iterator[Recommendation]:
+        raised = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)}
+        for recommendation in self.assessor.by_kind["red-flag"]:
+            flag = recommendation.red_flag
+            if (
+                flag
+                and flag.id not in raised
+                and any(self._waits(chart, recommendation) for chart in self.patient_charts)
+            ):
+                yield recommendation
+
+    def _waits(self, chart: Chart, recommendation: Recommendation) -> bool:
+        """Whether this waits for a finding that was asked and not answered, could not be read or is recorded in two
+        ways.
+        """
+        if recommendation.when.test(chart) is not None:
+            return False
+        assertions = self.case.assertions
+        return any(
+            name in chart.contradictory or any(assertion.value is None for assertion in assertions.get(name, ()))
+            for name in self._waited_for(chart, recommendation.when)
+        )
+
+    def presentations(self, radiograph_at_hand: bool, supposed: str = "") -> tuple[tuple[Presentation, Rating], ...]:
+        """Every rating that holds for this chart, with the presentation that it is of; `supposed` is a red flag that
+        is taken as raised.
+        """
+        flags = {flag.id for fired in self.fired if (flag := fired.recommendation.red_flag)} | {supposed}
         for chart in self.charts:
             chart.update({f"flag-{flag}": flag in flags for flag in RED_FLAGS})
             # In pregnancy no MRI waits for a radiograph.

@@ -36,7 +36,9 @@ _JUDGED = PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
 _CRITICAL, _WARNING = INDICATORS[:2]
 # Why a draft cannot be rated where another finding might tell.
-_WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented"})
+_WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented", "red-flag-unanswered"})
+# The criterion of an injury so recent that no imaging is taken away.
+_RECENT_INJURY = "recent-injury"
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
 _PAMA_CONSULT = f"{_PAMA}-consult-id"
 _PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
@@ -137,6 +139,11 @@ class _Judging:
         self.guideline = consultation.consultant.guideline
         self.words = self.guideline.wording
         self.imaging = self.answering.imaging
+        self.unanswered = self.assessment.unanswered_flags()
+        # Beside a red flag, raised or unanswered, or a recent injury nothing is taken away without a replacement.
+        self.guarded = (
+            any(self.assessment.red_flags()) or bool(self.unanswered) or self.assessment.holds(_RECENT_INJURY)
+        )
 
     # -- rating -------------------------------------------------------------------------------------------------------
 
@@ -149,6 +156,8 @@ class _Judging:
         order = one.order
         beside = list(self._beside(one))
         rating, because, mine, first = self._rating(order, beside)
+        if rating == _USUALLY_NOT and not first and self._may_be_called_for(order, beside):
+            rating, because, mine = _CANNOT_TELL, "red-flag-unanswered", ()
         meant = self.answering.side_for(order, beside)
         # An order without a side is for the side of the pain.
         side = order.side or self.answering.compared(order.key, meant)
@@ -188,6 +197,23 @@ class _Judging:
         if regions and order.region not in regions:
             return _USUALLY_NOT, "another-region", (), None
         return _CANNOT_TELL, "not-rated" if regions else "not-enough-documented", (), first
+
+    def _may_be_called_for(self, order: Order, beside: Sequence[Order]) -> bool:
+        """Whether a red flag that is unanswered would call for this imaging, or make it more than usually not
+        appropriate.
+        """
+        for recommendation in self.unanswered:
+            if any(
+                order.region == call.region and order.modality in (call.modality, call.alternative)
+                for call in recommendation.imaging
+            ):
+                return True
+            flag = recommendation.red_flag.id if recommendation.red_flag else ""
+            held = self.answering.held(beside, order.side, of_late=order.modality == _RADIOGRAPH, supposed=flag)
+            best = _best(by for by in held if by[1].modality == order.modality and order.region in by[1].regions)
+            if best and best[1].rating != _USUALLY_NOT:
+                return True
+        return False
 
     def _radiograph_before(self, order: Order) -> ImagingCall | None:
         """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region,
@@ -363,7 +389,7 @@ class _Judging:
             title = request["code"]["text"]
             label = sentences["replace_label"].format(title=title)
             yield Change("replace", label, (delete, Action("create", title, resource=request)), recommended=True)
-        elif delete and (one.placed or one.done or one.other_side or one.rating == _USUALLY_NOT):
+        elif delete and not self.guarded and (one.placed or one.done or one.other_side or one.rating == _USUALLY_NOT):
             yield Change("remove", remove, (delete,), recommended=True)
         # Where the radiograph comes first, it is what tells.
         if one.because in _WANTS_A_FINDING and self.assessment.ask and not one.radiograph_first:
