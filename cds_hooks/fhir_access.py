@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from threading import Lock
 from time import monotonic
+from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
@@ -30,9 +31,9 @@ _GAPS = frozenset({PrefetchState.MISSING, PrefetchState.FAILED, PrefetchState.IN
 _NOT_IN_TIME = "not in time"
 _LEFT_ALONE = "the FHIR server did not answer the last calls and is not asked for some seconds"
 # Reasons for which a server is not to blame, or may not have been asked at all.
-_NOT_ASKED = frozenset({"timeout", "busy", "refused-address", "scheme"})
+_NOT_ASKED = frozenset({"refused-address", "scheme"})
 # After so many calls in a row that a server has left without any answer, nobody waits for it for so many seconds. So
-# many servers are remembered.
+# many kinds of calls are remembered.
 _IN_VAIN = 3
 _PAUSE = 10.0
 _REMEMBERED = 256
@@ -201,32 +202,40 @@ def _misfit(authorization: FhirAuthorization, patient_id: object) -> str:
     return ""
 
 
+class _Asked(NamedTuple):
+    """What tells calls to a FHIR server apart: a search that is slow must not keep others from being made."""
+
+    client: str | None
+    server: _Place
+    kinds: frozenset[str]
+
+
 class _Patience:
-    """Which servers let the calls of a client wait in vain; for all threads of a process."""
+    """Which calls to FHIR servers were made in vain; for all threads of a process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._in_vain: dict[_Client, tuple[int, float]] = {}
+        self._in_vain: dict[_Asked, tuple[int, float]] = {}
 
-    def is_over(self, client: _Client) -> bool:
-        """Whether nobody is to wait for this server now. When its time is over, one call finds out how it is."""
+    def is_over(self, asked: _Asked) -> bool:
+        """Whether nobody is to wait for such a call now. When its time is over, one finds out how the server is."""
         with self._lock:
-            calls, until = self._in_vain.get(client, (0, 0.0))
+            calls, until = self._in_vain.get(asked, (0, 0.0))
             if calls < _IN_VAIN:
                 return False
             now = monotonic()
             if now >= until:
-                self._in_vain[client] = calls, now + _PAUSE
+                self._in_vain[asked] = calls, now + _PAUSE
             return now < until
 
-    def learn(self, client: _Client, *, answered: bool) -> None:
-        """Whether the server gave this call any answer at all, be it a refusal."""
+    def learn(self, asked: _Asked, *, answered: bool) -> None:
+        """Whether the server gave such a call any answer at all, be it a refusal."""
         with self._lock:
-            calls, _ = self._in_vain.pop(client, (0, 0.0))
+            calls, _ = self._in_vain.pop(asked, (0, 0.0))
             if not answered:
                 if len(self._in_vain) >= _REMEMBERED:
                     del self._in_vain[next(iter(self._in_vain))]
-                self._in_vain[client] = calls + 1, monotonic() + _PAUSE
+                self._in_vain[asked] = calls + 1, monotonic() + _PAUSE
 
     def forget(self) -> None:
         """Begin anew."""
@@ -234,7 +243,6 @@ class _Patience:
             self._in_vain.clear()
 
 
-_Client = tuple[str | None, _Place]
 _patience = _Patience()
 
 
@@ -252,6 +260,7 @@ class _Query:
     """One read or one search, page by page; `instance` is the type and id that a read must give."""
 
     key: str
+    kind: str
     url: str
     instance: tuple[str, str] | None
     pages: list[PrefetchValue] = field(default_factory=list)
@@ -287,7 +296,7 @@ class _Reader:
         self._base_url = base_url.rstrip("/")
         self._base = base
         self._policy = policy
-        self._client = client, base
+        self._client = client
         self._reach = Reach(
             internal=policy.internal or policy.loopback_only,
             http=base.scheme == "http",
@@ -335,12 +344,13 @@ class _Reader:
         """Why each query gives no more than it has read; None for those that are done."""
         if not queries:
             return ()
-        if _patience.is_over(self._client):
+        asked = _Asked(self._client, self._base, frozenset(query.kind for query in queries))
+        if _patience.is_over(asked):
             return [_Stopped(_LEFT_ALONE, failed=False)] * len(queries)
         with waiting:
             stops = run(self._follow_all(queries))
             if self._answers or self._silences:
-                _patience.learn(self._client, answered=self._answers > 0)
+                _patience.learn(asked, answered=self._answers > 0)
         return stops
 
     async def _follow_all(self, queries: Sequence[_Query]) -> Sequence[_Stopped | None]:
@@ -363,10 +373,10 @@ class _Reader:
         if grant is Grant.NONE:
             raise _Stopped("outside of the granted scope", failed=False)
         if identifier:
-            return [_Query(value.key, url, (kind, unquote(identifier)))], Grant.FULL
+            return [_Query(value.key, kind, url, (kind, unquote(identifier)))], Grant.FULL
         following = _place(value.next_page)
         urls = [value.next_page] if following and self._base.holds(following) else _parts(url)
-        return [_Query(value.key, part, None) for part in urls], grant
+        return [_Query(value.key, kind, part, None) for part in urls], grant
 
     async def _follow(self, query: _Query) -> _Stopped | None:
         """Reads page after page into the query; what it returns is why there are more pages than it has read."""
@@ -398,7 +408,9 @@ class _Reader:
             if problem.reason == "timeout":
                 self._silences += 1
                 raise _Stopped(_NOT_IN_TIME, failed=False) from None
-            self._answers += problem.reason != "busy"
+            if problem.reason == "busy":
+                raise _Stopped(f"not fetched: {problem}", failed=False) from None
+            self._answers += 1
             raise _Stopped(f"not fetched: {problem.reason}", failed=problem.reason not in _NOT_ASKED) from None
         self._answers += 1
         if fetched.status != 200:

@@ -981,7 +981,8 @@ def silent(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
 def leave_unanswered(client: str | None, fhir_server: str) -> None:
     base = fhir_access._server(fhir_server)
     assert base
-    fhir_access._patience.learn((client, base), answered=False)
+    kinds = frozenset({"Patient", "Encounter"})
+    fhir_access._patience.learn(fhir_access._Asked(client, base, kinds), answered=False)
 
 
 def asked_by(server: FakeServer, request: HookRequest) -> bool:
@@ -1028,10 +1029,10 @@ def test_an_answer_between_makes_the_count_begin_anew(silent: FakeServer) -> Non
 
 
 def test_calls_that_nobody_sent_say_nothing_of_the_server(silent: FakeServer) -> None:
-    silent.answers = dict.fromkeys(silent.answers, OutboundError("busy", "x"))
+    silent.answers = dict.fromkeys(silent.answers, OutboundError("busy", "too many of something"))
     value = visits(hook_request(), SILENT)
 
-    assert (value.state, value.note) == ("missing", "not fetched: busy")
+    assert (value.state, value.note) == ("missing", "not fetched: too many of something")
     assert all(asked_by(silent, hook_request()) for _ in range(5))
 
 
@@ -1046,6 +1047,15 @@ def test_another_client_and_another_server_are_not_left_alone(silent: FakeServer
 
     assert not asked_by(silent, hook_request(client="clinic"))
     assert asked_by(silent, hook_request(**{"client": "clinic", **other}))
+
+
+def test_a_search_that_is_always_slow_keeps_no_other_from_being_made(silent: FakeServer) -> None:
+    answered = prefetched(PrefetchState.NULL)
+    for _ in range(4):
+        complete(with_visits(answered), TEMPLATES, SILENT)
+
+    assert silent.urls == ["Patient/p1"] * 3
+    assert asked_by(silent, hook_request())
 
 
 def test_after_a_while_one_call_finds_out_and_its_answer_ends_the_pause(
