@@ -44,6 +44,7 @@ TREATMENTS = (
 )
 RED_FLAGS = (
     "sudden-tear",
+    "unexamined-injury",
     "significant-bruising",
     "leg-weakness",
     "radiating-nerve-symptoms",
