@@ -21,6 +21,7 @@ from service.chart.elements import (
     NO_DATE,
     NO_SIDE,
     RECORDED,
+    UNREADABLE_DATE,
     Dated,
     Given,
     NoValue,
@@ -110,8 +111,6 @@ def _answer(given: Given, index: CodeIndex) -> Answer:
         return Answer.YES if content else Answer.NO
     if kind == "CodeableConcept":
         return index.answer(content)
-    if kind == "Coding":
-        return index.answer({"coding": [content]})
     if kind == "Integer":
         return answer_in_words(str(content))
     return answer_in_words(content) if kind in ("String", "Code") else Answer.UNREADABLE
@@ -138,9 +137,8 @@ def _element_value(
     """What an Observation or a component says of the finding that its code means; `found` is what its value is."""
     shown = _shown(element, index)
     if isinstance(given, Given):
-        if found and any(answer.concept == row.concept for answer in found):
-            return _PRESENT
-        read = _read_value(given, index.findings[row.concept], index)
+        itself = any(answer.concept == row.concept for answer in found)
+        read = _PRESENT if itself else _read_value(given, index.findings[row.concept], index)
         # A value and an interpretation that say the opposite of each other.
         return _UNREADABLE if shown is not None and isinstance(read.value, bool) and read is not shown else read
     if given is NoValue.UNREADABLE:
@@ -162,9 +160,7 @@ def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
 
 def _found_in(given: Given | NoValue, index: CodeIndex) -> Sequence[Code]:
     """The findings that a coded value is itself."""
-    if not isinstance(given, Given) or given.kind not in ("CodeableConcept", "Coding"):
-        return ()
-    return index.rows(given.content if given.kind == "CodeableConcept" else {"coding": [given.content]})
+    return index.rows(given.content) if isinstance(given, Given) and given.kind == "CodeableConcept" else ()
 
 
 def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIndex) -> _Value | None:
@@ -234,10 +230,17 @@ def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Asse
     sites = each(resource.get("bodySite"))
     components = [as_dict(item) for item in as_list(resource.get("component"))]
     # A panel groups its parts; without a value of its own it says nothing itself.
-    if not (resource.get("hasMember") or components) or isinstance(value_of(resource), Given):
+    if not (components or _has_members(resource)) or isinstance(value_of(resource), Given):
         yield from _element(resource, sites, source)
     for component in components:
         yield from _element(component, sites, source)
+
+
+def _has_members(resource: Mapping[str, Any]) -> bool:
+    """Whether it groups others: by hasMember of R4, or by `related` of DSTU2 and STU3."""
+    if resource.get("hasMember"):
+        return True
+    return "related" in resource and any(to.get("type") == "has-member" for to in each(resource["related"]))
 
 
 def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: _Source) -> Iterator[Assertion]:
@@ -249,30 +252,39 @@ def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source
     code = element.get("code")
     coded, found = codings(code), _found_in(given, index)
     side, at = index.place(sites, code, coded)
+    worded = NO_SIDE if side else index.side_in_words(code)
     for row in index.matching(coded):
         other_kind = row.system != LOCAL_SYSTEM and index.findings[row.concept].kind in ("medication", "allergy")
         if not other_kind and (not row.site or row.site in at):
-            yield source.asserts(row.concept, _element_value(element, given, found, row, index), side or row.side)
-    if found:
-        yield from _by_question(element, found, sites, source)
+            yield source.asserts(
+                row.concept, _element_value(element, given, found, row, index), side or row.side or worded
+            )
+    if found and isinstance(given, Given):
+        yield from _by_question(element, given.content, found, sites, source)
 
 
 def _by_question(
-    element: Mapping[str, Any], found: Sequence[Code], sites: Sequence[dict[str, Any]], source: _Source
+    element: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    found: Sequence[Code],
+    sites: Sequence[dict[str, Any]],
+    source: _Source,
 ) -> Iterator[Assertion]:
     """The findings that the answer to a question is itself."""
     index = source.reading.index
     question, shown = index.question(element.get("code")), _shown(element, index)
     asked = {row.concept for row in index.rows(element.get("code"))}
-    side, at = index.place(sites, element.get("valueCodeableConcept"))
+    side, at = index.place(sites, answer)
+    asked_of = index.place((), element.get("code"))[0] or index.side_in_words(answer, element.get("code"))
     for row in found:
         value = _answered(row, question, shown, index)
         if value is not None and row.concept not in asked and (not row.site or row.site in at):
-            yield source.asserts(row.concept, value, side or row.side)
+            yield source.asserts(row.concept, value, side or row.side or asked_of)
 
 
 _ABATEMENT = ("abatementDateTime", "abatementPeriod")
-_ABATED = ("abatementAge", "abatementRange", "abatementString", "abatementBoolean")
+# The last is what DSTU2 calls an age.
+_ABATED = ("abatementAge", "abatementRange", "abatementString", "abatementBoolean", "abatementQuantity")
 
 
 def _is_past(resource: Mapping[str, Any], clinical: frozenset[str], now: datetime) -> bool:
@@ -282,10 +294,11 @@ def _is_past(resource: Mapping[str, Any], clinical: frozenset[str], now: datetim
     """
     if clinical & _PAST:
         return True
-    ended = dated(resource, _ABATEMENT)
-    if ended.when:
-        return ended.when.low <= now
-    return ended.unreadable or any(resource.get(member) not in (None, False) for member in _ABATED)
+    ended = [resource[member] for member in _ABATEMENT if resource.get(member) is not None]
+    if ended:
+        when = moment(ended[0])
+        return when is None or when.low <= now
+    return any(resource.get(member) not in (None, False) for member in _ABATED)
 
 
 def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
@@ -294,9 +307,10 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         return
     index, past = reading.index, _is_past(resource, clinical, reading.now)
     side, at = index.place(each(resource.get("bodySite")), resource.get("code"))
+    worded = NO_SIDE if side else index.side_in_words(resource.get("code"))
     onset, recorded = _onset(resource, reading.born), dated(resource, RECORDED)
     # What is said of a Condition is as new as its record.
-    said = recorded if recorded.when else onset if onset.when else NO_DATE
+    said = onset if onset.when and not recorded.when else recorded
     source = _Source(
         reading,
         reference_to(resource),
@@ -314,7 +328,7 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         value = present if finding.value == "boolean" else _Value(onset.when if finding.value == "date" else None)
         # An event is as old as its onset, and not as its record where the onset is there and cannot be read.
         time = (onset if onset is not NO_DATE else recorded) if finding.dated_event else said
-        assertion = source.asserts(row.concept, value, side or row.side, time)
+        assertion = source.asserts(row.concept, value, side or row.side or worded, time)
         yield assertion
         if onset.when and assertion.value is True and not past and (finding.locates or finding.kind == "diagnosis"):
             yield source.asserts("onset-date", _Value(onset.when), assertion.side)
@@ -330,23 +344,25 @@ def _onset(resource: Mapping[str, Any], born: When | None) -> Dated:
         began = dated({"onsetDateTime": start}, ("onsetDateTime",))
     if began is not NO_DATE:
         return began
-    age, span = resource.get("onsetAge"), as_dict(resource.get("onsetRange"))
+    # onsetQuantity is what DSTU2 calls an age.
+    age, span = resource.get("onsetAge") or resource.get("onsetQuantity"), as_dict(resource.get("onsetRange"))
     if isinstance(age, dict) or span:
         low, high = (age, age) if isinstance(age, dict) else (span.get("low"), span.get("high"))
         return _at_age(born, low, high)
-    return NO_DATE if resource.get("onsetString") is None and age is None else Dated(None, unreadable=True)
+    told = any(member.lstrip("_").startswith("onset") and value is not None for member, value in resource.items())
+    return UNREADABLE_DATE if told else NO_DATE
 
 
 def _at_age(born: When | None, low: object, high: object) -> Dated:
     least, most = (read_quantity(as_dict(age), "d") for age in (low, high))
     if not born or not least or not most:
-        return Dated(None, unreadable=True)
+        return UNREADABLE_DATE
     # Completed years: an age of 12 lasts until the thirteenth birthday.
     unit = read_quantity({**as_dict(high), "value": 1, "comparator": None}, "d") or most
     try:
         first, last = born.low + timedelta(days=least.low - 1), born.high + timedelta(days=most.high + unit.high)
     except OverflowError:
-        return Dated(None, unreadable=True)
+        return UNREADABLE_DATE
     return Dated(When(first, last, str(first.year)))
 
 

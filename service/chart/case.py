@@ -385,7 +385,7 @@ class _Reading:
         ]
         self.patients = [one for one in (*resources, *self.salvaged) if one["resourceType"] == "Patient"]
         self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now)
-        for resource in (*current(resources), *current(self.salvaged)):
+        for resource in current([*resources, *self.salvaged]):
             self._read_whole(resource)
         for concept, found in self.measured.items() if self.matters else ():
             self._read_newest(concept, found)

@@ -187,8 +187,8 @@ class CodeIndex:
         """Where a resource tells that it is about: its side (left, right, bilateral or none) and its sites.
 
         The side comes from laterality codes, lateralised sites and laterality extensions of its sites, then from what
-        its code adds, else from the words of the sites and of the code, in this order. `coded` are the codings of the
-        code where they were read already.
+        its code adds, then from the words of the sites. What a code is known to mean comes after that, and its words
+        last: see side_in_words. `coded` are the codings of the code where they were read already.
         """
         named = [*sites, *(qualifier for site in sites for qualifier in qualifiers(site))] if sites else []
         given = [coding for concept in named for coding in codings(concept)]
@@ -203,10 +203,11 @@ class CodeIndex:
             sides = {self._sides[coding] for coding in group if coding in self._sides} if group else _NOWHERE
             if sides:
                 return one_side(sides), places
-        return self._side_in_words(named) or self._side_in_words((code,)), places
+        return self.side_in_words(*named), places
 
     @staticmethod
-    def _side_in_words(concepts: Sequence[object]) -> str:
+    def side_in_words(*concepts: object) -> str:
+        """The side that the text and the displays of these concepts name."""
         sides = _NOWHERE
         for concept in concepts:
             for word in words_of(concept):

@@ -126,7 +126,8 @@ _LATERALITY, _FINDING_SITE = "272741003", "363698007"
 _LONGEST_SYSTEM, _LONGEST_CODE = 200, 400
 
 
-@lru_cache(maxsize=16_384)
+# Typed: True is no code, and is not to be taken for the number 1.
+@lru_cache(maxsize=16_384, typed=True)
 def read_coding(system: object, code: object) -> tuple[Coding, ...]:
     """One Coding as pairs of canonical system and code; none where it has no code that can be read.
 
@@ -150,14 +151,17 @@ def read_coding(system: object, code: object) -> tuple[Coding, ...]:
     return ((system, code),)
 
 
+_ATTRIBUTE = re.compile(r"(\d+)=\(?(\d+)")
+
+
 def _expression(written: str) -> list[str]:
-    """The focus concepts of a SNOMED CT expression, then its side and site."""
+    """The focus concepts of a SNOMED CT expression, then its side and site, however deep they are nested."""
     plain = re.sub(r"[\s{}]|^(?:===|<<<)", "", _TERM.sub("", written))
     focus, _, refinement = plain.partition(":")
-    pairs = [part.partition("=") for part in refinement.split(",") if part]
-    if any(name in _CONTEXT for name, _, _value in pairs):
+    attributes = _ATTRIBUTE.findall(refinement)
+    if any(name in _CONTEXT for name, _value in attributes):
         return [written]
-    return [*focus.split("+"), *(value for name, _, value in pairs if name in (_LATERALITY, _FINDING_SITE))]
+    return [*focus.split("+"), *(value for name, value in attributes if name in (_LATERALITY, _FINDING_SITE))]
 
 
 def codings(concept: object) -> list[Coding]:
@@ -191,6 +195,8 @@ _SNOMED_STATUS: Final = {
     "415684004": "unconfirmed",
     "410516002": "refuted",
 }
+# What is written where a status has no code.
+_STATUS_IN_WORDS: Final = dict.fromkeys(("ruled-out", "not-present", "known-absent"), "refuted")
 
 
 def statuses(value: object) -> frozenset[str]:
@@ -203,6 +209,7 @@ def statuses(value: object) -> frozenset[str]:
         return _status(value)
     written = [as_text(coding.get("code")) for coding in each(as_dict(value).get("coding"))]
     found = {word.strip().lower().replace(" ", "-") for word in (*written, *words_of(value))}
+    found.update(_STATUS_IN_WORDS[word] for word in _STATUS_IN_WORDS.keys() & found)
     found.update(_SNOMED_STATUS[code] for system, code in codings(value) if system == SCT and code in _SNOMED_STATUS)
     return frozenset(found)
 
@@ -236,9 +243,9 @@ class NoValue(Enum):
 
     # It has no member of value[x] at all.
     NONE = "none"
-    # It says that there is none, or why: a null, a data-absent-reason in whatever form.
+    # It says that there is none, or why: a null, a data-absent-reason or a null flavor in whatever form.
     ABSENT = "absent"
-    # It has one of a kind that FHIR does not have, or of the wrong JSON type.
+    # It has one of a kind that FHIR does not have or of the wrong JSON type, or more than one.
     UNREADABLE = "unreadable"
 
 
@@ -258,12 +265,16 @@ _JSON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("Attachment", "Reference"), dict),
 }
 _ABSENCE_SYSTEMS = frozenset({DATA_ABSENT_REASON, NULL_FLAVOR})
+_ABSENCE_EXTENSIONS = ("data-absent-reason", "nullFlavor")
+# The null flavor of what is there, and is none of the value set.
+_OTHER = (NULL_FLAVOR, "OTH")
 
 
 def value_of(element: Mapping[str, Any]) -> Given | NoValue:
-    """value[x] of an Observation, a component or an answer.
+    """value[x] of an Observation, a component or an answer; a Coding as the CodeableConcept of it.
 
-    Specification: FHIR R4, JSON (primitive elements); Observation; extension data-absent-reason.
+    Several values are as little readable as one of a kind that FHIR does not have: which of them counts is not told.
+    Specification: FHIR R4, JSON (primitive elements); Observation; extensions data-absent-reason, iso21090-nullFlavor.
     """
     if element.get("dataAbsentReason") is not None:
         return NoValue.ABSENT
@@ -271,31 +282,52 @@ def value_of(element: Mapping[str, Any]) -> Given | NoValue:
     # Asked of every element of a chart.
     for member in element:
         if member[:5] == "value":
-            found = _value(member[5:], element[member])
-        elif member[:6] == "_value" and not isinstance(found, Given):
-            found = _shadow(element[member], found)
+            found = _together(found, _value(member[5:], element[member]))
+        elif member[:6] == "_value":
+            found = _together(found, _beside(element[member], alone=element.get(member[1:]) is None))
     return found
 
 
-def _value(kind: str, content: object) -> Given | NoValue:
-    if content is None:
+def _together(one: Given | NoValue, other: Given | NoValue) -> Given | NoValue:
+    """What two members of value[x] come to: a null beside a value is nothing, as some write every member."""
+    if other is NoValue.NONE or one is NoValue.UNREADABLE:
+        return one
+    if one is NoValue.NONE or other is NoValue.UNREADABLE:
+        return other
+    if isinstance(one, Given) and isinstance(other, Given):
+        return NoValue.UNREADABLE
+    return one if isinstance(one, Given) else other
+
+
+def _value(kind: str, content: Any) -> Given | NoValue:
+    if content is None or _is_absent(content):
         return NoValue.ABSENT
     expected = _JSON_TYPES.get(kind)
     if expected is None or not isinstance(content, expected) or (isinstance(content, bool) and kind != "Boolean"):
         return NoValue.UNREADABLE
-    if kind in ("CodeableConcept", "Coding"):
-        concept = content if kind == "CodeableConcept" else {"coding": [content]}
-        if any(system in _ABSENCE_SYSTEMS for system, _code in codings(concept)):
-            return NoValue.ABSENT
+    if kind == "Coding":
+        kind, content = "CodeableConcept", {"coding": [content]}
+    if kind == "CodeableConcept" and any(
+        coding[0] in _ABSENCE_SYSTEMS and coding != _OTHER for coding in codings(content)
+    ):
+        return NoValue.ABSENT
     return Given(kind, content)
 
 
-def _shadow(content: object, found: NoValue) -> NoValue:
-    """What the second member of a primitive value, `_valueBoolean` and its like, tells where the first is not there."""
-    if not isinstance(content, dict):
-        return NoValue.UNREADABLE
-    reasons = [as_text(extension.get("url")) for extension in each(content.get("extension"))]
-    return NoValue.ABSENT if any(url.endswith("data-absent-reason") for url in reasons) else found
+def _beside(content: object, *, alone: bool) -> NoValue:
+    """What the second member of a primitive value, `_valueBoolean` and its like, adds to the first or stands for."""
+    if _is_absent(content):
+        return NoValue.ABSENT if alone else NoValue.UNREADABLE
+    return NoValue.UNREADABLE if alone else NoValue.NONE
+
+
+def _is_absent(content: object) -> bool:
+    """Whether an element says by an extension that it has no value."""
+    return (
+        isinstance(content, dict)
+        and "extension" in content
+        and any(as_text(one.get("url")).endswith(_ABSENCE_EXTENSIONS) for one in each(content["extension"]))
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -310,20 +342,20 @@ class Dated(NamedTuple):
 
 
 NO_DATE: Final = Dated(None)
-_UNREADABLE_DATE: Final = Dated(None, unreadable=True)
+UNREADABLE_DATE: Final = Dated(None, unreadable=True)
 
 
 def dated(resource: Mapping[str, Any], *groups: tuple[str, ...]) -> Dated:
     """The date that the first of these groups of members with any in it gives: dateTimes, Periods, Timings.
 
-    A date that is there and cannot be read is not replaced by one of a later group, such as that of the record: it
-    would say something else. Specification: FHIR R4, dateTime, Period, Timing.
+    A date that is there and cannot be read, or says that it is not known, is not replaced by one of a later group, such
+    as that of the record: it would say something else. Specification: FHIR R4, dateTime, Period, Timing.
     """
     found = NO_DATE
     for members in groups:
         for member in members:
-            if (value := resource.get(member)) is not None:
-                found = _UNREADABLE_DATE
+            if (value := resource.get(member)) is not None or f"_{member}" in resource:
+                found = UNREADABLE_DATE
                 if when := moment(value):
                     return Dated(when)
         if found is not NO_DATE:

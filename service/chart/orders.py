@@ -228,7 +228,8 @@ class OrderReader:
         at = self._said(coding for concept in sites for coding in codings(concept))
         modality, region = _one(m.modality for m in said), _one(m.region for m in said if m.modality)
         coded, placed = _one(m.side for m in said), self._index.place(sites)[0]
-        worded = next((side for concept in concepts if (side := self._index.place([], concept)[0])), NO_SIDE)
+        added = next((side for concept in concepts if (side := self._index.place([], concept)[0])), NO_SIDE)
+        worded = added or self._index.side_in_words(*concepts)
         sides = {*(m.side for m in said), placed, worded if worded != BILATERAL else NO_SIDE} - {NO_SIDE}
         return Order(
             reference,

@@ -5,13 +5,17 @@ Specification: FHIR R4, References; Bundle (resolving references); Observation.f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
 from cds_hooks import HookRequest, PrefetchValue, full_urls
-from service.chart.elements import Coding, as_dict, as_list, as_text, decoded, each
+from service.chart.elements import Coding, as_dict, as_text, decoded, each
+
+# A focus that is a part of the chart itself, such as a known condition: what is observed is still the patient.
+_OF_A_CHART = re.compile(r"(?:.*/)?(?:BodyStructure|Condition|Encounter|Observation|Procedure)/")
 
 
 class Owner(Enum):
@@ -90,6 +94,6 @@ class PatientNames:
         subject = resource.get("subject")
         owner = self.owner(resource.get("patient") if subject is None else subject)
         if owner is Owner.OWN and "focus" in resource:
-            focused = map(self.owner, as_list(resource["focus"]))
-            return next((focus for focus in focused if focus is not Owner.OWN), owner)
+            focuses = (to for to in each(resource["focus"]) if not _OF_A_CHART.match(as_text(to.get("reference"))))
+            return next((focus for focus in map(self.owner, focuses) if focus is not Owner.OWN), owner)
         return owner

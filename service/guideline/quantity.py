@@ -22,7 +22,7 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
             "mo": (_MONTH, 0),
             "month": (_MONTH, 0),
             "months": (_MONTH, 0),
-            "a": (365.25, 0),
+            **dict.fromkeys(("a", "year", "years", "yr"), (365.25, 0)),
             "h": (1 / 24, 0),
         },
         "wk": {
