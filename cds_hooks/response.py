@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -287,13 +287,15 @@ class Card:
 class HookResponse:
     """The answer to a call: cards, which may be none, and actions that the CDS client may apply by itself.
 
-    `rules` are the ids of what led to it; they are for the record of the call and are not sent.
+    `rules` are the ids of what led to it, `read` the resources that were read for it; both are for whoever keeps a
+    record of the call and are not sent.
     """
 
     cards: tuple[Card, ...]
     system_actions: tuple[SystemAction, ...] = ()
     extension: Mapping[str, Any] | None = None
     rules: tuple[str, ...] = ()
+    read: tuple[msgspec.Raw, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _need_content(self.extension, "the extension of a HookResponse")

@@ -56,6 +56,7 @@ class History:
             "took": '{"answer":2000,"read":500}',
             "cards": sum("held_since" not in card for card in cards),
             "is_check": False,
+            "not_valid": None,
             **members,
         }
         shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}

@@ -70,7 +70,7 @@ def answered(case: Case, answers: Answers) -> Case:
             said = value
         whole = case.findings[finding].whole_patient or isinstance(said, When)
         statements[finding] = (Assertion(finding, said, "" if whole else side, None, ""),)
-    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings, case.unknown)
+    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings, (), case.unknown)
     object.__setattr__(other, "fixed", sides)
     return other
 

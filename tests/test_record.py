@@ -87,6 +87,16 @@ def test_a_call_is_kept_with_what_was_advised_and_why(site: Site) -> None:
     assert {indicator for id_, indicator in fired.items() if id_ not in told} <= {""}
 
 
+def test_a_call_with_cards_tells_how_much_of_what_was_read_is_no_valid_fhir(site: Site) -> None:
+    broken = json.loads((FIXTURES / "proximal-hamstring-tendinopathy.json").read_text("utf-8"))["prefetch"]
+    for entry in broken["observations"]["entry"][:2]:
+        entry["resource"]["issued"] = "some day"
+    site.call(prefetch=broken)
+    site.call()
+    site.call(prefetch={})
+    assert [row["not_valid"] for row in site.rows("record_calls")] == ['{"Observation":2}', "{}", None]
+
+
 def test_each_card_is_kept_with_topic_indicator_recommendations_and_suggestions(site: Site) -> None:
     cards = site.call("sudden-pop-with-bruising").get_json()["cards"]
     kept = {row["uuid"]: row for row in site.rows("record_cards")}
@@ -205,6 +215,7 @@ def entry(number: int = 0) -> CallEntry:
         "took": "{}",
         "cards": 0,
         "is_check": False,
+        "not_valid": None,
     }
     return CallEntry(call, ())
 

@@ -16,6 +16,8 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
+import msgspec
+
 from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
 from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
@@ -120,6 +122,7 @@ class Responder:
             cards=made,
             extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **silenced}},
             rules=tuple(fired.recommendation.id for fired in assessment.fired),
+            read=_read_for(assessment),
         )
 
     def advise(
@@ -146,6 +149,7 @@ class Responder:
             system_actions=system_actions,
             extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
+            read=_read_for(assessment),
         )
 
     def unread(self, case: Case) -> tuple[str, ...]:
@@ -245,6 +249,11 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
         },
         **({"notReadable": list(map(_not_readable, assessment.not_readable))} if assessment.not_readable else {}),
     }
+
+
+def _read_for(assessment: Assessment) -> tuple[msgspec.Raw, ...]:
+    """The resources behind an assessment, for the audit trail."""
+    return assessment.reached.case.resources if assessment.reached else ()
 
 
 def _not_readable(assertion: Assertion) -> dict[str, str]:

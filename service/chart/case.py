@@ -154,6 +154,8 @@ class Case:
     data: Mapping[str, str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
+    # What was read of the chart in full, as it came.
+    resources: tuple[msgspec.Raw, ...]
     # Every finding as one that nothing is known of, which is what a chart begins with.
     unknown: Mapping[str, None]
 
@@ -291,6 +293,7 @@ class CaseReader:
             data={key: value.state.value for key, value in request.prefetch.items()},
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
+            resources=tuple(raw for _kind, _value, raw in reading.known) if reading.matters else (),
             unknown=self._unknown,
         )
 

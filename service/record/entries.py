@@ -24,6 +24,8 @@ from service.pseudonyms import Pseudonyms
 Row: TypeAlias = dict[str, Any]
 HELD_BACK = "heldBack"
 OTHER = "other"
+# Of a chart of many findings the first tell how well a client's FHIR is made.
+_REMARKED_ON = 64
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -33,6 +35,8 @@ class CallEntry:
 
     call: Row
     cards: tuple[Row, ...]
+    # What was read for the cards, until the models have said what they think of it; nothing of it is kept.
+    resources: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +95,16 @@ class Entries:
             "hook": call.hook,
             "status": call.status,
             "knowledge": self._knowledge,
-            "states": _canonical(dict(call.states)),
-            "fired": _canonical({**dict.fromkeys(call.rules, ""), **_indicators(made)}),
-            "took": _canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
+            "states": canonical(dict(call.states)),
+            "fired": canonical({**dict.fromkeys(call.rules, ""), **_indicators(made)}),
+            "took": canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
             "cards": sum(card["held_since"] is None for card in cards),
             "is_check": call.is_check,
+            "not_valid": None,
         }
         shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
-        return CallEntry(row, tuple({"call": id_, **shared, **card} for card in cards))
+        read = call.answered.read[:_REMARKED_ON] if made and call.answered else ()
+        return CallEntry(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)))
 
     def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
         """A row for each card that was reported on. Of a reason only a code that cards offer is kept, of a comment
@@ -121,8 +127,8 @@ class Entries:
                 "red_flag": self.is_red_flag(card),
                 "recommendation": key.recommendation,
                 "version": key.version,
-                "recommendations": _canonical(versions_of(card)),
-                "suggestions": _canonical([suggestion.uuid for suggestion in card.suggestions]),
+                "recommendations": canonical(versions_of(card)),
+                "suggestions": canonical([suggestion.uuid for suggestion in card.suggestions]),
                 "held_since": since,
             }
 
@@ -133,8 +139,8 @@ class Entries:
                 "card": self._uuid(item.card),
                 "outcome": item.outcome,
                 "outcome_at": milliseconds(item.outcome_timestamp),
-                "suggestions": _canonical(sorted(map(self._uuid, item.accepted_suggestions))),
-                "reasons": _canonical(sorted(_codes(item, self._reasons))),
+                "suggestions": canonical(sorted(map(self._uuid, item.accepted_suggestions))),
+                "reasons": canonical(sorted(_codes(item, self._reasons))),
             }
             # A marked report must not stand for the same one that comes without the mark.
             digested = {**told, "is_check": True} if record.is_check else told
@@ -177,5 +183,5 @@ def _codes(item: Feedback, known: Collection[str]) -> set[str]:
     }
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

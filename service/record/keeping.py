@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from threading import Event, Lock, Thread
@@ -21,7 +21,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
-from service.record.entries import CallEntry, Row
+from service.chart.fhir_validation import Judge
+from service.record.entries import CallEntry, Row, canonical
 from service.record.opening import open_database
 from service.record.schema import CALLS, CARDS, FEEDBACK
 from service.settings import Settings
@@ -32,6 +33,8 @@ QUEUE = 5_000
 _BATCH = 500
 # Fewer values than any SQLite takes in one statement, which is 999 in old ones.
 _ROWS_AT_ONCE = 64
+# How many of the calls that wait keep what was read for them: about 20 kilobytes each.
+_JUDGED = 200
 # In seconds.
 _GATHER, _PAUSE, _LAST_CHANCE = 0.5, 1.0, 4.0
 _PURGE_EVERY = 3600.0
@@ -81,6 +84,7 @@ class Record:
         self._dropped = self._written = 0
         self._last_error: float | None = None
         self._failing = False
+        self._judge = Judge()
         self._next_purge = 0.0
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
         self._once_more = self._insert(FEEDBACK).on_conflict_do_update(
@@ -93,7 +97,7 @@ class Record:
             if len(self._queue) >= self._bound:
                 self._dropped += 1
                 return
-            self._queue.append(entry)
+            self._queue.append(entry if len(self._queue) < _JUDGED else replace(entry, resources=()))
             if self._thread is None:
                 self._thread = Thread(target=self._write_on, name="record", daemon=True)
                 self._thread.start()
@@ -170,6 +174,7 @@ class Record:
                 batch = list(islice(self._queue, _BATCH))
             if not batch:
                 return True
+            self._remark_on(batch)
             try:
                 self.write(batch)
             except SQLAlchemyError as problem:
@@ -182,6 +187,12 @@ class Record:
             if self._failing:
                 self._failing = False
                 _LOG.warning("record: kept again, %d calls were dropped so far", self._dropped)
+
+    def _remark_on(self, batch: Iterable[CallEntry]) -> None:
+        """Put down how much of what was read for each call is no valid FHIR: after the answer, which waits for none."""
+        for entry in batch:
+            if entry.resources and entry.call["not_valid"] is None:
+                entry.call["not_valid"] = canonical(self._judge.not_valid(entry.resources))
 
     def _purge(self) -> bool:
         now = time.monotonic()

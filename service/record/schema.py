@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case, false
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "record_version"
 
 METADATA = MetaData()
@@ -40,6 +40,8 @@ CALLS = Table(
     Column("took", Text, nullable=False),
     Column("cards", Integer, nullable=False),
     _is_check(),
+    # Type -> how many of the resources that were read for the cards the FHIR models refuse; null where nobody asked.
+    Column("not_valid", Text),
 )
 CARDS = Table(
     "record_cards",
