@@ -43,7 +43,8 @@ def test_every_recommendation_has_the_thirteen_attributes(guideline: Guideline) 
         # It waits for the ranking of causes, which has one weight for the sex.
         ("rl22-gluteal-programme", "sex", "Used by what this recommendation builds on"),
         # Whether it is reached is decided by red flags, some of which have an age.
-        ("rs10-self-care", "date-of-birth", "Used by what this recommendation builds on"),
+        ("rs09c-acetaminophen-allergy", "date-of-birth", "Used by what this recommendation builds on"),
+        ("rs10-self-care", "date-of-birth", "Used: its conditions read it (age)."),
         ("rl16-pregnancy", "health-status", "Used: its conditions read it (pregnancy)."),
         ("rl05-deep-vein-thrombosis", "health-status", "Not used."),
         # What judges a draft order stands on the whole assessment.

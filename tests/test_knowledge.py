@@ -368,6 +368,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("guideline.toml", 'health_status = ["pregnancy"', 'health_status = ["pregnant"'),
         r"guideline\.toml: health_status: 'pregnant' is not known here",
     ),
+    "where no cause is ranked is no condition": (
+        _put("differential.toml", 'unranked = { finding = "under-sixteen", is = "present" }', 'unranked = "children"'),
+        r"differential\.toml: rules\.unranked: a condition is a table",
+    ),
     "a rule of the ranking that does not exist": (
         _put("differential.toml", 'rules = ["R-S13"]', 'rules = ["R-S99"]'),
         r"differential\.toml: rules: 'R-S99' is not known here",

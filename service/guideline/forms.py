@@ -33,7 +33,16 @@ INDICATORS = ("critical", "warning", "info")
 MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
 REGIONS = ("pelvis", "hip", "thigh", "lumbar-spine", "sacroiliac", "leg-veins")
 PRIORITIES = ("stat", "urgent", "routine")
-REFERRALS = ("emergency", "orthopaedics", "sports-medicine", "physiotherapy", "spine", "rheumatology", "oncology")
+REFERRALS = (
+    "emergency",
+    "orthopaedics",
+    "sports-medicine",
+    "physiotherapy",
+    "spine",
+    "rheumatology",
+    "oncology",
+    "paediatrics",
+)
 TREATMENTS = (
     "self-care",
     "nsaid",
@@ -395,6 +404,8 @@ class _RulesTable(Schema):
     lead_by = fields.Integer(strict=True, required=True)
     clear_by = fields.Integer(strict=True, required=True)
     tenderness = _texts()
+    # Where this holds no cause is ranked.
+    unranked = fields.Raw(load_default=None)
 
 
 class _PointsTable(Schema):

@@ -264,6 +264,7 @@ def _differential(folder: Path, read: _Reader) -> Differential:
     raw = _check(DifferentialFile(), _read(folder, name), name)
     clip = raw["rules"].pop("clip")
     raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
+    raw["rules"]["unranked"] = read.optional(raw["rules"]["unranked"], name, "rules.unranked")
     for number, test in enumerate(raw["tests"]):
         if max(abs(test["positive"]), abs(test["negative"])) > clip:
             raise KnowledgeError(name, f"tests[{number}]", f"no test weighs more than {clip} (rules.clip)")

@@ -224,6 +224,8 @@ class Differential:
     lead_by: int
     clear_by: int
     tenderness: tuple[str, ...]
+    # Where it holds on any side, no cause is ranked.
+    unranked: Condition | None
     points: tuple[Points, ...]
     tests: tuple[WeightedTest, ...]
     caps: tuple[Cap, ...]
@@ -255,6 +257,8 @@ class Differential:
         yield from (entry.when for entry in self.points)
         yield from (cap.when for cap in self.caps)
         yield from (veto.when for veto in self.vetoes)
+        if self.unranked is not None:
+            yield self.unranked
 
     def findings(self) -> frozenset[str]:
         """The ids that the ranking reads."""

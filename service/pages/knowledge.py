@@ -172,6 +172,7 @@ def _differential(guideline: Guideline) -> dict[str, Any]:
         "leadAtLeast": differential.lead_at_least,
         "leadBy": differential.lead_by,
         "clearBy": differential.clear_by,
+        **({"unranked": in_words(guideline, differential.unranked)} if differential.unranked else {}),
         "points": [
             {
                 "cause": causes[entry.cause],

@@ -33,7 +33,7 @@ from service.guideline.model import (
     Rating,
     Recommendation,
 )
-from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
+from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, is_unranked, rank, weigh
 from service.reasoning.next_question import Asked, Assessed, NextQuestion
 
 # The criterion by which pain of the hip is this complaint.
@@ -127,6 +127,8 @@ class Assessment:
     located_by: tuple[Evidence, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     ranking_waits: bool = False
+    # Whether the causes of the guideline are not those of this patient.
+    unranked: bool = False
     imaging: tuple[ImagingCall, ...] = ()
     referrals: tuple[ReferralCall, ...] = ()
     treatment: tuple[TreatmentCall, ...] = ()
@@ -334,7 +336,8 @@ class _Pass:
         flagged = any(fired.recommendation.red_flag for fired in self.fired)
         insufficient = not flagged and not case.knows(self.assessor.informative)
         self._make(charts, "insufficient-data", insufficient, ())
-        rankings = () if waits or insufficient else self._rank(charts)
+        unranked = is_unranked(guideline.differential, charts)
+        rankings = () if waits or insufficient or unranked else self._rank(charts)
         self._note_considered(charts, rankings)
         if not waits:
             self._evaluate_all("plan", charts)
@@ -354,6 +357,7 @@ class _Pass:
             located_by=self._located_by(patient_charts),
             rankings=rankings,
             ranking_waits=waits,
+            unranked=unranked,
             imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
             referrals=_most_urgent(self.referrals, lambda call: call.to),
             treatment=tuple(

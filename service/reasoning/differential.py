@@ -78,6 +78,12 @@ def weigh(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Itera
             yield Weighed(cause, weight, tuple(done), family, source)
 
 
+def is_unranked(rules: Differential, charts: Iterable[Chart]) -> bool:
+    """Whether no cause is ranked on these charts, whatever is documented."""
+    condition = rules.unranked
+    return condition is not None and any(condition.test(chart) for chart in charts)
+
+
 def rank(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Ranking:
     """The causes on the side of this chart, best first; `points` are at least those that hold there."""
     rules = guideline.differential

@@ -31,7 +31,7 @@ from service.reasoning.answer_index import (
     keys_of,
     yes_or_no,
 )
-from service.reasoning.differential import Ranking, family_result, leader_of
+from service.reasoning.differential import Ranking, family_result, is_unranked, leader_of
 from service.reasoning.outcome import CRITICAL, Outcome, Says, outcome, steps
 
 ASKED_AT_MOST = 3
@@ -52,8 +52,8 @@ class Assessed:
     """The assessment as it stands. patient_charts: those of the red flags; charts: those of all that follows them.
 
     held: the ids of the recommendations that hold, with whether they are critical; rankings: none where too little is
-    documented; there: the marks of all that is stated (see grounds); so: what the steps of the assessment have made, if
-    it is so.
+    documented or no cause is ranked; there: the marks of all that is stated (see grounds); so: what the steps of the
+    assessment have made, if it is so.
     """
 
     case: Case
@@ -116,7 +116,7 @@ class Trials:
 
     def __init__(self, index: AnswerIndex, assessed: Assessed) -> None:
         self.index, self.assessed = index, assessed
-        self.insufficient = not assessed.rankings
+        self.insufficient = assessed.charts[0]["insufficient-data"] is True
         self.limits, self.severity = index.limits[self.insufficient], index.points["severity"]
         leaders = tuple(r.leader.id if r.leader else None for r in assessed.rankings)
         self.leaders: tuple[str | None, ...] = leaders or (None,) * len(assessed.charts)
@@ -512,6 +512,8 @@ class Trials:
     ) -> tuple[str | None, ...]:
         if waits or made["insufficient-data"]:
             return (WAITS if waits else None,) * len(self.leaders)
+        if is_unranked(self.index.guideline.differential, patient_charts):
+            return (None,) * len(self.leaders)
         if not (self.insufficient or reach.ranks):
             return self.leaders
         if len(answers) == 1 and self._keeps_the_lead(self.limits[keys_of(answers)[0]]):

@@ -150,6 +150,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "rules": [_rule(explanation, verdict, said) for verdict in explanation.verdicts],
         "ranking": {
             "waits": assessment.ranking_waits,
+            "unranked": assessment.unranked,
             "sides": [
                 {
                     "side": ranking.side,
@@ -307,6 +308,8 @@ def _ruled(rule: Mapping[str, Any]) -> Iterator[str]:
 def _ranked(ranking: Mapping[str, Any]) -> Iterator[str]:
     if ranking["waits"]:
         yield "waits for the red flag"
+    if ranking["unranked"]:
+        yield "not ranked: the causes are not those of this patient"
     for side in ranking["sides"]:
         yield f"side {side['side']}, {side['familiesKnown']} of {side['families']} groups of tests known"
         for cause in side["causes"]:

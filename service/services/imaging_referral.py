@@ -37,8 +37,8 @@ _WORK_UP = "red-flags"
 _CRITICAL, _WARNING = INDICATORS[:2]
 # Why a draft cannot be rated where another finding might tell.
 _WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented", "red-flag-unanswered"})
-# The criterion of an injury so recent that no imaging is taken away.
-_RECENT_INJURY = "recent-injury"
+# The criteria of an injury so recent, and of a patient so young, that no imaging is taken away.
+_RECENT_INJURY, _CHILD = "recent-injury", "under-sixteen"
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
 _PAMA_CONSULT = f"{_PAMA}-consult-id"
 _PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
@@ -140,9 +140,13 @@ class _Judging:
         self.words = self.guideline.wording
         self.imaging = self.answering.imaging
         self.unanswered = self.assessment.unanswered_flags()
-        # Beside a red flag, raised or unanswered, or a recent injury nothing is taken away without a replacement.
+        # Beside a red flag, raised or unanswered, or a recent injury, and of a child, nothing is only taken away.
+        self.child = self.assessment.holds(_CHILD)
         self.guarded = (
-            any(self.assessment.red_flags()) or bool(self.unanswered) or self.assessment.holds(_RECENT_INJURY)
+            self.child
+            or any(self.assessment.red_flags())
+            or bool(self.unanswered)
+            or self.assessment.holds(_RECENT_INJURY)
         )
 
     # -- rating -------------------------------------------------------------------------------------------------------
@@ -156,7 +160,10 @@ class _Judging:
         order = one.order
         beside = list(self._beside(one))
         rating, because, mine, first = self._rating(order, beside)
-        if rating == _USUALLY_NOT and not first and self._may_be_called_for(order, beside):
+        if rating == _USUALLY_NOT and self.child and not first:
+            # The criteria are those of adults.
+            rating, because, mine = _CANNOT_TELL, "child", ()
+        elif rating == _USUALLY_NOT and not first and self._may_be_called_for(order, beside):
             rating, because, mine = _CANNOT_TELL, "red-flag-unanswered", ()
         meant = self.answering.side_for(order, beside)
         # An order without a side is for the side of the pain.
