@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -82,6 +82,7 @@ def complete(
     policy: FhirPolicy | None,
     *,
     waiting: AbstractContextManager[object] | None = None,
+    room: Callable[[int], bool] | None = None,
 ) -> HookRequest:
     """The request with the gaps of its prefetch filled as far as they can be before the policy's deadline.
 
@@ -89,7 +90,8 @@ def complete(
     Where only further pages are lacking, those are read, else the whole search is done.
     What came in full is FETCHED, what came in part is INCOMPLETE, an unusable answer is FAILED; what nobody was asked
     for, or did not come in time, stays as it was. The notes say why. Without a policy no call is made at all.
-    `waiting` is entered for as long as the server is waited for.
+    `waiting` is entered for as long as the server is waited for. `room` says whether so many bytes more can be kept; it
+    is asked from another thread.
     """
     gaps = {
         key: value
@@ -98,7 +100,7 @@ def complete(
     }
     if not gaps:
         return request
-    reader = _reader(request, policy)
+    reader = _reader(request, policy, room or (lambda _: True))
     if isinstance(reader, str):
         filled = {key: _noted(value, reader) for key, value in gaps.items()}
     else:
@@ -165,7 +167,7 @@ def _is_plain(path: str) -> bool:
 _server = lru_cache(maxsize=256)(_place)
 
 
-def _reader(request: HookRequest, policy: FhirPolicy | None) -> _Reader | str:
+def _reader(request: HookRequest, policy: FhirPolicy | None, room: Callable[[int], bool]) -> _Reader | str:
     """The reader for this request, or why nothing may be read."""
     if policy is None:
         return "nothing is fetched in prefetch-only mode"
@@ -180,7 +182,7 @@ def _reader(request: HookRequest, policy: FhirPolicy | None) -> _Reader | str:
         return "fhirServer is not one that may be read for this client"
     authorization = request.fhir_authorization
     problem = _misfit(authorization, request.context.get("patientId")) if authorization else ""
-    return problem or _Reader(request.fhir_server, base, authorization, policy, request.client)
+    return problem or _Reader(request.fhir_server, base, authorization, policy, client=request.client, room=room)
 
 
 def _is_listed(base: _Place, policy: FhirPolicy) -> bool:
@@ -290,7 +292,9 @@ class _Reader:
         base: _Place,
         authorization: FhirAuthorization | None,
         policy: FhirPolicy,
+        *,
         client: str | None,
+        room: Callable[[int], bool],
     ) -> None:
         self._end = monotonic() + policy.deadline
         self._base_url = base_url.rstrip("/")
@@ -307,7 +311,7 @@ class _Reader:
         self._headers = {"Accept": "application/fhir+json"}
         if authorization:
             self._headers["Authorization"] = f"Bearer {authorization.access_token}"
-        self._total = Allowance(policy.total_bytes)
+        self._total = Allowance(policy.total_bytes, room)
         self._answers = 0
         self._silences = 0
 

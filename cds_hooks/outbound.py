@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -90,9 +90,10 @@ class Reach:
 
 @dataclass(slots=True)
 class Allowance:
-    """How much may still be read by several fetches together."""
+    """How much may still be read by several fetches together; `room` says whether so many bytes more can be kept."""
 
     bytes_left: int
+    room: Callable[[int], bool] = lambda _: True
 
 
 def fetch(
@@ -417,6 +418,8 @@ class _Connection(asyncio.Protocol):
             in_all.bytes_left -= len(event.data)
             if len(body) > max_bytes or in_all.bytes_left < 0:
                 raise too_large
+            if not in_all.room(len(event.data)):
+                raise OutboundError("busy", "there is no room for an answer of this size now")
         return bytes(body)
 
     async def _next(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:

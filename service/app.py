@@ -241,7 +241,7 @@ def _completing(
         client = clients[request.client] if clients and request.client else None
         policy = fhir_policy(client, request.fhir_server, deadline)
         place: Place = g.place
-        return complete(request, service.prefetch, policy, waiting=place.elsewhere())
+        return complete(request, service.prefetch, policy, waiting=place.elsewhere(), room=place.has_room)
 
     return fill
 

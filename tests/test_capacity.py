@@ -143,6 +143,22 @@ def test_large_bodies_wait_for_room_without_a_working_place(monkeypatch: pytest.
     assert again.read(len(large)) == large
 
 
+def test_what_is_fetched_by_all_calls_is_bounded_beyond_a_little_for_each_and_given_back() -> None:
+    little = capacity.SMALL_BODY
+    places = Capacity(at_work=1, in_flight=4, large_bytes=3 * little)
+    first, second, third = (places.take(io.BytesIO()) for _ in range(3))
+    assert all(first.has_room(little // 2) for _ in range(6))
+    assert second.has_room(2 * little)
+    assert not second.has_room(1)
+    assert third.has_room(little)
+    assert not third.has_room(1)
+    first.leave()
+    assert third.has_room(2 * little)
+    for place in (second, third):
+        place.leave()
+    assert places.free_fetched == 3 * little
+
+
 def test_a_large_body_is_not_read_before_there_is_a_working_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
     places = Capacity(at_work=1, in_flight=2)

@@ -17,7 +17,7 @@ from cds_hooks import ServiceUnavailable
 
 # In seconds. CDS clients give up after a few, and the answer to a long chart takes its part of them.
 LONGEST_WAIT = 1.0
-# In bytes: a body up to this size is read before a working place is taken for it.
+# In bytes: a body up to this size is read before a working place is taken for it, and so much may always be fetched.
 SMALL_BODY = 1_000_000
 _COME_BACK = 1
 
@@ -30,7 +30,8 @@ class Capacity:
     """The places of one process; made before it forks, shared by its threads.
 
     `at_work` calls are worked on at a time, `in_flight` are let in, those included. All bodies above SMALL_BODY
-    take at most `large_bytes` together. `several_clients` says whether a client has a share only.
+    take at most `large_bytes` together, and so does what is fetched beyond it. `several_clients` says whether a client
+    has a share only.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Capacity:
         self.free = in_flight
         self.free_bytes = large_bytes
         self.largest = large_bytes
+        self.free_fetched = large_bytes
         self.by_client: Counter[str] = Counter()
         self.several_clients = several_clients
 
@@ -64,6 +66,7 @@ class Place:
         self._body = body
         self._works = False
         self._bytes = 0
+        self._fetched = 0
         self._client: str | None = None
 
     def belongs_to(self, client: str) -> None:
@@ -112,12 +115,24 @@ class Place:
         yield
         self._work()
 
+    def has_room(self, size: int) -> bool:
+        """Count so many bytes as fetched for the call; False where all calls together have no room for them."""
+        capacity = self._capacity
+        with capacity.changed:
+            before, after = (max(0, fetched - SMALL_BODY) for fetched in (self._fetched, self._fetched + size))
+            if after - before > capacity.free_fetched:
+                return False
+            capacity.free_fetched -= after - before
+            self._fetched += size
+        return True
+
     def leave(self) -> None:
         """Make room for the next call."""
         if self._works:
             self._capacity.at_work.release()
         self._return_bytes(self._bytes)
         with self._capacity.changed:
+            self._capacity.free_fetched += max(0, self._fetched - SMALL_BODY)
             self._capacity.free += 1
             if self._client is not None:
                 self._capacity.by_client[self._client] -= 1

@@ -363,6 +363,25 @@ def test_bodies_that_share_an_allowance_have_no_more_than_that_together() -> Non
     assert sorted(getattr(each, "reason", "read") for each in outcomes) == ["read", "read", "too-large"]
 
 
+def test_an_answer_that_there_is_no_room_for_is_not_read_on() -> None:
+    asked: list[int] = []
+
+    def room(size: int) -> bool:
+        asked.append(size)
+        return sum(asked) <= 400
+
+    async def two() -> list[Any]:
+        url, end = f"http://127.0.0.1:{server.port}/", time.monotonic() + 5
+        fetches = (
+            outbound.get(url, Reach(http=True), end=end, max_bytes=1000, in_all=Allowance(1000, room)) for _ in range(2)
+        )
+        return await asyncio.gather(*fetches, return_exceptions=True)
+
+    with serving(say(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n" + b"x" * 300)) as server:
+        outcomes = outbound.run(two())
+    assert sorted(getattr(each, "reason", "read") for each in outcomes) == ["busy", "read"]
+
+
 def test_a_body_at_the_limit_is_taken() -> None:
     with serving(say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)) as server:
         assert len(get(f"http://127.0.0.1:{server.port}/").body) == 1000
