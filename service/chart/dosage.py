@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Set
 from math import inf, isfinite
 from typing import Any
 
-from service.chart.elements import as_dict, as_list, as_text
+from service.chart.elements import as_dict, as_list, as_text, written_in
 from service.guideline.quantity import read_number, read_quantity
 
 _INGREDIENTS = re.compile(r"\s*/\s*(?=[A-Za-z])")
@@ -113,9 +113,5 @@ def _times_a_day(repeat: Mapping[str, Any]) -> float | None:
 
 
 def _times_by_code(code: object) -> float | None:
-    concept = as_dict(code)
-    said = [as_text(as_dict(coding).get("code")) for coding in as_list(concept.get("coding"))]
-    said.append(as_text(concept.get("text")))
-    return max(
-        (_ABBREVIATIONS[word] for each in said if (word := each.strip().upper()) in _ABBREVIATIONS), default=None
-    )
+    written = (word.strip().upper() for word in written_in(code))
+    return max((_ABBREVIATIONS[word] for word in written if word in _ABBREVIATIONS), default=None)

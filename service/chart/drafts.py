@@ -121,7 +121,7 @@ def _owner(resource: Mapping[str, Any], names: PatientNames) -> Owner:
     """Whose it is. Of the patients who come to one appointment, the patient in context is the one it is about."""
     if resource.get("resourceType") != "Appointment":
         return names.whose(resource)
-    actors = [as_dict(part).get("actor") for part in as_list(resource.get("participant"))]
-    people = [actor for actor in actors if "Patient/" in as_text(as_dict(actor).get("reference"))]
-    owners = {names.owner(actor) for actor in people}
-    return Owner.OWN if not owners or Owner.OWN in owners else owners.pop()
+    actors = [as_dict(as_dict(part).get("actor")) for part in as_list(resource.get("participant"))]
+    if any(names.means(as_text(actor.get("reference"))) for actor in actors):
+        return Owner.OWN
+    return Owner.OTHER if any("Patient/" in as_text(actor.get("reference")) for actor in actors) else Owner.OWN

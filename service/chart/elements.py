@@ -184,6 +184,19 @@ def words_of(concept: object) -> list[str]:
     return [word for word in words if word and isinstance(word, str)]
 
 
+def written_in(concept: object) -> list[str]:
+    """The codes of a CodeableConcept, whatever their systems, and what it is called."""
+    codes = [as_text(coding.get("code")) for coding in each(as_dict(concept).get("coding"))]
+    return [*codes, *words_of(concept)]
+
+
+def identifier_of(value: object) -> tuple[str, str] | None:
+    """System and value of an Identifier; None unless it has both."""
+    identifier = as_dict(value)
+    named = (as_text(identifier.get("system")), as_text(identifier.get("value")))
+    return named if all(named) else None
+
+
 # SNOMED CT codes of a status. Source: Problem Status value set of C-CDA (2.16.840.1.113883.3.88.12.80.68); finding
 # context values of the SNOMED CT Editorial Guide.
 _SNOMED_STATUS: Final = {
@@ -207,8 +220,7 @@ def statuses(value: object) -> frozenset[str]:
     """
     if isinstance(value, str):
         return _status(value)
-    written = [as_text(coding.get("code")) for coding in each(as_dict(value).get("coding"))]
-    found = {word.strip().lower().replace(" ", "-") for word in (*written, *words_of(value))}
+    found = {word.strip().lower().replace(" ", "-") for word in written_in(value) if word}
     found.update(_STATUS_IN_WORDS[word] for word in _STATUS_IN_WORDS.keys() & found)
     found.update(_SNOMED_STATUS[code] for system, code in codings(value) if system == SCT and code in _SNOMED_STATUS)
     return frozenset(found)

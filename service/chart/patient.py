@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from cds_hooks import HookRequest, PrefetchValue, full_urls
-from service.chart.elements import Coding, as_dict, as_text, decoded, each
+from service.chart.elements import as_text, decoded, each, identifier_of
 
 # A focus that is a part of the chart itself, such as a known condition: what is observed is still the patient.
 _OF_A_CHART = re.compile(r"(?:.*/)?(?:BodyStructure|Condition|Encounter|Observation|Procedure)/")
@@ -43,17 +43,13 @@ class PatientNames:
         return frozenset(url for value in self._prefetch.values() for url, named in full_urls(value) if named == own)
 
     @cached_property
-    def _identifiers(self) -> frozenset[Coding]:
+    def _identifiers(self) -> frozenset[tuple[str, str]]:
         """System and value of each identifier that has both."""
         patient = self._prefetch.get("patient")
         resources = [decoded(raw) for raw in patient.resources] if patient else []
         own = (one for one in resources if one.get("id") in (self.patient_id, None))
-        named = (
-            (as_text(identifier.get("system")), as_text(identifier.get("value")))
-            for one in own
-            for identifier in each(one.get("identifier"))
-        )
-        return frozenset((system, value) for system, value in named if system and value)
+        named = (identifier_of(identifier) for one in own for identifier in each(one.get("identifier")))
+        return frozenset(filter(None, named))
 
     def means(self, reference: str) -> bool:
         """Whether a reference (relative, absolute, with a version, a urn:uuid or a full URL) means this patient."""
@@ -82,12 +78,9 @@ class PatientNames:
             if not isinstance(written, str):
                 return Owner.UNREADABLE
             return Owner.OWN if self.means(written) else Owner.OTHER
-        identifier = as_dict(to.get("identifier"))
-        named = (as_text(identifier.get("system")), as_text(identifier.get("value")))
-        if not all(named):
-            return Owner.OWN
-        of_system = {value for system, value in self._identifiers if system == named[0]}
-        return Owner.OTHER if of_system and named[1] not in of_system else Owner.OWN
+        named = identifier_of(to.get("identifier"))
+        of_system = {known for known in self._identifiers if named and known[0] == named[0]}
+        return Owner.OTHER if of_system and named not in of_system else Owner.OWN
 
     def whose(self, resource: Mapping[str, Any]) -> Owner:
         """Whose a resource is, by its subject or patient, and by its focus: what is observed is then that."""
