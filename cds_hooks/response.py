@@ -1,6 +1,7 @@
 """Cards, suggestions, actions and links that cannot be built wrong, and the check that each response passes.
 
-Members without a value are left out. What lies in an `extension` or a `resource` is the caller's and stays as it is.
+Members without a value are left out, within an `extension` or a `resource` too: null and what is empty are prohibited
+everywhere. What else lies there is the caller's and stays as it is.
 Specification: CDS Service Response.
 """
 
@@ -23,6 +24,9 @@ from cds_hooks.schemas import load
 _SUMMARY_LENGTH = 139
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URL = re.compile(r"https?://[^\s/?#]\S*")
+# What is empty in a JSON text; it also finds some of what is written in a text, which costs a second look alone.
+_EMPTY = re.compile(rb'(?::|\[|,)(?:\[\]|\{\}|"")')
+_NO_CARDS = b'{"cards":[]'
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/\S+")
 
 
@@ -77,6 +81,15 @@ def _null_below(value: object, path: str) -> str | None:
     if isinstance(value, list):
         return next((at for place, inner in enumerate(value) if (at := _null_below(inner, f"{path}[{place}]"))), None)
     return None
+
+
+def _filled(value: Any) -> Any:
+    """The same without the empty texts, arrays and objects within it, and without what holds nothing else."""
+    if isinstance(value, Mapping):
+        return {name: inner for name, each in value.items() if (inner := _filled(each)) not in ("", [], {})}
+    if isinstance(value, list | tuple):
+        return [inner for each in value if (inner := _filled(each)) not in ("", [], {})]
+    return value
 
 
 def _present(**members: Any) -> dict[str, Any]:
@@ -417,6 +430,8 @@ def render(response: HookResponse) -> bytes:
         member, messages = next(iter(problem.messages_dict.items()))
         raise InternalError(f"The answer of the service is not a CDS Hooks response: {member} {messages[0]}.") from None
     text = _dump(body)
+    if _EMPTY.search(text, len(_NO_CARDS) if text.startswith(_NO_CARDS) else 0):
+        text = _dump({"cards": [], **_filled(body)})
     if at := _null_in(text):
         raise InternalError(f"The answer of the service is not a CDS Hooks response: null at {at}.")
     return text

@@ -94,8 +94,8 @@ def refusing(variable: str, address: str | None) -> Iterator[None]:
             f"{variable} needs the database driver {driver}, which is not there or cannot be loaded: "
             "install psycopg[binary], as the extra postgresql of Sitbone does, and begin the URL with postgresql+psycopg://."
         ) from None
-    except (SQLAlchemyError, OSError) as problem:
+    except (SQLAlchemyError, OSError):
         # What the database said may hold the address that it was given, with a password.
         raise SettingsError(
-            f"{variable} must name a database that can be written to: {type(problem).__name__}."
+            f"{variable} must name a database that can be written to; it did not answer, is busy or refused that."
         ) from None

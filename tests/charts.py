@@ -548,3 +548,9 @@ def named_cases() -> tuple[NamedCase, ...]:
                 chart=table,
             )
     return tuple(cases.values())
+
+
+def assessment_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The assessment of an answer, with an empty array for each list that is left out because it has no entries."""
+    lists = ("redFlags", "causes", "imaging", "referrals", "treatment", "ask")
+    return {**{name: [] for name in lists}, **answer["extension"]["org.sitbone.assessment"]}

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.fhir_validation import violations
-from tests.charts import CLOCK, PATIENT, SYSTEMS, Json, build_request, collection
+from tests.charts import CLOCK, PATIENT, SYSTEMS, Json, assessment_of, build_request, collection
 
 CHART: Json = {
     "age": 40,
@@ -34,8 +34,7 @@ def ask(client: FlaskClient, *drafts: Any, service: str = "analgesic-safety-sign
 
 
 def assessment(answer: Json) -> Json:
-    found: Json = answer["extension"]["org.sitbone.assessment"]
-    return found
+    return assessment_of(answer)
 
 
 def draft(**members: Any) -> Json:

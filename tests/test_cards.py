@@ -18,7 +18,7 @@ from service.commands.replay import read_folder
 from service.guideline import loader as knowledge
 from service.guideline.forms import RED_FLAGS, SYSTEMS
 from service.guideline.model import ORDER_SYSTEM, PACKAGED
-from tests.charts import CLOCK, PATIENT, SERVICE, Json, build_request
+from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 # The requests about the chart; those about what is in hand lie in a folder for each service.
@@ -62,7 +62,7 @@ def test_the_clock_of_the_fixtures_is_the_clock_of_the_cases() -> None:
 
 def test_the_fixtures_show_every_red_flag_cause_and_imaging_step() -> None:
     guideline = knowledge.load()
-    assessed = [read("responses", name)["extension"]["org.sitbone.assessment"] for name in NAMES]
+    assessed = [assessment_of(read("responses", name)) for name in NAMES]
     assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(RED_FLAGS)
     leading = {cause["id"] for found in assessed for cause in found["causes"] if cause["band"] == "leads"}
     assert leading == guideline.causes.keys()
@@ -151,7 +151,7 @@ def test_every_call_for_imaging_or_referral_is_an_order_on_a_card(name: str) -> 
     if any(prefetch[key]["entry"] for key in ("orders", "imaging")):
         # What is ordered or done already is not suggested again: fixtures/cases/orders_on_chart.toml.
         return
-    assessed = response["extension"]["org.sitbone.assessment"]
+    assessed = assessment_of(response)
     called = len([call for call in assessed["imaging"] if call["modality"] != "none-now"]) + len(assessed["referrals"])
     assert len(list(suggested(response))) == called
 
@@ -201,3 +201,21 @@ def test_a_card_says_which_data_never_arrived(client: FlaskClient) -> None:
     answer = client.post(SERVICE, json=build_request(case)).get_json()
     assert answer["extension"]["org.sitbone.assessment"]["data"]["conditions"] == "null"
     assert all("conditions: null" in card["detail"] for card in answer["cards"])
+
+
+def _empty_in(value: Any, at: str = "$") -> Iterator[str]:
+    if value in (None, "", [], {}):
+        yield at
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _empty_in(inner, f"{at}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _empty_in(inner, f"{at}[{number}]")
+
+
+def test_no_response_holds_anything_empty_but_the_array_of_no_cards() -> None:
+    files = [path for kind in ("responses", "dialects") for path in (FIXTURES / kind).rglob("*.json")]
+    assert len(files) > 100
+    found = {(path.name, at) for path in files for at in _empty_in(json.loads(path.read_text("utf-8")))}
+    assert {at for _name, at in found} <= {"$.cards"}, found

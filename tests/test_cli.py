@@ -122,11 +122,22 @@ def test_the_running_service_is_conformant(base: str, repository: Path, tmp_path
 
 
 def test_a_check_without_cards_says_so_in_its_table(base: str) -> None:
-    checked = sitbone("check", base, "--no-feedback")
+    checked = sitbone("check", base.removeprefix("http://"), "--no-feedback")
     assert checked.exit_code == 0
     assert "no card came; send requests that bring cards with --requests" in checked.stdout
     assert "no feedback was sent" in checked.stdout
     assert checked.stdout.endswith("Conformant.\n")
+
+
+def test_the_calls_of_a_check_are_in_no_report(repository: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with running(repository, SITBONE_RECORD=str(tmp_path)) as (address, stop):
+        assert sitbone("check", address).exit_code == 0
+        stop()
+    told = sitbone("report", "--json", env={"SITBONE_RECORD": str(tmp_path)})
+    totals = json.loads(told.stdout)["totals"]
+    assert (totals["calls"], totals["feedback"]) == (0, 0)
+    assert min(totals["check_calls"], totals["check_feedback"]) > 0
 
 
 def test_a_service_with_clients_is_checked_with_a_key(repository: Path, tmp_path: Path) -> None:
@@ -149,7 +160,9 @@ def test_a_service_with_clients_is_checked_with_a_key(repository: Path, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["http://127.0.0.1:9"], "Nothing answers at http://127.0.0.1:9/cds-services"),
+        (["http://127.0.0.1:9"], "Nothing answers at http://127.0.0.1:9/cds-services: no connection"),
+        (["127.0.0.1:9"], "Nothing answers at http://127.0.0.1:9/cds-services: no connection"),
+        (["gopher://127.0.0.1:9"], "not the address of a web server"),
         (["http://127.0.0.1:9", "--key", "k.json"], "with --key and --iss together"),
         (["http://127.0.0.1:9", "--token", "t", "--key", "k.json", "--iss", ISSUER], "given with --token, or signed"),
         (["http://127.0.0.1:9", "--key", "nowhere.json", "--iss", ISSUER], "nowhere.json: No such file"),

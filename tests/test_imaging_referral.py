@@ -15,7 +15,7 @@ from service.app import create_app
 from service.chart.fhir_validation import violations
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
-from tests.charts import CLOCK, Json, build_request, named_cases
+from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -66,13 +66,12 @@ def post(client: FlaskClient, body: str, id_: str = SERVICE) -> TestResponse:
 
 
 def orders(answer: Json) -> list[Json]:
-    found: list[Json] = answer["extension"]["org.sitbone.assessment"]["orders"]
+    found: list[Json] = answer["extension"]["org.sitbone.assessment"].get("orders", [])
     return found
 
 
 def assessment(answer: Json) -> Json:
-    found: Json = answer["extension"]["org.sitbone.assessment"]
-    return found
+    return assessment_of(answer)
 
 
 def labels(answer: Json) -> list[str]:

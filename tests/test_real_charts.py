@@ -19,7 +19,7 @@ from service.app import create_app
 from service.chart.case import CaseReader
 from service.guideline import loader as knowledge
 from service.services.catalogue import catalogue
-from tests.charts import CLOCK, PATIENT, SERVICE, Json, named_cases
+from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, named_cases
 
 _KEYS = {
     "Condition": "conditions",
@@ -94,14 +94,13 @@ def post(client: FlaskClient, request: Json) -> Json:
 
 
 def assessment(client: FlaskClient, request: Json) -> Json:
-    found: Json = post(client, request)["extension"]["org.sitbone.assessment"]
-    return found
+    return assessment_of(post(client, request))
 
 
 def test_an_ordinary_chart_gets_no_card(client: FlaskClient, charts: tuple[Chart, ...]) -> None:
     for chart in charts:
         answer = post(client, chart.request())
-        found = answer["extension"]["org.sitbone.assessment"]
+        found = assessment_of(answer)
         assert (found["complaint"], answer["cards"]) == ("absent", [])
         assert (found["redFlags"], found["imaging"], found["ask"]) == ([], [], [])
         assert found["leftOut"]["otherPatient"] == found["leftOut"]["unreadable"] == 0

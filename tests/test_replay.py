@@ -225,7 +225,10 @@ def test_dates_are_moved_by_the_days_since_the_clock(folder: Path, running: str)
 
 def test_an_address_where_nothing_answers_ends_with_2(folder: Path) -> None:
     done = replay(folder, "--url", "http://127.0.0.1:9")
-    assert (done.exit_code, done.output) == (2, "The service cannot be called: ConnectionError.\n")
+    assert (done.exit_code, done.output) == (
+        2,
+        "The service cannot be called: no connection: refused, broken off, or the name of the host is not known.\n",
+    )
 
 
 def test_an_address_of_something_else_ends_with_2(folder: Path, stranger: str) -> None:

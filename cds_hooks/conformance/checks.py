@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+from cds_hooks.conformance import fhir
 from cds_hooks.conformance.observing import ORIGIN, Answer, Kind, Observations
 from cds_hooks.hooks import HOOKS, is_hook_name
 from cds_hooks.prefetch import lint_template
@@ -27,6 +28,14 @@ _ID = re.compile(r"[A-Za-z0-9._~-]+")
 # A semantic version since the 3.0.0 ballot, before that the name of a trial use.
 _VERSION = re.compile(r"STU[123]|\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 _CONTEXT_TOKEN = re.compile(r"\{\{context\.([A-Za-z][\w-]*)")
+_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]+")
+# Tags, comments and declarations as CommonMark has them; what stands in code or behind a backslash is shown as it is.
+_HTML = re.compile(r"<(?:/?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?|![A-Z-][^<>]*)>")
+_CODE = re.compile(r"(?<!`)(`+)(?!`)[\s\S]*?(?<!`)\1(?!`)")
+_SCRIPT_LINK = re.compile(r"(?:\]\(|\]:)\s*<?\s*(?:javascript|vbscript|data):", re.IGNORECASE)
+_MARKDOWN = re.compile(r"\*\*[^*\s][^*]*\*\*|(?<!\w)__[^_\s][^_]*__(?!\w)|\[[^\]\[]+\]\([^()\s]+\)|^#{1,6} ")
+# So much of a text is looked at.
+_READ = 20_000
 _JSON_TYPES = ("application/json", "application/fhir+json")
 _ANSWERING = (Kind.VALID, Kind.GIVEN, Kind.TOLERATED)
 _MEMBERS = {
@@ -170,7 +179,10 @@ def _https(seen: Observations) -> Iterator[str]:
 
 @_check("answers", "Calling a CDS Service", Level.REQUIRED, "Every call gets an answer.")
 def _answers(seen: Observations) -> Iterator[str]:
-    yield from (f"{each.what}: {each.failure}" for each in seen.of() if each.answer is None)
+    unanswered = [each for each in seen.of() if each.answer is None]
+    yield from (f"{each.what}: {each.failure}" for each in unanswered if each.sent)
+    for reason, number in Counter(each.failure for each in unanswered if not each.sent).items():
+        yield f"{number} calls were not sent: {reason}"
 
 
 @_check(
@@ -232,7 +244,7 @@ def _discovery_shape(seen: Observations) -> Iterator[str]:
 def _discovery_members(seen: Observations) -> Iterator[str]:
     for at, entry in _services(seen):
         yield from _need_text(at, entry, "hook", "description", "id")
-        for name in ("title", "usageRequirements", "version"):
+        for name in ("title", "usageRequirements", "version", "hookVersion"):
             if name in entry and not isinstance(entry[name], str):
                 yield f"{at}.{name}: expected a string, received {_type(entry[name])}"
 
@@ -248,6 +260,17 @@ def _discovery_recommended(seen: Observations) -> Iterator[str]:
             yield f"{at}.version: expected a semantic version as 3.0.0, or one of STU1, STU2, STU3"
 
 
+@_check("discovery-null", "Use of JSON", Level.REQUIRED, "Members without a value are left out, not null or empty.")
+def _discovery_null(seen: Observations) -> Iterator[str]:
+    for at, entry in _services(seen):
+        yield from _null_in(entry, at)
+
+
+@_check("discovery-extension", "Extensions", Level.REQUIRED, "An extension is an object.")
+def _discovery_extension(seen: Observations) -> Iterator[str]:
+    yield from _extensions([("discovery", _discovery(seen).json), *_services(seen)])
+
+
 @_check("discovery-id", _DISCOVERY, Level.REQUIRED, "An id can be part of a URL as it is.")
 def _discovery_id(seen: Observations) -> Iterator[str]:
     for at, entry in _services(seen):
@@ -259,6 +282,19 @@ def _discovery_id(seen: Observations) -> Iterator[str]:
 def _discovery_unique(seen: Observations) -> Iterator[str]:
     counted = Counter((str(entry.get("id")), str(entry.get("hook"))) for _at, entry in _services(seen))
     yield from (f"{id_} is there {count} times for {hook}" for (id_, hook), count in counted.items() if count > 1)
+
+
+@_check(
+    "discovery-one-id",
+    _DISCOVERY,
+    Level.RECOMMENDED,
+    "Each entry has an id of its own: one for several hooks is allowed, and many clients keep one service for an id.",
+)
+def _discovery_one_id(seen: Observations) -> Iterator[str]:
+    hooks: dict[str, dict[str, None]] = {}
+    for _at, entry in _services(seen):
+        hooks.setdefault(str(entry.get("id")), {})[str(entry.get("hook"))] = None
+    yield from (f"{id_} is on {' and '.join(each)}" for id_, each in hooks.items() if len(each) > 1)
 
 
 @_check("discovery-hook", "Hooks", Level.REQUIRED, "A hook is one of the library, or is named by reverse domain name.")
@@ -418,10 +454,16 @@ def _error_outcome(seen: Observations) -> Iterator[str]:
         issues = outcome.get("issue") if isinstance(outcome, dict) else None
         if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome":
             yield f"{what}: status {answer.status} without an OperationOutcome"
-        elif not isinstance(issues, list) or not all(
-            isinstance(i, dict) and i.keys() >= {"severity", "code"} for i in issues
-        ):
-            yield f"{what}: expected issues with severity and code"
+        elif not (isinstance(issues, list) and issues and all(map(_is_issue, issues))):
+            yield f"{what}: expected issues with severity and code, one at least"
+
+
+def _is_issue(issue: object) -> bool:
+    return (
+        isinstance(issue, dict)
+        and issue.get("severity") in ("fatal", "error", "warning", "information")
+        and _is_text(issue.get("code"))
+    )
 
 
 @_check(
@@ -500,33 +542,41 @@ def _response_null(seen: Observations) -> Iterator[str]:
             yield from (f"{what}: {at}" for at in _null_in(body, "", top=True))
 
 
-def _null_in(value: object, at: str, *, top: bool = False) -> Iterator[str]:
-    """Where null, an empty object or an empty array stands; what an extension or a resource holds is not looked at."""
+def _null_in(value: object, at: str, *, top: bool = False, in_resource: bool = False) -> Iterator[str]:
+    """Where null, an empty text, an empty object or an empty array stands, in extensions and resources too.
+
+    In an array of a resource null stands where an element has an extension and no value, as FHIR has it.
+    """
     if isinstance(value, dict):
         for name, inner in value.items():
-            if name in ("extension", "resource") and inner is not None:
-                continue
-            if top and name == "cards" and inner == []:
-                continue
-            yield from _null_in(inner, f"{at}.{name}" if at else name)
+            if not (top and name == "cards" and inner == []):
+                where = f"{at}.{name}" if at else name
+                yield from _null_in(inner, where, in_resource=in_resource or name == "resource")
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _null_in(inner, f"{at}[{number}]")
-    if at and (value is None or value in ({}, [])):
+            if inner is not None or not in_resource:
+                yield from _null_in(inner, f"{at}[{number}]", in_resource=in_resource)
+    if at and (value is None or value in ({}, [], "")):
         yield f"{at} is {'null' if value is None else 'empty'}"
 
 
 @_check("response-extension", "Extensions", Level.REQUIRED, "An extension is an object.")
 def _response_extension(seen: Observations) -> Iterator[str]:
-    owners: list[tuple[str, Any]] = []
     for what, body in _responses(seen):
-        owners += [
-            (f"{what}: extension", body),
-            *((f"{at}.extension", card) for at, card in _listed(what, body, "cards")),
-        ]
+        owners: list[tuple[str, Any]] = [(what, body)]
+        for at, card in _listed(what, body, "cards"):
+            source = card.get("source")
+            owners += [(at, card), (f"{at}.source", source), *_listed(at, card, "links")]
+            owners += [(f"{at}.source.topic", source.get("topic"))] if isinstance(source, dict) else []
+            owners += [*_listed(at, card, "suggestions"), *_listed(at, card, "overrideReasons")]
+        yield from _extensions(owners)
+    yield from _extensions([(at, action) for at, action, _of in _actions(seen)])
+
+
+def _extensions(owners: Iterable[tuple[str, Any]]) -> Iterator[str]:
     for at, owner in owners:
         if isinstance(owner, dict) and "extension" in owner and not isinstance(owner["extension"], dict):
-            yield f"{at}: expected an object, received {_type(owner['extension'])}"
+            yield f"{at}: extension: expected an object, received {_type(owner['extension'])}"
 
 
 @_check(
@@ -568,11 +618,52 @@ def _card_indicator(seen: Observations) -> Iterator[str]:
             yield f"{at}.indicator: expected info, warning or critical"
 
 
-@_check("card-detail", _CARDS, Level.REQUIRED, "A detail is a text.")
+@_check("card-detail", _CARDS, Level.REQUIRED, "A detail is a text that is not empty.")
 def _card_detail(seen: Observations) -> Iterator[str]:
     for at, card in _cards(seen):
-        if "detail" in card and not isinstance(card["detail"], str):
-            yield f"{at}.detail: expected a string, received {_type(card['detail'])}"
+        if "detail" in card:
+            yield from _need_text(at, card, "detail")
+
+
+@_check(
+    "detail-html",
+    _CARDS,
+    Level.RECOMMENDED,
+    "A detail is Markdown without HTML, of which each client shows another part.",
+)
+def _detail_html(seen: Observations) -> Iterator[str]:
+    for at, card in _cards(seen):
+        if isinstance(card.get("detail"), str):
+            shown = _CODE.sub("", card["detail"][:_READ].replace("\\<", ""))
+            if _HTML.search(shown):
+                yield f"{at}.detail: expected Markdown, received HTML"
+            if _SCRIPT_LINK.search(shown):
+                yield f"{at}.detail: expected links to web addresses, received one to a script or data"
+
+
+@_check(
+    "plain-text",
+    _CARDS,
+    Level.RECOMMENDED,
+    "Summary, labels, descriptions and displays are one line of plain text: they are shown as they are.",
+)
+def _plain_text(seen: Observations) -> Iterator[str]:
+    for at, owner, name in _plain_texts(seen):
+        text = owner.get(name)
+        if isinstance(text, str) and (_HTML.search(text[:_READ]) or _MARKDOWN.search(text[:_READ])):
+            yield f"{at}.{name}: expected plain text, received markup"
+        if isinstance(text, str) and len(text.splitlines()) > 1:
+            yield f"{at}.{name}: expected one line, received several"
+
+
+def _plain_texts(seen: Observations) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    for at, card in _cards(seen):
+        yield at, card, "summary"
+        if isinstance(card.get("source"), dict):
+            yield f"{at}.source", card["source"], "label"
+        for list_, name in (("suggestions", "label"), ("links", "label"), ("overrideReasons", "display")):
+            yield from ((where, owner, name) for where, owner in _listed(at, card, list_))
+    yield from ((at, action, "description") for at, action, _of in _actions(seen))
 
 
 @_check("card-source", "Source", Level.REQUIRED, "A source has a label; its url and icon are absolute URLs.")
@@ -586,19 +677,39 @@ def _card_source(seen: Observations) -> Iterator[str]:
         for name in ("url", "icon"):
             if name in source and not (isinstance(source[name], str) and _URL.fullmatch(source[name])):
                 yield f"{at}.source.{name}: expected an absolute URL"
-        if "topic" in source and not (isinstance(source["topic"], dict) and _is_text(source["topic"].get("code"))):
-            yield f"{at}.source.topic: expected a Coding with a code"
+        if "topic" in source and not _is_coding(source["topic"]):
+            yield f"{at}.source.topic: expected a Coding, with a code and texts alone"
 
 
-@_check("card-uuid", _CARDS, Level.REQUIRED, "A uuid is a text that no other card of the response has.")
+def _is_coding(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_text(value.get("code"))
+        and all(_is_text(value.get(name, "-")) for name in ("system", "display"))
+    )
+
+
+@_check("coding-system", "Coding", Level.RECOMMENDED, "A code has its code system, as the 3.0.0 ballot requires.")
+def _coding_system(seen: Observations) -> Iterator[str]:
+    for at, card in _cards(seen):
+        topic = card["source"].get("topic") if isinstance(card.get("source"), dict) else None
+        codings = [(f"{at}.source.topic", topic)] if isinstance(topic, dict) else []
+        for where, coding in (*codings, *_listed(at, card, "overrideReasons")):
+            yield from _need_text(where, coding, "system")
+
+
+@_check("card-uuid", _CARDS, Level.REQUIRED, "A uuid is a text that no other card, or suggestion, of the response has.")
 def _card_uuid(seen: Observations) -> Iterator[str]:
     for at, card in _cards(seen):
         if "uuid" in card and not _is_text(card["uuid"]):
             yield f"{at}.uuid: expected a string that is not empty, received {_type(card['uuid'])}"
     for what, body in _responses(seen):
-        uuids = [card["uuid"] for _at, card in _listed(what, body, "cards") if isinstance(card.get("uuid"), str)]
-        if len(set(uuids)) < len(uuids):
-            yield f"{what}: two cards have the same uuid"
+        cards = [*_listed(what, body, "cards")]
+        suggestions = [each for at, card in cards for each in _listed(at, card, "suggestions")]
+        for name, owners in (("cards", cards), ("suggestions", suggestions)):
+            uuids = [owner["uuid"] for _at, owner in owners if isinstance(owner.get("uuid"), str)]
+            if len(set(uuids)) < len(uuids):
+                yield f"{what}: two {name} have the same uuid"
 
 
 @_check(
@@ -666,11 +777,70 @@ def _action_members(seen: Observations) -> Iterator[str]:
             yield f"{at}.resourceId: expected a string that is not empty, received {_type(action['resourceId'])}"
 
 
-@_check("action-delete", "Action", Level.RECOMMENDED, "An action that deletes names what in resourceId.")
+def _resources(seen: Observations) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Where, the type of the action and the resource that it creates or updates, where that is one at all."""
+    found = (
+        (f"{at}.resource", str(action.get("type")), action["resource"])
+        for at, action, _of in _actions(seen)
+        if isinstance(action.get("resource"), dict) and _is_text(action["resource"].get("resourceType"))
+    )
+    return _some(found, "no response has an action with a resource")
+
+
+@_check("action-resource", "Use of JSON", Level.REQUIRED, "The resource of an action is valid FHIR.")
+def _action_resource(seen: Observations) -> Iterator[str]:
+    for at, resource in _judged_resources(seen):
+        if not fhir.releases_of(resource):
+            yield from (f"{at}: {resource['resourceType']}: {problem}" for problem in fhir.violations(resource))
+
+
+@_check("action-resource-r4", "Overview", Level.RECOMMENDED, "The resource of an action is one of FHIR R4.")
+def _action_resource_r4(seen: Observations) -> Iterator[str]:
+    for at, resource in _judged_resources(seen):
+        releases = fhir.releases_of(resource)
+        if releases and fhir.R4 not in releases:
+            yield f"{at}: {resource['resourceType']}: valid in {' and '.join(releases)} only"
+
+
+def _judged_resources(seen: Observations) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not fhir.can_tell():
+        raise _NotApplicable("the package fhir.resources, whose models tell, is not installed")
+    yield from ((at, resource) for at, _type_, resource in _resources(seen))
+
+
+@_check("action-update", "Action", Level.RECOMMENDED, "An action that updates has the id of what it updates.")
+def _action_update(seen: Observations) -> Iterator[str]:
+    for at, kind, resource in _resources(seen):
+        if kind == "update":
+            yield from _need_text(at, resource, "id")
+
+
+@_check(
+    "action-delete",
+    "Action",
+    Level.RECOMMENDED,
+    "An action that deletes names what in resourceId, and has no resource.",
+)
 def _action_delete(seen: Observations) -> Iterator[str]:
     for at, action, _of in _some(_actions(seen), "no response has an action"):
-        if action.get("type") == "delete" and not _is_text(action.get("resourceId")):
+        if action.get("type") != "delete":
+            continue
+        if not (isinstance(action.get("resourceId"), str) and _REFERENCE.fullmatch(action["resourceId"])):
             yield f"{at}.resourceId: expected a relative reference, Type/id"
+        if "resource" in action:
+            yield f"{at}.resource: expected none, received {_type(action['resource'])}"
+
+
+@_check(
+    "action-selection",
+    "Capability Documentation",
+    Level.RECOMMENDED,
+    "actionSelectionBehavior is left out unless the client is known to support it.",
+)
+def _action_selection(seen: Observations) -> Iterator[str]:
+    for at, suggestion in _on_cards(seen, "suggestions"):
+        if suggestion.get("actionSelectionBehavior", "all") != "all":
+            yield f"{at}.actionSelectionBehavior: expected none, as this client has not said that it supports it"
 
 
 @_check("link-members", "Link", Level.REQUIRED, "A link has a label, an absolute url and the type absolute or smart.")
@@ -693,6 +863,8 @@ def _link_members(seen: Observations) -> Iterator[str]:
 def _override_reasons(seen: Observations) -> Iterator[str]:
     for at, reason in _on_cards(seen, "overrideReasons"):
         yield from _need_text(at, reason, "code", "display")
+        if "system" in reason:
+            yield from _need_text(at, reason, "system")
 
 
 @_check("card-arrays", _CARDS, Level.REQUIRED, "suggestions, links and overrideReasons are arrays of objects.")
@@ -782,7 +954,7 @@ def _cors_answers(seen: Observations) -> Iterator[str]:
             yield f"{each.what}: Access-Control-Allow-Origin has neither * nor the origin"
 
 
-@_check("cors-credentials", _CORS, Level.REQUIRED, "Credentials are not allowed to every origin.")
+@_check("cors-credentials", _CORS, Level.RECOMMENDED, "Credentials are not allowed to every origin.")
 def _cors_credentials(seen: Observations) -> Iterator[str]:
     for what, answer in seen.answered():
         headers = answer.headers

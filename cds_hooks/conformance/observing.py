@@ -6,23 +6,34 @@ Specification: Discovery; Calling a CDS Service; Feedback; Cross-Origin Resource
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from time import perf_counter
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import requests
 
+from cds_hooks.check_mark import AGENT, EXTENSION
 from cds_hooks.hooks import HOOKS
 from cds_hooks.prefetch import PrefetchTokenError, resolve_template
 
 ORIGIN = "https://ehr.example.org"
-_SECONDS = 30
+# How long an answer is waited for, and all slow answers together; a call is slow from a second on.
+_SECONDS = 5.0
+_PATIENCE = 6 * _SECONDS
+_SLOW = 1.0
+# After so many calls in a row that hung, the others of that URL are not sent.
+_HUNG = 2
+_LARGEST = 20_000_000
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _JSON = "application/json"
 _PATIENT = "conformance-check"
 _UNKNOWN = "no-such-service"
@@ -30,6 +41,14 @@ _UNKNOWN = "no-such-service"
 
 class Unreachable(Exception):  # noqa: N818 - what it says
     """Nothing answers at the address. The text is one sentence for the person who checks."""
+
+
+class NoAnswer(OSError):  # noqa: N818 - what it says
+    """A call had no answer. The text says why, for the person who checks."""
+
+
+class Hung(NoAnswer, TimeoutError):  # noqa: N818 - as above
+    """It was waited for in vain."""
 
 
 class NoneSent(Exception):  # noqa: N818 - what it says
@@ -68,11 +87,16 @@ class Answer:
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON values; None for what is no JSON, as for `null`."""
+        """The body as JSON values (RFC 8259, in UTF-8); None for what is no JSON, as for `null`."""
         try:
-            return json.loads(self.body)
+            return json.loads(self.body.decode(), parse_constant=_refuse)
         except (ValueError, RecursionError):
             return None
+
+
+def _refuse(name: str) -> None:
+    """NaN and Infinity, which Python reads, are no JSON."""
+    raise ValueError(name)
 
 
 @dataclass(frozen=True)
@@ -91,11 +115,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What was sent and what came back; `answer` is None where nothing did, and `failure` says why."""
+    """What was sent and what came back; `answer` is None where nothing did, and `failure` says why.
+
+    One that is not `sent` was given up beforehand.
+    """
 
     call: Call
     answer: Answer | None
     failure: str = ""
+    sent: bool = True
 
     @property
     def what(self) -> str:
@@ -125,32 +153,84 @@ class Observations:
         return ((each.what, each.answer) for each in self.of(*kinds) if each.answer is not None)
 
 
-# Method, URL, headers, body -> the answer. Raises OSError when none comes.
+# Method, URL, headers, body -> the answer. Raises NoAnswer, or another OSError, when none comes.
 Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
 # Hands on what it is given, one by one, as a progress bar does.
 Over = Callable[[Sequence[Call]], Iterable[Call]]
 
+_EXCEPTIONS = requests.exceptions
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (_EXCEPTIONS.Timeout, "no answer came in time"),
+    (_EXCEPTIONS.SSLError, "no secure connection: TLS could not be agreed on, or the certificate is not trusted here"),
+    (_EXCEPTIONS.ConnectionError, "no connection: refused, broken off, or the name of the host is not known"),
+    (_EXCEPTIONS.ChunkedEncodingError, "the answer broke off"),
+    (_EXCEPTIONS.ContentDecodingError, "the answer is not encoded as it says"),
+)
+
 
 def over_http(seconds: float = _SECONDS) -> Send:
-    """Sends over HTTP; redirects are not followed."""
+    """Sends over HTTP, and waits for so many seconds for the whole of an answer; redirects are not followed."""
     session = requests.Session()
 
     def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        start = perf_counter()
-        received = session.request(
-            method,
-            url,
-            data=body,
-            headers=dict(headers),
-            timeout=seconds,
-            allow_redirects=False,
-            # No password of a .netrc for this host.
-            auth=lambda prepared: prepared,
-        )
-        named = {name.lower(): value for name, value in received.headers.items()}
-        return Answer(received.status_code, named, received.content, perf_counter() - start)
+        given_up = Event()
+
+        def exchange() -> Answer:
+            start = perf_counter()
+            with session.request(
+                method,
+                url,
+                data=body,
+                headers=dict(headers),
+                timeout=seconds,
+                allow_redirects=False,
+                stream=True,
+                # No password of a .netrc for this host.
+                auth=lambda prepared: prepared,
+            ) as received:
+                content = bytearray()
+                for part in received.iter_content(65_536):
+                    content += part
+                    if given_up.is_set() or len(content) > _LARGEST:
+                        raise NoAnswer(f"the answer is longer than {_LARGEST} bytes")
+                named = {name.lower(): value for name, value in received.headers.items()}
+                return Answer(received.status_code, named, bytes(content), perf_counter() - start)
+
+        try:
+            return _within(seconds, exchange)
+        finally:
+            given_up.set()
 
     return send
+
+
+def _within(seconds: float, work: Callable[[], Answer]) -> Answer:
+    """What `work` gives; raises NoAnswer. No time-out of a socket ends an answer that comes letter by letter."""
+    done: SimpleQueue[Answer | Exception] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put(work())
+        except (OSError, ValueError) as problem:
+            done.put(problem)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        found = done.get(timeout=seconds)
+    except Empty:
+        found = _EXCEPTIONS.Timeout()
+    if isinstance(found, Answer):
+        return found
+    if isinstance(found, _EXCEPTIONS.Timeout):
+        raise Hung(f"no answer within {seconds:g} s")
+    if isinstance(found, NoAnswer):
+        raise found
+    raise NoAnswer(reason_of(found))
+
+
+def reason_of(problem: Exception) -> str:
+    """Why a call by `requests` had no answer, in words; its own text may hold the URL, and so a token of a query."""
+    return next((said for kind, said in _FAILURES if isinstance(problem, kind)), "it could not be sent")
 
 
 def observe(
@@ -161,19 +241,22 @@ def observe(
     given: Iterable[tuple[str, Mapping[str, Any]]] = (),
     feedback: bool = True,
     over: Over = iter,
+    agent: str = AGENT,
+    patience: float = _PATIENCE,
 ) -> Observations:
     """Sends all that the checks look at to the service whose discovery is at `url`/cds-services.
 
-    `token` gives the bearer token for a call of a URL. `given` are requests, by name, that are sent besides the made
-    ones to the services of their hook. Raises Unreachable when discovery has no answer at all, NoneSent when no
-    service has the hook of any request.
+    A `url` without a scheme is tried with https and http, on a loopback address with http. `token` gives the bearer
+    token for a call of a URL. `given` are requests, by name, that are sent besides the made ones to the services of
+    their hook. `agent` is the User-Agent. After `patience` seconds of waiting for slow answers no more is sent.
+
+    Raises Unreachable when discovery has no answer at all, NoneSent when no service has the hook of any request.
     """
-    url = url.rstrip("/").removesuffix("/cds-services")
-    base = f"{url}/cds-services"
-    observer = _Observer(send, token)
-    discovery = observer.exchange(Call(Kind.DISCOVERY, "discovery", base, "GET"))
+    observer = _Observer(send, token, agent, patience)
+    url, discovery = _discovered(url, observer)
     if discovery.answer is None:
-        raise Unreachable(f"Nothing answers at {base}: {discovery.failure}.")
+        raise Unreachable(f"Nothing answers at {discovery.call.url}: {discovery.failure}.")
+    base = discovery.call.url
     entries = tuple(_callable_entries(discovery.answer.json))
     requests_ = tuple(given)
     hooks_given = tuple((name, body.get("hook")) for name, body in requests_)
@@ -187,6 +270,30 @@ def observe(
     if feedback:
         exchanges += [observer.exchange(call) for call in over(list(_feedback(base, exchanges, entries)))]
     return Observations(url, tuple(exchanges), entries, token is not None, feedback, hooks_given)
+
+
+def _discovered(url: str, observer: _Observer) -> tuple[str, Exchange]:
+    """The address of the service with its scheme, and what its discovery answered."""
+    for address in (tried := _addresses(url)):
+        address = address.rstrip("/").removesuffix("/cds-services")  # noqa: PLW2901 - the same, as it is called
+        found = observer.exchange(Call(Kind.DISCOVERY, "discovery", f"{address}/cds-services", "GET"))
+        if found.answer is not None or address == tried[-1]:
+            break
+    return address, found
+
+
+def _addresses(url: str) -> tuple[str, ...]:
+    schemes = ("http", "https")
+    scheme, is_whole, _rest = url.partition("://")
+    try:
+        host = urlsplit(url if is_whole else f"//{url}").hostname
+    except ValueError:
+        host = None
+    if not host or (is_whole and scheme.lower() not in schemes):
+        raise Unreachable("That is not the address of a web server: give it as https://host, http://host or host:port.")
+    if is_whole:
+        return (url,)
+    return (f"http://{url}",) if host in _LOOPBACK else (f"https://{url}", f"http://{url}")
 
 
 def _is_usable(discovery: Answer, entries: Sequence[Mapping[str, Any]]) -> bool:
@@ -206,11 +313,32 @@ def _require_any(published: Sequence[str], given: Sequence[object]) -> None:
 
 
 class _Observer:
-    def __init__(self, send: Send, token: Callable[[str], str] | None) -> None:
-        self._send, self._token = send, token
+    def __init__(self, send: Send, token: Callable[[str], str] | None, agent: str, patience: float) -> None:
+        self._send, self._token, self._agent, self._patience = send, token, agent, patience
+        self._waited = 0.0
+        self._hung: Counter[str] = Counter()
 
     def exchange(self, call: Call) -> Exchange:
-        headers = {"Origin": ORIGIN, "Accept": _JSON}
+        if self._waited >= self._patience:
+            return Exchange(call, None, f"slow answers had taken {self._patience:g} s in all", sent=False)
+        if self._hung[call.url] >= _HUNG:
+            return Exchange(call, None, f"the {_HUNG} calls of that URL before it hung", sent=False)
+        start = perf_counter()
+        try:
+            answer = self._send(call.method, call.url, self._headers(call), call.body)
+        except OSError as problem:
+            self._hung[call.url] += isinstance(problem, TimeoutError)
+            said = str(problem) if isinstance(problem, NoAnswer) else "no answer came"
+            return Exchange(call, None, said)
+        else:
+            self._hung[call.url] = 0
+            return Exchange(call, answer)
+        finally:
+            took = perf_counter() - start
+            self._waited += took if took > _SLOW else 0
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        headers = {"Origin": ORIGIN, "Accept": _JSON, "User-Agent": self._agent}
         if call.method == "OPTIONS":
             headers |= {
                 "Access-Control-Request-Method": "GET" if call.url.endswith("/cds-services") else "POST",
@@ -220,11 +348,7 @@ class _Observer:
             headers["Authorization"] = f"Bearer {self._token(call.url)}"
         if call.body is not None:
             headers["Content-Type"] = call.content_type
-        try:
-            return Exchange(call, self._send(call.method, call.url, headers, call.body))
-        except OSError as problem:
-            # The text of some of these holds the URL, and so a token of a query.
-            return Exchange(call, None, type(problem).__name__)
+        return headers
 
 
 def _callable_entries(discovered: Any) -> Iterator[Mapping[str, Any]]:
@@ -268,7 +392,7 @@ def _planned(
         yield call(Kind.CONTENT_TYPE, ", as text/plain", request, content_type="text/plain")
         for title, body in given:
             if body.get("hook") == entry["hook"]:
-                yield call(Kind.GIVEN, f", {title}", body)
+                yield call(Kind.GIVEN, f", {title}", _marked(body))
     if entries:
         first = example_request(entries[0])
         yield Call(Kind.UNKNOWN_SERVICE, "a service that is not there", f"{base}/{_UNKNOWN}", body=_dumped(first))
@@ -289,7 +413,7 @@ def _feedback(base: str, exchanges: Sequence[Exchange], entries: Sequence[Mappin
             if suggested:
                 taken = [{"id": suggested[0]}]
                 batch.append({**ignored, "outcome": "accepted", "acceptedSuggestions": taken})
-        yield Call(Kind.FEEDBACK, f"{id_}, feedback", at, body=_dumped({"feedback": batch}))
+        yield Call(Kind.FEEDBACK, f"{id_}, feedback", at, body=_dumped(_marked({"feedback": batch})))
         yield Call(Kind.BAD_FEEDBACK, f"{id_}, feedback without its array", at, body=b"{}")
 
 
@@ -317,7 +441,13 @@ def _without(members: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _with_more(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request with what a service has to let pass: extensions, and members that it does not know."""
     more = {"extension": {"org.example.check": {"known": False}}, "exampleOfAnUnknownMember": [1, {"two": 2}]}
-    return {**request, **more, "context": {**request["context"], "exampleOfAnUnknownMember": "example"}}
+    return _marked({**request, **more, "context": {**request["context"], "exampleOfAnUnknownMember": "example"}})
+
+
+def _marked(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the mark of a check beside its other extensions."""
+    extension = body.get("extension", {})
+    return {**body, "extension": {**extension, EXTENSION: True}} if isinstance(extension, dict) else dict(body)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ class Responder:
         return HookResponse(
             cards=tuple(cards.advice_card(each) for each in advice),
             system_actions=system_actions,
-            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **judged}},
+            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **_filled(judged)}},
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
             read=_read_for(assessment),
         )
@@ -196,6 +196,11 @@ def _links(guideline: Guideline, recommendation: Recommendation) -> Iterator[Lin
             yield Link(label=source["citation"], url=source["url"], type="absolute")
 
 
+def _filled(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that have a value: whatever is empty is prohibited in a response (Use of JSON)."""
+    return {name: value for name, value in members.items() if value or isinstance(value, int)}
+
+
 def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[str, Any]:
     """The assessment as an integrator tests it; the members are described in openapi.yaml."""
     flags: dict[str, dict[str, Any]] = {}
@@ -209,7 +214,7 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
         entry["findings"] += [
             name for name in fired.findings() if name in guideline.findings and name not in entry["findings"]
         ]
-    return {
+    assessed = {
         "knowledge": {"version": guideline.version, "status": guideline.status},
         "complaint": assessment.complaint,
         "side": assessment.side,
@@ -230,13 +235,15 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
             for call in assessment.referrals
         ],
         "treatment": [
-            {
-                "id": call.id,
-                "state": call.state,
-                "because": list(call.because),
-                **({"without": list(call.without)} if call.without else {}),
-                **({"cautions": list(call.cautions)} if call.cautions else {}),
-            }
+            _filled(
+                {
+                    "id": call.id,
+                    "state": call.state,
+                    "because": list(call.because),
+                    "without": list(call.without),
+                    "cautions": list(call.cautions),
+                }
+            )
             for call in assessment.treatment
         ],
         "ask": [asked.finding for asked in assessment.ask],
@@ -249,6 +256,7 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
         },
         **({"notReadable": list(map(_not_readable, assessment.not_readable))} if assessment.not_readable else {}),
     }
+    return _filled(assessed)
 
 
 def _read_for(assessment: Assessment) -> tuple[msgspec.Raw, ...]:
@@ -264,17 +272,19 @@ def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict
     if assessment.complaint != "present":
         return []
     if not assessment.rankings:
-        return [{"id": cause, "band": "not-assessed", "for": [], "against": []} for cause in guideline.causes]
+        return [{"id": cause, "band": "not-assessed"} for cause in guideline.causes]
     sided = len(assessment.rankings) > 1
     return [
-        {
-            "id": cause.id,
-            **({"side": cause.side} if sided else {}),
-            "band": cause.band,
-            "points": cause.points,
-            "for": list(cause.speaks_for),
-            "against": list(cause.speaks_against),
-        }
+        _filled(
+            {
+                "id": cause.id,
+                "side": cause.side if sided else "",
+                "band": cause.band,
+                "points": cause.points,
+                "for": list(cause.speaks_for),
+                "against": list(cause.speaks_against),
+            }
+        )
         for ranking in assessment.rankings
         for cause in ranking.causes
     ]
@@ -604,24 +614,27 @@ class _Cards:
         return Ordering.of(self.request, side, self.now, fired.recommendation.title, resources)
 
     def _basis(self, fired: Sequence[Fired], evidence: Sequence[Evidence], lacking: Sequence[str]) -> dict[str, Any]:
-        return {
+        basis = {
             "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
             "recommendations": [
-                {
-                    "id": item.recommendation.id,
-                    "version": item.recommendation.version,
-                    "indicator": item.indicator,
-                    "strength": item.recommendation.strength,
-                    "status": item.recommendation.status,
-                    "statements": list(item.recommendation.statements),
-                    "evidence": list(item.recommendation.evidence),
-                    "findings": list(item.findings()),
-                }
+                _filled(
+                    {
+                        "id": item.recommendation.id,
+                        "version": item.recommendation.version,
+                        "indicator": item.indicator,
+                        "strength": item.recommendation.strength,
+                        "status": item.recommendation.status,
+                        "statements": list(item.recommendation.statements),
+                        "evidence": list(item.recommendation.evidence),
+                        "findings": list(item.findings()),
+                    }
+                )
                 for item in fired
             ],
             "findings": [_evidence_extension(item) for item in evidence],
             "notDocumented": list(lacking),
         }
+        return _filled(basis)
 
 
 def _evidence_extension(item: Evidence) -> Mapping[str, Any]:

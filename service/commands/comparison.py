@@ -65,7 +65,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
         return
     old, new = (answer["extension"][ASSESSMENT_KEY] for answer in (before, after))
     for part in _PARTS:
-        entries = ([_entry(part, entry) for entry in assessment[part]] for assessment in (old, new))
+        entries = ([_entry(part, entry) for entry in assessment.get(part, ())] for assessment in (old, new))
         yield from _change(_TITLES.get(part, part), *entries, ordered=part == "ask")
     yield from _others(old, new)
     yield from _cards(before, after)

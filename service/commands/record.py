@@ -24,6 +24,8 @@ _FOR_EVER = 2**63 - 1
 _FIRST, _LAST = date(1970, 1, 1), date(9000, 12, 31)
 # A report may read for so many seconds.
 _PATIENCE = 300.0
+# What a database says of it may hold the address, with a password.
+_FAULT = "the database did not answer, is busy or refused it."
 
 
 @click.group()
@@ -87,8 +89,8 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     engine = _engine(settings)
     try:
         removed = run(engine, _FOR_EVER if everything else int((time.time() - keep * _DAY) * 1000))
-    except SQLAlchemyError as problem:
-        _give_up(f"The record cannot be purged: {type(problem).__name__}.")
+    except SQLAlchemyError:
+        _give_up(f"The record cannot be purged: {_FAULT}")
     finally:
         engine.dispose()
     if machine:
@@ -143,8 +145,8 @@ def report(
     try:
         with reading(engine) as connection:
             made = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
-    except SQLAlchemyError as problem:
-        _give_up(f"The record cannot be read: {type(problem).__name__}.")
+    except SQLAlchemyError:
+        _give_up(f"The record cannot be read: {_FAULT}")
     finally:
         engine.dispose()
     click.echo(as_json(made, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(made)}")

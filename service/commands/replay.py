@@ -18,6 +18,7 @@ from typing import Any
 
 import requests
 
+from cds_hooks.conformance import reason_of
 from service.app import create_app
 from service.settings import Settings
 
@@ -111,7 +112,7 @@ def over_http(url: str) -> Caller:
                 method, url.rstrip("/") + path, data=body, headers=headers, timeout=_SECONDS, allow_redirects=False
             ).content
         except requests.RequestException as error:
-            raise ReplayError(f"The service cannot be called: {type(error).__name__}.") from error
+            raise ReplayError(f"The service cannot be called: {reason_of(error)}.") from error
 
     return call
 

@@ -161,7 +161,7 @@ def read_condition(raw: object, thresholds: Mapping[str, float]) -> Condition:
     Raises ValueError with a sentence that says what is wrong and where in the condition.
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"a condition is a table, not {type(raw).__name__}")  # noqa: TRY004 - one kind of error
+        raise ValueError("a condition is a table, as in {finding = …}")  # noqa: TRY004 - one kind of error
     joints = [key for key in raw if key in JOINTS]
     if joints:
         if len(raw) != 1 or not isinstance(raw[joints[0]], list) or not raw[joints[0]]:

@@ -288,7 +288,7 @@ def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
     """One order in the extension: what it is taken for and what came of it."""
     own = [item for item in fired if item.recommendation.kind == _KIND]
     grounds = [name for item in fired if item not in own for name in item.findings()]
-    return {
+    entry = {
         "reference": order.reference,
         "medicines": sorted(_CALLED[name] for name in order.medicines),
         "topical": order.topical,
@@ -297,3 +297,5 @@ def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
         "recommendations": [item.recommendation.id for item in own],
         "because": list(dict.fromkeys(grounds)),
     }
+    # A response holds no empty array.
+    return {name: value for name, value in entry.items() if value != []}

@@ -282,9 +282,9 @@ def _sections(told: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
     yield "Cannot tell", [line for rule in rules if rule["verdict"] == "cannot-tell" for line in _ruled(rule)]
     yield "No", [line for rule in rules if rule["verdict"] == "no" for line in _ruled(rule)]
     yield "Ranking of causes", _ranked(told["ranking"])
-    yield "Imaging", [_call(call, "modality", "region") for call in assessment["imaging"]]
-    yield "Referrals", [_call(call, "to") for call in assessment["referrals"]]
-    yield "Treatment", map(_treated, assessment["treatment"])
+    yield "Imaging", [_call(call, "modality", "region") for call in assessment.get("imaging", ())]
+    yield "Referrals", [_call(call, "to") for call in assessment.get("referrals", ())]
+    yield "Treatment", map(_treated, assessment.get("treatment", ()))
     yield "Ask next", [f"{asked['finding']}: {asked['ask']} {asked['because']}" for asked in told["ask"]]
     for number, judged in enumerate(told["judged"], start=1):
         yield f"In hand, {number}: {judged['kind']}", _in_hand(judged)
@@ -324,7 +324,7 @@ def _call(call: Mapping[str, Any], *names: str) -> str:
 
 
 def _treated(call: Mapping[str, Any]) -> str:
-    because = f" because of {', '.join(call['because'])}" if call["because"] else ""
+    because = f" because of {', '.join(call['because'])}" if call.get("because") else ""
     without = f", without {', '.join(call['without'])}" if call.get("without") else ""
     cautions = f", with care: {', '.join(call['cautions'])}" if call.get("cautions") else ""
     return f"{call['id']}: {call['state']}{because}{without}{cautions}"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import socket
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -11,6 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cds_hooks.conformance import (
     CHECKS,
@@ -26,10 +33,15 @@ from cds_hooks.conformance import (
     judge,
     observe,
 )
-from cds_hooks.conformance.observing import Send, example_request
+from cds_hooks.conformance.observing import Hung, NoAnswer, Send, example_request, over_http
 from cds_hooks.hooks import HOOKS, read_context
 from cds_hooks.json_text import read_members
 
+MEMBERS = (
+    *("id", "hook", "title", "prefetch", "version", "extension", "uuid", "summary", "detail", "indicator", "source"),
+    *("label", "topic", "code", "system", "suggestions", "selectionBehavior", "actions", "type", "resource"),
+    *("resourceType", "resourceId", "links", "url", "overrideReasons", "display", "isRecommended", "description"),
+)
 Spoil: TypeAlias = Callable[[Response], None]
 URL = "https://cds.example.org"
 ENTRY = {
@@ -40,7 +52,13 @@ ENTRY = {
     "version": "3.0.0",
     "prefetch": {"patient": "Patient/{{context.patientId}}", "visits": "Encounter?patient={{context.patientId}}"},
 }
-ORDER = {"resourceType": "ServiceRequest", "status": "draft", "intent": "proposal"}
+ORDER = {
+    "resourceType": "ServiceRequest",
+    "id": "1",
+    "status": "draft",
+    "intent": "proposal",
+    "subject": {"reference": "Patient/1"},
+}
 SUGGESTION = {
     "label": "Order",
     "uuid": "e56e1945-20b3-4393-8503-a1a20fd73152",
@@ -54,12 +72,16 @@ CARD = {
     "uuid": "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05",
     "summary": "Hello",
     "indicator": "info",
-    "source": {"label": "Greetings", "url": "https://cds.example.org/", "topic": {"code": "greeting"}},
+    "source": {
+        "label": "Greetings",
+        "url": "https://cds.example.org/",
+        "topic": {"code": "greeting", "system": "urn:x"},
+    },
     "suggestions": [SUGGESTION],
     "selectionBehavior": "any",
     "links": [{"label": "App", "url": "https://app.example.org/", "type": "smart", "appContext": "x"}],
-    "overrideReasons": [{"code": "no", "display": "No"}],
-    "extension": {"org.example.more": {"free": None}},
+    "overrideReasons": [{"code": "no", "system": "urn:x", "display": "No"}],
+    "extension": {"org.example.more": {"free": False}},
 }
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
@@ -117,7 +139,7 @@ def server(spoil: Spoil = lambda _answer: None) -> Send:
         answer = client.open(urlsplit(url).path, method=method, headers=dict(headers), data=body)
         named = {name.lower(): value for name, value in answer.headers.items()}
         if "x-lost" in named:
-            raise TimeoutError
+            raise NoAnswer("the connection broke off")
         return Answer(answer.status_code, named, answer.get_data(), float(named.get("x-seconds", 0)))
 
     return send
@@ -177,6 +199,15 @@ def status(number: int, *, where: Callable[[Response], bool]) -> Spoil:
     return spoil
 
 
+def refusing(number: int, *, where: Callable[[Response], bool]) -> Spoil:
+    def spoil(answer: Response) -> None:
+        if where(answer):
+            answer.status_code = number
+            answer.set_data(refusal(number).get_data())
+
+    return spoil
+
+
 def header(name: str, value: str | None, *, where: Callable[[Response], bool] = lambda _answer: True) -> Spoil:
     def spoil(answer: Response) -> None:
         if where(answer):
@@ -220,6 +251,13 @@ def preflight(_answer: Response) -> bool:
     return request.method == "OPTIONS"
 
 
+OF_STU3 = {
+    "resourceType": "ProcedureRequest",
+    "status": "draft",
+    "intent": "proposal",
+    "code": {"text": "MRI"},
+    "subject": {"reference": "Patient/1"},
+}
 TWO_RECOMMENDED = [SUGGESTION, {**SUGGESTION, "uuid": "e56e1945-20b3-4393-8503-a1a20fd73153"}]
 # check -> the services that it finds something in.
 BROKEN: Mapping[str, tuple[Spoil, ...]] = {
@@ -233,8 +271,17 @@ BROKEN: Mapping[str, tuple[Spoil, ...]] = {
         entries(["greeter"]),
         header("Content-Type", "text/plain", where=discovery),
     ),
-    "discovery-members": (entry(description=...), entry(id=""), entry(hook=7), entry(title=7)),
-    "discovery-recommended": (entry(title=...), entry(version="2.0")),
+    "discovery-members": (
+        entry(description=...),
+        entry(id=""),
+        entry(hook=7),
+        entry(title=7),
+        entry(hookVersion=1),
+    ),
+    "discovery-null": (entry(usageRequirements=None), entry(prefetch={}), entry(extension={"org.example.a": [[]]})),
+    "discovery-extension": (entry(extension=["x"]),),
+    "discovery-one-id": (entries([ENTRY, {**ENTRY, "hook": "encounter-start"}]),),
+    "discovery-recommended": (entry(title=...), entry(version="2.0"), entry(version="STU4"), entry(version=...)),
     "discovery-id": (entry(id="a/b"),),
     "discovery-unique": (entries([ENTRY, ENTRY]),),
     "discovery-hook": (entry(hook="patientview"),),
@@ -255,16 +302,37 @@ BROKEN: Mapping[str, tuple[Spoil, ...]] = {
     "error-outcome": (
         text('{"error": "x"}', where=refused),
         text('{"resourceType": "OperationOutcome"}', where=refused),
+        text('{"resourceType": "OperationOutcome", "issue": []}', where=refused),
+        text('{"resourceType": "OperationOutcome", "issue": [{"severity": "bad", "code": "x"}]}', where=refused),
     ),
     "response-shape": (
         text("[]", where=sound),
         text("{}", where=sound),
         header("Content-Type", "text/plain", where=sound),
+        text('{"cards": [], "extension": {"org.example.a": NaN}}', where=sound),
         body(cards=["Hello"]),
         body(systemActions={}),
     ),
-    "response-null": (card(detail=None), card(links=[]), body(systemActions=[]), card(source={})),
-    "response-extension": (card(extension="x"), body(extension=[])),
+    "response-null": (
+        card(detail=None),
+        card(detail=""),
+        card(links=[]),
+        body(systemActions=[]),
+        card(source={}),
+        card(extension={"org.example.a": {"found": []}}),
+        body(extension={"org.example.a": {"why": None}}),
+        body(extension={}),
+        action(type="create", description="x", resource={**ORDER, "note": []}),
+        action(type="create", description="x", resource={**ORDER, "code": {"text": ""}}),
+    ),
+    "response-extension": (
+        card(extension="x"),
+        body(extension=["x"]),
+        link(extension="x"),
+        suggestion(extension="x"),
+        card(source={"label": "A", "extension": "x"}),
+        action(type="delete", description="x", resourceId="A/1", extension="x"),
+    ),
     "response-members": (
         card(color="red"),
         card(source={"label": "A", "name": "B"}),
@@ -275,15 +343,38 @@ BROKEN: Mapping[str, tuple[Spoil, ...]] = {
     ),
     "card-summary": (card(summary="x" * 140), card(summary=" "), card(summary=...)),
     "card-indicator": (card(indicator="hard-stop"), card(indicator=...)),
-    "card-detail": (card(detail={}),),
+    "card-detail": (card(detail={}), card(detail=""), card(detail=" ")),
+    "detail-html": (
+        card(detail="Take <b>care</b>"),
+        card(detail="One<br/>two"),
+        card(detail="<!-- hidden -->x"),
+        card(detail="`a` <script>x</script> `b`"),
+        card(detail="[more](javascript:alert)"),
+        card(detail="![more]( data:text/html,x)"),
+    ),
+    "plain-text": (
+        card(summary="Take <b>care</b>"),
+        card(summary="Take **care**"),
+        card(summary="One\ntwo"),
+        card(source={"label": "[A](https://a.example.org/)"}),
+        suggestion(label="<i>Order</i>"),
+        link(label="# App"),
+        card(overrideReasons=[{"code": "no", "system": "urn:x", "display": "No<br>"}]),
+        action(type="delete", description="**x**", resourceId="A/1"),
+    ),
     "card-source": (
         card(source=...),
         card(source={}),
         card(source={"label": "A", "url": "/about"}),
         card(source={"label": "A", "icon": 7}),
         card(source={"label": "A", "topic": {"system": "x"}}),
+        card(source={"label": "A", "topic": {"code": "x", "system": 7}}),
     ),
-    "card-uuid": (card(uuid=7), body(cards=[CARD, CARD])),
+    "coding-system": (
+        card(source={"label": "A", "topic": {"code": "x"}}),
+        card(overrideReasons=[{"code": "no", "display": "No"}]),
+    ),
+    "card-uuid": (card(uuid=7), body(cards=[CARD, CARD]), card(suggestions=[SUGGESTION, SUGGESTION])),
     "card-uuid-form": (card(uuid="card-1"), card(uuid=...), suggestion(uuid=...)),
     "card-arrays": (card(links={}), card(suggestions=["Order"])),
     "suggestion-members": (
@@ -301,7 +392,21 @@ BROKEN: Mapping[str, tuple[Spoil, ...]] = {
         action(type="delete", description="x", resourceId=7),
         body(systemActions=[{"type": "update"}]),
     ),
-    "action-delete": (action(type="delete", description="x", resource="A/1"),),
+    "action-resource": (
+        action(type="create", description="x", resource={"resourceType": "ServiceRequest", "status": "draft"}),
+        action(type="create", description="x", resource={**ORDER, "bodyPart": "hip"}),
+        action(type="create", description="x", resource={**ORDER, "intent": "a wish "}),
+        action(type="create", description="x", resource={"resourceType": "Order", "id": "1"}),
+        body(systemActions=[{"type": "update", "resource": {**ORDER, "subject": "Patient/1"}}]),
+    ),
+    "action-resource-r4": (action(type="create", description="x", resource=OF_STU3),),
+    "action-update": (action(type="update", description="x", resource={**ORDER, "id": 7}),),
+    "action-delete": (
+        action(type="delete", description="x", resource="A/1"),
+        action(type="delete", description="x", resourceId="1"),
+        action(type="delete", description="x", resourceId="ServiceRequest/1", resource=ORDER),
+    ),
+    "action-selection": (suggestion(actionSelectionBehavior="any"),),
     "link-members": (
         link(label=""),
         link(url="/app"),
@@ -309,7 +414,10 @@ BROKEN: Mapping[str, tuple[Spoil, ...]] = {
         link(appContext="x"),
         link(autolaunchable="yes"),
     ),
-    "override-reasons": (card(overrideReasons=[{"code": "no"}]),),
+    "override-reasons": (
+        card(overrideReasons=[{"code": "no"}]),
+        card(overrideReasons=[{"code": "no", "display": "No", "system": 7}]),
+    ),
     "feedback-status": (status(202, where=feedback), status(500, where=feedback)),
     "feedback-body": (text("thanks", "text/plain", where=feedback),),
     "feedback-refused": (
@@ -344,6 +452,80 @@ def test_our_own_toy_service_is_conformant(make_client: Callable[..., FlaskClien
     # Three of its services are made to fail.
     wrong = {line for each in judged if each.status is Status.FAILED for line in each.problems}
     assert {line.split()[0].rstrip(",:") for line in wrong} == {"broken", "busy", "wrong"}
+
+
+MINIMAL = {"summary": "Hello", "indicator": "info", "source": {"label": "A"}, "uuid": CARD["uuid"]}
+# Services that are as they may be.
+SOUND: Mapping[str, Spoil] = {
+    "a version of an older release": entry(version="STU2"),
+    "a version before its release": entry(version="3.0.0-ballot+1"),
+    "the version of a hook": entry(hookVersion="1.0"),
+    "no prefetch": entry(prefetch=...),
+    "an extension in discovery": entry(extension={"org.example.a": [{"b": 0}]}),
+    "no services": entries([]),
+    "no card": body(cards=[]),
+    "a card with what is required": body(cards=[MINIMAL]),
+    "a summary of 139 characters": card(summary="ä" * 139),
+    "signs that are no markup": card(summary="If x < 5 and y > 3: [1], 2*3*4, snake_case, a__b__c, C# & 5 'mm'"),
+    "Markdown": card(
+        detail="# A\n\n**b** [c](https://c.example.org/)\n\n- <https://d.example.org/> <e@f.org>\n- a < b"
+    ),
+    "HTML in code": card(detail="`<b>` and ``a ` <i>``\n\n```html\n<p>\n```\n\n\\<b> &lt;b>"),
+    "a system action": body(systemActions=[{"type": "update", "resource": ORDER}]),
+    "only a system action": body(cards=[], systemActions=[{"type": "delete", "resourceId": "ServiceRequest/1"}]),
+    "a suggestion that changes nothing": suggestion(actions=...),
+    "the usual selection of actions": suggestion(actionSelectionBehavior="all"),
+    "two recommended where any may be taken": card(suggestions=TWO_RECOMMENDED),
+    "null beside an extension of FHIR": action(
+        type="create",
+        description="x",
+        resource={
+            "resourceType": "Patient",
+            "name": [{"given": ["A", None], "_given": [None, {"extension": [{"url": "urn:x", "valueCode": "y"}]}]}],
+        },
+    ),
+    "extensions everywhere": body(
+        cards=[
+            {
+                **CARD,
+                "source": {"label": "A", "extension": {"a": 1}},
+                "links": [{"label": "A", "url": "https://a.example.org", "type": "absolute", "extension": {"a": [0]}}],
+                "extension": {"org.example.a": {"b": [False, 0, {"c": "d"}]}},
+            }
+        ],
+        extension={"org.example.a": "b"},
+    ),
+    "data missing": refusing(412, where=sound),
+    "no feedback": refusing(501, where=lambda _answer: request.path.endswith("/feedback")),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_nothing_is_found_in_a_service_that_is_as_it_may_be(name: str) -> None:
+    judged = judge(observe(URL, server(SOUND[name])))
+    assert {each.check.name: each.problems for each in judged if each.status in (Status.FAILED, Status.WARNED)} == {}
+
+
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text("a<*`", max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_JSON_VALUES, st.booleans())
+def test_any_answer_is_judged(answer: Any, in_discovery: bool) -> None:
+    spoil = entries([answer]) if in_discovery else body(cards=[answer], systemActions=[answer])
+    assert len(judge(observe(URL, server(spoil)))) == len(CHECKS)
+
+
+def test_where_the_models_of_fhir_are_not_installed_no_resource_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    broken = action(type="create", description="x", resource={"resourceType": "ServiceRequest"})
+    judged = results(broken)
+    assert judged["action-resource"].status is judged["action-resource-r4"].status is Status.SKIPPED
+    assert "fhir.resources" in judged["action-resource"].problems[0]
+    assert judged["action-members"].status is Status.PASSED
 
 
 def _examples() -> Iterator[Any]:
@@ -465,12 +647,164 @@ def test_where_discovery_is_wrong_that_is_said_and_no_request_is_sent(wrong: Spo
     assert judged["given-requests"].status is Status.SKIPPED
 
 
-def test_nothing_that_answers_is_no_service() -> None:
+@pytest.mark.parametrize("problem", [ConnectionError(), NoAnswer("no answer came"), Hung("no answer came")])
+def test_nothing_that_answers_is_no_service(problem: OSError) -> None:
     def send(*_arguments: Any) -> Answer:
-        raise ConnectionError
+        raise problem
 
-    with pytest.raises(Unreachable, match="Nothing answers"):
+    with pytest.raises(Unreachable, match=f"^Nothing answers at {URL}/cds-services: no answer came.$"):
         observe(URL, send)
+
+
+@pytest.mark.parametrize(
+    ("given", "tried"),
+    [
+        ("localhost:8080", ["http://localhost:8080/cds-services"]),
+        ("127.0.0.1:8080/", ["http://127.0.0.1:8080/cds-services"]),
+        ("[::1]:8080", ["http://[::1]:8080/cds-services"]),
+        ("cds.example.org", ["https://cds.example.org/cds-services", "http://cds.example.org/cds-services"]),
+        ("sitbone:8080/cds-services", ["https://sitbone:8080/cds-services", "http://sitbone:8080/cds-services"]),
+        ("HTTP://cds.example.org", ["HTTP://cds.example.org/cds-services"]),
+    ],
+)
+def test_an_address_without_a_scheme_is_tried_with_those_that_fit(given: str, tried: list[str]) -> None:
+    urls: list[str] = []
+
+    def send(_method: str, url: str, *_more: Any) -> Answer:
+        urls.append(url)
+        raise NoAnswer("no answer came")
+
+    with pytest.raises(Unreachable):
+        observe(given, send)
+    assert urls == tried
+
+
+@pytest.mark.parametrize("given", ["", "ftp://cds.example.org", "http://", "://x", "http://[", "/cds-services"])
+def test_what_is_no_address_of_a_web_server_is_said_to_be_none(given: str) -> None:
+    with pytest.raises(Unreachable, match=r"not the address of a web server"):
+        observe(given, server())
+
+
+def test_the_scheme_that_answers_is_the_one_that_is_checked() -> None:
+    service = server()
+
+    def send(method: str, url: str, headers: Mapping[str, str], sent: bytes | None) -> Answer:
+        if url.startswith("https:"):
+            raise NoAnswer("no secure connection")
+        return service(method, url, headers, sent)
+
+    seen = observe("cds.example.org:8080", send)
+    assert seen.url == "http://cds.example.org:8080"
+    assert all(each.call.url.startswith("http://cds.example.org:8080/") for each in seen.of())
+
+
+def test_each_call_is_marked_as_one_of_a_check() -> None:
+    agents: set[str] = set()
+    marked: dict[str, bool] = {}
+
+    def note(_answer: Response) -> None:
+        agents.add(request.headers["User-Agent"])
+        if isinstance(members(), dict) and members():
+            marked[members().get("hookInstance", request.path)] = "org.sitbone.check" in members().get("extension", {})
+
+    given = {**example_request(ENTRY), "hookInstance": "mine", "extension": {"org.example.a": 1}}
+    results(note, given=[("one", given)], agent="sitbone-check/1.2.3")
+    assert agents == {"sitbone-check/1.2.3"}
+    assert marked["mine"]
+    assert marked["/cds-services/greeter/feedback"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Services that hang, over a real connection
+
+
+class Silent:
+    """A server that answers discovery, and of a call what `says` has, if anything, letter by letter without an end."""
+
+    def __init__(self, says: bytes) -> None:
+        self.says, self.calls, self.stop = says, 0, threading.Event()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while not self.stop.is_set():
+            try:
+                connection, _address = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            if connection.recv(65_536).startswith(b"GET /cds-services "):
+                text = json.dumps({"services": [ENTRY, {**ENTRY, "id": "other"}, {**ENTRY, "id": "third"}]}).encode()
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n"
+                connection.sendall(head.encode() + b"Connection: close\r\n\r\n" + text)
+                return
+            self.calls += 1
+            connection.sendall(self.says)
+            while not self.stop.wait(0.05):
+                if self.says:
+                    connection.sendall(b"x")
+
+    def close(self) -> None:
+        self.stop.set()
+        self.server.close()
+
+
+@pytest.fixture(params=[b"", b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["mute", "header", "body"])
+def silent(request: pytest.FixtureRequest) -> Iterator[Silent]:
+    server_ = Silent(request.param)
+    yield server_
+    server_.close()
+
+
+def test_of_a_service_that_hangs_two_calls_a_url_are_sent_and_it_is_said_what_hung(silent: Silent) -> None:
+    seen = observe(silent.url, over_http(0.3))
+    answers = next(each for each in judge(seen) if each.check.name == "answers")
+    assert answers.status is Status.FAILED
+    assert "greeter on patient-view: no answer within 0.3 s" in answers.problems
+    assert any(line.endswith("not sent: the 2 calls of that URL before it hung") for line in answers.problems)
+    sent = Counter(each.call.url for each in seen.of() if each.sent and each.answer is None)
+    assert max(sent.values()) == 2
+    assert silent.calls == sent.total()
+
+
+def test_slow_answers_are_waited_for_so_long_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_hooks.conformance.observing._SLOW", 0.0)
+    seen = observe(URL, server(), patience=1e-9)
+    assert [each.call.kind for each in seen.of() if each.sent] == ["discovery"]
+    [line] = next(each for each in judge(seen) if each.check.name == "answers").problems
+    assert line.endswith("calls were not sent: slow answers had taken 1e-09 s in all")
+
+
+def test_an_answer_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_hooks.conformance.observing._LARGEST", 70_000)
+    endless = Silent(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200_000)
+    with pytest.raises(NoAnswer, match="longer than 70000 bytes"):
+        over_http(20)("POST", endless.url, {}, b"{}")
+    endless.close()
+
+
+def test_entries_that_each_have_an_id_are_no_problem_for_any_client() -> None:
+    several = entries([ENTRY, {**ENTRY, "id": "greeter-sign", "hook": "order-sign"}])
+    assert results(several)["discovery-one-id"].status is Status.PASSED
+
+
+def test_no_message_has_the_name_of_a_class() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    for url in (
+        f"http://127.0.0.1:{free}",
+        "http://name.invalid",
+        f"https://127.0.0.1:{free}",
+        "http://a..b/",
+        "gopher:x",
+    ):
+        with pytest.raises(OSError, match=r"^(?:no |it |the )") as problem:
+            over_http(5)("GET", url, {"A": "b"}, None)
+        assert not re.search(r"[a-z][A-Z]|Error|Exception", str(problem.value))
 
 
 @pytest.mark.parametrize("hook", sorted(HOOKS))
@@ -505,7 +839,7 @@ def parsed(junit: str) -> ET.Element:
 
 
 def test_a_report_for_build_servers_counts_failures_and_what_was_skipped() -> None:
-    suite = parsed(as_junit(URL, list(results(card(summary="", title="x")).values())))
+    suite = parsed(as_junit(URL, list(results(card(summary="x" * 140, title="x")).values())))
     assert suite.get("tests") == str(len(CHECKS))
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["card-summary"]
     assert suite.get("failures") == "1"

@@ -56,7 +56,7 @@ FULL = HookResponse(
                 Link("Page", "https://example.org", "absolute", autolaunchable=True),
                 Link("App", "https://example.org/launch", "smart", app_context="{}"),
             ),
-            extension={"org.example.x": {"empty": [], "none": {}, "text": ""}},
+            extension={"org.example.x": {"empty": [], "none": {}, "text": "", "kept": [0, False, {"a": [[]]}]}},
         ),
     ),
     system_actions=(SystemAction("update", ORDER), SystemAction("delete", resource_id="Task/1", description="d")),
@@ -82,6 +82,21 @@ def test_a_resource_that_an_action_takes_is_never_too_deep_for_a_response() -> N
         render(HookResponse((card(suggestions=(offer,), selection_behavior="any"),)))
         taken += 1
     assert 0 < taken < 60
+
+
+@pytest.mark.parametrize("empty", ["", [], {}, [[]], {"a": ""}, [{"b": []}]])
+def test_what_is_empty_is_sent_nowhere(empty: Any) -> None:
+    order = {**ORDER, "note": empty, "n": orjson.Fragment("1.50")}
+    offer = suggestion(actions=(Action("create", "d", order),))
+    extension = {"org.example.y": {"why": empty, "text": 'says ":[]" and {}'}}
+    shown = card(suggestions=(offer,), selection_behavior="any", extension={"org.example.x": empty})
+    sent = render(HookResponse((shown,), (SystemAction("update", order),), extension=extension))
+    assert sent.count(b'"n":1.50') == 2
+    body = json.loads(sent)
+    assert body["extension"] == {"org.example.y": {"text": 'says ":[]" and {}'}}
+    assert "extension" not in body["cards"][0]
+    assert "note" not in body["systemActions"][0]["resource"]
+    assert json.loads(render(HookResponse((), extension={"org.example.y": empty}))) == {"cards": []}
 
 
 def test_a_number_that_is_given_as_its_text_is_sent_as_that_text() -> None:
@@ -121,14 +136,13 @@ def test_a_full_response_becomes_what_the_specification_describes() -> None:
                     {"label": "Page", "url": "https://example.org", "type": "absolute", "autolaunchable": True},
                     {"label": "App", "url": "https://example.org/launch", "type": "smart", "appContext": "{}"},
                 ],
-                "extension": {"org.example.x": {"empty": [], "none": {}, "text": ""}},
+                "extension": {"org.example.x": {"kept": [0, False]}},
             }
         ],
         "systemActions": [
             {"type": "update", "resource": ORDER},
             {"type": "delete", "description": "d", "resourceId": "Task/1"},
         ],
-        "extension": {"org.example.y": []},
     }
 
 

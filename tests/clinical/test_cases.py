@@ -9,7 +9,7 @@ import pytest
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
 from service.service_ids import DIAGNOSIS
-from tests.charts import Json, NamedCase, named_cases
+from tests.charts import Json, NamedCase, assessment_of, named_cases
 
 Ask = Callable[[NamedCase], Json]
 CASES = named_cases()
@@ -27,8 +27,7 @@ def guideline() -> Guideline:
 
 
 def assessment(answer: Json) -> Json:
-    found: Json = answer["extension"]["org.sitbone.assessment"]
-    return found
+    return assessment_of(answer)
 
 
 def text(answer: Json) -> str:
