@@ -150,9 +150,9 @@ async def get(
         raise OutboundError("certificate", "the certificate of the host is not acceptable") from None
     except ssl.SSLError:
         raise OutboundError("connection", "the TLS of the host is not acceptable") from None
-    except (OSError, h11.ProtocolError, ValueError) as problem:
+    except (OSError, h11.ProtocolError, ValueError):
         # ValueError: a header that cannot be sent. Its text repeats the header, so no text is passed on.
-        raise OutboundError("connection", f"the connection failed: {type(problem).__name__}") from None
+        raise OutboundError("connection", "the connection failed: refused, broken off, or not as HTTP has it") from None
     named = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
     content_type = named.get("content-type", "").partition(";")[0].strip().lower()
     return Fetched(response.status_code, content_type, body, named, monotonic() - start)

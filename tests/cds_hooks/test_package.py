@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cds_hooks
@@ -34,6 +36,19 @@ def test_each_module_names_the_chapter_of_the_specification_that_it_implements()
     for file in SOURCES:
         if file.name != "__init__.py":
             assert "Specification:" in (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""), file.name
+
+
+def test_no_message_names_a_class_of_python() -> None:
+    product = SOURCES[0].parents[1] / "service"
+    messages = [*SOURCES, product / "cli.py", product / "database.py", *sorted((product / "commands").glob("*.py"))]
+    users = {file.name for file in messages if re.search(r"type\(\w+\)\.__name__", file.read_text("utf-8"))}
+    # In the log, where a fault has its kind and its place for whoever mends it.
+    assert users == {"blueprint.py"}
+
+
+def test_the_check_of_a_service_needs_neither_the_product_nor_the_models_of_fhir() -> None:
+    said = "import sys; sys.modules['fhir'] = sys.modules['service'] = None; import cds_hooks.conformance"
+    subprocess.run([sys.executable, "-c", said], check=True, timeout=60)
 
 
 def test_the_exported_names_are_exactly_those_that_the_package_imports() -> None:
