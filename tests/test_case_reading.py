@@ -613,7 +613,7 @@ def test_a_status_decides_whether_a_resource_is_evidence(resource: Json, finding
 )
 def test_what_is_not_final_is_marked(resource: Json) -> None:
     (found,) = read(resource).assertions["ischial-tenderness"]
-    assert found.remark == "provisional"
+    assert found.remarks == ("provisional",)
 
 
 def test_what_is_not_final_is_called_provisional_on_the_card(client: FlaskClient) -> None:
@@ -1142,12 +1142,12 @@ def test_a_medicine_is_known_by_the_names_of_its_ingredients(text: str, findings
     ):
         case = read(medicine(medicationCodeableConcept=product))
         assert case.assertions.keys() == findings
-        assert all(statement.remark == "byName" for found in case.assertions.values() for statement in found)
+        assert all(statement.remarks == ("byName",) for found in case.assertions.values() for statement in found)
 
 
 def test_a_medicine_with_a_known_code_is_known_by_it(client: FlaskClient) -> None:
     (found,) = read(medicine()).assertions["anticoagulant-medicine"]
-    assert found.remark == ""
+    assert found.remarks == ()
 
 
 def test_a_medicine_that_is_nowhere_is_not_known() -> None:

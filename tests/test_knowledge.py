@@ -402,7 +402,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a name of a medicine of two words": (
         _put("medicine_names.toml", "[tylenol]", '["tylenol pm"]'),
-        r"medicine_names\.toml: tylenol pm: is not one word of four small letters or more",
+        r"medicine_names\.toml: tylenol pm: is not one word of four small letters or more, or words with hyphens",
     ),
     "a name of a medicine whose code is in no value set": (
         _put("medicine_names.toml", 'of = "1191"', 'of = "9991191"'),

@@ -23,6 +23,7 @@ from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
 from service.chart.assertions import Assertion
 from service.chart.case import MATTER_TO_MEDICINES, UNHEARD, Case
+from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.forms import TOPICS
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
@@ -44,9 +45,11 @@ _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
 _MATTERS_ALWAYS = ("conditions", "observations")
 _ON_TREATMENT = ("care-plan", "analgesic-order", "going-home")
-# Where an NSAID is named without an order of one, of which a card of its own speaks.
+# Where a medicine is named without an order of one, of which a card of its own speaks.
 _NAME_MEDICINES = ("care-plan", "going-home")
 _NSAID = "nsaid"
+# What another medicine or an allergy may speak against.
+_MEDICINES = frozenset({_NSAID, "acetaminophen", "corticosteroid-injection"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +96,13 @@ class Responder:
             for topic in guideline.wording.topics.values()
         }
         self.recent_days = int(guideline.thresholds["recent-imaging"]["value"])
-        # What is measured and may speak against an NSAID.
-        self.measured = sorted(
+        # What may speak against an NSAID.
+        self.against_nsaid = sorted(
             {
                 name
                 for recommendation in guideline.recommendations
                 if any(call.id == _NSAID and call.state != "offer" for call in recommendation.treatment)
                 for name in guideline.base_findings(recommendation.when.findings())
-                if guideline.findings[name].value == "quantity"
             }
         )
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
@@ -153,16 +155,37 @@ class Responder:
         )
 
     def unread(self, case: Case) -> tuple[str, ...]:
-        """A line for each measurement that may speak against an NSAID and whose value could not be read."""
-        sentences = self.guideline.wording.sentences
+        """A line for each finding that may speak against an NSAID and that could not be read.
+
+        A measurement is one also where it is recorded without any value.
+        """
         return tuple(
-            sentences["value_not_read"].format(
-                finding=self.guideline.title_of(statement.finding),
-                date=statement.when.text if statement.when else sentences["undated"],
-                resource=statement.resource,
-            )
-            for statement in case.unread(self.measured)
+            self._could_not_be_read(one)
+            for one in case.unread(self.against_nsaid)
+            if one.unreadable or self.guideline.findings[one.finding].value == "quantity"
         )
+
+    def _could_not_be_read(self, one: Assertion) -> str:
+        measured = self.guideline.findings[one.finding].value == "quantity"
+        sentence = "value_not_read" if measured else "recorded_not_readable"
+        return self.say(
+            sentence, finding=self.guideline.title_of(one.finding), date=self.date_of(one), resource=one.resource
+        )
+
+    def unrecognised(self, found: Sequence[Unrecognised]) -> Iterator[str]:
+        """A line for each medicine and each allergy of which nothing could be read; the last counts those left."""
+        for one in found[:UNKNOWN_AT_MOST]:
+            yield self.say(f"{one.kind}_not_read", resource=one.resource, date=self.date_of(one))
+        if more := len(found[UNKNOWN_AT_MOST:]):
+            yield self.say("more_not_read", count=more)
+
+    def date_of(self, one: Assertion | Unrecognised) -> str:
+        """When it was recorded, in words."""
+        return one.when.text if one.when else self.guideline.wording.sentences["undated"]
+
+    def say(self, sentence: str, **values: object) -> str:
+        """A sentence of wording.toml, filled in."""
+        return self.guideline.wording.sentences[sentence].format(**values)
 
     def _grounds(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         """On what grounds a card stands that carries these recommendations; nothing of a chart is in it."""
@@ -264,8 +287,9 @@ def _read_for(assessment: Assessment) -> tuple[msgspec.Raw, ...]:
     return assessment.reached.case.resources if assessment.reached else ()
 
 
-def _not_readable(assertion: Assertion) -> dict[str, str]:
-    return {"finding": assertion.finding, "resource": assertion.resource, "reason": assertion.unreadable}
+def _not_readable(one: Assertion | Unrecognised) -> dict[str, str]:
+    what = {"finding": one.finding} if isinstance(one, Assertion) else {"kind": one.kind}
+    return {**what, "resource": one.resource, "reason": one.unreadable}
 
 
 def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict[str, Any]]:
@@ -312,6 +336,10 @@ class _Cards:
     def answering(self) -> Answering:
         # Most answers have no card.
         return Answering(self.guideline, self.assessment, self.on_chart, self.now, self.responder.recent_days)
+
+    @cached_property
+    def _findings_not_readable(self) -> list[Assertion]:
+        return [one for one in self.assessment.not_readable if isinstance(one, Assertion)]
 
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
@@ -432,7 +460,7 @@ class _Cards:
         return str(uuid5(_NAMESPACE, name))
 
     def _say(self, sentence: str, **values: object) -> str:
-        return self.words.sentences[sentence].format(**values)
+        return self.responder.say(sentence, **values)
 
     # -- text ---------------------------------------------------------------------------------------------------------
 
@@ -499,8 +527,7 @@ class _Cards:
         if item.resource and item.resource != "Patient":
             details.append(item.date or self.words.sentences["undated"])
             details.append(item.resource)
-        if item.remark:
-            details.append(self.words.sentences[item.remark])
+        details += [self.words.sentences[remark] for remark in item.remarks]
         return self._say("evidence", finding=self.guideline.title_of(item.finding), details=", ".join(details))
 
     def _causes(self) -> Iterator[str]:
@@ -548,13 +575,13 @@ class _Cards:
         if keys:
             states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
             yield self._say("data_problem", keys=states)
-        reached = self.assessment.reached
-        if topic in _NAME_MEDICINES and reached and _NSAID in self.assessment.offered():
-            yield from self.responder.unread(reached.case)
+        if topic in _NAME_MEDICINES and (reached := self.assessment.reached):
+            offered = self.assessment.offered()
+            yield from self.responder.unread(reached.case) if _NSAID in offered else ()
+            yield from self.responder.unrecognised(reached.case.unrecognised) if offered & _MEDICINES else ()
         if topic == self.first_topic:
-            for one in self.assessment.not_readable[:UNKNOWN_AT_MOST]:
-                date = one.when.text if one.when else self.words.sentences["undated"]
-                title = self.guideline.title_of(one.finding)
+            for one in self._findings_not_readable[:UNKNOWN_AT_MOST]:
+                date, title = self.responder.date_of(one), self.guideline.title_of(one.finding)
                 yield self._say("recorded_not_readable", finding=title, date=date, resource=one.resource)
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
@@ -571,7 +598,7 @@ class _Cards:
         if topic == self.diagnostic_topic:
             unknown = [*unknown[:_ASKED_AND_READ], *self._deciding_tests(), *unknown[_ASKED_AND_READ:]]
         # What is recorded and cannot be read is documented.
-        recorded = {one.finding for one in self.assessment.not_readable}
+        recorded = {one.finding for one in self._findings_not_readable}
         return [name for name in dict.fromkeys(unknown) if name not in recorded][:UNKNOWN_AT_MOST]
 
     def _deciding_tests(self) -> list[str]:
@@ -644,9 +671,7 @@ def _evidence_extension(item: Evidence) -> Mapping[str, Any]:
         "state": item.state,
         **{key: value for key, value in where.items() if value},
     }
-    if item.remark:
-        entry[item.remark] = True
-    return entry
+    return {**entry, **dict.fromkeys(item.remarks, True)}
 
 
 def _subject(fired: Fired) -> str:

@@ -2,7 +2,7 @@
 
 Nothing here knows a rule. How each element is read stands in elements.py, what codes mean in codes.py; here stands in
 which shapes a finding may arrive: a code with a value, a question with the finding as its answer, a component, a
-Condition, an item of a QuestionnaireResponse, an allergy, a medicine.
+Condition, an item of a QuestionnaireResponse. Medicines and allergies stand in medicines.py.
 """
 
 from __future__ import annotations
@@ -37,21 +37,19 @@ from service.chart.elements import (
     statuses,
     value_of,
 )
-from service.chart.fhir_time import When, read_when
+from service.chart.fhir_time import When
 from service.guideline.conditions import Interval
 from service.guideline.forms import CLINICAL_KINDS
 from service.guideline.model import LOCAL_SYSTEM, Code, Finding
 from service.guideline.quantity import read_number, read_quantity
 
-PROVISIONAL, BY_NAME = "provisional", "byName"
+PROVISIONAL, BY_NAME, REPORTED = "provisional", "byName", "reported"
 # Why a finding that is recorded cannot be read; the names of elements, as the assessment tells them.
 VALUE, UNIT, DATE, QUESTION, IMPLAUSIBLE = "value", "unit", "date", "question", "implausible"
 _NOT_EVIDENCE = frozenset({"entered-in-error", "cancelled", "registered"})
-_VOID = frozenset({"entered-in-error"})
-_PAST = frozenset({"inactive", "remission", "resolved"})
+VOID = frozenset({"entered-in-error"})
+PAST = frozenset({"inactive", "remission", "resolved"})
 _TENTATIVE = frozenset({"preliminary", "provisional", "differential", "unconfirmed"})
-_STANDING_MEDICINE = frozenset({"active", "on-hold", "draft", "unknown", "intended", "recorded", ""})
-_PROPOSED_ONLY = frozenset({"proposal"})
 _ITEM_DEPTH = 20
 
 
@@ -63,8 +61,9 @@ class Assertion(msgspec.Struct, frozen=True):
     side: str
     when: When | None
     resource: str
-    # "", PROVISIONAL (the chart itself says so) or BY_NAME (recognised by its name, not by a code).
-    remark: str = ""
+    # PROVISIONAL (the chart itself says so), BY_NAME (recognised by its name, not by a code), REPORTED (a medicine that
+    # is said to be taken, or planned, and is no order).
+    remarks: tuple[str, ...] = ()
     # An active Condition stands until now, however long ago it began.
     standing: bool = False
     past: bool = False
@@ -75,11 +74,14 @@ class Assertion(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the reading of a resource needs beside it: what codes mean, the patient's birth, the time of the call."""
+    """What the reading of a resource needs beside it: what codes mean, the patient's birth, the time of the call, and
+    the Medications that came with the chart, by id and by full URL.
+    """
 
     index: CodeIndex
     born: When | None
     now: datetime
+    medications: Mapping[str, Mapping[str, Any]]
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -87,8 +89,8 @@ class _Value(msgspec.Struct, frozen=True):
     unreadable: str = ""
 
 
-_PRESENT, _ABSENT, _UNKNOWN, _UNREADABLE = _Value(True), _Value(False), _Value(None), _Value(None, VALUE)
-_OF_ANSWER = {Answer.YES: _PRESENT, Answer.NO: _ABSENT, Answer.UNKNOWN: _UNKNOWN, Answer.UNREADABLE: _UNREADABLE}
+PRESENT, ABSENT, _UNKNOWN, UNREADABLE = _Value(True), _Value(False), _Value(None), _Value(None, VALUE)
+_OF_ANSWER = {Answer.YES: PRESENT, Answer.NO: ABSENT, Answer.UNKNOWN: _UNKNOWN, Answer.UNREADABLE: UNREADABLE}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ def _read_value(given: Given, finding: Finding, index: CodeIndex) -> _Value:
         return _read_measure(given, finding)
     if finding.value == "date":
         when = moment(given.content) if given.kind in ("DateTime", "Date", "String", "Period") else None
-        return _Value(when) if when else _UNREADABLE
+        return _Value(when) if when else UNREADABLE
     return _OF_ANSWER[_answer(given, index)]
 
 
@@ -126,7 +128,7 @@ def _read_measure(given: Given, finding: Finding) -> _Value:
         bare = given.kind in ("Integer", "Decimal") and finding.unit.startswith("{")
         measured = read_number(given.content) if bare else None
     if measured is None:
-        return _UNREADABLE
+        return UNREADABLE
     low, high = finding.plausible
     return _Value(None, IMPLAUSIBLE) if measured.high < low or measured.low > high else _Value(measured)
 
@@ -138,14 +140,14 @@ def _element_value(
     shown = _shown(element, index)
     if isinstance(given, Given):
         itself = any(answer.concept == row.concept for answer in found)
-        read = _PRESENT if itself else _read_value(given, index.findings[row.concept], index)
+        read = PRESENT if itself else _read_value(given, index.findings[row.concept], index)
         # A value and an interpretation that say the opposite of each other.
-        return _UNREADABLE if shown is not None and isinstance(read.value, bool) and read is not shown else read
+        return UNREADABLE if shown is not None and isinstance(read.value, bool) and read is not shown else read
     if given is NoValue.UNREADABLE:
-        return _UNREADABLE
+        return UNREADABLE
     if index.findings[row.concept].value != "boolean" or given is NoValue.ABSENT:
         return _UNKNOWN
-    return shown or (_PRESENT if index.asserts(row) else _UNKNOWN)
+    return shown or (PRESENT if index.asserts(row) else _UNKNOWN)
 
 
 def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
@@ -154,7 +156,7 @@ def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
         return None
     shown = {index.answer(concept) for concept in each(element["interpretation"])} - {Answer.UNREADABLE}
     if len(shown) > 1:
-        return _UNREADABLE
+        return UNREADABLE
     return _OF_ANSWER[shown.pop()] if shown else None
 
 
@@ -175,22 +177,22 @@ def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIn
     # A LOINC answer tells by itself what was asked.
     if question is Question.UNKNOWN and not row.code.startswith("LA"):
         return _Value(None, QUESTION)
-    if shown is not None and shown is not _PRESENT:
+    if shown is not None and shown is not PRESENT:
         return shown
-    return _ABSENT if question is Question.DENIES else _PRESENT
+    return ABSENT if question is Question.DENIES else PRESENT
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Resources
 
 
-class _Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True):
     """What all assertions of one resource have in common."""
 
     reading: Reading
     reference: str
     time: Dated
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
     # The element that changes the meaning of the whole resource, if there is one.
     changed: str = ""
     standing: bool = False
@@ -210,15 +212,15 @@ class _Source(msgspec.Struct, frozen=True):
             side,
             time.when,
             self.reference,
-            self.remark,
+            self.remarks,
             self.standing,
             self.past,
             unreadable,
         )
 
 
-def _tentative(status: frozenset[str]) -> str:
-    return PROVISIONAL if status & _TENTATIVE else ""
+def tentative(status: frozenset[str]) -> tuple[str, ...]:
+    return (PROVISIONAL,) if status & _TENTATIVE else ()
 
 
 def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
@@ -226,7 +228,7 @@ def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Asse
     if status & _NOT_EVIDENCE:
         return
     time = dated(resource, EFFECTIVE, ("issued",))
-    source = _Source(reading, reference_to(resource), time, _tentative(status), changed_by(resource))
+    source = Source(reading, reference_to(resource), time, tentative(status), changed_by(resource))
     sites = each(resource.get("bodySite"))
     components = [as_dict(item) for item in as_list(resource.get("component"))]
     # A panel groups its parts; without a value of its own it says nothing itself.
@@ -243,7 +245,7 @@ def _has_members(resource: Mapping[str, Any]) -> bool:
     return "related" in resource and any(to.get("type") == "has-member" for to in each(resource["related"]))
 
 
-def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: _Source) -> Iterator[Assertion]:
+def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: Source) -> Iterator[Assertion]:
     """What an Observation or a component says by its code, and by its answer."""
     index = source.reading.index
     given = value_of(element)
@@ -268,7 +270,7 @@ def _by_question(
     answer: Mapping[str, Any],
     found: Sequence[Code],
     sites: Sequence[dict[str, Any]],
-    source: _Source,
+    source: Source,
 ) -> Iterator[Assertion]:
     """The findings that the answer to a question is itself."""
     index = source.reading.index
@@ -292,7 +294,7 @@ def _is_past(resource: Mapping[str, Any], clinical: frozenset[str], now: datetim
 
     FHIR R4, Condition, constraint con-4: what has abated is not active.
     """
-    if clinical & _PAST:
+    if clinical & PAST:
         return True
     ended = [resource[member] for member in _ABATEMENT if resource.get(member) is not None]
     if ended:
@@ -303,7 +305,7 @@ def _is_past(resource: Mapping[str, Any], clinical: frozenset[str], now: datetim
 
 def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
     verification, clinical = statuses(resource.get("verificationStatus")), statuses(resource.get("clinicalStatus"))
-    if verification & _VOID or clinical & _VOID:
+    if verification & VOID or clinical & VOID:
         return
     index, past = reading.index, _is_past(resource, clinical, reading.now)
     side, at = index.place(each(resource.get("bodySite")), resource.get("code"))
@@ -311,16 +313,16 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
     onset, recorded = _onset(resource, reading.born), dated(resource, RECORDED)
     # What is said of a Condition is as new as its record.
     said = onset if onset.when and not recorded.when else recorded
-    source = _Source(
+    source = Source(
         reading,
         reference_to(resource),
         said,
-        _tentative(verification),
+        tentative(verification),
         changed_by(resource),
         standing=not past,
         past=past,
     )
-    present = _ABSENT if "refuted" in verification else _PRESENT
+    present = ABSENT if "refuted" in verification else PRESENT
     for row in index.rows(resource.get("code")):
         finding = index.findings[row.concept]
         if (finding.kind == "medication" and row.system != LOCAL_SYSTEM) or (row.site and row.site not in at):
@@ -371,8 +373,8 @@ def _questionnaire_response(resource: Mapping[str, Any], reading: Reading) -> It
     if status & {"entered-in-error", "stopped"}:
         return
     index, time = reading.index, dated(resource, ("authored",))
-    remark = PROVISIONAL if "in-progress" in status else ""
-    source = _Source(reading, reference_to(resource), time, remark, changed_by(resource))
+    remarks = (PROVISIONAL,) if "in-progress" in status else ()
+    source = Source(reading, reference_to(resource), time, remarks, changed_by(resource))
     items = [(as_dict(item), 0) for item in as_list(resource.get("item"))]
     while items:
         item, depth = items.pop()
@@ -386,12 +388,12 @@ def _questionnaire_response(resource: Mapping[str, Any], reading: Reading) -> It
 
 
 def _item_answer(
-    item: Mapping[str, Any], answer: Mapping[str, Any], finding: str, source: _Source
+    item: Mapping[str, Any], answer: Mapping[str, Any], finding: str, source: Source
 ) -> Iterator[Assertion]:
     given, index = value_of(answer), source.reading.index
     if finding:
         if given is NoValue.UNREADABLE:
-            yield source.asserts(finding, _UNREADABLE)
+            yield source.asserts(finding, UNREADABLE)
         else:
             read = _read_value(given, index.findings[finding], index) if isinstance(given, Given) else _UNKNOWN
             yield source.asserts(finding, read)
@@ -411,80 +413,8 @@ def _item_finding(item: Mapping[str, Any], index: CodeIndex) -> str:
     return ""
 
 
-def _allergy(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
-    verification, clinical = statuses(resource.get("verificationStatus")), statuses(resource.get("clinicalStatus"))
-    if verification & _VOID or clinical & _VOID:
-        return
-    past = bool(clinical & _PAST)
-    source = _Source(
-        reading,
-        reference_to(resource),
-        dated(resource, RECORDED, ("onsetDateTime",)),
-        _tentative(verification),
-        changed_by(resource),
-        standing=True,
-        past=past,
-    )
-    concepts = [resource.get("code"), *(reaction.get("substance") for reaction in each(resource.get("reaction")))]
-    for concept in concepts:
-        for row in reading.index.rows(concept):
-            if reading.index.findings[row.concept].kind == "allergy":
-                yield source.asserts(row.concept, _ABSENT if "refuted" in verification else _PRESENT)
-
-
-def medicine_of(resource: Mapping[str, Any], medications: Mapping[str, Mapping[str, Any]]) -> object:
-    """What the medicine is, as a CodeableConcept: in the resource, in a Medication within it, or in one beside it, by
-    its id. A Medication without a code is what its ingredients are, one that is not there what the reference calls it.
-    """
-    if "medicationReference" not in resource:
-        return resource.get("medicationCodeableConcept")
-    to = as_dict(resource["medicationReference"])
-    reference = as_text(to.get("reference"))
-    if reference.startswith("#"):
-        contained = (as_dict(item) for item in as_list(resource.get("contained")))
-        medication = next((item for item in contained if item.get("id") == reference[1:]), {})
-    else:
-        identifier = reference.partition("/_history/")[0].rpartition("/")[2].removeprefix("urn:uuid:")
-        medication = as_dict(medications.get(reference) or medications.get(identifier))
-    if medication.get("code"):
-        return medication["code"]
-    made_of = [as_dict(as_dict(part).get("itemCodeableConcept")) for part in as_list(medication.get("ingredient"))]
-    named = [coding for concept in made_of for coding in as_list(concept.get("coding"))]
-    words = [as_text(concept.get("text")) for concept in made_of] + [as_text(to.get("display"))]
-    concept = {"coding": named, "text": " / ".join(filter(None, words))} if named or any(words) else None
-    return concept or resource.get("medicationCodeableConcept")
-
-
-def _medicine(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
-    if not statuses(resource.get("status")) & _STANDING_MEDICINE and resource.get("status") is not None:
-        return
-    if resource.get("resourceType") == "MedicationRequest" and (
-        as_text(resource.get("intent")) in _PROPOSED_ONLY or resource.get("doNotPerform") is True
-    ):
-        return
-    index, medicine = reading.index, resource.get("medicationCodeableConcept")
-    taken = resource.get("effectivePeriod")
-    ended = read_when(taken.get("end")) if isinstance(taken, dict) else None
-    rows = [row for row in index.rows(medicine) if index.findings[row.concept].kind == "medication"]
-    named = [] if rows else index.named_medicines(medicine)
-    source = _Source(
-        reading,
-        reference_to(resource),
-        dated(resource, ("authoredOn",), EFFECTIVE, ("dateAsserted",)),
-        BY_NAME if named else "",
-        changed_by(resource),
-        standing=True,
-        past=bool(ended and ended.high < reading.now),
-    )
-    for row in rows or named:
-        yield source.asserts(row.concept, _PRESENT)
-
-
 READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion]]] = {
     "Observation": _observation,
     "Condition": _condition,
     "QuestionnaireResponse": _questionnaire_response,
-    "AllergyIntolerance": _allergy,
-    "MedicationRequest": _medicine,
-    "MedicationStatement": _medicine,
 }

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue, full_urls
-from service.chart.assertions import READERS, Assertion, Reading, medicine_of
+from service.chart import assertions, medicines
+from service.chart.assertions import Assertion, Reading
 from service.chart.codes import CodeIndex
 from service.chart.elements import (
     BILATERAL,
@@ -28,6 +29,7 @@ from service.chart.elements import (
     decoded,
 )
 from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
+from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import SYSTEMS
@@ -35,7 +37,11 @@ from service.guideline.model import Code, Finding, Guideline
 
 # Clocks and time zones differ by less.
 _A_DAY = timedelta(days=1)
-_TYPES = frozenset({*READERS, "Patient", "Medication"})
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion | Unrecognised]]] = {
+    **assertions.READERS,
+    **medicines.READERS,
+}
+_TYPES = frozenset({*_READERS, "Patient", "Medication"})
 # These are read in full only when one of their codes is known; the others are few in a chart.
 _BY_CODE = frozenset({"Observation", "Condition"})
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -158,6 +164,8 @@ class Case:
     resources: tuple[msgspec.Raw, ...]
     # Every finding as one that nothing is known of, which is what a chart begins with.
     unknown: Mapping[str, None]
+    # Medicines that may be taken, and allergies that may be to a medicine, of which nothing could be read.
+    unrecognised: tuple[Unrecognised, ...] = ()
 
     def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
         """Whether anything under these prefetch keys was not heard in full."""
@@ -167,11 +175,14 @@ class Case:
         """Whether a value of any of these findings is stated."""
         return any(s.value is not None for name in findings & self.assertions.keys() for s in self.assertions[name])
 
-    def not_readable(self) -> Iterator[Assertion]:
-        """Of each finding that is recorded and cannot be read, the newest such assertion that no later one answers."""
+    def not_readable(self) -> Iterator[Assertion | Unrecognised]:
+        """Of each finding that is recorded and cannot be read, the newest such assertion that no later one answers;
+        then the medicines and allergies of which nothing could be read.
+        """
         for name, found in self.assertions.items():
             if any(assertion.unreadable for assertion in found):
                 yield from (assertion for assertion in self.unread([name]) if assertion.unreadable)
+        yield from self.unrecognised
 
     def unread(self, names: Iterable[str]) -> Iterator[Assertion]:
         """Of each of these findings the newest assertion, where its value cannot be used and no later one can."""
@@ -295,6 +306,7 @@ class CaseReader:
             findings=self._findings,
             resources=tuple(raw for _kind, _value, raw in reading.known) if reading.matters else (),
             unknown=self._unknown,
+            unrecognised=tuple(reading.unrecognised),
         )
 
 
@@ -321,11 +333,13 @@ class _Reading:
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
         self.patients: list[dict[str, Any]] = []
         self.medications: dict[str, dict[str, Any]] = {}
+        # Medicines whose Medication may come later in the Bundle, or in another key.
         self.waiting: list[dict[str, Any]] = []
+        self.unrecognised: list[Unrecognised] = []
         self.kinds: set[str] = set()
         # What was decoded whole because an element of it has the wrong type.
         self.salvaged: list[dict[str, Any]] = []
-        self.reading = Reading(index, None, now)
+        self.reading = Reading(index, None, now, self.medications)
 
     def take(self, value: PrefetchValue) -> None:
         """Every resource of one prefetch key."""
@@ -387,7 +401,7 @@ class _Reading:
             if (self.matters or kind == "Patient") and (resource := self._decoded(raw))
         ]
         self.patients = [one for one in (*resources, *self.salvaged) if one["resourceType"] == "Patient"]
-        self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now)
+        self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now, self.medications)
         for resource in current([*resources, *self.salvaged]):
             self._read_whole(resource)
         for concept, found in self.measured.items() if self.matters else ():
@@ -454,17 +468,19 @@ class _Reading:
             self.left_out["other_patient" if owner is Owner.OTHER else "unreadable"] += 1
         elif kind == "Medication":
             self.medications[as_text(resource.get("id"))] = resource
-        elif kind.startswith("Medication") and "medicationReference" in resource:
-            # The Medication may come later in the Bundle, or in another key.
+        elif kind.startswith("Medication"):
             self.waiting.append(resource)
         else:
             self._assert(resource)
 
     def _assert(self, resource: dict[str, Any]) -> None:
-        for assertion in READERS[resource["resourceType"]](resource, self.reading):
-            if self._counts(assertion):
-                self.left_out["unreadable"] += bool(assertion.unreadable)
-                self.assertions.setdefault(assertion.finding, []).append(assertion)
+        for read in _READERS[resource["resourceType"]](resource, self.reading):
+            if isinstance(read, Unrecognised):
+                self.left_out["unreadable"] += 1
+                self.unrecognised.append(read)
+            elif self._counts(read):
+                self.left_out["unreadable"] += bool(read.unreadable)
+                self.assertions.setdefault(read.finding, []).append(read)
 
     def _counts(self, assertion: Assertion) -> bool:
         """Whether a assertion is evidence now: not from the future, not past, not older than its look-back."""
@@ -510,9 +526,7 @@ class _Reading:
             named = {url: identifier for value in prefetch.values() for url, (_kind, identifier) in full_urls(value)}
             self.medications |= {url: self.medications[of] for url, of in named.items() if of in self.medications}
         for resource in self.waiting:
-            medicine = medicine_of(resource, self.medications)
-            if medicine:
-                self._assert({**resource, "medicationCodeableConcept": medicine})
+            self._assert(resource)
 
     def patient(self) -> Patient:
         resource = self._patient()

@@ -1,14 +1,15 @@
-"""What codes and words mean by the knowledge: findings, answers, questions, sides, sites, medicines."""
+"""What codes and words mean by the knowledge: findings, answers, questions, sides, sites, medicines, allergies."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.chart.elements import (
+    ABSENT_OR_UNKNOWN,
     EXPANDED_YES_NO,
     FLAGS,
     ICD,
@@ -27,6 +28,17 @@ from service.chart.elements import (
 from service.guideline.model import LOCAL_SYSTEM, Code, Guideline
 
 _WORD = re.compile(r"[a-z]{4,}")
+_LETTERS = re.compile(r"[a-z]{2,}")
+# Words beside a name that take it back, or may: "denies aspirin", "avoid NSAIDs". Tylenol No. 3 is a product.
+_TAKEN_BACK = re.compile(r"\b(?:no(?!\.?\s*\d)|not(?! tolerat)|never|denie[sd]|(?<!not )tolerate[sd]|avoid|stopped)\b")
+# Words that tell of a medicine or of an allergy, but not which: with these alone there is no name to read.
+_NAMELESS = re.compile(
+    "adverse|agent|allergen|allerg(?:ic|y|ies)|an|analgesics?|and|capsules?|chart|coded?|comments?|disorder|drugs?|finding"
+    "|for|free|freetext|hypersensitivity|in|injection|intolerances?|killers?|medicaments?|medications?|medicinal|medicines?"
+    "|mg|misc|miscellaneous|ml|multiple|notes?|of|or|oral|others?|pain|painkillers?|pharmaceutical|pills?|prescription"
+    "|products?|propensity|reactions?|reliever|risk|see|sensitivity|situation|solution|some|substance|tablets?|text|the|to"
+    "|uncoded|unknown|unlisted|unspecified|various|with"
+)
 _ON_THE_SKIN = frozenset({"topical", "cream", "ointment", "patch", "transdermal", "ophthalmic"})
 
 
@@ -100,6 +112,15 @@ _ASKING = {
 }
 
 
+class Recognised(NamedTuple):
+    """A finding that a medicine or an allergy is recognised as."""
+
+    row: Code
+    by_name: bool = False
+    # It is named, and words beside the name may take it back.
+    doubtful: bool = False
+
+
 class CodeIndex:
     """Code -> findings, and what else codes mean, as the knowledge has it; made once."""
 
@@ -117,10 +138,19 @@ class CodeIndex:
                 self._add(code.system, code.code, code)
         for finding in guideline.findings:
             self._add(LOCAL_SYSTEM, finding, Code(finding, LOCAL_SYSTEM, finding, "exact", "", "", ""))
+        self._read_answers(guideline)
+        self._medicines = _medicines_by_name(guideline)
+        self._phrases = {name: name.replace("-", " ") for name in self._medicines if "-" in name}
+        self._allergies = _allergies_by_medicine(guideline)
+        # Charts repeat their codes; the cache is bounded because callers choose what is looked up.
+        self.lookup = lru_cache(maxsize=16_384)(self._lookup)
+
+    def _read_answers(self, guideline: Guideline) -> None:
         self._answers: dict[Coding, Answer] = {}
         self._sides: dict[Coding, str] = {}
         self._sites: dict[Coding, frozenset[str]] = {}
         self._questions: dict[Coding, Question] = {}
+        self._none_recorded: set[Coding] = set()
         for code in guideline.answers:
             key = (code.system, code.code)
             if code.concept.startswith("site:"):
@@ -129,13 +159,12 @@ class CodeIndex:
                 self._sides[key] = code.side
             elif code.concept in _ASKING:
                 self._questions[key] = _ASKING[code.concept]
+            elif code.concept == "none-recorded":
+                self._none_recorded.add(key)
             else:
                 self._answers[key] = {"yes": Answer.YES, "no": Answer.NO, "unknown": Answer.UNKNOWN}[code.concept]
         for system, answers in _HL7_ANSWERS.items():
             self._answers.update({(system, code): answer for code, answer in answers.items()})
-        self._medicines = _medicines_by_name(guideline)
-        # Charts repeat their codes; the cache is bounded because callers choose what is looked up.
-        self.lookup = lru_cache(maxsize=16_384)(self._lookup)
 
     def _add(self, system: str, code: str, row: Code) -> None:
         self._exact[(system, code)] = (*self._exact.get((system, code), ()), row)
@@ -241,14 +270,52 @@ class CodeIndex:
             answers = {_WORDS[text] for word in words_of(concept) if (text := word.strip().lower()) in _WORDS}
         return answers.pop() if len(answers) == 1 else Answer.UNREADABLE
 
+    def medicines(self, concept: object) -> list[Recognised]:
+        """What a medicine is recognised as: by its codes, and by its names where no code tells that already."""
+        coded = [Recognised(row) for row in self._of_kind(concept, "medication")]
+        return [*coded, *self._beside(coded, concept, self.named_medicines(concept))]
+
+    def allergies(self, concept: object) -> list[Recognised]:
+        """What an allergy is recognised as: by its codes and by those of medicines, then by names of medicines."""
+        rows = self._of_kind(concept, "allergy")
+        rows += [row for of in self._of_kind(concept, "medication") for row in self._allergies.get(of.concept, ())]
+        coded = [Recognised(row) for row in {row.concept: row for row in rows}.values()]
+        named = self.named_medicines(concept, on_the_skin=True)
+        to = {row.concept: row for of in named for row in self._allergies.get(of.concept, ())}
+        return [*coded, *self._beside(coded, concept, list(to.values()))]
+
+    def _of_kind(self, concept: object, kind: str) -> list[Code]:
+        return [row for row in self.rows(concept) if self.findings[row.concept].kind == kind]
+
+    def _beside(self, coded: Sequence[Recognised], concept: object, named: Sequence[Code]) -> Iterator[Recognised]:
+        """What is recognised by its name and not by a code."""
+        known = {one.row.concept for one in coded}
+        doubtful = any(_TAKEN_BACK.search(text.lower()) for text in words_of(concept))
+        yield from (Recognised(row, True, doubtful) for row in named if row.concept not in known)
+
+    def names_something(self, concept: object) -> bool:
+        """Whether a name, a code that is known here, or a statement that there is none can be read of it.
+
+        A name that is none of ours is that of another medicine or allergy. Letters of other scripts are not read.
+        """
+        if self.rows(concept) or any(self._is_none_recorded(coding) for coding in codings(concept)):
+            return True
+        words = (word for text in words_of(concept) for word in _LETTERS.findall(text.lower()))
+        return not all(map(_NAMELESS.fullmatch, words))
+
+    def _is_none_recorded(self, coding: Coding) -> bool:
+        return coding in self._none_recorded or coding[0] == ABSENT_OR_UNKNOWN
+
     def named_medicines(self, concept: object, *, on_the_skin: bool = False) -> list[Code]:
-        """The ingredients that a medicine names in words, where its code is that of a product no value set lists.
+        """What a medicine names in words: ingredients, brands and classes.
 
         What is put on the skin is left out unless it is asked for: it is not taken with the others.
         """
-        words = [word for text in words_of(concept) for word in _WORD.findall(text.lower())]
+        texts = [" ".join(re.findall(r"[a-z]+", text.lower())) for text in words_of(concept)]
+        words = [word for text in texts for word in _WORD.findall(text)]
         if not on_the_skin and not _ON_THE_SKIN.isdisjoint(words):
             return []
+        words += [name for name, phrase in self._phrases.items() if any(f" {phrase} " in f" {text} " for text in texts)]
         return list({row.concept: row for word in words for row in self._medicines.get(word, ())}.values())
 
     def names_of(self, finding: str) -> frozenset[str]:
@@ -270,7 +337,18 @@ def _medicines_by_name(guideline: Guideline) -> dict[str, list[Code]]:
             found.setdefault(_WORD.findall(code.display.lower())[0], []).append(code)
             coded.setdefault(code.code, []).append(code)
     for name, medicine in guideline.medicine_names.items():
-        found.setdefault(name, []).extend(coded[medicine.of])
+        rows = [Code(finding, LOCAL_SYSTEM, finding, "exact", "", "", name) for finding in medicine.findings]
+        found.setdefault(name, []).extend((*coded.get(medicine.of, ()), *rows))
+    return found
+
+
+def _allergies_by_medicine(guideline: Guideline) -> dict[str, list[Code]]:
+    """The allergies that an allergy to a medicine is, by the finding of the medicine."""
+    found: dict[str, list[Code]] = {}
+    for allergy in guideline.findings.values():
+        for medicine in allergy.allergy_to:
+            row = Code(allergy.id, LOCAL_SYSTEM, allergy.id, "exact", "", "", "")
+            found.setdefault(medicine, []).append(row)
     return found
 
 

@@ -59,6 +59,8 @@ YES_NO, EXPANDED_YES_NO, FLAGS, INTERPRETATION, NULL_FLAVOR, DATA_ABSENT_REASON 
         *("v2-0136", "v2-0532", "v2-0078", "v3-ObservationInterpretation", "v3-NullFlavor", "data-absent-reason"),
     )
 )
+# International Patient Summary, code system "Absent and Unknown Data": every code of it says that there is nothing.
+ABSENT_OR_UNKNOWN = "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips"
 # Object identifiers, as the HL7 OID registry has them, and the names of HL7 v2 table 0396.
 _OTHER_NAMES: Final = {
     "2.16.840.1.113883.6.96": SCT,
@@ -71,6 +73,7 @@ _OTHER_NAMES: Final = {
     "2.16.840.1.113883.5.83": INTERPRETATION,
     "2.16.840.1.113883.5.1008": NULL_FLAVOR,
     "2.16.840.1.113883.4.642.1.1048": DATA_ABSENT_REASON,
+    "2.16.840.1.113883.5.1150.1": ABSENT_OR_UNKNOWN,
     "sct": SCT,
     "snomed": SCT,
     "snomed-ct": SCT,

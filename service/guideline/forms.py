@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 SYSTEMS = MappingProxyType(
     {
@@ -120,6 +120,9 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "already_done": ("title", "date", "resource"),
         "already_shown": ("title", "date", "resource"),
         "value_not_read": ("finding", "date", "resource"),
+        "medication_not_read": ("resource", "date"),
+        "allergy_not_read": ("resource", "date"),
+        "more_not_read": ("count",),
         "replace_label": ("title",),
         "remove_label": (),
         "keep_label": (),
@@ -147,6 +150,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data_problem": ("keys",),
         "provisional": (),
         "byName": (),
+        "reported": (),
         "recorded_not_readable": ("finding", "date", "resource"),
         "contradictory": ("finding",),
         "side_unclear": ("finding",),
@@ -192,6 +196,7 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "aspirin-of-unknown-dose",
             "nsaid-beside-such-aspirin",
             "value-not-read",
+            "medicine-not-read",
             "complaint-documented",
             "chart-not-heard",
         ),
@@ -208,6 +213,7 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "stretching-left-out",
             "nsaid-offered",
             "value-not-read",
+            "medicine-not-read",
             "acetaminophen-offered",
             "physiotherapy-offered",
             "assessment-due",
@@ -317,6 +323,7 @@ class FindingFile(Schema):
     background = fields.Boolean(load_default=False)
     side_apart = fields.Boolean(load_default=False)
     either_side = fields.Boolean(load_default=False)
+    allergy_to = _texts(required=False)
 
 
 class CauseFile(Schema):
@@ -556,8 +563,14 @@ class ConflictTable(Schema):
 class MedicineNameTable(Schema):
     """One table of medicine_names.toml."""
 
-    of = _text()
+    of = fields.String(load_default="")
+    findings = _texts(required=False)
     evidence = _texts()
+
+    @validates_schema
+    def _one_meaning(self, data: dict[str, Any], **_: Any) -> None:
+        if bool(data["of"]) == bool(data["findings"]):
+            raise ValidationError("has either of or findings")
 
 
 class DebtTable(Schema):

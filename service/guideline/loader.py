@@ -87,10 +87,10 @@ from service.guideline.model import (
 from service.guideline.quantity import UNITS, in_words
 
 # The value sets of what a chart holds; those of orders are apart.
-_CHART_CODES = ("findings", "diagnoses", "safety", "dangers")
+_CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "medicines")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 # As a chart is searched for names of medicines.
-_NAME = re.compile(r"[a-z]{4,}")
+_NAME = re.compile(r"(?=.{4})[a-z]+(?:-[a-z]+)*")
 
 
 # What is wrong, where all of it is asked for; None where the first that is wrong ends the loading.
@@ -342,8 +342,15 @@ def _medicine_names(folder: Path) -> dict[str, MedicineName]:
     tables = _table(folder, "medicine_names.toml", MedicineNameTable())
     for name in tables:
         if not _NAME.fullmatch(name):
-            raise KnowledgeError("medicine_names.toml", name, "is not one word of four small letters or more")
-    return {name: MedicineName(table["of"], tuple(table["evidence"])) for name, table in tables.items()}
+            raise KnowledgeError(
+                "medicine_names.toml",
+                name,
+                "is not one word of four small letters or more, or words with hyphens",
+            )
+    return {
+        name: MedicineName(table["of"], tuple(table["findings"]), tuple(table["evidence"]))
+        for name, table in tables.items()
+    }
 
 
 def _medicines(folder: Path, codes: Iterable[Code]) -> dict[str, MedicineTemplate]:
@@ -447,7 +454,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
             look_back_days=days,
             dated_event=own is not None,
             plausible=Interval(*(table.pop("plausible") or ANYWHERE)),
-            **{**table, "statements": tuple(table["statements"])},
+            **{**table, "statements": tuple(table["statements"]), "allergy_to": tuple(table["allergy_to"])},
         )
 
     findings = {}
@@ -616,8 +623,12 @@ def _check_accounts(guideline: Guideline) -> None:
         for code in guideline.codes
         if code.system == SYSTEMS["rxnorm"] and guideline.findings[code.concept].kind == "medication"
     }
+    taken = {finding.id for finding in guideline.findings.values() if finding.kind == "medication"}
+    for finding in guideline.findings.values():
+        _require(finding.allergy_to, taken, "findings.toml", f"{finding.id}.allergy_to")
     for name, medicine in guideline.medicine_names.items():
-        _require([medicine.of], medicines, "medicine_names.toml", f"{name}.of")
+        _require([medicine.of] if medicine.of else (), medicines, "medicine_names.toml", f"{name}.of")
+        _require(medicine.findings, taken, "medicine_names.toml", f"{name}.findings")
         _check_evidence(guideline, medicine.evidence, "medicine_names.toml", f"{name}.evidence")
     for debt in guideline.debts:
         _require(debt.rules, rules, "debts.toml", f"{debt.id}.rules")

@@ -66,6 +66,8 @@ class Finding:
     either_side: bool
     # What a measurement of a living person can be at all, in its unit; another value is a mistake.
     plausible: Interval
+    # Of an allergy: the medicines of which each is what it is an allergy to.
+    allergy_to: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,9 +403,10 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class MedicineName:
-    """The RxNorm code of the ingredient that a name means, and who says so."""
+    """What a name means, and who says so: the RxNorm code of an ingredient, or findings where no such code is there."""
 
     of: str
+    findings: tuple[str, ...]
     evidence: tuple[str, ...]
 
 

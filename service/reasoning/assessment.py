@@ -20,6 +20,7 @@ from service.chart.derived import Chart
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When, read_when
 from service.chart.grounds import grounds_of, marks_on, may_hold
+from service.chart.medicines import Unrecognised
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
 from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
 from service.guideline.model import (
@@ -50,7 +51,7 @@ class Evidence(msgspec.Struct, frozen=True):
     side: str
     date: str
     resource: str
-    remark: str
+    remarks: tuple[str, ...]
     when: When | None = None
 
 
@@ -138,7 +139,7 @@ class Assessment:
     working_diagnoses: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
     # What is recorded and cannot be read; it is neither known nor undocumented.
-    not_readable: tuple[Assertion, ...] = ()
+    not_readable: tuple[Assertion | Unrecognised, ...] = ()
     # How it was reached, for what is judged by it afterwards.
     reached: _Pass | None = None
 
@@ -692,7 +693,7 @@ class _Pass:
 
     def _used(self, chart: Chart, name: str) -> Evidence:
         if name not in self.case.findings:
-            return Evidence(name, _state(chart[name]), "", "", "Patient" if name in OF_THE_PATIENT else "", "")
+            return Evidence(name, _state(chart[name]), "", "", "Patient" if name in OF_THE_PATIENT else "", ())
         # Many recommendations stand on one finding.
         key = (name, chart.side, chart.with_sideless)
         used = self.used.get(key)
@@ -706,7 +707,7 @@ class _Pass:
         assertion = resolved.assertion if resolved else None
         if assertion is None:
             # Made from other assertions, as leg symptoms on both sides are.
-            return Evidence(name, _state(value), "", "", "", "")
+            return Evidence(name, _state(value), "", "", "", ())
         state = self._with_unit(name, value if value is not None else assertion.value)
         return Evidence(
             name,
@@ -714,7 +715,7 @@ class _Pass:
             assertion.side,
             assertion.when.text if assertion.when else "",
             assertion.resource,
-            assertion.remark,
+            assertion.remarks,
             assertion.when,
         )
 

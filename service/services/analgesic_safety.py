@@ -17,11 +17,11 @@ from typing import Any
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
-from service.chart.assertions import medicine_of
 from service.chart.case import MATTER_TO_MEDICINES
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
 from service.chart.elements import as_dict, as_list, as_text, words_of
+from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.guideline.conditions import Interval, Value
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
@@ -102,7 +102,8 @@ class AnalgesicSafety:
         hand = in_hand(request, "draftOrders")
         medications = {as_text(d.resource.get("id")): d.resource for d in hand.drafts if d.kind == "Medication"}
         drafts = [draft for draft in hand.drafts if draft.kind == "MedicationRequest"]
-        medicines = [as_dict(medicine_of(draft.resource, medications)) for draft in drafts]
+        medicines = [medicine_of(draft.resource, medications) for draft in drafts]
+        unread = sum(not self._index.names_something(medicine) for medicine in medicines)
         named = zip(drafts, medicines, strict=True)
         orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
         consultation = self._consultant.consult(request)
@@ -116,19 +117,14 @@ class AnalgesicSafety:
         else:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        unread = self._consultant.responder.unread(consultation.case)
-        judged = [
-            (order, _judge(consultation, said, orders, order, unread=bool(unread)))
-            for order in orders
-            if order.draft.selected
-        ]
+        judged = [(order, _judge(consultation, said, orders, order)) for order in orders if order.draft.selected]
         advice = [
             Advice(
                 _TOPIC,
                 order.reference,
                 fired,
                 tuple(_changes(consultation, orders, order, fired)),
-                unread if order.nsaid else (),
+                _unread(consultation, order),
             )
             for order, fired in judged
             if fired
@@ -138,7 +134,7 @@ class AnalgesicSafety:
             judged={
                 "medications": [_entry(order, fired) for order, fired in judged],
                 # Of what medicine an order is may be said elsewhere, out of reach.
-                "draftsLeftOut": replace(hand, unreadable=hand.unreadable + medicines.count({})).left_out(),
+                "draftsLeftOut": replace(hand, unreadable=hand.unreadable + unread).left_out(),
             },
         )
 
@@ -167,7 +163,7 @@ class AnalgesicSafety:
 
 
 def _judge(
-    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order, *, unread: bool
+    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order
 ) -> tuple[Fired, ...]:
     """What fires for this draft, followed by what of the assessment it rests on."""
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
@@ -193,7 +189,8 @@ def _judge(
         "aspirin-in-24-hours": _amount(order.aspirin_a_day),
         "aspirin-of-unknown-dose": order.doubtful,
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
-        "value-not-read": order.nsaid and unread,
+        "value-not-read": order.nsaid and bool(consultation.consultant.responder.unread(consultation.case)),
+        "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(consultation, order)),
         "complaint-documented": present,
         "chart-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
     }
@@ -201,6 +198,20 @@ def _judge(
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
     behind = (*(holds if "held-by-the-chart" in named else ()), *(cares if "care-needed" in named else ()))
     return (*fired, *behind)
+
+
+def _unrecognised(consultation: Consultation, order: _Order) -> tuple[Unrecognised, ...]:
+    """What of the chart could not be read and may speak against it: of a gel and a low dose of aspirin, an allergy."""
+    found = consultation.case.unrecognised
+    if _ALL_NSAIDS.isdisjoint(order.medicines) or order.nsaid:
+        return found
+    return tuple(one for one in found if one.kind == ALLERGY)
+
+
+def _unread(consultation: Consultation, order: _Order) -> tuple[str, ...]:
+    responder = consultation.consultant.responder
+    values = responder.unread(consultation.case) if order.nsaid else ()
+    return (*values, *responder.unrecognised(_unrecognised(consultation, order)))
 
 
 def _amount(a_day: float | None) -> Interval | None:

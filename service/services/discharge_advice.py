@@ -44,6 +44,7 @@ class DischargeAdvice:
             "stretching-left-out": "self-care" in offered and _STRETCHING in without,
             "nsaid-offered": "nsaid" in offered,
             "value-not-read": bool(self._consultant.responder.unread(consultation.case)),
+            "medicine-not-read": bool(consultation.case.unrecognised),
             "acetaminophen-offered": "acetaminophen" in offered,
             "physiotherapy-offered": "physiotherapy" in offered,
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),

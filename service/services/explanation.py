@@ -196,7 +196,7 @@ def _evidence(guideline: Guideline, item: Evidence) -> dict[str, Any]:
         "side": item.side,
         "date": item.date,
         "resource": item.resource,
-        "remark": item.remark,
+        "remark": ", ".join(item.remarks),
     }
     return {name: value for name, value in entry.items() if value}
 
