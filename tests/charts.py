@@ -2,7 +2,8 @@
 
 A case lists what is documented as a clinician would. An entry is a code and what is special about it, with commas:
 ``slump``, ``sct|279043006, left``, ``significant-bruising, 12 days ago``, ``icd10cm|S76.312A, resolved``. A code
-without a system is the id of a finding. The members of a case:
+without a system is the id of a finding; ``words|Ibuprofen`` is words alone, ``site|4711`` a code of the site. The
+members of a case:
 
     age or birth_date   whole years on the day of the clock, or a FHIR date
     sex                 female or male
@@ -62,6 +63,7 @@ Json: TypeAlias = dict[str, Any]
 CASES = Path(__file__).parents[1] / "fixtures" / "cases"
 CLOCK = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SERVICE = "/cds-services/gluteal-hamstring-pain"
+WORDS = "words"
 LOCAL = "https://sitbone.example.org/fhir/CodeSystem/findings"
 SYSTEMS = {
     "sct": "http://snomed.info/sct",
@@ -70,6 +72,8 @@ SYSTEMS = {
     "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
     "orders": "https://sitbone.example.org/fhir/CodeSystem/orders",
     "site": "urn:example:site-codes",
+    # Words alone, without any code.
+    "words": WORDS,
 }
 SIDES = {"left": ("7771000", "Left"), "right": ("24028007", "Right"), "bilateral": ("51440002", "Right and left")}
 PATIENT = "1032702"
@@ -155,6 +159,8 @@ class _Entry:
         return next((status for status in self.statuses if status in among), otherwise)
 
     def concept(self) -> Json:
+        if self.system == WORDS:
+            return {"text": self.code}
         if self.system == LOCAL:
             title = packaged().findings[self.code].title
             return {"coding": [{"system": LOCAL, "code": self.code, "display": title}], "text": title}

@@ -95,13 +95,13 @@ def call(*findings: str, sides: tuple[str, ...] = (LEFT,), of_each: Any = None, 
 
 
 def call_with_a_medicine(text: str) -> bytes:
-    """The example with a medicine that has a name and no code."""
+    """The example with a planned medicine that has a name and no code."""
     body = json.loads(call("pain-with-sitting", "ischial-tenderness"))
     medicine = {
         "resourceType": "MedicationRequest",
         "id": "medicine",
         "status": "active",
-        "intent": "order",
+        "intent": "plan",
         "medicationCodeableConcept": {"text": text},
         "subject": {"reference": "Patient/example"},
     }
