@@ -15,7 +15,7 @@ from service.app import create_app
 from service.chart.fhir_validation import violations
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
-from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases
+from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases, packaged
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -458,9 +458,32 @@ JUDGED = [case for case in named_cases() if case.service.startswith("imaging-ref
 @pytest.mark.parametrize("case", JUDGED, ids=lambda case: case.name)
 def test_beside_a_red_flag_no_order_is_offered_for_removal_alone(case: Any, plain: FlaskClient) -> None:
     answer = ask(plain, case.request(), case.service)
-    flagged = answer["extension"]["org.sitbone.assessment"]["redFlags"]
+    flagged = assessment_of(answer)["redFlags"]
     labels = {suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())}
     assert not (flagged and "Remove this order" in labels)
+
+
+# What raises a red flag of an adult, or holds exercise, when it is present; a result of imaging raises a plan.
+GRAVE = sorted(
+    name
+    for name in packaged().definitions["red-flag-contradictory"][1].findings()
+    if packaged().findings[name].kind != "result"
+)
+DRAFTS = [LUMBAR, PELVIS, {"id": "o8", "order": "loinc|24972-2"}, {"id": "o9", "order": "loinc|37622-8"}]
+
+
+@pytest.mark.parametrize("state", ["present", "unknown"])
+@pytest.mark.parametrize("finding", GRAVE)
+def test_no_grave_finding_present_or_unanswered_leaves_an_order_to_be_removed_alone(
+    finding: str, state: str, plain: FlaskClient
+) -> None:
+    for draft in DRAFTS:
+        stated: Json = {"present": ["buttock-pain", "low-back-pain"]}
+        stated[state] = [*stated.get(state, []), finding]
+        answer = ask(plain, call(draft, age=45, side="left", onset_days_ago=20, **stated))
+        flagged = assessment_of(answer)["redFlags"]
+        labels = {suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())}
+        assert not ((flagged or state == "unknown") and "Remove this order" in labels)
 
 
 def test_keeping_an_order_silences_nothing(plain: FlaskClient) -> None:

@@ -56,7 +56,7 @@ def test_every_error_of_every_file_is_listed_with_file_key_and_reason(folder: Pa
     change(folder, SUDDEN, "version = ", 'version = "one" # ')
     change(folder, "recommendations/rs02-significant-bruising.toml", 'modality = "mri"', 'modality = "xray"')
     append(folder, "causes.toml", "\n[new-cause]\ntitle = 7\n")
-    append(folder, "value_sets/findings.csv", "fever,nowhere,1,exact,,,open,Fever\n")
+    append(folder, "value_sets/findings.csv", "fever,nowhere,1,exact,,,open,Fever,\n")
     linted = sitbone("lint", folder, "--json")
     assert linted.exit_code == 1
     found = {(remark["file"], remark["key"]) for remark in json.loads(linted.stdout)}
