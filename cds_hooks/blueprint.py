@@ -42,6 +42,7 @@ _LOG = logging.getLogger("cds_hooks")
 _JSON = "application/json"
 _MEDIA_TYPES = (_JSON, "application/fhir+json")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FRAMES = 3
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -53,6 +54,8 @@ _PREFLIGHT = {
 @dataclass(slots=True)
 class CallRecord:
     """What may be written down about one call of a service, and below that what it is derived from.
+
+    `correlation_id` is a uuid, or the pseudonym of what the caller sent and got back.
 
     `service_id` is the one that discovery has, also where a former id was called. `states` has the declared prefetch
     keys only. `seconds` has the stages read, fetch, answer, revise and send, as far as it came. Nothing of these comes
@@ -89,6 +92,7 @@ def create_blueprint(
     body_limit: int = 10_000_000,
     gate: Gate | None = None,
     base_url: str | None = None,
+    pseudonym: Callable[[str], str] = lambda _id: "an id of the caller",
 ) -> Blueprint:
     """The blueprint of a server with these CDS services; may be registered under a URL prefix.
 
@@ -98,27 +102,30 @@ def create_blueprint(
 
     With a `gate`, nothing is answered but the calls that it admits. `base_url` is where clients find the blueprint;
     without it, the scheme and the host of each request are taken for it, which are whatever the caller says they are.
+    A correlation id of a caller that could tell of a patient is written down as its `pseudonym`.
     """
     blueprint = Blueprint("cds_hooks", __name__)
     discovery = orjson.dumps(catalogue.discovery())
 
     @blueprint.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
-        caller = _admitted(gate, base_url, None, "/cds-services")
+        caller = _admitted(gate, base_url, pseudonym, None, "/cds-services")
         if caller is None or not caller.client.services:
             return Response(discovery, content_type=_JSON)
         return Response(orjson.dumps(catalogue.discovery(caller.client.services)), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
-        caller = _admitted(gate, base_url, service_id, f"/cds-services/{service_id}")
-        g.cds_call = record = CallRecord(_correlation_id(), catalogue.current_id(service_id), _name_of(caller))
+        caller = _admitted(gate, base_url, pseudonym, service_id, f"/cds-services/{service_id}")
+        g.cds_call = record = CallRecord(_written_id(pseudonym), catalogue.current_id(service_id), _name_of(caller))
         record.is_check = is_marked(request.headers.get("User-Agent"))
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
         service = catalogue.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
-        hook_request = request_for(envelope, service, correlation_id=record.correlation_id, client=record.client)
+        hook_request = request_for(envelope, service, correlation_id=_correlation_id(), client=record.client)
+        if any(_correlation_id() in value for value in hook_request.context.values() if isinstance(value, str)):
+            record.correlation_id = pseudonym(_correlation_id())
         record.is_check = record.is_check or is_marked(None, hook_request.extension)
         record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
         record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
@@ -136,12 +143,12 @@ def create_blueprint(
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
         paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
-        caller = _admitted(gate, base_url, service_id, *paths)
+        caller = _admitted(gate, base_url, pseudonym, service_id, *paths)
         current_id = catalogue.current_id(service_id)
         batch = read_feedback(_read_body(body_limit))
         on_feedback(
             FeedbackRecord(
-                _correlation_id(),
+                _written_id(pseudonym),
                 current_id,
                 _name_of(caller),
                 batch.feedback,
@@ -168,7 +175,9 @@ def create_blueprint(
             said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
             # To be busy is no fault.
             level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
-            _LOG.log(level, "%s: %s (%s) at %s", _correlation_id(), type(problem).__name__, said, _place(problem))
+            record: CallRecord | None = g.get("cds_call")
+            written = record.correlation_id if record else _written_id(pseudonym)
+            _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, said, _place(problem))
         return Response(
             orjson.dumps(error.operation_outcome(_correlation_id())),
             status=error.status,
@@ -199,7 +208,9 @@ def _body(
     return body
 
 
-def _admitted(gate: Gate | None, base_url: str | None, service_id: str | None, *paths: str) -> Caller | None:
+def _admitted(
+    gate: Gate | None, base_url: str | None, pseudonym: Callable[[str], str], service_id: str | None, *paths: str
+) -> Caller | None:
     """Who makes the current call, of one of these paths; None where everybody may."""
     if gate is None:
         return None
@@ -208,7 +219,7 @@ def _admitted(gate: Gate | None, base_url: str | None, service_id: str | None, *
         return gate.admit(request.headers.get("Authorization"), Call(tuple(base + path for path in paths), service_id))
     except CdsHooksError as refused:
         # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
-        _LOG.info("%s: refused for %s", _correlation_id(), refused.diagnostics.partition(":")[0])
+        _LOG.info("%s: refused for %s", _written_id(pseudonym), refused.diagnostics.partition(":")[0])
         raise
 
 
@@ -225,6 +236,13 @@ def _correlation_id() -> str:
         known = next((text for text in offered if _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
         g.correlation_id = known
     return known
+
+
+def _written_id(pseudonym: Callable[[str], str]) -> str:
+    """The correlation id of the current call as it may be written down: a uuid as it is, and of any other text, which
+    could be the id of a patient or a name, its pseudonym."""
+    known = _correlation_id()
+    return known if _UUID.fullmatch(known) else pseudonym(known)
 
 
 def _read_body(limit: int) -> bytes:

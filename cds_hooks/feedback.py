@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from cds_hooks.check_mark import is_marked
-from cds_hooks.errors import BadRequest, operation_outcome, refusal
+from cds_hooks.errors import BadRequest, BodyTooLarge, operation_outcome, refusal
 from cds_hooks.json_text import UNREADABLE, decode, read_members
 from cds_hooks.response import Coding
 
@@ -80,6 +80,12 @@ _LEFT_OUT = "This element of the feedback was not taken; the others were"
 FeedbackSink: TypeAlias = Callable[[FeedbackRecord], None]
 
 
+# A user acts on a few cards at a time: of each element a line is logged, and a row is kept.
+MOST_ELEMENTS = 200
+MOST_BYTES = 500_000
+_MOST_LISTED = 50
+
+
 def _instant(value: object) -> datetime:
     """A date and time with an offset, in any of the forms of ISO 8601, as one in UTC."""
     if not isinstance(value, str):
@@ -123,9 +129,19 @@ _FEEDBACK = Schema.from_dict(
             validate=validate.OneOf(("accepted", "overridden")),
             metadata={"expected": "a string, accepted or overridden"},
         ),
-        "acceptedSuggestions": fields.List(fields.Nested(_SUGGESTION), allow_none=True),
+        "acceptedSuggestions": fields.List(
+            fields.Nested(_SUGGESTION),
+            allow_none=True,
+            validate=validate.Length(max=_MOST_LISTED),
+            metadata={"expected": f"an array with at most {_MOST_LISTED} elements"},
+        ),
         "overrideReason": fields.Nested(_REASON, allow_none=True),
-        "overrideReasons": fields.List(fields.Nested(_REASON), allow_none=True),
+        "overrideReasons": fields.List(
+            fields.Nested(_REASON),
+            allow_none=True,
+            validate=validate.Length(max=_MOST_LISTED),
+            metadata={"expected": f"an array with at most {_MOST_LISTED} elements"},
+        ),
         "outcomeTimestamp": fields.Function(
             deserialize=_instant,
             required=True,
@@ -138,8 +154,8 @@ _BATCH = Schema.from_dict(
         "feedback": fields.List(
             fields.Raw(),
             required=True,
-            validate=validate.Length(min=1),
-            metadata={"expected": "an array with at least one element"},
+            validate=validate.Length(1, MOST_ELEMENTS),
+            metadata={"expected": f"an array with 1 to {MOST_ELEMENTS} elements"},
         )
     }
 )(unknown=EXCLUDE)
@@ -148,10 +164,13 @@ _BATCH = Schema.from_dict(
 def read_feedback(body: bytes) -> FeedbackBatch:
     """The feedback that a body holds, element by element.
 
-    Raises BadRequest where the body is no batch, or no element of it is sound; it then tells of all of them.
+    Raises BodyTooLarge beyond MOST_BYTES, and BadRequest where the body is no batch, or no element of it is sound; it
+    then tells of all of them.
     """
+    if len(body) > MOST_BYTES:
+        raise BodyTooLarge(f"body: expected at most {MOST_BYTES} bytes of feedback, received more. Send it in parts.")
     try:
-        members = read_members(body)
+        members = read_members(body, arrays=True)
     except ValueError as problem:
         raise BadRequest(f"body: {problem}") from None
     try:

@@ -6,6 +6,7 @@ Specification: Use of JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import local
 from typing import Any, TypeAlias
 
 import msgspec
@@ -19,6 +20,20 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _TYPE_BY_FIRST_BYTE = {b"{": "object", b"[": "array", b'"': "string", b"t": "boolean", b"f": "boolean", b"n": "null"}
 
 
+# How many members, and elements of arrays, a body may have on the two levels that are decoded.
+MOST_MEMBERS = 1_000
+
+
+class _TooMany(Exception):  # noqa: N818 - it ends the reading of a body, and is no error of the program
+    """A body has more members than MOST_MEMBERS."""
+
+
+class _Left(local):
+    """How many members the body that a thread reads may have still: counted while it is read, as each takes memory."""
+
+    members = MOST_MEMBERS
+
+
 class _Name:
     """The name of a member. Two are never equal, so that a name sent twice gives two members, not one overwritten."""
 
@@ -28,7 +43,30 @@ class _Name:
         self.text = text
 
 
-_BODY = msgspec.json.Decoder(dict[_Name, Member], dec_hook=lambda kind, text: kind(text))
+class _Element:
+    """An element of an array that nobody reads."""
+
+    __slots__ = ()
+
+    def __init__(self, _value: object) -> None:
+        pass
+
+
+_LEFT = _Left()
+
+
+def _counted(kind: Any, value: object) -> Any:
+    _LEFT.members -= 1
+    if _LEFT.members < 0:
+        raise _TooMany
+    return kind(value)
+
+
+_Scalar: TypeAlias = str | int | float | bool | None
+_BODY = msgspec.json.Decoder(dict[_Name, dict[_Name, msgspec.Raw] | list[_Element] | _Scalar], dec_hook=_counted)
+_WITH_ARRAYS = msgspec.json.Decoder(
+    dict[_Name, dict[_Name, msgspec.Raw] | list[msgspec.Raw] | _Scalar], dec_hook=_counted
+)
 
 
 def json_type(value: object) -> str:
@@ -51,17 +89,25 @@ def decode(raw: msgspec.Raw) -> Any:
     return msgspec.json.decode(raw)
 
 
-def read_members(body: bytes) -> dict[str, Member]:
-    """The members of a JSON object; those of the objects among them are left as raw JSON.
+def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
+    """The members of a JSON object; those of the objects among them are left as raw JSON. With `arrays`, so are the
+    elements of arrays, of which there may then be any number; otherwise what is in arrays is left out.
 
-    Raises ValueError, with a sentence for the caller, for a body that is no JSON object or names a member twice.
+    Raises ValueError, with a sentence for the caller, for a body that is no JSON object, names a member twice or has
+    more than MOST_MEMBERS.
     """
     if body.startswith(b"\xef\xbb\xbf"):
         raise ValueError("expected JSON in UTF-8 without a byte order mark, received one. Leave it out.")
     try:
         # The decoder skips over what it leaves raw without looking at its encoding.
         body.isascii() or body.decode()
-        members = _BODY.decode(body)
+        _LEFT.members = MOST_MEMBERS
+        members = (_WITH_ARRAYS if arrays else _BODY).decode(body)
+    except _TooMany:
+        raise ValueError(
+            f"expected at most {MOST_MEMBERS} members in all on its two outer levels, received more. "
+            "Send only the prefetch keys that the service declares."
+        ) from None
     except UnicodeDecodeError as error:
         raise ValueError(f"expected JSON in UTF-8, received another encoding (byte {error.start}).") from None
     except RecursionError:
@@ -71,7 +117,14 @@ def read_members(body: bytes) -> dict[str, Member]:
         raise ValueError(f"expected a JSON object, received {received}.") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"expected JSON, received something else: {error}.") from None
-    named = {name.text: value for name, value in members.items()}
+    named = {name.text: _by_name(value) for name, value in members.items()}
     if len(named) != len(members):
         raise ValueError("expected each member once, received one of them twice. Which one is meant is not clear.")
     return named
+
+
+def _by_name(member: Any) -> Member:
+    if isinstance(member, dict):
+        return {name.text: raw for name, raw in member.items()}
+    # What nobody reads keeps its type alone.
+    return [] if isinstance(member, list) and member and isinstance(member[0], _Element) else member

@@ -24,7 +24,8 @@ from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
 from service.pages import desk, insights
 from service.pages import knowledge as knowledge_pages
-from service.server.capacity import Capacity, Place
+from service.pseudonyms import CardIds, Pseudonyms
+from service.server.capacity import PROBES, Capacity, Place
 from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
 from service.services.catalogue import catalogue
@@ -32,13 +33,12 @@ from service.services.explanation import Explainer
 from service.settings import Settings, SettingsError, is_loopback
 
 if TYPE_CHECKING:
+    from service.access.store import Store
     from service.record import Record, Recorder
     from service.server.tracing import Tracing
 
 _Heard = TypeVar("_Heard")
 _Called = TypeVar("_Called", bound=Callable[..., object])
-# Those who ask whether the process lives must hear it also when it has its hands full.
-_PROBES = ("/healthz", "/readyz", "/metrics")
 # Not for pages of other origins, whatever those may read of the protocol.
 _OURS_ALONE = ("/metrics", "/insights")
 _PAGE = """<!doctype html>
@@ -94,19 +94,22 @@ def create_app(
     guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(guideline, clock())
     site_codes = read_site_codes(settings.order_codes) if settings.order_codes else NO_SITE_CODES
+    store = _store(settings, clock)
+    ids = CardIds(settings.card_key or (store.card_key if store else None))
     published = catalogue(
         guideline,
         clock,
         lambda name: clients[name].ehr if clients and name else settings.ehr,
         site_codes=site_codes,
         annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",
+        card_ids=ids,
     )
     clients = _clients(settings, published)
-    gate, checks = _guard(settings, clients, clock, checks)
+    gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
     recorder = _recorder(record, guideline, settings, clock)
     app = _App("service", static_folder=None)
-    app.extensions["recorder"] = recorder
+    app.extensions |= {"recorder": recorder, "card_ids": ids}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
@@ -117,8 +120,8 @@ def create_app(
     capacity = Capacity(
         settings.threads,
         settings.max_in_flight,
-        # Two of the largest at a time: what is read from a body takes several times its bytes.
-        large_bytes=2 * settings.body_limit,
+        # Four of the largest at a time: one of ten megabytes takes about twice that while it is worked on.
+        large_bytes=4 * settings.body_limit,
         several_clients=clients is not None and len(clients) > 1,
     )
     _bound(app, capacity, metrics)
@@ -134,6 +137,7 @@ def create_app(
             body_limit=settings.body_limit,
             gate=gate,
             base_url=settings.public_base_url,
+            pseudonym=Pseudonyms(settings).of,
         )
     )
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
@@ -157,7 +161,11 @@ def create_app(
         # Where callers need a token, nobody gets a decision without one here either.
         explainer = Explainer(guideline, clock, site_codes) if clients is None else None
         app.register_blueprint(desk.create_blueprint(guideline, explainer, settings.body_limit))
-        app.register_blueprint(insights.create_blueprint(guideline, record, clock))
+        if settings.shows_metrics():
+            # It tells of a site what the metrics tell, so the same may read it.
+            outcomes = insights.create_blueprint(guideline, record, clock)
+            outcomes.before_request(_may_watch(settings.metrics_token))
+            app.register_blueprint(outcomes)
     else:
 
         @app.get("/")
@@ -191,19 +199,25 @@ def _clients(settings: Settings, published: ServiceCatalogue) -> Mapping[str, Cl
     return None
 
 
+def _store(settings: Settings, clock: Callable[[], datetime]) -> Store | None:
+    """What is remembered of clients; nothing where there are none."""
+    if settings.clients is None:
+        return None
+    # A database is nothing that a service on a desk has to load.
+    from service.access.store import open_store  # noqa: PLC0415
+
+    return open_store(settings, lambda: clock().timestamp())
+
+
 def _guard(
-    settings: Settings,
+    store: Store | None,
     clients: Mapping[str, Client] | None,
     clock: Callable[[], datetime],
     checks: Mapping[str, Callable[[], bool]],
 ) -> tuple[Gate | None, Mapping[str, Callable[[], bool]]]:
     """The gate for the clients, with what must be ready for it; none without clients."""
-    if clients is None:
+    if clients is None or store is None:
         return None, checks
-    # A database is nothing that a service on a desk has to load.
-    from service.access.store import open_store  # noqa: PLC0415
-
-    store = open_store(settings)
     gate = _SharingGate(directory(clients), store, store, clock=lambda: clock().timestamp())
     return gate, {**checks, "keys": lambda: gate.keys_ready() > 0, "store": store.is_ready}
 
@@ -256,9 +270,23 @@ def _traced(tracing: Tracing | None) -> Callable[[CallRecord], None] | None:
     return lambda call: tracing.call(call, {name.lower(): value for name, value in request.headers.items()})
 
 
+def _may_watch(token: str | None) -> Callable[[], None]:
+    """Refuses the current request unless it has this token, where there is one."""
+
+    def check() -> None:
+        given = request.headers.get("Authorization", "")
+        if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise Unauthorized(
+                "Authorization: expected Bearer and the token of SITBONE_METRICS_TOKEN, received another or none. "
+                "Have the monitoring system, or the proxy in front of the page, send it."
+            )
+
+    return check
+
+
 def _watch(app: Flask, metrics: Metrics, settings: Settings) -> None:
     """Count every response, and let those read the metrics who may. What is registered first here ends last."""
-    token = settings.metrics_token
+    may_watch = _may_watch(settings.metrics_token)
 
     @app.before_request
     def begin() -> None:
@@ -276,12 +304,7 @@ def _watch(app: Flask, metrics: Metrics, settings: Settings) -> None:
 
         @app.get("/metrics")
         def read_metrics() -> Response:
-            given = request.headers.get("Authorization", "")
-            if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                raise Unauthorized(
-                    "Authorization: expected Bearer and the token of SITBONE_METRICS_TOKEN, received another or none. "
-                    "Have the monitoring system send it."
-                )
+            may_watch()
             return Response(metrics.text(), content_type=CONTENT_TYPE)
 
 
@@ -290,7 +313,7 @@ def _bound(app: Flask, capacity: Capacity, metrics: Metrics) -> None:
 
     @app.before_request
     def take() -> None:
-        if request.path not in _PROBES:
+        if request.path not in PROBES:
             g.place = request.environ["wsgi.input"] = capacity.take(request.environ["wsgi.input"])
             metrics.take(1)
 

@@ -28,16 +28,20 @@ def folder_of(folder: Path | None, port: int) -> Path:
 
 def private_file(folder: Path | None, port: int, name: str, variable: str) -> URL:
     """The SQLite file of this name in the folder that folder_of names, which must belong to this user alone and is
-    made where there is none. Raises SettingsError, which names the variable, and OSError."""
+    made where there is none, as the file is. Raises SettingsError, which names the variable, and OSError."""
     chosen = folder_of(folder, port)
     chosen.mkdir(mode=0o700, exist_ok=True)
     found = chosen.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise SettingsError(
-            f"{variable} must name a folder of the user that runs the service, which nobody else can write to; "
+            f"{variable} must name a folder of the user that runs the service, closed to everybody else (chmod 700); "
             f"{'it does not' if folder else f'without it, {chosen} is taken, which is none'}."
         )
-    return URL.create("sqlite", database=str(chosen / name))
+    # The files that SQLite lays beside it have the same mode.
+    file = chosen / name
+    file.touch(mode=0o600)
+    file.chmod(0o600)
+    return URL.create("sqlite", database=str(file))
 
 
 @dataclass(frozen=True, slots=True)

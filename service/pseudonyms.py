@@ -1,10 +1,11 @@
 """Keyed hashes that stand for ids: lines and rows of one call or one patient can be told to belong together, and
-nobody without the key can tell whose they are."""
+nobody without the key can tell whose they are. The ids of cards are such hashes too."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
+from uuid import UUID
 
 from service.settings import Settings
 
@@ -19,3 +20,19 @@ class Pseudonyms:
     def of(self, text: str, *, size: int = 8) -> str:
         """The hash of a text, `size` bytes in hexadecimal digits."""
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=size).hexdigest()
+
+
+class CardIds:
+    """Makes the uuids of cards and of what is on them: the same call has the same ids under the same key, so that
+    feedback on an answer that was given again is about the same card.
+
+    Whoever has a card and not the key cannot try out which patient it was for. Without a key there is one of its own.
+    """
+
+    def __init__(self, key: str | None = None) -> None:
+        self._key = (key or token_hex(32)).encode()
+
+    def of(self, *parts: str) -> str:
+        """The uuid that these parts have together."""
+        name = "\0".join(parts).encode("utf-8", "surrogatepass")
+        return str(UUID(bytes=blake2b(name, key=self._key, digest_size=16).digest(), version=5))

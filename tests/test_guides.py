@@ -249,6 +249,7 @@ def test_the_table_of_settings_has_each_of_them_with_its_default() -> None:
     # What is done without them takes words.
     in_words = {name for name, value in said.items() if expected.get(name) == "-" and value != "-"}
     assert in_words == {
+        "SITBONE_CARD_KEY",
         "SITBONE_LOG_KEY",
         "SITBONE_STORE",
         "SITBONE_STORE_URL",

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from sqlalchemy.exc import OperationalError
 
+from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
 from service.pages.insights import QUESTIONS
 from service.pages.plots import Row, Span, bars, columns, spans
@@ -290,3 +292,18 @@ def test_a_week_counts_a_card_with_several_recommendations_once(busy: Site) -> N
     cards = list(csv.DictReader(io.StringIO(busy.client.get("/insights/cards.csv").get_data(as_text=True))))
     assert int(week["shown"]) == len(busy.rows("record_cards"))
     assert sum(int(row["shown"]) for row in cards) > int(week["shown"])
+
+
+@pytest.mark.parametrize(
+    ("token", "sent", "status"),
+    [(None, "", 404), (KEY, "", 401), (KEY, "Bearer another", 401), (KEY, f"Bearer {KEY}", 200)],
+)
+def test_beside_a_file_of_clients_it_is_read_with_the_token_of_the_metrics_alone(
+    token: str | None, sent: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "jwks.json").write_text(json.dumps(key_set(new_key("ES384", "mine"))))
+    (tmp_path / "clients.toml").write_text('[clients.a]\nissuers = ["https://a/"]\njwks_file = "jwks.json"\n')
+    settings = Settings(clients=tmp_path / "clients.toml", store=tmp_path, pages="on", metrics_token=token)
+    client = create_app(settings).test_client()
+    for path in ("/insights", "/insights/weeks.csv"):
+        assert client.get(path, headers={"Authorization": sent}).status_code == status

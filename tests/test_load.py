@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -18,15 +19,18 @@ from pathlib import Path
 import pytest
 
 from service.server.capacity import LONGEST_WAIT
+from tests.serving import children_of
 
 # The real service; where a call brings the header X-Test-Seconds, its answer takes that long: a slow FHIR server.
 SERVE = """
-import sys, time
+import resource, sys, time
 from flask import request
 from service.app import create_app
 from service.server.serve import serve
 from service.settings import Settings
 
+if files := int(sys.argv[3]):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 settings = Settings(port=int(sys.argv[1]), workers=1, threads=2, max_in_flight=int(sys.argv[2]))
 app = create_app(settings, checks={"store": lambda: True, "keys": lambda: False})
 call = app.view_functions["cds_hooks.call"]
@@ -47,16 +51,18 @@ JSON = {"Content-Type": "application/json"}
 class Service:
     """One worker with two threads for work."""
 
-    def __init__(self, max_in_flight: int) -> None:
+    def __init__(self, max_in_flight: int, files: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
+        # A file, as a pipe that nobody reads from holds up whoever writes a line once it is full.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(self.port), str(max_in_flight)],
+            [sys.executable, "-c", SERVE, str(self.port), str(max_in_flight), str(files)],
             cwd=Path(__file__).parents[1],
             env=environ,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
         )
         assert self.process.stdout is not None
@@ -76,6 +82,12 @@ class Service:
         assert "cards" in body or body["resourceType"] == "OperationOutcome"
         return response.status, dict(response.headers), time.monotonic() - began
 
+    def is_alive(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=4)
+        with contextlib.closing(connection):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+
     def is_well(self) -> bool:
         """Whether it answers a call like any other, soon. While what others left is in hand it may say 503: whoever
         hears that comes again.
@@ -91,17 +103,22 @@ class Service:
         """Its log."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=15)
-        return log
+        self.process.communicate(timeout=15)
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def close_log(self) -> None:
+        self._log.close()
 
 
 @contextlib.contextmanager
-def running(max_in_flight: int = 8) -> Iterator[Service]:
-    service = Service(max_in_flight)
+def running(max_in_flight: int = 8, files: int = 0) -> Iterator[Service]:
+    service = Service(max_in_flight, files)
     try:
         yield service
     finally:
         service.stop()
+        service.close_log()
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +146,12 @@ def all_of(connection: socket.socket) -> bytes:
     [
         # More than the worker has threads, of which it has twelve.
         pytest.param(b"", 40, id="nothing"),
-        # More than may work at a time, and less than there are places.
-        pytest.param(b"POST /cds-ser", 7, id="half-a-line"),
-        pytest.param(head(len(CALL))[:-2], 7, id="half-a-head"),
-        pytest.param(head(len(CALL)), 7, id="a-head-alone"),
-        pytest.param(head(len(CALL)) + CALL[:1000], 7, id="half-a-body"),
+        pytest.param(b"POST /cds-ser", 150, id="half-a-line"),
+        pytest.param(head(len(CALL))[:-2], 150, id="half-a-head"),
+        pytest.param(head(len(CALL)), 150, id="a-head-alone"),
+        pytest.param(head(len(CALL)) + CALL[:1000], 150, id="half-a-body"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + head(len(CALL)), 150, id="half-a-second-request"),
+        pytest.param(head(2_000_000), 150, id="a-large-body"),
     ],
 )
 def test_silent_callers_keep_nobody_from_being_answered(sent: bytes, callers: int, service: Service) -> None:
@@ -187,15 +205,83 @@ def test_a_body_that_does_not_come_in_time_is_refused_with_400(service: Service)
     assert service.is_well()
 
 
-def test_half_requests_on_every_thread_are_over_after_some_seconds(service: Service) -> None:
+def test_a_great_many_that_trickle_keep_nobody_from_being_answered(service: Service) -> None:
+    """Each sends a byte now and then; they all are there still when the others have been answered."""
+    with contextlib.ExitStack() as stack:
+        trickling = [stack.enter_context(service.connect()) for _ in range(150)]
+        for place, connection in enumerate(trickling):
+            connection.sendall(head(len(CALL)) if place % 2 else head(len(CALL))[:-4])
+        for byte in b"a{aa":
+            for connection in trickling:
+                connection.sendall(bytes([byte]))
+            assert service.is_well()
+            assert service.is_alive()
+        for connection in trickling:
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
+
+
+def test_whether_it_lives_is_said_while_every_thread_is_taken(service: Service) -> None:
+    chunked = head(5).replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(service.connect()).sendall(head(len(CALL))[:-2])
+            stack.enter_context(service.connect()).sendall(chunked)
         time.sleep(0.2)
-        began = time.monotonic()
-        status, _, _ = service.call()
-        assert status == 200
-        assert time.monotonic() - began < 16
+        assert service.is_alive()
+    assert service.is_well()
+
+
+def test_requests_that_come_one_behind_the_other_are_all_answered(service: Service) -> None:
+    probe = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with service.connect() as connection:
+        connection.sendall(head(len(CALL)) + CALL + probe + head(len(CALL)) + CALL[:100])
+        connection.sendall(CALL[100:] + probe.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert all_of(connection).count(b"HTTP/1.1 200 ") == 4
+
+
+def test_a_body_in_chunks_and_one_that_is_asked_for_are_read(service: Service) -> None:
+    chunked = head(5).replace(b"Content-Length: 5", b"Connection: close\r\nTransfer-Encoding: chunked")
+    asked = head(len(CALL)).replace(b"\r\n\r\n", b"\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n")
+    with service.connect() as connection:
+        connection.sendall(chunked + f"{len(CALL):x}\r\n".encode() + CALL + b"\r\n0\r\n\r\n")
+        assert all_of(connection).startswith(b"HTTP/1.1 200 ")
+    with service.connect() as connection:
+        connection.sendall(asked)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(CALL)
+        assert all_of(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_was_not_read_of_a_body_is_not_waited_for(service: Service) -> None:
+    """A path that reads none: the answer comes, and then the end."""
+    with service.connect() as connection:
+        connection.sendall(head(2_000_000, path="/nothing"))
+        assert all_of(connection).startswith(b"HTTP/1.1 404 ")
+
+
+def test_more_than_there_is_room_for_is_not_collected() -> None:
+    """Of requests that do not come whole, the oldest goes first, and is told so."""
+    large = head(900_000) + bytes(890_000)
+    with running() as service, contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(service.connect()) for _ in range(40)]
+        for connection in callers:
+            connection.sendall(large)
+        assert all_of(callers[0]).startswith(b"HTTP/1.1 400 ")
+        assert service.is_well()
+
+
+def test_a_worker_that_can_open_no_more_files_goes_on(repository: Path) -> None:
+    with running(files=60) as service:
+        assert service.is_well()
+        [worker] = children_of(service.process.pid)
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(service.connect())
+            time.sleep(1.5)
+        assert service.is_well()
+        assert children_of(service.process.pid) == [worker]
+        assert "EMFILE" not in service.stop()
 
 
 def test_a_caller_that_hangs_up_within_the_body_harms_nobody(service: Service) -> None:

@@ -17,9 +17,11 @@ from service.server import log
 from service.server.log import CallLog, JsonLines
 from service.settings import Settings
 
+CALL_ID = "0f3b1ba2-7c41-4c0e-9a3e-2f6f0d3f8f11"
+
 REQUESTS = sorted((Path(__file__).parents[1] / "fixtures" / "requests").glob("*.json"))
 SERVICE = "/cds-services/gluteal-hamstring-pain"
-JSON = {"Content-Type": "application/json", "X-Correlation-Id": "correlation-1"}
+JSON = {"Content-Type": "application/json", "X-Correlation-Id": CALL_ID}
 # Members whose values belong to the protocol and not to a patient.
 _PROTOCOL = {"resourceType", "system", "status", "hook", "type", "token_type", "mode", "unit", "linkId", "intent"}
 
@@ -111,7 +113,11 @@ def test_a_fault_is_written_down_with_its_place_and_not_with_what_it_says(
     assert fault["level"] == "error"
     assert "RuntimeError" in fault["event"]
     assert "fall_over" in fault["event"]
-    assert (call["event"], call["status"], call["correlationId"]) == ("call", 500, "correlation-1")
+    assert (call["event"], call["status"], call["correlationId"]) == (
+        "call",
+        500,
+        CALL_ID,
+    )
     assert "Jane" not in written.getvalue()
     assert "39.4" not in written.getvalue()
 
@@ -136,7 +142,7 @@ def test_a_line_about_a_call_has_what_is_needed_to_find_out_what_happened(
     assert line == {
         "level": "info",
         "event": "call",
-        "correlationId": "correlation-1",
+        "correlationId": CALL_ID,
         "client": None,
         "service": "gluteal-hamstring-pain",
         "hook": "patient-view",
@@ -184,7 +190,7 @@ def test_feedback_is_written_down_without_words_of_the_user(client: FlaskClient,
     assert client.post(f"{SERVICE}/feedback", data=sent, headers=JSON).status_code == 200
     refused, first, second = lines(written)
     assert (refused["event"], refused["elements"]) == ("feedback refused", 1)
-    assert {(line["correlationId"], line["client"]) for line in (first, second)} == {("correlation-1", None)}
+    assert {(line["correlationId"], line["client"]) for line in (first, second)} == {(CALL_ID, None)}
     assert (first["card"], first["overrideReasons"]) == ("4e0a3a1e-3283-4575-ab82-028d55fe2719", ["other"])
     assert (second["card"], second["acceptedSuggestions"], second["outcome"]) == (None, [], "accepted")
     assert "Jane" not in written.getvalue()
@@ -223,3 +229,22 @@ def test_an_exception_in_another_package_is_kept_without_what_it_says(written: i
     assert line["fault"] == "ValueError"
     assert "test_log.py" in line["place"]
     assert "secret" not in written.getvalue()
+
+
+@pytest.mark.parametrize("sent", ["MRN-1234567", "p1", "6b1f0a5e-9f0d-4a5c-8d39-6a2f5d1c7e90"])
+def test_a_correlation_id_that_may_be_the_patients_is_written_down_as_a_hash(
+    sent: str, client: FlaskClient, written: io.StringIO
+) -> None:
+    """Its caller gets it back. A uuid may be the id of a patient too: here it is."""
+    request = json.loads(REQUESTS[0].read_bytes())
+    request["context"]["patientId"] = sent
+    feedback = {"feedback": [{"card": "c", "outcome": "overridden", "outcomeTimestamp": "2026-11-20T10:00:00Z"}]}
+    headers = JSON | {"X-Correlation-Id": sent}
+    answers = [client.post(SERVICE, json=request, headers=headers), client.post(SERVICE, data=b"{", headers=headers)]
+    if "-4a5c-" not in sent:
+        answers.append(client.post(f"{SERVICE}/feedback", json=feedback, headers=headers))
+    assert {answer.headers["X-Correlation-Id"] for answer in answers} == {sent}
+    told = [line["correlationId"] for line in lines(written) if "correlationId" in line]
+    assert len(told) == len(answers)
+    assert sent not in json.dumps(told[:1] if "-4a5c-" in sent else lines(written))
+    assert re.fullmatch("[0-9a-f]{16}", told[0])

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
 from service.record.keeping import Health
+from service.server import metrics
 from service.server.metrics import Metrics
 from service.settings import Settings
 from tests.charts import CLOCK, named_cases
@@ -360,3 +361,28 @@ def test_the_guide_names_every_metric(repository: Path) -> None:
     guide = (repository / "docs/watching.md").read_text("utf-8")
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported() if not name.endswith("_created")}
     assert families == set(re.findall(r"^\| `(sitbone_\w+)` \|", guide, re.MULTILINE))
+
+
+def test_what_a_killed_service_left_in_memory_is_removed_at_the_next_start_and_nothing_else(tmp_path: Path) -> None:
+    code = f"""
+import os, time
+from service.server import metrics
+metrics._MEMORY = {str(tmp_path)!r}
+metrics.share()
+print(os.environ["PROMETHEUS_MULTIPROC_DIR"], flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        folder = Path(service.stdout.readline().strip())
+        os.utime(folder, (1, 1))
+        metrics._remove_what_was_left(tmp_path)
+        assert folder.is_dir()
+        service.kill()
+        service.wait(10)
+    young, other = tmp_path / "sitbone-metrics-young", tmp_path / "other"
+    young.mkdir()
+    other.mkdir()
+    os.utime(other, (1, 1))
+    metrics._remove_what_was_left(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [other, young]

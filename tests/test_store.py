@@ -24,6 +24,7 @@ from cds_hooks import ServiceUnavailable
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.access import store as store_module
 from service.access.store import Store, open_store
+from service.record import open_record
 from service.settings import Settings, SettingsError
 from tests.serving import running, status
 
@@ -205,10 +206,57 @@ def test_a_token_stays_used_over_a_new_start(url: str) -> None:
     assert not open_store(Settings(store_url=url)).first_use("a", "1", end)
 
 
+def test_a_token_from_before_the_store_was_made_may_have_been_used(store: Store, clock: Clock) -> None:
+    assert not store.first_use("a", "1", clock.now + 300, clock.now - 1)
+    assert store.first_use("a", "2", clock.now + 300, clock.now)
+
+
+def test_a_token_that_was_used_passes_no_second_time_after_the_store_is_lost(
+    store: Store, engine: Engine, clock: Clock
+) -> None:
+    issued = clock.now
+    assert store.first_use("a", "1", issued + 300, issued)
+    clock.now += 5
+    drop(engine)
+    assert not Store(engine, clock).first_use("a", "1", issued + 300, issued)
+
+
+def test_a_token_that_was_used_passes_no_second_time_after_the_clock_is_set_back(store: Store, clock: Clock) -> None:
+    issued = clock.now
+    assert store.first_use("a", "1", issued + 300, issued)
+    clock.now += 700
+    assert store.is_ready()
+    clock.now = issued + 10
+    assert not store.first_use("a", "1", issued + 300, issued)
+
+
+@pytest.mark.parametrize("years", [1, 30])
+def test_a_clock_that_was_far_ahead_for_a_moment_locks_nobody_out(engine: Engine, clock: Clock, years: int) -> None:
+    """While a running store is cleared, and while a store is made."""
+    today = clock.now
+    clock.now += years * 31_536_000
+    assert Store(engine, clock).is_ready()
+    clock.now = today
+    store = Store(engine, clock)
+    assert store.first_use("a", "1", today + 300, today)
+    clock.now += years * 31_536_000
+    assert store.is_ready()
+    clock.now = today + 20
+    assert store.first_use("a", "2", today + 320, today + 20)
+
+
+def test_the_key_of_the_ids_of_cards_is_made_once_and_is_no_other_stores(tmp_path: Path, url: str) -> None:
+    key = open_store(Settings(store_url=url)).card_key
+    assert len(key) == 64
+    assert open_store(Settings(store_url=url)).card_key == key
+    assert open_store(Settings(store_url=f"sqlite:///{tmp_path}/other.sqlite")).card_key != key
+
+
 def drop(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql("DROP TABLE seen_tokens")
         connection.exec_driver_sql("DROP TABLE calls_in_window")
+        connection.exec_driver_sql("DROP TABLE store_state")
 
 
 def hold(engine: Engine) -> None:
@@ -297,7 +345,7 @@ def test_a_database_user_who_may_make_no_tables_suffices_once_they_are_there(pos
     open_store(Settings(store_url=postgresql.url))
     postgresql.execute("DROP ROLE IF EXISTS sitbone")
     postgresql.execute("CREATE ROLE sitbone LOGIN")
-    postgresql.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON seen_tokens, calls_in_window TO sitbone")
+    postgresql.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON seen_tokens, calls_in_window, store_state TO sitbone")
     try:
         store = open_store(Settings(store_url=postgresql.url.replace("postgres@", "sitbone@")))
         assert store.is_ready()
@@ -437,7 +485,7 @@ def test_without_a_setting_the_store_is_a_folder_of_this_user_for_this_port(
     open_store(Settings(port=9000))
 
 
-@pytest.mark.parametrize("trap", ["link", "open", "file"])
+@pytest.mark.parametrize("trap", ["link", "open", "readable", "file"])
 def test_a_folder_that_somebody_else_could_have_laid_out_is_refused(
     trap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,10 +497,29 @@ def test_a_folder_that_somebody_else_could_have_laid_out_is_refused(
     elif trap == "open":
         folder.mkdir()
         folder.chmod(0o777)
+    elif trap == "readable":
+        folder.mkdir(mode=0o750)
     else:
         folder.write_text("")
     with pytest.raises(SettingsError, match="SITBONE_STORE must name"):
         open_store(Settings())
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_the_files_of_store_and_record_are_closed_to_others_always(mode: int | None, tmp_path: Path) -> None:
+    for name in ("store.sqlite", "record.sqlite") if mode else ():
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode or 0)
+    store = open_store(Settings(store=tmp_path))
+    assert store.first_use("a", "1", time.time() + 300)
+    record = open_record(Settings(store=tmp_path))
+    assert record is not None
+    with record.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE record_calls SET at = 0")
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    record.engine.dispose()
+    assert {"store.sqlite", "record.sqlite", "record.sqlite-wal"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")

@@ -16,6 +16,8 @@ from service.settings import Settings, SettingsError
 from tests.charts import CLOCK, named_cases
 from tests.serving import PATH
 
+CALL_ID = "0f3b1ba2-7c41-4c0e-9a3e-2f6f0d3f8f11"
+
 ENDPOINT = "http://127.0.0.1:4318"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -53,11 +55,11 @@ def test_a_call_is_a_span_with_a_span_for_each_stage_inside_it() -> None:
 
 
 def test_it_says_service_hook_status_and_states() -> None:
-    attributes = dict(spans_of(request(), {"X-Correlation-Id": "one-call"})[-1].attributes or {})
+    attributes = dict(spans_of(request(), {"X-Correlation-Id": CALL_ID})[-1].attributes or {})
     assert attributes["sitbone.service"] == "gluteal-hamstring-pain"
     assert attributes["sitbone.hook"] == "patient-view"
     assert attributes["http.response.status_code"] == 200
-    assert attributes["sitbone.correlation_id"] == "one-call"
+    assert attributes["sitbone.correlation_id"] == CALL_ID
     assert attributes["sitbone.state.observations"] == "supplied"
 
 

@@ -260,8 +260,8 @@ def test_a_token_is_good_for_one_call_of_all_workers_and_none_after_a_new_start(
         "SITBONE_STORE": str(site.folder / "store"),
         "SITBONE_PUBLIC_BASE_URL": BASE,
     }
-    headers = site.headers(f"{BASE}/cds-services/{SERVICE}", time.time())
     with running(repository, **variables) as (base, stop):
+        headers = site.headers(f"{BASE}/cds-services/{SERVICE}", time.time())
 
         def call(_: int) -> int:
             return status(f"{base}/cds-services/{SERVICE}", headers, body)

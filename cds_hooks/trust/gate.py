@@ -20,8 +20,9 @@ _MINUTE = 60
 class ReplayGuard(Protocol):
     """Remembers tokens, for all workers and hosts of a service."""
 
-    def first_use(self, issuer: str, jti: str, expires: float) -> bool:
-        """Whether this is the first time that the two are seen before `expires`, in seconds since 1970.
+    def first_use(self, issuer: str, jti: str, expires: float, issued: float) -> bool:
+        """Whether this is certainly the first time that the two are seen before `expires`, both times in seconds since
+        1970: what was `issued` before anything was remembered may have been used.
 
         Raises ServiceUnavailable where it cannot tell.
         """
@@ -59,8 +60,8 @@ class Gate:
         """
         now = self._clock()
         caller = _examined(_bearer(authorization), self.directory, call, now)
-        if not self._replays.first_use(caller.issuer, caller.jti, caller.expires):
-            raise _refused(Check("jti", False, "one that has not been used before", "one that has"))
+        if not self._replays.first_use(caller.issuer, caller.jti, caller.expires, caller.issued):
+            raise _refused(Check("jti", False, "one that has not been used before", "one that has, or may have been"))
         limit = caller.client.calls_per_minute
         window, second = divmod(int(now), _MINUTE)
         if limit is not None and not self._counter.within(caller.client.name, window, limit):

@@ -56,12 +56,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as a token has shown that passed every check. `expires` and `jti` are for whoever refuses replays."""
+    """Who calls, as a token has shown that passed every check. The times and `jti` are for whoever refuses replays."""
 
     client: TrustedClient
     issuer: str
     jti: str
     expires: float
+    issued: float
     subject: str | None = None
     tenant: str | None = None
     notes: tuple[str, ...] = ()
@@ -119,6 +120,7 @@ def examine(token: str, directory: Directory, call: Call, now: float) -> Checks:
         claims["iss"],
         claims["jti"],
         claims["exp"] + client.skew,
+        claims["iat"],
         claims.get("sub"),
         claims.get("tenant"),
         () if "typ" in parsed.header else ("the token has no typ",),

@@ -1,4 +1,5 @@
-"""What every worker and host of the service must agree on: which tokens were used, and how often a client has called.
+"""What every worker and host of the service must agree on: which tokens were used, how often a client has called, and
+the key of the ids of cards.
 
 An SQLite file by default; hosts that share their clients share a PostgreSQL database. Of a token only a digest is kept,
 and that for as long as the token could be used again on any of them. Whatever the database cannot say is refused, never
@@ -8,10 +9,12 @@ let through.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
+from secrets import token_hex
 
 from sqlalchemy import (
     BigInteger,
@@ -42,6 +45,8 @@ _WAIT_SECONDS = 1.0
 _RETRY_AFTER = 5
 _MINUTE = 60
 _TRIES = 5
+# In seconds since 1970, later than any clock.
+_LATEST = 2**53
 _PAUSE_SECONDS = 0.1
 
 _METADATA = MetaData()
@@ -59,9 +64,27 @@ _CALLS = Table(
     Column("window", BigInteger, primary_key=True, autoincrement=False),
     Column("calls", Integer, nullable=False),
 )
-# PostgreSQL and SQLite read both in the same way. One statement each: no other host can come in between, and a call
-# that is refused leaves neither an error in the log of the database nor a dead row in its table.
-_FIRST_USE = text("INSERT INTO seen_tokens (key, expires) VALUES (:key, :expires) ON CONFLICT DO NOTHING")
+# When the store was made, and up to which end of validity tokens may have been removed, in seconds since 1970; the key.
+_STATE = Table(
+    "store_state",
+    _METADATA,
+    Column("name", String(20), primary_key=True),
+    Column("at", BigInteger),
+    Column("value", String(64)),
+)
+# PostgreSQL and SQLite read all of them in the same way. One statement each: no other host can come in between, and a
+# call that is refused leaves neither an error in the log of the database nor a dead row in its table.
+# Of a token from before the store was made, or from before what was removed, nobody knows whether it was used.
+_FIRST_USE = text(
+    "INSERT INTO seen_tokens (key, expires) SELECT :key, CAST(:expires AS BIGINT) WHERE NOT EXISTS "
+    "(SELECT 1 FROM store_state WHERE (name = 'made' AND at > :issued) OR (name = 'removed' AND at >= :expires)) "
+    "ON CONFLICT DO NOTHING"
+)
+_REMEMBER = text("INSERT INTO store_state (name, at, value) VALUES (:name, :at, :value) ON CONFLICT DO NOTHING")
+_MADE_LATER = text("UPDATE store_state SET at = :now WHERE name = 'made' AND at > :now")
+_NEWEST_OLD = "(SELECT MAX(expires) FROM seen_tokens WHERE expires < :before)"
+# Not the time of the clock: one that was ahead for a moment would then have every token refused.
+_REMOVED = text(f"UPDATE store_state SET at = {_NEWEST_OLD} WHERE name = 'removed' AND at < {_NEWEST_OLD}")  # noqa: S608
 _ONE_MORE = text(
     'INSERT INTO calls_in_window (client, "window", calls) VALUES (:client, :window, 1) '
     'ON CONFLICT (client, "window") '
@@ -80,20 +103,25 @@ _OLD_CALLS = delete(_CALLS).where(_CALLS.c.window < bindparam("before"))
 
 
 class Store:
-    """Keeps the two tables; made before the workers are forked, it holds no connection until it is used."""
+    """Keeps the three tables; made before the workers are forked, it holds no connection until it is used.
+
+    `card_key` is the key of the ids of cards, made with the store.
+    """
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._clock = clock
         self._next_purge = clock() + _PURGE_SECONDS
         _make_tables(engine)
+        self.card_key = _remember(engine, int(clock()))
         engine.dispose()
 
-    def first_use(self, issuer: str, jti: str, expires: float) -> bool:
-        """Whether a token is seen for the first time; see cds_hooks.trust.ReplayGuard."""
+    def first_use(self, issuer: str, jti: str, expires: float, issued: float = math.inf) -> bool:
+        """Whether a token is certainly seen for the first time; see cds_hooks.trust.ReplayGuard."""
         key = blake2b(f"{len(issuer)}:{issuer}{jti}".encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
         # Whole seconds, rounded up: a token must not be forgotten before it has expired.
-        first = self._changed(_FIRST_USE, {"key": key, "expires": int(expires) + 1}) > 0
+        values: dict[str, str | int] = {"key": key, "expires": int(expires) + 1, "issued": int(min(issued, _LATEST))}
+        first = self._changed(_FIRST_USE, values) > 0
         if self._clock() >= self._next_purge:
             # The call has its answer; that old rows stay for now is no reason to refuse it.
             with suppress(ServiceUnavailable):
@@ -117,6 +145,7 @@ class Store:
         self._next_purge = now + _PURGE_SECONDS
         before = now - _CLOCKS_APART_SECONDS
         self._changed(_OLD_CALLS, {"before": before // _MINUTE})
+        self._changed(_REMOVED, {"before": before})
         if self._changed(_OLD_TOKENS, {"before": before}) == _PURGE_TOKENS:
             self._next_purge = now
 
@@ -142,7 +171,24 @@ def _make_tables(engine: Engine) -> None:
             return
 
 
-def open_store(settings: Settings) -> Store:
+def _remember(engine: Engine, now: int) -> str:
+    """The key of the ids of cards. Key and times are written where they are not there yet; another host may do so too.
+
+    A store that was made while the clock was ahead would refuse every token until then: it counts as made now.
+    """
+    initial = {"made": (now, None), "removed": (0, None), "card-key": (None, token_hex(32))}
+    with engine.connect() as connection:
+        known = {name: at for name, at, _value in connection.execute(select(_STATE))}
+        for name in initial.keys() - known.keys():
+            at, value = initial[name]
+            connection.execute(_REMEMBER, {"name": name, "at": at, "value": value})
+        if known.get("made", now) > now + _CLOCKS_APART_SECONDS:
+            connection.execute(_MADE_LATER, {"now": now})
+        key: str = connection.execute(select(_STATE.c.value).where(_STATE.c.name == "card-key")).scalar_one()
+    return key
+
+
+def open_store(settings: Settings, clock: Callable[[], float] = time.time) -> Store:
     """The store that the settings name, with its tables; raises SettingsError where it cannot be used.
 
     Hosts that share a record share the store in the same database, unless they are told otherwise.
@@ -151,7 +197,7 @@ def open_store(settings: Settings) -> Store:
     variable = "SITBONE_STORE_URL" if settings.store_url else "SITBONE_RECORD_URL" if address else "SITBONE_STORE"
     with refusing(variable, address):
         url = make_url(address) if address else private_file(settings.store, settings.port, "store.sqlite", variable)
-        return Store(_engine(url, settings.threads))
+        return Store(_engine(url, settings.threads), clock)
 
 
 def _engine(url: URL, threads: int) -> Engine:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, Literal
-from uuid import UUID, uuid5
 
 import msgspec
 
@@ -27,6 +26,7 @@ from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.forms import TOPICS
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
+from service.pseudonyms import CardIds
 from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.next_question import Asked
@@ -34,7 +34,6 @@ from service.reasoning.next_question import Asked
 ASSESSMENT_KEY = "org.sitbone.assessment"
 BASIS_KEY = "org.sitbone.basis"
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
-_NAMESPACE = UUID("6f1c9d0e-3c57-5d0b-9a55-5b1d2e0c7a11")
 _Selection = Literal["at-most-one", "any"]
 _SUMMARY = 139
 _LINKS_AT_MOST = 3
@@ -85,8 +84,9 @@ class Advice:
 class Responder:
     """Answers by one guideline; what is the same on every card is made once."""
 
-    def __init__(self, guideline: Guideline) -> None:
+    def __init__(self, guideline: Guideline, ids: CardIds | None = None) -> None:
         self.guideline = guideline
+        self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
             for code, display in guideline.wording.override_reasons
@@ -455,9 +455,7 @@ class _Cards:
         )
 
     def _uuid(self, *parts: str) -> str:
-        # The same call gives the same ids, so that feedback on a replayed answer is about the same card.
-        name = "|".join((self.request.hook_instance, self.request.patient_id, self.guideline.id, *parts))
-        return str(uuid5(_NAMESPACE, name))
+        return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.guideline.id, *parts)
 
     def _say(self, sentence: str, **values: object) -> str:
         return self.responder.say(sentence, **values)

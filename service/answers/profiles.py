@@ -87,7 +87,8 @@ def _oracle_health(card: Card, wording: Wording) -> Card:
 
 
 def _derived(uuid: str, name: str) -> str:
-    """The same id from call to call, so that feedback is about the same suggestion."""
+    """The same id from call to call, so that feedback is about the same suggestion. It tells no more than its uuid,
+    which is made by a key."""
     return str(uuid5(UUID(uuid), name))
 
 

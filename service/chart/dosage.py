@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 from service.chart.elements import as_dict, as_list, as_text, written_in
@@ -29,6 +29,8 @@ _ABBREVIATIONS = {
     **{f"Q{hours}H": 24.0 / hours for hours in (1, 2, 3, 4, 6, 8)},
 }
 _COUNTED = re.compile(r"\b(?:Tablet|Capsule)", re.IGNORECASE)
+# In grams: as much is no dose, however it came to be written, and no number to reckon with.
+_A_TON = 1e6
 
 
 def strength_of(names: Iterable[str], ingredient: Set[str]) -> float | None:
@@ -62,7 +64,7 @@ def most_in_a_day(order: Mapping[str, Any], strength: float | None) -> float | N
             return None
         together[instruction.get("sequence") if isinstance(instruction.get("sequence"), int) else None] += most
     most = max(together.values(), default=inf)
-    return round(most, 6) if isfinite(most) else None
+    return round(most, 6) if most < _A_TON else None
 
 
 def _amount(quantity: object, strength: float | None) -> float | None:

@@ -19,6 +19,8 @@ from cds_hooks import ServiceUnavailable
 LONGEST_WAIT = 1.0
 # In bytes: a body up to this size is read before a working place is taken for it, and so much may always be fetched.
 SMALL_BODY = 1_000_000
+# Those who ask whether the process lives must hear it also when it has as many calls as it can answer.
+PROBES = ("/healthz", "/readyz", "/metrics")
 _COME_BACK = 1
 
 

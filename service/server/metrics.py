@@ -8,14 +8,17 @@ What each metric means, and when to worry: docs/watching.md.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import time
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from tempfile import mkdtemp
+from pathlib import Path
+from tempfile import gettempdir, mkdtemp
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -31,6 +34,9 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # In memory where the system has such a place: the counts are written with every call.
 _MEMORY = "/dev/shm"  # noqa: S108
+_PREFIX = "sitbone-metrics-"
+# In seconds: how long making a folder can take.
+_MAKING = 10
 # In seconds: a short chart takes a few milliseconds, a CDS client waits for a few seconds at most.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -64,7 +70,11 @@ class _Response:
 
 def share() -> None:
     """Let this process and all that are forked from it count together, until this one ends. Before any Metrics."""
-    folder = mkdtemp(prefix="sitbone-metrics-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    parent = Path(_MEMORY if os.access(_MEMORY, os.W_OK) else gettempdir())
+    _remove_what_was_left(parent)
+    folder = mkdtemp(prefix=_PREFIX, dir=parent)
+    # Held by this process and by all that are forked from it, until the last of them has ended, however it does.
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
     owner = os.getpid()
 
     def remove() -> None:
@@ -76,6 +86,21 @@ def share() -> None:
     os.environ[_FOLDER] = folder
     # It was chosen when the library was imported, which may have been before.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+
+
+def _remove_what_was_left(parent: Path) -> None:
+    """Remove the counts of processes that were killed: nobody holds their folders any more."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            # One that is being made at this moment is not held yet.
+            if folder.stat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < _MAKING:
+                continue
+            held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(held)
 
 
 def forget(process: int) -> None:

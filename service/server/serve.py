@@ -3,7 +3,6 @@
 The one way the service starts, on a desk and in a container: ``sitbone serve``.
 """
 
-import ctypes
 import errno
 import gc
 import logging
@@ -22,13 +21,10 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from service.server import log
+from service.server.memory import keep_freed_memory
 from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
 
-# From malloc.h of glibc.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
 _SPARE_THREADS = 4
 
 
@@ -75,20 +71,6 @@ def require_free_address(settings: Settings) -> None:
         raise SettingsError(
             f"SITBONE_HOST and SITBONE_PORT must name an address to listen on: {problem.strerror}."
         ) from None
-
-
-def keep_freed_memory() -> None:
-    """Let the allocator keep what one long chart has used for the next, in one place for all threads.
-
-    Left alone, glibc gives the memory of a body of some megabytes back to the system after each call and has it zeroed
-    again for the next, a third of the work of reading it. It also keeps a place for each thread, although the lock of
-    the interpreter lets one thread at a time use theirs. Other C libraries do not have this call.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
-        mallopt(_M_TRIM_THRESHOLD, 512 * 1024 * 1024)
-        mallopt(_M_ARENA_MAX, 1)
 
 
 def set_aside_what_is_loaded() -> None:

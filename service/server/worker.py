@@ -1,24 +1,30 @@
 """The gunicorn worker of the service: threads, none of which a caller can keep by being slow.
 
-gunicorn's own gives a thread to each connection before anything was sent on it, sets no end to the reading of a
-request, and waits for a caller to hang up in the loop that accepts the next. A handful of silent connections stops it.
-It also leaves connections that it has not accepted yet in the queue of the system, where a stop loses them. And whoever
-wakes first takes a connection: a few that stay open can all end up with one process, while others have nothing to do.
+gunicorn's own gives a thread to each connection before a request was sent on it, sets no end to the reading of one, and
+waits for a caller to hang up in the loop that accepts the next. A handful of slow connections stops it. It ends when it
+has as many files open as it may. It also leaves connections that it has not accepted yet in the queue of the system,
+where a stop loses them. And whoever wakes first takes a connection: a few that stay open can all end up with one
+process, while others have nothing to do.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import selectors
 import socket
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from service.server.memory import FreedMemory
+from service.server.reading import Incoming
 
 # In seconds. A body of ten megabytes comes within it over fifteen megabits a second.
 _READING = 6.0
@@ -27,6 +33,15 @@ _SILENCE = 4.0
 _HANG_UP = 2.0
 # How long a worker leaves a connection to one that has fewer.
 _COURTESY = 0.001
+# How long it accepts no more than it has, once the system has no more files for it.
+_FEWER = 1.0
+_NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# How long nothing is worked on before what was freed is given back.
+_IDLE = 1.0
+# In bytes: what is read at once, and what may be there of all requests that are not whole yet.
+_PIECE = 262_144
+_MOST_INCOMING = 32_000_000
+_PROBE_THREADS = 2
 # How many connections each worker has, and one more; 0 where there is no such worker. Shared with all that are forked.
 _SLOTS = 64
 _HELD = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
@@ -37,13 +52,41 @@ def forget(age: int) -> None:
     _HELD[age % _SLOTS] = 0
 
 
+class _Unreader(SocketUnreader):  # type: ignore[misc]
+    """What was collected of a request, then what else comes on its connection."""
+
+    pieces: deque[bytes]
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        piece: bytes = self.pieces.popleft() if self.pieces else super().chunk(size_hint)
+        return piece
+
+    def take_rest(self) -> bytes:
+        """What came behind the request."""
+        rest: bytes = self.take_buffered() + b"".join(self.pieces)
+        self.pieces.clear()
+        return rest
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """A threaded worker in which only whole requests, and those that are being sent, hold a thread."""
+    """A threaded worker in which only requests that are whole, large bodies of callers who may send them, and answers
+    that are being sent hold a thread. Whoever asks whether it lives has threads apart."""
 
     def __init__(self, *args: Any, **members: Any) -> None:
         super().__init__(*args, **members)
-        self._reading: dict[TConn, float] = {}
+        # Connections on which a request comes in or is worked on, each with the end of its time to be read.
+        self._receiving: dict[TConn, float] = {}
+        self._handling: dict[TConn, float] = {}
+        self._incoming = 0
         self._hanging_up: deque[TConn] = deque()
+        self._more_again = 0.0
+        self._worked = 0.0
+        self._freed = FreedMemory()
+
+    def init_process(self) -> None:
+        """Serve, until it is told to stop."""
+        self._probes = ThreadPoolExecutor(_PROBE_THREADS)
+        super().init_process()
 
     @property
     def nr_conns(self) -> int:
@@ -66,6 +109,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as problem:
+            if problem.errno not in _NO_MORE:
+                raise
+            self.worker_connections = self.nr_conns
+            self._more_again = time.monotonic() + _FEWER
             return False
         self.nr_conns += 1
         connection = TConn(self.cfg, client, address, listener.getsockname())
@@ -90,18 +139,48 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             for conn in self.pending_conns:
                 conn.timeout = min(conn.timeout, soon)
 
+    def on_pending_socket_readable(self, conn: TConn, client: socket.socket) -> None:
+        """Read the first request of a connection."""
+        self.pending_conns.remove(conn)
+        self._begin(conn)
+        self._receive(conn, client)
+
+    def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
+        """Read a further request of a connection."""
+        self.keepalived_conns.remove(conn)
+        self._begin(conn)
+        self._receive(conn, client)
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Have a request handled by a thread."""
+        self._worked = time.monotonic()
+        threads = self._probes if conn.incoming.is_probe else self.tpool
+        threads.submit(self.handle, conn).add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
+
     def handle(self, conn: TConn) -> Any:
         """One request, in a thread."""
-        self._reading[conn] = time.monotonic() + _READING
+        self._handling[conn] = time.monotonic() + _READING
         try:
+            if not conn.initialized:
+                conn.data_ready = True
+                conn.init()
+                conn.parser.unreader = _Unreader(conn.sock)
+            conn.parser.unreader.pieces = conn.incoming.pieces
             return super().handle(conn)
         finally:
-            del self._reading[conn]
+            del self._handling[conn]
 
     def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
         """Keep the connection for the next request, or let the caller hang up, without waiting for it."""
         if not fs.cancelled() and fs.exception() is None and fs.result():
-            super().finish_request(conn, fs)
+            if rest := conn.parser.unreader.take_rest():
+                self._watch(conn, self._receive)
+                self._begin(conn)
+                self._take(conn, rest)
+            else:
+                super().finish_request(conn, fs)
             return
         try:
             conn.sock.shutdown(socket.SHUT_WR)
@@ -120,12 +199,64 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn = self._hanging_up.popleft()
             self.poller.unregister(conn.sock)
             self._close(conn)
-        for conn, end in list(self._reading.items()):
+        while self._receiving and next(iter(self._receiving.values())) <= now:
+            self._give_up(next(iter(self._receiving)))
+        for conn, end in list(self._handling.items()):
             if end <= now:
                 # A thread that reads now meets the end of the request. One that writes is given as long again.
                 how = socket.SHUT_RD if now < end + _READING else socket.SHUT_RDWR
                 with suppress(OSError):
                     conn.sock.shutdown(how)
+
+        if self._more_again <= now:
+            self.worker_connections = self.cfg.worker_connections
+        if not self._handling and now - self._worked > _IDLE:
+            self._freed.give_back(now)
+
+    def _keepalive_after(self, conn: TConn, keepalive: Any) -> bool:
+        """Whether the connection can be used again: nobody waits for the part of a body that was not read."""
+        reader = conn.parser.mesg.body.reader
+        return bool(
+            (conn.incoming.whole or getattr(reader, "length", 1) == 0) and super()._keepalive_after(conn, keepalive)
+        )
+
+    def _begin(self, conn: TConn) -> None:
+        conn.incoming = Incoming()
+        self._receiving[conn] = time.monotonic() + _READING
+        self.poller.modify(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
+
+    def _receive(self, conn: TConn, sock: socket.socket) -> None:
+        try:
+            piece = sock.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        self._take(conn, piece)
+
+    def _take(self, conn: TConn, piece: bytes) -> None:
+        """Go on with a piece of a request; an empty one is the end of what comes."""
+        self._incoming += len(piece)
+        if not piece or conn.incoming.add(piece):
+            self._hand_over(conn)
+        while self._incoming > _MOST_INCOMING:
+            self._give_up(next(iter(self._receiving)))
+
+    def _give_up(self, conn: TConn) -> None:
+        """Let a thread tell the caller that the request did not come whole."""
+        with suppress(OSError):
+            conn.sock.shutdown(socket.SHUT_RD)
+        self._hand_over(conn)
+
+    def _hand_over(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
+        del self._receiving[conn]
+        self._incoming -= conn.incoming.size
+        if conn.incoming.size:
+            conn.incoming.finish()
+            self.enqueue_req(conn)
+        else:
+            self._close(conn)
 
     def _watch(self, conn: TConn, on_data: Any) -> None:
         conn.sock.setblocking(False)

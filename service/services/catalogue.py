@@ -11,6 +11,7 @@ from service.answers.profiles import in_dialect
 from service.chart.case import prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.guideline.model import Guideline
+from service.pseudonyms import CardIds
 from service.services.analgesic_safety import AnalgesicSafety
 from service.services.appointment_timing import AppointmentTiming
 from service.services.consultation import Consultant
@@ -32,13 +33,15 @@ def catalogue(
     site_codes: SiteCodes = NO_SITE_CODES,
     annotates: Callable[[str | None], bool] = lambda _client: False,
     consulting: type[Consultant] = Consultant,
+    card_ids: CardIds | None = None,
 ) -> ServiceCatalogue:
     """Every service with its hooks; `clock` gives the time of a call, in UTC, `ehr_of` the profile of a client by name.
 
     `site_codes` are a site's own codes of imaging orders; `annotates` says by the client's name who wants the orders
-    that are signed to carry their rating. `consulting` is what reads and assesses.
+    that are signed to carry their rating. `consulting` is what reads and assesses; `card_ids` makes
+    the ids of cards.
     """
-    consultant = consulting(guideline, clock, site_codes)
+    consultant = consulting(guideline, clock, site_codes, card_ids)
     imaging = ImagingReferral(consultant, annotates)
     analgesics = AnalgesicSafety(consultant)
 

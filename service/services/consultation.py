@@ -13,6 +13,7 @@ from service.chart.case import Case, CaseReader
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OrderReader, SiteCodes
 from service.guideline.conditions import Value
 from service.guideline.model import Guideline
+from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Assessor, Fired
 
 # The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
@@ -116,14 +117,19 @@ class Consultation:
 class Consultant:
     """Reads and assesses by one guideline; made once.
 
-    `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders.
+    `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
+    of cards.
     """
 
     def __init__(
-        self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
+        self,
+        guideline: Guideline,
+        clock: Callable[[], datetime],
+        site_codes: SiteCodes = NO_SITE_CODES,
+        ids: CardIds | None = None,
     ) -> None:
         self.guideline = guideline
-        self.assessor, self.responder = Assessor(guideline), Responder(guideline)
+        self.assessor, self.responder = Assessor(guideline), Responder(guideline, ids)
         self._reader, self._clock = CaseReader(guideline), clock
         self.index = self._reader.index
         self.orders = OrderReader(guideline, self.index, site_codes)

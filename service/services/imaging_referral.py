@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from cds_hooks import Action, HookRequest, HookResponse, SystemAction
 from service.answers.answering import PELVIS, Answering, Call, Held
@@ -22,6 +21,7 @@ from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import INDICATORS, RATINGS
+from service.pseudonyms import CardIds
 from service.reasoning.assessment import Fired, ImagingCall
 from service.services.consultation import Consultant, Consultation
 
@@ -115,7 +115,7 @@ class ImagingReferral:
                 "draftsLeftOut": hand.left_out(),
                 "notRecognised": sum(not one.recognised for one in drafted),
             },
-            system_actions=tuple(_annotations(request, rated)) if annotates else (),
+            system_actions=tuple(_annotations(request, rated, self._consultant.responder.ids)) if annotates else (),
         )
 
 
@@ -516,7 +516,7 @@ def _entry(one: _Rated) -> dict[str, Any]:
     return entry
 
 
-def _annotations(request: HookRequest, orders: Sequence[_Rated]) -> Iterator[SystemAction]:
+def _annotations(request: HookRequest, orders: Sequence[_Rated], ids: CardIds) -> Iterator[SystemAction]:
     """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none.
 
     It stands on published criteria where any hold, whatever a judgement of this guideline makes of the order.
@@ -530,7 +530,7 @@ def _annotations(request: HookRequest, orders: Sequence[_Rated]) -> Iterator[Sys
         resource = written.get(one.drafted.draft.place, {})
         given = as_list(resource.get("extension"))
         kept = [it for it in given if not (isinstance(it, dict) and it.get("url") in (_PAMA, _PAMA_CONSULT))]
-        consult = uuid5(NAMESPACE_URL, f"{request.hook_instance}|{one.order.reference}")
+        consult = ids.of(request.hook_instance, request.patient_id, str(one.order.reference))
         rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": rated}]}
         added = [
             {"url": _PAMA, "valueCodeableConcept": rating},

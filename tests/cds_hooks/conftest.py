@@ -179,7 +179,7 @@ class Memory:
         self.counts: dict[tuple[str, int], int] = {}
         self.failing = False
 
-    def first_use(self, issuer: str, jti: str, expires: float) -> bool:
+    def first_use(self, issuer: str, jti: str, expires: float, issued: float) -> bool:
         if self.failing:
             raise ServiceUnavailable("store: expected an answer, received none.", retry_after=3)
         return self.seen.setdefault((issuer, jti), expires) is expires

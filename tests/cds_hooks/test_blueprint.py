@@ -15,6 +15,8 @@ from werkzeug.test import TestResponse
 
 from cds_hooks import CallRecord, FeedbackRecord, HookResponse, ServiceCatalogue, create_blueprint
 
+CALL_ID = "0f3b1ba2-7c41-4c0e-9a3e-2f6f0d3f8f11"
+
 Body: TypeAlias = dict[str, Any]
 Text = Callable[..., bytes]
 Make = Callable[..., FlaskClient]
@@ -250,13 +252,13 @@ def test_only_listed_origins_are_allowed_where_a_list_is_given(make_client: Make
 def test_a_fault_of_the_service_is_a_500_that_tells_nothing_and_a_log_line_that_tells_where(
     client: FlaskClient, text: Text, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = post(client, "/cds-services/broken", text(), X_Correlation_Id="c-7")
+    response = post(client, "/cds-services/broken", text(), X_Correlation_Id=CALL_ID)
     assert_outcome(response, 500, "exception")
     assert b"secret" not in response.data
     assert b"RuntimeError" not in response.data
     [record] = caplog.records
     assert (record.name, record.levelno) == ("cds_hooks", logging.ERROR)
-    assert "c-7: RuntimeError" in record.getMessage()
+    assert f"{CALL_ID}: RuntimeError" in record.getMessage()
     assert re.search(r"conftest\.py:\d+ fall_over < blueprint\.py:\d+ call", record.getMessage())
     assert "secret" not in caplog.text
     assert "p1" not in caplog.text
@@ -295,10 +297,10 @@ def test_every_http_error_of_the_framework_leaves_as_an_outcome(status: int, cat
 def test_feedback_is_handed_to_the_sink(client: FlaskClient, reported: list[FeedbackRecord]) -> None:
     sent = {"feedback": [{"card": "c1", "outcome": "overridden", "outcomeTimestamp": "2021-12-11T10:05:31Z"}]}
     for path in ("/cds-services/greeter/feedback", "/cds-services/greeter/feedback/"):
-        response = post(client, path, json.dumps(sent).encode(), X_Correlation_Id="c-1")
+        response = post(client, path, json.dumps(sent).encode(), X_Correlation_Id=CALL_ID)
         assert (response.status_code, response.data) == (200, b"{}")
         assert response.content_type == "application/json"
-    expected = [("c-1", "greeter", None, 1)] * 2
+    expected = [(CALL_ID, "greeter", None, 1)] * 2
     assert [(each.correlation_id, each.service_id, each.client, len(each.feedback)) for each in reported] == expected
 
 
@@ -307,9 +309,14 @@ def test_of_a_batch_the_sound_elements_reach_the_sink_and_the_others_are_named(
 ) -> None:
     good = {"card": "c1", "outcome": "overridden", "outcomeTimestamp": "2021-12-11T10:05:31Z"}
     batch = {"feedback": [good, {**good, "outcomeTimestamp": None}, {**good, "card": "c2"}, 7]}
-    response = post(client, "/cds-services/greeter/feedback", json.dumps(batch).encode(), X_Correlation_Id="c-1")
+    response = post(
+        client,
+        "/cds-services/greeter/feedback",
+        json.dumps(batch).encode(),
+        X_Correlation_Id=CALL_ID,
+    )
     outcome = json.loads(response.data)
-    assert (response.status_code, outcome["resourceType"], outcome["id"]) == (200, "OperationOutcome", "c-1")
+    assert (response.status_code, outcome["resourceType"], outcome["id"]) == (200, "OperationOutcome", CALL_ID)
     assert [(issue["severity"], issue["expression"]) for issue in outcome["issue"]] == [
         ("warning", ["feedback[1].outcomeTimestamp"]),
         ("warning", ["feedback[3]"]),
@@ -341,9 +348,18 @@ def test_a_call_is_recorded_without_anything_from_the_chart(
     client: FlaskClient, text: Text, calls: list[CallRecord]
 ) -> None:
     prefetch = {"patient": {"resourceType": "Patient", "id": "p1"}, "Jane Doe": None}
-    post(client, "/cds-services/greeter", text(prefetch=prefetch, fhirServer=None), X_Correlation_Id="c-1")
+    post(
+        client,
+        "/cds-services/greeter",
+        text(prefetch=prefetch, fhirServer=None),
+        X_Correlation_Id=CALL_ID,
+    )
     [record] = calls
-    assert (record.correlation_id, record.service_id, record.hook) == ("c-1", "greeter", "patient-view")
+    assert (record.correlation_id, record.service_id, record.hook) == (
+        CALL_ID,
+        "greeter",
+        "patient-view",
+    )
     assert (record.status, record.cards) == (200, 1)
     assert record.hook_instance == "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
     assert record.states == {"patient": "supplied", "visits": "missing"}

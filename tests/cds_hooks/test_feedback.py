@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from cds_hooks import BadRequest, Coding, Feedback, FeedbackBatch, OverrideReason, read_feedback
+from cds_hooks.errors import BodyTooLarge
+from cds_hooks.feedback import MOST_BYTES, MOST_ELEMENTS
 
 WHEN = datetime(2021, 12, 11, 10, 5, 31, tzinfo=UTC)
 ACCEPTED = {
@@ -155,8 +157,8 @@ def test_an_element_that_cannot_be_decoded_leaves_the_others() -> None:
     [
         (b"", "truncated"),
         (b"[]", "JSON object"),
-        (b"{}", "feedback: expected an array with at least one element, received nothing"),
-        (b'{"feedback":[]}', "feedback: expected an array with at least one element, received array"),
+        (b"{}", "feedback: expected an array with 1 to 200 elements, received nothing"),
+        (b'{"feedback":[]}', "feedback: expected an array with 1 to 200 elements, received array"),
         (b'{"feedback":{}}', "received object"),
         (b'{"feedback":null}', "received null"),
         (b'{"feedback":[' + b"9" * 5_000 + b"]}", "can be read"),
@@ -167,3 +169,20 @@ def test_a_body_that_holds_no_feedback_is_refused(body: bytes, said: str) -> Non
     with pytest.raises(BadRequest) as refused:
         read_feedback(body)
     assert said in refused.value.diagnostics
+
+
+def test_more_elements_than_a_user_can_act_on_are_refused() -> None:
+    assert len(read(*[OVERRIDDEN] * MOST_ELEMENTS)) == MOST_ELEMENTS
+    with pytest.raises(BadRequest, match=r"feedback: expected an array with 1 to 200 elements"):
+        read(*[OVERRIDDEN] * (MOST_ELEMENTS + 1))
+
+
+@pytest.mark.parametrize("member", ["acceptedSuggestions", "overrideReasons"])
+def test_an_element_with_a_list_without_end_is_refused(member: str) -> None:
+    with pytest.raises(BadRequest, match=f"{member}: expected an array with at most 50 elements"):
+        read({**OVERRIDDEN, member: [{"id": "a"}] * 51})
+
+
+def test_a_body_of_feedback_may_not_be_as_large_as_one_with_a_chart() -> None:
+    with pytest.raises(BodyTooLarge):
+        read_feedback(b'{"feedback": ["' + b" " * MOST_BYTES + b'"]}')

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cds_hooks import BadRequest, CdsService, HookMismatch, HookRequest, PrefetchState, read_request
+from cds_hooks.request import read_envelope
 
 Text = Callable[..., bytes]
 
@@ -241,3 +242,24 @@ def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greete
     began = time.process_time()
     assert read(text(fhirServer="http://" + "a" * 500_000 + " "), greeter).fhir_server is None
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"prefetch": {str(number): {} for number in range(1_001)}},
+        {"context": {str(number): None for number in range(1_001)}},
+        {"anything": list(range(1_001))},
+        {str(number): {} for number in range(1_001)},
+        {name: {str(number): {} for number in range(400)} for name in ("prefetch", "context", "extension")},
+    ],
+)
+def test_a_body_with_members_without_end_is_refused_before_they_are_kept(members: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match="expected at most 1000 members"):
+        read_envelope(json.dumps({"hook": "patient-view", **members}).encode())
+
+
+def test_a_body_with_as_many_members_as_it_may_have_is_read_each_time() -> None:
+    body = {"hook": "a", "hookInstance": "a", "context": {}, "prefetch": {str(number): {} for number in range(996)}}
+    for _ in range(3):
+        assert len(read_envelope(json.dumps(body).encode())["prefetch"]) == 996  # type: ignore[arg-type]

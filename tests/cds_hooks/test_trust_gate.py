@@ -231,8 +231,8 @@ def test_a_token_that_was_refused_is_not_used_up(
 
 
 def test_the_same_jti_of_two_issuers_is_two_tokens(memory: Any) -> None:
-    assert memory.first_use("a", "1", 1.0)
-    assert memory.first_use("b", "1", 1.0)
+    assert memory.first_use("a", "1", 1.0, 0.0)
+    assert memory.first_use("b", "1", 1.0, 0.0)
 
 
 def test_a_store_that_fails_lets_nobody_in(token: MakeToken, post: Post, memory: Any) -> None:

@@ -1,0 +1,45 @@
+"""Freed memory is kept while the service works, and given back when it has nothing to do."""
+
+import subprocess
+import sys
+
+import pytest
+
+from service.server import memory
+from service.server.memory import FreedMemory
+
+# Fifty megabytes in small blocks, below which glibc would give them back by itself.
+CODE = """
+from service.server.memory import FreedMemory, keep_freed_memory, resident
+keep_freed_memory()
+freed = FreedMemory()
+blocks = [bytes(2_000) for _ in range(25_000)]
+del blocks
+print(resident())
+freed.give_back(1.0)
+print(resident())
+"""
+
+
+@pytest.mark.skipif(not hasattr(memory._LIBRARY, "malloc_trim"), reason="the C library has no malloc_trim")
+def test_what_was_freed_is_kept_until_there_is_nothing_to_do() -> None:
+    kept, given_back = map(int, subprocess.check_output([sys.executable, "-c", CODE], text=True).split())
+    assert kept - given_back > 40_000_000
+
+
+def test_it_is_looked_at_once_a_second_and_given_back_only_where_there_is_a_surplus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes, given = [100_000_000], list[int]()
+    monkeypatch.setattr(memory, "resident", lambda: sizes[0])
+    freed = FreedMemory()
+    monkeypatch.setattr(freed, "_trim", given.append)
+    freed.give_back(1.0)
+    assert given == []
+    sizes[0] = 120_000_000
+    freed.give_back(1.5)
+    assert given == []
+    freed.give_back(2.0)
+    assert given == [0]
+    freed.give_back(3.0)
+    assert given == [0]
