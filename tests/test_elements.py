@@ -38,8 +38,8 @@ from service.chart.elements import (
 )
 from service.guideline.conditions import Interval
 from service.guideline.model import Code
-from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request
-from tests.test_case_reading import GUIDELINE, OWN, TODAY, concept, condition, held, observation, read
+from tests.charts import ANOTHER, CLOCK, PATIENT, SERVICE, Json, build_request, named_cases
+from tests.test_case_reading import GUIDELINE, OWN, TODAY, call, concept, condition, held, observation, read
 
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 ABSENT = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]}
@@ -1081,3 +1081,76 @@ def test_every_shape_of_the_shared_folder_is_answered_right(shared: Path) -> Non
             wrong.append(f"{path.stem}: expected {case['case']['expected']}")
     assert wrong == []
     assert seen == SHARED.keys()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the clinician sees of it
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"valueBoolean": "true"}, "value"),
+        ({"valueString": "see note"}, "value"),
+        (CHANGED["modifierExtension"], "modifierExtension"),
+    ],
+)
+def test_a_complaint_that_cannot_be_read_is_said_on_a_card(client: FlaskClient, members: Json, reason: str) -> None:
+    request = call([observation(PAIN, SCT, id="p", **members), numb(valueBoolean=True)])
+    answer = client.post(SERVICE, json=request).get_json()
+    (card,) = answer["cards"]
+    assert "could not be read" in card["summary"]
+    assert "Observation/p" in card["detail"]
+    assert "suggestions" not in card
+    assert _assessment(answer)["complaint"] == "unknown"
+    assert told("buttock-pain", reason)(answer)
+
+
+def test_a_complaint_that_was_asked_and_is_unknown_needs_no_card(client: FlaskClient) -> None:
+    asked = observation(PAIN, SCT, id="p", dataAbsentReason={"text": "asked but unknown"})
+    answer = client.post(SERVICE, json=call([asked])).get_json()
+    assert (answer["cards"], _assessment(answer)["complaint"]) == ([], "unknown")
+
+
+@pytest.mark.parametrize(
+    "died",
+    [
+        {"deceasedBoolean": True},
+        {"deceasedDateTime": "2026-11-20"},
+        {"deceasedDateTime": "some day"},
+        {"deceasedBoolean": None, "deceasedDateTime": "2026"},
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("service", sorted({case.service for case in named_cases()}))
+def test_for_a_patient_who_has_died_nothing_is_suggested_and_that_is_said(
+    client: FlaskClient, service: str, died: Json
+) -> None:
+    alive = 0
+    for case in named_cases():
+        if case.service == service and case.fixture and alive < 3:
+            request = case.request()
+            before = client.post(f"/cds-services/{service}", json=request).get_json()
+            request["prefetch"]["patient"] |= died
+            answer = client.post(f"/cds-services/{service}", json=request).get_json()
+            # It is said wherever there was something to say, and nowhere else.
+            assert [card["summary"] for card in answer["cards"]] == [
+                "The chart records that this patient has died: no advice is given" for _card in before["cards"][:1]
+            ]
+            assert "create" not in json.dumps(answer["cards"])
+            assert "systemActions" not in answer
+            assert _assessment(answer)["deceased"] is True
+            alive += bool(before["cards"])
+    assert alive
+
+
+@pytest.mark.parametrize("lives", [{"deceasedBoolean": False}, {"deceasedBoolean": None}, {"deceasedBoolean": "true"}])
+def test_a_patient_who_is_not_recorded_as_dead_is_assessed(client: FlaskClient, lives: Json) -> None:
+    answer = client.post(SERVICE, json=call([pain(), numb()], {**BORN, **lives})).get_json()
+    assert flags("cauda-equina")(answer)
+    assert "deceased" not in _assessment(answer)
+
+
+@pytest.mark.parametrize("code", [PAIN, {"coding": PAIN}, {"coding": [7]}, [concept(PAIN, SCT)], 7], ids=json.dumps)
+def test_a_code_that_is_no_concept_is_counted_as_not_readable(code: Any) -> None:
+    assert read(observation(code=code), observation(id="n")).left_out.unreadable == 1

@@ -39,6 +39,8 @@ _SUMMARY = 139
 _LINKS_AT_MOST = 3
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
 _ASKED_AND_READ = 3
+# The topic under which it is said that the complaint could not be read.
+_NOT_READ = "ask-first"
 # The urgent tiers each have one card; what is not urgent is told apart by its decision.
 _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
 # Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
@@ -118,7 +120,7 @@ class Responder:
         A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
         """
         cards = _Cards(self, assessment, request, now, on_chart)
-        made = tuple(cards.made()) if assessment.fired else ()
+        made = tuple(cards.made()) if assessment.fired else tuple(cards.complaint_not_read())
         silenced = {"silenced": cards.silenced} if cards.silenced else {}
         return HookResponse(
             cards=made,
@@ -153,6 +155,26 @@ class Responder:
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
             read=_read_for(assessment),
         )
+
+    def of_deceased(self, response: HookResponse) -> HookResponse:
+        """The answer where the chart records that the patient has died: one card that says so in place of all others,
+        and nothing to order. It may be an error, so that it is said wherever there was something to say.
+        """
+        cards = tuple(
+            replace(
+                card,
+                summary=self.guideline.wording.sentences["deceased"],
+                indicator=Indicator.INFO,
+                detail=None,
+                suggestions=(),
+                selection_behavior=None,
+                links=(),
+                extension=None,
+            )
+            for card in response.cards[:1]
+        )
+        assessment = {**(response.extension or {})[ASSESSMENT_KEY], "deceased": True}
+        return replace(response, cards=cards, system_actions=(), extension={ASSESSMENT_KEY: assessment}, rules=())
 
     def unread(self, case: Case) -> tuple[str, ...]:
         """A line for each finding that may speak against an NSAID and that could not be read.
@@ -358,6 +380,27 @@ class _Cards:
         for topic in TOPICS:
             if topic in tiers:
                 yield from self._chart_card(topic, tiers[topic])
+
+    def complaint_not_read(self) -> Iterator[Card]:
+        """A card where a finding that would be this complaint is recorded, and none of them can be read: without it, a
+        chart that may hold red flags would look like one that says nothing.
+        """
+        findings = self.guideline.findings
+        unread = [one for one in self._findings_not_readable if findings[one.finding].locates]
+        if self.assessment.complaint == "unknown" and unread:
+            yield Card(
+                uuid=self._uuid(_NOT_READ),
+                summary=self.words.sentences["complaint_not_readable"],
+                indicator=Indicator.INFO,
+                source=self.responder.sources[_NOT_READ],
+                detail=f"**{self.words.headings['unreadable']}**\n\n- " + "\n- ".join(self._not_readable(unread)),
+                override_reasons=self.responder.override_reasons,
+            )
+
+    def _not_readable(self, unread: Iterable[Assertion]) -> Iterator[str]:
+        for one in unread:
+            date, title = self.responder.date_of(one), self.guideline.title_of(one.finding)
+            yield self._say("recorded_not_readable", finding=title, date=date, resource=one.resource)
 
     def advice_card(self, advice: Advice) -> Card:
         uuid = self._uuid(advice.topic, advice.about)
@@ -578,9 +621,7 @@ class _Cards:
             yield from self.responder.unread(reached.case) if _NSAID in offered else ()
             yield from self.responder.unrecognised(reached.case.unrecognised) if offered & _MEDICINES else ()
         if topic == self.first_topic:
-            for one in self._findings_not_readable[:UNKNOWN_AT_MOST]:
-                date, title = self.responder.date_of(one), self.guideline.title_of(one.finding)
-                yield self._say("recorded_not_readable", finding=title, date=date, resource=one.resource)
+            yield from self._not_readable(self._findings_not_readable[:UNKNOWN_AT_MOST])
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
         for name in self.assessment.contradictory:

@@ -27,6 +27,8 @@ from service.chart.elements import (
     as_text,
     current,
     decoded,
+    is_deceased,
+    written_in,
 )
 from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
 from service.chart.medicines import Unrecognised
@@ -123,6 +125,7 @@ _MADE = msgspec.json.Decoder(_Made)
 class Patient:
     age: Interval | None
     sex: str | None
+    deceased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +459,8 @@ class _Reading:
             return 0
         self.kinds.add(kind)
         self.matters = True
+        # Of a code that is none nobody can tell what it would have said.
+        self.left_out["unreadable"] += kind in _BY_CODE and not any(written_in(resource.get("code")))
         self.salvaged.append(resource)
         return 0
 
@@ -535,6 +540,7 @@ class _Reading:
         return Patient(
             age=Interval(*map(float, years_old(born, self.now))) if born and born.low <= self.now else None,
             sex=sex if sex in ("female", "male") else None,
+            deceased=is_deceased(resource),
         )
 
 

@@ -436,6 +436,11 @@ def qualifiers(concept: Mapping[str, Any]) -> list[dict[str, Any]]:
 # Whole resources
 
 
+def is_deceased(patient: Mapping[str, Any]) -> bool:
+    """Whether a Patient is recorded as dead, be it without a date that can be read. FHIR R4, Patient.deceased[x]."""
+    return patient.get("deceasedBoolean") is True or patient.get("deceasedDateTime") is not None
+
+
 def decoded(raw: msgspec.Raw) -> dict[str, Any]:
     """One resource; empty where it cannot be read as a JSON object."""
     try:

@@ -152,6 +152,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "byName": (),
         "reported": (),
         "recorded_not_readable": ("finding", "date", "resource"),
+        "complaint_not_readable": (),
+        "deceased": (),
         "contradictory": ("finding",),
         "side_unclear": ("finding",),
         "other_patient": ("count",),

@@ -95,7 +95,9 @@ class Consultation:
     def respond(self) -> HookResponse:
         """The cards about the chart."""
         on_chart = self.consultant.orders.read(self.request) if self.assessment.fired else NOTHING_ORDERED
-        return self.consultant.responder.respond(self.assessment, self.request, self.now, on_chart)
+        return self._unless_deceased(
+            self.consultant.responder.respond(self.assessment, self.request, self.now, on_chart)
+        )
 
     def advise(
         self, advice: Iterable[Advice], *, judged: Mapping[str, Any], system_actions: tuple[SystemAction, ...] = ()
@@ -103,7 +105,7 @@ class Consultation:
         """The cards about what is in hand; see Responder.advise."""
         advice = tuple(advice)
         proposes = any(change.order for each in advice for change in each.changes)
-        return self.consultant.responder.advise(
+        response = self.consultant.responder.advise(
             self.assessment,
             advice,
             self.request,
@@ -112,6 +114,10 @@ class Consultation:
             judged=judged,
             system_actions=system_actions,
         )
+        return self._unless_deceased(response)
+
+    def _unless_deceased(self, response: HookResponse) -> HookResponse:
+        return self.consultant.responder.of_deceased(response) if self.case.patient.deceased else response
 
 
 class Consultant:
