@@ -993,7 +993,7 @@ def _assessment(answer: Json) -> Json:
 
 
 def flags(*ids: str) -> Callable[[Json], bool]:
-    return lambda answer: [flag["id"] for flag in _assessment(answer)["redFlags"]] == list(ids)
+    return lambda answer: [flag["id"] for flag in _assessment(answer).get("redFlags", ())] == list(ids)
 
 
 def side(name: str) -> Callable[[Json], bool]:
