@@ -110,6 +110,8 @@ def _body(chart: Chart) -> bytes:
         for number in range(len(answers), chart.observations)
     ]
     call["prefetch"] = {
+        **{key: _bundle([]) for key in call["prefetch"]},
+        "encounter": call["prefetch"]["encounter"],
         "patient": patient,
         "conditions": _bundle(conditions),
         "observations": _bundle(observations),

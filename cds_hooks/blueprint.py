@@ -131,11 +131,14 @@ def create_blueprint(
         record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
         read = perf_counter()
         record.seconds["read"] = read - start
-        if complete is not None:
+        needs_chart = service.needs_chart(hook_request)
+        if complete is not None and needs_chart:
             hook_request = complete(hook_request, service)
             fetched = perf_counter()
             record.seconds["fetch"], read = fetched - read, fetched
-        record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch}
+        if needs_chart:
+            asked_for = service.prefetch.keys() & hook_request.prefetch.keys()
+            record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch if key in asked_for}
         record.answered = service.answer(hook_request)
         record.seconds["answer"] = perf_counter() - read
         return Response(_body(hook_request, record.answered, revise, record), content_type=_JSON)

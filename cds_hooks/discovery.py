@@ -27,8 +27,9 @@ class CdsService:
 
     `prefetch` maps each key to its template. The same id may be published once for each of several hooks, but a client
     that keeps services by their id keeps one of them: give each entry an id of its own. `former_ids` are those under
-    which it was published before; a call of one is answered, and discovery no longer has it. `version` is that of the
-    CDS Hooks specification, as a semantic version.
+    which it was published before; a call of one is answered, and discovery no longer has it. `needs_chart` says of a
+    request whether its answer needs the data that `prefetch` asks for: without that, nothing is fetched. `version` is
+    that of the CDS Hooks specification, as a semantic version.
     """
 
     id: str
@@ -40,6 +41,7 @@ class CdsService:
     usage_requirements: str | None = None
     version: str | None = "3.0.0"
     extension: Mapping[str, Any] | None = None
+    needs_chart: Callable[[HookRequest], bool] = lambda _request: True
     former_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -446,7 +446,9 @@ def _read_page(query: _Query, fetched: Fetched) -> tuple[PrefetchValue, str | No
         links = _LINKS.decode(members.pop("link", msgspec.Raw(b"null"))) or []
     except UNREADABLE:
         raise _Stopped("not FHIR: the answer cannot be read as JSON", failed=True) from None
-    # Taken out, so that the state of the page tells of its content alone.
+    # Taken out, so that the state of the page tells of its content alone; a page has fewer entries than the search.
+    if links or query.pages:
+        members.pop("total", None)
     page = read_prefetch({query.key: msgspec.Raw(msgspec.json.encode(members))}, ())[query.key]
     if page.state is PrefetchState.FAILED:
         raise _Stopped(page.note, failed=True)

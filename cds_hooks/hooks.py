@@ -160,6 +160,11 @@ def read_context(hook: str, members: Mapping[str, msgspec.Raw]) -> tuple[Mapping
     return context, tuple(notes)
 
 
+def lacking_members(hook: str, context: Mapping[str, Any]) -> frozenset[str]:
+    """The members that this hook allows in a context, and that are not in this one."""
+    return frozenset(HOOKS.get(hook, _CUSTOM).schema.fields) - context.keys()
+
+
 _EMPTY_TEXT = msgspec.Raw(b'""')
 
 

@@ -19,6 +19,9 @@ import msgspec
 from cds_hooks.errors import BadRequest
 from cds_hooks.json_text import UNREADABLE, json_type
 
+# The note of what did not come from a FHIR server before the deadline.
+NOT_IN_TIME = "not in time"
+
 
 class PrefetchState(StrEnum):
     """What became of a prefetch key."""
@@ -46,6 +49,11 @@ class PrefetchValue(msgspec.Struct, frozen=True):
     # The Bundle as it came, for what is seldom asked of it.
     bundle: msgspec.Raw = msgspec.Raw()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it is missing because a FHIR server was asked for it and did not answer in time."""
+        return self.state is PrefetchState.MISSING and NOT_IN_TIME in self.note
+
     def __repr__(self) -> str:
         # What lies in a chart is in no trace.
         return f"PrefetchValue({self.key!r}, {self.state}, {len(self.resources)} resources, {self.note!r})"
@@ -70,14 +78,23 @@ class _Link(msgspec.Struct, gc=False):
 
 class _Entry(msgspec.Struct, gc=False):
     resource: msgspec.Raw = _ABSENT
+    # In the answer to a batch, what became of the request behind this entry.
+    response: msgspec.Raw = _ABSENT
 
 
 class _Value(msgspec.Struct, gc=False, rename="camel"):
     resource_type: str | None = None
+    type: str | None = None
+    total: int | None = None
     entry: list[_Entry] | None = None
     link: list[_Link] | None = None
     resource: msgspec.Raw = _ABSENT
     response: msgspec.Raw = _ABSENT
+
+
+class _EntryResponse(msgspec.Struct, gc=False):
+    status: str | int | None = None
+    outcome: msgspec.Raw = _ABSENT
 
 
 class _Kind(msgspec.Struct, gc=False, rename="camel"):
@@ -108,6 +125,7 @@ _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _VALUE = msgspec.json.Decoder(_Value)
 _KIND = msgspec.json.Decoder(_Kind)
 _LINK = msgspec.json.Decoder(_Link)
+_ENTRY_RESPONSE = msgspec.json.Decoder(_EntryResponse)
 _OUTCOME = msgspec.json.Decoder(_Outcome)
 
 # Nearly every resource begins with its type. Reading only so far is three times cheaper than decoding it.
@@ -126,6 +144,9 @@ class _Gathered:
     resources: list[msgspec.Raw]
     outcomes: int = 0
     remarks: int = 0
+    refused: int = 0
+    # How many more a search has found than came.
+    short: int = 0
     broken: int = 0
     more: bool = False
     next_page: str = ""
@@ -211,18 +232,19 @@ def _salvage(raw: msgspec.Raw, gathered: _Gathered) -> _Value:
     entries = []
     for element in _elements(members.get("entry"), gathered):
         try:
-            resource = _MEMBERS.decode(element).get("resource", _ABSENT)
+            entry = _MEMBERS.decode(element)
         except UNREADABLE:
             gathered.broken += 1
         else:
-            entries.append(_Entry(resource))
+            entries.append(_Entry(entry.get("resource", _ABSENT), entry.get("response", _ABSENT)))
     links = []
     for element in _elements(members.get("link"), gathered):
         try:
             links.append(_LINK.decode(element))
         except UNREADABLE:
             gathered.broken += 1
-    return _Value(kind, entries, links, members.get("resource", _ABSENT), members.get("response", _ABSENT))
+    inner = (members.get("resource", _ABSENT), members.get("response", _ABSENT))
+    return _Value(kind, None, None, entries, links, *inner)
 
 
 class _Named(msgspec.Struct, gc=False, rename="camel"):
@@ -274,7 +296,11 @@ def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
             gathered.more = True
             # What a Bundle within a Bundle lacks is no page of this search.
             gathered.next_page = link.url or "" if depth == _BUNDLE_DEPTH else ""
-    resources = [entry.resource for entry in bundle.entry or () if entry.resource is not _ABSENT]
+    entries = bundle.entry or ()
+    if bundle.total and bundle.total > len(entries) and bundle.type == "searchset" and not gathered.more:
+        gathered.short += bundle.total - len(entries)
+    gathered.refused += sum(entry.response is not _ABSENT and _is_refused(entry.response) for entry in entries)
+    resources = [entry.resource for entry in entries if entry.resource is not _ABSENT]
     if all(map(_ordinary, resources)):
         gathered.resources += resources
         return
@@ -303,6 +329,27 @@ def _gather_one(resource: msgspec.Raw, gathered: _Gathered, depth: int) -> None:
         gathered.broken += 1
 
 
+def _is_refused(response: msgspec.Raw) -> bool:
+    """Whether the request behind an entry of a batch failed, by its status or by its outcome."""
+    if json_type(response) == "null":
+        return False
+    try:
+        answer = _ENTRY_RESPONSE.decode(response)
+    except UNREADABLE:
+        return True
+    if str(answer.status)[:1] in ("4", "5"):
+        return True
+    return answer.outcome is not _ABSENT and json_type(answer.outcome) != "null" and _is_error(answer.outcome)
+
+
+def _is_error(outcome: msgspec.Raw) -> bool:
+    try:
+        issues = _OUTCOME.decode(outcome).issue or ()
+    except UNREADABLE:
+        return True
+    return any(issue.severity in ("error", "fatal") for issue in issues)
+
+
 def _is_remark(outcome: msgspec.Raw) -> bool:
     """Whether no issue of an OperationOutcome can mean that something was left out."""
     try:
@@ -328,15 +375,21 @@ def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
         notes.append("a Bundle with further pages")
     if gathered.outcomes:
         notes.append(f"OperationOutcome entries: {gathered.outcomes}")
+    if gathered.refused:
+        notes.append(f"entries of a batch that failed: {gathered.refused}")
+    if gathered.short:
+        notes.append(f"fewer entries than the total, by {gathered.short}")
     if gathered.broken:
         notes.append(f"parts of the Bundle that cannot be read: {gathered.broken}")
     if not notes:
         state = PrefetchState.SUPPLIED if gathered.resources else PrefetchState.EMPTY
     else:
-        state = PrefetchState.INCOMPLETE if gathered.resources or gathered.more else PrefetchState.FAILED
+        in_part = gathered.resources or gathered.more or gathered.short
+        state = PrefetchState.INCOMPLETE if in_part else PrefetchState.FAILED
     if gathered.remarks:
         notes.append(f"OperationOutcome entries that only inform: {gathered.remarks}")
-    next_page = "" if gathered.outcomes or gathered.broken else gathered.next_page
+    whole = not (gathered.outcomes or gathered.refused or gathered.short or gathered.broken)
+    next_page = gathered.next_page if whole else ""
     return PrefetchValue(key, state, tuple(gathered.resources), "; ".join(notes), next_page)
 
 
@@ -355,6 +408,12 @@ _UNDERSCORED = {"_count", "_sort", "_id", "_lastUpdated"}
 _ODD_DATE_PREFIX = re.compile(r"(?:ne|sa|eb|ap)(?=\d{4}(?:-\d\d|$))")
 # A value from the context ends up in a URL: an id, or a relative reference with one slash.
 _TOKEN_VALUE = re.compile(r"(?:[A-Z][A-Za-z]+/)?(?!\.{1,2}$)[^/\s]+")
+
+
+def tokens_of(template: str) -> frozenset[str]:
+    """The members of the context that a template names."""
+    found = (_CONTEXT_TOKEN.fullmatch(token) for token in _TOKEN.findall(template))
+    return frozenset(token[1] for token in found if token)
 
 
 def lint_template(template: str) -> list[str]:

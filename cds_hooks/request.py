@@ -15,9 +15,9 @@ import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from cds_hooks.errors import BadRequest, HookMismatch, refusal
-from cds_hooks.hooks import read_context
+from cds_hooks.hooks import lacking_members, read_context
 from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
-from cds_hooks.prefetch import PrefetchValue, read_prefetch
+from cds_hooks.prefetch import PrefetchValue, read_prefetch, tokens_of
 from cds_hooks.schemas import load
 
 if TYPE_CHECKING:
@@ -158,12 +158,17 @@ def request_for(
         context=context,
         fhir_server=server.rstrip("/") if server else None,
         fhir_authorization=_authorization(authorization),
-        prefetch=read_prefetch(prefetch, service.prefetch),
+        prefetch=read_prefetch(prefetch, _asked_for(service.prefetch, hook, context)),
         extension=_decoded(extension, "extension") if isinstance(extension, dict) else {},
         notes=(*_notes(envelope), *context_notes),
         correlation_id=correlation_id,
         client=client,
     )
+
+
+def _asked_for(templates: Mapping[str, str], hook: str, context: Mapping[str, Any]) -> list[str]:
+    """The keys that a client can be expected to fill: an optional member of the context may not be there."""
+    return [key for key, template in templates.items() if not (tokens_of(template) & lacking_members(hook, context))]
 
 
 def mismatch(hook: str, service_id: str, hooks: tuple[str, ...]) -> HookMismatch:

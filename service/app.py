@@ -101,6 +101,7 @@ def create_app(
         clock,
         lambda name: clients[name].ehr if clients and name else settings.ehr,
         site_codes=site_codes,
+        never_sends=lambda name: clients[name].never_sends if clients and name else (),
         annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",
         card_ids=ids,
     )
@@ -255,7 +256,9 @@ def _completing(
         client = clients[request.client] if clients and request.client else None
         policy = fhir_policy(client, request.fhir_server, deadline)
         place: Place = g.place
-        return complete(request, service.prefetch, policy, waiting=place.elsewhere(), room=place.has_room)
+        # Not the template of what this context has no id for.
+        templates = {key: template for key, template in service.prefetch.items() if key in request.prefetch}
+        return complete(request, templates, policy, waiting=place.elsewhere(), room=place.has_room)
 
     return fill
 

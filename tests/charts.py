@@ -43,9 +43,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
+from service.chart.case import prefetch_templates
 from service.chart.codes import CodeIndex
+from service.chart.orders import NO_SITE_CODES, OrderReader
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
+from service.prefetch_keys import kind_of
 from service.service_ids import (
     ANALGESIC_SAFETY,
     ANALGESIC_SAFETY_SIGN,
@@ -475,6 +478,13 @@ def patient(case: Case) -> Json:
     }
 
 
+@cache
+def _keys() -> tuple[str, ...]:
+    guideline = packaged()
+    orders = OrderReader(guideline, _index(), NO_SITE_CODES)
+    return (*prefetch_templates(guideline), *orders.templates())
+
+
 def build_request(case: Case, name: str = "case") -> Json:
     """The whole request of a case. `name` decides the hookInstance. Raises ValueError for a member it does not know."""
     if unknown := case.keys() - MEMBERS:
@@ -486,11 +496,14 @@ def build_request(case: Case, name: str = "case") -> Json:
         "observations": bundle(list(_observations(case))),
         "questionnaireResponses": bundle([_questionnaire_response(case)] if "answers" in case else []),
         "medications": bundle([_medication(_entry(text, case)) for text in case.get("medications", ())]),
+        "encounter": {"resourceType": "Encounter", "id": ENCOUNTER, "status": "in-progress"},
         "allergies": bundle([_allergy(_entry(text, case)) for text in case.get("allergies", ())]),
     }
     for key, kind, status in (("orders", "ServiceRequest", "active"), ("imaging", "DiagnosticReport", "final")):
         prefetch[key] = bundle([_ordered(table, table.get("kind", kind), status) for table in case.get(key, ())])
-    prefetch.update(dict.fromkeys(case.get("null", ())))
+    # A client fills every key; here all that is of one kind lies under the first of its keys.
+    prefetch = {key: prefetch[key] if key in prefetch else bundle([]) for key in _keys()}
+    prefetch |= {key: None for key in prefetch if kind_of(key) in case.get("null", ())}
     return {
         "hook": hook,
         "hookInstance": str(uuid5(NAMESPACE_URL, name)),
@@ -501,7 +514,7 @@ def build_request(case: Case, name: str = "case") -> Json:
             "encounterId": ENCOUNTER,
             **_in_hand(case),
         },
-        "prefetch": {key: value for key, value in prefetch.items() if key not in case.get("withheld", ())},
+        "prefetch": {key: value for key, value in prefetch.items() if kind_of(key) not in case.get("withheld", ())},
     }
 
 

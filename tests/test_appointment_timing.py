@@ -236,7 +236,7 @@ def test_soon_enough_is_not_said_of_a_chart_that_was_not_heard() -> None:
         "age": 40,
         "side": "left",
         "present": ["buttock-pain"],
-        "null": ["conditions"],
+        "withheld": ["conditions"],
         "service": "appointment-timing",
     }
     (entry,) = entries(ask(collection([appointment()]), chart=chart))

@@ -334,7 +334,6 @@ SICK = "Water-skier of 39, first visit: bruised, weak, radiograph normal"
 @pytest.mark.parametrize(
     ("faults", "states"),
     [
-        ([("500", "Observation")], {"observations": "failed", "conditions": "fetched"}),
         ([("403", "Condition")], {"observations": "fetched", "conditions": "failed"}),
         ([("delay:2000", "Allergy")], {"observations": "fetched", "allergies": "missing"}),
         ([("html", "Medication")], {"observations": "fetched", "medications": "failed"}),
@@ -369,6 +368,8 @@ def test_the_service_answers_with_what_it_has_and_says_what_it_has_not(
         [("slow-body", "/fhir/")],
         [("redirect:http://169.254.169.254/", "/fhir/")],
         [("404", "Patient/")],
+        [("500", "Observation")],
+        [("delay:2000", "Observation")],
         [("429", "Condition"), ("500", "Observation")],
         [("outcome", "Condition"), ("lie", "Observation")],
         [("delay:20000", "Condition"), ("403", "Observation")],
@@ -451,11 +452,11 @@ def test_calls_that_come_together_on_a_dead_server_all_end_at_their_deadline(
 
 ALL = "everything"
 FAULTS = [
-    *((fault, "Observation", 200, "failed") for fault in ("401", "403", "404", "429", "500", "html", "lie", "outcome")),
-    *((fault, "Observation", 200, "failed") for fault in ("type:text/plain", "half", "reset", "huge:6000000")),
-    ("redirect:http://169.254.169.254/", "Observation", 200, "failed"),
+    *((fault, "Observation", 412, "") for fault in ("401", "403", "404", "429", "500", "html", "lie", "outcome")),
+    *((fault, "Observation", 412, "") for fault in ("type:text/plain", "half", "reset", "huge:6000000")),
+    ("redirect:http://169.254.169.254/", "Observation", 412, ""),
     *((fault, "Observation", 200, "incomplete") for fault in ("loop-next", "foreign-next:http://127.0.0.2/fhir/")),
-    *((fault, "Observation", 200, "missing") for fault in ("delay:20000", "slow-body")),
+    *((fault, "Observation", 412, "") for fault in ("delay:20000", "slow-body")),
     *((fault, ALL, 200, "fetched") for fault in ("page:1", "delay:20")),
     *(
         (fault, ALL, 412, "")

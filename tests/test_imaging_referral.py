@@ -181,6 +181,16 @@ def test_what_the_guideline_calls_for_is_appropriate_when_it_is_ordered_together
 # The Argonaut annotation
 
 
+@pytest.mark.parametrize("draft", [IN_WORDS, {"id": "o1", "order": "sct|308447003"}])
+def test_an_order_that_only_a_red_flag_would_speak_of_is_refused_where_a_chart_may_hold_one(
+    draft: Json, plain: FlaskClient
+) -> None:
+    request = build_request({"age": 45, "service": SERVICE, "withheld": ["observations"], "drafts": [draft]})
+    refused = plain.post(f"/cds-services/{SERVICE}", json=request)
+    assert refused.status_code == 412
+    assert refused.get_json()["issue"][0]["expression"] == ["prefetch.observations"]
+
+
 def test_without_the_setting_no_order_is_annotated(plain: FlaskClient) -> None:
     assert "systemActions" not in ask(plain, call(LUMBAR))
 

@@ -14,6 +14,7 @@ from service.chart.case import prefetch_templates
 from service.guideline import loader as knowledge
 from service.guideline.forms import RED_FLAGS, SYSTEMS
 from service.guideline.model import PACKAGED, Guideline, KnowledgeError, in_a_sentence
+from service.prefetch_keys import kind_of
 from service.settings import Settings
 from tests.charts import CLOCK, SERVICE, build_request
 
@@ -696,10 +697,20 @@ def test_the_prefetch_templates_stay_within_the_restrictions_of_the_specificatio
     assert next(iter(templates)) == "patient"
     for template in templates.values():
         assert lint_template(template) == []
+        assert len(re.sub(r"\{\{.*?\}\}", "x" * 64, template)) <= 1_500
+
+
+def observations_asked_for(guideline: Guideline) -> set[str]:
+    templates = prefetch_templates(guideline)
+    keys = [key for key in templates if kind_of(key) == "observations"]
+    assert keys == ["observations", *(f"observations{number}" for number in range(2, len(keys) + 1))]
+    asked = [code for key in keys for code in templates[key].partition("&code=")[2].split(",")]
+    assert len(asked) == len(set(asked))
+    return set(asked)
 
 
 def test_the_observations_are_asked_for_by_every_code_that_a_rule_reads(guideline: Guideline) -> None:
-    asked = set(prefetch_templates(guideline)["observations"].partition("&code=")[2].split(","))
+    asked = observations_asked_for(guideline)
     read = guideline.base_findings(name for c in guideline.rule_conditions() for name in c.findings())
     read |= guideline.base_findings(guideline.differential.findings())
     for finding in sorted(read):
@@ -715,7 +726,7 @@ def test_the_observations_are_asked_for_by_every_code_that_a_rule_reads(guidelin
 
 
 def test_what_no_rule_reads_is_not_asked_for(guideline: Guideline) -> None:
-    asked = set(prefetch_templates(guideline)["observations"].partition("&code=")[2].split(","))
+    asked = observations_asked_for(guideline)
     read = guideline.base_findings(
         name
         for names in (

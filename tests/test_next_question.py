@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -70,7 +70,8 @@ def answered(case: Case, answers: Answers) -> Case:
             said = value
         whole = case.findings[finding].whole_patient or isinstance(said, When)
         statements[finding] = (Assertion(finding, said, "" if whole else side, None, ""),)
-    other = _SameSides(patient, case.now, statements, case.data, case.left_out, case.findings, (), case.unknown)
+    own = {field.name: getattr(case, field.name) for field in fields(case)}
+    other = _SameSides(**own | {"patient": patient, "assertions": statements})
     object.__setattr__(other, "fixed", sides)
     return other
 

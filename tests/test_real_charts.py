@@ -30,6 +30,8 @@ _KEYS = {
 GUIDELINE = knowledge.load()
 READER = CaseReader(GUIDELINE)
 CALLED = catalogue(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+# What a client has nothing of.
+EMPTY = dict.fromkeys(CALLED.prefetch)
 VIGNETTES = {
     case.fixture: case
     for case in named_cases()
@@ -50,7 +52,7 @@ class Chart:
             "hook": "patient-view",
             "hookInstance": "8a7a2b1e-1f0c-4d3a-9f2b-6f1b6a3a9d10",
             "context": {"userId": "Practitioner/1", "patientId": self.patient["id"]},
-            "prefetch": {"patient": self.patient, **self.prefetch},
+            "prefetch": {**EMPTY, "patient": self.patient, **self.prefetch},
         }
 
 
@@ -113,6 +115,7 @@ def grafted(chart: Chart, vignette: Json) -> Json:
     request = chart.request()
     own = {key: value for key, value in chart.patient.items() if key != "deceasedDateTime"}
     request["prefetch"] = {
+        **EMPTY,
         "patient": {**own, **{member: said["patient"][member] for member in ("gender", "birthDate")}},
         "questionnaireResponses": said["questionnaireResponses"],
         **{
@@ -223,6 +226,9 @@ def test_every_request_of_others_gets_a_proper_answer_under_each_hook(
         request.setdefault("hookInstance", "8a7a2b1e-1f0c-4d3a-9f2b-6f1b6a3a9d10")
         context = request.get("context") if isinstance(request.get("context"), dict) else {}
         request["context"] = {"userId": "Practitioner/1", "encounterId": "e1", "patientId": "p1", **(context or {})}
+        # By keys of other services nothing tells of this pain: those of this one are there and hold nothing.
+        given = request.get("prefetch") if isinstance(request.get("prefetch"), dict) else {}
+        request["prefetch"] = {**EMPTY, "patient": {"resourceType": "Patient"}, **given}
         statuses.append(proper(client, name, json.dumps(request).encode()))
     assert set(statuses) <= {200, 400, 412}
     assert 200 in statuses

@@ -49,7 +49,7 @@ def test_what_the_prefetch_lacks_is_asked_for_at_a_loopback_server(listener: soc
 def test_a_prefetch_only_service_makes_no_outgoing_call(listener: socket.socket) -> None:
     client = create_app(Settings(fhir_access="off"), clock=lambda: CLOCK).test_client()
     answer = client.post(SERVICE, json=call(listener))
-    assert answer.status_code == 200
+    assert answer.status_code == 412
     assert not was_asked(listener)
 
 

@@ -30,6 +30,7 @@ from cds_hooks.trust import (
     load_from,
     read_key_set,
 )
+from service.prefetch_keys import SEARCHED
 from service.service_ids import FORMER_IDS, with_current
 from service.settings import EHR_PROFILES, SettingsError, is_loopback
 
@@ -57,6 +58,8 @@ class Client:
     ehr: str
     internal_hosts: frozenset[str]
     pama_rating: bool
+    # The kinds of data that its calls never have.
+    never_sends: frozenset[str]
 
     def load_keys(self) -> bytes:
         """The JWK Set of this client as it is published now; raises KeySetError."""
@@ -123,9 +126,8 @@ def _client(file: Path, name: str, members: Any) -> Client:
         entry = _SCHEMA.load(members)
     except ValidationError as problem:
         raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
-    jwks_file, servers, ehr, hosts, pama_rating = (
-        entry.pop(key) for key in ("jwks_file", "fhir_servers", "ehr", "internal_hosts", "pama_rating")
-    )
+    own = ("jwks_file", "fhir_servers", "ehr", "internal_hosts", "pama_rating", "never_sends")
+    jwks_file, servers, ehr, hosts, pama_rating, never_sends = (entry.pop(key) for key in own)
     entry["services"] = with_current(entry["services"])
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     client = Client(
@@ -135,6 +137,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
         ehr,
         frozenset(hosts),
         pama_rating,
+        frozenset(never_sends),
     )
     if client.jwks_file is not None:
         try:
@@ -234,6 +237,11 @@ class _ClientSchema(Schema):
     )
     pama_rating = fields.Boolean(
         load_default=False, truthy={True}, falsy={False}, metadata={"expected": "true or false"}
+    )
+    never_sends = fields.List(
+        fields.String(validate=OneOf(SEARCHED)),
+        load_default=list,
+        metadata={"expected": f"a list with some of {', '.join(SEARCHED)}"},
     )
     internal_hosts = _texts("a list of host names in small letters", load_default=list, each=Regexp(r"[a-z0-9._:-]+\Z"))
 

@@ -17,15 +17,28 @@ from typing import Any, Literal
 
 import msgspec
 
-from cds_hooks import Action, Card, Coding, HookRequest, HookResponse, Indicator, Link, Source, Suggestion, SystemAction
+from cds_hooks import (
+    Action,
+    Card,
+    Coding,
+    HookRequest,
+    HookResponse,
+    Indicator,
+    Link,
+    PrefetchState,
+    Source,
+    Suggestion,
+    SystemAction,
+)
 from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
 from service.chart.assertions import Assertion
-from service.chart.case import MATTER_TO_MEDICINES, UNHEARD, Case
+from service.chart.case import Case
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.forms import TOPICS
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
+from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
@@ -43,8 +56,7 @@ _ASKED_AND_READ = 3
 _NOT_READ = "ask-first"
 # The urgent tiers each have one card; what is not urgent is told apart by its decision.
 _TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
-# Where a key is not heard it matters to every card, to the card on treatment, or (a form that few fill in) to none.
-_MATTERS_ALWAYS = ("conditions", "observations")
+_ON_ORDERS = "imaging-order"
 _ON_TREATMENT = ("care-plan", "analgesic-order", "going-home")
 # Where a medicine is named without an order of one, of which a card of its own speaks.
 _NAME_MEDICINES = ("care-plan", "going-home")
@@ -611,11 +623,8 @@ class _Cards:
         return ", ".join(in_a_sentence(self.guideline.title_of(name)) for name in findings)
 
     def _problems(self, topic: str) -> Iterator[str]:
-        matters = MATTER_TO_MEDICINES if topic in _ON_TREATMENT else _MATTERS_ALWAYS
-        keys = [key for key in matters if self.assessment.data.get(key) in UNHEARD]
-        if keys:
-            states = ", ".join(f"{key}: {self.assessment.data[key]}" for key in keys)
-            yield self._say("data_problem", keys=states)
+        if self.assessment.lacking:
+            yield from self._missing_data(topic)
         if topic in _NAME_MEDICINES and (reached := self.assessment.reached):
             offered = self.assessment.offered()
             yield from self.responder.unread(reached.case) if _NSAID in offered else ()
@@ -630,6 +639,22 @@ class _Cards:
             yield self._say("side_unclear", finding=self.guideline.title_of(name))
         if self.assessment.left_out.other_patient:
             yield self._say("other_patient", count=self.assessment.left_out.other_patient)
+
+    def _missing_data(self, topic: str) -> Iterator[str]:
+        """What did not arrive and what came in part, each in one sentence for what may stand in it."""
+        lacking, data = self.assessment.lacking, self.assessment.data
+        in_part = {kind_of(key) for key in lacking if data[key] == PrefetchState.INCOMPLETE}
+        not_at_all = {kind_of(key) for key in lacking} - in_part
+        matters: dict[str, tuple[str, ...]] = {"data": COMPLAINT}
+        if topic in _ON_TREATMENT:
+            matters["medicines"] = tuple(kind for kind in MEDICINES if kind not in COMPLAINT)
+        if topic == _ON_ORDERS:
+            matters["orders"] = ON_CHART
+        for about, kinds in matters.items():
+            for how, found in (("missing", not_at_all), ("incomplete", in_part)):
+                names = [self.words.data[kind] for kind in kinds if kind in found]
+                if names:
+                    yield self._say(f"{about}_{how}", data=", ".join([*names[:1], *map(in_a_sentence, names[1:])]))
 
     def _not_documented(self, topic: str, fired: Sequence[Fired]) -> list[str]:
         unknown = [asked.finding for asked in self.assessment.ask]

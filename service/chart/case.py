@@ -6,7 +6,7 @@ far as the codes of each; what the rules can use is then read in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -15,10 +15,11 @@ from typing import Any
 
 import msgspec
 
-from cds_hooks import HookRequest, PreconditionFailed, PrefetchState, PrefetchValue, full_urls
+from cds_hooks import HookRequest, PreconditionFailed, PrefetchValue, full_urls
 from service.chart import assertions, medicines
 from service.chart.assertions import Assertion, Reading
 from service.chart.codes import CodeIndex
+from service.chart.completeness import lacking, patient_missing
 from service.chart.elements import (
     BILATERAL,
     LEFT,
@@ -36,6 +37,19 @@ from service.chart.patient import Owner, PatientNames
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import SYSTEMS
 from service.guideline.model import Code, Finding, Guideline
+from service.prefetch_keys import (
+    ALLERGIES,
+    COMPLAINT,
+    CONDITIONS,
+    ENCOUNTER,
+    MEDICATION_STATEMENTS,
+    MEDICATIONS,
+    OBSERVATIONS,
+    PATIENT,
+    QUESTIONNAIRE_RESPONSES,
+    kind_of,
+    split_search,
+)
 
 # Clocks and time zones differ by less.
 _A_DAY = timedelta(days=1)
@@ -46,6 +60,8 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion
 _TYPES = frozenset({*_READERS, "Patient", "Medication"})
 # These are read in full only when one of their codes is known; the others are few in a chart.
 _BY_CODE = frozenset({"Observation", "Condition"})
+# Of which some are in every chart that was sent.
+_OF_FINDINGS = frozenset({"Observation", "Condition", "QuestionnaireResponse"})
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -147,10 +163,6 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 _NOTHING_KNOWN = Resolved(None, None)
-# The states of a prefetch key of which nothing, or not all, was heard.
-UNHEARD = frozenset({"failed", "missing", "incomplete", "null"})
-# The keys in which a reason against a medicine may stand.
-MATTER_TO_MEDICINES = ("conditions", "observations", "medications", "allergies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +173,10 @@ class Case:
     now: datetime
     assertions: Mapping[str, tuple[Assertion, ...]]
     data: Mapping[str, str]
+    # The prefetch keys of which nothing, or not all, arrived.
+    lacking: frozenset[str]
+    # The types of the resources that are the patient's own.
+    kinds: frozenset[str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
     # What was read of the chart in full, as it came.
@@ -170,9 +186,16 @@ class Case:
     # Medicines that may be taken, and allergies that may be to a medicine, of which nothing could be read.
     unrecognised: tuple[Unrecognised, ...] = ()
 
-    def unheard(self, keys: Iterable[str] = ("conditions", "observations")) -> bool:
-        """Whether anything under these prefetch keys was not heard in full."""
-        return any(self.data.get(key) in UNHEARD for key in keys)
+    def lacks(self, kinds: Collection[str] = COMPLAINT) -> bool:
+        """Whether anything of these kinds of data did not arrive in full."""
+        return any(kind_of(key) in kinds for key in self.lacking)
+
+    def is_left_out(self) -> bool:
+        """Whether nothing came but what could not be used: of another patient, of a day to come, unreadable."""
+        if self.assertions:
+            return False
+        elsewhere = self.left_out.other_patient + self.left_out.unreadable
+        return self.left_out.future > 0 or (elsewhere > 0 and self.kinds.isdisjoint(_OF_FINDINGS))
 
     def knows(self, findings: Set[str]) -> bool:
         """Whether a value of any of these findings is stated."""
@@ -292,8 +315,8 @@ class CaseReader:
         With findings that are `sought`, a chart that states none of them is read no further: most charts have nothing
         to do with this pain, and then nothing that goes with it matters either.
 
-        Raises PreconditionFailed when the patient, or every Observation and Condition, can be had from nowhere, and
-        when a search brought nothing but another patient's resources.
+        Raises PreconditionFailed when the patient can be had from nowhere, and when a search brought nothing but
+        another patient's resources.
         """
         reading = _Reading(self.index, self.repeated, request, now, sought)
         for value in request.prefetch.values():
@@ -305,6 +328,8 @@ class CaseReader:
             now=now,
             assertions={name: tuple(found) for name, found in reading.assertions.items()},
             data={key: value.state.value for key, value in request.prefetch.items()},
+            lacking=lacking(request.prefetch),
+            kinds=frozenset(reading.kinds),
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
             resources=tuple(raw for _kind, _value, raw in reading.known) if reading.matters else (),
@@ -511,22 +536,7 @@ class _Reading:
     def require(self, prefetch: Mapping[str, PrefetchValue]) -> None:
         """What the service cannot do without is there; then what waited is read."""
         if not self._patient():
-            state = "only another patient" if self.patients else _state_of(prefetch, "patient")
-            raise PreconditionFailed(
-                f"prefetch.patient: expected the Patient of context.patientId (Patient/{{{{context.patientId}}}}), "
-                f"received {state}. Send it in the prefetch.",
-                expression="prefetch.patient",
-            )
-        unheard = (PrefetchState.MISSING, PrefetchState.FAILED)
-        searches = [prefetch[key].state for key in ("conditions", "observations") if key in prefetch]
-        if self.kinds.isdisjoint(("Observation", "Condition")) and all(state in unheard for state in searches):
-            states = ", ".join(f"{key}: {_state_of(prefetch, key)}" for key in ("conditions", "observations"))
-            raise PreconditionFailed(
-                "prefetch: expected at least one of conditions (Condition?patient={{context.patientId}}) and "
-                f"observations (Observation?patient={{{{context.patientId}}}}…), received {states}. "
-                "Send them in the prefetch.",
-                expression="prefetch.conditions",
-            )
+            raise patient_missing(prefetch, others=bool(self.patients))
         if self.waiting:
             named = {url: identifier for value in prefetch.values() for url, (_kind, identifier) in full_urls(value)}
             self.medications |= {url: self.medications[of] for url, of in named.items() if of in self.medications}
@@ -544,12 +554,6 @@ class _Reading:
         )
 
 
-def _state_of(prefetch: Mapping[str, PrefetchValue], key: str) -> str:
-    """The state of a key, with the reason where there is one."""
-    value = prefetch.get(key, PrefetchValue(key, PrefetchState.MISSING))
-    return f"{value.state} ({value.note})" if value.note else value.state
-
-
 def _known_within(head: _Head, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
     """What the codes within an Observation are known as, those of its answer and of its components."""
     rows: tuple[Code, ...] = ()
@@ -562,14 +566,11 @@ def _known_within(head: _Head, lookup: Callable[[str | None, str | None], tuple[
     return rows
 
 
-# The search parameter of each resource type that names the patient, and the key under which it is prefetched.
-_SEARCHES = {
-    "conditions": "Condition?patient={{context.patientId}}",
-    "observations": "Observation?patient={{context.patientId}}",
-    "questionnaireResponses": "QuestionnaireResponse?patient={{context.patientId}}",
-    "medications": "MedicationRequest?patient={{context.patientId}}&status=active",
-    "allergies": "AllergyIntolerance?patient={{context.patientId}}",
-}
+_OBSERVED = "Observation?patient={{context.patientId}}"
+# By the statuses that are read as present, drafts apart, and by no intent: an order of intent `plan` is a medicine that
+# the patient reports (US Core).
+_PRESCRIBED = "MedicationRequest?patient={{context.patientId}}&status=active,on-hold,unknown"
+_REPORTED = "MedicationStatement?patient={{context.patientId}}&status=active,intended,on-hold,unknown"
 
 
 def prefetch_templates(guideline: Guideline) -> dict[str, str]:
@@ -597,10 +598,16 @@ def prefetch_templates(guideline: Guideline) -> dict[str, str]:
         and not code.code.startswith("LA")
     ]
     observed = dict.fromkeys((*codes, *(name for name in guideline.findings if name in observable)))
-    templates = {"patient": "Patient/{{context.patientId}}", **_SEARCHES}
-    templates["observations"] += f"&code={','.join(observed)}"
-    if "medication" not in kinds:
-        del templates["medications"]
-    if "allergy" not in kinds:
-        del templates["allergies"]
+    # In this order they are asked for: first what decides.
+    templates = {
+        PATIENT: "Patient/{{context.patientId}}",
+        CONDITIONS: "Condition?patient={{context.patientId}}",
+        **split_search(OBSERVATIONS, _OBSERVED, observed),
+        ENCOUNTER: "Encounter/{{context.encounterId}}",
+        QUESTIONNAIRE_RESPONSES: "QuestionnaireResponse?patient={{context.patientId}}",
+    }
+    if "medication" in kinds:
+        templates |= {MEDICATIONS: _PRESCRIBED, MEDICATION_STATEMENTS: _REPORTED}
+    if "allergy" in kinds:
+        templates[ALLERGIES] = "AllergyIntolerance?patient={{context.patientId}}"
     return templates

@@ -54,6 +54,8 @@ class InHand:
     drafts: tuple[Draft, ...]
     other_patient: int
     unreadable: int
+    # Those that were cancelled.
+    given_up: int = 0
 
     def left_out(self) -> dict[str, int]:
         """The counts for the assessment in the extension."""
@@ -66,7 +68,7 @@ def in_hand(request: HookRequest, member: str) -> InHand:
     named = request.context["selections"] if request.hook == "order-select" else None
     selections = None if named is None else {_bare(name) for name in named}
     names, drafts = PatientNames(request), list[Draft]()
-    other_patient = unreadable = 0
+    other_patient = unreadable = given_up = 0
     for place, resource in enumerate(_resources(request.context.get(member), msgspec.json.decode)):
         kind = as_text(resource.get("resourceType"))
         owner = _owner(resource, names)
@@ -79,7 +81,9 @@ def in_hand(request: HookRequest, member: str) -> InHand:
             reference = f"{kind}/{identifier}" if _ID.fullmatch(identifier) else kind
             selected = selections is None or not selections.isdisjoint((reference, identifier))
             drafts.append(Draft(reference, resource, selected, place))
-    return InHand(tuple(drafts), other_patient, unreadable)
+        else:
+            given_up += 1
+    return InHand(tuple(drafts), other_patient, unreadable, given_up)
 
 
 def as_written(request: HookRequest, member: str) -> dict[int, dict[str, Any]]:

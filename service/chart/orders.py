@@ -42,12 +42,11 @@ from service.chart.elements import (
 )
 from service.chart.fhir_time import When, days_before
 from service.chart.patient import Owner, PatientNames
-from service.guideline.forms import MODALITIES, REGIONS
+from service.guideline.forms import MODALITIES, REGIONS, SYSTEMS
 from service.guideline.model import ORDER_SYSTEM, Guideline
+from service.prefetch_keys import IMAGING, ON_CHART, ORDERS, kind_of, split_search
 from service.settings import SettingsError
 
-# The prefetch keys: what was ordered, and what imaging was done.
-ORDERS, IMAGING = "orders", "imaging"
 _PLACED = frozenset({"active", "completed"})
 _REPORTED = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial", "available", "completed"})
 _DRAFT, _ACTIVE, _DONE = "draft", "active", "done"
@@ -58,6 +57,13 @@ _WITH = "with"
 # "with contrast", "W contrast", "with and without IV contrast"; never "without contrast" or "W/O contrast".
 _WITH_CONTRAST = re.compile(
     r"(?<!not )\bw(?:ith)?(?:\s*(?:and|&|\+|/)\s*w(?:ithout|/?o))?[\s/]+(?:iv\s+|intravenous\s+)?contrast\b",
+    re.IGNORECASE,
+)
+_STANDARD = frozenset({SYSTEMS["loinc"], SYSTEMS["sct"]})
+# What an order may be called that this service has something to say about, or that a red flag may call for.
+_OURS = re.compile(
+    r"hip|pelvi|thigh|femur|femoral|hamstring|glut|buttock|ischi|sacr|coccy|lumb|spin|back|leg\b|limb|extremit|vein|venous"
+    r"|doppler|duplex|bod(?:y|ies)|bone|skelet|joint|muscul|tissue|tendon|nerve|physio|therap|ortho|refer|consult|pain|rehab",
     re.IGNORECASE,
 )
 _SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
@@ -183,15 +189,25 @@ class OrderReader:
         """The prefetch templates of what this reads."""
         return {
             ORDERS: "ServiceRequest?patient={{context.patientId}}&status=active,completed",
-            IMAGING: f"DiagnosticReport?patient={{{{context.patientId}}}}&code={','.join(self._studied)}",
+            **split_search(IMAGING, "DiagnosticReport?patient={{context.patientId}}", self._studied),
         }
+
+    def is_unrelated(self, resource: Mapping[str, Any]) -> bool:
+        """Whether an order that is not recognised is told by a standard code and its words to be of something else.
+
+        A site's own code, or words alone, may mean anything.
+        """
+        concepts = each(resource.get("code"))
+        standard = any(system in _STANDARD for concept in concepts for system, _code in codings(concept))
+        words = " ".join(word for concept in concepts for word in words_of(concept))
+        return standard and bool(words) and not _OURS.search(words)
 
     def read(self, request: HookRequest) -> OnChart:
         """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""
         found, names = list[Order](), PatientNames(request)
-        for key in (ORDERS, IMAGING):
-            if key in request.prefetch:
-                found += self._of(request.prefetch[key], names)
+        for key, value in request.prefetch.items():
+            if kind_of(key) in ON_CHART:
+                found += self._of(value, names)
         return OnChart(
             tuple(order for order in found if order.state == _ACTIVE or order.reference.startswith("ServiceRequest")),
             tuple(order for order in found if order.state == _DONE and order.modality),

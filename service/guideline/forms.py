@@ -8,6 +8,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from service.prefetch_keys import SEARCHED
+
 SYSTEMS = MappingProxyType(
     {
         "sct": "http://snomed.info/sct",
@@ -86,6 +88,8 @@ STATED_ATTRIBUTES = (
 RATINGS = ("appropriate", "may-be-appropriate", "usually-not")
 STRENGTHS = ("source-document", "evidence", "judgement")
 SIDES = ("left", "right", "bilateral", "unspecified")
+# The kinds of data that a card may miss.
+DATA = SEARCHED
 # The cards in the order in which they are shown; the first two are those of the urgent tiers.
 TOPICS = (
     "immediate-evaluation",
@@ -147,7 +151,12 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "for_it": ("findings",),
         "against_it": ("findings",),
         "working_diagnosis": ("causes",),
-        "data_problem": ("keys",),
+        "data_missing": ("data",),
+        "data_incomplete": ("data",),
+        "medicines_missing": ("data",),
+        "medicines_incomplete": ("data",),
+        "orders_missing": ("data",),
+        "orders_incomplete": ("data",),
         "provisional": (),
         "byName": (),
         "reported": (),
@@ -507,6 +516,7 @@ class WordingFile(Schema):
     sentences = _TEXT_TABLE
     strengths = _TEXT_TABLE
     sides = _TEXT_TABLE
+    data = _TEXT_TABLE
     topics = fields.Dict(keys=fields.String(), values=fields.Nested(_TopicTable), required=True)
     override_reasons = fields.List(fields.Nested(_OverrideReasonTable), required=True)
 

@@ -21,6 +21,7 @@ from marshmallow import Schema, ValidationError
 from service.guideline.conditions import ANYWHERE, Condition, Interval, read_condition
 from service.guideline.forms import (
     ADVICE_FACTS,
+    DATA,
     HEADINGS,
     KINDS,
     RATINGS,
@@ -290,7 +291,8 @@ def _differential(folder: Path, read: _Reader) -> Differential:
 def _wording(folder: Path) -> Wording:
     file = "wording.toml"
     raw = _check(WordingFile(), _read(folder, file), file)
-    for key, needed in (("headings", HEADINGS), ("strengths", STRENGTHS), ("sides", SIDES), ("topics", TOPICS)):
+    tables = {"headings": HEADINGS, "strengths": STRENGTHS, "sides": SIDES, "data": DATA, "topics": TOPICS}
+    for key, needed in tables.items():
         _require(needed, raw[key], file, key)
         _require(raw[key], needed, file, key)
     _require(raw["facts"], (fact for facts in ADVICE_FACTS.values() for fact in facts), file, "facts")
@@ -305,6 +307,7 @@ def _wording(folder: Path) -> Wording:
         sentences=raw["sentences"],
         strengths=raw["strengths"],
         sides=raw["sides"],
+        data=raw["data"],
         topics={key: Topic(id=key, **table) for key, table in raw["topics"].items()},
         override_reasons=tuple((entry["code"], entry["display"]) for entry in raw["override_reasons"]),
     )

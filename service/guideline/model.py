@@ -307,6 +307,8 @@ class Wording:
     sentences: Mapping[str, str]
     strengths: Mapping[str, str]
     sides: Mapping[str, str]
+    # How the kinds of data are called where they are missing.
+    data: Mapping[str, str]
     topics: Mapping[str, Topic]
     override_reasons: tuple[tuple[str, str], ...]
 

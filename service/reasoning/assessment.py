@@ -8,7 +8,7 @@ the patient and also count what has no side.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isinf
 from typing import TypeVar
 
@@ -140,6 +140,8 @@ class Assessment:
     known: frozenset[str] = frozenset()
     # What is recorded and cannot be read; it is neither known nor undocumented.
     not_readable: tuple[Assertion | Unrecognised, ...] = ()
+    # The prefetch keys of which nothing, or not all, arrived.
+    lacking: frozenset[str] = frozenset()
     # How it was reached, for what is judged by it afterwards.
     reached: _Pass | None = None
 
@@ -214,6 +216,10 @@ def _unique(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
+def _with_lacking(assessment: Assessment, case: Case) -> Assessment:
+    return replace(assessment, lacking=case.lacking) if case.lacking else assessment
+
+
 class Assessor:
     """Assesses cases by one guideline; made once."""
 
@@ -250,7 +256,7 @@ class Assessor:
 
     def assess(self, case: Case) -> Assessment:
         """The assessment of a case; without the complaint it holds nothing but what was looked at."""
-        return _Pass(self, case).run()
+        return _with_lacking(_Pass(self, case).run(), case)
 
     def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
         """The recommendations of this kind that hold for what the clinician has in hand, the most important first.
@@ -280,7 +286,7 @@ class Assessor:
         A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
         not need the complaint. `by_side`: what is done to one side is held by what is there.
         """
-        return _Pass(self, case).screen(treatments, by_side=by_side)
+        return _with_lacking(_Pass(self, case).screen(treatments, by_side=by_side), case)
 
     def concerns(self, chart: Chart) -> bool:
         """Whether what is documented on this side is the complaint of this guideline."""
@@ -433,14 +439,14 @@ class _Pass:
         )
 
     def _complaint_not_found(self) -> str:
-        """Absent when what there is was heard in full and says nothing of it; otherwise it cannot be told."""
-        unheard = self.case.unheard()
+        """Absent when all that may tell of it arrived and does not; otherwise it cannot be told."""
+        lacking = self.case.lacks() or self.case.is_left_out()
         undecided = any(
             statement.value is None
             for name in self.assessor.locating & self.case.assertions.keys()
             for statement in self.case.assertions[name]
         )
-        return "unknown" if unheard or undecided else "absent"
+        return "unknown" if lacking or undecided else "absent"
 
     def days_since_onset(self, recommendation: Recommendation) -> tuple[Interval, ...]:
         charts = self.patient_charts if recommendation.kind == "red-flag" else self.charts

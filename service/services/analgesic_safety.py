@@ -17,12 +17,12 @@ from typing import Any
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
-from service.chart.case import MATTER_TO_MEDICINES
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft, in_hand
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.guideline.conditions import Interval, Value
+from service.prefetch_keys import MEDICINES
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
 
@@ -99,13 +99,9 @@ class AnalgesicSafety:
 
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something speaks against; nothing for the others."""
-        hand = in_hand(request, "draftOrders")
-        medications = {as_text(d.resource.get("id")): d.resource for d in hand.drafts if d.kind == "Medication"}
-        drafts = [draft for draft in hand.drafts if draft.kind == "MedicationRequest"]
-        medicines = [medicine_of(draft.resource, medications) for draft in drafts]
-        unread = sum(not self._index.names_something(medicine) for medicine in medicines)
-        named = zip(drafts, medicines, strict=True)
-        orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
+        orders, left_out = self._orders(request)
+        if not any(order.draft.selected for order in orders):
+            return self._consultant.say_nothing(request, {"medications": [], "draftsLeftOut": left_out})
         consultation = self._consultant.consult(request)
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
         # nor for care with it. Here somebody is about to order it.
@@ -133,10 +129,25 @@ class AnalgesicSafety:
             advice,
             judged={
                 "medications": [_entry(order, fired) for order, fired in judged],
-                # Of what medicine an order is may be said elsewhere, out of reach.
-                "draftsLeftOut": replace(hand, unreadable=hand.unreadable + unread).left_out(),
+                "draftsLeftOut": left_out,
             },
         )
+
+    def needs_chart(self, request: HookRequest) -> bool:
+        """Whether any selected draft is of a medicine that this service judges."""
+        return any(order.draft.selected for order in self._orders(request)[0])
+
+    def _orders(self, request: HookRequest) -> tuple[list[_Order], dict[str, int]]:
+        """The drafts that are judged, and what of the others was left out."""
+        hand = in_hand(request, "draftOrders")
+        medications = {as_text(d.resource.get("id")): d.resource for d in hand.drafts if d.kind == "Medication"}
+        drafts = [draft for draft in hand.drafts if draft.kind == "MedicationRequest"]
+        medicines = [medicine_of(draft.resource, medications) for draft in drafts]
+        unread = sum(not self._index.names_something(medicine) for medicine in medicines)
+        named = zip(drafts, medicines, strict=True)
+        orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
+        # Of what medicine an order is may be said elsewhere, out of reach.
+        return orders, replace(hand, unreadable=hand.unreadable + unread).left_out()
 
     def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
         """None for a medicine that this service has nothing to say about."""
@@ -191,8 +202,8 @@ def _judge(
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
         "value-not-read": order.nsaid and bool(consultation.consultant.responder.unread(consultation.case)),
         "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(consultation, order)),
-        "complaint-documented": present,
-        "chart-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
+        "complaint-documented": None if consultation.assessment.complaint == "unknown" else present,
+        "chart-not-heard": consultation.case.lacks(MEDICINES),
     }
     fired = consultation.judge(_KIND, facts)
     named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}

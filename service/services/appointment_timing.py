@@ -20,7 +20,7 @@ from typing import Any
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, service_request
-from service.chart.drafts import Draft, in_hand
+from service.chart.drafts import Draft, InHand, in_hand
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
 from service.guideline.conditions import Interval, Value
@@ -62,18 +62,30 @@ class AppointmentTiming:
         for name in sorted(limits - known - windows - needed):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is of no indicator and red flag")
 
+    def needs_chart(self, request: HookRequest) -> bool:
+        """Whether any appointment is a visit to come."""
+        hand = in_hand(request, "appointments")
+        return _is_to_come(hand, self._booked(hand))
+
+    def _booked(self, hand: InHand) -> list[_Booked]:
+        now = self._consultant.clock()
+        return [_booked(draft, now) for draft in hand.drafts if draft.kind == "Appointment"]
+
     def answer(self, request: HookRequest) -> HookResponse:
         """One card where the earliest appointment is later than the chart allows."""
         hand = in_hand(request, "appointments")
+        booked = self._booked(hand)
+        if not _is_to_come(hand, booked):
+            judged = {"appointments": [_entry(one, None, heard=False) for one in booked]}
+            return self._consultant.say_nothing(request, {**judged, "draftsLeftOut": hand.left_out()})
         consultation = self._consultant.consult(request)
-        booked = [_booked(draft, consultation.now) for draft in hand.drafts if draft.kind == "Appointment"]
         # What lies in the past is no visit to come.
         ahead = [one for one in booked if not one.past]
         known = [one.days for one in ahead if one.days]
         earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
         limit = consultation.limit()
         late = _is_late(earliest, limit)
-        heard = not consultation.case.unheard()
+        heard = not consultation.case.lacks()
         facts: dict[str, Value] = {
             "days-until-appointment": earliest,
             "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
@@ -81,9 +93,7 @@ class AppointmentTiming:
             "emergency-care-due": limit is not None and limit.emergency,
             "chart-not-heard": not heard,
         }
-        if not ahead:
-            fired: tuple[Fired, ...] = ()
-        elif consultation.assessment.complaint == "unknown":
+        if consultation.assessment.complaint == "unknown":
             fired = consultation.screened(()).judge(_KIND, facts)
         else:
             fired = consultation.judge(_KIND, facts)
@@ -96,6 +106,12 @@ class AppointmentTiming:
                 "draftsLeftOut": hand.left_out(),
             },
         )
+
+
+def _is_to_come(hand: InHand, booked: Sequence[_Booked]) -> bool:
+    """Whether there is a visit to come; one of which nothing can be read is one without a time."""
+    nothing_else = not (booked or hand.other_patient or hand.given_up)
+    return nothing_else or any(not one.past for one in booked)
 
 
 def _booked(draft: Draft, now: datetime) -> _Booked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 
 from cds_hooks import CdsService, HookRequest, HookResponse, ServiceCatalogue
@@ -32,18 +32,20 @@ def catalogue(
     *,
     site_codes: SiteCodes = NO_SITE_CODES,
     annotates: Callable[[str | None], bool] = lambda _client: False,
+    never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
     consulting: type[Consultant] = Consultant,
     card_ids: CardIds | None = None,
 ) -> ServiceCatalogue:
     """Every service with its hooks; `clock` gives the time of a call, in UTC, `ehr_of` the profile of a client by name.
 
     `site_codes` are a site's own codes of imaging orders; `annotates` says by the client's name who wants the orders
-    that are signed to carry their rating. `consulting` is what reads and assesses; `card_ids` makes
-    the ids of cards.
+    that are signed to carry their rating, and `never_sends` which kinds of data never come. `consulting` is what reads
+    and assesses; `card_ids` makes the ids of cards.
     """
-    consultant = consulting(guideline, clock, site_codes, card_ids)
+    consultant = consulting(guideline, clock, site_codes, never_sends, card_ids)
     imaging = ImagingReferral(consultant, annotates)
     analgesics = AnalgesicSafety(consultant)
+    appointments = AppointmentTiming(consultant)
 
     def diagnose(request: HookRequest) -> HookResponse:
         return consultant.consult(request, whole_chart=False).respond()
@@ -52,7 +54,11 @@ def catalogue(
     publishing = {KNOWLEDGE_KEY: {"id": guideline.id, "version": guideline.version, "status": guideline.status}}
 
     def service(
-        title: str, description: str, answer: Callable[[HookRequest], HookResponse], entries: Mapping[str, str]
+        title: str,
+        description: str,
+        answer: Callable[[HookRequest], HookResponse],
+        entries: Mapping[str, str],
+        needs_chart: Callable[[HookRequest], bool] = lambda _request: True,
     ) -> Iterator[CdsService]:
         def in_words_of_client(request: HookRequest) -> HookResponse:
             return in_dialect(ehr_of(request.client), answer(request), guideline.wording)
@@ -67,6 +73,7 @@ def catalogue(
                 answer=in_words_of_client,
                 usage_requirements=_NEEDS,
                 extension=publishing,
+                needs_chart=needs_chart,
                 former_ids=(ids.FORMER_IDS[id_],) if id_ in ids.FORMER_IDS else (),
             )
 
@@ -86,6 +93,7 @@ def catalogue(
                 "red flag calls for beside them. Silent for an order that is appropriate.",
                 imaging.answer,
                 {"order-select": ids.IMAGING_REFERRAL, "order-sign": ids.IMAGING_REFERRAL_SIGN},
+                imaging.needs_chart,
             ),
             *service(
                 "Pain medicine for buttock or posterior thigh pain",
@@ -93,13 +101,15 @@ def catalogue(
                 "speaks against them, a second product, a dose above the limit. Silent when nothing does.",
                 analgesics.answer,
                 {"order-select": ids.ANALGESIC_SAFETY, "order-sign": ids.ANALGESIC_SAFETY_SIGN},
+                analgesics.needs_chart,
             ),
             *service(
                 "Appointment timing for buttock or posterior thigh pain",
                 "Compares the appointments that are being booked with what the chart documents of this pain, such as a "
                 "red flag that allows fewer days. Silent when the visit is soon enough.",
-                AppointmentTiming(consultant).answer,
+                appointments.answer,
                 {"appointment-book": ids.APPOINTMENT_TIMING},
+                appointments.needs_chart,
             ),
             *service(
                 "Discharge advice for buttock or posterior thigh pain",

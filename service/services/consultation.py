@@ -9,12 +9,14 @@ from typing import Any
 
 from cds_hooks import HookRequest, HookResponse, SystemAction
 from service.answers.cards import Advice, Responder
-from service.chart.case import Case, CaseReader
+from service.chart.case import Case, CaseReader, LeftOut
+from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OrderReader, SiteCodes
 from service.guideline.conditions import Value
 from service.guideline.model import Guideline
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Assessor, Fired
+from service.reasoning.differential import NO_SIDE_NAMED
 
 # The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
 URGENT = ("critical", "warning")
@@ -92,6 +94,16 @@ class Consultation:
         """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
         return replace(self, assessment=self.consultant.assessor.screen(self.case, treatments, by_side=by_side))
 
+    def require_chart(self) -> None:
+        """Raises PreconditionFailed where nothing tells of this pain, and not all arrived that may."""
+        if self.assessment.complaint == "present":
+            return
+        case = self.case
+        if keys := blocking(case.lacking, case.data, self.consultant.never_sends(self.request.client)):
+            raise chart_missing(self.request.prefetch, keys)
+        if case.is_left_out():
+            raise all_left_out(case.left_out.other_patient, case.left_out.future, case.left_out.unreadable)
+
     def respond(self) -> HookResponse:
         """The cards about the chart."""
         on_chart = self.consultant.orders.read(self.request) if self.assessment.fired else NOTHING_ORDERED
@@ -132,22 +144,33 @@ class Consultant:
         guideline: Guideline,
         clock: Callable[[], datetime],
         site_codes: SiteCodes = NO_SITE_CODES,
+        never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
         ids: CardIds | None = None,
     ) -> None:
         self.guideline = guideline
         self.assessor, self.responder = Assessor(guideline), Responder(guideline, ids)
-        self._reader, self._clock = CaseReader(guideline), clock
+        self._reader, self.clock, self.never_sends = CaseReader(guideline), clock, never_sends
         self.index = self._reader.index
         self.orders = OrderReader(guideline, self.index, site_codes)
+
+    def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> HookResponse:
+        """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""
+        data = {key: value.state.value for key, value in request.prefetch.items()}
+        assessment = Assessment("unknown", NO_SIDE_NAMED, data, LeftOut())
+        return self.responder.advise(assessment, (), request, self.clock(), NOTHING_ORDERED, judged=judged)
 
     def consult(self, request: HookRequest, *, whole_chart: bool = True) -> Consultation:
         """Without the whole chart, one that says nothing of this complaint is read no further than to tell so.
 
-        Raises PreconditionFailed as CaseReader.read does.
+        Raises PreconditionFailed as CaseReader.read does; and where nothing tells of this pain and not all came that
+        may, for who has no other way to say that it cannot be told. With the `whole_chart`, only where nothing came.
         """
-        now = self._clock()
+        now = self.clock()
         case = self._reader.read(request, now, None if whole_chart else self.assessor.sought)
-        return Consultation(self, request, now, case, self.assessor.assess(case))
+        consultation = Consultation(self, request, now, case, self.assessor.assess(case))
+        if not whole_chart or is_nothing(case.data, case.kinds):
+            consultation.require_chart()
+        return consultation
 
 
 def _limits(word: str, fired: Fired) -> tuple[str, str, str]:

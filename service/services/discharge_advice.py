@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
-from service.chart.case import MATTER_TO_MEDICINES
 from service.guideline.conditions import Value
+from service.prefetch_keys import MEDICINES
 from service.reasoning.assessment import Fired
 from service.services.consultation import Consultant, Consultation
 
@@ -35,8 +35,7 @@ class DischargeAdvice:
         offered = assessment.offered()
         without = {what for call in assessment.treatment for what in call.without}
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
-        present = assessment.complaint == "present"
-        unheard, limit = consultation.case.unheard(), consultation.limit()
+        unknown, limit = assessment.complaint == "unknown", consultation.limit()
         flags = {flag.id for f in assessment.fired if (flag := f.recommendation.red_flag)}
         facts: dict[str, Value] = {
             "self-care-offered": "self-care" in offered,
@@ -50,10 +49,10 @@ class DischargeAdvice:
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
             "same-day-due": limit is not None and limit.days == 0,
             "bone-stress-possible": _BONE_STRESS in flags,
-            "medicines-not-heard": consultation.case.unheard(MATTER_TO_MEDICINES),
-            "chart-not-heard": unheard and not present,
+            "medicines-not-heard": consultation.case.lacks(MEDICINES),
+            "chart-not-heard": unknown,
         }
-        judging = consultation.screened(()) if unheard and not present else consultation
+        judging = consultation.screened(()) if unknown else consultation
         fired = judging.judge(_KIND, facts)
         advice = [Advice(_TOPIC, _TOPIC, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
         words = [line for item in fired for line in item.recommendation.say]

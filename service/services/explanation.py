@@ -95,6 +95,7 @@ class Explainer:
         self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
     ) -> None:
         self.guideline = guideline
+        self._listening = _Listening(guideline, clock, site_codes)
         self._catalogue = catalogue(guideline, clock, site_codes=site_codes, consulting=_Listening)
 
     def services_of(self, hook: str) -> list[str]:
@@ -109,6 +110,9 @@ class Explainer:
         consultations: list[_Heard] = []
         _HEARD.set(consultations)
         response = service.answer(request)
+        # An order that the service has nothing to do with leaves the chart unread.
+        if not consultations:
+            self._listening.consult(request)
         [heard] = consultations
         assessor, assessment = heard.consultant.assessor, heard.assessment
         judged = assessment.complaint == "present"

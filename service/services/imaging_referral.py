@@ -15,12 +15,13 @@ from cds_hooks import Action, HookRequest, HookResponse, SystemAction
 from service.answers.answering import PELVIS, Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
-from service.chart.drafts import Draft, as_written, in_hand
+from service.chart.drafts import Draft, InHand, as_written, in_hand
 from service.chart.elements import LEFT, RIGHT, as_list
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import INDICATORS, RATINGS
+from service.prefetch_keys import ON_CHART
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Fired, ImagingCall
 from service.services.consultation import Consultant, Consultation
@@ -90,15 +91,28 @@ class ImagingReferral:
         self._consultant, self._annotates = consultant, annotates
         self._recent_days = int(consultant.guideline.thresholds["recent-imaging"]["value"])
 
+    def needs_chart(self, request: HookRequest) -> bool:
+        """Whether any selected draft may be imaging of this complaint, or an order that a red flag calls for."""
+        return any(map(self._is_concerned, self._drafted(in_hand(request, "draftOrders"))))
+
+    def _drafted(self, hand: InHand) -> list[_Drafted]:
+        order = self._consultant.orders.order
+        drafts = (draft for draft in hand.drafts if draft.kind == "ServiceRequest")
+        return [_Drafted(draft, order(draft.resource, draft.reference)) for draft in drafts]
+
+    def _is_concerned(self, one: _Drafted) -> bool:
+        if not one.draft.selected:
+            return False
+        if one.order.referral or one.order.region:
+            return True
+        return not (one.order.elsewhere or self._consultant.orders.is_unrelated(one.draft.resource))
+
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something is to be said about; the rating of each in the extension."""
         hand = in_hand(request, "draftOrders")
-        reader = self._consultant.orders
-        drafted = [
-            _Drafted(draft, reader.order(draft.resource, draft.reference))
-            for draft in hand.drafts
-            if draft.kind == "ServiceRequest"
-        ]
+        reader, drafted = self._consultant.orders, self._drafted(hand)
+        if not any(map(self._is_concerned, drafted)):
+            return self._consultant.say_nothing(request, _judged(hand, (), drafted))
         consultation = self._consultant.consult(request)
         rated: list[_Rated] = []
         advice: list[Advice] = []
@@ -107,16 +121,23 @@ class ImagingReferral:
             judging = _Judging(consultation, drafted, reader.read(request), self._recent_days)
             rated = [judging.rate(one) for one in drafted if one.draft.selected and _is_judged(one.order)]
             advice = list(judging.advice(rated))
+            if not rated:
+                # Nothing would say that a red flag may stand in what did not arrive.
+                consultation.require_chart()
         annotates = request.hook == "order-sign" and self._annotates(request.client)
         return consultation.advise(
             sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
-            judged={
-                "orders": [_entry(one) for one in rated],
-                "draftsLeftOut": hand.left_out(),
-                "notRecognised": sum(not one.recognised for one in drafted),
-            },
+            judged=_judged(hand, rated, drafted),
             system_actions=tuple(_annotations(request, rated, self._consultant.responder.ids)) if annotates else (),
         )
+
+
+def _judged(hand: InHand, rated: Iterable[_Rated], drafted: Iterable[_Drafted]) -> dict[str, Any]:
+    return {
+        "orders": [_entry(one) for one in rated],
+        "draftsLeftOut": hand.left_out(),
+        "notRecognised": sum(not one.recognised for one in drafted),
+    }
 
 
 def _is_judged(order: Order) -> bool:
@@ -265,7 +286,7 @@ class _Judging:
         """What is to be said about the drafts, and what a red flag calls for beside them."""
         if self.complaint == "absent":
             return
-        judged = [(one, fired) for one in rated if (fired := self.consultation.judge(_KIND, self._facts(one)))]
+        judged = [(one, fired) for one in rated if (fired := self._fired(one))]
         critical = frozenset(fired.recommendation.id for fired in self._flags(_CRITICAL))
         missing = self._missing(critical)
         # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
@@ -296,6 +317,14 @@ class _Judging:
             behind = frozenset[str]().union(*map(self.assessment.called_by, due))
             flags = (flag for flag in self._flags(_WARNING) if flag.recommendation.id in behind)
             yield Advice(_TOPIC, _WORK_UP, (*fired, *flags), changes, tuple(self._not_recognised()), several=True)
+
+    def _fired(self, one: _Rated) -> tuple[Fired, ...]:
+        """What is said of a draft; where nothing is, that what is ordered and done could not be looked at."""
+        facts = self._facts(one)
+        fired = self.consultation.judge(_KIND, facts)
+        if not fired and self.consultation.case.lacks(ON_CHART):
+            fired = self.consultation.judge(_KIND, {**facts, "chart-not-heard": True})
+        return fired
 
     def _facts(self, one: _Rated | None, *, missing: str = "") -> dict[str, Value]:
         return {

@@ -179,6 +179,45 @@ def test_an_outcome_that_may_tell_of_lost_data_is_never_taken_for_a_remark(lost:
         assert beside.note == "OperationOutcome entries: 1; OperationOutcome entries that only inform: 1"
 
 
+FAILED = {"response": {"status": "404 Not Found"}}
+TIMEOUT = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+REMARK = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "processing"}]}
+
+
+@pytest.mark.parametrize("kind", ["batch-response", "transaction-response"])
+@pytest.mark.parametrize(
+    ("entries", "state"),
+    [
+        ([FAILED], "failed"),
+        ([{"response": {"status": 500}}], "failed"),
+        ([{"response": {"status": "200", "outcome": TIMEOUT}}], "failed"),
+        ([{"response": 5}], "failed"),
+        ([FAILED, {"resource": bundle(PATIENT), "response": {"status": "200 OK"}}], "incomplete"),
+        ([{"resource": bundle(PATIENT), "response": {"status": "200 OK", "outcome": REMARK}}], "supplied"),
+        ([{"resource": bundle(), "response": {"status": "200 OK"}}], "empty"),
+        ([{"resource": bundle(), "response": None}], "empty"),
+    ],
+)
+def test_a_failed_entry_of_a_batch_is_never_taken_for_an_empty_search(kind: str, entries: Any, state: str) -> None:
+    assert read({"resourceType": "Bundle", "type": kind, "entry": entries}).state == state
+
+
+@pytest.mark.parametrize(
+    ("value", "state"),
+    [
+        (bundle(PATIENT, total=1), "supplied"),
+        (bundle(total=0), "empty"),
+        (bundle(PATIENT, total=2), "incomplete"),
+        (bundle(total=2), "incomplete"),
+        (bundle(PATIENT, VISIT, total=1), "supplied"),
+        (bundle(PATIENT, total="2"), "supplied"),
+        (bundle(PATIENT, total=2, type="collection"), "supplied"),
+    ],
+)
+def test_a_search_that_found_more_than_came_is_incomplete(value: Any, state: str) -> None:
+    assert read(value).state == state
+
+
 @pytest.mark.parametrize("issues", [[], None, "none", {}])
 def test_an_outcome_without_an_issue_is_lost_data(issues: Any) -> None:
     assert read(bundle({"resourceType": "OperationOutcome", "issue": issues})).state is PrefetchState.FAILED
