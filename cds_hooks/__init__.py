@@ -20,6 +20,7 @@ from cds_hooks.errors import (
 from cds_hooks.feedback import Feedback, FeedbackBatch, FeedbackRecord, FeedbackSink, OverrideReason, read_feedback
 from cds_hooks.hooks import HOOKS, HookDefinition
 from cds_hooks.prefetch import (
+    Head,
     PrefetchState,
     PrefetchTokenError,
     PrefetchValue,
@@ -59,6 +60,7 @@ __all__ = [
     "FeedbackSink",
     "FhirAuthorization",
     "Forbidden",
+    "Head",
     "HookDefinition",
     "HookMismatch",
     "HookRequest",

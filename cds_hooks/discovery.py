@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cds_hooks.errors import UnknownService
 from cds_hooks.hooks import is_hook_name
-from cds_hooks.prefetch import lint_template
+from cds_hooks.prefetch import Head, lint_template
 from cds_hooks.request import HookRequest, mismatch
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class CdsService:
     that keeps services by their id keeps one of them: give each entry an id of its own. `former_ids` are those under
     which it was published before; a call of one is answered, and discovery no longer has it. `needs_chart` says of a
     request whether its answer needs the data that `prefetch` asks for: without that, nothing is fetched. `version` is
-    that of the CDS Hooks specification, as a semantic version.
+    that of the CDS Hooks specification, as a semantic version. `reads` are the members of a resource by which the
+    service knows what matters to it: they are decoded while the prefetch is gone through.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CdsService:
     extension: Mapping[str, Any] | None = None
     needs_chart: Callable[[HookRequest], bool] = lambda _request: True
     former_ids: tuple[str, ...] = ()
+    reads: type[Head] | None = None
 
     def __post_init__(self) -> None:
         name = f"CDS service {self.id!r} for {self.hook!r}"

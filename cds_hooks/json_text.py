@@ -17,7 +17,7 @@ Member: TypeAlias = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | int | flo
 # RecursionError: the decoder stops at the interpreter's own depth limit.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-_TYPE_BY_FIRST_BYTE = {b"{": "object", b"[": "array", b'"': "string", b"t": "boolean", b"f": "boolean", b"n": "null"}
+_TYPE_BY_FIRST_BYTE = dict(zip(b'{["tfn', ("object", "array", "string", "boolean", "boolean", "null"), strict=True))
 
 
 # How many members, and elements of arrays, a body may have on the two levels that are decoded.
@@ -72,7 +72,7 @@ _WITH_ARRAYS = msgspec.json.Decoder(
 def json_type(value: object) -> str:
     """The JSON name of a value's type: object, array, string, number, boolean or null. Takes raw JSON too."""
     if isinstance(value, msgspec.Raw):
-        return _TYPE_BY_FIRST_BYTE.get(bytes(memoryview(value)[:1]), "number")
+        return _TYPE_BY_FIRST_BYTE.get(memoryview(value)[0], "number") if memoryview(value) else "number"
     if value is None:
         return "null"
     if isinstance(value, bool):

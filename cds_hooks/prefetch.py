@@ -8,10 +8,11 @@ Specification: Providing FHIR Resources to a CDS Service, Prefetch Template.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import cache, cached_property, lru_cache
+from typing import Any, overload
 from urllib.parse import quote
 
 import msgspec
@@ -35,6 +36,15 @@ class PrefetchState(StrEnum):
     INCOMPLETE = "incomplete"
 
 
+class Head(msgspec.Struct, gc=False):
+    """What a service reads of each resource before it knows which of them matter to it; to be extended by its members.
+
+    A member that is missing has its default; one of another type than it says sends the Bundle to a slower reading.
+    """
+
+    kind: str = msgspec.field(default="", name="resourceType")
+
+
 class PrefetchValue(msgspec.Struct, frozen=True):
     """One prefetch key: its state and its resources as raw JSON; `note` says why, without any content.
 
@@ -43,9 +53,11 @@ class PrefetchValue(msgspec.Struct, frozen=True):
 
     key: str
     state: PrefetchState
-    resources: tuple[msgspec.Raw, ...] = ()
+    resources: Sequence[msgspec.Raw] = ()
     note: str = ""
     next_page: str = ""
+    # What the service reads of every resource, decoded; empty where one of them is not as it should be.
+    heads: tuple[Any, ...] = ()
     # The Bundle as it came, for what is seldom asked of it.
     bundle: msgspec.Raw = msgspec.Raw()
 
@@ -152,16 +164,41 @@ class _Gathered:
     next_page: str = ""
 
 
+class _InBundle(Sequence[msgspec.Raw]):
+    """The resources of a Bundle, which are looked for when one of them is asked for."""
+
+    def __init__(self, bundle: msgspec.Raw, count: int) -> None:
+        self._bundle, self._count = bundle, count
+
+    @cached_property
+    def _found(self) -> tuple[msgspec.Raw, ...]:
+        return tuple(entry.resource for entry in _VALUE.decode(self._bundle).entry or ())
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> msgspec.Raw: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[msgspec.Raw, ...]: ...
+    def __getitem__(self, place: int | slice) -> msgspec.Raw | tuple[msgspec.Raw, ...]:
+        return self._found[place]
+
+
 def read_prefetch(
-    raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None, declared: Iterable[str]
+    raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None,
+    declared: Iterable[str],
+    reads: type[Head] | None = None,
 ) -> Mapping[str, PrefetchValue]:
     """The state and the resources of each key: those in `declared` first and always, then the others that came.
 
-    Takes the prefetch member as raw JSON or already split by key. Raises BadRequest when it is not an object.
+    Takes the prefetch member as raw JSON or already split by key. With `reads`, a Bundle of resources that all have the
+    members of this struct in the right types is gone through once, and these members are decoded on the way.
+    Raises BadRequest when the prefetch is not an object.
     """
     values = _split(raw)
     return {
-        key: _read(key, values[key]) if key in values else PrefetchValue(key, PrefetchState.MISSING)
+        key: _read(key, values[key], reads) if key in values else PrefetchValue(key, PrefetchState.MISSING)
         for key in dict.fromkeys((*declared, *values))
     }
 
@@ -190,12 +227,50 @@ def _failed(key: str, note: str) -> PrefetchValue:
     return PrefetchValue(key, PrefetchState.FAILED, (), note)
 
 
-def _read(key: str, raw: msgspec.Raw, *, unwrapped: bool = False) -> PrefetchValue:
+def _read(key: str, raw: msgspec.Raw, reads: type[Head] | None = None, *, unwrapped: bool = False) -> PrefetchValue:
     kind = json_type(raw)
     if kind != "object":
         null = PrefetchValue(key, PrefetchState.NULL)
         return null if kind == "null" else _failed(key, f"{kind} instead of a resource")
-    return _read_object(key, raw, unwrapped=unwrapped)
+    return (reads and _read_typed(key, raw, reads)) or _read_object(key, raw, unwrapped=unwrapped)
+
+
+@cache
+def _typed(reads: type[Head]) -> msgspec.json.Decoder[Any]:
+    entry = msgspec.defstruct(
+        "_Entry", [("resource", reads | None, None), ("response", msgspec.Raw, _ABSENT)], gc=False
+    )
+    members = [
+        ("resource_type", str | None, None),
+        ("type", str | None, None),
+        ("total", int | None, None),
+        ("entry", list[entry] | None, None),  # type: ignore[valid-type]
+        ("link", list[_Link] | None, None),
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("_Value", members, gc=False, rename="camel"))
+
+
+_NO_RESOURCES_OF_THEIR_OWN = frozenset({"", "Bundle", "OperationOutcome"})
+
+
+def _read_typed(key: str, raw: msgspec.Raw, reads: type[Head]) -> PrefetchValue | None:
+    """An ordinary Bundle; None for anything that has to be looked at more closely."""
+    try:
+        bundle = _typed(reads).decode(raw)
+    except UNREADABLE:
+        return None
+    if bundle.resource_type != "Bundle":
+        return None
+    heads = []
+    for entry in bundle.entry or ():
+        head = entry.resource
+        if head is None or head.kind in _NO_RESOURCES_OF_THEIR_OWN or entry.response is not _ABSENT:
+            return None
+        heads.append(head)
+    gathered = _Gathered([])
+    _note_pages(bundle, gathered, _BUNDLE_DEPTH)
+    judged = _judge(key, gathered, _InBundle(raw, len(heads)) if heads else ())
+    return msgspec.structs.replace(judged, bundle=raw, heads=tuple(heads))
 
 
 def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValue:
@@ -203,7 +278,7 @@ def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValu
     value = _read_value(raw, gathered)
     if value.resource_type == "Bundle":
         _gather(value, gathered, _BUNDLE_DEPTH)
-        return msgspec.structs.replace(_judge(key, gathered), bundle=raw)
+        return msgspec.structs.replace(_judge(key, gathered, tuple(gathered.resources)), bundle=raw)
     if value.resource_type == "OperationOutcome":
         return _failed(key, "an OperationOutcome instead of data")
     if value.resource_type:
@@ -290,7 +365,8 @@ def _elements(raw: msgspec.Raw | None, gathered: _Gathered) -> list[msgspec.Raw]
         return []
 
 
-def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
+def _note_pages(bundle: Any, gathered: _Gathered, depth: int) -> None:
+    """Whether the Bundle says itself that it is not the whole of a search."""
     for link in bundle.link or ():
         if link.relation == "next":
             gathered.more = True
@@ -299,6 +375,11 @@ def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
     entries = bundle.entry or ()
     if bundle.total and bundle.total > len(entries) and bundle.type == "searchset" and not gathered.more:
         gathered.short += bundle.total - len(entries)
+
+
+def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
+    _note_pages(bundle, gathered, depth)
+    entries = bundle.entry or ()
     gathered.refused += sum(entry.response is not _ABSENT and _is_refused(entry.response) for entry in entries)
     resources = [entry.resource for entry in entries if entry.resource is not _ABSENT]
     if all(map(_ordinary, resources)):
@@ -369,7 +450,7 @@ def _informs(issue: _Issue) -> bool:
     return _EPIC_REMARKS.issuperset(of_epic) if of_epic else issue.code == "informational"
 
 
-def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
+def _judge(key: str, gathered: _Gathered, resources: Sequence[msgspec.Raw]) -> PrefetchValue:
     notes = []
     if gathered.more:
         notes.append("a Bundle with further pages")
@@ -382,15 +463,15 @@ def _judge(key: str, gathered: _Gathered) -> PrefetchValue:
     if gathered.broken:
         notes.append(f"parts of the Bundle that cannot be read: {gathered.broken}")
     if not notes:
-        state = PrefetchState.SUPPLIED if gathered.resources else PrefetchState.EMPTY
+        state = PrefetchState.SUPPLIED if resources else PrefetchState.EMPTY
     else:
-        in_part = gathered.resources or gathered.more or gathered.short
+        in_part = resources or gathered.more or gathered.short
         state = PrefetchState.INCOMPLETE if in_part else PrefetchState.FAILED
     if gathered.remarks:
         notes.append(f"OperationOutcome entries that only inform: {gathered.remarks}")
     whole = not (gathered.outcomes or gathered.refused or gathered.short or gathered.broken)
     next_page = gathered.next_page if whole else ""
-    return PrefetchValue(key, state, tuple(gathered.resources), "; ".join(notes), next_page)
+    return PrefetchValue(key, state, resources, "; ".join(notes), next_page)
 
 
 _USER_TOKENS = {
@@ -410,6 +491,8 @@ _ODD_DATE_PREFIX = re.compile(r"(?:ne|sa|eb|ap)(?=\d{4}(?:-\d\d|$))")
 _TOKEN_VALUE = re.compile(r"(?:[A-Z][A-Za-z]+/)?(?!\.{1,2}$)[^/\s]+")
 
 
+# Asked of the few templates of a server at every call.
+@lru_cache(maxsize=256)
 def tokens_of(template: str) -> frozenset[str]:
     """The members of the context that a template names."""
     found = (_CONTEXT_TOKEN.fullmatch(token) for token in _TOKEN.findall(template))

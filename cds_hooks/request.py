@@ -158,7 +158,7 @@ def request_for(
         context=context,
         fhir_server=server.rstrip("/") if server else None,
         fhir_authorization=_authorization(authorization),
-        prefetch=read_prefetch(prefetch, _asked_for(service.prefetch, hook, context)),
+        prefetch=read_prefetch(prefetch, _asked_for(service.prefetch, hook, context), service.reads),
         extension=_decoded(extension, "extension") if isinstance(extension, dict) else {},
         notes=(*_notes(envelope), *context_notes),
         correlation_id=correlation_id,
@@ -168,7 +168,10 @@ def request_for(
 
 def _asked_for(templates: Mapping[str, str], hook: str, context: Mapping[str, Any]) -> list[str]:
     """The keys that a client can be expected to fill: an optional member of the context may not be there."""
-    return [key for key, template in templates.items() if not (tokens_of(template) & lacking_members(hook, context))]
+    lacking = lacking_members(hook, context)
+    if not lacking:
+        return list(templates)
+    return [key for key, template in templates.items() if tokens_of(template).isdisjoint(lacking)]
 
 
 def mismatch(hook: str, service_id: str, hooks: tuple[str, ...]) -> HookMismatch:

@@ -6,7 +6,7 @@ far as the codes of each; what the rules can use is then read in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from cds_hooks import HookRequest, PreconditionFailed, PrefetchValue, full_urls
+from cds_hooks import Head, HookRequest, PreconditionFailed, PrefetchValue, full_urls
 from service.chart import assertions, medicines
 from service.chart.assertions import Assertion, Reading
 from service.chart.codes import CodeIndex
@@ -83,10 +83,9 @@ class _Component(msgspec.Struct, gc=False):
     answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
 
 
-class _Head(msgspec.Struct, gc=False):
+class ResourceHead(Head, gc=False):
     """As much of a resource as tells whose it is and whether a rule can use it."""
 
-    kind: str = msgspec.field(default="", name="resourceType")
     subject: _Reference | None = None
     patient: _Reference | None = None
     code: _Concept | None = None
@@ -132,7 +131,7 @@ def _day_of(raw: msgspec.Raw) -> date | None:
         return None
 
 
-_HEAD = msgspec.json.Decoder(_Head)
+_HEAD = msgspec.json.Decoder(ResourceHead)
 _DATES = msgspec.json.Decoder(_Dates)
 _MADE = msgspec.json.Decoder(_Made)
 
@@ -332,10 +331,21 @@ class CaseReader:
             kinds=frozenset(reading.kinds),
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
-            resources=tuple(raw for _kind, _value, raw in reading.known) if reading.matters else (),
+            resources=tuple(among[place] for _kind, among, place in reading.known) if reading.matters else (),
             unknown=self._unknown,
             unrecognised=tuple(reading.unrecognised),
         )
+
+
+def _head(raw: msgspec.Raw) -> ResourceHead | None:
+    try:
+        return _HEAD.decode(raw)
+    except _UNREADABLE:
+        return None
+
+
+# The type of a resource, and where it is: among which resources, at which place.
+_Place = tuple[str, Sequence[msgspec.Raw], int]
 
 
 class _Reading:
@@ -353,9 +363,9 @@ class _Reading:
         self.patient_id, self.names = request.patient_id, PatientNames(request)
         self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
-        self.known: list[tuple[str, PrefetchValue, msgspec.Raw]] = []
+        self.known: list[_Place] = []
         # Observations of one repeated measurement and of nothing else.
-        self.measured: dict[str, list[msgspec.Raw]] = {}
+        self.measured: dict[str, list[_Place]] = {}
         self.matters = sought is None
         self.assertions: dict[str, list[Assertion]] = {}
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
@@ -371,14 +381,12 @@ class _Reading:
 
     def take(self, value: PrefetchValue) -> None:
         """Every resource of one prefetch key."""
-        decode, lookup = _HEAD.decode, self.index.lookup
+        lookup = self.index.lookup
         others = 0
         own, kinds = "", set()
-        for raw in value.resources:
-            try:
-                head = decode(raw)
-            except _UNREADABLE:
-                others += self._take_whole(raw)
+        for place, head in enumerate(value.heads or map(_head, value.resources)):
+            if head is None:
+                others += self._take_whole(value.resources[place])
                 continue
             kind = head.kind
             if kind not in _TYPES:
@@ -399,10 +407,10 @@ class _Reading:
                 if head.answer is not None or head.component is not None:
                     rows += _known_within(head, lookup)
                 if rows:
-                    self._take_known(kind, rows, value, raw)
+                    self._take_known(kind, rows, (kind, value.resources, place))
             else:
                 self.matters = self.matters or kind == "QuestionnaireResponse"
-                self.known.append((kind, value, raw))
+                self.known.append((kind, value.resources, place))
         self.kinds |= kinds
         self.left_out["other_patient"] += others
         if others and others == len(value.resources):
@@ -412,28 +420,28 @@ class _Reading:
                 expression=f"prefetch.{value.key}",
             )
 
-    def _take_known(self, kind: str, rows: tuple[Code, ...], value: PrefetchValue, raw: msgspec.Raw) -> None:
+    def _take_known(self, kind: str, rows: tuple[Code, ...], at: _Place) -> None:
         """An Observation or Condition of which a rule can use something."""
         self.matters = self.matters or any(row.concept in (self.sought or ()) for row in rows)
         concept = rows[0].concept
         if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
-            self.measured.setdefault(concept, []).append(raw)
+            self.measured.setdefault(concept, []).append(at)
         else:
-            self.known.append((kind, value, raw))
+            self.known.append(at)
 
     def read_known(self) -> None:
         """Reads what was taken, unless nothing of it matters without what is sought."""
         resources = [
             resource
-            for kind, _value, raw in self.known
-            if (self.matters or kind == "Patient") and (resource := self._decoded(raw))
+            for kind, among, place in self.known
+            if (self.matters or kind == "Patient") and (resource := self._decoded(among[place]))
         ]
         self.patients = [one for one in (*resources, *self.salvaged) if one["resourceType"] == "Patient"]
         self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now, self.medications)
         for resource in current([*resources, *self.salvaged]):
             self._read_whole(resource)
         for concept, found in self.measured.items() if self.matters else ():
-            self._read_newest(concept, found)
+            self._read_newest(concept, [among[place] for _kind, among, place in found])
 
     def _patient(self) -> dict[str, Any]:
         return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})
@@ -554,7 +562,7 @@ class _Reading:
         )
 
 
-def _known_within(head: _Head, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
+def _known_within(head: ResourceHead, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
     """What the codes within an Observation are known as, those of its answer and of its components."""
     rows: tuple[Code, ...] = ()
     concepts = [head.answer]

@@ -8,7 +8,7 @@ from datetime import datetime
 from cds_hooks import CdsService, HookRequest, HookResponse, ServiceCatalogue
 from service import service_ids as ids
 from service.answers.profiles import in_dialect
-from service.chart.case import prefetch_templates
+from service.chart.case import ResourceHead, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.guideline.model import Guideline
 from service.pseudonyms import CardIds
@@ -74,6 +74,7 @@ def catalogue(
                 usage_requirements=_NEEDS,
                 extension=publishing,
                 needs_chart=needs_chart,
+                reads=ResourceHead,
                 former_ids=(ids.FORMER_IDS[id_],) if id_ in ids.FORMER_IDS else (),
             )
 

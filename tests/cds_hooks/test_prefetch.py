@@ -6,6 +6,7 @@ import pytest
 
 from cds_hooks import (
     BadRequest,
+    Head,
     PrefetchState,
     PrefetchTokenError,
     PrefetchValue,
@@ -23,9 +24,19 @@ def bundle(*resources: Any, **members: Any) -> dict[str, Any]:
     return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in resources], **members}
 
 
+class _Identified(Head):
+    id: str | None = None
+
+
 def read(value: Any) -> PrefetchValue:
     raw = msgspec.Raw(json.dumps({"key": value}).encode())
-    return read_prefetch(raw, ["key"])["key"]
+    plain, typed = read_prefetch(raw, ["key"])["key"], read_prefetch(raw, ["key"], _Identified)["key"]
+    # Whether the members that a service reads are decoded on the way changes nothing.
+    assert (typed.state, typed.note, typed.next_page) == (plain.state, plain.note, plain.next_page)
+    assert [bytes(each) for each in typed.resources] == [bytes(each) for each in plain.resources]
+    if typed.heads:
+        assert [head.id for head in typed.heads] == [json.loads(bytes(each)).get("id") for each in plain.resources]
+    return plain
 
 
 def ids(value: PrefetchValue) -> list[Any]:
