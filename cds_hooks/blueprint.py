@@ -124,11 +124,7 @@ def create_blueprint(
         service = catalogue.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
         hook_request = request_for(envelope, service, correlation_id=_correlation_id(), client=record.client)
-        if any(_correlation_id() in value for value in hook_request.context.values() if isinstance(value, str)):
-            record.correlation_id = pseudonym(_correlation_id())
-        record.is_check = record.is_check or is_marked(None, hook_request.extension)
-        record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
-        record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
+        _note_request(record, hook_request, caller, pseudonym)
         read = perf_counter()
         record.seconds["read"] = read - start
         needs_chart = service.needs_chart(hook_request)
@@ -137,8 +133,8 @@ def create_blueprint(
             fetched = perf_counter()
             record.seconds["fetch"], read = fetched - read, fetched
         if needs_chart:
-            asked_for = service.prefetch.keys() & hook_request.prefetch.keys()
-            record.states = {key: str(hook_request.prefetch[key].state) for key in service.prefetch if key in asked_for}
+            prefetch = hook_request.prefetch
+            record.states = {key: str(prefetch[key].state) for key in service.prefetch if key in prefetch}
         record.answered = service.answer(hook_request)
         record.seconds["answer"] = perf_counter() - read
         return Response(_body(hook_request, record.answered, revise, record), content_type=_JSON)
@@ -189,6 +185,17 @@ def create_blueprint(
         )
 
     return blueprint
+
+
+def _note_request(
+    record: CallRecord, hook_request: HookRequest, caller: Caller | None, pseudonym: Callable[[str], str]
+) -> None:
+    """What the record holds of the request itself."""
+    if any(_correlation_id() in value for value in hook_request.context.values() if isinstance(value, str)):
+        record.correlation_id = pseudonym(_correlation_id())
+    record.is_check = record.is_check or is_marked(None, hook_request.extension)
+    record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
+    record.notes = (*hook_request.notes, *(caller.notes if caller else ()))
 
 
 def _body(
