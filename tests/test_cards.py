@@ -198,10 +198,10 @@ def test_free_text_of_the_chart_is_on_no_card(client: FlaskClient) -> None:
 
 
 def test_a_card_says_which_data_never_arrived(client: FlaskClient) -> None:
-    case = {"age": 40, "side": "left", "present": ["buttock-pain", "pain-with-sitting"], "null": ["conditions"]}
+    case = {"age": 40, "side": "left", "present": ["buttock-pain", "pain-with-sitting"], "withheld": ["conditions"]}
     answer = client.post(SERVICE, json=build_request(case)).get_json()
-    assert answer["extension"]["org.sitbone.assessment"]["data"]["conditions"] == "null"
-    assert all("conditions: null" in card["detail"] for card in answer["cards"])
+    assert answer["extension"]["org.sitbone.assessment"]["data"]["conditions"] == "missing"
+    assert all("Conditions did not arrive: red flags cannot be excluded" in card["detail"] for card in answer["cards"])
 
 
 def _empty_in(value: Any, at: str = "$") -> Iterator[str]:
