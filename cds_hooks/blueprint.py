@@ -171,12 +171,7 @@ def create_blueprint(
     def refuse(problem: Exception) -> Response:
         error = _as_declared(problem)
         if error.status >= 500 and not isinstance(problem, HTTPException):
-            said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
-            # To be busy is no fault.
-            level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
-            record: CallRecord | None = g.get("cds_call")
-            written = record.correlation_id if record else _written_id(pseudonym)
-            _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, said, _place(problem))
+            _log(problem, pseudonym)
         return Response(
             orjson.dumps(error.operation_outcome(_correlation_id())),
             status=error.status,
@@ -231,6 +226,16 @@ def _admitted(
         # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
         _LOG.info("%s: refused for %s", _written_id(pseudonym), refused.diagnostics.partition(":")[0])
         raise
+
+
+def _log(problem: Exception, pseudonym: Callable[[str], str]) -> None:
+    """A line about what the service is to blame for, or that it is busy."""
+    said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
+    # To be busy is no fault.
+    level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
+    record: CallRecord | None = g.get("cds_call")
+    written = record.correlation_id if record else _written_id(pseudonym)
+    _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, said, _place(problem))
 
 
 def _name_of(caller: Caller | None) -> str | None:
