@@ -13,7 +13,11 @@ members of a case:
     onset_days_ago      the onset, as a date
     conditions          entries: active, confirmed and recorded on the day of the clock unless they say otherwise
     medications allergies   entries
-    answers             linkId = value: a QuestionnaireResponse
+    answers             linkId = value: a QuestionnaireResponse; a table is a group with that title
+    coded_answers       code = value, or a table as above: the same, where only the Questionnaire that it contains has
+                        the codes
+    encounter           the Encounter of the context, a table: reasons (entries), and any of in_words (reasons without a
+                        code), status, days_ago, id and, where true, other_patient
     undated = true      no entry has a date
     withheld            prefetch keys that are not sent
     null                prefetch keys that are sent as null
@@ -104,6 +108,8 @@ MEMBERS = frozenset(
         "medications",
         "allergies",
         "answers",
+        "coded_answers",
+        "encounter",
         "undated",
         "withheld",
         "null",
@@ -447,7 +453,51 @@ def _questionnaire_response(case: Case) -> Json:
         "status": "completed",
         "subject": _subject(),
         **({} if case.get("undated") else {"authored": _moment(0)}),
-        "item": [{"linkId": link, "answer": [_answer(value)]} for link, value in case["answers"].items()],
+        "item": [_item(link, value) for link, value in case["answers"].items()],
+    }
+
+
+def _item(link: str, value: object) -> Json:
+    if isinstance(value, Mapping):
+        return {"linkId": link, "text": link, "item": [_item(*of) for of in value.items()]}
+    return {"linkId": link, "answer": [_answer(value)]}
+
+
+def _coded_questionnaire_response(case: Case) -> Json:
+    """A form whose items have numbers, and the Questionnaire within it that tells what they ask."""
+    defined: list[Json] = []
+
+    def numbered(table: Mapping[str, Any]) -> Json:
+        found: Json = {}
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                found[key] = numbered(value)
+                continue
+            number, entry = str(len(defined) + 1), _entry(key, {}).concept()
+            defined.append({"linkId": number, "type": "boolean", "code": entry["coding"], "text": entry["text"]})
+            found[number] = value
+        return found
+
+    response = _questionnaire_response({**case, "answers": numbered(case["coded_answers"])})
+    questionnaire = {"resourceType": "Questionnaire", "id": "form", "status": "active", "item": defined}
+    return {**response, "contained": [questionnaire], "questionnaire": "#form"}
+
+
+_FORMS = {"answers": _questionnaire_response, "coded_answers": _coded_questionnaire_response}
+
+
+def _encounter(table: Case) -> Json:
+    """The visit, as it is read by its id."""
+    reasons = [_entry(text, {}) for text in table.get("reasons", ())]
+    coded = [{**entry.concept(), **({"text": entry.side} if entry.side else {})} for entry in reasons]
+    return {
+        "resourceType": "Encounter",
+        "id": table.get("id", ENCOUNTER),
+        "status": table.get("status", "in-progress"),
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+        "subject": _patient_or_another(table),
+        "period": {"start": _moment(table.get("days_ago", 0))},
+        "reasonCode": [*coded, *({"text": words} for words in table.get("in_words", ()))],
     }
 
 
@@ -494,9 +544,11 @@ def build_request(case: Case, name: str = "case") -> Json:
         "patient": patient(case),
         "conditions": bundle([_condition(_entry(text, case)) for text in case.get("conditions", ())]),
         "observations": bundle(list(_observations(case))),
-        "questionnaireResponses": bundle([_questionnaire_response(case)] if "answers" in case else []),
+        "questionnaireResponses": bundle([form(case) for member, form in _FORMS.items() if member in case]),
         "medications": bundle([_medication(_entry(text, case)) for text in case.get("medications", ())]),
-        "encounter": {"resourceType": "Encounter", "id": ENCOUNTER, "status": "in-progress"},
+        "encounter": _encounter(case["encounter"])
+        if "encounter" in case
+        else {"resourceType": "Encounter", "id": ENCOUNTER, "status": "in-progress"},
         "allergies": bundle([_allergy(_entry(text, case)) for text in case.get("allergies", ())]),
     }
     for key, kind, status in (("orders", "ServiceRequest", "active"), ("imaging", "DiagnosticReport", "final")):

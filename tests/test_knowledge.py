@@ -417,6 +417,22 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("medicine_names.toml", '"V:R166"', '"V:R999"'),
         r"medicine_names\.toml: paracetamol\.evidence: 'R999' is not known here",
     ),
+    "a synonym with a side": (
+        _put("synonyms.toml", '["gluteal pain"]', '["left gluteal pain"]'),
+        r"synonyms\.toml: left gluteal pain: is not in small letters, without punctuation, side and doubt",
+    ),
+    "a synonym that denies": (
+        _put("synonyms.toml", '["gluteal pain"]', '["no gluteal pain"]'),
+        r"synonyms\.toml: no gluteal pain: is not in small letters, without punctuation, side and doubt",
+    ),
+    "a synonym of a test": (
+        _put("synonyms.toml", 'of = "buttock-pain"', 'of = "puranen-orava"'),
+        r"synonyms\.toml: deep buttock pain\.of: 'puranen-orava' is not known here",
+    ),
+    "a synonym without grounds": (
+        _put("synonyms.toml", 'evidence = ["S11"]\n', ""),
+        r"synonyms\.toml: deep buttock pain\.evidence: Missing data",
+    ),
     "a source whose address is no web address": (
         _put("sources.toml", 'url = "https://', 'url = "javascript:'),
         r"sources\.toml: R01\.url: ",

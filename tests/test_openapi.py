@@ -109,6 +109,36 @@ def call_with_a_medicine(text: str) -> bytes:
     return json.dumps(body).encode()
 
 
+def call_with_a_form(*links: str) -> bytes:
+    """The example with a form that answers these items with yes."""
+    body = json.loads(call())
+    form = {
+        "resourceType": "QuestionnaireResponse",
+        "id": "form",
+        "status": "completed",
+        "subject": {"reference": "Patient/example"},
+        "item": [{"linkId": link, "answer": [{"valueBoolean": True}]} for link in links],
+    }
+    body["prefetch"]["questionnaireResponses"] = {"resourceType": "Bundle", "entry": [{"resource": form}]}
+    return json.dumps(body).encode()
+
+
+def call_with_a_reason(text: str) -> bytes:
+    """The example at a visit whose reason is in words."""
+    body = json.loads(call())
+    body["context"]["encounterId"] = "visit"
+    body["prefetch"]["encounter"] = {
+        "resourceType": "Encounter",
+        "id": "visit",
+        "status": "in-progress",
+        "subject": {"reference": "Patient/example"},
+        "period": {"start": "2026-11-22T09:00:00Z"},
+        "reasonCode": [{"text": text}],
+    }
+    body["prefetch"]["observations"]["entry"] = []
+    return json.dumps(body).encode()
+
+
 def call_with_an_order(code: str) -> bytes:
     """A call at the signing of an imaging order, with a red flag whose orders are not drafted."""
     order = {
@@ -218,6 +248,8 @@ CASES = [
     Case(CALL_PATH, "post", 200, SERVICE, call("saddle-numbness", "leg-weakness", "significant-bruising")),
     Case(CALL_PATH, "post", 200, SERVICE, call("pop-at-injury", "sudden-onset", of_each=DOUBTFUL)),
     Case(CALL_PATH, "post", 200, SERVICE, call_with_a_medicine("Warfarin 3 mg tablet")),
+    Case(CALL_PATH, "post", 200, SERVICE, call_with_a_reason("Left buttock pain")),
+    Case(CALL_PATH, "post", 200, SERVICE, call_with_a_form("r/significant-bruising", "r/palpable-gap")),
     *(
         Case(CALL_PATH, "post", 200, "/cds-services/imaging-referral-sign", call_with_an_order(code))
         for code in ("30673-8", "30679-5")

@@ -9,11 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 
+from service.chart.assertions import SIDE_UNREADABLE
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.orders import OnChart, Order
 from service.guideline.forms import RATINGS
 from service.guideline.model import Guideline, Presentation, Rating
-from service.reasoning.assessment import Assessment, Fired, ImagingCall, ReferralCall
+from service.reasoning.assessment import Assessment, Evidence, Fired, ImagingCall, ReferralCall
+from service.reasoning.differential import NO_SIDE_NAMED
 
 # What the complaint may be imaged by; veins are imaged for another question.
 PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
@@ -42,20 +44,28 @@ class Answering:
     def side_of(self, call: Call, among: frozenset[str] | None = None) -> str:
         """The side that this is called for, as the assessment names sides; `among` are the recommendations that count.
 
-        With both sides on the chart it is the side of the findings that call for it, where these name one alone.
+        With both sides on the chart it is the side of the findings that call for it, where these name one alone. What
+        stands on a finding with a side that could not be read is called for without one.
         """
-        if self.assessment.side != BILATERAL:
-            return self.assessment.side
+        if self.assessment.side == NO_SIDE_NAMED:
+            return NO_SIDE_NAMED
         called_by = self.assessment.called_by(call)
         if among is not None:
             called_by &= among
-        behind = (fired for fired in self.assessment.fired if fired.recommendation.id in called_by)
+        behind = [fired for fired in self.assessment.fired if fired.recommendation.id in called_by]
+        if any(self._may_be_elsewhere(item) for fired in behind for item in fired.evidence):
+            return NO_SIDE_NAMED
+        if self.assessment.side != BILATERAL:
+            return self.assessment.side
         return _one_side(side for fired in behind for side in self._sides(fired))
 
     def _sides(self, fired: Fired) -> Iterator[str]:
         """The sides of what this recommendation stands on; both where it names none."""
         sides = {item.side for item in fired.evidence if item.side and self._is_of_the_pain(item.finding, item.state)}
         yield from (LEFT, RIGHT) if not sides or BILATERAL in sides else sides
+
+    def _may_be_elsewhere(self, item: Evidence) -> bool:
+        return SIDE_UNREADABLE in item.remarks and self._is_of_the_pain(item.finding, item.state)
 
     def _is_of_the_pain(self, name: str, state: str) -> bool:
         finding = self.guideline.findings.get(name)

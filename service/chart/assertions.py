@@ -2,12 +2,11 @@
 
 Nothing here knows a rule. How each element is read stands in elements.py, what codes mean in codes.py; here stands in
 which shapes a finding may arrive: a code with a value, a question with the finding as its answer, a component, a
-Condition, an item of a QuestionnaireResponse. Medicines and allergies stand in medicines.py.
+Condition. Medicines and allergies, questionnaires and the encounter have modules of their own.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +26,6 @@ from service.chart.elements import (
     NoValue,
     as_dict,
     as_list,
-    as_text,
     changed_by,
     codings,
     dated,
@@ -43,14 +41,15 @@ from service.guideline.forms import CLINICAL_KINDS
 from service.guideline.model import LOCAL_SYSTEM, Code, Finding
 from service.guideline.quantity import read_number, read_quantity
 
-PROVISIONAL, BY_NAME, REPORTED = "provisional", "byName", "reported"
+# What is to be known of how something is stated; the names by which the answer tells it.
+PROVISIONAL, BY_NAME, REPORTED, BY_TEXT = "provisional", "byName", "reported", "byText"
+SIDE_UNREADABLE = "sideUnreadable"
 # Why a finding that is recorded cannot be read; the names of elements, as the assessment tells them.
 VALUE, UNIT, DATE, QUESTION, IMPLAUSIBLE = "value", "unit", "date", "question", "implausible"
 _NOT_EVIDENCE = frozenset({"entered-in-error", "cancelled", "registered"})
 VOID = frozenset({"entered-in-error"})
 PAST = frozenset({"inactive", "remission", "resolved"})
 _TENTATIVE = frozenset({"preliminary", "provisional", "differential", "unconfirmed"})
-_ITEM_DEPTH = 20
 
 
 class Assertion(msgspec.Struct, frozen=True):
@@ -62,7 +61,8 @@ class Assertion(msgspec.Struct, frozen=True):
     when: When | None
     resource: str
     # PROVISIONAL (the chart itself says so), BY_NAME (recognised by its name, not by a code), REPORTED (a medicine that
-    # is said to be taken, or planned, and is no order).
+    # is said to be taken, or planned, and is no order), BY_TEXT (recognised by its words, not by a code),
+    # SIDE_UNREADABLE (it has a side that could not be read, and so counts without one).
     remarks: tuple[str, ...] = ()
     # An active Condition stands until now, however long ago it began.
     standing: bool = False
@@ -84,26 +84,26 @@ class Reading:
     medications: Mapping[str, Mapping[str, Any]]
 
 
-class _Value(msgspec.Struct, frozen=True):
+class ReadValue(msgspec.Struct, frozen=True):
     value: bool | Interval | When | None
     unreadable: str = ""
 
 
-PRESENT, ABSENT, _UNKNOWN, UNREADABLE = _Value(True), _Value(False), _Value(None), _Value(None, VALUE)
-_OF_ANSWER = {Answer.YES: PRESENT, Answer.NO: ABSENT, Answer.UNKNOWN: _UNKNOWN, Answer.UNREADABLE: UNREADABLE}
+PRESENT, ABSENT, UNKNOWN, UNREADABLE = ReadValue(True), ReadValue(False), ReadValue(None), ReadValue(None, VALUE)
+_OF_ANSWER = {Answer.YES: PRESENT, Answer.NO: ABSENT, Answer.UNKNOWN: UNKNOWN, Answer.UNREADABLE: UNREADABLE}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Values
 
 
-def _read_value(given: Given, finding: Finding, index: CodeIndex) -> _Value:
+def read_value(given: Given, finding: Finding, index: CodeIndex) -> ReadValue:
     """The value of an Observation, a component or an answer, for this finding."""
     if finding.value == "quantity":
         return _read_measure(given, finding)
     if finding.value == "date":
         when = moment(given.content) if given.kind in ("DateTime", "Date", "String", "Period") else None
-        return _Value(when) if when else UNREADABLE
+        return ReadValue(when) if when else UNREADABLE
     return _OF_ANSWER[_answer(given, index)]
 
 
@@ -118,11 +118,11 @@ def _answer(given: Given, index: CodeIndex) -> Answer:
     return answer_in_words(content) if kind in ("String", "Code") else Answer.UNREADABLE
 
 
-def _read_measure(given: Given, finding: Finding) -> _Value:
+def _read_measure(given: Given, finding: Finding) -> ReadValue:
     if given.kind == "Quantity":
         measured = read_quantity(given.content, finding.unit)
         if measured is None and read_number(given.content.get("value")) is not None:
-            return _Value(None, UNIT)
+            return ReadValue(None, UNIT)
     else:
         # A bare number has no unit: sound for a score or a count only.
         bare = given.kind in ("Integer", "Decimal") and finding.unit.startswith("{")
@@ -130,27 +130,27 @@ def _read_measure(given: Given, finding: Finding) -> _Value:
     if measured is None:
         return UNREADABLE
     low, high = finding.plausible
-    return _Value(None, IMPLAUSIBLE) if measured.high < low or measured.low > high else _Value(measured)
+    return ReadValue(None, IMPLAUSIBLE) if measured.high < low or measured.low > high else ReadValue(measured)
 
 
 def _element_value(
     element: Mapping[str, Any], given: Given | NoValue, found: Sequence[Code], row: Code, index: CodeIndex
-) -> _Value:
+) -> ReadValue:
     """What an Observation or a component says of the finding that its code means; `found` is what its value is."""
     shown = _shown(element, index)
     if isinstance(given, Given):
         itself = any(answer.concept == row.concept for answer in found)
-        read = PRESENT if itself else _read_value(given, index.findings[row.concept], index)
+        read = PRESENT if itself else read_value(given, index.findings[row.concept], index)
         # A value and an interpretation that say the opposite of each other.
         return UNREADABLE if shown is not None and isinstance(read.value, bool) and read is not shown else read
     if given is NoValue.UNREADABLE:
         return UNREADABLE
     if index.findings[row.concept].value != "boolean" or given is NoValue.ABSENT:
-        return _UNKNOWN
-    return shown or (PRESENT if index.asserts(row) else _UNKNOWN)
+        return UNKNOWN
+    return shown or (PRESENT if index.asserts(row) else UNKNOWN)
 
 
-def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
+def _shown(element: Mapping[str, Any], index: CodeIndex) -> ReadValue | None:
     """What the interpretation of a result says of presence; None where it tells something else, such as abnormal."""
     if "interpretation" not in element:
         return None
@@ -160,12 +160,12 @@ def _shown(element: Mapping[str, Any], index: CodeIndex) -> _Value | None:
     return _OF_ANSWER[shown.pop()] if shown else None
 
 
-def _found_in(given: Given | NoValue, index: CodeIndex) -> Sequence[Code]:
+def found_in(given: Given | NoValue, index: CodeIndex) -> Sequence[Code]:
     """The findings that a coded value is itself."""
     return index.rows(given.content) if isinstance(given, Given) and given.kind == "CodeableConcept" else ()
 
 
-def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIndex) -> _Value | None:
+def answered(row: Code, question: Question, shown: ReadValue | None, index: CodeIndex) -> ReadValue | None:
     """What it says of a finding that it is the answer to a question; None where the question is not about that.
 
     A disease among the answers is not this patient's: it may be one of the family.
@@ -176,7 +176,7 @@ def _answered(row: Code, question: Question, shown: _Value | None, index: CodeIn
         return None
     # A LOINC answer tells by itself what was asked.
     if question is Question.UNKNOWN and not row.code.startswith("LA"):
-        return _Value(None, QUESTION)
+        return ReadValue(None, QUESTION)
     if shown is not None and shown is not PRESENT:
         return shown
     return ABSENT if question is Question.DENIES else PRESENT
@@ -198,7 +198,7 @@ class Source(msgspec.Struct, frozen=True):
     standing: bool = False
     past: bool = False
 
-    def asserts(self, finding: str, value: _Value, side: str = NO_SIDE, time: Dated | None = None) -> Assertion:
+    def asserts(self, finding: str, value: ReadValue, side: str = NO_SIDE, time: Dated | None = None) -> Assertion:
         """An assertion of this resource. What has a date that cannot be read may be of any time: where the age of a
         finding decides whether it counts, it is then not readable.
         """
@@ -252,7 +252,7 @@ def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source
     if not source.changed and (changed := changed_by(element)):
         source = msgspec.structs.replace(source, changed=changed)
     code = element.get("code")
-    coded, found = codings(code), _found_in(given, index)
+    coded, found = codings(code), found_in(given, index)
     side, at = index.place(sites, code, coded)
     worded = NO_SIDE if side else index.side_in_words(code)
     for row in index.matching(coded):
@@ -279,7 +279,7 @@ def _by_question(
     side, at = index.place(sites, answer)
     asked_of = index.place((), element.get("code"))[0] or index.side_in_words(answer, element.get("code"))
     for row in found:
-        value = _answered(row, question, shown, index)
+        value = answered(row, question, shown, index)
         if value is not None and row.concept not in asked and (not row.site or row.site in at):
             yield source.asserts(row.concept, value, side or row.side or asked_of)
 
@@ -323,17 +323,21 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         past=past,
     )
     present = ABSENT if "refuted" in verification else PRESENT
-    for row in index.rows(resource.get("code")):
+    rows = index.rows(resource.get("code"))
+    in_words = () if codings(resource.get("code")) else index.complaints_in_words(resource.get("code"))
+    if in_words:
+        rows, source = in_words, msgspec.structs.replace(source, remarks=(*source.remarks, BY_TEXT))
+    for row in rows:
         finding = index.findings[row.concept]
         if (finding.kind == "medication" and row.system != LOCAL_SYSTEM) or (row.site and row.site not in at):
             continue
-        value = present if finding.value == "boolean" else _Value(onset.when if finding.value == "date" else None)
+        value = present if finding.value == "boolean" else ReadValue(onset.when if finding.value == "date" else None)
         # An event is as old as its onset, and not as its record where the onset is there and cannot be read.
         time = (onset if onset is not NO_DATE else recorded) if finding.dated_event else said
         assertion = source.asserts(row.concept, value, side or row.side or worded, time)
         yield assertion
         if onset.when and assertion.value is True and not past and (finding.locates or finding.kind == "diagnosis"):
-            yield source.asserts("onset-date", _Value(onset.when), assertion.side)
+            yield source.asserts("onset-date", ReadValue(onset.when), assertion.side)
 
 
 def _onset(resource: Mapping[str, Any], born: When | None) -> Dated:
@@ -368,53 +372,7 @@ def _at_age(born: When | None, low: object, high: object) -> Dated:
     return Dated(When(first, last, str(first.year)))
 
 
-def _questionnaire_response(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
-    status = statuses(resource.get("status"))
-    if status & {"entered-in-error", "stopped"}:
-        return
-    index, time = reading.index, dated(resource, ("authored",))
-    remarks = (PROVISIONAL,) if "in-progress" in status else ()
-    source = Source(reading, reference_to(resource), time, remarks, changed_by(resource))
-    items = [(as_dict(item), 0) for item in as_list(resource.get("item"))]
-    while items:
-        item, depth = items.pop()
-        finding = _item_finding(item, index)
-        for answer in map(as_dict, as_list(item.get("answer"))):
-            yield from _item_answer(item, answer, finding, source)
-            if depth < _ITEM_DEPTH:
-                items += [(as_dict(inner), depth + 1) for inner in as_list(answer.get("item"))]
-        if depth < _ITEM_DEPTH:
-            items += [(as_dict(inner), depth + 1) for inner in as_list(item.get("item"))]
-
-
-def _item_answer(
-    item: Mapping[str, Any], answer: Mapping[str, Any], finding: str, source: Source
-) -> Iterator[Assertion]:
-    given, index = value_of(answer), source.reading.index
-    if finding:
-        if given is NoValue.UNREADABLE:
-            yield source.asserts(finding, UNREADABLE)
-        else:
-            read = _read_value(given, index.findings[finding], index) if isinstance(given, Given) else _UNKNOWN
-            yield source.asserts(finding, read)
-        return
-    for row in _found_in(given, index):
-        value = _answered(row, index.question({"text": item.get("text")}), None, index)
-        if value is not None and not row.site:
-            yield source.asserts(row.concept, value, row.side)
-
-
-def _item_finding(item: Mapping[str, Any], index: CodeIndex) -> str:
-    """The finding that an item asks for: its linkId or the end of its definition is the finding's id."""
-    for name in (as_text(item.get("linkId")), as_text(item.get("definition"))):
-        last = re.split(r"[/#|]", name)[-1]
-        if last in index.findings:
-            return last
-    return ""
-
-
 READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion]]] = {
     "Observation": _observation,
     "Condition": _condition,
-    "QuestionnaireResponse": _questionnaire_response,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -31,9 +32,11 @@ from service.chart.elements import (
     is_deceased,
     written_in,
 )
+from service.chart.encounter import reasons, reasons_referred_to
 from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
 from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames
+from service.chart.questionnaires import questionnaire_response
 from service.guideline.conditions import Interval, Value
 from service.guideline.forms import SYSTEMS
 from service.guideline.model import Code, Finding, Guideline
@@ -56,6 +59,7 @@ _A_DAY = timedelta(days=1)
 _READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion | Unrecognised]]] = {
     **assertions.READERS,
     **medicines.READERS,
+    "QuestionnaireResponse": questionnaire_response,
 }
 _TYPES = frozenset({*_READERS, "Patient", "Medication"})
 # These are read in full only when one of their codes is known; the others are few in a chart.
@@ -131,6 +135,25 @@ def _day_of(raw: msgspec.Raw) -> date | None:
         return None
 
 
+class _Identified(msgspec.Struct, gc=False):
+    id: str | None = None
+
+
+class _Words(msgspec.Struct, gc=False):
+    """What a Condition without a code is called."""
+
+    code: dict[str, Any] | None = None
+
+
+def _identifier(raw: msgspec.Raw) -> str | None:
+    try:
+        return _IDENTIFIED.decode(raw).id
+    except _UNREADABLE:
+        return None
+
+
+_IDENTIFIED = msgspec.json.Decoder(_Identified)
+_WORDS = msgspec.json.Decoder(_Words)
 _HEAD = msgspec.json.Decoder(ResourceHead)
 _DATES = msgspec.json.Decoder(_Dates)
 _MADE = msgspec.json.Decoder(_Made)
@@ -361,6 +384,7 @@ class _Reading:
     ) -> None:
         self.index, self.findings, self.now = index, index.findings, now
         self.patient_id, self.names = request.patient_id, PatientNames(request)
+        self.prefetch = request.prefetch
         self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[_Place] = []
@@ -371,6 +395,8 @@ class _Reading:
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
         self.patients: list[dict[str, Any]] = []
         self.medications: dict[str, dict[str, Any]] = {}
+        named = request.context.get("encounterId")
+        self.encounter_id = named if isinstance(named, str) else ""
         # Medicines whose Medication may come later in the Bundle, or in another key.
         self.waiting: list[dict[str, Any]] = []
         self.unrecognised: list[Unrecognised] = []
@@ -401,13 +427,14 @@ class _Reading:
             kinds.add(kind)
             if kind in _BY_CODE:
                 rows: tuple[Code, ...] = ()
-                if head.code is not None:
-                    for coding in head.code.coding or ():
-                        rows += lookup(coding.system, coding.code)
+                for coding in (head.code.coding or ()) if head.code is not None else ():
+                    rows += lookup(coding.system, coding.code)
                 if head.answer is not None or head.component is not None:
                     rows += _known_within(head, lookup)
                 if rows:
                     self._take_known(kind, rows, (kind, value.resources, place))
+                elif kind == "Condition":
+                    self._take_in_words(head, (kind, value.resources, place))
             else:
                 self.matters = self.matters or kind == "QuestionnaireResponse"
                 self.known.append((kind, value.resources, place))
@@ -420,6 +447,18 @@ class _Reading:
                 expression=f"prefetch.{value.key}",
             )
 
+    def _take_in_words(self, head: ResourceHead, at: _Place) -> None:
+        """A Condition without a code that is known by its words."""
+        if head.code is None or any(coding.code for coding in head.code.coding or ()):
+            return
+        kind, among, place = at
+        try:
+            rows = tuple(self.index.complaints_in_words(_WORDS.decode(among[place]).code))
+        except _UNREADABLE:
+            return
+        if rows:
+            self._take_known(kind, rows, at)
+
     def _take_known(self, kind: str, rows: tuple[Code, ...], at: _Place) -> None:
         """An Observation or Condition of which a rule can use something."""
         self.matters = self.matters or any(row.concept in (self.sought or ()) for row in rows)
@@ -431,6 +470,11 @@ class _Reading:
 
     def read_known(self) -> None:
         """Reads what was taken, unless nothing of it matters without what is sought."""
+        encounter = self._encounter_in_context()
+        given = list(reasons(encounter, self.reading))
+        self.matters = (
+            self.matters or "contained" in encounter or any(one.finding in (self.sought or ()) for one in given)
+        )
         resources = [
             resource
             for kind, among, place in self.known
@@ -442,6 +486,32 @@ class _Reading:
             self._read_whole(resource)
         for concept, found in self.measured.items() if self.matters else ():
             self._read_newest(concept, [among[place] for _kind, among, place in found])
+        if self.matters and encounter:
+            by_name = {f"{one['resourceType']}/{one.get('id')}": one for one in resources}
+            self._keep((*given, *reasons_referred_to(encounter, self.reading, partial(self._find, by_name))))
+
+    def _encounter_in_context(self) -> dict[str, Any]:
+        """The Encounter of the context, where it is the patient's; another one says nothing of this visit."""
+        value = self.prefetch.get(ENCOUNTER)
+        for raw in value.resources if value and self.encounter_id else ():
+            if _identifier(raw) != self.encounter_id:
+                continue
+            encounter = self._decoded(raw)
+            owner = self.names.whose(encounter)
+            if owner is Owner.OWN:
+                return encounter
+            self.left_out["other_patient" if owner is Owner.OTHER else "unreadable"] += 1
+        return {}
+
+    def _find(self, by_name: Mapping[str, dict[str, Any]], reference: str) -> dict[str, Any]:
+        """The patient's own resource that a reference names, among those that were read."""
+        kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
+        name = f"{kind.rpartition('/')[2]}/{identifier}"
+        if name not in by_name:
+            urls = {url: of for value in self.prefetch.values() for url, of in full_urls(value)}
+            name = "/".join(urls.get(reference, ()))
+        found = by_name.get(name, {})
+        return found if found and self.names.whose(found) is Owner.OWN else {}
 
     def _patient(self) -> dict[str, Any]:
         return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})
@@ -512,7 +582,10 @@ class _Reading:
             self._assert(resource)
 
     def _assert(self, resource: dict[str, Any]) -> None:
-        for read in _READERS[resource["resourceType"]](resource, self.reading):
+        self._keep(_READERS[resource["resourceType"]](resource, self.reading))
+
+    def _keep(self, found: Iterable[Assertion | Unrecognised]) -> None:
+        for read in found:
             if isinstance(read, Unrecognised):
                 self.left_out["unreadable"] += 1
                 self.unrecognised.append(read)

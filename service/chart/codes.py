@@ -14,6 +14,7 @@ from service.chart.elements import (
     FLAGS,
     ICD,
     INTERPRETATION,
+    NO_SIDE,
     RXNORM,
     SCT,
     YES_NO,
@@ -25,7 +26,8 @@ from service.chart.elements import (
     sides_in,
     words_of,
 )
-from service.guideline.model import LOCAL_SYSTEM, Code, Guideline
+from service.guideline.complaint_words import in_doubt, without_side
+from service.guideline.model import KINDS_IN_WORDS, LOCAL_SYSTEM, Code, Guideline
 
 _WORD = re.compile(r"[a-z]{4,}")
 _LETTERS = re.compile(r"[a-z]{2,}")
@@ -142,6 +144,7 @@ class CodeIndex:
         self._medicines = _medicines_by_name(guideline)
         self._phrases = {name: name.replace("-", " ") for name in self._medicines if "-" in name}
         self._allergies = _allergies_by_medicine(guideline)
+        self._complaints = _complaints_in_words(guideline)
         # Charts repeat their codes; the cache is bounded because callers choose what is looked up.
         self.lookup = lru_cache(maxsize=16_384)(self._lookup)
 
@@ -318,6 +321,19 @@ class CodeIndex:
         words += [name for name, phrase in self._phrases.items() if any(f" {phrase} " in f" {text} " for text in texts)]
         return list({row.concept: row for word in words for row in self._medicines.get(word, ())}.values())
 
+    def complaints_in_words(self, concept: object) -> list[Code]:
+        """The complaints that a concept is called, word for word but for the side; none where a word of it doubts."""
+        words = [text for text in words_of(concept) if text]
+        if any(map(in_doubt, words)):
+            return []
+        found: dict[str, Code] = {}
+        for name, written in map(without_side, words):
+            side = one_side(sides_in(f"({written})")) if written else NO_SIDE
+            for finding in self._complaints.get(name, ()):
+                if finding not in found or not found[finding].side:
+                    found[finding] = Code(finding, "", "", "exact", side, "", "")
+        return list(found.values())
+
     def names_of(self, finding: str) -> frozenset[str]:
         """The words by which the medicines of this finding are recognised."""
         return frozenset(word for word, rows in self._medicines.items() if any(row.concept == finding for row in rows))
@@ -349,6 +365,21 @@ def _allergies_by_medicine(guideline: Guideline) -> dict[str, list[Code]]:
         for medicine in allergy.allergy_to:
             row = Code(allergy.id, LOCAL_SYSTEM, allergy.id, "exact", "", "", "")
             found.setdefault(medicine, []).append(row)
+    return found
+
+
+def _complaints_in_words(guideline: Guideline) -> dict[str, frozenset[str]]:
+    """Titles, causes, displays and synonyms, without their sides -> the complaints that are called so."""
+    called = [(finding.title, finding.id) for finding in guideline.findings.values()]
+    called += [(cause.title, f"diagnosed-{id_}") for id_, cause in guideline.causes.items()]
+    called += [(code.display, code.concept) for code in guideline.codes if not code.site]
+    called += [(words, synonym.of) for words, synonym in guideline.synonyms.items()]
+    found: dict[str, frozenset[str]] = {}
+    for words, id_ in called:
+        finding = guideline.findings.get(id_)
+        if finding and finding.locates and finding.kind in KINDS_IN_WORDS and not in_doubt(words):
+            name = without_side(words)[0]
+            found[name] = found.get(name, _NOWHERE) | {id_}
     return found
 
 

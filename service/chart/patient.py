@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from cds_hooks import HookRequest, PrefetchValue, full_urls
-from service.chart.elements import as_text, decoded, each, identifier_of
+from service.chart.elements import as_dict, as_text, decoded, each, identifier_of
 
 # A focus that is a part of the chart itself, such as a known condition: what is observed is still the patient.
 _OF_A_CHART = re.compile(r"(?:.*/)?(?:BodyStructure|Condition|Encounter|Observation|Procedure)/")
@@ -85,7 +85,11 @@ class PatientNames:
     def whose(self, resource: Mapping[str, Any]) -> Owner:
         """Whose a resource is, by its subject or patient, and by its focus: what is observed is then that."""
         subject = resource.get("subject")
-        owner = self.owner(resource.get("patient") if subject is None else subject)
+        subject = resource.get("patient") if subject is None else subject
+        if subject is None and "Patient/" in as_text(as_dict(resource.get("source")).get("reference")):
+            # A form without a subject is about the patient who filled it in.
+            subject = resource["source"]
+        owner = self.owner(subject)
         if owner is Owner.OWN and "focus" in resource:
             focuses = (to for to in each(resource["focus"]) if not _OF_A_CHART.match(as_text(to.get("reference"))))
             return next((focus for focus in map(self.owner, focuses) if focus is not Owner.OWN), owner)

@@ -25,6 +25,7 @@ _TABLES = {
     "conflicts.toml": "conflict",
     "debts.toml": "debt",
     "medicine_names.toml": "medicine name",
+    "synonyms.toml": "synonym",
 }
 _WEIGHTS = ("points", "tests", "caps", "vetoes")
 # What a condition compares -> how that reads.

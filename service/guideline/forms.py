@@ -160,6 +160,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "provisional": (),
         "byName": (),
         "reported": (),
+        "byText": (),
+        "sideUnreadable": (),
         "recorded_not_readable": ("finding", "date", "resource"),
         "complaint_not_readable": (),
         "deceased": (),
@@ -583,6 +585,13 @@ class MedicineNameTable(Schema):
     def _one_meaning(self, data: dict[str, Any], **_: Any) -> None:
         if bool(data["of"]) == bool(data["findings"]):
             raise ValidationError("has either of or findings")
+
+
+class SynonymTable(Schema):
+    """One table of synonyms.toml."""
+
+    of = _text()
+    evidence = _texts()
 
 
 class DebtTable(Schema):

@@ -18,6 +18,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
+from service.guideline.complaint_words import in_doubt, without_side
 from service.guideline.conditions import ANYWHERE, Condition, Interval, read_condition
 from service.guideline.forms import (
     ADVICE_FACTS,
@@ -47,11 +48,13 @@ from service.guideline.forms import (
     RecommendationFile,
     RulesFile,
     SourceTable,
+    SynonymTable,
     WordingFile,
 )
 from service.guideline.model import (
     AFTER_PLAN,
     AFTER_RED_FLAGS,
+    KINDS_IN_WORDS,
     OF_THE_PATIENT,
     PACKAGED,
     RADIOGRAPH_AT_HAND,
@@ -79,6 +82,7 @@ from service.guideline.model import (
     Referral,
     Revision,
     RuleGroup,
+    Synonym,
     Topic,
     Treatment,
     Veto,
@@ -356,6 +360,14 @@ def _medicine_names(folder: Path) -> dict[str, MedicineName]:
     }
 
 
+def _synonyms(folder: Path) -> dict[str, Synonym]:
+    tables = _table(folder, "synonyms.toml", SynonymTable())
+    for words in tables:
+        if words != without_side(words)[0] or in_doubt(words):
+            raise KnowledgeError("synonyms.toml", words, "is not in small letters, without punctuation, side and doubt")
+    return {words: Synonym(table["of"], tuple(table["evidence"])) for words, table in tables.items()}
+
+
 def _medicines(folder: Path, codes: Iterable[Code]) -> dict[str, MedicineTemplate]:
     """The medicines that are proposed, each with the row of its value set."""
     tables = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["medicine"]
@@ -418,6 +430,8 @@ def _read_the_rest(folder: Path, read: _Reader) -> None:
             _table(folder, f"{name}.toml", schema)
     with _part():
         _medicine_names(folder)
+    with _part():
+        _synonyms(folder)
     for name in (*_CHART_CODES, "imaging"):
         with _part():
             _codes(folder, name, affiliate=True)
@@ -527,6 +541,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         rating_words=ratings["categories"],
         medicines=_medicines(folder, _codes(folder, "safety", affiliate=affiliate_snomed)),
         medicine_names=_medicine_names(folder),
+        synonyms=_synonyms(folder),
         message=MessageTemplate(**_check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["message"]),
         sources=_table(folder, "sources.toml", SourceTable()),
         rule_groups=_rule_groups(folder),
@@ -633,6 +648,10 @@ def _check_accounts(guideline: Guideline) -> None:
         _require([medicine.of] if medicine.of else (), medicines, "medicine_names.toml", f"{name}.of")
         _require(medicine.findings, taken, "medicine_names.toml", f"{name}.findings")
         _check_evidence(guideline, medicine.evidence, "medicine_names.toml", f"{name}.evidence")
+    nameable = {f.id for f in guideline.findings.values() if f.locates and f.kind in KINDS_IN_WORDS}
+    for words, synonym in guideline.synonyms.items():
+        _require([synonym.of], nameable, "synonyms.toml", f"{words}.of")
+        _check_evidence(guideline, synonym.evidence, "synonyms.toml", f"{words}.evidence")
     for debt in guideline.debts:
         _require(debt.rules, rules, "debts.toml", f"{debt.id}.rules")
     for entry in guideline.differential.entries():

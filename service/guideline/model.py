@@ -413,6 +413,18 @@ class MedicineName:
 
 
 @dataclass(frozen=True, slots=True)
+class Synonym:
+    """The finding that other words name, and who says so."""
+
+    of: str
+    evidence: tuple[str, ...]
+
+
+# What a reason in words may state: what a test or an examination showed is more than its name.
+KINDS_IN_WORDS = frozenset({"symptom", "history", "diagnosis"})
+
+
+@dataclass(frozen=True, slots=True)
 class Debt:
     """What has yet to be verified, and which rows stand on it."""
 
@@ -456,6 +468,7 @@ class Guideline:
     medicines: Mapping[str, MedicineTemplate]
     # What else a medicine is called, in small letters.
     medicine_names: Mapping[str, MedicineName]
+    synonyms: Mapping[str, Synonym]
     message: MessageTemplate
     sources: Mapping[str, Mapping[str, Any]]
     rule_groups: tuple[RuleGroup, ...]
