@@ -180,6 +180,14 @@ def codings(concept: object) -> list[Coding]:
     return found
 
 
+def joined(concepts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One CodeableConcept of several: all their codings, and their texts as displays; empty where there is none."""
+    found = list(concepts)
+    given = [coding for concept in found for coding in each(concept.get("coding"))]
+    words = [{"display": text} for concept in found if (text := as_text(concept.get("text")).strip())]
+    return {"coding": [*given, *words]} if given or words else {}
+
+
 def words_of(concept: object) -> list[str]:
     """What a CodeableConcept is called: its text, then the display of each coding; empty where there is none."""
     named = as_dict(concept)

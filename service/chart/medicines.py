@@ -37,6 +37,7 @@ from service.chart.elements import (
     changed_by,
     dated,
     each,
+    joined,
     moment,
     reference_to,
     statuses,
@@ -78,9 +79,7 @@ def medicine_of(resource: Mapping[str, Any], medications: Mapping[str, Mapping[s
     forms = (resource.get("medicationReference"), resource.get("medicationCodeableConcept"), resource.get("medication"))
     for form in map(as_dict, forms):
         found += _concepts(form, resource, medications)
-    given = [coding for concept in found for coding in each(concept.get("coding"))]
-    words = [{"display": text} for concept in found if (text := as_text(concept.get("text")).strip())]
-    return {"coding": [*given, *words]} if given or words else {}
+    return joined(found)
 
 
 def _concepts(
