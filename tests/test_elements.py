@@ -39,7 +39,7 @@ from service.chart.elements import (
 from service.guideline.conditions import Interval
 from service.guideline.model import Code
 from tests.charts import ANOTHER, CLOCK, PATIENT, SERVICE, Json, build_request, named_cases
-from tests.test_case_reading import GUIDELINE, OWN, TODAY, call, concept, condition, held, observation, read
+from tests.test_case_reading import GUIDELINE, OWN, TODAY, call, concept, condition, held, medicine, observation, read
 
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 ABSENT = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]}
@@ -1154,3 +1154,40 @@ def test_a_patient_who_is_not_recorded_as_dead_is_assessed(client: FlaskClient, 
 @pytest.mark.parametrize("code", [PAIN, {"coding": PAIN}, {"coding": [7]}, [concept(PAIN, SCT)], 7], ids=json.dumps)
 def test_a_code_that_is_no_concept_is_counted_as_not_readable(code: Any) -> None:
     assert read(observation(code=code), observation(id="n")).left_out.unreadable == 1
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        [
+            observation("17", "http://hospital.example.org"),
+            condition("M79.65", "http://fhir.de/CodeSystem/bfarm/icd-10-gm"),
+        ],
+        [{**condition("1"), "code": {"text": "Pain in the buttock"}}],
+    ],
+    ids=["codes of other systems", "words alone"],
+)
+def test_a_chart_without_any_code_of_a_known_system_is_counted_as_not_readable(foreign: list[Json]) -> None:
+    assert read(*foreign).left_out.unreadable == len(foreign)
+    # With one code of a system that is known, the chart can tell of this pain, and does not.
+    part = {"code": concept("1", SCT)}
+    panel = observation("panel", "http://hospital.example.org", id="k", component=[part])
+    for known in (observation("8867-4", LOINC, id="k"), panel):
+        assert read(*foreign, known).left_out.unreadable == 0
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        [{**condition("1"), "code": {"text": "Pain in the buttock"}}],
+        [condition("M79.65", "http://fhir.de/CodeSystem/bfarm/icd-10-gm")],
+        [observation(PAIN, SCT, effectiveDateTime="2093-02-03"), medicine()],
+    ],
+    ids=["words alone", "another system", "all of a day to come, beside a medicine"],
+)
+def test_a_chart_of_which_nothing_can_be_used_is_refused_and_not_called_without_pain(
+    client: FlaskClient, resources: list[Json]
+) -> None:
+    response = client.post(SERVICE, json=call(resources))
+    assert response.status_code == 412
+    assert "that cannot be read" in response.get_json()["issue"][0]["diagnostics"]

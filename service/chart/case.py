@@ -214,7 +214,7 @@ class Case:
 
     def is_left_out(self) -> bool:
         """Whether nothing came but what could not be used: of another patient, of a day to come, unreadable."""
-        if self.assertions:
+        if any(self.findings[name].kind not in ("medication", "allergy") for name in self.assertions):
             return False
         elsewhere = self.left_out.other_patient + self.left_out.unreadable
         return self.left_out.future > 0 or (elsewhere > 0 and self.kinds.isdisjoint(_OF_FINDINGS))
@@ -344,6 +344,7 @@ class CaseReader:
         for value in request.prefetch.values():
             reading.take(value)
         reading.read_known()
+        reading.leave_out_foreign(request.prefetch)
         reading.require(request.prefetch)
         return Case(
             patient=reading.patient(),
@@ -512,6 +513,23 @@ class _Reading:
             name = "/".join(urls.get(reference, ()))
         found = by_name.get(name, {})
         return found if found and self.names.whose(found) is Owner.OWN else {}
+
+    def leave_out_foreign(self, prefetch: Mapping[str, PrefetchValue]) -> None:
+        """Where no Observation or Condition has a code of a system that the knowledge has codes of, none can be read:
+        such a chart tells of this pain neither way, and is not to look as if it did.
+        """
+        read = {kind for kind, _among, _place in self.known}
+        if self.measured or self.salvaged or not read.isdisjoint(_OF_FINDINGS) or self.kinds.isdisjoint(_BY_CODE):
+            return
+        foreign = 0
+        for value in prefetch.values():
+            for resource in map(decoded, value.resources):
+                if resource.get("resourceType") in _BY_CODE and self.names.whose(resource) is Owner.OWN:
+                    if self.index.has_codes_of(resource):
+                        return
+                    foreign += 1
+        self.left_out["unreadable"] += foreign
+        self.kinds -= _BY_CODE
 
     def _patient(self) -> dict[str, Any]:
         return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})

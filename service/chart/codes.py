@@ -20,6 +20,7 @@ from service.chart.elements import (
     YES_NO,
     Coding,
     codings,
+    each,
     one_side,
     qualifiers,
     read_coding,
@@ -149,6 +150,7 @@ class CodeIndex:
         self.lookup = lru_cache(maxsize=16_384)(self._lookup)
 
     def _read_answers(self, guideline: Guideline) -> None:
+        self._systems = frozenset({LOCAL_SYSTEM, *(code.system for code in guideline.codes)})
         self._answers: dict[Coding, Answer] = {}
         self._sides: dict[Coding, str] = {}
         self._sites: dict[Coding, frozenset[str]] = {}
@@ -201,6 +203,11 @@ class CodeIndex:
                 if row.concept not in found or row.side or row.site < found[row.concept].site:
                     found[row.concept] = row
         return list(found.values())
+
+    def has_codes_of(self, element: Mapping[str, Any]) -> bool:
+        """Whether an Observation, its components or a Condition has a code of a system that the knowledge knows."""
+        parts = (element, *each(element.get("component")))
+        return any(system in self._systems for part in parts for system, _code in codings(part.get("code")))
 
     def asserts(self, row: Code) -> bool:
         """Whether this code says, without any value, that the finding is there.

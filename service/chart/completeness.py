@@ -54,7 +54,7 @@ def all_left_out(other_patient: int, future: int, unreadable: int) -> Preconditi
     return PreconditionFailed(
         "prefetch: expected resources of the patient in context.patientId that can be read, received none but "
         f"{other_patient} of another patient, {future} with a date to come, {unreadable} that cannot be read. "
-        "Check the queries that filled the prefetch.",
+        "Check the queries that filled the prefetch, and its code systems.",
         expression="prefetch",
     )
 
