@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.commands.replay import PUBLISHED_KEY
 from service.record.opening import open_database
 from service.settings import _FIELDS, Settings
 from tests.recording import Clock, Site
@@ -93,6 +94,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         "SITBONE_PORT": str(port),
     }
     serving = environ | {"SITBONE_STORE": "store", "SITBONE_LOG_KEY": "a-key-for-this-test-alone"}
+    # The ids of the guide are those of the fixtures.
+    serving["SITBONE_CARD_KEY"] = PUBLISHED_KEY
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(
