@@ -1163,7 +1163,7 @@ def test_a_code_that_is_no_concept_is_counted_as_not_readable(code: Any) -> None
             observation("17", "http://hospital.example.org"),
             condition("M79.65", "http://fhir.de/CodeSystem/bfarm/icd-10-gm"),
         ],
-        [{**condition("1"), "code": {"text": "Pain in the buttock"}}],
+        [{**condition("1"), "code": {"text": "As discussed"}}],
     ],
     ids=["codes of other systems", "words alone"],
 )
@@ -1179,7 +1179,7 @@ def test_a_chart_without_any_code_of_a_known_system_is_counted_as_not_readable(f
 @pytest.mark.parametrize(
     "resources",
     [
-        [{**condition("1"), "code": {"text": "Pain in the buttock"}}],
+        [{**condition("1"), "code": {"text": "As discussed"}}],
         [condition("M79.65", "http://fhir.de/CodeSystem/bfarm/icd-10-gm")],
         [observation(PAIN, SCT, effectiveDateTime="2093-02-03"), medicine()],
     ],
