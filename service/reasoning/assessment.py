@@ -601,7 +601,7 @@ class _Pass:
                 continue
             before = self.treatment.get(treatment.id)
             held = "hold" in (treatment.state, before.state if before else "")
-            named = [name for name in fired.findings() if name in self.case.findings]
+            named = [name for name in fired.findings() if name in self.case.findings or name in OF_THE_PATIENT]
             because = named if treatment.state == "hold" or treatment.without else ()
             self.treatment[treatment.id] = TreatmentCall(
                 treatment.id,
