@@ -11,7 +11,12 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
+
+# How long an example takes is no property: the machine may have other work.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Their tests measure how long something takes, or give all processors work to do: never two of them at once.

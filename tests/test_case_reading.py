@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cds_hooks import read_request
 from service.app import create_app
+from service.chart import case as case_module
 from service.chart.case import Case, CaseReader
 from service.chart.derived import Chart
 from service.chart.fhir_time import When
@@ -1308,3 +1309,35 @@ def test_a_date_of_onset_that_is_yet_to_come_is_not_known(onset: str, known: boo
     case = read(observation("onset-date", valueDateTime=onset))
     assert (derived(case, "days-since-onset") is not None) is known
     assert case.left_out.future == (0 if known else 1)
+
+
+def test_a_repeated_measurement_is_read_back_to_its_look_back_on_each_side() -> None:
+    days = ("2026-11-21", "2026-11-20", "2026-10-01", "2020-01-01", "2019-01-01")
+    sides = ("left", "right", "left", "left", "right")
+    scores = [
+        observation(
+            "pain-severity",
+            id=f"s{number}",
+            effectiveDateTime=day,
+            bodySite={"text": side},
+            valueQuantity={"value": number, "code": "{score}"},
+        )
+        for number, (day, side) in enumerate(zip(days, sides, strict=True))
+    ]
+    case = read(*scores)
+    assert (held(case, "pain-severity", "left"), held(case, "pain-severity", "right")) == (
+        Interval(0, 0),
+        Interval(1, 1),
+    )
+    assert case.left_out.outdated == 2
+    assert {one.resource for one in case.assertions["pain-severity"]} == {f"Observation/s{n}" for n in range(3)}
+
+
+def test_of_a_measurement_that_is_all_too_old_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asserted: list[Json] = []
+    monkeypatch.setitem(
+        case_module._READERS, "Observation", lambda resource, _reading: iter(asserted.append(resource) or ())
+    )
+    old = [observation("body-temperature", id=f"t{n}", effectiveDateTime=f"20{n:02}-01-01") for n in range(10, 20)]
+    assert read(*old).left_out.outdated == 10
+    assert asserted == []

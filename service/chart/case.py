@@ -323,11 +323,11 @@ class CaseReader:
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
         self._unknown = dict.fromkeys(guideline.findings)
-        # A long chart repeats these hundreds of times, and of each only the newest is used.
+        # A long chart repeats these hundreds of times, and of each only the newest of each side is used.
         self.repeated = frozenset(
             f.id
             for f in guideline.findings.values()
-            if f.kind == "measurement" and f.value == "quantity" and f.whole_patient
+            if f.value == "quantity" and (f.kind == "measurement" or not f.whole_patient)
         )
         self.index = CodeIndex(guideline)
 
@@ -541,7 +541,7 @@ class _Reading:
 
     def _read_newest(self, concept: str, found: Iterable[msgspec.Raw]) -> None:
         """Of a repeated measurement, what can be the newest value, or weigh against it; see resolve."""
-        look_back = self.findings[concept].look_back_days
+        look_back, whole_patient = self.findings[concept].look_back_days, self.findings[concept].whole_patient
         oldest = date.min if look_back is None else self.now.date() - timedelta(days=look_back + 1)
         days: list[tuple[date, msgspec.Raw]] = []
         undated: list[msgspec.Raw] = []
@@ -556,8 +556,8 @@ class _Reading:
         newest_day, read = date.min, 0
         groups = groupby(sorted(days, key=itemgetter(0), reverse=True), key=itemgetter(0))
         for day, of_day in ((date.max, undated), *((day, [raw for _day, raw in group]) for day, group in groups)):
-            # As it is written, a day is within a day of UTC.
-            if newest_day - day > _A_DAY:
+            # As it is written, a day is within a day of UTC. What has sides has a newest value of each.
+            if whole_patient and newest_day - day > _A_DAY:
                 break
             for resource in current([resource for raw in of_day if (resource := self._decoded(raw))]):
                 self._read_whole(resource)
