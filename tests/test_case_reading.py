@@ -1334,10 +1334,13 @@ def test_a_repeated_measurement_is_read_back_to_its_look_back_on_each_side() -> 
 
 
 def test_of_a_measurement_that_is_all_too_old_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    asserted: list[Json] = []
-    monkeypatch.setitem(
-        case_module._READERS, "Observation", lambda resource, _reading: iter(asserted.append(resource) or ())
-    )
+    asserted: list[object] = []
+
+    def reading(resource: object, _reading: object) -> Iterator[Any]:
+        asserted.append(resource)
+        yield from ()
+
+    monkeypatch.setitem(case_module._READERS, "Observation", reading)
     old = [observation("body-temperature", id=f"t{n}", effectiveDateTime=f"20{n:02}-01-01") for n in range(10, 20)]
     assert read(*old).left_out.outdated == 10
     assert asserted == []
