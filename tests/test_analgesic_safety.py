@@ -155,7 +155,7 @@ def test_to_take_aspirin_away_can_be_chosen_and_is_not_recommended(client: Flask
 def test_a_replacement_deletes_the_draft_and_creates_a_valid_order(client: FlaskClient) -> None:
     (card,) = ask(client, draft())["cards"]
     replace, remove = card["suggestions"]
-    delete, create = replace["actions"]
+    create, delete = replace["actions"]
     assert delete == {"type": "delete", "description": "Remove this order", "resourceId": "MedicationRequest/m1"}
     assert violations(create["resource"]) == ""
     assert create["resource"]["intent"] == "proposal"
@@ -167,7 +167,7 @@ def test_a_replacement_deletes_the_draft_and_creates_a_valid_order(client: Flask
 def test_a_draft_with_a_long_id_can_be_deleted_and_one_without_is_judged_only(client: FlaskClient) -> None:
     long_id = "e" * 194
     (card,) = ask(client, draft(id=long_id))["cards"]
-    assert card["suggestions"][0]["actions"][0]["resourceId"] == f"MedicationRequest/{long_id}"
+    assert card["suggestions"][0]["actions"][-1]["resourceId"] == f"MedicationRequest/{long_id}"
     (card,) = ask(client, draft(id="no id <b>"))["cards"]
     assert "suggestions" not in card
     assert "<b>" not in str(card)

@@ -80,20 +80,18 @@ def test_for_epic_alternatives_are_left_out_because_all_of_them_could_be_taken()
     assert [suggestion.label for suggestion in first_of_equals.suggestions] == ["Order 1"]
 
 
-def test_for_epic_what_has_no_action_or_is_a_question_is_left_out() -> None:
-    keep = Suggestion("Keep", UUIDS[3])
+def test_for_epic_a_question_is_left_out() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = only_card(in_dialect("epic", answer(ORDERS[0], question, keep, behaviour="at-most-one"), WORDING))
+    card = only_card(in_dialect("epic", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING))
     assert card.suggestions == (ORDERS[0],)
-    bare = only_card(in_dialect("epic", answer(question, keep, behaviour="at-most-one"), WORDING))
+    bare = only_card(in_dialect("epic", answer(question, behaviour="at-most-one"), WORDING))
     assert (bare.suggestions, bare.selection_behavior, bare.detail) == ((), None, "Detail")
 
 
-def test_for_oracle_health_a_choice_with_keep_and_a_question_stays() -> None:
-    keep = Suggestion("Keep", UUIDS[3])
+def test_for_oracle_health_a_choice_with_a_question_stays() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = only_card(in_dialect("oracle-health", answer(question, keep, behaviour="at-most-one"), WORDING))
-    assert (card.suggestions, card.selection_behavior) == ((question, keep), "at-most-one")
+    card = only_card(in_dialect("oracle-health", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING))
+    assert (card.suggestions, card.selection_behavior) == ((ORDERS[0], question), "at-most-one")
 
 
 def test_for_epic_orders_that_may_all_be_taken_stay() -> None:

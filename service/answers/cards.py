@@ -67,9 +67,11 @@ _MEDICINES = frozenset({_NSAID, "acetaminophen", "corticosteroid-injection"})
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A suggestion on a card of advice; `name` tells it from the others of its card. It may have no actions.
+    """A suggestion on a card of advice; `name` tells it from the others of its card.
 
-    `order` is the key in orders.toml of an order that it does no more than propose: once that is placed, it goes.
+    It has an action at least, and what is new comes before what is taken away: the specification leaves the order of
+    actions open, and the official sandbox ends at a deletion and breaks where there is no action. `order` is the key in
+    orders.toml of an order that it does no more than propose: once that is placed, it goes.
     """
 
     name: str

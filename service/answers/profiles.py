@@ -3,10 +3,9 @@
 - `generic`: the answer as it is.
 - `epic`: takes `any` as the only selection behaviour and one action from each suggestion, and shows the description of
   an action where others show the label of a suggestion. Of alternatives, only the recommended one is left, for `any`
-  would let a clinician take them all; a suggestion without an action (to keep an order) is left out, and so is a
-  question as a Task: nothing says that Epic takes one, and the text of the card has it. A suggestion of several actions
-  becomes one for each, what is new before what is taken away; every one of them says how many belong together, and so
-  does the card.
+  would let a clinician take them all; a question as a Task is left out: nothing says that Epic takes one, and the
+  text of the card has it. A suggestion of several actions becomes one for each, what is new before what is taken away;
+  every one of them says how many belong together, and so does the card.
 - `oracle-health`: follows release 1.0, which knows `at-most-one` alone. A card whose suggestions may all be taken
   offers them all together first, then each.
 
@@ -54,7 +53,7 @@ def _epic(card: Card, wording: Wording) -> Card:
 
 def _epic_takes(suggestion: Suggestion) -> bool:
     created = (action.resource or {} for action in suggestion.actions)
-    return bool(suggestion.actions) and all(resource.get("resourceType") != "Task" for resource in created)
+    return all(resource.get("resourceType") != "Task" for resource in created)
 
 
 def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:

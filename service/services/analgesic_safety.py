@@ -300,7 +300,7 @@ def _changes(
         )
         create = Action("create", template.title, resource=medication_request(template, ordering))
         label = sentences["replace_label"].format(title=template.title)
-        yield Change("replace", label, (delete, create), recommended=True)
+        yield Change("replace", label, (create, delete), recommended=True)
     # Aspirin may be for heart or vessels, which an order need not say: to take it away is no recommendation.
     recommended = not replaces and _ASPIRIN not in order.medicines
     yield Change("remove", sentences["remove_label"], (delete,), recommended=recommended)

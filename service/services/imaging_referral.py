@@ -412,8 +412,8 @@ class _Judging:
     def _changes(
         self, one: _Rated, fired: Sequence[Fired], instead: tuple[ImagingCall, str] | None, first: ImagingCall | None
     ) -> Iterator[Change]:
-        """What the clinician may do at once: order what comes first, put `instead` in its place, take it away, ask
-        what would tell, or keep it, which changes nothing and is heard of as feedback."""
+        """What the clinician may do at once: order what comes first, put `instead` in its place, take it away, or ask
+        what would tell. Whoever keeps it overrides the card, with a reason."""
         sentences = self.words.sentences
         if first:
             request = self._request(first, fired[0], self.answering.side_of(first))
@@ -424,7 +424,7 @@ class _Judging:
             request = self._request(instead[0], fired[0], instead[1])
             title = request["code"]["text"]
             label = sentences["replace_label"].format(title=title)
-            yield Change("replace", label, (delete, Action("create", title, resource=request)), recommended=True)
+            yield Change("replace", label, (Action("create", title, resource=request), delete), recommended=True)
         elif delete and not self.guarded and (one.placed or one.done or one.other_side or one.rating == _USUALLY_NOT):
             yield Change("remove", remove, (delete,), recommended=True)
         # Where the radiograph comes first, it is what tells.
@@ -433,7 +433,6 @@ class _Judging:
             ordering = Ordering.of(self.consultation.request, self.assessment.side, self.now, reason)
             label = sentences["question_label"].format(question=question)
             yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
-        yield Change("keep", sentences["keep_label"], ())
 
     def _instead(self, one: _Rated, fired: Fired, proposed: Sequence[Order]) -> tuple[ImagingCall, str] | None:
         """The order to put in place of this one, and its side; None where there is none to propose, or where it is
