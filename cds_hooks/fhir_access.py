@@ -23,13 +23,20 @@ import msgspec
 
 from cds_hooks.json_text import UNREADABLE
 from cds_hooks.outbound import Allowance, Fetched, OutboundError, Reach, get, run
-from cds_hooks.prefetch import PrefetchState, PrefetchTokenError, PrefetchValue, read_prefetch, resolve_template
+from cds_hooks.prefetch import (
+    LEFT_ALONE,
+    NOT_FETCHED,
+    NOT_IN_TIME,
+    PrefetchState,
+    PrefetchTokenError,
+    PrefetchValue,
+    read_prefetch,
+    resolve_template,
+)
 from cds_hooks.request import FhirAuthorization, HookRequest
 from cds_hooks.scopes import Grant, Interaction, granted
 
 _GAPS = frozenset({PrefetchState.MISSING, PrefetchState.FAILED, PrefetchState.INCOMPLETE})
-_NOT_IN_TIME = "not in time"
-_LEFT_ALONE = "the FHIR server did not answer the last calls and is not asked for some seconds"
 # Reasons for which a server is not to blame, or may not have been asked at all.
 _NOT_ASKED = frozenset({"refused-address", "scheme"})
 # After so many calls in a row that a server has left without any answer, nobody waits for it for so many seconds. So
@@ -350,7 +357,7 @@ class _Reader:
             return ()
         asked = _Asked(self._client, self._base, frozenset(query.kind for query in queries))
         if _patience.is_over(asked):
-            return [_Stopped(_LEFT_ALONE, failed=False)] * len(queries)
+            return [_Stopped(LEFT_ALONE, failed=False)] * len(queries)
         with waiting:
             stops = run(self._follow_all(queries))
             if self._answers or self._silences:
@@ -411,11 +418,11 @@ class _Reader:
         except OutboundError as problem:
             if problem.reason == "timeout":
                 self._silences += 1
-                raise _Stopped(_NOT_IN_TIME, failed=False) from None
+                raise _Stopped(NOT_IN_TIME, failed=False) from None
             if problem.reason == "busy":
-                raise _Stopped(f"not fetched: {problem}", failed=False) from None
+                raise _Stopped(f"{NOT_FETCHED}: {problem}", failed=False) from None
             self._answers += 1
-            raise _Stopped(f"not fetched: {problem.reason}", failed=problem.reason not in _NOT_ASKED) from None
+            raise _Stopped(f"{NOT_FETCHED}: {problem.reason}", failed=problem.reason not in _NOT_ASKED) from None
         self._answers += 1
         if fetched.status != 200:
             raise _Stopped(f"refused: {fetched.status}", failed=True)

@@ -20,8 +20,12 @@ import msgspec
 from cds_hooks.errors import BadRequest
 from cds_hooks.json_text import UNREADABLE, json_type
 
-# The note of what did not come from a FHIR server before the deadline.
+# The notes of what a FHIR server was to be asked for and did not give, through no answer of its own: the deadline was
+# over, it left the last calls without an answer, or it could not be reached.
 NOT_IN_TIME = "not in time"
+LEFT_ALONE = "the FHIR server did not answer the last calls and is not asked for some seconds"
+NOT_FETCHED = "not fetched"
+_LATE = (NOT_IN_TIME, LEFT_ALONE, NOT_FETCHED)
 
 
 class PrefetchState(StrEnum):
@@ -63,8 +67,8 @@ class PrefetchValue(msgspec.Struct, frozen=True):
 
     @property
     def is_late(self) -> bool:
-        """Whether it is missing because a FHIR server was asked for it and did not answer in time."""
-        return self.state is PrefetchState.MISSING and NOT_IN_TIME in self.note
+        """Whether it is missing because the FHIR server that has it did not answer."""
+        return self.state is PrefetchState.MISSING and any(note in self.note for note in _LATE)
 
     def __repr__(self) -> str:
         # What lies in a chart is in no trace.

@@ -11,6 +11,7 @@ from cds_hooks.trust import KeySetError, read_key_set
 from cds_hooks.trust.signing import key_set, new_key
 from service.access import clients as service_clients
 from service.access.clients import Client, ClientsError, directory, read_clients
+from service.service_ids import DIAGNOSIS, DIAGNOSIS_ENCOUNTER
 
 GOOD = 'issuers = ["https://ehr.example.org/"]\njku = "https://ehr.example.org/jwks.json"\n'
 Read = Callable[[str], Client]
@@ -47,6 +48,14 @@ def test_an_entry_needs_an_issuer_and_keys_and_has_defaults_for_the_rest(read: R
         frozenset(),
         None,
     )
+
+
+def test_an_entry_may_list_what_its_client_never_sends(read: Read) -> None:
+    assert read(GOOD).never_sends == frozenset()
+    assert read(f'{GOOD}never_sends = ["encounter", "allergies"]\n').never_sends == {"encounter", "allergies"}
+    for wrong in ('["patient"]', '["observations2"]', '"encounter"'):
+        with pytest.raises(ClientsError, match="never_sends"):
+            read(f"{GOOD}never_sends = {wrong}\n")
 
 
 def test_an_entry_may_say_all_that_is_said_of_a_client(read: Read, file: Path) -> None:
@@ -223,5 +232,5 @@ def test_the_example_file_can_be_used_once_its_keys_are_there(repository: Path, 
     text = (repository / "clients.example.toml").read_text()
     (tmp_path / "county-clinic-jwks.json").write_text(json.dumps(key_set(new_key("RS384", "mine"))))
     (tmp_path / "clients.toml").write_text(text)
-    found = read_clients(tmp_path / "clients.toml", ["gluteal-hamstring-pain"])
+    found = read_clients(tmp_path / "clients.toml", [DIAGNOSIS, DIAGNOSIS_ENCOUNTER])
     assert {client.ehr for client in found.values()} == {"generic", "epic", "oracle-health"}

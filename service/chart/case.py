@@ -344,7 +344,7 @@ class CaseReader:
         for value in request.prefetch.values():
             reading.take(value)
         reading.read_known()
-        reading.leave_out_foreign(request.prefetch)
+        reading.leave_out_foreign()
         reading.require(request.prefetch)
         return Case(
             patient=reading.patient(),
@@ -402,6 +402,9 @@ class _Reading:
         self.waiting: list[dict[str, Any]] = []
         self.unrecognised: list[Unrecognised] = []
         self.kinds: set[str] = set()
+        # Whether an Observation or a Condition has a code of a system that the knowledge has codes of, and how many
+        # have none until then.
+        self.understood, self.foreign = False, 0
         # What was decoded whole because an element of it has the wrong type.
         self.salvaged: list[dict[str, Any]] = []
         self.reading = Reading(index, None, now, self.medications)
@@ -434,8 +437,9 @@ class _Reading:
                     rows += _known_within(head, lookup)
                 if rows:
                     self._take_known(kind, rows, (kind, value.resources, place))
-                elif kind == "Condition":
-                    self._take_in_words(head, (kind, value.resources, place))
+                # Most charts have a code of a known system in their first resource.
+                elif kind == "Condition" or not self.understood:
+                    self._take_unknown(head, (kind, value.resources, place))
             else:
                 self.matters = self.matters or kind == "QuestionnaireResponse"
                 self.known.append((kind, value.resources, place))
@@ -448,8 +452,18 @@ class _Reading:
                 expression=f"prefetch.{value.key}",
             )
 
-    def _take_in_words(self, head: ResourceHead, at: _Place) -> None:
-        """A Condition without a code that is known by its words."""
+    def _is_of_known_system(self, head: ResourceHead) -> bool:
+        """Whether an Observation, its components or a Condition has a code of a system that the knowledge knows."""
+        concepts = (head.code, *(component.code for component in head.component or ()))
+        given = (coding for concept in concepts if concept for coding in concept.coding or ())
+        return any(coding.system and self.index.knows(coding.system) for coding in given)
+
+    def _take_unknown(self, head: ResourceHead, at: _Place) -> None:
+        """An Observation or a Condition without a code that is known; a Condition may be by its words."""
+        self.understood = self.understood or self._is_of_known_system(head)
+        self.foreign += not self.understood
+        if head.kind != "Condition":
+            return
         if head.code is None or any(coding.code for coding in head.code.coding or ()):
             return
         kind, among, place = at
@@ -462,6 +476,7 @@ class _Reading:
 
     def _take_known(self, kind: str, rows: tuple[Code, ...], at: _Place) -> None:
         """An Observation or Condition of which a rule can use something."""
+        self.understood = True
         self.matters = self.matters or any(row.concept in (self.sought or ()) for row in rows)
         concept = rows[0].concept
         if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
@@ -514,22 +529,14 @@ class _Reading:
         found = by_name.get(name, {})
         return found if found and self.names.whose(found) is Owner.OWN else {}
 
-    def leave_out_foreign(self, prefetch: Mapping[str, PrefetchValue]) -> None:
+    def leave_out_foreign(self) -> None:
         """Where no Observation or Condition has a code of a system that the knowledge has codes of, none can be read:
         such a chart tells of this pain neither way, and is not to look as if it did.
         """
         read = {kind for kind, _among, _place in self.known}
-        if self.measured or self.salvaged or not read.isdisjoint(_OF_FINDINGS) or self.kinds.isdisjoint(_BY_CODE):
-            return
-        foreign = 0
-        for value in prefetch.values():
-            for resource in map(decoded, value.resources):
-                if resource.get("resourceType") in _BY_CODE and self.names.whose(resource) is Owner.OWN:
-                    if self.index.has_codes_of(resource):
-                        return
-                    foreign += 1
-        self.left_out["unreadable"] += foreign
-        self.kinds -= _BY_CODE
+        if self.foreign and not self.understood and not self.salvaged and read.isdisjoint(_OF_FINDINGS):
+            self.left_out["unreadable"] += self.foreign
+            self.kinds -= _BY_CODE
 
     def _patient(self) -> dict[str, Any]:
         return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})

@@ -20,11 +20,11 @@ from service.chart.elements import (
     YES_NO,
     Coding,
     codings,
-    each,
     one_side,
     qualifiers,
     read_coding,
     sides_in,
+    system_of,
     words_of,
 )
 from service.guideline.complaint_words import in_doubt, without_side
@@ -204,10 +204,9 @@ class CodeIndex:
                     found[row.concept] = row
         return list(found.values())
 
-    def has_codes_of(self, element: Mapping[str, Any]) -> bool:
-        """Whether an Observation, its components or a Condition has a code of a system that the knowledge knows."""
-        parts = (element, *each(element.get("component")))
-        return any(system in self._systems for part in parts for system, _code in codings(part.get("code")))
+    def knows(self, system: str) -> bool:
+        """Whether the knowledge has codes of this system, however it is written."""
+        return system_of(system) in self._systems
 
     def asserts(self, row: Code) -> bool:
         """Whether this code says, without any value, that the finding is there.

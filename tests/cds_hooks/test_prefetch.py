@@ -397,3 +397,20 @@ def test_the_next_page_is_known_where_it_is_all_that_lacks(members: dict[str, ob
     raw = msgspec.Raw(json.dumps({"resourceType": "Bundle", **members}).encode())
 
     assert read_prefetch({"visits": raw}, ())["visits"].next_page == next_page
+
+
+@pytest.mark.parametrize(
+    ("note", "late"),
+    [
+        ("not in time", True),
+        ("an OperationOutcome instead of data; not in time", True),
+        ("the FHIR server did not answer the last calls and is not asked for some seconds", True),
+        ("not fetched: connection", True),
+        ("nothing is fetched in prefetch-only mode", False),
+        ("outside of the granted scope", False),
+        ("", False),
+    ],
+)
+def test_a_key_is_late_when_the_server_that_has_it_did_not_answer(note: str, late: bool) -> None:
+    assert PrefetchValue("key", PrefetchState.MISSING, (), note).is_late is late
+    assert not PrefetchValue("key", PrefetchState.EMPTY, (), note).is_late
