@@ -44,7 +44,7 @@ def ask(appointments: Any, now: datetime = CLOCK, chart: Json = WEAK) -> Json:
 
 
 def entries(answer: Json) -> list[Json]:
-    found: list[Json] = answer["extension"]["org.sitbone.assessment"]["appointments"]
+    found: list[Json] = answer["extension"]["org.sitbone.assessment"].get("appointments", [])
     return found
 
 

@@ -383,14 +383,17 @@ def test_neither_token_nor_jti_is_in_any_answer_or_log_line(
     assert not any(part in text for part in sent.split("."))
 
 
+CALL, OTHER_CALL = "0f5d3c1e-0000-4000-8000-000000000001", "0f5d3c1e-0000-4000-8000-000000000002"
+
+
 def test_the_log_says_for_which_check_a_call_was_refused(
     token: MakeToken, guarded: FlaskClient, text: Callable[..., bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="cds_hooks"):
-        headers = bearer(token(aud="https://x.example.org/"), **{"X-Correlation-Id": "abc"})
+        headers = bearer(token(aud="https://x.example.org/"), **{"X-Correlation-Id": CALL})
         guarded.post("/cds-services/greeter", data=text(), headers=headers)
-        guarded.get("/cds-services", headers={"X-Correlation-Id": "def"})
+        guarded.get("/cds-services", headers={"X-Correlation-Id": OTHER_CALL})
     assert [record.getMessage() for record in caplog.records] == [
-        "abc: refused for Authorization, aud of the token",
-        "def: refused for Authorization",
+        f"{CALL}: refused for Authorization, aud of the token",
+        f"{OTHER_CALL}: refused for Authorization",
     ]
