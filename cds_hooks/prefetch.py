@@ -271,9 +271,14 @@ def _read_typed(key: str, raw: msgspec.Raw, reads: type[Head]) -> PrefetchValue 
         if head is None or head.kind in _NO_RESOURCES_OF_THEIR_OWN or entry.response is not _ABSENT:
             return None
         heads.append(head)
+    resources: Sequence[msgspec.Raw] = _InBundle(raw, len(heads)) if heads else ()
+    # Most say nothing of other pages.
+    if not bundle.link and bundle.total in (None, 0, len(heads)):
+        state = PrefetchState.SUPPLIED if heads else PrefetchState.EMPTY
+        return PrefetchValue(key, state, resources, heads=tuple(heads), bundle=raw)
     gathered = _Gathered([])
     _note_pages(bundle, gathered, _BUNDLE_DEPTH)
-    judged = _judge(key, gathered, _InBundle(raw, len(heads)) if heads else ())
+    judged = _judge(key, gathered, resources)
     return msgspec.structs.replace(judged, bundle=raw, heads=tuple(heads))
 
 

@@ -304,6 +304,8 @@ def value_of(element: Mapping[str, Any]) -> Given | NoValue:
     found: Given | NoValue = NoValue.NONE
     # Asked of every element of a chart.
     for member in element:
+        if "value" not in member:
+            continue
         if member[:5] == "value":
             found = _together(found, _value(member[5:], element[member]))
         elif member[:6] == "_value":
