@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from service.app import create_app
 from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, Order, OrderReader, read_site_codes
 from service.guideline import loader as knowledge
 from service.settings import SettingsError
+from tests.charts import CLOCK, SERVICE, build_request
 
 LOINC, SCT = "http://loinc.org", "http://snomed.info/sct"
 OWN = "https://sitbone.example.org/fhir/CodeSystem/orders"
@@ -191,3 +193,19 @@ def test_a_site_code_is_with_contrast_or_without_or_says_nothing_of_it(tmp_path:
 def test_a_site_file_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="line 1: must be the columns system,code,modality,region,side"):
         read_site_codes(site_file(tmp_path, head="code,system"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"modifierExtension": [{"url": "http://example.org/not-done"}]}, {"implicitRules": "http://example.org"}],
+)
+def test_an_order_whose_meaning_is_changed_is_left_out_and_counted(changed: dict[str, Any]) -> None:
+    placed = [{"order": "loinc|30673-8", "side": "left"}, {"order": "loinc|30679-5"}]
+    present = ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury"]
+    request = build_request({"age": 40, "side": "left", "present": present, "orders": placed})
+    request["prefetch"]["orders"]["entry"][0]["resource"] |= changed
+    answer = create_app(clock=lambda: CLOCK).test_client().post(SERVICE, json=request).get_json()
+    assert answer["extension"]["org.sitbone.assessment"]["leftOut"]["unreadable"] == 1
+    # The MRI is suggested, as if nobody had ordered it.
+    labels = [suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())]
+    assert any("MRI of the pelvis" in label for label in labels)

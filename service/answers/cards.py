@@ -138,7 +138,7 @@ class Responder:
         silenced = {"silenced": cards.silenced} if cards.silenced else {}
         return HookResponse(
             cards=made,
-            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **silenced}},
+            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment, on_chart), **silenced}},
             rules=tuple(fired.recommendation.id for fired in assessment.fired),
             read=_read_for(assessment),
         )
@@ -165,7 +165,9 @@ class Responder:
         return HookResponse(
             cards=tuple(cards.advice_card(each) for each in advice),
             system_actions=system_actions,
-            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment), **_filled(judged)}},
+            extension={
+                ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment, on_chart), **_filled(judged)}
+            },
             rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
             read=_read_for(assessment),
         )
@@ -260,7 +262,9 @@ def _filled(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value or isinstance(value, int)}
 
 
-def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[str, Any]:
+def assessment_extension(
+    guideline: Guideline, assessment: Assessment, on_chart: OnChart = NOTHING_ORDERED
+) -> dict[str, Any]:
     """The assessment as an integrator tests it; the members are described in openapi.yaml."""
     flags: dict[str, dict[str, Any]] = {}
     for fired in assessment.red_flags():
@@ -311,7 +315,7 @@ def assessment_extension(guideline: Guideline, assessment: Assessment) -> dict[s
             "otherPatient": assessment.left_out.other_patient,
             "outdated": assessment.left_out.outdated,
             "future": assessment.left_out.future,
-            "unreadable": assessment.left_out.unreadable,
+            "unreadable": assessment.left_out.unreadable + on_chart.unreadable,
         },
         **({"notReadable": list(map(_not_readable, assessment.not_readable))} if assessment.not_readable else {}),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -111,6 +111,8 @@ class OnChart:
 
     placed: tuple[Order, ...] = ()
     done: tuple[Order, ...] = ()
+    # How many were left out for an element that changes their meaning.
+    unreadable: int = 0
 
     def recently_done(self, key: str, side: str, now: datetime, days: int) -> Order | None:
         """The newest imaging of this template and side within so many days."""
@@ -204,19 +206,20 @@ class OrderReader:
 
     def read(self, request: HookRequest) -> OnChart:
         """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""
-        found, names = list[Order](), PatientNames(request)
-        for key, value in request.prefetch.items():
-            if kind_of(key) in ON_CHART:
-                found += self._of(value, names)
+        names = PatientNames(request)
+        values = [value for key, value in request.prefetch.items() if kind_of(key) in ON_CHART]
+        own = [one for value in values for one in self._of(value, names)]
+        found = [order for one in own if not changed_by(one) and (order := self._on_chart(one))]
         return OnChart(
             tuple(order for order in found if order.state == _ACTIVE or order.reference.startswith("ServiceRequest")),
             tuple(order for order in found if order.state == _DONE and order.modality),
+            sum(bool(changed_by(one)) for one in own),
         )
 
-    def _of(self, value: PrefetchValue, names: PatientNames) -> Iterator[Order]:
-        for resource in current(filter(None, map(decoded, value.resources))):
-            if names.whose(resource) is Owner.OWN and not changed_by(resource) and (order := self._on_chart(resource)):
-                yield order
+    @staticmethod
+    def _of(value: PrefetchValue, names: PatientNames) -> list[dict[str, Any]]:
+        resources = current(filter(None, map(decoded, value.resources)))
+        return [resource for resource in resources if names.whose(resource) is Owner.OWN]
 
     def _on_chart(self, resource: Mapping[str, Any]) -> Order | None:
         """An order that stands or a study that was done; None for what is neither."""
