@@ -90,7 +90,6 @@ _OTHER_NAMES: Final = {
     "icd10cm": ICD,
     "icd-10-cm": ICD,
     "hl7.org/fhir/data-absent-reason": DATA_ABSENT_REASON,
-    "hl7.org/fhir/ndfrt": "http://hl7.org/fhir/ndfrt",
 }
 _ADDRESSES: Final = {url.removeprefix("http://").removeprefix("www."): url for url in (SCT, LOINC, ICD, RXNORM)}
 _STU3_TABLE = re.compile(r"hl7\.org/fhir/(v[23])/([a-z0-9-]+)")
