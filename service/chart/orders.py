@@ -209,11 +209,12 @@ class OrderReader:
         names = PatientNames(request)
         values = [value for key, value in request.prefetch.items() if kind_of(key) in ON_CHART]
         own = [one for value in values for one in self._of(value, names)]
-        found = [order for one in own if not changed_by(one) and (order := self._on_chart(one))]
+        plain = [one for one in own if not changed_by(one)]
+        found = [order for one in plain if (order := self._on_chart(one))]
         return OnChart(
             tuple(order for order in found if order.state == _ACTIVE or order.reference.startswith("ServiceRequest")),
             tuple(order for order in found if order.state == _DONE and order.modality),
-            sum(bool(changed_by(one)) for one in own),
+            len(own) - len(plain),
         )
 
     @staticmethod
