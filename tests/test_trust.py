@@ -66,13 +66,15 @@ def site(tmp_path: Path, key: Json) -> Site:
 
 @pytest.fixture
 def body() -> bytes:
+    """A call whose chart arrived whole and has nothing in it but the patient."""
+    services = json.loads(create_app(Settings()).test_client().get("/cds-services").data)["services"]
+    keys = next(each["prefetch"] for each in services if each["id"] == SERVICE)
     patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1980-01-01"}
-    empty = {"resourceType": "Bundle", "type": "searchset", "entry": []}
     request = {
         "hook": "patient-view",
         "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
         "context": {"userId": "Practitioner/7", "patientId": "p1"},
-        "prefetch": {"patient": patient, "observations": empty, "conditions": empty},
+        "prefetch": {**dict.fromkeys(keys), "patient": patient},
     }
     return json.dumps(request).encode()
 
