@@ -4,6 +4,8 @@
 PYTHON ?= python3
 PORT ?= 8080
 BENCH_SECONDS ?= 200
+# A git worktree of the commit that `make sameness` compares with.
+BESIDE ?= ../main
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-
 	$(LOCK_OPTIONS) pyproject.toml
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
-.PHONY: help run test bench lock format clean check-python
+.PHONY: help run test bench sameness lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,6 +33,9 @@ test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
 
 bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson echo, BENCH_SECONDS=200
 	$(BIN)/python -m bench --seconds $(BENCH_SECONDS)
+
+sameness: $(VENV)/test.stamp ## compare the decisions with those of another checkout, BESIDE=FOLDER
+	$(BIN)/python -m sameness --beside $(BESIDE)
 
 format: $(VENV)/test.stamp ## put the code into its one format and mend what can be mended
 	$(BIN)/ruff check --fix .
