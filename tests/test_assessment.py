@@ -4,7 +4,8 @@ from dataclasses import replace
 from itertools import product
 
 from service.chart.grounds import grounds_of, marks, may_hold
-from service.guideline.conditions import STATES, Value, read_condition
+from service.guideline.condition_text import parse
+from service.guideline.conditions import STATES, Value
 from service.reasoning.assessment import Assessor
 from tests.charts import packaged
 from tests.test_next_question import charts
@@ -22,20 +23,23 @@ def test_leaving_out_what_cannot_hold_gives_what_evaluating_everything_gives() -
 def test_a_condition_comes_out_so_only_where_its_grounds_are() -> None:
     # Any three findings will do.
     names = ("fever", "chills", "night-pain")
-    leaves = [{"finding": name, "is": state} for name in names for state in STATES]
-    pairs = [{word: [one, other]} for word in ("all", "any", "none") for one in leaves for other in leaves]
+    leaves = [f"{state}({name})" for name in names for state in STATES]
+    joints = ("{} and {}", "any of ({}, {})", "none of ({}, {})")
+    pairs = [joint.format(one, other) for joint in joints for one in leaves for other in leaves]
     nested = [
-        {word: [pair, leaves[number % len(leaves)]]} for word in ("all", "none") for number, pair in enumerate(pairs)
+        joint.format(f"({pair})", leaves[number % len(leaves)])
+        for joint in (joints[0], joints[2])
+        for number, pair in enumerate(pairs)
     ]
     values = (True, False, None)
     states: list[dict[str, Value]] = [dict(zip(names, each, strict=True)) for each in product(values, repeat=3)]
     told = 0
-    for raw in (*leaves, *pairs, *nested):
-        condition = read_condition(raw, {})
+    for text in (*leaves, *pairs, *nested):
+        condition = parse(text, {})
         for verdict in (True, False):
             grounds = grounds_of(condition, packaged(), verdict=verdict)
             told += bool(grounds)
             for state in states:
                 there = marks((name, value) for name, value in state.items() if value is not None)
-                assert may_hold(grounds, there) or condition.test(state) is not verdict, (raw, state)
+                assert may_hold(grounds, there) or condition.test(state) is not verdict, (text, state)
     assert told > len(nested)

@@ -82,10 +82,15 @@ def test_no_abbreviation_has_lost_its_capital_where_a_sentence_was_joined(guidel
 
 
 def test_every_threshold_is_used(guideline: Guideline) -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in PACKAGED.rglob("*.toml"))
+    used = {leaf.threshold for condition in guideline.conditions() for leaf in condition.leaves()}
+    used.update(
+        name
+        for path in PACKAGED.rglob("*.toml")
+        for name in re.findall(r"\{([a-z0-9-]+)\}", path.read_text(encoding="utf-8"))
+    )
     # The days that a red flag allows are found by its name; one that is of no red flag ends the start (visit_planning).
-    for name in (name for name in guideline.thresholds if not name.startswith(("seen-within-", "seen-by-day-"))):
-        assert re.search(rf'at_(least|most) = "{name}"|\{{{name}\}}', text), name
+    of_flags = {name for name in guideline.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
+    assert guideline.thresholds.keys() - of_flags <= used
 
 
 def test_every_source_is_cited(guideline: Guideline) -> None:
@@ -232,7 +237,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     # conditions
     "a condition with an unknown finding": (
-        _put(BRUISING, 'finding = "significant-bruising"', 'finding = "significant-brusing"'),
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-brusing"'),
         r"rs02-significant-bruising\.toml: when: 'significant-brusing' is not known here",
     ),
     "a condition of an effect with an unknown finding": (
@@ -240,67 +245,94 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs02-significant-bruising\.toml: when: 'radiograph-frist' is not known here",
     ),
     "a condition with an unknown threshold": (
-        _put(SEEK_HELP, 'at_least = "severe-pain"', 'at_least = "sever-pain"'),
-        r"rs05-seek-help\.toml: when: .*no 'sever-pain'",
+        _put(SEEK_HELP, ">= severe-pain", ">= sever-pain"),
+        r"rs05-seek-help\.toml: when: line \d+, column \d+: expected the name of a number .*'sever-pain'",
     ),
     "a condition with a number in place of a threshold": (
-        _put(SEEK_HELP, 'at_least = "severe-pain"', "at_least = 7"),
-        r"rs05-seek-help\.toml: when: 'at_least' takes the name of a threshold",
+        _put(SEEK_HELP, ">= severe-pain", ">= 7"),
+        r"rs05-seek-help\.toml: when: line \d+, column \d+: expected the name of a number .*'7'",
     ),
     "a condition with an unknown state": (
-        _put(BRUISING, 'is = "present"\n', 'is = "probable"\n'),
-        r"rs02-significant-bruising\.toml: when: 'is' takes one of present, absent",
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "probable(significant-bruising)"'),
+        r"rs02-significant-bruising\.toml: when: line 1, column 1: expected one of present, .*, found 'probable'",
     ),
     "a condition with an unknown word": (
-        _put(SEEK_HELP, "at_least = ", "at_leats = "),
-        r"rs05-seek-help\.toml: when: a comparison has 'finding' and one of",
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising but absent(fever)"'),
+        r"rs02-significant-bruising\.toml: when: line 1, column 22: expected 'and', .*; found 'but'",
     ),
-    "a condition with two joints": (
-        _put(CAUDA, "[when]\nany = [", "[when]\nall = []\nany = ["),
-        r"rl01-cauda-equina\.toml: when: .*stands alone",
+    "a condition that ends too soon": (
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "any of (significant-bruising, fever"'),
+        r"rs02-significant-bruising\.toml: when: line 1, column 36: expected .*'\)', ','; found the end",
     ),
-    "a condition with an empty joint": (
-        _put(SEEK_HELP, "[when]\n", "[critical_when]\nany = []\n\n[when]\n"),
-        r"rs05-seek-help\.toml: critical_when: 'any' stands alone and holds a list of at least one condition",
+    "a condition with 'or'": (
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising or palpable-gap"'),
+        r"rs02-significant-bruising\.toml: when: line 1, column 22: there is no 'or': write any of",
+    ),
+    "a condition without any part": (
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising"\ncritical_when = ""'),
+        r"rs02-significant-bruising\.toml: critical_when: line 1, column 1: expected a name, .*; found the end",
     ),
     "one of no codes": (
-        _put("differential.toml", 'one_of = ["female"]', "one_of = []"),
-        r"differential\.toml: points\[\d+\]: 'one_of' takes a list of at least one code",
+        _put("differential.toml", "sex in (female)", "sex in ()"),
+        r"differential\.toml: points\[\d+\]: line 1, column \d+: expected a name; found '\)'",
+    ),
+    "a condition in the form of version 0.3.0": (
+        _put(BRUISING, 'when = "significant-bruising"', 'when = { any = [{ finding = "fever", is = "absent" }] }'),
+        r'rs02-significant-bruising\.toml: when: a condition is a text, here "absent\(fever\)"',
+    ),
+    "a criterion in the form of version 0.3.0": (
+        _put(
+            "definitions.toml",
+            'when = "any of (fever, body-temperature >= fever)"',
+            'none = [{ finding = "body-temperature", at_least = "fever" }]',
+        ),
+        r'definitions\.toml: has-fever: a condition is a text, here "body-temperature < fever"',
     ),
     "a bound of what is present or absent": (
-        _put("definitions.toml", 'finding = "body-temperature", at_least', 'finding = "chills", at_least'),
+        _put("definitions.toml", "body-temperature >= fever", "chills >= fever"),
         r"definitions\.toml: has-fever: .*chills",
     ),
     "a quantity that is to be present": (
-        _put(
-            SEEK_HELP,
-            '{ finding = "pain-severity", at_least = "severe-pain" }',
-            '{ finding = "pain-severity", is = "present" }',
-        ),
+        _put(SEEK_HELP, "pain-severity >= severe-pain", "pain-severity"),
         r"rs05-seek-help\.toml: when: .*pain-severity",
+    ),
+    "a threshold that no condition can name": (
+        _append("guideline.toml", '\n[thresholds.any]\nvalue = 1\nunit = "d"\ndate = 2026-11-29\nsource = "[J]"\n'),
+        r"guideline\.toml: thresholds\.any: is no name",
+    ),
+    "a finding that no condition can name": (
+        _append("findings.toml", '\n[Fever_of_unknown_origin]\ntitle = "Fever"\nkind = "symptom"\nstatements = []\n'),
+        r"findings\.toml: Fever_of_unknown_origin: is no name",
     ),
     # definitions.toml
     "a definition without a title": (
         _put("definitions.toml", 'title = "Fever"\n', ""),
-        r"definitions\.toml: has-fever\.title: is missing",
+        r"definitions\.toml: has-fever\.title: Missing data",
+    ),
+    "a definition without a condition": (
+        _put("definitions.toml", 'when = "any of (fever, body-temperature >= fever)"\n', ""),
+        r"definitions\.toml: has-fever\.when: Missing data",
+    ),
+    "an unknown key of a definition": (
+        _put("definitions.toml", 'title = "Fever"\n', 'title = "Fever"\nurgent = true\n'),
+        r"definitions\.toml: has-fever\.urgent: Unknown field",
     ),
     "a definition that is no table": (
         _put("definitions.toml", "[hip-region-complaint]", "stray = 5\n[hip-region-complaint]"),
         r"definitions\.toml: stray: ",
     ),
     "a definition with an unknown finding": (
-        _put("definitions.toml", '{ finding = "fever", is = "present" }', '{ finding = "feaver", is = "present" }'),
+        _put("definitions.toml", "any of (fever, body", "any of (feaver, body"),
         r"definitions\.toml: has-fever: 'feaver' is not known here",
     ),
     "a definition that is defined by itself": (
-        _put("definitions.toml", '{ finding = "fever", is = "present" }', '{ finding = "has-fever", is = "present" }'),
+        _put("definitions.toml", "any of (fever, body", "any of (has-fever, body"),
         r"definitions\.toml: has-fever: is defined by itself",
     ),
     "two definitions that define each other": (
         _append(
             "definitions.toml",
-            '\n[egg]\ntitle = "Egg"\nall = [{ finding = "hen", is = "present" }]\n'
-            '\n[hen]\ntitle = "Hen"\nall = [{ finding = "egg", is = "present" }]\n',
+            '\n[egg]\ntitle = "Egg"\nwhen = "hen"\n\n[hen]\ntitle = "Hen"\nwhen = "egg"\n',
         ),
         r"definitions\.toml: (egg|hen): is defined by itself",
     ),
@@ -370,8 +402,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"guideline\.toml: health_status: 'pregnant' is not known here",
     ),
     "where no cause is ranked is no condition": (
-        _put("differential.toml", 'unranked = { finding = "under-sixteen", is = "present" }', 'unranked = "children"'),
-        r"differential\.toml: rules\.unranked: a condition is a table",
+        _put("differential.toml", 'unranked = "under-sixteen"', "unranked = 16"),
+        r"differential\.toml: rules\.unranked: a condition is a text, as in",
     ),
     "a rule of the ranking that does not exist": (
         _put("differential.toml", 'rules = ["R-S13"]', 'rules = ["R-S99"]'),
@@ -466,19 +498,15 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs08-physiotherapy\.toml: treatment\.\[0\]\.id: Must be one of",
     ),
     "a red flag that reads what the red flags make": (
-        _put(BRUISING, 'finding = "significant-bruising"', 'finding = "critical-red-flag"'),
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "critical-red-flag"'),
         r"rs02-significant-bruising\.toml: when: 'critical-red-flag' is not known here",
     ),
     "a plan that reads what the plan makes": (
-        _put(SEEK_HELP, 'finding = "worsening"', 'finding = "imaging-called-for"'),
+        _put(SEEK_HELP, "  worsening,", "  imaging-called-for,"),
         r"rs05-seek-help\.toml: when: 'imaging-called-for' is not known here",
     ),
     "a red flag that reads a later step through a definition": (
-        _put(
-            "definitions.toml",
-            '{ finding = "fever", is = "present" }',
-            '{ finding = "critical-red-flag", is = "present" }',
-        ),
+        _put("definitions.toml", "any of (fever, body", "any of (critical-red-flag, body"),
         r"rl02-infection\.toml: when: 'critical-red-flag' is not known here",
     ),
     # differential.toml
@@ -515,11 +543,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"differential\.toml: cause: 'gluteal' is not known here",
     ),
     "a ranking that reads a later step": (
-        _put(
-            "differential.toml",
-            '{ finding = "slump", is = "present" }',
-            '{ finding = "critical-red-flag", is = "present" }',
-        ),
+        _put("differential.toml", 'when = "slump"', 'when = "critical-red-flag"'),
         r"differential\.toml: when: 'critical-red-flag' is not known here",
     ),
     # questions.toml, wording.toml, orders.toml, sources.toml
@@ -528,7 +552,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"questions\.toml: findings: 'saddle' is not known here",
     ),
     "a question with an unknown condition": (
-        _put("questions.toml", '"onset-contradictory"', '"onset-unclear"'),
+        _put("questions.toml", 'when = "onset-contradictory"', 'when = "onset-unclear"'),
         r"questions\.toml: when: 'onset-unclear' is not known here",
     ),
     "a question of unknown cost": (
@@ -566,7 +590,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"wording\.toml: facts: 'nsaid-order' is not known here",
     ),
     "a recommendation that reads a fact of another kind": (
-        _put("recommendations/vp01-do-not-wait.toml", '"later-than-allowed"', '"held-by-the-chart"'),
+        _put("recommendations/vp01-do-not-wait.toml", "later-than-allowed", "held-by-the-chart"),
         r"vp01-do-not-wait\.toml: when: 'held-by-the-chart' is not known here",
     ),
     "a change that is unknown": (

@@ -84,7 +84,7 @@ def test_every_name_that_is_not_known_is_listed(folder: Path) -> None:
 def test_what_is_of_no_use_is_warned_of_and_stops_nothing(folder: Path) -> None:
     before = set(lint(folder))
     append(folder, "findings.toml", '\n[unused-finding]\ntitle = "Unused"\nkind = "symptom"\nstatements = ["S1"]\n')
-    append(folder, "definitions.toml", '\n[unused-criterion]\ntitle = "Unused"\nfinding = "fever"\nis = "present"\n')
+    append(folder, "definitions.toml", '\n[unused-criterion]\ntitle = "Unused"\nwhen = "fever"\n')
     append(folder, "sources.toml", '\n[R997]\ncitation = "Unused"\nkind = "primary"\n')
     change(
         folder,
@@ -149,11 +149,32 @@ def test_what_changed_is_said_by_recommendation_finding_threshold_weight_and_cod
     }
 
 
-def test_a_condition_is_compared_in_words(folder: Path, tmp_path: Path) -> None:
+def test_a_condition_is_compared_as_its_text_however_it_is_laid_out(folder: Path, tmp_path: Path) -> None:
     new = Path(shutil.copytree(folder, tmp_path / "new"))
-    for place, state in ((folder, "present"), (new, "not-absent")):
-        append(place, "definitions.toml", f'\n[x]\ntitle = "X"\nall = [{{ finding = "fever", is = "{state}" }}]\n')
-    assert "    - fever is present\n    + fever is not-absent\n" in sitbone("diff", folder, new).stdout
+    append(folder, "definitions.toml", '\n[x]\ntitle = "X"\nwhen = "fever and chills"\n')
+    append(new, "definitions.toml", '\n[x]\ntitle = "X"\nwhen = """\nfever\n# A remark.\nand chills\n"""\n')
+    assert sitbone("diff", folder, new).stdout == "0 changes\n"
+    change(new, "definitions.toml", "and chills", "and not-absent(chills)")
+    assert "    - fever and chills\n    + fever and not-absent(chills)\n" in sitbone("diff", folder, new).stdout
+
+
+def test_conditions_in_the_form_of_version_0_3_0_are_compared_as_the_text_that_they_are(
+    folder: Path, tmp_path: Path
+) -> None:
+    new = Path(shutil.copytree(folder, tmp_path / "new"))
+    bruising = "recommendations/rs02-significant-bruising.toml"
+    text = 'when = "significant-bruising"'
+    change(folder, bruising, text, 'when = { finding = "significant-bruising", is = "present" }')
+    change(
+        folder,
+        "definitions.toml",
+        'when = "not-present(severe-renal-impairment) and not-absent(severe-renal-impairment)"',
+        'all = [\n  { finding = "severe-renal-impairment", is = "not-present" },\n'
+        '  { finding = "severe-renal-impairment", is = "not-absent" },\n]',
+    )
+    assert sitbone("diff", folder, new).stdout == "0 changes\n"
+    change(folder, bruising, 'is = "present"', 'is = "absent"')
+    assert "    - absent(significant-bruising)\n    + significant-bruising\n" in sitbone("diff", folder, new).stdout
 
 
 def test_a_folder_that_would_not_load_can_be_compared_and_one_that_cannot_be_read_not(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """What changed between two folders of knowledge, by recommendation, finding, threshold, weight and code.
 
 The files are compared as they are written, so that a folder of an earlier version can be compared that would not load
-any more.
+any more. Of a condition its text is compared, however it is laid out, also where it is written as a table, as up to
+version 0.3.0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.guideline.condition_text import as_text as condition_text
+from service.guideline.condition_text import from_table, parse
 from service.guideline.model import KnowledgeError
 
 # The file whose tables are entries of one kind -> the kind.
@@ -28,9 +31,8 @@ _TABLES = {
     "synonyms.toml": "synonym",
 }
 _WEIGHTS = ("points", "tests", "caps", "vetoes")
-# What a condition compares -> how that reads.
-_COMPARED = {"is": "is", "at_least": "at least", "at_most": "at most", "one_of": "one of"}
-_JOINTS = {"all": "all of", "any": "any of", "none": "none of"}
+# The members that are conditions.
+_CONDITIONS = frozenset({"when", "critical_when", "unranked"})
 
 _Key = tuple[str, str]
 
@@ -97,6 +99,9 @@ def _entries_of(path: Path, name: str) -> Iterator[tuple[_Key, Mapping[str, Any]
         raw = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise KnowledgeError(name, "file", "cannot be read") from error
+    if name == "definitions.toml":
+        raw = {key: _criterion(table) for key, table in raw.items()}
+    raw = _with_texts(raw)
     if name.startswith("recommendations/"):
         yield ("recommendation", path.stem), _flat(raw)
     elif name in _TABLES:
@@ -117,11 +122,37 @@ def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
 
 
+def _criterion(table: Any) -> Any:
+    """A named criterion with its condition apart from its title, where up to version 0.3.0 it stood beside it."""
+    if not isinstance(table, dict) or "when" in table:
+        return table
+    return {"title": table.get("title"), "when": {name: inner for name, inner in table.items() if name != "title"}}
+
+
+def _with_texts(value: Any) -> Any:
+    """The same with every condition as its text on one line."""
+    if isinstance(value, list):
+        return [_with_texts(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _condition_text(inner) if name in _CONDITIONS else _with_texts(inner) for name, inner in value.items()
+    }
+
+
+def _condition_text(value: Any) -> Any:
+    """What is no condition stays as it is."""
+    try:
+        return condition_text(parse(value, None)) if isinstance(value, str) else from_table(value)
+    except ValueError:
+        return value
+
+
 def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a table, with those of its tables beside them; a condition stays one member."""
+    """The members of a table, with those of its tables beside them."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        if isinstance(value, dict) and not _is_condition(value):
+        if isinstance(value, dict):
             flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
         else:
             flat[name] = value
@@ -138,7 +169,7 @@ def _weights(raw: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any]]]
     yield ("ranking", "rules"), raw.get("rules", {})
     for kind in _WEIGHTS:
         for entry in raw.get(kind, []):
-            about = entry.get("finding") or (in_words(entry["when"]) if "when" in entry else "")
+            about = entry.get("finding") or in_words(entry.get("when", ""))
             named = ", ".join(filter(None, (entry.get("family"), about)))
             members = {
                 name: value for name, value in entry.items() if name not in ("cause", "finding", "when", "family")
@@ -159,29 +190,16 @@ def _others(stem: str, raw: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[s
     yield from (((stem, key), _flat(_table(value))) for key, value in raw.items())
 
 
-def _is_condition(value: Any) -> bool:
-    return isinstance(value, dict) and ("finding" in value or (bool(value) and value.keys() <= _JOINTS.keys()))
-
-
 def in_words(value: Any) -> str:
-    """A value of a knowledge file on one line; a condition as a person reads it."""
+    """A value of a knowledge file on one line."""
     if isinstance(value, str):
         return " ".join(value.split())
-    if _is_condition(value):
-        return _condition_in_words(value)
     if isinstance(value, list):
         plain = all(isinstance(item, str) for item in value)
         return (", " if plain else " | ").join(map(in_words, value)) or "nothing"
     if isinstance(value, dict):
         return ", ".join(f"{name} {in_words(inner)}" for name, inner in value.items())
     return json.dumps(value, default=str).strip('"')
-
-
-def _condition_in_words(condition: Mapping[str, Any]) -> str:
-    if "finding" in condition:
-        compared = [f"{words} {in_words(condition[word])}" for word, words in _COMPARED.items() if word in condition]
-        return " ".join([condition["finding"], *compared])
-    return "; ".join(f"{_JOINTS[word]} ({'; '.join(map(in_words, parts))})" for word, parts in condition.items())
 
 
 def as_text(changes: Sequence[Change]) -> str:

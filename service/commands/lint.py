@@ -39,11 +39,11 @@ def lint(folder: Path | None = None) -> tuple[Remark, ...]:
 
 def _warnings(guideline: Guideline, folder: Path) -> Iterator[Remark]:
     files = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.toml"))}
-    text = "".join(files.values())
     yield from _weak(guideline)
+    compared = {leaf.threshold for condition in guideline.conditions() for leaf in condition.leaves()}
+    compared.update(name for text in files.values() for name in re.findall(r"\{([a-z0-9-]+)\}", text))
     for name in guideline.thresholds:
-        compared = re.search(rf'at_(least|most) = "{re.escape(name)}"|\{{{re.escape(name)}\}}', text)
-        if not compared and not _NAMED_THRESHOLDS.fullmatch(name):
+        if name not in compared and not _NAMED_THRESHOLDS.fullmatch(name):
             yield Remark("warning", "guideline.toml", f"thresholds.{name}", "no rule compares with it")
     yield from _unread(guideline)
     cited = "".join(words for path, words in files.items() if path.name != "sources.toml")
@@ -61,9 +61,8 @@ def _weak(guideline: Guideline) -> Iterator[Remark]:
 
 
 def _unread(guideline: Guideline) -> Iterator[Remark]:
-    read = {name for condition in guideline.rule_conditions() for name in condition.findings()}
+    read = {name for condition in guideline.conditions() for name in condition.findings()}
     read |= guideline.differential.findings() | {*guideline.differential.tenderness}
-    read |= {name for question in guideline.questions if question.when for name in question.when.findings()}
     read |= _NAMED
     used = guideline.base_findings(read)
     codes = Counter(code.concept for code in guideline.codes)

@@ -1,9 +1,10 @@
-"""The condition language of the knowledge: four words over findings, joined by all, any and none.
+"""What a condition of the knowledge is and what comes of it: four words over findings, joined by all, any and none.
 
 A condition is yes (True), no (False) or cannot tell (None). `any` is yes as soon as one part is yes, `all` is no as
-soon as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no; the two words that speak
-of documentation rather than of the patient, `not-absent` and `not-present`, say so in their names. `contradictory` is a
-finding that is recorded both as present and as absent at the same time: unknown, but something to ask about.
+soon as one part is no, otherwise what is unknown stays unknown (Kleene). Unknown is never no. Four states speak of
+documentation rather than of the patient, and are always yes or no: `not-absent`, `not-present`, `unknown`, and
+`contradictory`: recorded both as present and as absent at the same time, so that it is unknown, but to be asked about.
+How a condition is written is in condition_text.
 
 A chart is a mapping from finding id to a value: True, False, None (unknown), an Interval for a quantity, a string for a
 coded value. It may compute what it does not hold (see derived.Chart).
@@ -12,7 +13,7 @@ coded value. It may compute what it does not hold (see derived.Chart).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
@@ -31,18 +32,24 @@ JOINTS = ("all", "any", "none")
 WORDS = ("is", "at_least", "at_most", "one_of")
 _PLAIN_STATES = ("present", "absent")
 CONTRADICTORY = "contradictory"
-STATES = (*_PLAIN_STATES, "not-absent", "not-present", CONTRADICTORY)
+UNKNOWN = "unknown"
+STATES = (*_PLAIN_STATES, "not-absent", "not-present", UNKNOWN, CONTRADICTORY)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One node. `finding` is empty for a joint; `operand` is a state, a bound in the finding's unit, or codes."""
+    """One node, made by `comparison` or `joint`.
+
+    `finding` is empty for a joint. `operand` is a state, codes, or a bound in the unit of the finding; of a bound,
+    `threshold` is the name of that number in the knowledge.
+    """
 
     word: str
     finding: str
     operand: Any
     parts: tuple[Condition, ...]
-    test: Test
+    test: Test = field(compare=False, repr=False)
+    threshold: str = ""
 
     def leaves(self) -> Iterator[Condition]:
         """Every comparison in this condition."""
@@ -127,6 +134,8 @@ def _is(finding: str, state: str) -> Test:
         return lambda chart: None if (value := chart[finding]) is None else not value
     if state == "not-absent":
         return lambda chart: chart[finding] is not False
+    if state == UNKNOWN:
+        return lambda chart: chart[finding] is None
     if state == CONTRADICTORY:
         return lambda chart: finding in contradictory_on(chart)
     return lambda chart: chart[finding] is not True
@@ -152,35 +161,21 @@ def _one_of(finding: str, codes: frozenset[str]) -> Test:
     return lambda chart: None if (value := chart[finding]) is None else value in codes
 
 
-def read_condition(raw: object, thresholds: Mapping[str, float]) -> Condition:
-    """A condition from its TOML form.
+def comparison(finding: str, word: str, operand: Any, threshold: str = "") -> Condition:
+    """One of WORDS said of a finding.
 
-    >>> read_condition({"finding": "fever", "is": "present"}, {}).test({"fever": True})
+    >>> comparison("fever", "is", "present").test({"fever": True})
     True
-
-    Raises ValueError with a sentence that says what is wrong and where in the condition.
     """
-    if not isinstance(raw, Mapping):
-        raise ValueError("a condition is a table, as in {finding = …}")  # noqa: TRY004 - one kind of error
-    joints = [key for key in raw if key in JOINTS]
-    if joints:
-        if len(raw) != 1 or not isinstance(raw[joints[0]], list) or not raw[joints[0]]:
-            raise ValueError(f"{joints[0]!r} stands alone and holds a list of at least one condition")
-        parts = tuple(read_condition(part, thresholds) for part in raw[joints[0]])
-        return Condition(joints[0], "", None, parts, _join(joints[0], parts))
-    words = [key for key in raw if key in WORDS]
-    finding = raw.get("finding")
-    if not isinstance(finding, str) or len(words) != 1 or len(raw) != 2:
-        raise ValueError(f"a comparison has 'finding' and one of {', '.join(WORDS)}; this one has {', '.join(raw)}")
-    word, operand = words[0], raw[words[0]]
     if word == "is":
-        if operand not in STATES:
-            raise ValueError(f"'is' takes one of {', '.join(STATES)}, not {operand!r}")
-        return Condition(word, finding, operand, (), _is(finding, operand))
-    if word == "one_of":
-        if not isinstance(operand, list) or not operand or not all(isinstance(code, str) for code in operand):
-            raise ValueError("'one_of' takes a list of at least one code")
-        return Condition(word, finding, frozenset(operand), (), _one_of(finding, frozenset(operand)))
-    if operand not in thresholds:
-        raise ValueError(f"{word!r} takes the name of a threshold of guideline.toml; there is no {operand!r}")
-    return Condition(word, finding, thresholds[operand], (), _bound(finding, word, thresholds[operand]))
+        test = _is(finding, operand)
+    elif word == "one_of":
+        test = _one_of(finding, operand)
+    else:
+        test = _bound(finding, word, operand)
+    return Condition(word, finding, operand, (), test, threshold)
+
+
+def joint(word: str, parts: tuple[Condition, ...]) -> Condition:
+    """One of JOINTS over conditions."""
+    return Condition(word, "", None, parts, _join(word, parts))

@@ -338,6 +338,13 @@ class FindingFile(Schema):
     allergy_to = _texts(required=False)
 
 
+class CriterionFile(Schema):
+    """One table of definitions.toml."""
+
+    title = _text()
+    when = fields.Raw(required=True)
+
+
 class CauseFile(Schema):
     """One table of causes.toml."""
 

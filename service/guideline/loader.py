@@ -19,7 +19,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from service.guideline.complaint_words import in_doubt, without_side
-from service.guideline.conditions import ANYWHERE, Condition, Interval, read_condition
+from service.guideline.condition_text import from_table, is_name, parse
+from service.guideline.conditions import ANYWHERE, JOINTS, WORDS, Condition, Interval
 from service.guideline.forms import (
     ADVICE_FACTS,
     DATA,
@@ -37,6 +38,7 @@ from service.guideline.forms import (
     CauseFile,
     CodeRow,
     ConflictTable,
+    CriterionFile,
     DebtTable,
     DifferentialFile,
     FindingFile,
@@ -196,8 +198,10 @@ class _Reader:
         self.words = {name: in_words(threshold["value"], threshold["unit"]) for name, threshold in thresholds.items()}
 
     def condition(self, raw: object, file: str, key: str) -> Condition:
+        if not isinstance(raw, str):
+            raise KnowledgeError(file, key, f"a condition is a text{_as_now_written(raw)}")
         try:
-            return read_condition(raw, self.values)
+            return parse(raw, self.values)
         except ValueError as error:
             raise KnowledgeError(file, key, str(error)) from error
 
@@ -208,6 +212,14 @@ class _Reader:
         """A line of a card; {name} in it is the threshold of that name with its unit."""
         _require(_PLACE.findall(text), self.words, file, key)
         return _PLACE.sub(lambda place: self.words[place[1]], text)
+
+
+def _as_now_written(raw: object) -> str:
+    """How a condition in the form of up to version 0.3.0 of the knowledge is written now; nothing for what was none."""
+    try:
+        return f', here "{from_table(raw)}"'
+    except ValueError:
+        return ', as in "fever and age >= adult"'
 
 
 def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[str, str]) -> Recommendation:
@@ -440,10 +452,10 @@ def _read_the_rest(folder: Path, read: _Reader) -> None:
 def _definition(key: str, table: Any, read: _Reader) -> tuple[str, Condition]:
     if not isinstance(table, dict):
         raise KnowledgeError("definitions.toml", key, "is no table")
-    title = table.pop("title", "")
-    if not title or not isinstance(title, str):
-        raise KnowledgeError("definitions.toml", f"{key}.title", "is missing")
-    return title, read.condition(table, "definitions.toml", key)
+    # Up to version 0.3.0 a condition stood in the table itself.
+    older = {name: table.pop(name) for name in (*JOINTS, "finding", *WORDS) if name in table}
+    checked = _check(CriterionFile(), {**table, **({"when": older} if older else {})}, "definitions.toml", key)
+    return checked["title"], read.condition(checked["when"], "definitions.toml", key)
 
 
 def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guideline:
@@ -587,6 +599,7 @@ def _check_words(guideline: Guideline, condition: Condition, file: str, key: str
 
 def _check_references(guideline: Guideline) -> None:
     """Everything that is named exists, and no rule reads what a later step makes."""
+    _check_names(guideline)
     early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT}
     after_red_flags = early | {*AFTER_RED_FLAGS, *(f"considers-{cause}" for cause in guideline.causes)}
     after_plan = after_red_flags | {*AFTER_PLAN}
@@ -613,6 +626,21 @@ def _check_references(guideline: Guideline) -> None:
     _require({code.concept for code in guideline.codes}, guideline.findings, "value_sets", "concept")
     _require(guideline.health_status, guideline.findings, "guideline.toml", "health_status")
     _check_accounts(guideline)
+
+
+def _check_names(guideline: Guideline) -> None:
+    """What conditions read can be written in them."""
+    read = {
+        "findings.toml": guideline.findings,
+        "definitions.toml": guideline.definitions,
+        "causes.toml": guideline.causes,
+        "guideline.toml": [f"thresholds.{name}" for name in guideline.thresholds],
+    }
+    for file, names in read.items():
+        for name in names:
+            if not is_name(name.removeprefix("thresholds.")):
+                reason = "is no name: small letters and digits with hyphens between, and no word of conditions"
+                _note(KnowledgeError(file, name, reason))
 
 
 def _check_questions(guideline: Guideline, early: set[str]) -> None:

@@ -487,6 +487,11 @@ class Guideline:
         for _title, condition in self.definitions.values():
             yield condition
 
+    def conditions(self) -> Iterator[Condition]:
+        """Every condition of the knowledge: those of rule_conditions, and of whom a question is asked."""
+        yield from self.rule_conditions()
+        yield from (question.when for question in self.questions if question.when)
+
     def rules(self) -> dict[str, str]:
         """The words of every row that the knowledge has to carry, by id."""
         return {id_: words for group in self.rule_groups for id_, words in group.rows.items()}

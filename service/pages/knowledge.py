@@ -18,19 +18,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from service.guideline.attributes import source_attributes
-from service.guideline.conditions import Condition
+from service.guideline.condition_text import as_text
 from service.guideline.model import Guideline, Presentation, Recommendation
 from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent
-_STATES = {
-    "present": "is documented as present",
-    "absent": "is documented as absent",
-    "not-absent": "is not documented as absent",
-    "not-present": "is not documented as present",
-    "contradictory": "is recorded both as present and as absent",
-}
-_JOINTS = {"all": "all of", "any": "at least one of", "none": "none of"}
 
 
 def create_blueprint(guideline: Guideline) -> Blueprint:
@@ -148,7 +140,7 @@ def _recommendation(guideline: Guideline, recommendation: Recommendation) -> dic
         "do": list(recommendation.do),
         "say": list(recommendation.say),
         "whenThen": recommendation.when_then,
-        "condition": in_words(guideline, recommendation.when),
+        "condition": as_text(recommendation.when),
         "rules": _worded(recommendation.rules, guideline.rules()),
         "statements": _worded(recommendation.statements, guideline.statements),
         "strength": {"id": recommendation.strength, "words": guideline.wording.strengths[recommendation.strength]},
@@ -172,12 +164,12 @@ def _differential(guideline: Guideline) -> dict[str, Any]:
         "leadAtLeast": differential.lead_at_least,
         "leadBy": differential.lead_by,
         "clearBy": differential.clear_by,
-        **({"unranked": in_words(guideline, differential.unranked)} if differential.unranked else {}),
+        **({"unranked": as_text(differential.unranked)} if differential.unranked else {}),
         "points": [
             {
                 "cause": causes[entry.cause],
                 "points": entry.points,
-                "condition": in_words(guideline, entry.when),
+                "condition": as_text(entry.when),
                 "source": entry.source,
             }
             for entry in differential.points
@@ -198,13 +190,13 @@ def _differential(guideline: Guideline) -> dict[str, Any]:
                 "cause": causes[cap.cause],
                 "family": cap.family,
                 "atMost": cap.at_most,
-                "condition": in_words(guideline, cap.when),
+                "condition": as_text(cap.when),
                 "source": cap.source,
             }
             for cap in differential.caps
         ],
         "vetoes": [
-            {"cause": causes[veto.cause], "condition": in_words(guideline, veto.when), "source": veto.source}
+            {"cause": causes[veto.cause], "condition": as_text(veto.when), "source": veto.source}
             for veto in differential.vetoes
         ],
     }
@@ -216,7 +208,7 @@ def _presentation(guideline: Guideline, presentation: Presentation) -> dict[str,
         "presentation": presentation.presentation,
         "source": " ".join(filter(None, (presentation.publisher, presentation.topic, str(presentation.year)))),
         "verified": presentation.verified,
-        "condition": in_words(guideline, presentation.when),
+        "condition": as_text(presentation.when),
         "rules": _worded(presentation.rules, guideline.rules()),
         "evidence": _evidence(guideline, presentation.evidence),
         "ratings": [
@@ -226,26 +218,8 @@ def _presentation(guideline: Guideline, presentation: Presentation) -> dict[str,
                 "rating": guideline.rating_words[rating.rating],
                 "score": rating.score,
                 "radiation": rating.radiation,
-                "condition": in_words(guideline, rating.when) if rating.when else None,
+                "condition": as_text(rating.when) if rating.when else None,
             }
             for rating in presentation.ratings
         ],
     }
-
-
-def in_words(guideline: Guideline, condition: Condition) -> str:
-    """A condition as a person reads it."""
-    if not condition.finding:
-        parts = "; ".join(in_words(guideline, part) for part in condition.parts)
-        return f"{_JOINTS[condition.word]} ({parts})"
-    title = guideline.title_of(condition.finding)
-    if condition.word == "is":
-        return f"{title} {_STATES[condition.operand]}"
-    if condition.word == "one_of":
-        return f"{title} is {' or '.join(sorted(condition.operand))}"
-    return f"{title} is {condition.word.replace('_', ' ')} {condition.operand:g}{_unit(guideline, condition.finding)}"
-
-
-def _unit(guideline: Guideline, finding: str) -> str:
-    known = guideline.findings.get(finding)
-    return f" {known.unit}" if known and known.unit else ""
