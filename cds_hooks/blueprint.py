@@ -186,8 +186,9 @@ def _note_request(
     record: CallRecord, hook_request: HookRequest, caller: Caller | None, pseudonym: Callable[[str], str]
 ) -> None:
     """What the record holds of the request itself."""
-    if any(_correlation_id() in value for value in hook_request.context.values() if isinstance(value, str)):
-        record.correlation_id = pseudonym(_correlation_id())
+    known = hook_request.correlation_id
+    if any(known in value for value in hook_request.context.values() if isinstance(value, str)):
+        record.correlation_id = pseudonym(known)
     record.is_check = record.is_check or is_marked(None, hook_request.extension)
     record.hook_instance, record.patient_id = hook_request.hook_instance, hook_request.patient_id
     record.notes = (*hook_request.notes, *(caller.notes if caller else ()))

@@ -25,7 +25,8 @@ _SUMMARY_LENGTH = 139
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URL = re.compile(r"https?://[^\s/?#]\S*")
 # What is empty in a JSON text; it also finds some of what is written in a text, which costs a second look alone.
-_EMPTY = re.compile(rb'(?::|\[|,)(?:\[\]|\{\}|"")')
+# How an empty text, array or object is written; a text may have these characters in it, and is then left as it is.
+_EMPTY = (b'""', b"[]", b"{}")
 _NO_CARDS = b'{"cards":[]'
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/\S+")
 
@@ -430,7 +431,8 @@ def render(response: HookResponse) -> bytes:
         member, messages = next(iter(problem.messages_dict.items()))
         raise InternalError(f"The answer of the service is not a CDS Hooks response: {member} {messages[0]}.") from None
     text = _dump(body)
-    if _EMPTY.search(text, len(_NO_CARDS) if text.startswith(_NO_CARDS) else 0):
+    begin = len(_NO_CARDS) if text.startswith(_NO_CARDS) else 0
+    if any(text.find(empty, begin) >= 0 for empty in _EMPTY):
         text = _dump({"cards": [], **_filled(body)})
     if at := _null_in(text):
         raise InternalError(f"The answer of the service is not a CDS Hooks response: null at {at}.")

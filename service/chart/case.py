@@ -236,12 +236,13 @@ class Case:
         """Of each of these findings the newest assertion, where its value cannot be used and no later one can."""
         for name in names:
             found = self.assertions.get(name, ())
+            if not (unused := [assertion for assertion in found if assertion.value is None]):
+                continue
             known = resolve(found).assertion
             later = [
                 assertion
-                for assertion in found
-                if assertion.value is None
-                and not (known and known.when and assertion.when and assertion.when.high < known.when.low)
+                for assertion in unused
+                if not (known and known.when and assertion.when and assertion.when.high < known.when.low)
             ]
             # One without a date may be the newest.
             yield from sorted(later, key=lambda each: (each.when is None, each.when and each.when.high))[-1:]
@@ -342,7 +343,8 @@ class CaseReader:
         """
         reading = _Reading(self.index, self.repeated, request, now, sought)
         for value in request.prefetch.values():
-            reading.take(value)
+            if value.resources:
+                reading.take(value)
         reading.read_known()
         reading.leave_out_foreign()
         reading.require(request.prefetch)

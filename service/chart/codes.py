@@ -228,7 +228,10 @@ class CodeIndex:
         its code adds, then from the words of the sites. What a code is known to mean comes after that, and its words
         last: see side_in_words. `coded` are the codings of the code where they were read already.
         """
-        named = [*sites, *(qualifier for site in sites for qualifier in qualifiers(site))] if sites else []
+        named = list(sites)
+        for site in sites:
+            if "extension" in site:
+                named += qualifiers(site)
         given = [coding for concept in named for coding in codings(concept)]
         added = codings(code) if coded is None else coded
         if isinstance(code, dict) and "extension" in code:
@@ -238,8 +241,7 @@ class CodeIndex:
             if coding in self._sites:
                 places = places | self._sites[coding]
         for group in (given, added):
-            sides = {self._sides[coding] for coding in group if coding in self._sides} if group else _NOWHERE
-            if sides:
+            if sides := {self._sides[coding] for coding in group if coding in self._sides}:
                 return one_side(sides), places
         return self.side_in_words(*named), places
 

@@ -19,13 +19,15 @@ _ABSENT = (PrefetchState.MISSING, PrefetchState.FAILED)
 
 def lacking(prefetch: Mapping[str, PrefetchValue]) -> frozenset[str]:
     """The keys of which nothing, or not all, arrived. What the client says it has nothing of is no such key."""
-    return frozenset(key for key, value in prefetch.items() if _is_lacking(kind_of(key), value))
+    return frozenset(key for key, value in prefetch.items() if value.state in _INCOMPLETE or _is_missed(key, value))
 
 
-def _is_lacking(kind: str, value: PrefetchValue) -> bool:
-    if value.state is PrefetchState.MISSING:
-        return kind in _MISSED or (kind in COMPLAINT and value.is_late)
-    return value.state in _INCOMPLETE
+def _is_missed(key: str, value: PrefetchValue) -> bool:
+    """Whether it is missing and may hold what matters."""
+    if value.state is not PrefetchState.MISSING:
+        return False
+    kind = kind_of(key)
+    return kind in _MISSED or (kind in COMPLAINT and value.is_late)
 
 
 def patient_missing(prefetch: Mapping[str, PrefetchValue], *, others: bool) -> PreconditionFailed:

@@ -170,11 +170,13 @@ def codings(concept: object) -> list[Coding]:
     """The codings of a CodeableConcept; a `coding` that is sent as one object is an array of one."""
     found: list[Coding] = []
     given = concept.get("coding") if isinstance(concept, dict) else None
+    if given is None:
+        return found
     for coding in given if isinstance(given, list) else (given,):
         if isinstance(coding, dict):
             system, code = coding.get("system"), coding.get("code")
             # What cannot be a key of what is remembered is no code either.
-            if isinstance(system, str) and isinstance(code, str | int):
+            if isinstance(system, str) and isinstance(code, (str, int)):
                 found += read_coding(system, code)
     return found
 
@@ -301,10 +303,7 @@ def value_of(element: Mapping[str, Any]) -> Given | NoValue:
     if element.get("dataAbsentReason") is not None:
         return NoValue.ABSENT
     found: Given | NoValue = NoValue.NONE
-    # Asked of every element of a chart.
-    for member in element:
-        if "value" not in member:
-            continue
+    for member in [member for member in element if "value" in member]:
         if member[:5] == "value":
             found = _together(found, _value(member[5:], element[member]))
         elif member[:6] == "_value":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import calendar
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+
+import msgspec
 
 # FHIR, and how RFC 3339 lets a time be written: t or a space for T, z for Z, any fraction. And no colon in an offset.
 _FORM = re.compile(
@@ -14,8 +15,7 @@ _FORM = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class When:
+class When(msgspec.Struct, frozen=True, order=True):
     """An instant or a span in UTC; `text` is the date as it was written, at most to the day."""
 
     low: datetime
@@ -38,6 +38,21 @@ def read_when(value: object) -> When | None:
 # A chart repeats its dates: everything of one visit has the same.
 @lru_cache(maxsize=4096)
 def _read(value: str) -> When | None:
+    try:
+        # Most are plain times, which need no look at their parts.
+        instant = msgspec.convert(value, datetime)
+        return _at(instant if instant.tzinfo else instant.replace(tzinfo=UTC), value)
+    except (msgspec.ValidationError, OverflowError):
+        return _read_parts(value)
+
+
+def _at(instant: datetime, value: str) -> When:
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return When(instant, instant, value[:10])
+
+
+def _read_parts(value: str) -> When | None:
     form = _FORM.fullmatch(value)
     if form is None:
         return None
@@ -49,9 +64,7 @@ def _read(value: str) -> When | None:
             clock = "00:00" if ends else re.sub(r"(?<=:\d\d:)60", "59", time)
             # fromisoformat takes up to six digits of a second: 15 characters with hours and minutes.
             instant = datetime.fromisoformat(f"{value[:11]}{clock[:15]}{(zone or 'Z').upper()}") + timedelta(days=ends)
-            if instant.tzinfo is not UTC:
-                instant = instant.astimezone(UTC)
-            return When(instant, instant, value[:10])
+            return _at(instant, value)
         first_month, last_month = (int(month), int(month)) if month else (1, 12)
         last_day = int(day) if day else calendar.monthrange(int(year), last_month)[1]
         low = datetime(int(year), first_month, int(day) if day else 1, tzinfo=UTC)

@@ -79,7 +79,9 @@ class PatientNames:
                 return Owner.UNREADABLE
             return Owner.OWN if self.means(written) else Owner.OTHER
         named = identifier_of(to.get("identifier"))
-        of_system = {known for known in self._identifiers if named and known[0] == named[0]}
+        if named is None:
+            return Owner.OWN
+        of_system = {known for known in self._identifiers if known[0] == named[0]}
         return Owner.OTHER if of_system and named not in of_system else Owner.OWN
 
     def whose(self, resource: Mapping[str, Any]) -> Owner:
