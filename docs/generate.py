@@ -1,4 +1,4 @@
-"""Writes the documents that follow from data and code: statements.md, rules.md, hazards.md and cli.md.
+"""Writes the documents that follow from data and code: those of DOCUMENTS.
 
     python docs/generate.py [--check]
 
@@ -20,7 +20,9 @@ import click
 
 from service.cli import main as main_command
 from service.guideline import loader as knowledge
+from service.guideline.condition_text import as_text
 from service.guideline.model import Guideline, Recommendation
+from service.guideline.sentences import condition_sentence, recommendation_sentence
 
 HERE = Path(__file__).parent
 FOLDER = HERE
@@ -41,6 +43,13 @@ _RULES_HEAD = """\
 Written by `python docs/generate.py`; the tests fail when it is stale. The rows are those of
 [rules.toml](../service/knowledge/rules.toml). A row is carried by recommendations, by ratings of imaging or by the
 ranking of causes; a case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`.
+"""
+_RECOMMENDATIONS_HEAD = """\
+# Recommendations and named criteria
+
+Written by `python docs/generate.py`; the tests fail when it is stale. Beside the sentence of its author each
+recommendation has the one that follows from its conditions and from what it calls for. What a title in quotation marks
+stands for is a finding, or a criterion of the second table.
 """
 _HAZARDS_HEAD = """\
 # Hazard log
@@ -170,6 +179,34 @@ def rules(guideline: Guideline) -> Iterator[str]:
         yield ""
 
 
+def _lines(text: str) -> str:
+    """A text of several lines in one cell."""
+    return text.replace("\n", "<br>")
+
+
+def recommendations(guideline: Guideline) -> Iterator[str]:
+    """The lines of recommendations.md."""
+    yield _RECOMMENDATIONS_HEAD
+    yield from _table(
+        ("id", "as its author says it", "as it is evaluated"),
+        (
+            (
+                each.id,
+                *(text.replace("\n", "<br>") for text in (each.when_then, recommendation_sentence(guideline, each))),
+            )
+            for each in guideline.recommendations
+        ),
+    )
+    yield "\n## Named criteria\n"
+    yield from _table(
+        ("id", "title", "condition", "in words"),
+        (
+            (id_, title, f"`{as_text(condition)}`", condition_sentence(guideline, condition))
+            for id_, (title, condition) in guideline.definitions.items()
+        ),
+    )
+
+
 def _of_test(named: str) -> str:
     """A link to a test `path::name` or to a case `file: name`."""
     path, _, name = named.partition("::")
@@ -216,7 +253,13 @@ def _helped(context: click.Context) -> Iterator[str]:
 
 
 DOCUMENTS: Mapping[str, Callable[[Guideline], Iterator[str]]] = MappingProxyType(
-    {"statements.md": statements, "rules.md": rules, "hazards.md": hazards, "cli.md": cli}
+    {
+        "statements.md": statements,
+        "rules.md": rules,
+        "recommendations.md": recommendations,
+        "hazards.md": hazards,
+        "cli.md": cli,
+    }
 )
 
 

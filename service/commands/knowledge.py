@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
-_COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "condition")
+_COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "asEvaluated", "condition")
 
 
 @click.group(
@@ -103,8 +103,9 @@ def _as_markdown(described: dict[str, Any]) -> str:
     lines = [f"# {described['title']}", "", f"Version {described['version']}, {described['status']}.", ""]
     for each in described["recommendations"]:
         lines += [f"## {each['id']}: {each['title']}", "", *each["whenThen"].splitlines(), ""]
+        lines += ["As it is evaluated:", "", *each["asEvaluated"].splitlines(), ""]
         lines += [f"- indicator: {each['indicator']}; status: {each['status']}, version {each['version']}"]
-        lines += [f"- when: {each['condition']}", *(f"- do: {line}" for line in each["do"])]
+        lines += [f"- condition: `{each['condition']}`", *(f"- do: {line}" for line in each["do"])]
         lines += [f"- evidence: {_cited(evidence)}" for evidence in each["evidence"]]
         lines += [""]
     return "\n".join(lines).rstrip()

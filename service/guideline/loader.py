@@ -209,7 +209,7 @@ class _Reader:
         return None if raw is None else self.condition(raw, file, key)
 
     def line(self, text: str, file: str, key: str) -> str:
-        """A line of a card; {name} in it is the threshold of that name with its unit."""
+        """A text for people; {name} in it is the threshold of that name with its unit."""
         _require(_PLACE.findall(text), self.words, file, key)
         return _PLACE.sub(lambda place: self.words[place[1]], text)
 
@@ -250,7 +250,7 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
         strength=raw["strength"],
         evidence=tuple(raw["evidence"]),
         status=raw["status"],
-        when_then=raw["when_then"].strip(),
+        when_then=read.line(raw["when_then"].strip(), name, "when_then"),
         when=read.condition(raw["when"], name, "when"),
         critical_when=read.optional(raw["critical_when"], name, "critical_when"),
         red_flag=RedFlag(flag["id"], flag["indicator"], frozenset(flag["blocks"])) if flag else None,

@@ -42,6 +42,11 @@ def in_a_sentence(title: str) -> str:
     return title if any(letter.isupper() for letter in first_word[1:]) else title[:1].lower() + title[1:]
 
 
+def label(id_: str) -> str:
+    """How an id that has no title of its own is called, such as that of a treatment."""
+    return "NSAID" if id_ == "nsaid" else id_.replace("-", " ").capitalize()
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     id: str

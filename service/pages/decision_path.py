@@ -12,7 +12,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from service.guideline.forms import ADVICE_FACTS, TREATMENTS
-from service.guideline.model import Guideline, Recommendation
+from service.guideline.model import Guideline, Recommendation, label
 
 # Pixels of the picture at its own size.
 _WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3
@@ -91,7 +91,7 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
     closing = (_Group("", _chips(of_kind["closing"])),)
     yield _Stage("Closing", "What is said of imaging once it is known what is called for.", closing)
     yield _Stage("Treatment", "What is offered, held, or offered with care.", tuple(_treatments(of_kind["treatment"])))
-    in_hand = tuple(_Group(_label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
+    in_hand = tuple(_Group(label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
     yield _Stage("In hand", "A draft order, an appointment or a discharge is held against all of this.", in_hand)
 
 
@@ -104,11 +104,7 @@ def _treatments(recommendations: Iterable[Recommendation]) -> Iterator[_Group]:
         by_first.setdefault(each.treatment[0].id if each.treatment else "", []).append(each)
     for id_ in (*TREATMENTS, ""):
         if id_ in by_first:
-            yield _Group(_label(id_) if id_ else "More", _chips(by_first[id_]))
-
-
-def _label(id_: str) -> str:
-    return id_.replace("-", " ").capitalize() if id_ != "nsaid" else "NSAID"
+            yield _Group(label(id_) if id_ else "More", _chips(by_first[id_]))
 
 
 def _chips(recommendations: Iterable[Recommendation]) -> tuple[_Chip, ...]:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from service.guideline.attributes import source_attributes
 from service.guideline.condition_text import as_text
 from service.guideline.model import Guideline, Presentation, Recommendation
+from service.guideline.sentences import condition_sentence, recommendation_sentence
 from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent
@@ -86,6 +87,15 @@ def document(guideline: Guideline) -> dict[str, Any]:
             {**_recommendation(guideline, each), "attributes": attributes[each.id]}
             for each in guideline.recommendations
         ],
+        "criteria": [
+            {
+                "id": id_,
+                "title": title,
+                "condition": as_text(condition),
+                "inWords": condition_sentence(guideline, condition),
+            }
+            for id_, (title, condition) in guideline.definitions.items()
+        ],
         "causes": [
             {"id": cause.id, "title": cause.title, "tellApart": cause.tell_apart} for cause in guideline.causes.values()
         ],
@@ -140,6 +150,7 @@ def _recommendation(guideline: Guideline, recommendation: Recommendation) -> dic
         "do": list(recommendation.do),
         "say": list(recommendation.say),
         "whenThen": recommendation.when_then,
+        "asEvaluated": recommendation_sentence(guideline, recommendation),
         "condition": as_text(recommendation.when),
         "rules": _worded(recommendation.rules, guideline.rules()),
         "statements": _worded(recommendation.statements, guideline.statements),
