@@ -1,93 +1,20 @@
-"""CDS Hooks, releases 1.0, 2.0.1 and the 3.0.0 ballot, as a package that knows no medicine."""
+"""CDS Hooks, releases 1.0, 2.0.1 and the 3.0.0 ballot, as a package that knows no medicine.
 
-from cds_hooks.blueprint import CallRecord, create_blueprint
-from cds_hooks.discovery import CdsService, ServiceCatalogue
-from cds_hooks.errors import (
-    BadRequest,
-    BodyTooLarge,
-    CdsHooksError,
-    Forbidden,
-    HookMismatch,
-    InternalError,
-    MethodNotAllowed,
-    PreconditionFailed,
-    ServiceUnavailable,
-    TooManyRequests,
-    Unauthorized,
-    UnknownService,
-    UnsupportedMediaType,
-)
-from cds_hooks.feedback import Feedback, FeedbackBatch, FeedbackRecord, FeedbackSink, OverrideReason, read_feedback
-from cds_hooks.hooks import HOOKS, HookDefinition
-from cds_hooks.prefetch import (
-    Head,
-    PrefetchState,
-    PrefetchTokenError,
-    PrefetchValue,
-    full_urls,
-    lint_template,
-    read_prefetch,
-    resolve_template,
-)
-from cds_hooks.request import FhirAuthorization, HookRequest, read_request
-from cds_hooks.response import (
-    RESPONSE_SCHEMA,
-    Action,
-    Card,
-    Coding,
-    HookResponse,
-    Indicator,
-    Link,
-    Source,
-    Suggestion,
-    SystemAction,
-)
+Every name of `api.py` is one of this package. They are loaded when one of them is asked for, so that a module such as
+`prefetch.py` can be used without Flask and marshmallow.
+"""
 
-__all__ = [
-    "HOOKS",
-    "RESPONSE_SCHEMA",
-    "Action",
-    "BadRequest",
-    "BodyTooLarge",
-    "CallRecord",
-    "Card",
-    "CdsHooksError",
-    "CdsService",
-    "Coding",
-    "Feedback",
-    "FeedbackBatch",
-    "FeedbackRecord",
-    "FeedbackSink",
-    "FhirAuthorization",
-    "Forbidden",
-    "Head",
-    "HookDefinition",
-    "HookMismatch",
-    "HookRequest",
-    "HookResponse",
-    "Indicator",
-    "InternalError",
-    "Link",
-    "MethodNotAllowed",
-    "OverrideReason",
-    "PreconditionFailed",
-    "PrefetchState",
-    "PrefetchTokenError",
-    "PrefetchValue",
-    "ServiceCatalogue",
-    "ServiceUnavailable",
-    "Source",
-    "Suggestion",
-    "SystemAction",
-    "TooManyRequests",
-    "Unauthorized",
-    "UnknownService",
-    "UnsupportedMediaType",
-    "create_blueprint",
-    "full_urls",
-    "lint_template",
-    "read_feedback",
-    "read_prefetch",
-    "read_request",
-    "resolve_template",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cds_hooks.api import *  # noqa: F403
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return vars(import_module("cds_hooks.api"))[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

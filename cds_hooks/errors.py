@@ -19,18 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields
-
-from cds_hooks.json_text import json_type
-
 _FHIR_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-_ABSENT = object()
-_EXPECTED: tuple[tuple[type[fields.Field[Any]], str], ...] = (
-    (fields.String, "a string"),
-    (fields.Integer, "a number without a fraction"),
-    (fields.Boolean, "a boolean"),
-    (fields.List, "an array"),
-)
 
 
 class CdsHooksError(Exception):
@@ -218,51 +207,3 @@ class ServiceUnavailable(CdsHooksError):
 
 class InternalError(CdsHooksError):
     """A fault of the service itself."""
-
-
-def refusal(problem: ValidationError, schema: Schema, data: Any, at: str = "") -> BadRequest:
-    """Turns the first problem that `schema` found in `data` into a BadRequest that names its JSON path below `at`.
-
-    What marshmallow says is left out: the field tells what was expected, `data` what type was received.
-    """
-    path, value, messages = at, data, problem.messages
-    owner: Schema = schema
-    field: fields.Field[Any] | None = None
-    while isinstance(messages, dict):
-        key, messages = next(iter(messages.items()))
-        if key == "_schema":
-            break
-        if isinstance(key, int):
-            path = f"{path}[{key}]"
-            value = value[key]
-            field = field.inner if isinstance(field, fields.List) else field
-        else:
-            path = f"{path}.{key}" if path else key
-            value = value.get(key, _ABSENT) if isinstance(value, Mapping) else _ABSENT
-            field = owner.fields[key]
-        inner = field.inner if isinstance(field, fields.List) else field
-        if isinstance(inner, fields.Nested):
-            owner = inner.schema
-    expected = _expected(field)
-    if value is _ABSENT:
-        return BadRequest(
-            f"{path}: expected {expected}, received nothing. The specification requires this member: send it.",
-            expression=path,
-            code="required",
-        )
-    received = json_type(value)
-    code = "value" if received in expected.replace(",", " ").split()[:2] else "structure"
-    return BadRequest(
-        f"{path}: expected {expected}, received {received}. Correct this member and send the request again.",
-        expression=path,
-        code=code,
-    )
-
-
-def _expected(field: fields.Field[Any] | None) -> str:
-    """What a caller should have sent: the field's own words where it has some, else the name of its JSON type."""
-    if field is None:
-        return "an object"
-    if "expected" in field.metadata:
-        return str(field.metadata["expected"])
-    return next((words for kind, words in _EXPECTED if isinstance(field, kind)), "an object")

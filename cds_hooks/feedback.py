@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeAlias
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from cds_hooks.check_mark import is_marked
-from cds_hooks.errors import BadRequest, BodyTooLarge, operation_outcome, refusal
+from cds_hooks.errors import BadRequest, BodyTooLarge, operation_outcome
 from cds_hooks.json_text import UNREADABLE, decode, read_members
 from cds_hooks.response import Coding
+from cds_hooks.schemas import refusal
 
 
 @dataclass(frozen=True, slots=True)

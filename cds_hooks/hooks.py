@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
 
-from cds_hooks.errors import BadRequest, refusal
+from cds_hooks.errors import BadRequest
 from cds_hooks.json_text import UNREADABLE, decode, json_type
-from cds_hooks.schemas import load
+from cds_hooks.schemas import load, refusal
 
 _REVERSE_DOMAIN = re.compile(r"[a-z][a-z0-9-]*(?:\.[A-Za-z0-9-]+)+")
 

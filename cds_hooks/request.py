@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from cds_hooks.errors import BadRequest, HookMismatch, refusal
+from cds_hooks.errors import BadRequest, HookMismatch
 from cds_hooks.hooks import lacking_members, read_context
 from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
 from cds_hooks.prefetch import PrefetchValue, read_prefetch, tokens_of
-from cds_hooks.schemas import load
+from cds_hooks.schemas import load, refusal
 
 if TYPE_CHECKING:
     from cds_hooks.discovery import CdsService

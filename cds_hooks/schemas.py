@@ -1,4 +1,4 @@
-"""What marshmallow's Schema.load gives, in half of its time, for the schemas that every call passes.
+"""The schemas that every call passes: loaded in half of the time of marshmallow's Schema.load, and how one refuses.
 
 Specification: Calling a CDS Service; CDS Service Response.
 """
@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError
+from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, fields
+
+from cds_hooks.errors import BadRequest
+from cds_hooks.json_text import json_type
+
+_ABSENT = object()
+_EXPECTED: tuple[tuple[type[fields.Field[Any]], str], ...] = (
+    (fields.String, "a string"),
+    (fields.Integer, "a number without a fraction"),
+    (fields.Boolean, "a boolean"),
+    (fields.List, "an array"),
+)
 
 
 def load(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,3 +45,51 @@ def load(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
 def _left_to(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = schema.load(members)
     return found
+
+
+def refusal(problem: ValidationError, schema: Schema, data: Any, at: str = "") -> BadRequest:
+    """Turns the first problem that `schema` found in `data` into a BadRequest that names its JSON path below `at`.
+
+    What marshmallow says is left out: the field tells what was expected, `data` what type was received.
+    """
+    path, value, messages = at, data, problem.messages
+    owner: Schema = schema
+    field: fields.Field[Any] | None = None
+    while isinstance(messages, dict):
+        key, messages = next(iter(messages.items()))
+        if key == "_schema":
+            break
+        if isinstance(key, int):
+            path = f"{path}[{key}]"
+            value = value[key]
+            field = field.inner if isinstance(field, fields.List) else field
+        else:
+            path = f"{path}.{key}" if path else key
+            value = value.get(key, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+            field = owner.fields[key]
+        inner = field.inner if isinstance(field, fields.List) else field
+        if isinstance(inner, fields.Nested):
+            owner = inner.schema
+    expected = _expected(field)
+    if value is _ABSENT:
+        return BadRequest(
+            f"{path}: expected {expected}, received nothing. The specification requires this member: send it.",
+            expression=path,
+            code="required",
+        )
+    received = json_type(value)
+    code = "value" if received in expected.replace(",", " ").split()[:2] else "structure"
+    return BadRequest(
+        f"{path}: expected {expected}, received {received}. Correct this member and send the request again.",
+        expression=path,
+        code=code,
+    )
+
+
+def _expected(field: fields.Field[Any] | None) -> str:
+    """What a caller should have sent: the field's own words where it has some, else the name of its JSON type."""
+    if field is None:
+        return "an object"
+    if "expected" in field.metadata:
+        return str(field.metadata["expected"])
+    return next((words for kind, words in _EXPECTED if isinstance(field, kind)), "an object")

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import cds_hooks
+from cds_hooks import api
 
 SOURCES = sorted(Path(cds_hooks.__file__).parent.rglob("*.py"))
 
@@ -34,7 +37,7 @@ def test_only_the_blueprint_uses_flask() -> None:
 
 def test_each_module_names_the_chapter_of_the_specification_that_it_implements() -> None:
     for file in SOURCES:
-        if file.name != "__init__.py":
+        if file.name not in ("__init__.py", "api.py"):
             assert "Specification:" in (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""), file.name
 
 
@@ -52,11 +55,21 @@ def test_the_check_of_a_service_needs_neither_the_product_nor_the_models_of_fhir
 
 
 def test_the_exported_names_are_exactly_those_that_the_package_imports() -> None:
-    tree = ast.parse(SOURCES[0].read_text("utf-8"))
-    assert SOURCES[0].name == "__init__.py"
+    tree = ast.parse(Path(api.__file__).read_text("utf-8"))
     imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert set(cds_hooks.__all__) == imported
-    assert sorted(cds_hooks.__all__) == sorted(set(cds_hooks.__all__))
+    assert set(api.__all__) == imported
+    assert sorted(api.__all__) == sorted(set(api.__all__))
+    assert all(getattr(cds_hooks, name) is getattr(api, name) for name in api.__all__)
+
+
+def test_a_name_that_the_package_does_not_have_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="module 'cds_hooks' has no attribute 'Flask'"):
+        cds_hooks.__getattr__("Flask")
+
+
+def test_prefetch_and_errors_are_loaded_without_flask_and_marshmallow() -> None:
+    said = "import sys; sys.modules['flask'] = sys.modules['marshmallow'] = None; import cds_hooks.prefetch"
+    subprocess.run([sys.executable, "-c", said], check=True, timeout=60)
 
 
 def test_the_example_of_the_readme_works() -> None:
