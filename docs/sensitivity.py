@@ -19,8 +19,8 @@ from cds_hooks import read_request
 from service.chart.case import Case, CaseReader
 from service.commands.replay import read_folder
 from service.guideline import loader as knowledge
-from service.guideline.forms import RATINGS
 from service.guideline.model import Differential, Guideline
+from service.guideline.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.next_question import Asked, Assessed, NextQuestion
 from service.services.catalogue import catalogue

@@ -16,8 +16,8 @@ from fixtures import build
 from service.app import create_app
 from service.commands.replay import PUBLISHED_KEY, read_folder
 from service.guideline import loader as knowledge
-from service.guideline.forms import RED_FLAGS, SYSTEMS
 from service.guideline.model import ORDER_SYSTEM, PACKAGED
+from service.guideline.vocabulary import RED_FLAGS, SYSTEMS
 from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request
 

@@ -15,8 +15,8 @@ from service.chart.derived import FOLLOWS
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
 from service.guideline.conditions import Interval, Value
-from service.guideline.forms import COSTS, INDICATORS
 from service.guideline.model import DAYS_SINCE
+from service.guideline.vocabulary import COSTS, INDICATORS
 from service.reasoning.answer_index import Answers
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.next_question import WAITS, Asked, Assessed, NextQuestion, Trials

@@ -36,8 +36,8 @@ from service.chart.assertions import Assertion
 from service.chart.case import Case
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
-from service.guideline.forms import TOPICS
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
+from service.guideline.vocabulary import TOPICS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired

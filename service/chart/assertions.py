@@ -37,9 +37,9 @@ from service.chart.elements import (
 )
 from service.chart.fhir_time import When
 from service.guideline.conditions import Interval
-from service.guideline.forms import CLINICAL_KINDS
 from service.guideline.model import LOCAL_SYSTEM, Code, Finding
 from service.guideline.quantity import read_number, read_quantity
+from service.guideline.vocabulary import CLINICAL_KINDS
 
 # What is to be known of how something is stated; the names by which the answer tells it.
 PROVISIONAL, BY_NAME, REPORTED, BY_TEXT = "provisional", "byName", "reported", "byText"

@@ -38,8 +38,8 @@ from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames
 from service.chart.questionnaires import questionnaire_response
 from service.guideline.conditions import Interval, Value
-from service.guideline.forms import SYSTEMS
 from service.guideline.model import Code, Finding, Guideline
+from service.guideline.vocabulary import SYSTEMS
 from service.prefetch_keys import (
     ALLERGIES,
     COMPLAINT,

@@ -42,8 +42,8 @@ from service.chart.elements import (
 )
 from service.chart.fhir_time import When, days_before
 from service.chart.patient import Owner, PatientNames
-from service.guideline.forms import MODALITIES, REGIONS, SYSTEMS
 from service.guideline.model import ORDER_SYSTEM, Guideline
+from service.guideline.vocabulary import MODALITIES, REGIONS, SYSTEMS
 from service.prefetch_keys import IMAGING, ON_CHART, ORDERS, kind_of, split_search
 from service.settings import SettingsError
 

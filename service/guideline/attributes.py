@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from service.guideline.forms import ADVICE_FACTS
 from service.guideline.model import AFTER_PLAN, Guideline, Recommendation, in_a_sentence
+from service.guideline.vocabulary import ADVICE_FACTS
 
 # In the order of the regulation.
 ATTRIBUTES = (

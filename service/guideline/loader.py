@@ -22,19 +22,6 @@ from service.guideline.complaint_words import in_doubt, without_side
 from service.guideline.condition_text import from_table, is_name, parse
 from service.guideline.conditions import ANYWHERE, JOINTS, WORDS, Condition, Interval
 from service.guideline.forms import (
-    ADVICE_FACTS,
-    DATA,
-    HEADINGS,
-    KINDS,
-    RATINGS,
-    RECOMMENDATION_KINDS,
-    RED_FLAGS,
-    SENTENCES,
-    SIDES,
-    STATED_ATTRIBUTES,
-    STRENGTHS,
-    SYSTEMS,
-    TOPICS,
     CauseFile,
     CodeRow,
     ConflictTable,
@@ -92,6 +79,21 @@ from service.guideline.model import (
     Wording,
 )
 from service.guideline.quantity import UNITS, in_words
+from service.guideline.vocabulary import (
+    ADVICE_FACTS,
+    DATA,
+    HEADINGS,
+    KINDS,
+    RATINGS,
+    RECOMMENDATION_KINDS,
+    RED_FLAGS,
+    SENTENCES,
+    SIDES,
+    STATED_ATTRIBUTES,
+    STRENGTHS,
+    SYSTEMS,
+    TOPICS,
+)
 
 # The value sets of what a chart holds; those of orders are apart.
 _CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "medicines")

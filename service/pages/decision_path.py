@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from service.guideline.forms import ADVICE_FACTS, TREATMENTS
 from service.guideline.model import Guideline, Recommendation, label
+from service.guideline.vocabulary import ADVICE_FACTS, TREATMENTS
 
 # Pixels of the picture at its own size.
 _WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3

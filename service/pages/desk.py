@@ -17,8 +17,8 @@ from flask import Blueprint, Response, render_template, request
 
 from cds_hooks.errors import UnknownService
 from service.answers.orders import Ordering, service_request
-from service.guideline.forms import SYSTEMS
 from service.guideline.model import LOCAL_SYSTEM, Guideline
+from service.guideline.vocabulary import SYSTEMS
 from service.services.explanation import Explainer, as_dict
 
 # Where the made-up patients lie in a checkout; an installed package has none, and the page starts with an empty chart.

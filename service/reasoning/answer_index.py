@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 from service.chart.derived import FOLLOWS
 from service.chart.grounds import Grounds, grounds_of, holds_by, made_by_steps, marks
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
-from service.guideline.forms import CHART_KINDS, COSTS
 from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS, DAYS_SINCE, Guideline, Recommendation
+from service.guideline.vocabulary import CHART_KINDS, COSTS
 from service.reasoning.outcome import CRITICAL, TIERS, Says, plain, says
 
 # What is made of the red flags where one of them is critical.

@@ -22,7 +22,6 @@ from service.chart.fhir_time import When, read_when
 from service.chart.grounds import grounds_of, marks_on, may_hold
 from service.chart.medicines import Unrecognised
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval, Value
-from service.guideline.forms import CLINICAL_KINDS, INDICATORS, PRIORITIES, RECOMMENDATION_KINDS, RED_FLAGS, TREATMENTS
 from service.guideline.model import (
     AFTER_RED_FLAGS,
     DAYS_SINCE,
@@ -33,6 +32,14 @@ from service.guideline.model import (
     Presentation,
     Rating,
     Recommendation,
+)
+from service.guideline.vocabulary import (
+    CLINICAL_KINDS,
+    INDICATORS,
+    PRIORITIES,
+    RECOMMENDATION_KINDS,
+    RED_FLAGS,
+    TREATMENTS,
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, is_unranked, rank, weigh
 from service.reasoning.next_question import Asked, Assessed, NextQuestion

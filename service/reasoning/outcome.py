@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from service.guideline.forms import INDICATORS
 from service.guideline.model import Recommendation
+from service.guideline.vocabulary import INDICATORS
 
 # How urgent an indicator is: none 0, info 1, warning 2, critical 3.
 TIERS = {indicator: tier for tier, indicator in enumerate(reversed(INDICATORS), start=1)}

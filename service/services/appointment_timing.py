@@ -24,8 +24,8 @@ from service.chart.drafts import Draft, InHand, in_hand
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
 from service.guideline.conditions import Interval, Value
-from service.guideline.forms import RED_FLAGS
 from service.guideline.model import KnowledgeError
+from service.guideline.vocabulary import RED_FLAGS
 from service.reasoning.assessment import Fired
 from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit
 

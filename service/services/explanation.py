@@ -21,8 +21,8 @@ from service.chart.case import Case
 from service.chart.fhir_validation import remarks
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.guideline.conditions import Interval, Value
-from service.guideline.forms import ADVICE_FACTS, RECOMMENDATION_KINDS
 from service.guideline.model import Guideline
+from service.guideline.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
 from service.reasoning.assessment import Assessment, Evidence, Fired, Verdict
 from service.services.catalogue import catalogue
 from service.services.consultation import Consultant, Consultation

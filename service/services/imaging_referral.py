@@ -20,7 +20,7 @@ from service.chart.elements import LEFT, RIGHT, as_list
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
 from service.guideline.conditions import Interval, Value
-from service.guideline.forms import INDICATORS, RATINGS
+from service.guideline.vocabulary import INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Fired, ImagingCall

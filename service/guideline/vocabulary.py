@@ -1,0 +1,241 @@
+"""The words that may stand in the knowledge files, and what the cards and the conditions of each kind are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from service.prefetch_keys import SEARCHED
+
+SYSTEMS = MappingProxyType(
+    {
+        "sct": "http://snomed.info/sct",
+        "loinc": "http://loinc.org",
+        "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
+        "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    }
+)
+KINDS = (
+    "symptom",
+    "history",
+    "exam",
+    "test",
+    "result",
+    "measurement",
+    "diagnosis",
+    "risk",
+    "medication",
+    "allergy",
+)
+CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "diagnosis"})
+INDICATORS = ("critical", "warning", "info")
+MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
+REGIONS = ("pelvis", "hip", "thigh", "lumbar-spine", "sacroiliac", "leg-veins")
+PRIORITIES = ("stat", "urgent", "routine")
+REFERRALS = (
+    "emergency",
+    "orthopaedics",
+    "sports-medicine",
+    "physiotherapy",
+    "spine",
+    "rheumatology",
+    "oncology",
+    "paediatrics",
+)
+TREATMENTS = (
+    "self-care",
+    "nsaid",
+    "acetaminophen",
+    "physiotherapy",
+    "corticosteroid-injection",
+    "surgical-opinion",
+)
+RED_FLAGS = (
+    "sudden-tear",
+    "unexamined-injury",
+    "significant-bruising",
+    "leg-weakness",
+    "radiating-nerve-symptoms",
+    "cauda-equina",
+    "infection",
+    "malignancy",
+    "fracture-or-trauma",
+    "bone-stress",
+    "deep-vein-thrombosis",
+    "progressive-deficit",
+    "adolescent-avulsion",
+    "haematoma-on-anticoagulant",
+    "compartment-syndrome",
+    "inflammatory",
+)
+BLOCKS = ("ranking", "exercise", "injection")
+# Of the 13 source attributes of an evidence-based decision support intervention (45 CFR 170.315(b)(11)), those that are
+# stated; the others follow from evidence, history and conditions.
+STATED_ATTRIBUTES = (
+    "developer",
+    "funding",
+    "race",
+    "ethnicity",
+    "language",
+    "sexual-orientation",
+    "gender-identity",
+    "social-determinants",
+)
+# The best first.
+RATINGS = ("appropriate", "may-be-appropriate", "usually-not")
+STRENGTHS = ("source-document", "evidence", "judgement")
+SIDES = ("left", "right", "bilateral", "unspecified")
+# The kinds of data that a card may miss.
+DATA = SEARCHED
+# The cards in the order in which they are shown; the first two are those of the urgent tiers.
+TOPICS = (
+    "immediate-evaluation",
+    "assessment-due",
+    "ask-first",
+    "diagnosis-and-imaging",
+    "care-plan",
+    "imaging-order",
+    "analgesic-order",
+    "appointment",
+    "going-home",
+)
+HEADINGS = ("why", "consider", "causes", "ask", "not_documented", "unreadable", "grounds", "safety_net")
+# The sentences that cards say, each with what is filled in.
+SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "safety_net": (),
+        "judgement": (),
+        "more": ("summary", "count"),
+        "consider_first": ("first", "summary"),
+        "evidence": ("finding", "details"),
+        "order_label": ("title",),
+        "rated": ("title", "rating", "presentation", "source", "evidence"),
+        "criteria": ("publisher", "topic", "year"),
+        "own_judgement": (),
+        "score": ("score",),
+        "radiation": ("level",),
+        "another_region": ("title",),
+        "proposed_elsewhere": ("title",),
+        "not_recognised": ("count",),
+        "already_ordered": ("title", "date", "resource"),
+        "already_done": ("title", "date", "resource"),
+        "already_shown": ("title", "date", "resource"),
+        "value_not_read": ("finding", "date", "resource"),
+        "medication_not_read": ("resource", "date"),
+        "allergy_not_read": ("resource", "date"),
+        "more_not_read": ("count",),
+        "replace_label": ("title",),
+        "remove_label": (),
+        "question_label": ("question",),
+        "message_label": (),
+        "step": ("number", "count", "action"),
+        "steps_together": ("count",),
+        "all_together": ("count",),
+        "ask": ("ask", "because"),
+        "can_change": ("because", "changes"),
+        "strength": ("strength", "statements", "evidence"),
+        "draft": ("version",),
+        "active": ("version",),
+        "leads_clearly": ("first",),
+        "leads_clearly_beside": ("first", "other"),
+        "leads": ("first", "other"),
+        "leads_alone": ("first",),
+        "either": ("first", "other"),
+        "not_separated": (),
+        "ranking_waits": (),
+        "completeness": ("known", "families"),
+        "for_it": ("findings",),
+        "against_it": ("findings",),
+        "working_diagnosis": ("causes",),
+        "data_missing": ("data",),
+        "data_incomplete": ("data",),
+        "medicines_missing": ("data",),
+        "medicines_incomplete": ("data",),
+        "orders_missing": ("data",),
+        "orders_incomplete": ("data",),
+        "provisional": (),
+        "byName": (),
+        "reported": (),
+        "byText": (),
+        "sideUnreadable": (),
+        "recorded_not_readable": ("finding", "date", "resource"),
+        "complaint_not_readable": (),
+        "deceased": (),
+        "contradictory": ("finding",),
+        "side_unclear": ("finding",),
+        "other_patient": ("count",),
+        "no_side": (),
+        "undated": (),
+    }
+)
+# Those that assess the chart, in the order in which they are evaluated: a later kind may read what an earlier one made.
+CHART_KINDS = ("red-flag", "plan", "closing", "treatment")
+# Those that judge what the clinician has in hand, each with the facts about it that its conditions may read.
+ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "imaging-order": (
+            "order-rating",
+            "days-since-the-same-imaging",
+            "order-repeats-another-order",
+            "order-is-for-the-other-side",
+            "order-names-two-sides",
+            "order-is-of-another-region",
+            "radiograph-comes-first",
+            "red-flag-work-up-missing",
+            "urgent-imaging-missing",
+            "order-not-recognised",
+            "order-is-an-mri",
+            "order-is-ionising",
+            "gadolinium-asked-for",
+            "chart-not-heard",
+        ),
+        "analgesic-order": (
+            "nsaid-drafted",
+            "topical-nsaid-drafted",
+            "acetaminophen-drafted",
+            "aspirin-drafted",
+            "steroid-injection-drafted",
+            "held-by-the-chart",
+            "care-needed",
+            "second-nsaid-drafted",
+            "second-acetaminophen",
+            "nsaid-with-acetaminophen",
+            "acetaminophen-in-24-hours",
+            "aspirin-in-24-hours",
+            "aspirin-of-unknown-dose",
+            "nsaid-beside-such-aspirin",
+            "value-not-read",
+            "medicine-not-read",
+            "complaint-documented",
+            "chart-not-heard",
+        ),
+        "appointment": (
+            "days-until-appointment",
+            "days-allowed",
+            "later-than-allowed",
+            "emergency-care-due",
+            "chart-not-heard",
+        ),
+        "going-home": (
+            "self-care-offered",
+            "stretching-offered",
+            "stretching-left-out",
+            "nsaid-offered",
+            "value-not-read",
+            "medicine-not-read",
+            "acetaminophen-offered",
+            "physiotherapy-offered",
+            "assessment-due",
+            "same-day-due",
+            "bone-stress-possible",
+            "medicines-not-heard",
+            "chart-not-heard",
+        ),
+    }
+)
+RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
+
+
+# What an answer can change, and what it takes to get the answer, the cheapest first.
+QUESTION_TERMS = ("severity", "imaging", "referrals", "leader", "treatment")
+COSTS = ("history", "palpation", "strength", "special-test", "lab")
