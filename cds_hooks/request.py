@@ -113,6 +113,12 @@ class HookRequest:
             )
         return patient
 
+    @property
+    def encounter_id(self) -> str:
+        """The bare FHIR id of the encounter in context; empty where the hook has none or it was not sent."""
+        encounter = self.context.get("encounterId")
+        return encounter if isinstance(encounter, str) else ""
+
 
 def read_envelope(body: bytes) -> Mapping[str, Member]:
     """The members of a request whose envelope is sound, each of their objects still raw. Raises BadRequest."""

@@ -24,6 +24,7 @@ from service.guideline.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.next_question import Asked, Assessed, NextQuestion
 from service.services.catalogue import catalogue
+from service.services.consultation import chart_of
 
 HERE = Path(__file__).parent
 FILE = HERE / "sensitivity.md"
@@ -104,7 +105,7 @@ def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:
     for path in sorted((FIXTURES / "requests").glob("*.json")):
         if b'"hook": "patient-view"' in (body := path.read_bytes()):
             request = read_request(body, services.find(*CALL), correlation_id=path.stem)
-            yield path.stem, reader.read(request, folder.clock)
+            yield path.stem, reader.read(chart_of(request), folder.clock)
 
 
 def flips(guideline: Guideline) -> tuple[int, list[Flip]]:

@@ -19,7 +19,7 @@ from cds_hooks.fhir_access import complete
 from cds_hooks.trust import Call, Caller, Gate
 from service.access.clients import Client, directory, fhir_policy, read_clients
 from service.answers.orders import check_templates
-from service.chart.orders import NO_SITE_CODES, read_site_codes
+from service.chart.orders import NO_SITE_CODES
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
 from service.pages import desk, insights
@@ -31,6 +31,7 @@ from service.server.metrics import CONTENT_TYPE, Metrics
 from service.services.catalogue import catalogue
 from service.services.explanation import Explainer
 from service.settings import Settings, SettingsError, is_loopback
+from service.site_codes import read_site_codes
 
 if TYPE_CHECKING:
     from service.access.store import Store

@@ -119,10 +119,11 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     Ends with 0, and with 2 when the service would refuse the request.
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
-    from service.chart.orders import NO_SITE_CODES, read_site_codes  # noqa: PLC0415
+    from service.chart.orders import NO_SITE_CODES  # noqa: PLC0415
     from service.guideline import loader as knowledge_loader  # noqa: PLC0415
     from service.guideline.model import KnowledgeError  # noqa: PLC0415
     from service.services.explanation import Explainer, as_json, as_text  # noqa: PLC0415
+    from service.site_codes import read_site_codes  # noqa: PLC0415
 
     now = _time(at)
     body = file.read()

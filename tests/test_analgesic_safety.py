@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.chart.dosage import most_in_a_day, strength_of
-from service.chart.fhir_validation import violations
+from service.fhir_validation import violations
 from tests.charts import CLOCK, PATIENT, SYSTEMS, Json, assessment_of, build_request, collection
 
 CHART: Json = {

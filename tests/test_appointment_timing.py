@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.chart.fhir_validation import violations
+from service.fhir_validation import violations
 from service.guideline import loader as knowledge
 from service.guideline.model import KnowledgeError
 from service.services.appointment_timing import AppointmentTiming

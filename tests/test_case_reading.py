@@ -22,6 +22,7 @@ from service.guideline import loader as knowledge
 from service.guideline.conditions import Interval
 from service.guideline.model import Code
 from service.services.catalogue import catalogue
+from service.services.consultation import chart_of
 from service.services.explanation import Explainer
 from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json, build_request, bundle
 
@@ -106,7 +107,7 @@ def call(resources: Iterable[Any], patient: Json | None = None, **prefetch: Any)
 
 def read(*resources: Any, patient: Json | None = None, sought: frozenset[str] | None = None, **prefetch: Any) -> Case:
     body = json.dumps(call(resources, patient, **prefetch)).encode()
-    return READER.read(read_request(body, CALLED, correlation_id="test"), CLOCK, sought)
+    return READER.read(chart_of(read_request(body, CALLED, correlation_id="test")), CLOCK, sought)
 
 
 def held(case: Case, finding: str, side: str = "") -> Any:
@@ -879,7 +880,7 @@ def test_a_repeated_measurement_is_held_as_if_all_of_it_were_read(said: list[Jso
     every = CaseReader(GUIDELINE)
     every.repeated = frozenset()
     newest, whole = (
-        reader.read(read_request(body, CALLED, correlation_id="test"), CLOCK).resolve(
+        reader.read(chart_of(read_request(body, CALLED, correlation_id="test")), CLOCK).resolve(
             "hemoglobin-a1c", "", with_sideless=True
         )
         for reader in (READER, every)

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.chart.fhir_validation import violations
+from service.fhir_validation import violations
 from service.guideline import loader as knowledge
 from service.guideline.model import Recommendation
 from tests.charts import CLOCK, ENCOUNTER, PATIENT, Json, NamedCase, build_request, named_cases

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cds_hooks import read_request
 from service.app import create_app
 from service.chart.case import Case
+from service.services.consultation import chart_of
 from tests.charts import ANOTHER, CLOCK, ENCOUNTER, LOCAL, PATIENT, SERVICE, Json
 from tests.test_case_reading import (
     CALLED,
@@ -52,7 +53,8 @@ def encounter(**members: Any) -> Json:
 def read(visit: Any, *resources: Any, sought: frozenset[str] | None = SOUGHT, context: Json | None = None) -> Case:
     request = call(resources, encounter=visit)
     request["context"] |= context or {}
-    return READER.read(read_request(json.dumps(request).encode(), CALLED, correlation_id="test"), CLOCK, sought)
+    read = read_request(json.dumps(request).encode(), CALLED, correlation_id="test")
+    return READER.read(chart_of(read), CLOCK, sought)
 
 
 def stated(case: Case) -> set[tuple[str, str]]:
@@ -121,7 +123,7 @@ def test_only_the_encounter_in_context_is_read() -> None:
 def test_without_an_encounter_in_the_context_none_is_read() -> None:
     request = call([], encounter=encounter(reasonCode=[BUTTOCK]))
     del request["context"]["encounterId"]
-    case = READER.read(read_request(json.dumps(request).encode(), CALLED, correlation_id="test"), CLOCK)
+    case = READER.read(chart_of(read_request(json.dumps(request).encode(), CALLED, correlation_id="test")), CLOCK)
     assert case.assertions == {}
 
 
@@ -189,7 +191,7 @@ def test_a_finding_that_the_visit_refers_to_is_of_today(members: Json) -> None:
 def test_a_reference_by_full_url_is_resolved() -> None:
     request = call([], encounter=encounter(reasonReference=[{"reference": "urn:uuid:1"}]))
     request["prefetch"]["observations"]["entry"] = [{"fullUrl": "urn:uuid:1", "resource": OLD_PAIN}]
-    case = READER.read(read_request(json.dumps(request).encode(), CALLED, correlation_id="test"), CLOCK)
+    case = READER.read(chart_of(read_request(json.dumps(request).encode(), CALLED, correlation_id="test")), CLOCK)
     assert stated(case) == {("buttock-pain", "")}
 
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from service.chart.fhir_validation import Judge, shape, violations
+from service.fhir_validation import Judge, shape, violations
 
 
 def observation(date: str) -> dict[str, object]:

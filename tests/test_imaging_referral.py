@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from cds_hooks.response import RESPONSE_SCHEMA
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
-from service.chart.fhir_validation import violations
+from service.fhir_validation import violations
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
 from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases, packaged

@@ -22,6 +22,7 @@ from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.next_question import WAITS, Asked, Assessed, NextQuestion, Trials
 from service.reasoning.outcome import Outcome, steps
 from service.services.catalogue import catalogue
+from service.services.consultation import chart_of
 from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
 
 READER = CaseReader(packaged())
@@ -43,7 +44,7 @@ SERVICE = catalogue(packaged(), lambda: CLOCK).find("gluteal-hamstring-pain", "p
 
 def read_json(request: Json) -> Case:
     body = json.dumps({**request, "hook": "patient-view"}).encode()
-    return READER.read(read_request(body, SERVICE, correlation_id=""), CLOCK)
+    return READER.read(chart_of(read_request(body, SERVICE, correlation_id="")), CLOCK)
 
 
 def read(case: NamedCase) -> Case:

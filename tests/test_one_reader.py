@@ -10,7 +10,7 @@ import pytest
 _MEMBERS = frozenset({"coding", "system", "modifierExtension", "implicitRules", "dataAbsentReason"})
 # What reads one of them, and is no second reader of a chart.
 _REASONS = {
-    ("service/chart/orders.py", "system"): "a column of the codes of a site",
+    ("service/site_codes.py", "system"): "a column of the codes of a site",
     ("service/guideline/loader.py", "system"): "a column of the value sets",
     ("service/chart/questionnaires.py", "coding"): "hands on the codes of an item, which is no concept itself",
     ("service/chart/questionnaires.py", "valueCoding"): "the same",

@@ -19,6 +19,7 @@ from service.app import create_app
 from service.chart.case import CaseReader
 from service.guideline import loader as knowledge
 from service.services.catalogue import catalogue
+from service.services.consultation import chart_of
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, named_cases
 
 _KEYS = {
@@ -73,7 +74,7 @@ def read_charts(folder: Path) -> tuple[Chart, ...]:
                     prefetch[_KEYS[kind]]["entry"].append(entry)
             chart = Chart(patient, prefetch, frozenset())
             body = orjson.dumps(chart.request())
-            case = READER.read(read_request(body, CALLED, correlation_id="chart"), CLOCK)
+            case = READER.read(chart_of(read_request(body, CALLED, correlation_id="chart")), CLOCK)
             charts.append(Chart(patient, prefetch, frozenset(case.assertions)))
     return tuple(charts)
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from cds_hooks import HookRequest
-from service.chart.fhir_validation import violations
+from service.fhir_validation import violations
 from service.guideline.model import (
     ORDER_SYSTEM,
     Code,
@@ -34,7 +34,7 @@ class Ordering:
     """For whom and why an order is proposed. `side` is left, right, bilateral or unspecified."""
 
     patient: str
-    encounter: str | None
+    encounter: str
     side: str
     authored: datetime
     reasons: tuple[str, ...]
@@ -45,10 +45,9 @@ class Ordering:
         cls, request: HookRequest, side: str, authored: datetime, reason: str, resources: Iterable[str] = ()
     ) -> Ordering:
         """For the patient and the encounter of a call; `resources` are the ones that the reason stands on."""
-        encounter = request.context.get("encounterId")
         return cls(
             patient=request.patient_id,
-            encounter=encounter if isinstance(encounter, str) else None,
+            encounter=request.encounter_id,
             side=side,
             authored=authored,
             reasons=(reason,),

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from cds_hooks import Head, HookRequest, PreconditionFailed, PrefetchValue, full_urls
+from cds_hooks.errors import PreconditionFailed
+from cds_hooks.prefetch import Head, PrefetchValue, full_urls
 from service.chart import assertions, medicines
 from service.chart.assertions import Assertion, Reading
 from service.chart.codes import CodeIndex
@@ -35,7 +36,7 @@ from service.chart.elements import (
 from service.chart.encounter import reasons, reasons_referred_to
 from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
 from service.chart.medicines import Unrecognised
-from service.chart.patient import Owner, PatientNames
+from service.chart.patient import Owner, PatientNames, ReceivedChart
 from service.chart.questionnaires import questionnaire_response
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import Code, Finding, Guideline
@@ -332,8 +333,8 @@ class CaseReader:
         )
         self.index = CodeIndex(guideline)
 
-    def read(self, request: HookRequest, now: datetime, sought: frozenset[str] | None = None) -> Case:
-        """The case of the patient in context.
+    def read(self, chart: ReceivedChart, now: datetime, sought: frozenset[str] | None = None) -> Case:
+        """The case that a chart makes at a time in UTC.
 
         With findings that are `sought`, a chart that states none of them is read no further: most charts have nothing
         to do with this pain, and then nothing that goes with it matters either.
@@ -341,19 +342,19 @@ class CaseReader:
         Raises PreconditionFailed when the patient can be had from nowhere, and when a search brought nothing but
         another patient's resources.
         """
-        reading = _Reading(self.index, self.repeated, request, now, sought)
-        for value in request.prefetch.values():
+        reading = _Reading(self.index, self.repeated, chart, now, sought)
+        for value in chart.prefetch.values():
             if value.resources:
                 reading.take(value)
         reading.read_known()
         reading.leave_out_foreign()
-        reading.require(request.prefetch)
+        reading.require(chart.prefetch)
         return Case(
             patient=reading.patient(),
             now=now,
             assertions={name: tuple(found) for name, found in reading.assertions.items()},
-            data={key: value.state.value for key, value in request.prefetch.items()},
-            lacking=lacking(request.prefetch),
+            data={key: value.state.value for key, value in chart.prefetch.items()},
+            lacking=lacking(chart.prefetch),
             kinds=frozenset(reading.kinds),
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
@@ -375,19 +376,19 @@ _Place = tuple[str, Sequence[msgspec.Raw], int]
 
 
 class _Reading:
-    """The state of reading one request."""
+    """The state of reading one chart."""
 
     def __init__(
         self,
         index: CodeIndex,
         repeated: frozenset[str],
-        request: HookRequest,
+        chart: ReceivedChart,
         now: datetime,
         sought: frozenset[str] | None,
     ) -> None:
         self.index, self.findings, self.now = index, index.findings, now
-        self.patient_id, self.names = request.patient_id, PatientNames(request)
-        self.prefetch = request.prefetch
+        self.patient_id, self.names = chart.patient_id, PatientNames(chart)
+        self.prefetch, self.encounter_id = chart.prefetch, chart.encounter_id
         self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[_Place] = []
@@ -398,8 +399,6 @@ class _Reading:
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
         self.patients: list[dict[str, Any]] = []
         self.medications: dict[str, dict[str, Any]] = {}
-        named = request.context.get("encounterId")
-        self.encounter_id = named if isinstance(named, str) else ""
         # Medicines whose Medication may come later in the Bundle, or in another key.
         self.waiting: list[dict[str, Any]] = []
         self.unrecognised: list[Unrecognised] = []

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from cds_hooks import PreconditionFailed, PrefetchState, PrefetchValue
+from cds_hooks.errors import PreconditionFailed
+from cds_hooks.prefetch import PrefetchState, PrefetchValue
 from service.prefetch_keys import COMPLAINT, MEDICINES, NEEDED_FOR_COMPLAINT, PATIENT, kind_of
 
 # Missing from a call that was made without them, these may hold what matters.

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import orjson
 
-from cds_hooks import HookRequest
 from service.chart.elements import as_dict, as_list, as_text, changed_by, statuses
-from service.chart.patient import Owner, PatientNames
+from service.chart.patient import Owner, PatientNames, ReceivedChart
 
 # Ids of draft orders are longer in some EHRs than FHIR allows; whoever is to delete a draft must be given its id.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
@@ -62,14 +61,14 @@ class InHand:
         return {"otherPatient": self.other_patient, "unreadable": self.unreadable}
 
 
-def in_hand(request: HookRequest, member: str) -> InHand:
-    """The resources in this member of the context, a Bundle or an array; selected unless `selections` leaves it out."""
-    # At other hooks the context has no such member, and whatever stands under the name is anything at all.
-    named = request.context["selections"] if request.hook == "order-select" else None
-    selections = None if named is None else {_bare(name) for name in named}
-    names, drafts = PatientNames(request), list[Draft]()
+def in_hand(member: object, chart: ReceivedChart, selections: Iterable[str] | None = None) -> InHand:
+    """The resources in a member of a hook's context, raw JSON of a Bundle or an array, as far as they are about the
+    patient of the chart. Selected are those that `selections` name, without them all.
+    """
+    named = None if selections is None else {_bare(name) for name in selections}
+    names, drafts = PatientNames(chart), list[Draft]()
     other_patient = unreadable = given_up = 0
-    for place, resource in enumerate(_resources(request.context.get(member), msgspec.json.decode)):
+    for place, resource in enumerate(_resources(member, msgspec.json.decode)):
         kind = as_text(resource.get("resourceType"))
         owner = _owner(resource, names)
         if not kind.isalpha() or owner is Owner.UNREADABLE or changed_by(resource):
@@ -79,20 +78,20 @@ def in_hand(request: HookRequest, member: str) -> InHand:
         elif not statuses(resource.get("status")) & _GIVEN_UP and resource.get("doNotPerform") is not True:
             identifier = as_text(resource.get("id"))
             reference = f"{kind}/{identifier}" if _ID.fullmatch(identifier) else kind
-            selected = selections is None or not selections.isdisjoint((reference, identifier))
+            selected = named is None or not named.isdisjoint((reference, identifier))
             drafts.append(Draft(reference, resource, selected, place))
         else:
             given_up += 1
     return InHand(tuple(drafts), other_patient, unreadable, given_up)
 
 
-def as_written(request: HookRequest, member: str) -> dict[int, dict[str, Any]]:
+def as_written(member: object) -> dict[int, dict[str, Any]]:
     """The resources of this member by the place of their draft, to be sent back: each number is the text that came.
 
     A FHIR decimal is as precise as it is written: 1.50 is not 1.5, and a float cuts long ones off. What is nested too
     deeply to be read so is left out. FHIR R4, Datatypes: decimal.
     """
-    return dict(enumerate(_resources(request.context.get(member), _with_numbers_as_text)))
+    return dict(enumerate(_resources(member, _with_numbers_as_text)))
 
 
 def _with_numbers_as_text(raw: msgspec.Raw) -> object:

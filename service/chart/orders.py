@@ -6,16 +6,14 @@ alone never do. Nothing here judges an order.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cds_hooks import HookRequest, PrefetchValue
+from cds_hooks.prefetch import PrefetchValue
 from service.chart.codes import CodeIndex
 from service.chart.elements import (
     BILATERAL,
@@ -35,25 +33,20 @@ from service.chart.elements import (
     dated,
     decoded,
     each,
-    read_coding,
     reference_to,
     statuses,
     words_of,
 )
 from service.chart.fhir_time import When, days_before
-from service.chart.patient import Owner, PatientNames
+from service.chart.patient import Owner, PatientNames, ReceivedChart
 from service.guideline.model import ORDER_SYSTEM, Guideline
-from service.guideline.vocabulary import MODALITIES, REGIONS, SYSTEMS
+from service.guideline.vocabulary import MODALITIES, SYSTEMS
 from service.prefetch_keys import IMAGING, ON_CHART, ORDERS, kind_of, split_search
-from service.settings import SettingsError
 
 _PLACED = frozenset({"active", "completed"})
 _REPORTED = frozenset({"final", "amended", "corrected", "appended", "preliminary", "partial", "available", "completed"})
 _DRAFT, _ACTIVE, _DONE = "draft", "active", "done"
-_COLUMNS = ("system", "code", "modality", "region", "side")
-# A file may have this column as well.
-_CONTRAST = "contrast"
-_WITH = "with"
+WITH_CONTRAST = "with"
 # "with contrast", "W contrast", "with and without IV contrast"; never "without contrast" or "W/O contrast".
 _WITH_CONTRAST = re.compile(
     r"(?<!not )\bw(?:ith)?(?:\s*(?:and|&|\+|/)\s*w(?:ithout|/?o))?[\s/]+(?:iv\s+|intravenous\s+)?contrast\b",
@@ -66,7 +59,6 @@ _OURS = re.compile(
     r"|doppler|duplex|bod(?:y|ies)|bone|skelet|joint|muscul|tissue|tendon|nerve|physio|therap|ortho|refer|consult|pain|rehab",
     re.IGNORECASE,
 )
-_SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
 _AT = "at-"
 
 
@@ -128,7 +120,7 @@ NOTHING_ORDERED = OnChart()
 
 
 @dataclass(frozen=True, slots=True)
-class _Meaning:
+class Meaning:
     """What a code says of an order, as far as it says it."""
 
     modality: str = ""
@@ -139,48 +131,15 @@ class _Meaning:
     contrast: str = ""
 
 
-def read_site_codes(file: Path) -> Mapping[Coding, _Meaning]:
-    """The codes of a site (CPT, its own) with what they mean: a CSV file with the columns of `_COLUMNS`.
-
-    Raises SettingsError with file, line and reason.
-    """
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"{file}: cannot be read as UTF-8 text.") from None
-    rows = csv.DictReader(text.splitlines())
-    columns = tuple(rows.fieldnames or ())
-    if columns not in (_COLUMNS, (*_COLUMNS, _CONTRAST)):
-        raise SettingsError(f"{file}: line 1: must be the columns {','.join(_COLUMNS)}, and {_CONTRAST} or no other.")
-    codes: dict[Coding, _Meaning] = {}
-    for number, row in enumerate(rows, start=2):
-        coding = _site_code(row, columns, f"{file}: line {number}")
-        codes[coding] = _Meaning(row["modality"], row["region"], "", row["side"], row.get(_CONTRAST, ""))
-    return codes
-
-
-def _site_code(row: Mapping[str, str | None], columns: Sequence[str], at: str) -> Coding:
-    choices = {"modality": MODALITIES[:-1], "region": REGIONS, "side": _SIDES, _CONTRAST: ("", _WITH, "without")}
-    system, code = row["system"], row["code"]
-    if None in row.values() or None in row:
-        raise SettingsError(f"{at}: must have {len(columns)} fields.")
-    if not system or not code:
-        raise SettingsError(f"{at}: system and code must not be empty.")
-    for column, allowed in choices.items():
-        if column in row and row[column] not in allowed:
-            raise SettingsError(f"{at}: {column} must be one of {', '.join(filter(None, allowed))}.")
-    return read_coding(system, code)[0]
-
-
 class OrderReader:
     """Reads orders by the codes of one guideline and of one site; made once."""
 
-    def __init__(self, guideline: Guideline, index: CodeIndex, site_codes: Mapping[Coding, _Meaning]) -> None:
+    def __init__(self, guideline: Guideline, index: CodeIndex, site_codes: Mapping[Coding, Meaning]) -> None:
         self._index = index
-        self._meanings: dict[Coding, list[_Meaning]] = {}
+        self._meanings: dict[Coding, list[Meaning]] = {}
         for row in guideline.order_codes:
             meaning = _meaning(row.concept, row.side)
-            if meaning != _Meaning():
+            if meaning != Meaning():
                 self._meanings.setdefault((row.system, row.code), []).append(meaning)
         for key in guideline.orders:
             self._meanings[(ORDER_SYSTEM, key)] = [_meaning(key, NO_SIDE)]
@@ -204,10 +163,10 @@ class OrderReader:
         words = " ".join(word for concept in concepts for word in words_of(concept))
         return standard and bool(words) and not _OURS.search(words)
 
-    def read(self, request: HookRequest) -> OnChart:
+    def read(self, chart: ReceivedChart) -> OnChart:
         """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""
-        names = PatientNames(request)
-        values = [value for key, value in request.prefetch.items() if kind_of(key) in ON_CHART]
+        names = PatientNames(chart)
+        values = [value for key, value in chart.prefetch.items() if kind_of(key) in ON_CHART]
         own = [one for value in values for one in self._of(value, names)]
         plain = [one for one in own if not changed_by(one)]
         found = [order for one in plain if (order := self._on_chart(one))]
@@ -234,7 +193,7 @@ class OrderReader:
             return self.order(resource, reference_to(resource), _DONE)
         return None
 
-    def _said(self, codings: Iterable[Coding]) -> list[_Meaning]:
+    def _said(self, codings: Iterable[Coding]) -> list[Meaning]:
         return [meaning for coding in codings for meaning in self._meanings.get(coding, ())]
 
     def order(self, resource: Mapping[str, Any], reference: str, state: str = _DRAFT) -> Order:
@@ -275,7 +234,7 @@ class OrderReader:
         )
 
 
-SiteCodes = Mapping[Coding, _Meaning]
+SiteCodes = Mapping[Coding, Meaning]
 NO_SITE_CODES: SiteCodes = MappingProxyType({})
 # What each resource calls what it is about, and when it was.
 _STUDIES = {"DiagnosticReport": ("code",), "ImagingStudy": ("procedureCode",), "Procedure": ("code",)}
@@ -287,19 +246,19 @@ _DATED = {
 }
 
 
-def _meaning(concept: str, side: str) -> _Meaning:
+def _meaning(concept: str, side: str) -> Meaning:
     if concept.startswith("referral-"):
-        return _Meaning(referral=concept.removeprefix("referral-"))
+        return Meaning(referral=concept.removeprefix("referral-"))
     if concept.startswith(_AT):
-        return _Meaning(region=concept.removeprefix(_AT), side=side)
+        return Meaning(region=concept.removeprefix(_AT), side=side)
     modality, _, region = concept.partition("-")
-    return _Meaning(modality, region, "", side) if modality in MODALITIES else _Meaning()
+    return Meaning(modality, region, "", side) if modality in MODALITIES else Meaning()
 
 
-def _contrast(said: Sequence[_Meaning], concepts: Sequence[Mapping[str, Any]]) -> bool:
+def _contrast(said: Sequence[Meaning], concepts: Sequence[Mapping[str, Any]]) -> bool:
     """Whether contrast is asked for: as the site says of its code, otherwise by the words of the code."""
     if mapped := {meaning.contrast for meaning in said if meaning.contrast}:
-        return _WITH in mapped
+        return WITH_CONTRAST in mapped
     return any(_WITH_CONTRAST.search(word) for concept in concepts for word in words_of(concept))
 
 

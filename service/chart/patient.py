@@ -1,4 +1,4 @@
-"""By what the resources of a request name the patient in context, and whose a resource is; one rule for all of them.
+"""The chart as it was received, by what its resources name its patient, and whose a resource is: one rule for all.
 
 Specification: FHIR R4, References; Bundle (resolving references); Observation.focus.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from cds_hooks import HookRequest, PrefetchValue, full_urls
+from cds_hooks.prefetch import PrefetchValue, full_urls
 from service.chart.elements import as_dict, as_text, decoded, each, identifier_of
 
 # A focus that is a part of the chart itself, such as a known condition: what is observed is still the patient.
@@ -26,16 +27,24 @@ class Owner(Enum):
     UNREADABLE = "unreadable"
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedChart:
+    """A patient's chart as it was received: FHIR ids of patient and visit (empty without one), and the resources."""
+
+    patient_id: str
+    prefetch: Mapping[str, PrefetchValue] = field(repr=False)
+    encounter_id: str = ""
+
+
 class PatientNames:
-    """The patient in context by id, by the full URLs of the Bundles, by the identifiers of the Patient.
+    """The patient of a chart by id, by the full URLs of the Bundles, by the identifiers of the Patient.
 
     Most charts refer by the id alone; the rest is looked up where a resource refers in another way.
     """
 
-    def __init__(self, request: HookRequest) -> None:
-        self.patient_id = request.patient_id
+    def __init__(self, chart: ReceivedChart) -> None:
+        self.patient_id, self._prefetch = chart.patient_id, chart.prefetch
         self._known: dict[str, bool] = {}
-        self._prefetch: Mapping[str, PrefetchValue] = request.prefetch
 
     @cached_property
     def _full_urls(self) -> frozenset[str]:

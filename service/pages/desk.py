@@ -176,7 +176,7 @@ def _by_side(guideline: Guideline, key: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     made = {}
     for side in guideline.wording.sides:
-        ordering = Ordering("", None, side, now, (), ())
+        ordering = Ordering("", "", side, now, (), ())
         request = service_request(guideline.orders[key], "routine", ordering, guideline.wording.sides)
         made[side] = {member: request[member] for member in request if member in ("code", "bodySite")}
     return made

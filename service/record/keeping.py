@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
-from service.chart.fhir_validation import Judge
+from service.fhir_validation import Judge
 from service.record.entries import CallEntry, Row, canonical
 from service.record.opening import open_database
 from service.record.schema import CALLS, CARDS, FEEDBACK

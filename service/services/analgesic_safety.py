@@ -18,13 +18,13 @@ from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
 from service.chart.dosage import most_in_a_day, strength_of
-from service.chart.drafts import Draft, in_hand
+from service.chart.drafts import Draft
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.guideline.conditions import Interval, Value
 from service.prefetch_keys import MEDICINES
 from service.reasoning.assessment import Fired
-from service.services.consultation import Consultant, Consultation
+from service.services.consultation import Consultant, Consultation, in_context
 
 _KIND = _TOPIC = "analgesic-order"
 _NSAID, _ACETAMINOPHEN, _STEROID = "nsaid-medicine", "acetaminophen-medicine", "steroid-injection-medicine"
@@ -139,7 +139,7 @@ class AnalgesicSafety:
 
     def _orders(self, request: HookRequest) -> tuple[list[_Order], dict[str, int]]:
         """The drafts that are judged, and what of the others was left out."""
-        hand = in_hand(request, "draftOrders")
+        hand = in_context(request, "draftOrders")
         medications = {as_text(d.resource.get("id")): d.resource for d in hand.drafts if d.kind == "Medication"}
         drafts = [draft for draft in hand.drafts if draft.kind == "MedicationRequest"]
         medicines = [medicine_of(draft.resource, medications) for draft in drafts]

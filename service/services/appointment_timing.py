@@ -20,14 +20,14 @@ from typing import Any
 from cds_hooks import Action, HookRequest, HookResponse
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, service_request
-from service.chart.drafts import Draft, InHand, in_hand
+from service.chart.drafts import Draft, InHand
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import KnowledgeError
 from service.guideline.vocabulary import RED_FLAGS
 from service.reasoning.assessment import Fired
-from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit
+from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit, in_context
 
 _KIND = _TOPIC = "appointment"
 _ABOUT = "appointments"
@@ -64,7 +64,7 @@ class AppointmentTiming:
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any appointment is a visit to come."""
-        hand = in_hand(request, "appointments")
+        hand = in_context(request, "appointments")
         return _is_to_come(hand, self._booked(hand))
 
     def _booked(self, hand: InHand) -> list[_Booked]:
@@ -73,7 +73,7 @@ class AppointmentTiming:
 
     def answer(self, request: HookRequest) -> HookResponse:
         """One card where the earliest appointment is later than the chart allows."""
-        hand = in_hand(request, "appointments")
+        hand = in_context(request, "appointments")
         booked = self._booked(hand)
         if not _is_to_come(hand, booked):
             judged = {"appointments": [_entry(one, None, heard=False) for one in booked]}

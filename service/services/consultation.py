@@ -11,7 +11,9 @@ from cds_hooks import HookRequest, HookResponse, SystemAction
 from service.answers.cards import Advice, Responder
 from service.chart.case import Case, CaseReader, LeftOut
 from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
+from service.chart.drafts import InHand, in_hand
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OrderReader, SiteCodes
+from service.chart.patient import ReceivedChart
 from service.guideline.conditions import Value
 from service.guideline.model import Guideline
 from service.pseudonyms import CardIds
@@ -106,7 +108,7 @@ class Consultation:
 
     def respond(self) -> HookResponse:
         """The cards about the chart."""
-        on_chart = self.consultant.orders.read(self.request) if self.assessment.fired else NOTHING_ORDERED
+        on_chart = self.consultant.orders.read(chart_of(self.request)) if self.assessment.fired else NOTHING_ORDERED
         return self._unless_deceased(
             self.consultant.responder.respond(self.assessment, self.request, self.now, on_chart)
         )
@@ -122,7 +124,7 @@ class Consultation:
             advice,
             self.request,
             self.now,
-            self.consultant.orders.read(self.request) if proposes else NOTHING_ORDERED,
+            self.consultant.orders.read(chart_of(self.request)) if proposes else NOTHING_ORDERED,
             judged=judged,
             system_actions=system_actions,
         )
@@ -166,11 +168,23 @@ class Consultant:
         may, for who has no other way to say that it cannot be told. With the `whole_chart`, only where nothing came.
         """
         now = self.clock()
-        case = self._reader.read(request, now, None if whole_chart else self.assessor.sought)
+        case = self._reader.read(chart_of(request), now, None if whole_chart else self.assessor.sought)
         consultation = Consultation(self, request, now, case, self.assessor.assess(case))
         if not whole_chart or is_nothing(case.data, case.kinds):
             consultation.require_chart()
         return consultation
+
+
+def chart_of(request: HookRequest) -> ReceivedChart:
+    """What a call brings of the chart of the patient in context."""
+    return ReceivedChart(request.patient_id, request.prefetch, request.encounter_id)
+
+
+def in_context(request: HookRequest, member: str) -> InHand:
+    """The resources in a member of the context; at other hooks than order-select all of them count as selected."""
+    # At other hooks whatever stands under the name of the selections is anything at all.
+    selections = request.context["selections"] if request.hook == "order-select" else None
+    return in_hand(request.context.get(member), chart_of(request), selections)
 
 
 def _limits(word: str, fired: Fired) -> tuple[str, str, str]:

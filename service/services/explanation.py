@@ -18,8 +18,8 @@ from cds_hooks import HookRequest, HookResponse
 from cds_hooks.request import read_envelope, request_for
 from service.answers.cards import ASSESSMENT_KEY, assessment_extension
 from service.chart.case import Case
-from service.chart.fhir_validation import remarks
 from service.chart.orders import NO_SITE_CODES, SiteCodes
+from service.fhir_validation import remarks
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import Guideline
 from service.guideline.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
@@ -122,7 +122,7 @@ class Explainer:
             hook=service.hook,
             now=heard.now,
             notes=request.notes,
-            invalid=tuple(remarks(request)),
+            invalid=tuple(remarks(request.prefetch)),
             case=heard.case,
             assessment=assessment,
             verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if judged else (),

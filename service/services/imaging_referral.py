@@ -15,7 +15,7 @@ from cds_hooks import Action, HookRequest, HookResponse, SystemAction
 from service.answers.answering import PELVIS, Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
-from service.chart.drafts import Draft, InHand, as_written, in_hand
+from service.chart.drafts import Draft, InHand, as_written
 from service.chart.elements import LEFT, RIGHT, as_list
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
@@ -24,7 +24,7 @@ from service.guideline.vocabulary import INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Fired, ImagingCall
-from service.services.consultation import Consultant, Consultation
+from service.services.consultation import Consultant, Consultation, chart_of, in_context
 
 _KIND = _TOPIC = "imaging-order"
 _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
@@ -93,7 +93,7 @@ class ImagingReferral:
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any selected draft may be imaging of this complaint, or an order that a red flag calls for."""
-        return any(map(self._is_concerned, self._drafted(in_hand(request, "draftOrders"))))
+        return any(map(self._is_concerned, self._drafted(in_context(request, "draftOrders"))))
 
     def _drafted(self, hand: InHand) -> list[_Drafted]:
         order = self._consultant.orders.order
@@ -109,7 +109,7 @@ class ImagingReferral:
 
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something is to be said about; the rating of each in the extension."""
-        hand = in_hand(request, "draftOrders")
+        hand = in_context(request, "draftOrders")
         reader, drafted = self._consultant.orders, self._drafted(hand)
         if not any(map(self._is_concerned, drafted)):
             return self._consultant.say_nothing(request, _judged(hand, (), drafted))
@@ -118,7 +118,7 @@ class ImagingReferral:
         advice: list[Advice] = []
         # What cannot be recognised may be anything; a red flag calls for its orders all the same.
         if any(one.draft.selected for one in drafted):
-            judging = _Judging(consultation, drafted, reader.read(request), self._recent_days)
+            judging = _Judging(consultation, drafted, reader.read(chart_of(request)), self._recent_days)
             rated = [judging.rate(one) for one in drafted if one.draft.selected and _is_judged(one.order)]
             advice = list(judging.advice(rated))
             if not rated:
@@ -549,7 +549,7 @@ def _annotations(request: HookRequest, orders: Sequence[_Rated], ids: CardIds) -
 
     It stands on published criteria where any hold, whatever a judgement of this guideline makes of the order.
     """
-    written = as_written(request, "draftOrders") if orders else {}
+    written = as_written(request.context.get("draftOrders")) if orders else {}
     for one in orders:
         if one.rating == _CANNOT_TELL or one.order.modality not in _ADVANCED or not one.drafted.draft.can_be_named:
             continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +30,7 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 from fhir.resources.R4B.task import Task
 from pydantic import ValidationError
 
-from cds_hooks import HookRequest
+from cds_hooks.prefetch import PrefetchValue
 from service.chart.elements import decoded, reference_to
 
 MODELS: dict[str, type[FHIRResourceModel]] = {
@@ -120,9 +120,9 @@ class Judge:
         return "" if self._verdicts[key] else kind
 
 
-def remarks(request: HookRequest) -> Iterator[tuple[str, str]]:
+def remarks(prefetch: Mapping[str, PrefetchValue]) -> Iterator[tuple[str, str]]:
     """Each resource of the prefetch that is no valid FHIR R4, as Type/id, and where it is not (paths, no values)."""
-    for value in request.prefetch.values():
+    for value in prefetch.values():
         for resource in map(decoded, value.resources):
             if str(resource.get("resourceType")) in MODELS and (wrong := violations(resource)):
                 yield reference_to(resource), wrong
