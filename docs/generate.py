@@ -21,7 +21,7 @@ import click
 from service.cli import main as main_command
 from service.guideline import loader as knowledge
 from service.guideline.condition_text import as_text
-from service.guideline.model import Guideline, Recommendation
+from service.guideline.model import Guideline, Points, Recommendation, WeightedTest
 from service.guideline.sentences import condition_sentence, recommendation_sentence
 
 HERE = Path(__file__).parent
@@ -152,7 +152,8 @@ def _carriers(guideline: Guideline) -> dict[str, list[str]]:
             found.setdefault(rule, []).append(link)
     for entry in guideline.differential.entries():
         for rule in entry.rules:
-            link = f"[ranking](../service/knowledge/differential.toml): {guideline.causes[entry.cause].title}"
+            file = "weights.csv" if isinstance(entry, Points | WeightedTest) else "differential.toml"
+            link = f"[ranking](../service/knowledge/{file}): {guideline.causes[entry.cause].title}"
             if link not in found.setdefault(rule, []):
                 found[rule].append(link)
     return found

@@ -2,7 +2,7 @@
 
     python docs/sensitivity.py [--check]
 
-Every weight of differential.toml, and the three distances of its rules, is halved and raised by half, one at a time,
+Every weight of weights.csv, and the three distances of differential.toml, is halved and raised by half, one at a time,
 over the fixtures. With --check nothing is written; it ends with 1 when the file is not as it would be written.
 """
 

@@ -94,9 +94,8 @@ def test_every_threshold_is_used(guideline: Guideline) -> None:
 
 
 def test_every_source_is_cited(guideline: Guideline) -> None:
-    cited = "".join(
-        path.read_text(encoding="utf-8") for path in PACKAGED.rglob("*.toml") if path.name != "sources.toml"
-    )
+    paths = [*PACKAGED.rglob("*.toml"), PACKAGED / "weights.csv"]
+    cited = "".join(path.read_text(encoding="utf-8") for path in paths if path.name != "sources.toml")
     for name in guideline.sources:
         assert re.search(rf":{name}\b", cited), name
 
@@ -273,8 +272,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs02-significant-bruising\.toml: critical_when: line 1, column 1: expected a name, .*; found the end",
     ),
     "one of no codes": (
-        _put("differential.toml", "sex in (female)", "sex in ()"),
-        r"differential\.toml: points\[\d+\]: line 1, column \d+: expected a name; found '\)'",
+        _put("weights.csv", "sex in (female)", "sex in ()"),
+        r"weights\.csv: line \d+\.when: line 1, column \d+: expected a name; found '\)'",
     ),
     "a condition in the form of version 0.3.0": (
         _put(BRUISING, 'when = "significant-bruising"', 'when = { any = [{ finding = "fever", is = "absent" }] }'),
@@ -410,8 +409,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"differential\.toml: rules\.unranked: a condition is a text, as in",
     ),
     "a rule of the ranking that does not exist": (
-        _put("differential.toml", 'rules = ["R-S13"]', 'rules = ["R-S99"]'),
-        r"differential\.toml: rules: 'R-S99' is not known here",
+        _put("weights.csv", ",R-S13", ",R-S99"),
+        r"weights\.csv: \S+\.rules: 'R-S99' is not known here",
     ),
     "a row in two groups": (
         _put("rules.toml", "[groups.literature.rows]\n", '[groups.literature.rows]\nR-S01 = "x"\n'),
@@ -513,26 +512,54 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("definitions.toml", "any of (fever, body", "any of (critical-red-flag, body"),
         r"rl02-infection\.toml: when: 'critical-red-flag' is not known here",
     ),
-    # differential.toml
+    # weights.csv, differential.toml
+    "weights in the form of version 0.3.0": (
+        _append("differential.toml", '\n[[points]]\ncause = "outside"\npoints = 2\n'),
+        r"differential\.toml: points: stand in weights\.csv: a row for each condition or test, a column for each cause",
+    ),
     "a test that weighs more than the clip": (
-        _put("differential.toml", "positive = 7", "positive = 33"),
-        r"differential\.toml: tests\[\d+\]: no test weighs more than 7 \(rules\.clip\)",
+        _put("weights.csv", "7 / -7", "33 / -7"),
+        r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: no test weighs more than 7 \(rules\.clip of",
     ),
-    "points of an unknown cause": (
-        _put("differential.toml", 'cause = "ischial-bursitis"\npoints', 'cause = "bursitis"\npoints'),
-        r"differential\.toml: cause: 'bursitis' is not known here",
+    "a column of weights of an unknown cause": (
+        _put("weights.csv", "ischial-bursitis", "bursitis"),
+        r"weights\.csv: line 1: 'ischial-bursitis' is not known here",
     ),
-    "points that are no whole number": (
-        _put("differential.toml", "points = 2", "points = 2.5"),
-        r"differential\.toml: points\.\[\d+\]\.points: Not a valid integer",
+    "a column of weights too many": (
+        _put("weights.csv", ",source,", ",bursitis,source,"),
+        r"weights\.csv: line \d+",
     ),
-    "points without a source": (
-        _drop_lines("differential.toml", 'source = "[J] after [V:R48]"'),
-        r"differential\.toml: points\.\[0\]\.source: Missing data",
+    "a weight that is no whole number": (
+        _put("weights.csv", "runner,,2,", "runner,,2.5,"),
+        r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: says what it counts, a whole number; this is '2\.5'",
+    ),
+    "a test without a weight of its negative": (
+        _put("weights.csv", "6 / -5", "6"),
+        r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: says what a positive and a negative test count",
+    ),
+    "a weight that stands twice": (
+        _put("weights.csv", "runner,,2,,,,,,,,[J] S2,\n", "runner,,2,,,,,,,,[J] S2,\n" * 2),
+        r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: stands on another line too",
+    ),
+    "a weight without a source": (
+        _put("weights.csv", "runner,,2,,,,,,,,[J] S2,", "runner,,2,,,,,,,,,"),
+        r"weights\.csv: line \d+\.source: ",
+    ),
+    "a line that weighs nothing": (
+        _put("weights.csv", "runner,,2,", "runner,,,"),
+        r"weights\.csv: line \d+: weighs for no cause",
+    ),
+    "a weight of no condition": (
+        _put("weights.csv", "runner,,2,", "runner or cyclist,,2,"),
+        r"weights\.csv: line \d+\.when: line 1, column 8: there is no 'or'",
+    ),
+    "a test that is a condition": (
+        _put("weights.csv", "puranen-orava,", "absent(puranen-orava),"),
+        r"weights\.csv: line \d+\.when: is the name of a test alone where there is a family",
     ),
     "a test of an unknown finding": (
-        _put("differential.toml", 'finding = "puranen-orava"', 'finding = "puranen"'),
-        r"differential\.toml: tests\.finding: 'puranen' is not known here",
+        _put("weights.csv", "puranen-orava,", "puranen,"),
+        r"weights\.csv: proximal-hamstring-tendinopathy: 'puranen' is not known here",
     ),
     "an unknown place of tenderness": (
         _put("differential.toml", 'tenderness = ["ischial-tenderness"', 'tenderness = ["ischial"'),
@@ -544,11 +571,19 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a veto of an unknown cause": (
         _put("differential.toml", '[[vetoes]]\ncause = "gluteal-tendinopathy"', '[[vetoes]]\ncause = "gluteal"'),
-        r"differential\.toml: cause: 'gluteal' is not known here",
+        r"differential\.toml: vetoes\.cause: 'gluteal' is not known here",
     ),
     "a ranking that reads a later step": (
         _put("differential.toml", 'when = "slump"', 'when = "critical-red-flag"'),
-        r"differential\.toml: when: 'critical-red-flag' is not known here",
+        r"differential\.toml: caps\.\S+: 'critical-red-flag' is not known here",
+    ),
+    "a weight that reads a later step": (
+        _put("weights.csv", "runner,,2,", "critical-red-flag,,2,"),
+        r"weights\.csv: proximal-hamstring-tendinopathy: 'critical-red-flag' is not known here",
+    ),
+    "the table of weights is missing": (
+        _remove("weights.csv"),
+        r"weights\.csv: file: cannot be read",
     ),
     # questions.toml, wording.toml, orders.toml, sources.toml
     "a question for an unknown finding": (

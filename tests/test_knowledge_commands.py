@@ -125,7 +125,7 @@ def test_what_changed_is_said_by_recommendation_finding_threshold_weight_and_cod
     change(new, SUDDEN, "title = ", 'title = "Another title" # ')
     (new / "recommendations" / "rs02-significant-bruising.toml").unlink()
     append(new, "findings.toml", '\n[new-finding]\ntitle = "New"\n')
-    change(new, "differential.toml", "points = 2", "points = 5")
+    change(new, "weights.csv", "gradual-onset,,2,", "gradual-onset,,5,")
     change(new, "value_sets/findings.csv", "Pain in buttock", "Pain in the buttock")
     change(new, "guideline.toml", "[thresholds.", '[thresholds.new-threshold]\nvalue = 3\nunit = "d"\n\n[thresholds.')
     compared = sitbone("diff", folder, new)
@@ -136,7 +136,8 @@ def test_what_changed_is_said_by_recommendation_finding_threshold_weight_and_cod
     assert "recommendation rs02-significant-bruising removed\n" in said
     assert "finding new-finding added\n  title\n    + New\n" in said
     assert "threshold new-threshold added\n  value\n    + 3\n" in said
-    assert "  points\n    - 2\n    + 5\n" in said
+    weight = "weight points, proximal-hamstring-tendinopathy: gradual-onset changed"
+    assert f"{weight}\n  points\n    - 2\n    + 5\n" in said
     assert "code buttock-pain sct 279043006 changed\n  display\n    - Pain in buttock\n" in said
     listed = {(each["kind"], each["change"]) for each in json.loads(sitbone("diff", folder, new, "--json").stdout)}
     assert listed == {
@@ -175,6 +176,28 @@ def test_conditions_in_the_form_of_version_0_3_0_are_compared_as_the_text_that_t
     assert sitbone("diff", folder, new).stdout == "0 changes\n"
     change(folder, bruising, 'is = "present"', 'is = "absent"')
     assert "    - absent(significant-bruising)\n    + significant-bruising\n" in sitbone("diff", folder, new).stdout
+
+
+def test_weights_in_the_form_of_version_0_3_0_are_compared_with_those_of_the_table(
+    folder: Path, tmp_path: Path
+) -> None:
+    new = Path(shutil.copytree(folder, tmp_path / "new"))
+    for row in ("runner,,2,,,,,,,,[J] S2,\n", "active-piriformis,deep gluteal,,,6 / -6,,,,,,LR 3.90 / 0.27 [V:R06],\n"):
+        change(folder, "weights.csv", row, "")
+    append(
+        folder,
+        "differential.toml",
+        '\n[[points]]\ncause = "proximal-hamstring-tendinopathy"\npoints = 2\n'
+        'when = { finding = "runner", is = "present" }\nsource = "[J] S2"\n'
+        '\n[[tests]]\nfamily = "deep gluteal"\ncause = "piriformis-syndrome"\nfinding = "active-piriformis"\n'
+        'positive = 6\nnegative = -6\nsource = "LR 3.90 / 0.27 [V:R06]"\n',
+    )
+    assert sitbone("diff", folder, new).stdout == "0 changes\n"
+    change(folder, "differential.toml", "positive = 6", "positive = 5")
+    assert (
+        "weight tests, piriformis-syndrome: deep gluteal, active-piriformis changed\n  positive\n    - 5\n    + 6\n"
+        in sitbone("diff", folder, new).stdout
+    )
 
 
 def test_a_folder_that_would_not_load_can_be_compared_and_one_that_cannot_be_read_not(folder: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_rule_that_nothing_carries_stops_it_unless_it_is_open() -> None:
 def test_a_rule_that_the_ranking_carries_is_shown_with_its_cause() -> None:
     lines = "\n".join(generate.rules(knowledge.load()))
     (row,) = [line for line in lines.splitlines() if line.startswith("| R-S14 |")]
-    assert "[ranking](../service/knowledge/differential.toml): Proximal hamstring tendinopathy" in row
+    assert "[ranking](../service/knowledge/weights.csv): Proximal hamstring tendinopathy" in row
 
 
 @pytest.mark.parametrize(

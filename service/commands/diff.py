@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ _TABLES = {
     "synonyms.toml": "synonym",
 }
 _WEIGHTS = ("points", "tests", "caps", "vetoes")
+# The columns of weights.csv that are no cause.
+_NO_CAUSE = frozenset({"when", "family", "source", "rules"})
 # The members that are conditions.
 _CONDITIONS = frozenset({"when", "critical_when", "unranked"})
 
@@ -94,7 +96,8 @@ def _entries_of(path: Path, name: str) -> Iterator[tuple[_Key, Mapping[str, Any]
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".csv":
-            yield from _codes(text)
+            rows = csv.DictReader(text.splitlines())
+            yield from _table_of_weights(rows) if name == "weights.csv" else _codes(rows)
             return
         raw = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -159,8 +162,8 @@ def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _codes(text: str) -> Iterator[tuple[_Key, Mapping[str, Any]]]:
-    for row in csv.DictReader(text.splitlines()):
+def _codes(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[_Key, Mapping[str, Any]]]:
+    for row in rows:
         key = " ".join(filter(None, (row.get(name) for name in ("concept", "system", "code", "side", "site"))))
         yield ("code", key), {name: value for name, value in row.items() if name in ("match", "licence", "display")}
 
@@ -170,11 +173,28 @@ def _weights(raw: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any]]]
     for kind in _WEIGHTS:
         for entry in raw.get(kind, []):
             about = entry.get("finding") or in_words(entry.get("when", ""))
-            named = ", ".join(filter(None, (entry.get("family"), about)))
-            members = {
-                name: value for name, value in entry.items() if name not in ("cause", "finding", "when", "family")
-            }
-            yield ("weight", f"{kind}, {entry.get('cause')}: {named}"), members
+            yield (
+                _weight(kind, str(entry.get("cause")), entry.get("family", ""), about),
+                {name: value for name, value in entry.items() if name not in ("cause", "finding", "when", "family")},
+            )
+
+
+def _table_of_weights(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[_Key, Mapping[str, Any]]]:
+    """Each cell as the entry of differential.toml that it was up to version 0.3.0."""
+    for row in rows:
+        family, about = row.get("family") or "", in_words(_condition_text(row.get("when") or ""))
+        others = {"source": row.get("source") or ""} | ({"rules": rules.split()} if (rules := row.get("rules")) else {})
+        for cause, cell in row.items():
+            if not cell or cause in _NO_CAUSE:
+                continue
+            positive, _, negative = cell.partition(" / ")
+            counts = {"positive": positive, "negative": negative} if family else {"points": positive}
+            counted = {name: int(count) if count.lstrip("-").isdecimal() else count for name, count in counts.items()}
+            yield _weight("tests" if family else "points", cause, family, about), {**counted, **others}
+
+
+def _weight(kind: str, cause: str, family: str, about: str) -> _Key:
+    return "weight", f"{kind}, {cause}: {', '.join(filter(None, (family, about)))}"
 
 
 def _head(raw: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any]]]:

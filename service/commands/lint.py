@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.guideline.loader import errors, load
+from service.guideline.loader import WEIGHTS, errors, load
 from service.guideline.model import PACKAGED, Guideline
 from service.reasoning.assessment import HIP_COMPLAINT
 
@@ -38,7 +38,8 @@ def lint(folder: Path | None = None) -> tuple[Remark, ...]:
 
 
 def _warnings(guideline: Guideline, folder: Path) -> Iterator[Remark]:
-    files = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.toml"))}
+    paths = [*sorted(folder.rglob("*.toml")), folder / WEIGHTS]
+    files = {path: path.read_text(encoding="utf-8") for path in paths}
     yield from _weak(guideline)
     compared = {leaf.threshold for condition in guideline.conditions() for leaf in condition.leaves()}
     compared.update(name for text in files.values() for name in re.findall(r"\{([a-z0-9-]+)\}", text))

@@ -217,24 +217,6 @@ class _RulesTable(Schema):
     unranked = fields.Raw(load_default=None)
 
 
-class _PointsTable(Schema):
-    cause = _text()
-    points = fields.Integer(strict=True, required=True)
-    when = fields.Raw(required=True)
-    source = _text()
-    rules = _texts(required=False)
-
-
-class _TestTable(Schema):
-    family = _text()
-    cause = _text()
-    finding = _text()
-    positive = fields.Integer(strict=True, required=True)
-    negative = fields.Integer(strict=True, required=True)
-    source = _text()
-    rules = _texts(required=False)
-
-
 class _CapTable(Schema):
     cause = _text()
     family = _text()
@@ -255,10 +237,18 @@ class DifferentialFile(Schema):
     """differential.toml."""
 
     rules = fields.Nested(_RulesTable, required=True)
-    points = _optional_list(_PointsTable)
-    tests = _optional_list(_TestTable)
     caps = _optional_list(_CapTable)
     vetoes = _optional_list(_VetoTable)
+
+
+class WeightRow(Schema):
+    """One row of weights.csv beside the columns of the causes, which are named by their ids."""
+
+    when = _text()
+    # Of a test, that of the tests which are correlated with it; empty for history and examination.
+    family = fields.String(load_default="")
+    source = _text()
+    rules = fields.String(load_default="")
 
 
 class _QuestionTable(Schema):

@@ -10,7 +10,7 @@ import csv
 import re
 import string
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from service.guideline.complaint_words import in_doubt, without_side
-from service.guideline.condition_text import from_table, is_name, parse
+from service.guideline.condition_text import as_text, from_table, is_name, parse
 from service.guideline.conditions import ANYWHERE, JOINTS, WORDS, Condition, Interval
 from service.guideline.forms import (
     CauseFile,
@@ -38,6 +38,7 @@ from service.guideline.forms import (
     RulesFile,
     SourceTable,
     SynonymTable,
+    WeightRow,
     WordingFile,
 )
 from service.guideline.model import (
@@ -98,6 +99,9 @@ from service.guideline.vocabulary import (
 # The value sets of what a chart holds; those of orders are apart.
 _CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "medicines")
 _PLACE = re.compile(r"\{([^{}]*)\}")
+WEIGHTS = "weights.csv"
+_OF_A_CONDITION = re.compile(r"-?\d+")
+_OF_A_TEST = re.compile(r"(-?\d+) / (-?\d+)")
 # As a chart is searched for names of medicines.
 _NAME = re.compile(r"(?=.{4})[a-z]+(?:-[a-z]+)*")
 
@@ -176,14 +180,19 @@ def _table(folder: Path, name: str, schema: Schema) -> dict[str, Any]:
     return tables
 
 
-def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
-    file = f"value_sets/{name}.csv"
-    codes = []
+def _rows(folder: Path, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a table of comma-separated values, each with its line."""
     try:
         text = (folder / file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise KnowledgeError(file, "file", "cannot be read") from error
-    for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+    yield from enumerate(csv.DictReader(text.splitlines()), start=2)
+
+
+def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
+    file = f"value_sets/{name}.csv"
+    codes = []
+    for number, row in _rows(folder, file):
         with _part():
             checked = _check(CodeRow(), row, file, f"line {number}")
             if affiliate or checked["licence"] == "open":
@@ -278,32 +287,77 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
     )
 
 
-def _differential(folder: Path, read: _Reader) -> Differential:
+def _differential(folder: Path, read: _Reader, causes: Iterable[str]) -> Differential:
     name = "differential.toml"
-    raw = _check(DifferentialFile(), _read(folder, name), name)
+    table = _read(folder, name)
+    for former in table.keys() & {"points", "tests"}:
+        reason = f"stand in {WEIGHTS}: a row for each condition or test, a column for each cause"
+        raise KnowledgeError(name, former, reason)
+    raw = _check(DifferentialFile(), table, name)
     clip = raw["rules"].pop("clip")
     raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
     raw["rules"]["unranked"] = read.optional(raw["rules"]["unranked"], name, "rules.unranked")
-    for number, test in enumerate(raw["tests"]):
-        if max(abs(test["positive"]), abs(test["negative"])) > clip:
-            raise KnowledgeError(name, f"tests[{number}]", f"no test weighs more than {clip} (rules.clip)")
+    points: list[Points] = []
+    tests: list[WeightedTest] = []
+    for key, weight in _weights(folder, read, tuple(causes)):
+        if isinstance(weight, Points):
+            points.append(weight)
+            continue
+        if max(abs(weight.positive), abs(weight.negative)) > clip:
+            raise KnowledgeError(WEIGHTS, key, f"no test weighs more than {clip} (rules.clip of {name})")
+        tests.append(weight)
 
-    def when(entry: Mapping[str, Any], key: str) -> Condition:
-        return read.condition(entry["when"], name, key)
-
-    def with_rules(entry: Mapping[str, Any]) -> dict[str, Any]:
-        return {**entry, "rules": tuple(entry["rules"])}
+    def limit(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
+        return {**_tuples(entry), "when": read.condition(entry["when"], name, key)}
 
     return Differential(
         **raw["rules"],
-        points=tuple(
-            Points(**{**with_rules(entry), "when": when(entry, f"points[{number}]")})
-            for number, entry in enumerate(raw["points"])
-        ),
-        tests=tuple(WeightedTest(**with_rules(entry)) for entry in raw["tests"]),
-        caps=tuple(Cap(**{**with_rules(entry), "when": when(entry, "caps")}) for entry in raw["caps"]),
-        vetoes=tuple(Veto(**{**with_rules(entry), "when": when(entry, "vetoes")}) for entry in raw["vetoes"]),
+        points=tuple(points),
+        tests=tuple(tests),
+        caps=tuple(Cap(**limit(entry, "caps")) for entry in raw["caps"]),
+        vetoes=tuple(Veto(**limit(entry, "vetoes")) for entry in raw["vetoes"]),
     )
+
+
+def _weights(folder: Path, read: _Reader, causes: Sequence[str]) -> list[tuple[str, Points | WeightedTest]]:
+    """Each weight with its line and cause, in the order of the lines."""
+    weights: list[tuple[str, Points | WeightedTest]] = []
+    stands: set[tuple[str, str]] = set()
+    for line, row in _rows(folder, WEIGHTS):
+        if line == 2:
+            _require(causes, row, WEIGHTS, "line 1")
+        with _part():
+            for cause, weight in _weights_of(row, read, causes, f"line {line}"):
+                key = f"line {line}.{cause}"
+                about = weight.finding if isinstance(weight, WeightedTest) else as_text(weight.when)
+                if (about, cause) in stands:
+                    raise KnowledgeError(WEIGHTS, key, "stands on another line too")
+                stands.add((about, cause))
+                weights.append((key, weight))
+    return weights
+
+
+def _weights_of(
+    row: dict[str, Any], read: _Reader, causes: Iterable[str], line: str
+) -> Iterator[tuple[str, Points | WeightedTest]]:
+    cells = {cause: cell for cause in causes if (cell := (row.pop(cause, None) or "").strip())}
+    checked = _check(WeightRow(), row, WEIGHTS, line)
+    if not cells:
+        raise KnowledgeError(WEIGHTS, line, "weighs for no cause")
+    when = read.condition(checked["when"], WEIGHTS, f"{line}.when")
+    family, source, rules = checked["family"], checked["source"], tuple(checked["rules"].split())
+    if family and (when.word != "is" or when.operand != "present"):
+        raise KnowledgeError(WEIGHTS, f"{line}.when", "is the name of a test alone where there is a family")
+    for cause, cell in cells.items():
+        found = (_OF_A_TEST if family else _OF_A_CONDITION).fullmatch(cell)
+        if found is None:
+            form = "a positive and a negative test count, as in 6 / -5" if family else "it counts, a whole number"
+            raise KnowledgeError(WEIGHTS, f"{line}.{cause}", f"says what {form}; this is {cell!r}")
+        if family:
+            positive, negative = map(int, found.groups())
+            yield cause, WeightedTest(family, cause, when.finding, positive, negative, source, rules)
+        else:
+            yield cause, Points(cause, int(cell), when, source, rules)
 
 
 def _wording(folder: Path) -> Wording:
@@ -429,10 +483,10 @@ def _rule_groups(folder: Path) -> tuple[RuleGroup, ...]:
     return tuple(RuleGroup(group["title"], group["rows"], frozenset(group["open"])) for group in groups.values())
 
 
-def _read_the_rest(folder: Path, read: _Reader) -> None:
+def _read_the_rest(folder: Path, read: _Reader, causes: Iterable[str]) -> None:
     """What a loading that has found something wrong would not come to."""
     with _part():
-        _differential(folder, read)
+        _differential(folder, read, causes)
     with _part():
         _wording(folder)
     with _part():
@@ -514,7 +568,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
     ratings = _check(RatingsFile(), _read(folder, "ratings.toml"), "ratings.toml")
     questions = _check(QuestionFile(), _read(folder, "questions.toml"), "questions.toml")
     if (found := _FOUND.get()) is not None:
-        _read_the_rest(folder, read)
+        _read_the_rest(folder, read, causes)
         if found:
             raise found[0]
     guideline = Guideline(
@@ -533,7 +587,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         findings=findings,
         definitions=definitions,
         causes=causes,
-        differential=_differential(folder, read),
+        differential=_differential(folder, read, causes),
         recommendations=recommendations,
         questions=tuple(
             Question(
@@ -685,7 +739,8 @@ def _check_accounts(guideline: Guideline) -> None:
     for debt in guideline.debts:
         _require(debt.rules, rules, "debts.toml", f"{debt.id}.rules")
     for entry in guideline.differential.entries():
-        _require(entry.rules, rules, "differential.toml", "rules")
+        weighs = isinstance(entry, Points | WeightedTest)
+        _require(entry.rules, rules, WEIGHTS if weighs else "differential.toml", f"{entry.cause}.rules")
 
 
 def _check_evidence(guideline: Guideline, evidence: Iterable[str], file: str, key: str) -> None:
@@ -720,15 +775,21 @@ def _check_ratings(guideline: Guideline, readable: set[str]) -> None:
 
 def _check_differential(guideline: Guideline, early: set[str]) -> None:
     file, differential = "differential.toml", guideline.differential
-    causes = {cap.cause for cap in differential.caps} | {veto.cause for veto in differential.vetoes}
-    causes |= {entry.cause for entry in differential.points} | {test.cause for test in differential.tests}
-    _require(causes, guideline.causes, file, "cause")
-    _require({test.finding for test in differential.tests}, early, file, "tests.finding")
     _require(differential.tenderness, guideline.findings, file, "rules.tenderness")
+    for test in differential.tests:
+        _require([test.finding], early, WEIGHTS, test.cause)
     families = {(test.cause, test.family) for test in differential.tests}
     for cap in differential.caps:
+        _require([cap.cause], guideline.causes, file, "caps.cause")
         if (cap.cause, cap.family) not in families:
             raise KnowledgeError(file, "caps", f"{cap.family!r} is no family of tests of {cap.cause}")
-    for condition in differential.conditions():
-        _require(_opened(guideline, condition), early, file, "when")
-        _check_words(guideline, condition, file, "when")
+    for veto in differential.vetoes:
+        _require([veto.cause], guideline.causes, file, "vetoes.cause")
+    conditions = [(WEIGHTS, entry.cause, entry.when) for entry in differential.points]
+    conditions += [(file, f"caps.{cap.cause}", cap.when) for cap in differential.caps]
+    conditions += [(file, f"vetoes.{veto.cause}", veto.when) for veto in differential.vetoes]
+    if differential.unranked:
+        conditions.append((file, "rules.unranked", differential.unranked))
+    for where, key, condition in conditions:
+        _require(_opened(guideline, condition), early, where, key)
+        _check_words(guideline, condition, where, key)

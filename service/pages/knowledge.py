@@ -64,7 +64,26 @@ def page(described: Mapping[str, Any], style: str, script: str, path: Markup) ->
     )
     # Both are files of the product and hold no word of the knowledge.
     inline = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
-    return templates.get_template("knowledge.html").render(described, **inline, path=path)
+    return templates.get_template("knowledge.html").render(described, **inline, path=path, weights=_weights(described))
+
+
+def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The weights as a table: a row for each condition or test, with what it counts for each cause, and why."""
+    rows: dict[str, dict[str, Any]] = {}
+    ranking = described["differential"]
+    for entry in ranking["points"]:
+        row = rows.setdefault(entry["condition"], {"family": "", "condition": entry["condition"], "cells": {}})
+        row["cells"][entry["cause"]] = (f"{entry['points']:+d}", entry["source"])
+    for test in ranking["tests"]:
+        row = rows.setdefault(test["finding"], {"family": test["family"], "condition": test["finding"], "cells": {}})
+        row["cells"][test["cause"]] = (f"{test['positive']:+d} / {test['negative']:+d}", test["source"])
+    for row in rows.values():
+        grounds = dict.fromkeys(source for _counts, source in row["cells"].values())
+        row["grounds"] = [
+            (source, [] if len(grounds) == 1 else [cause for cause, cell in row["cells"].items() if cell[1] == source])
+            for source in grounds
+        ]
+    return list(rows.values())
 
 
 def document(guideline: Guideline) -> dict[str, Any]:
