@@ -21,8 +21,7 @@ from service.commands.replay import read_folder
 from service.guideline import loader as knowledge
 from service.guideline.model import Differential, Guideline
 from service.guideline.vocabulary import RATINGS
-from service.reasoning.assessment import Assessment, Assessor
-from service.reasoning.next_question import Asked, Assessed, NextQuestion
+from service.reasoning.assessment import Assessment, Assessor, presentations
 from service.services.catalogue import catalogue
 from service.services.consultation import chart_of
 
@@ -43,11 +42,6 @@ change no decision are counted and not listed. The weights are a proposal: a cli
 No red flag and no call for imaging hangs on a single weight. How an imaging order would be rated, with and without a
 radiograph at hand, follows the leading cause where the published criteria are about a cause.
 """
-
-
-class _Silent(NextQuestion):
-    def ask(self, _assessed: Assessed) -> tuple[Asked, ...]:
-        return ()
 
 
 class Flip(NamedTuple):
@@ -78,21 +72,21 @@ def variations(rules: Differential) -> Iterator[tuple[str, float, Differential]]
             yield f"{name} = {value}", factor, replace(rules, **{name: value * factor})
 
 
-def _decisions(assessment: Assessment) -> tuple[object, ...]:
+def _decisions(guideline: Guideline, assessment: Assessment) -> tuple[object, ...]:
     return (
         tuple(ranking.leader.id if ranking.leader else None for ranking in assessment.rankings),
         {(call.modality, call.region) for call in assessment.imaging if call.modality != "none-now"},
         {(fired.recommendation.id, fired.indicator) for fired in assessment.red_flags()},
         {call.to for call in assessment.referrals},
-        _ratings(assessment),
+        _ratings(guideline, assessment),
     )
 
 
-def _ratings(assessment: Assessment) -> set[tuple[bool, str, str, str]]:
+def _ratings(guideline: Guideline, assessment: Assessment) -> set[tuple[bool, str, str, str]]:
     """With and without a radiograph at hand, modality, region and the best rating that holds for such an order."""
     best: dict[tuple[bool, str, str], int] = {}
     for at_hand in (True, False):
-        for _presentation, rating in assessment.reached.presentations(at_hand) if assessment.reached else ():
+        for _presentation, rating in presentations(guideline, assessment, at_hand):
             for region in rating.regions:
                 order = at_hand, rating.modality, region
                 best[order] = min(best.get(order, len(RATINGS)), RATINGS.index(rating.rating))
@@ -111,15 +105,17 @@ def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:
 def flips(guideline: Guideline) -> tuple[int, list[Flip]]:
     """How many weights were varied, and every decision that one of them turns."""
     assessor = Assessor(guideline)
-    assessor.next_question = _Silent(guideline, assessor.informative, assessor.grounds)
-    before = {name: (case, _decisions(assessor.assess(case))) for name, case in charts(guideline)}
+    before = {name: (case, _decisions(guideline, assessor.assess(case))) for name, case in charts(guideline)}
     ranked = {name: known for name, known in before.items() if assessor.assess(known[0]).rankings}
     found, varied = [], 0
     for weight, factor, rules in variations(guideline.differential):
         varied += 1
-        assessor.guideline = replace(guideline, differential=rules)
+        varied_guideline = replace(guideline, differential=rules)
+        assessor = Assessor(varied_guideline)
         for name, (case, decisions) in ranked.items():
-            for decision, was, now in zip(DECISIONS, decisions, _decisions(assessor.assess(case)), strict=True):
+            for decision, was, now in zip(
+                DECISIONS, decisions, _decisions(varied_guideline, assessor.assess(case)), strict=True
+            ):
                 if was != now:
                     found.append(Flip(weight, factor, decision, name))
     return varied, found

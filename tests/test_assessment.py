@@ -1,45 +1,53 @@
-"""The assessment: what is left out of it beforehand makes no difference."""
+"""The assessment: what is put together of one decision, and what is not."""
 
-from dataclasses import replace
-from itertools import product
+from service.reasoning.assessment import Assessment, Assessor, presentations
+from tests.charts import build_request, packaged
+from tests.test_next_question import ASSESSOR, read_json
 
-from service.chart.grounds import grounds_of, marks, may_hold
-from service.guideline.condition_text import parse
-from service.guideline.conditions import STATES, Value
-from service.reasoning.assessment import Assessor
-from tests.charts import packaged
-from tests.test_next_question import charts
-
-
-def test_leaving_out_what_cannot_hold_gives_what_evaluating_everything_gives() -> None:
-    sparing, thorough = Assessor(packaged()), Assessor(packaged())
-    thorough.grounds = dict.fromkeys(thorough.grounds, ())
-    assert all(sparing.grounds[recommendation.id] for recommendation in sparing.by_kind["red-flag"])
-    for case in charts():
-        spared, whole = (replace(assessor.assess(case), reached=None) for assessor in (sparing, thorough))
-        assert spared == whole, case.assertions.keys()
+TEAR: dict[str, object] = {
+    "age": 45,
+    "side": "left",
+    "present": ["buttock-pain", "pop-at-injury", "sudden-onset", "significant-bruising"],
+}
 
 
-def test_a_condition_comes_out_so_only_where_its_grounds_are() -> None:
-    # Any three findings will do.
-    names = ("fever", "chills", "night-pain")
-    leaves = [f"{state}({name})" for name in names for state in STATES]
-    joints = ("{} and {}", "any of ({}, {})", "none of ({}, {})")
-    pairs = [joint.format(one, other) for joint in joints for one in leaves for other in leaves]
-    nested = [
-        joint.format(f"({pair})", leaves[number % len(leaves)])
-        for joint in (joints[0], joints[2])
-        for number, pair in enumerate(pairs)
+def assessed(**chart: object) -> Assessment:
+    return ASSESSOR.assess(read_json(build_request(chart)))
+
+
+def test_judging_an_order_leaves_the_assessment_as_it_was() -> None:
+    assessment = assessed(**TEAR)
+    assert assessment.decision is not None
+    before = tuple(assessment.decision.values)
+    first = ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"})
+    assert first
+    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "appropriate"}) == ()
+    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}) == first
+    assert tuple(assessment.decision.values) == before
+
+
+def test_a_supposed_red_flag_changes_the_ratings_of_that_question_alone() -> None:
+    assessment = assessed(age=45, side="left", present=["buttock-pain", "pain-with-sitting"])
+    plain = presentations(packaged(), assessment, radiograph_at_hand=False)
+    assert presentations(packaged(), assessment, False, "cauda-equina") != plain
+    assert presentations(packaged(), assessment, radiograph_at_hand=False) == plain
+
+
+def test_without_the_complaint_nothing_is_judged_or_rated() -> None:
+    assessment = assessed(age=45, present=["fever"])
+    assert assessment.complaint == "absent"
+    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}) == ()
+    assert ASSESSOR.verdicts(assessment, "red-flag") == ()
+    assert presentations(packaged(), assessment, radiograph_at_hand=True) == ()
+
+
+def test_what_is_decided_is_the_same_whatever_was_assessed_before() -> None:
+    charts: list[dict[str, object]] = [
+        TEAR,
+        {"present": ["buttock-pain"]},
+        {"present": ["hip-pain", "trochanteric-tenderness"], "side": "right"},
     ]
-    values = (True, False, None)
-    states: list[dict[str, Value]] = [dict(zip(names, each, strict=True)) for each in product(values, repeat=3)]
-    told = 0
-    for text in (*leaves, *pairs, *nested):
-        condition = parse(text, {})
-        for verdict in (True, False):
-            grounds = grounds_of(condition, packaged(), verdict=verdict)
-            told += bool(grounds)
-            for state in states:
-                there = marks((name, value) for name, value in state.items() if value is not None)
-                assert may_hold(grounds, there) or condition.test(state) is not verdict, (text, state)
-    assert told > len(nested)
+    together = [assessed(**chart) for chart in charts]
+    for chart, assessment in zip(charts, together, strict=True):
+        alone = Assessor(packaged()).assess(read_json(build_request(chart)))
+        assert (alone.fired, alone.ask, alone.rankings) == (assessment.fired, assessment.ask, assessment.rankings)

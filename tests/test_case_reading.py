@@ -21,6 +21,8 @@ from service.chart.fhir_time import When
 from service.guideline import loader as knowledge
 from service.guideline.conditions import Interval
 from service.guideline.model import Code
+from service.reasoning.decision import charts_of, layout, screen
+from service.reasoning.kernel import compiled
 from service.services.catalogue import catalogue
 from service.services.consultation import chart_of
 from service.services.explanation import Explainer
@@ -28,6 +30,7 @@ from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json,
 
 GUIDELINE = knowledge.load()
 READER = CaseReader(GUIDELINE)
+KERNEL = compiled(GUIDELINE)
 CALLED = catalogue(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 TODAY, YESTERDAY = "2026-11-22", "2026-11-21"
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
@@ -116,7 +119,11 @@ def held(case: Case, finding: str, side: str = "") -> Any:
 
 
 def derived(case: Case, name: str) -> Any:
-    return Chart(case, "", GUIDELINE.definitions, with_sideless=True)[name]
+    chart = Chart(case, "", with_sideless=True)
+    if name not in KERNEL.criteria:
+        return chart[name]
+    decision, criterion = screen(KERNEL, charts_of(KERNEL, layout(KERNEL, 1), [chart])), KERNEL.criteria[name]
+    return True if decision.on(criterion.true, 0) else False if decision.on(criterion.false, 0) else None
 
 
 @pytest.fixture(scope="module")

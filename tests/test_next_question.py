@@ -1,32 +1,32 @@
-"""What to ask next: running again only what reads a finding gives exactly what a whole assessment gives."""
+"""What to ask next: each answer changes what a whole assessment of the answered chart would change."""
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 
 from cds_hooks import read_request
 from service.chart.assertions import Assertion
 from service.chart.case import Case, CaseReader
-from service.chart.derived import FOLLOWS
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import DAYS_SINCE
 from service.guideline.vocabulary import COSTS, INDICATORS
-from service.reasoning.answer_index import Answers
 from service.reasoning.assessment import Assessment, Assessor
-from service.reasoning.next_question import WAITS, Asked, Assessed, NextQuestion, Trials
-from service.reasoning.outcome import Outcome, steps
 from service.services.catalogue import catalogue
 from service.services.consultation import chart_of
 from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
+from tests.plain_logic import verdict
 
+Answers = Mapping[str, Value]
 READER = CaseReader(packaged())
 ASSESSOR = Assessor(packaged())
+QUESTIONS = ASSESSOR.questions
 CASES = named_cases()
 
 
@@ -62,7 +62,7 @@ def answered(case: Case, answers: Answers) -> Case:
             patient = replace(patient, age=value)
             continue
         said: bool | Interval | When | None
-        if FOLLOWS.get(finding) in DAYS_SINCE:
+        if finding in DAYS_SINCE.values():
             assert isinstance(value, Interval)
             day = case.now - timedelta(days=value.low)
             said = When(day, day, day.date().isoformat())
@@ -77,53 +77,78 @@ def answered(case: Case, answers: Answers) -> Case:
     return other
 
 
+class Outcome(NamedTuple):
+    """What of a whole assessment an answer can change; see questions.toml."""
+
+    tier: int
+    critical: frozenset[str]
+    imaging: frozenset[tuple[str, str]]
+    referrals: frozenset[str]
+    leaders: tuple[str | None, ...]
+    treatment: frozenset[tuple[str, str]]
+
+
 def outcome_of(assessment: Assessment, sides: int) -> Outcome:
-    tiers = [3 - INDICATORS.index(fired.indicator) for fired in assessment.fired]
+    tiers = [3 - INDICATORS.index(fired.indicator) for fired in assessment.all_fired]
     if assessment.ranking_waits:
-        leaders: tuple[str | None, ...] = (WAITS,) * sides
+        leaders: tuple[str | None, ...] = ("the ranking waits",) * sides
     else:
         leaders = tuple(r.leader.id if r.leader else None for r in assessment.rankings) or (None,) * sides
     return Outcome(
         tier=max(tiers),
         critical=frozenset(
             f.recommendation.red_flag.id
-            for f in assessment.fired
+            for f in assessment.all_fired
             if f.recommendation.red_flag and f.indicator == "critical"
         ),
         imaging=frozenset((i.modality, i.region) for i in assessment.imaging if i.modality != "none-now"),
         referrals=frozenset(referral.to for referral in assessment.referrals),
         leaders=leaders,
-        treatment=frozenset((t.id, t.state) for t in assessment.treatment) if max(tiers) < 3 else frozenset(),
+        treatment=frozenset((t.id, t.state) for t in assessment.treatment),
     )
 
 
-class _Kept(NextQuestion):
-    """Keeps what it was asked of, and asks nothing."""
-
-    assessed: Assessed | None = None
-
-    def ask(self, assessed: Assessed) -> tuple[Asked, ...]:
-        self.assessed = assessed
-        return ()
-
-
-@pytest.fixture(scope="module")
-def kept() -> Assessor:
-    assessor = Assessor(packaged())
-    assessor.next_question = _Kept(packaged(), assessor.informative, assessor.grounds)
-    return assessor
+def gains(before: Outcome, after: Outcome) -> dict[str, int]:
+    """The terms in which two outcomes differ -> their points."""
+    points = {term: of.points for term, of in packaged().question_terms.items()}
+    both_critical = before.tier == after.tier == 3
+    changed = {
+        "severity": int(before.critical != after.critical) if both_critical else abs(after.tier - before.tier),
+        "imaging": before.imaging != after.imaging,
+        "referrals": before.referrals != after.referrals,
+        "leader": before.leaders != after.leaders,
+        "treatment": max(before.tier, after.tier) < 3 and before.treatment != after.treatment,
+    }
+    return {term: points[term] * by for term, by in changed.items() if by}
 
 
-def trials_of(kept: Assessor, case: Case) -> Trials | None:
-    asker = kept.next_question
-    assert isinstance(asker, _Kept)
-    asker.assessed = None
-    kept.assess(case)
-    return Trials(asker, asker.assessed) if asker.assessed else None
+class Open(NamedTuple):
+    """A case with a question to ask, and each answer to a finding that nothing is known of."""
+
+    case: Case
+    assessment: Assessment
+    answers: dict[int, Answers]
+
+    def gains(self, number: int) -> dict[str, int]:
+        """What the decision holds of one answer."""
+        assert self.assessment.decision is not None
+        layout = self.assessment.decision.charts.layout
+        variant = 1 << (number + 1) * layout.charts
+        changes = QUESTIONS.changes(self.assessment.decision)
+        [change] = [change for change in changes if change.variants & variant]
+        return dict(change.gains)
 
 
-def unknown_of(trials: Trials) -> dict[str, tuple[Value, ...]]:
-    return {finding: values for finding, values in trials.index.tries.items() if trials.is_unknown(finding)}
+def opened(case: Case) -> Open | None:
+    assessment = ASSESSOR.assess(case)
+    if assessment.decision is None or assessment.ranking_waits:
+        return None
+    known = assessment.decision.charts.open
+    answers = {
+        number: {f: value for f, value in answer.values.items() if QUESTIONS.read_as[f] in known}
+        for number, answer in enumerate(QUESTIONS.answers)
+    }
+    return Open(case, assessment, {number: values for number, values in answers.items() if values})
 
 
 def thinned(case: Case, seed: int) -> Case:
@@ -143,88 +168,52 @@ def charts() -> Iterator[Case]:
             yield thinned(whole, number)
 
 
-def test_running_again_what_reads_a_finding_gives_what_a_whole_assessment_gives(kept: Assessor) -> None:
+def test_every_answer_is_decided_as_a_whole_assessment_of_the_answered_chart_decides() -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
     compared = 0
     for case in charts():
-        trials = trials_of(kept, case)
-        if trials is None:
+        chart = opened(case)
+        if chart is None:
             continue
-        unknown = unknown_of(trials)
         sides = len(case.sides())
-        tried: list[Answers] = [{finding: value} for finding, values in unknown.items() for value in values]
-        tried = chance.sample(tried, min(len(tried), 12))
-        if len(unknown) > 1:
-            tried.append({finding: unknown[finding][-1] for finding in chance.sample(sorted(unknown), 2)})
-        for answers in tried:
-            whole = outcome_of(kept.assess(answered(case, answers)), sides)
-            assert trials.supposing(answers) == whole, (answers, case.assertions.keys())
-            assert trials.gains(answers) == trials.points_of(whole), (answers, case.assertions.keys())
+        before = outcome_of(chart.assessment, sides)
+        for number in chance.sample(sorted(chart.answers), min(len(chart.answers), 12)):
+            after = outcome_of(ASSESSOR.assess(answered(case, chart.answers[number])), sides)
+            assert chart.gains(number) == gains(before, after), (chart.answers[number], case.assertions.keys())
             compared += 1
     assert compared > 600
 
 
-def test_no_answer_changes_more_than_it_can_at_most(kept: Assessor) -> None:
-    chance = random.Random(11)  # noqa: S311 - no secret
-    compared = 0
-    for case in charts():
-        trials = trials_of(kept, case)
-        if trials is None:
-            continue
-        asked_for = [question for question in trials.index.guideline.questions if not question.first]
-        for question in chance.sample(asked_for, 10):
-            unknown = [finding for finding in question.findings if trials.is_unknown(finding)]
-            if not unknown:
-                continue
-            limit = trials.most_of(question, unknown)
-            for answers in trials.answers(question, unknown):
-                value = sum(trials.gains(answers).values())
-                assert value <= limit <= trials.most(question.findings), answers
-                if len(answers) == 1:
-                    ((finding, said),) = answers.items()
-                    assert not isinstance(said, bool) or value <= trials.at_most(finding, said), answers
-                compared += 1
-    assert compared > 600
-
-
-def naive(trials: Trials, kept: Assessor, case: Case) -> list[tuple[str, int]]:
-    """First finding and value of every question, by whole assessments, best first; those asked first are left out."""
-    terms, sides, before = trials.index.points, len(case.sides()), trials.outcome
-    unknown = unknown_of(trials)
-    found = []
-    for number, question in enumerate(packaged().questions):
-        due = question.when is None or any(question.when.test(c) is True for c in trials.assessed.patient_charts)
-        if question.first or not due:
-            continue
-        open_ = [finding for finding in question.findings if finding in unknown]
-        tried: list[Answers] = [{finding: value} for finding in open_ for value in unknown[finding]]
-        if question.together and open_:
-            tried += [{finding: unknown[finding][end] for finding in open_} for end in (0, -1)]
-        best = 0
-        for answers in tried:
-            after = outcome_of(kept.assess(answered(case, answers)), sides)
-            value = (
-                terms["severity"] * steps(before, after)
-                + terms["imaging"] * (before.imaging != after.imaging)
-                + terms["referrals"] * (before.referrals != after.referrals)
-                + terms["leader"] * (before.leaders != after.leaders)
-                + terms["treatment"] * (max(before.tier, after.tier) < 3 and before.treatment != after.treatment)
-            )
-            best = max(best, value)
-        if best:
-            found.append((-best, COSTS.index(question.cost), number))
-    return [(packaged().questions[number].ask, -value) for value, _cost, number in sorted(found)]
+def naive(chart: Open) -> list[tuple[str, str]]:
+    """The wording and the finding of every question that can change something, by whole assessments, best first."""
+    guideline, sides = packaged(), len(chart.case.sides())
+    before = outcome_of(chart.assessment, sides)
+    best: dict[int, tuple[int, str]] = {}
+    for number, values in chart.answers.items():
+        after = outcome_of(ASSESSOR.assess(answered(chart.case, values)), sides)
+        question, value = QUESTIONS.answers[number].question, sum(gains(before, after).values())
+        if value > best.get(question, (0, ""))[0]:
+            best[question] = value, next(f for f in guideline.questions[question].findings if f in values)
+    assert chart.assessment.decision is not None
+    sides_of_red_flags = chart.assessment.decision.charts.charts[:sides]
+    due = {
+        number
+        for number, question in enumerate(guideline.questions)
+        if question.when is None
+        or any(verdict(question.when, c.known, c.contradictory, guideline) is True for c in sides_of_red_flags)
+    }
+    found = [(-best[n][0], COSTS.index(guideline.questions[n].cost), n) for n in best.keys() & due]
+    return [(guideline.questions[n].ask, best[n][1]) for _value, _cost, n in sorted(found)]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.fixture][::12], ids=lambda case: case.fixture)
-def test_leaving_out_what_cannot_win_asks_what_trying_everything_asks(case: NamedCase, kept: Assessor) -> None:
-    whole = read(case)
-    trials = trials_of(kept, whole)
-    if trials is None:
+def test_the_questions_are_those_whose_answers_change_most(case: NamedCase) -> None:
+    chart = opened(read(case))
+    if chart is None:
         return
-    asked = [item.ask for item in trials.ask()]
-    first = [q.ask for q in packaged().questions if q.first and q.ask in asked]
-    assert asked == [*first, *(ask for ask, _value in naive(trials, kept, whole))][:3]
+    asked = [(item.ask, item.finding) for item in chart.assessment.ask]
+    first = [(ask, finding) for ask, finding in asked if ask in {q.ask for q in packaged().questions if q.first}]
+    assert asked == [*first, *naive(chart)][:3]
 
 
 # What has to be known so that no red flag is left to ask for.
@@ -331,8 +320,6 @@ def test_a_reason_says_what_the_answer_can_change_the_weightiest_first() -> None
 
 
 def test_every_finding_that_is_asked_for_can_change_something() -> None:
-    index = ASSESSOR.next_question
     for question in packaged().questions:
         for finding in question.findings:
-            values = index.tries[finding]
-            assert len(values) > 1, finding
+            assert len(QUESTIONS.tries[finding]) > 1, finding

@@ -14,8 +14,9 @@ from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.orders import OnChart, Order
 from service.guideline.model import Guideline, Presentation, Rating
 from service.guideline.vocabulary import RATINGS
-from service.reasoning.assessment import Assessment, Evidence, Fired, ImagingCall, ReferralCall
+from service.reasoning.assessment import Assessment, ImagingCall, ReferralCall, presentations
 from service.reasoning.differential import NO_SIDE_NAMED
+from service.reasoning.evidence import Evidence, Fired
 
 # What the complaint may be imaged by; veins are imaged for another question.
 PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
@@ -141,8 +142,7 @@ class Answering:
         """
         key = (self.has_radiograph(orders, side, of_late=of_late), supposed)
         if key not in self._held:
-            reached = self.assessment.reached
-            self._held[key] = reached.presentations(*key) if reached else ()
+            self._held[key] = presentations(self.guideline, self.assessment, *key)
         return self._held[key]
 
     def answer(

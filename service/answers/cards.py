@@ -40,9 +40,10 @@ from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_
 from service.guideline.vocabulary import TOPICS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
-from service.reasoning.assessment import UNKNOWN_AT_MOST, Assessment, Evidence, Fired
+from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
-from service.reasoning.next_question import Asked
+from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired
+from service.reasoning.questions import Asked
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
 BASIS_KEY = "org.sitbone.basis"
@@ -324,7 +325,7 @@ def assessment_extension(
 
 def _read_for(assessment: Assessment) -> tuple[msgspec.Raw, ...]:
     """The resources behind an assessment, for the audit trail."""
-    return assessment.reached.case.resources if assessment.reached else ()
+    return assessment.case.resources if assessment.case and assessment.decision else ()
 
 
 def _not_readable(one: Assertion | Unrecognised) -> dict[str, str]:
@@ -631,10 +632,10 @@ class _Cards:
     def _problems(self, topic: str) -> Iterator[str]:
         if self.assessment.lacking:
             yield from self._missing_data(topic)
-        if topic in _NAME_MEDICINES and (reached := self.assessment.reached):
+        if topic in _NAME_MEDICINES and (case := self.assessment.case) and self.assessment.decision:
             offered = self.assessment.offered()
-            yield from self.responder.unread(reached.case) if _NSAID in offered else ()
-            yield from self.responder.unrecognised(reached.case.unrecognised) if offered & _MEDICINES else ()
+            yield from self.responder.unread(case) if _NSAID in offered else ()
+            yield from self.responder.unrecognised(case.unrecognised) if offered & _MEDICINES else ()
         if topic == self.first_topic:
             yield from self._not_readable(self._findings_not_readable[:UNKNOWN_AT_MOST])
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:

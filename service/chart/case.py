@@ -7,7 +7,7 @@ far as the codes of each; what the rules can use is then read in full.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -204,8 +204,6 @@ class Case:
     findings: Mapping[str, Finding]
     # What was read of the chart in full, as it came.
     resources: tuple[msgspec.Raw, ...]
-    # Every finding as one that nothing is known of, which is what a chart begins with.
-    unknown: Mapping[str, None]
     # Medicines that may be taken, and allergies that may be to a medicine, of which nothing could be read.
     unrecognised: tuple[Unrecognised, ...] = ()
 
@@ -247,10 +245,6 @@ class Case:
             ]
             # One without a date may be the newest.
             yield from sorted(later, key=lambda each: (each.when is None, each.when and each.when.high))[-1:]
-
-    def stating(self, assertions: Mapping[str, tuple[Assertion, ...]]) -> Case:
-        """This case with these assertions in place of its own of the same findings."""
-        return replace(self, assertions={**self.assertions, **assertions})
 
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
@@ -324,7 +318,6 @@ class CaseReader:
 
     def __init__(self, guideline: Guideline) -> None:
         self._findings = guideline.findings
-        self._unknown = dict.fromkeys(guideline.findings)
         # A long chart repeats these hundreds of times, and of each only the newest of each side is used.
         self.repeated = frozenset(
             f.id
@@ -359,7 +352,6 @@ class CaseReader:
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
             resources=tuple(among[place] for _kind, among, place in reading.known) if reading.matters else (),
-            unknown=self._unknown,
             unrecognised=tuple(reading.unrecognised),
         )
 

@@ -1,19 +1,19 @@
 """The ranking of causes on one side: transparent points, no probability.
 
 All weights are knowledge (differential.toml): history and place of tenderness add points, of each family of tests the
-one with the largest weight counts, caps and vetoes keep what is not specific from leading.
+one with the largest weight counts, caps and vetoes keep what is not specific from leading. Here stands what a clinician
+reads of it; which cause leads is decided with everything else (decision.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from service.chart.derived import Chart
-from service.guideline.conditions import Condition, Interval
-from service.guideline.model import Cap, Differential, Guideline, Points, WeightedTest
+from service.reasoning.evidence import EvidenceReader
+from service.reasoning.kernel import Weight
 
 NO_SIDE_NAMED = "unspecified"
 
@@ -64,38 +64,37 @@ class _Score:
         (self.speaks_for if weight > 0 else self.speaks_against)[cause].update(dict.fromkeys(findings))
 
 
-def weigh(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Iterator[Weighed]:
-    """Everything that counts on the side of this chart, of these points and of the tests."""
-    rules = guideline.differential
-    for entry in points:
-        if entry.when.test(chart):
-            yield Weighed(entry.cause, entry.points, tuple(_named(chart, guideline, entry.when)), "", entry.source)
-    for (cause, family), (tests, caps) in rules.families.items():
-        if result := family_result(chart, tests, caps):
-            weight, finding = result
-            done = _done(chart, guideline, finding, positive=weight > 0)
-            source = next(test.source for test in tests if test.finding == finding)
-            yield Weighed(cause, weight, tuple(done), family, source)
+def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
+    """Everything that counts on this chart of a side."""
+    values, bit = reader.decision.values, 1 << chart
+    for weight in reader.kernel.weights:
+        if values[weight.place] & bit:
+            findings = reader.grounds(weight.when, chart) if weight.when else _done(reader, chart, weight)
+            named = tuple(name for name in findings if name in reader.guideline.findings)
+            yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
 
 
-def is_unranked(rules: Differential, charts: Iterable[Chart]) -> bool:
-    """Whether no cause is ranked on these charts, whatever is documented."""
-    condition = rules.unranked
-    return condition is not None and any(condition.test(chart) for chart in charts)
+def _done(reader: EvidenceReader, chart: int, weight: Weight) -> list[str]:
+    """The tests behind a result: the test itself, or those of a group that came out that way."""
+    if weight.test in reader.guideline.findings:
+        return [weight.test]
+    tests = sorted(reader.guideline.base_findings([weight.test]))
+    return [name for name in tests if reader.value(name, chart) is (weight.points > 0)]
 
 
-def rank(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Ranking:
-    """The causes on the side of this chart, best first; `points` are at least those that hold there."""
-    rules = guideline.differential
+def rank(reader: EvidenceReader, chart: int) -> Ranking:
+    """The causes on this chart of a side, best first."""
+    guideline, decision = reader.guideline, reader.decision
+    rules, of_chart = guideline.differential, decision.charts.charts[chart]
     score = _Score(guideline.causes)
     known = set()
-    for weighed in weigh(chart, guideline, points):
+    for weighed in weigh(reader, chart):
         score.add(weighed.cause, weighed.points, weighed.findings)
         if weighed.family:
             known.add(weighed.family)
     order = sorted(guideline.causes, key=lambda cause: -score.points[cause])
     top, distance = score.points[order[0]], score.points[order[0]] - score.points[order[1]]
-    leads = leader_of(score.points, rules, chart)
+    leads = next((cause for cause, bits in decision.leads.items() if bits & 1 << chart), None)
 
     def band(cause: str) -> str:
         if cause == leads:
@@ -105,8 +104,8 @@ def rank(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Rankin
         near = leads is None or top - score.points[cause] < rules.clear_by
         return "possible" if score.points[cause] > 0 and near else "less-likely"
 
-    side = chart.side or NO_SIDE_NAMED
-    if any(chart[place] is not None for place in rules.tenderness):
+    side = of_chart.side or NO_SIDE_NAMED
+    if any(place in of_chart.known for place in rules.tenderness):
         known.add("tenderness")
     causes = tuple(
         RankedCause(
@@ -127,58 +126,3 @@ def rank(chart: Chart, guideline: Guideline, points: Iterable[Points]) -> Rankin
         families=rules.family_count + 1,
         leader=causes[0] if leads else None,
     )
-
-
-def _done(chart: Chart, guideline: Guideline, finding: str, *, positive: bool) -> Iterable[str]:
-    """The tests behind a result: the test itself, or those of a group that came out that way."""
-    if finding in guideline.findings:
-        return [finding]
-    return [name for name in sorted(guideline.base_findings([finding])) if chart[name] is positive]
-
-
-def leader_of(points: Mapping[str, int], rules: Differential, chart: Chart) -> str | None:
-    """The cause that leads with these points: enough of them, far enough from the next, and no veto."""
-    order = sorted(points, key=lambda cause: -points[cause])
-    first, second = order[:2]
-    if points[first] < rules.lead_at_least or points[first] - points[second] < rules.lead_by:
-        return None
-    return None if any(veto.cause == first and veto.when.test(chart) for veto in rules.vetoes) else first
-
-
-def family_result(chart: Chart, tests: Iterable[WeightedTest], caps: Iterable[Cap]) -> tuple[int, str] | None:
-    """Weight and test. Tests of a family are correlated: the one with the largest weight counts."""
-    best: tuple[int, str] | None = None
-    for test in tests:
-        # Most tests were not done.
-        result = None if chart[test.finding] is None else _test_result(chart, test.finding)
-        if result is None:
-            continue
-        weight = test.positive if result else test.negative
-        if not weight:
-            # This outcome says nothing of the cause, for or against.
-            continue
-        if best is None or abs(weight) > abs(best[0]):
-            best = (weight, test.finding)
-    if best:
-        for cap in caps:
-            if cap.when.test(chart):
-                best = (min(best[0], cap.at_most), best[1])
-    return best
-
-
-def _test_result(chart: Chart, finding: str) -> bool | None:
-    """Positive or negative; for the sacroiliac tests negative means that all six are."""
-    value = chart[finding]
-    if finding == "sacroiliac-provocation" and value is False:
-        return False if chart["sacroiliac-tests-positive"] == Interval(0, 0) else None
-    return value if isinstance(value, bool) else None
-
-
-def _named(chart: Chart, guideline: Guideline, condition: Condition) -> Iterator[str]:
-    for leaf in condition.carried_by(chart):
-        if chart[leaf.finding] is None:
-            continue
-        if leaf.finding in guideline.definitions:
-            yield from _named(chart, guideline, guideline.definitions[leaf.finding][1])
-        elif leaf.finding in guideline.findings:
-            yield leaf.finding

@@ -23,7 +23,7 @@ from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.guideline.conditions import Interval, Value
 from service.prefetch_keys import MEDICINES
-from service.reasoning.assessment import Fired
+from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation, in_context
 
 _KIND = _TOPIC = "analgesic-order"
@@ -109,7 +109,7 @@ class AnalgesicSafety:
         reasons = screened.assessment.fired
         if consultation.assessment.complaint == "present":
             gate = consultation.screened(_GATED, by_side=True)
-            reasons += (*gate.assessment.fired, *consultation.assessment.all_fired())
+            reasons += (*gate.assessment.fired, *consultation.assessment.all_fired)
         else:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())

@@ -26,7 +26,7 @@ from service.chart.fhir_time import read_when
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import KnowledgeError
 from service.guideline.vocabulary import RED_FLAGS
-from service.reasoning.assessment import Fired
+from service.reasoning.evidence import Fired
 from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit, in_context
 
 _KIND = _TOPIC = "appointment"

@@ -17,8 +17,9 @@ from service.chart.patient import ReceivedChart
 from service.guideline.conditions import Value
 from service.guideline.model import Guideline
 from service.pseudonyms import CardIds
-from service.reasoning.assessment import Assessment, Assessor, Fired
+from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.differential import NO_SIDE_NAMED
+from service.reasoning.evidence import Fired
 
 # The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
 URGENT = ("critical", "warning")

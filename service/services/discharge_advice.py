@@ -15,7 +15,7 @@ from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
 from service.guideline.conditions import Value
 from service.prefetch_keys import MEDICINES
-from service.reasoning.assessment import Fired
+from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation
 
 _KIND = _TOPIC = "going-home"

@@ -23,7 +23,8 @@ from service.fhir_validation import remarks
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import Guideline
 from service.guideline.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
-from service.reasoning.assessment import Assessment, Evidence, Fired, Verdict
+from service.reasoning.assessment import Assessment
+from service.reasoning.evidence import Evidence, Fired, Verdict
 from service.services.catalogue import catalogue
 from service.services.consultation import Consultant, Consultation
 
@@ -51,7 +52,7 @@ class _Heard(Consultation):
     def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
         assessor = self.consultant.assessor
         fired = assessor.judge(self.assessment, kind, facts)
-        verdicts = assessor.verdicts(self.assessment, kind)
+        verdicts = assessor.verdicts(self.assessment, kind, facts=facts)
         self.judgements.append(Judgement(kind, dict(facts), verdicts, fired))
         return fired
 

@@ -23,7 +23,8 @@ from service.guideline.conditions import Interval, Value
 from service.guideline.vocabulary import INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
 from service.pseudonyms import CardIds
-from service.reasoning.assessment import Fired, ImagingCall
+from service.reasoning.assessment import ImagingCall
+from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation, chart_of, in_context
 
 _KIND = _TOPIC = "imaging-order"
@@ -160,7 +161,7 @@ class _Judging:
         self.guideline = consultation.consultant.guideline
         self.words = self.guideline.wording
         self.imaging = self.answering.imaging
-        self.unanswered = self.assessment.unanswered_flags()
+        self.unanswered = consultation.consultant.assessor.unanswered_flags(consultation.assessment)
         # Beside a red flag, raised or unanswered, or a recent injury, and of a child, nothing is only taken away.
         self.child = self.assessment.holds(_CHILD)
         self.guarded = (

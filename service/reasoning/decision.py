@@ -1,0 +1,322 @@
+"""Many charts and the compiled knowledge -> what is decided of each. Pure, and without evidence.
+
+A patient has one chart, or with two sides on record four: each side with what names no side, for red flags, and each
+side by itself, for what follows them. These charts stand beside each other as bits, and so does each variant of the
+patient in which a question is answered: bit = number of the variant times the charts of a patient, plus the chart.
+Variant 0 is the patient as documented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from service.chart.case import Case
+from service.chart.derived import LEG_FINDINGS, Chart, legs_of
+from service.chart.elements import BILATERAL, LEFT, RIGHT
+from service.guideline.conditions import CONTRADICTORY, Interval, Value
+from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS
+from service.reasoning.kernel import (
+    ALWAYS,
+    BOTH_LEGS,
+    CHART,
+    FLAGGED,
+    INFORMED,
+    JUDGED,
+    KNOWN,
+    OF_PATIENT,
+    OF_PLAN,
+    OF_SIDE,
+    PLANNED,
+    Atom,
+    Kernel,
+    Weight,
+)
+
+
+class Layout(NamedTuple):
+    """Where the bits of so many variants with so many charts each stand, and what is answered in them.
+
+    first: the first chart of each variant; every: all charts; answered: the charts in which a name has an answer.
+    """
+
+    charts: int
+    first: int
+    every: int
+    values: tuple[int, ...]
+    answered: Mapping[str, int]
+
+
+def layout(
+    kernel: Kernel, charts: int, answers: Sequence[Mapping[str, Value]] = (), informative: Collection[str] = ()
+) -> Layout:
+    """The patient as documented, and a variant for each of these answers; `informative`: see Assessor."""
+    values = [0] * kernel.size
+    answered: dict[str, int] = {}
+    of_one = (1 << charts) - 1
+    for number, variant in enumerate(answers, start=1):
+        bits = of_one << number * charts
+        for name, value in variant.items():
+            _state(kernel, values, name, value, bits)
+            answered[name] = answered.get(name, 0) | bits
+        if not variant.keys().isdisjoint(informative):
+            values[kernel.atoms[Atom(INFORMED)].true] |= bits
+    first = sum(1 << number * charts for number in range(len(answers) + 1))
+    values[ALWAYS] = first * of_one
+    return Layout(charts, first, values[ALWAYS], tuple(values), answered)
+
+
+def _state(kernel: Kernel, values: list[int], name: str, value: Value, bits: int) -> None:
+    """States a value of a finding on these charts."""
+    for word, operand, true, false in kernel.of_finding.get(name, ()):
+        verdict = _compared(word, operand, value)
+        if verdict is not None:
+            values[true if verdict else false] |= bits
+
+
+def _compared(word: str, operand: object, value: Value) -> bool | None:
+    if operand == KNOWN:
+        return value is not None or None
+    if isinstance(value, bool):
+        return value if operand == "present" else None
+    if isinstance(value, Interval) and isinstance(operand, float | int):
+        if word == "at_least":
+            return True if value.low >= operand else False if value.high < operand else None
+        return True if value.high <= operand else False if value.low > operand else None
+    if isinstance(value, str) and isinstance(operand, frozenset):
+        return value in operand
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The charts of one case in their places. of_patient: those by which red flags are judged; of_side: all else."""
+
+    case: Case
+    layout: Layout
+    charts: tuple[Chart, ...]
+    of_patient: range
+    of_side: range
+    # What is not known of the case, and is answered in some of the variants.
+    open: frozenset[str]
+    values: tuple[int, ...]
+
+    @property
+    def documented(self) -> int:
+        """The bits of the patient as documented."""
+        return (1 << self.layout.charts) - 1
+
+    def anywhere(self, bits: int) -> int:
+        """The variants in which this is so on any chart, as the bits of their first charts."""
+        if self.layout.charts == 1:
+            return bits
+        found = 0
+        for chart in range(self.layout.charts):
+            found |= bits >> chart
+        return found & self.layout.first
+
+    def everywhere(self, variants: int) -> int:
+        """Every chart of these variants."""
+        return variants * self.documented
+
+    def as_documented(self, bits: int) -> int:
+        """These bits as they would be if every variant were the patient as documented."""
+        return (bits & self.documented) * self.layout.first
+
+
+def sides_of(case: Case, sides: Sequence[str]) -> list[Chart]:
+    """A chart for each side; with two, what has no side is used for neither."""
+    return [Chart(case, side, with_sideless=len(sides) == 1) for side in sides]
+
+
+def charts_of(
+    kernel: Kernel, layout: Layout, charts: Sequence[Chart], *, informed: bool = False, closed: Collection[str] = ()
+) -> Charts:
+    """These charts of one case, one or two sides or first two with what has no side and then two without, laid out.
+
+    `informed`: something is known that may tell of the pain; `closed`: what no variant is to answer.
+    """
+    case, values = charts[0].case, list(layout.values)
+    of_patient = range(2) if len(charts) == 4 else range(len(charts))
+    of_side = range(2, 4) if len(charts) == 4 else of_patient
+    known = {name for number in of_patient for name in (*charts[number].known, *charts[number].dated)}
+    open_ = frozenset(layout.answered.keys() - known - {*closed})
+    for name in layout.answered.keys() - open_:
+        for _word, _operand, true, false in kernel.of_finding.get(name, ()):
+            values[true] = values[false] = 0
+    for number, chart in enumerate(charts):
+        bits = layout.first << number
+        for name, value in chart.known.items():
+            if name != BOTH_LEGS:
+                _state(kernel, values, name, value, bits & ~layout.answered[name] if name in open_ else bits)
+        for name in chart.contradictory:
+            _contradict(kernel, values, name, bits & ~layout.answered[name] if name in open_ else bits)
+        if BOTH_LEGS in case.assertions:
+            # As it is stated: what follows from the leg findings follows in the kernel.
+            stated = case.resolve(BOTH_LEGS, chart.side, with_sideless=chart.with_sideless)
+            bits &= ~(layout.answered[BOTH_LEGS] if BOTH_LEGS in open_ else 0)
+            if isinstance(stated.value, bool):
+                _state(kernel, values, BOTH_LEGS, stated.value, bits)
+            elif stated.contradictory:
+                _contradict(kernel, values, BOTH_LEGS, bits)
+    _state_legs(kernel, values, layout, charts, open_)
+    for atom, numbers in ((OF_PATIENT, of_patient), (OF_SIDE, of_side)):
+        values[kernel.atoms[Atom(atom)].true] = sum(layout.first << number for number in numbers)
+    if informed:
+        values[kernel.atoms[Atom(INFORMED)].true] = layout.every
+    return Charts(case, layout, tuple(charts), of_patient, of_side, open_, tuple(values))
+
+
+def _contradict(kernel: Kernel, values: list[int], name: str, bits: int) -> None:
+    if places := kernel.atoms.get(Atom(name, "is", CONTRADICTORY)):
+        values[places.true] |= bits
+
+
+def _state_legs(
+    kernel: Kernel, values: list[int], layout: Layout, charts: Sequence[Chart], open_: Collection[str]
+) -> None:
+    """On which leg what shows on a leg is present; an answer is about all of this pain."""
+    for name, legs in legs_of(charts[0].case).items():
+        for leg in legs:
+            values[kernel.atoms[Atom(name, leg)].true] = layout.every & ~(layout.answered[name] if name in open_ else 0)
+    asked = charts[0].side if len(charts) == 1 else BILATERAL
+    for name in LEG_FINDINGS:
+        if name in open_:
+            for leg in (LEFT, RIGHT):
+                if asked in (leg, BILATERAL):
+                    values[kernel.atoms[Atom(name, leg)].true] |= layout.values[kernel.atoms[Atom(name)].true]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdicts of all conditions on all charts, by their places in the kernel, and what the stages made.
+
+    waits, insufficient, unranked: the variants in which no cause is ranked, and why; leads: the charts on which a cause
+    leads.
+    """
+
+    kernel: Kernel
+    charts: Charts
+    values: Sequence[int]
+    waits: int = 0
+    insufficient: int = 0
+    unranked: int = 0
+    leads: Mapping[str, int] = field(default_factory=dict)
+
+    def on(self, place: int, chart: int) -> bool:
+        """Whether this is so on this chart of the patient as documented."""
+        return bool(self.values[place] & 1 << chart)
+
+    def where(self, place: int) -> list[int]:
+        """The charts of the patient as documented on which this is so."""
+        bits = self.values[place] & self.charts.documented
+        return ones(bits) if bits else []
+
+    def judged(self, facts: Mapping[str, Value]) -> Decision:
+        """The same with what is known of a draft order, an appointment or a patient who goes home."""
+        values = list(self.values)
+        for name, value in facts.items():
+            _state(self.kernel, values, name, value, self.charts.layout.every)
+        values += self.kernel.run[JUDGED](values)
+        return replace(self, values=values)
+
+
+def decide(kernel: Kernel, charts: Charts) -> Decision:
+    """The decision: red flags, the ranking unless it has to wait, the plan, and what follows it."""
+    values, every = list(charts.values), charts.layout.every
+    values += kernel.run[CHART](values)
+
+    def make(name: str, variants: int) -> None:
+        true, false = kernel.atoms[Atom(name)]
+        values[true] = charts.everywhere(variants)
+        values[false] = every ^ values[true]
+
+    flags = {name: charts.anywhere(values[place]) for name, place in kernel.red_flags.items()}
+    informed = charts.anywhere(values[kernel.atoms[Atom(INFORMED)].true])
+    sides = values[kernel.atoms[Atom(OF_SIDE)].true]
+    waits = flags["ranking-waits"]
+    insufficient = charts.layout.first & ~(flags["any-red-flag"] | informed)
+    unranked = charts.anywhere(values[kernel.unranked] & sides)
+    flags["insufficient-data"] = insufficient
+    for name in AFTER_RED_FLAGS:
+        make(name, flags[name])
+    ranked = sides & ~charts.everywhere(waits | insufficient | unranked)
+    leads = {cause: bits & ranked for cause, bits in _leads(kernel, charts, values).items()}
+    for cause, (true, false) in kernel.considered.items():
+        values[true] = leads[cause] | values[kernel.diagnosed[cause]]
+        values[false] = every ^ values[true]
+    values[kernel.atoms[Atom(OF_PLAN)].true] = sides & ~charts.everywhere(waits)
+    values += kernel.run[FLAGGED](values)
+    for name in AFTER_PLAN:
+        make(name, charts.anywhere(values[kernel.plan[name]]))
+    values += kernel.run[PLANNED](values)
+    return Decision(kernel, charts, values, waits, insufficient, unranked, leads)
+
+
+def screen(kernel: Kernel, charts: Charts) -> Decision:
+    """What is decided of charts that need not be about this complaint: no red flag, no ranking, no plan."""
+    values = list(charts.values)
+    values += kernel.run[CHART](values)
+    for name in AFTER_RED_FLAGS:
+        values[kernel.atoms[Atom(name)].false] = charts.layout.every
+    values += kernel.run[FLAGGED](values)
+    values += kernel.run[PLANNED](values)
+    return Decision(kernel, charts, values)
+
+
+def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, int]:
+    """The charts on which each cause leads."""
+    size = charts.layout.charts
+    points, changes = _points(kernel, charts, values)
+    leads = dict.fromkeys(kernel.considered, 0)
+    leading = [_leader(kernel, of_chart) for of_chart in points]
+    for chart in charts.of_side:
+        if leader := leading[chart]:
+            leads[leader] |= charts.layout.first << chart
+    for bit, changed in changes.items():
+        before, of_chart = leading[bit % size], points[bit % size].copy()
+        for weight, sign in changed:
+            of_chart[weight.cause] += sign * weight.points
+        leader = _leader(kernel, of_chart)
+        if leader != before:
+            for each in filter(None, (before, leader)):
+                leads[each] ^= 1 << bit
+    return {cause: bits & ~values[kernel.vetoes[cause]] for cause, bits in leads.items()}
+
+
+def _points(
+    kernel: Kernel, charts: Charts, values: Sequence[int]
+) -> tuple[list[dict[str, float]], dict[int, list[tuple[Weight, int]]]]:
+    """The points of each cause on each chart as documented; the weights that come or go on each chart of a variant."""
+    size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
+    points: list[dict[str, float]] = [dict.fromkeys(kernel.considered, 0) for _chart in range(size)]
+    changes: dict[int, list[tuple[Weight, int]]] = {}
+    of_side = values[kernel.atoms[Atom(OF_SIDE)].true]
+    for weight in kernel.weights:
+        if bits := values[weight.place] & of_side:
+            if now := bits & documented:
+                bits ^= now * first
+                for chart in ones(now):
+                    points[chart][weight.cause] += weight.points
+            for bit in ones(bits):
+                changes.setdefault(bit, []).append((weight, -1 if now >> bit % size & 1 else 1))
+    return points, changes
+
+
+def _leader(kernel: Kernel, points: Mapping[str, float]) -> str:
+    """The cause that leads with these points: enough of them, and far enough from the next. Empty for none."""
+    second, first = sorted(points.values())[-2:]
+    if first < kernel.lead_at_least or first - second < kernel.lead_by:
+        return ""
+    return next(cause for cause, of_cause in points.items() if of_cause == first)
+
+
+def ones(bits: int) -> list[int]:
+    """The numbers of the bits that are set, the lowest first."""
+    numbers = []
+    while bits:
+        lowest = bits & -bits
+        numbers.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return numbers

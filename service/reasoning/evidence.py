@@ -1,0 +1,309 @@
+"""Why a recommendation holds, or cannot be told: the findings that carry a verdict, read from the verdicts at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import isinf
+
+import msgspec
+
+from service.chart.fhir_time import When
+from service.guideline.conditions import CONTRADICTORY, Interval, Value
+from service.guideline.model import DAYS_SINCE, OF_THE_PATIENT, SACROILIAC_TESTS, Finding, Guideline, Recommendation
+from service.reasoning.decision import Decision, ones
+from service.reasoning.kernel import Atom, Kernel, Node
+
+# More than a card can list is not gathered.
+UNKNOWN_AT_MOST = 6
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A finding as it was used: where it came from, so that a clinician can look."""
+
+    finding: str
+    state: str
+    side: str
+    date: str
+    resource: str
+    remarks: tuple[str, ...]
+    when: When | None = None
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """A recommendation whose condition is met, with what met it and what was unknown and could change it."""
+
+    recommendation: Recommendation
+    indicator: str
+    evidence: tuple[Evidence, ...]
+    unknown: tuple[str, ...]
+
+    def findings(self) -> tuple[str, ...]:
+        return tuple(item.finding for item in self.evidence)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What comes of the condition of a recommendation: yes (True), no (False), cannot tell (None).
+
+    `evidence` is what makes it so; with None, what of it is known, and `unknown` what it waits for.
+    """
+
+    recommendation: Recommendation
+    holds: bool | None
+    evidence: tuple[Evidence, ...]
+    unknown: tuple[str, ...]
+
+
+def reads_of(guideline: Guideline) -> dict[str, tuple[str, ...]]:
+    """What each recommendation reads, to say what of it is unknown: neither a working diagnosis nor a circumstance."""
+    return {
+        r.id: tuple(
+            sorted(
+                name
+                for name in guideline.base_findings(n for c in r.conditions() for n in c.findings())
+                if guideline.findings[name].kind != "diagnosis" and not guideline.findings[name].background
+            )
+        )
+        for r in guideline.recommendations
+    }
+
+
+class EvidenceReader:
+    """Reads the evidence of one decision.
+
+    made: what stages have made -> the findings that it stands on; facts: what is known of what is judged beside the
+    chart; reads: see reads_of.
+    """
+
+    def __init__(
+        self,
+        guideline: Guideline,
+        reads: Mapping[str, Sequence[str]],
+        decision: Decision,
+        made: Mapping[str, Sequence[str]],
+        facts: Mapping[str, Value],
+    ) -> None:
+        self.guideline, self.reads, self.decision, self.made, self.facts = guideline, reads, decision, made, facts
+        self.kernel: Kernel = decision.kernel
+        # Many recommendations stand on one finding, or on one criterion.
+        self._used: dict[tuple[str, int], Evidence] = {}
+        self._opened: dict[tuple[str, int], list[str]] = {}
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    def verdict(self, node: Node, chart: int) -> bool | None:
+        values, bit = self.decision.values, 1 << chart
+        return True if values[node.true] & bit else False if values[node.false] & bit else None
+
+    def value(self, name: str, chart: int) -> Value:
+        """What is known of a finding, a criterion, or what a stage has made."""
+        if name in self.kernel.criteria:
+            return self.verdict(self.kernel.criteria[name], chart)
+        return self.facts[name] if name in self.facts else self.decision.charts.charts[chart].known.get(name)
+
+    def carrying(self, node: Node, chart: int) -> list[Node]:
+        """The comparisons that make the verdict of this condition what it is."""
+        if node.finding:
+            return [node]
+        found: list[Node] = []
+        self._find_carrying(node, self.verdict(node, chart), chart, found)
+        return found
+
+    def _find_carrying(self, joint: Node, verdict: bool | None, chart: int, found: list[Node]) -> None:
+        # The parts of a `none` carry its verdict by saying the opposite.
+        wanted = not verdict if joint.word == "none" and verdict is not None else verdict
+        values, bit = self.decision.values, 1 << chart
+        for part in joint.parts:
+            if wanted is None:
+                carries = not (values[part.true] | values[part.false]) & bit
+            else:
+                carries = bool(values[part.true if wanted else part.false] & bit)
+            if carries:
+                if part.finding:
+                    found.append(part)
+                else:
+                    self._find_carrying(part, wanted, chart, found)
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def grounds(self, node: Node, chart: int) -> list[str]:
+        """The findings of the chart that carry the verdict of this condition, named criteria opened."""
+        findings, criteria = self.guideline.findings, self.kernel.criteria
+        known = self.decision.charts.charts[chart].known
+        grounds: list[str] = []
+        for leaf in self.carrying(node, chart):
+            name = leaf.finding
+            if leaf.operand == CONTRADICTORY:
+                if self.verdict(leaf, chart):
+                    grounds.append(name)
+            elif name in findings:
+                if name in known:
+                    grounds.append(name)
+            elif name in criteria:
+                grounds += self._of_criterion(name, chart)
+            elif name in self.made:
+                if self.decision.on(self.kernel.atoms[Atom(name)].true, chart):
+                    grounds += self.made[name]
+            # What is not so about what is judged is no reason.
+            elif self.value(name, chart) not in (None, False):
+                grounds += self._behind(name, known)
+        return grounds
+
+    def _behind(self, name: str, known: Collection[str]) -> Iterable[str]:
+        """The findings that something is made of beside the named criteria."""
+        if name == "sacroiliac-tests-positive":
+            return [test for test in SACROILIAC_TESTS if test in known]
+        return [DAYS_SINCE.get(name, name)]
+
+    def _of_criterion(self, name: str, chart: int) -> list[str]:
+        key = (name, chart)
+        if key not in self._opened:
+            node = self.kernel.criteria[name]
+            self._opened[key] = [] if self.verdict(node, chart) is None else self.grounds(node, chart)
+        return self._opened[key]
+
+    def waited_for(self, node: Node, chart: int) -> Iterator[str]:
+        """The findings by which a condition cannot be told, named criteria opened."""
+        for leaf in self.carrying(node, chart):
+            criterion = self.kernel.criteria.get(leaf.finding)
+            if criterion and self.verdict(criterion, chart) is None:
+                yield from self.waited_for(criterion, chart)
+            elif self.verdict(leaf, chart) is None:
+                yield DAYS_SINCE.get(leaf.finding, leaf.finding)
+
+    def unknown(self, recommendation: Recommendation, chart: int) -> list[str]:
+        """What of all that a recommendation reads is unknown. What is asked of some only, such as pregnancy, is not
+        missing on the charts of others.
+        """
+        of_chart, asked = self.decision.charts.charts[chart], self.kernel.asked_when
+        unknown: list[str] = []
+        for name in self.reads[recommendation.id]:
+            # A finding of which nothing holds may still have a date, which conditions read in another form.
+            if name in of_chart.known or name in of_chart.dated:
+                continue
+            if name not in asked or self.verdict(asked[name], chart) is not False:
+                unknown.append(name)
+                if len(unknown) == UNKNOWN_AT_MOST:
+                    break
+        return unknown
+
+    # -- evidence -----------------------------------------------------------------------------------------------------
+
+    def used(self, name: str, chart: int) -> Evidence:
+        """A finding as it is on this chart."""
+        key = (name, chart)
+        used = self._used.get(key)
+        if used is None:
+            used = self._used[key] = self._evidence(name, chart)
+        return used
+
+    def _evidence(self, name: str, number: int) -> Evidence:
+        chart, value = self.decision.charts.charts[number], self.value(name, number)
+        if name not in self.guideline.findings:
+            return Evidence(name, state(value), "", "", "Patient" if name in OF_THE_PATIENT else "", ())
+        resolved = chart.resolved.get(name)
+        assertion = resolved.assertion if resolved else None
+        if assertion is None:
+            # Made from other assertions, as leg symptoms on both sides are.
+            return Evidence(name, state(value), "", "", "", ())
+        stated = with_unit(self.guideline.findings[name], value if value is not None else assertion.value)
+        return Evidence(
+            name,
+            CONTRADICTORY if name in chart.contradictory else stated,
+            assertion.side,
+            assertion.when.text if assertion.when else "",
+            assertion.resource,
+            assertion.remarks,
+            assertion.when,
+        )
+
+    def of(self, nodes: Iterable[Node], charts: Iterable[int]) -> tuple[Evidence, ...]:
+        """What carries the verdicts of these conditions on these charts, each finding once a side."""
+        found: dict[tuple[str, str], Evidence] = {}
+        nodes = tuple(nodes)
+        for chart in charts:
+            for name in (name for node in nodes for name in self.grounds(node, chart)):
+                item = self.used(name, chart)
+                found.setdefault((item.finding, item.side), item)
+        return tuple(found.values())
+
+    def holding(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[Recommendation, list[int]]]:
+        """Those of these that hold, with the charts on which they do."""
+        values, documented, rules = self.decision.values, self.decision.charts.documented, self.kernel.rules
+        for recommendation in recommendations:
+            if bits := values[rules[recommendation.id].holds] & documented:
+                yield recommendation, ones(bits)
+
+    def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
+        """A recommendation that holds on these charts, with its evidence."""
+        rule, values = self.kernel.rules[recommendation.id], self.decision.values
+        crucial, evidence, unknown = rule.critical_when, dict[tuple[str, str], Evidence](), list[str]()
+        critical = False
+        for chart in met:
+            nodes = [rule.when]
+            if crucial is not None and values[crucial.true] & 1 << chart:
+                critical = True
+                nodes.append(crucial)
+            for item in self.of(nodes, [chart]):
+                evidence.setdefault((item.finding, item.side), item)
+            unknown += self.unknown(recommendation, chart)
+        items = tuple(evidence.values())
+        return Fired(
+            recommendation,
+            "critical" if critical else recommendation.indicator,
+            items if len(met) == 1 else _without_the_other_side(items),
+            tuple(dict.fromkeys(unknown)),
+        )
+
+    def told(self, recommendation: Recommendation, charts: Iterable[int]) -> Verdict:
+        """The verdict of all sides: yes where it is on one, no where it is on each."""
+        rule = self.kernel.rules[recommendation.id]
+        sides = [(self.verdict(rule.when, chart), chart) for chart in charts]
+        holds = next((verdict for verdict in (True, None) if any(of is verdict for of, _chart in sides)), False)
+        of_verdict = [chart for of, chart in sides if of is holds]
+        unknown: list[str] = []
+        for chart in of_verdict:
+            if holds is None:
+                unknown += self.waited_for(rule.when, chart)
+            elif holds:
+                unknown += self.unknown(recommendation, chart)
+        # Where nothing decides, what of it is known.
+        nodes = leaves(rule.when) if holds is None else [rule.when]
+        return Verdict(recommendation, holds, self.of(nodes, of_verdict), tuple(dict.fromkeys(unknown)))
+
+
+def leaves(node: Node) -> Iterator[Node]:
+    """Every comparison in this condition."""
+    if node.finding:
+        yield node
+    for part in node.parts:
+        yield from leaves(part)
+
+
+def _without_the_other_side(items: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """What is known of one side is not also listed as unknown of the other."""
+    known = {item.finding for item in items if item.state != "unknown"}
+    return tuple(item for item in items if item.state != "unknown" or item.finding not in known)
+
+
+def with_unit(finding: Finding, value: object) -> str:
+    """How a value is named with its unit; a UCUM annotation such as {score} is no unit that a clinician reads."""
+    return f"{state(value)} {finding.unit}" if finding.unit and not finding.unit.startswith("{") else state(value)
+
+
+def state(value: object) -> str:
+    """How a value is named in the evidence of a card: the state of a finding, its number, or its date."""
+    if isinstance(value, bool):
+        return "present" if value else "absent"
+    if isinstance(value, Interval):
+        return _in_words(value)
+    if isinstance(value, When):
+        return value.text
+    return value if isinstance(value, str) else "unknown"
+
+
+def _in_words(value: Interval) -> str:
+    if value.low == value.high:
+        return f"{value.low:g}"
+    if isinf(value.low):
+        return f"up to {value.high:g}"
+    return f"from {value.low:g}" if isinf(value.high) else f"{value.low:g} to {value.high:g}"

@@ -1,0 +1,473 @@
+"""The knowledge, compiled once: every condition as arithmetic of bits, for one chart or thousands at once.
+
+A verdict is two bits, known true and known false; unknown is neither. Of many charts the bits stand beside each other
+in two integers, and the logic of three values (Kleene) is `and` and `or` of integers: `all` is true where all parts are
+true, and false where any is false. A place is the index of an integer among the values of a decision (see decision.py).
+
+The operations are data, from which Python is written, and from which a prover can read the same formula. They stand in
+stages: what a stage makes of its charts (that a red flag is critical, that a cause is considered, that imaging is
+called for) is an atom of the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from service.chart.derived import LEG_FINDINGS
+from service.guideline.conditions import CONTRADICTORY, UNKNOWN, WORDS, Condition
+from service.guideline.model import (
+    AFTER_PLAN,
+    AFTER_RED_FLAGS,
+    OF_THE_PATIENT,
+    RADIOGRAPH_AT_HAND,
+    SACROILIAC_TESTS,
+    Guideline,
+    Recommendation,
+)
+from service.guideline.vocabulary import ADVICE_FACTS, CHART_KINDS, RED_FLAGS
+
+# The places of what is true of no chart, and of every chart.
+NEVER, ALWAYS = 0, 1
+# What is read of: the chart, what red flags and ranking make, what the plan makes, and what is judged beside the chart.
+CHART, FLAGGED, PLANNED, JUDGED = range(4)
+# Atoms that no condition names: which charts red flags, the plan and all the rest are about, and whether anything is
+# known that may tell of the pain.
+OF_PATIENT, OF_PLAN, OF_SIDE, INFORMED = "charts of the patient", "charts of the plan", "charts of a side", "informed"
+_ABOUT = {"red-flag": OF_PATIENT, "plan": OF_PLAN}
+# The operand of an atom that is true wherever a quantity has a value.
+KNOWN = "known"
+BOTH_LEGS = "bilateral-leg-symptoms"
+_COUNTED = "sacroiliac-tests-positive"
+# The most places that a stage can have while they are counted.
+_MANY = 1 << 20
+
+
+class Atom(NamedTuple):
+    """Something about a finding that is compared on each chart by itself: `word` and `operand` as in a condition.
+
+    `left` and `right` are words for what is present on that side, whichever side a chart is of.
+    """
+
+    finding: str
+    word: str = "is"
+    operand: Any = "present"
+
+
+class Places(NamedTuple):
+    """Where the bits of a verdict are: those of the charts on which it is true, and on which it is false."""
+
+    true: int
+    false: int
+
+
+class Node(NamedTuple):
+    """A condition with the places of its verdict."""
+
+    word: str
+    finding: str
+    operand: Any
+    parts: tuple[Node, ...]
+    true: int
+    false: int
+
+
+class Operation(NamedTuple):
+    """`word` (and, or, not) of these places, of which the result is at `place`."""
+
+    word: str
+    place: int
+    of: tuple[int, ...]
+
+
+class Rule(NamedTuple):
+    """A recommendation: its condition, that of its critical form, and those of its calls.
+
+    holds, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so.
+    """
+
+    when: Node
+    critical_when: Node | None
+    holds: int
+    critical: int
+    imaging: tuple[int, ...]
+    referrals: tuple[int, ...]
+
+
+class Weight(NamedTuple):
+    """Points of a cause on the charts at `place`: of a condition, or of a test, which then has a family."""
+
+    cause: str
+    points: int
+    place: int
+    source: str
+    when: Node | None
+    family: str
+    test: str
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The compiled knowledge: data alone, which can be pickled; what runs is made of it when it is needed.
+
+    red_flags, plan: the places of what they make; considered, diagnosed: of each cause; outcome: of what an answer can
+    change, by its term and name; presentations: of each, and of each of its ratings; questions: of their conditions.
+    """
+
+    atoms: Mapping[Atom, Places]
+    stages: tuple[tuple[Operation, ...], ...]
+    criteria: Mapping[str, Node]
+    rules: Mapping[str, Rule]
+    red_flags: Mapping[str, int]
+    plan: Mapping[str, int]
+    weights: tuple[Weight, ...]
+    vetoes: Mapping[str, int]
+    unranked: int
+    lead_at_least: float
+    lead_by: float
+    considered: Mapping[str, Places]
+    diagnosed: Mapping[str, int]
+    outcome: Mapping[tuple[str, ...], int]
+    presentations: tuple[tuple[int, tuple[int, ...]], ...]
+    questions: tuple[int, ...]
+    asked_when: Mapping[str, Node]
+
+    @property
+    def size(self) -> int:
+        """How many places come before those of the operations."""
+        return 2 + 2 * len(self.atoms)
+
+    @cached_property
+    def of_finding(self) -> Mapping[str, list[tuple[str, Any, int, int]]]:
+        """Finding -> what is compared of it on each chart, whichever side that is of, with its places."""
+        found: dict[str, list[tuple[str, Any, int, int]]] = {}
+        for atom, places in self.atoms.items():
+            if atom.word in WORDS:
+                found.setdefault(atom.finding, []).append((atom.word, atom.operand, *places))
+        return found
+
+    @cached_property
+    def run(self) -> tuple[Callable[[Sequence[int]], tuple[int, ...]], ...]:
+        """Of each stage, what makes its results of the values so far."""
+        return tuple(map(_function, self.stages))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "run"}
+
+
+def compiled(guideline: Guideline) -> Kernel:
+    """The knowledge of this guideline, compiled."""
+    # Once to count how many places each stage has, and once to have them in a row.
+    apart = range(2, 5 * _MANY, _MANY)
+    counted = _Compiler(guideline, apart)
+    counted.kernel()
+    lengths = (end - start for start, end in zip(apart, counted.ends, strict=True))
+    return _Compiler(guideline, list(accumulate(lengths, initial=2))[:-1]).kernel()
+
+
+def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    if not operations:
+        return lambda _values: ()
+    made = {operation.place for operation in operations}
+    read = sorted({place for operation in operations for place in operation.of} - made | {NEVER, ALWAYS})
+    signs = {"and": " & ", "or": " | "}
+    lines = [
+        f"x{place} = x{ALWAYS} ^ x{of[0]}" if word == "not" else f"x{place} = {signs[word].join(f'x{p}' for p in of)}"
+        for word, place, of in operations
+    ]
+    source = "\n    ".join(
+        (
+            "def stage(values):",
+            f"{', '.join(f'x{place}' for place in read)} = read(values)",
+            *lines,
+            f"return ({''.join(f'x{operation.place}, ' for operation in operations)})",
+        )
+    )
+    names: dict[str, Any] = {"read": itemgetter(*read)}
+    exec(compile(source, "<stage>", "exec"), names)  # noqa: S102 - written here of numbers and three words
+    stage: Callable[[Sequence[int]], tuple[int, ...]] = names["stage"]
+    return stage
+
+
+class _Compiler:
+    """Gives each operation a place, the same to those that are the same. starts: the first of atoms, of each stage."""
+
+    def __init__(self, guideline: Guideline, starts: Sequence[int]) -> None:
+        self.guideline, self.ends = guideline, list(starts)
+        self.atoms: dict[Atom, Places] = {}
+        self.places: dict[tuple[str, tuple[int, ...]], int] = {}
+        self.operations: tuple[list[Operation], ...] = ([], [], [], [])
+        # The stage in which a place can be read first.
+        self.stage = {NEVER: CHART, ALWAYS: CHART}
+        self.opposites = {NEVER: ALWAYS, ALWAYS: NEVER}
+        self.criteria: dict[str, Node] = {}
+        considers = (f"considers-{cause}" for cause in guideline.causes)
+        judged = (fact for facts in ADVICE_FACTS.values() for fact in facts)
+        self.made_by = {
+            **dict.fromkeys((*AFTER_RED_FLAGS, OF_PLAN, *considers), FLAGGED),
+            **dict.fromkeys(AFTER_PLAN, PLANNED),
+            **dict.fromkeys((RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in RED_FLAGS), *judged), JUDGED),
+        }
+
+    def kernel(self) -> Kernel:
+        guideline, ranking = self.guideline, self.guideline.differential
+        stated = (finding.id for finding in guideline.findings.values() if finding.value == "boolean")
+        for name in (*self.made_by, OF_PATIENT, OF_SIDE, INFORMED, *stated):
+            self.atom(Atom(name))
+        for name in guideline.definitions:
+            self.criterion(name)
+        rules = {r.id: self.rule(r) for r in guideline.recommendations}
+        by_kind = {
+            kind: [(r, rules[r.id]) for r in guideline.recommendations if r.kind == kind] for kind in CHART_KINDS
+        }
+        flags = by_kind["red-flag"]
+        vetoes = [(veto.cause, self.condition(veto.when).true) for veto in ranking.vetoes]
+        return Kernel(
+            criteria=self.criteria,
+            rules=rules,
+            red_flags=self.of_red_flags(flags),
+            plan=self.of_plan([*flags, *by_kind["plan"]]),
+            weights=(*self.points(), *self.tests()),
+            vetoes={cause: self.either(place for of, place in vetoes if of == cause) for cause in guideline.causes},
+            unranked=self.condition(ranking.unranked).true if ranking.unranked else NEVER,
+            lead_at_least=ranking.lead_at_least,
+            lead_by=ranking.lead_by,
+            considered={cause: self.pair(f"considers-{cause}") for cause in guideline.causes},
+            diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in guideline.causes},
+            outcome=self.outcome([each for kind in by_kind.values() for each in kind]),
+            presentations=tuple(
+                (self.of_side(each.when), tuple(self.of_side(rating.when) for rating in each.ratings))
+                for each in guideline.presentations
+            ),
+            questions=tuple(self.condition(q.when).true if q.when else ALWAYS for q in guideline.questions),
+            asked_when={
+                f: self.condition(q.when) for q in guideline.questions if q.when and not q.first for f in q.findings
+            },
+            atoms=self.atoms,
+            stages=tuple(map(tuple, self.operations)),
+        )
+
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    def place(self, row: int, stage: int) -> int:
+        place = self.ends[row]
+        self.ends[row] += 1
+        self.stage[place] = stage
+        return place
+
+    def operation(self, word: str, of: tuple[int, ...]) -> int:
+        if (word, of) not in self.places:
+            stage = max(self.stage[place] for place in of)
+            self.places[word, of] = place = self.place(1 + stage, stage)
+            self.operations[stage].append(Operation(word, place, of))
+        return self.places[word, of]
+
+    def both(self, of: Iterable[int]) -> int:
+        """Where all of these are."""
+        return self.joined("and", of, nothing=ALWAYS, decides=NEVER)
+
+    def either(self, of: Iterable[int]) -> int:
+        """Where any of these is."""
+        return self.joined("or", of, nothing=NEVER, decides=ALWAYS)
+
+    def joined(self, word: str, of: Iterable[int], *, nothing: int, decides: int) -> int:
+        places = {*of} - {nothing}
+        if decides in places:
+            return decides
+        if len(places) < 2:
+            return places.pop() if places else nothing
+        return self.operation(word, tuple(sorted(places)))
+
+    def opposite(self, place: int) -> int:
+        if place not in self.opposites:
+            other = self.operation("not", (place,))
+            self.opposites |= {place: other, other: place}
+        return self.opposites[place]
+
+    def at_least(self, count: int, of: Sequence[int]) -> int:
+        """Where at least so many of these are."""
+        if count <= 0:
+            return ALWAYS
+        if len(of) < count:
+            return NEVER
+        first, rest = of[0], of[1:]
+        return self.either((self.at_least(count, rest), self.both((first, self.at_least(count - 1, rest)))))
+
+    # -- conditions ---------------------------------------------------------------------------------------------------
+
+    def atom(self, atom: Atom) -> Places:
+        if atom not in self.atoms:
+            stage = self.made_by.get(atom.finding, CHART)
+            self.atoms[atom] = Places(self.place(0, stage), self.place(0, stage))
+        return self.atoms[atom]
+
+    def criterion(self, name: str) -> Node:
+        if name not in self.criteria:
+            self.criteria[name] = self.condition(self.guideline.definitions[name][1])
+        return self.criteria[name]
+
+    def pair(self, name: str) -> Places:
+        """Where a finding or a criterion is present and where it is absent."""
+        if name in self.guideline.definitions:
+            criterion = self.criterion(name)
+            return Places(criterion.true, criterion.false)
+        stated = self.atom(Atom(name))
+        if name == RADIOGRAPH_AT_HAND:
+            # In pregnancy nothing waits for a radiograph.
+            at_hand = self.either((stated.true, self.criterion("radiograph-or-pregnancy").true))
+            return Places(at_hand, self.opposite(at_hand))
+        if name == BOTH_LEGS:
+            legs = (self.either(self.atom(Atom(leg, side)).true for leg in LEG_FINDINGS) for side in ("left", "right"))
+            both = self.both(legs)
+            return Places(self.either((stated.true, both)), self.both((stated.false, self.opposite(both))))
+        return stated
+
+    def condition(self, condition: Condition) -> Node:
+        parts = tuple(map(self.condition, condition.parts))
+        if condition.finding:
+            true, false = self.comparison(condition)
+        elif condition.word == "all":
+            true, false = self.both(p.true for p in parts), self.either(p.false for p in parts)
+        else:
+            true, false = self.either(p.true for p in parts), self.both(p.false for p in parts)
+            if condition.word == "none":
+                true, false = false, true
+        return Node(condition.word, condition.finding, condition.operand, parts, true, false)
+
+    def comparison(self, leaf: Condition) -> Places:
+        if leaf.word == "is":
+            return self.state_of(leaf.finding, leaf.operand)
+        if leaf.finding == _COUNTED:
+            return self.count(leaf.word, int(leaf.operand))
+        return self.atom(Atom(leaf.finding, leaf.word, leaf.operand))
+
+    def state_of(self, name: str, state: str) -> Places:
+        true, false = self.pair(name)
+        if state == "present":
+            return Places(true, false)
+        if state == "absent":
+            return Places(false, true)
+        # The others speak of documentation, and not of the patient: they are true or false of every chart.
+        if state == CONTRADICTORY:
+            twice = self.atom(Atom(name, "is", CONTRADICTORY)).true
+            documented = self.both((twice, self.opposite(true))) if name == BOTH_LEGS else twice
+        else:
+            documented = self.opposite({"not-absent": false, "not-present": true, UNKNOWN: self.known(name)}[state])
+        return Places(documented, self.opposite(documented))
+
+    def known(self, name: str) -> int:
+        """Where anything is known of this."""
+        if name == _COUNTED:
+            return self.either(place for test in SACROILIAC_TESTS for place in self.pair(test))
+        finding = self.guideline.findings.get(name)
+        if name in OF_THE_PATIENT or (finding and finding.value != "boolean"):
+            return self.atom(Atom(name, "is", KNOWN)).true
+        return self.either(self.pair(name))
+
+    def count(self, word: str, bound: int) -> Places:
+        """How many tests are positive: a test that was not done may be either."""
+        positive, negative = zip(*(self.pair(test) for test in SACROILIAC_TESTS), strict=True)
+        least = bound if word == "at_least" else bound + 1
+        enough = self.at_least(least, positive)
+        too_few = self.at_least(len(SACROILIAC_TESTS) - least + 1, negative)
+        return Places(enough, too_few) if word == "at_least" else Places(too_few, enough)
+
+    # -- recommendations ----------------------------------------------------------------------------------------------
+
+    def of_side(self, condition: Condition | None) -> int:
+        true = self.condition(condition).true if condition else ALWAYS
+        return self.both((true, self.atom(Atom(OF_SIDE)).true))
+
+    def rule(self, rule: Recommendation) -> Rule:
+        when = self.condition(rule.when)
+        holds = self.both((when.true, self.atom(Atom(_ABOUT.get(rule.kind, OF_SIDE))).true))
+        critical_when = self.condition(rule.critical_when) if rule.critical_when else None
+        grave = critical_when.true if critical_when else ALWAYS if rule.indicator == "critical" else NEVER
+
+        def called(conditions: Iterable[Condition | None]) -> tuple[int, ...]:
+            return tuple(self.both((holds, self.condition(each).true if each else ALWAYS)) for each in conditions)
+
+        return Rule(
+            when,
+            critical_when,
+            holds,
+            self.both((holds, grave)),
+            called(call.when for call in rule.imaging),
+            called(call.when for call in rule.referrals),
+        )
+
+    def of_red_flags(self, flags: Sequence[tuple[Recommendation, Rule]]) -> dict[str, int]:
+        """What later conditions read of the red flags, and whether the ranking waits for one."""
+        blocks = [(r.red_flag.blocks if r.red_flag else frozenset[str](), rule) for r, rule in flags]
+        return {
+            "critical-red-flag": self.either(rule.critical for _r, rule in flags),
+            **{
+                f"{block}-red-flag": self.either(r.holds if block in of else r.critical for of, r in blocks)
+                for block in ("exercise", "injection")
+            },
+            "ranking-waits": self.either(rule.critical for of, rule in blocks if "ranking" in of),
+            "any-red-flag": self.either(rule.holds for _r, rule in flags),
+        }
+
+    def of_plan(self, rules: Sequence[tuple[Recommendation, Rule]]) -> dict[str, int]:
+        """What later conditions read of the plan."""
+        calls = [each for r, rule in rules for each in zip(r.imaging, rule.imaging, strict=True)]
+        return {
+            "imaging-called-for": self.either(place for _call, place in calls),
+            "mri-called-for": self.either(place for call, place in calls if call.modality == "mri"),
+        }
+
+    def outcome(self, rules: Sequence[tuple[Recommendation, Rule]]) -> dict[tuple[str, ...], int]:
+        found: dict[tuple[str, ...], list[int]] = {}
+        for r, rule in rules:
+            found.setdefault(("tier", "critical"), []).append(rule.critical)
+            found.setdefault(("tier", r.indicator), []).append(rule.holds)
+            if r.red_flag:
+                found.setdefault(("critical-flag", r.red_flag.id), []).append(rule.critical)
+            for call, place in zip(r.imaging, rule.imaging, strict=True):
+                # The advice to wait is no imaging.
+                if call.modality != "none-now":
+                    found.setdefault(("imaging", call.modality, call.region), []).append(place)
+            for to, place in zip(r.referrals, rule.referrals, strict=True):
+                found.setdefault(("referrals", to.to), []).append(place)
+            for treatment in r.treatment:
+                found.setdefault((treatment.state, treatment.id), []).append(rule.holds)
+        return {key: self.either(places) for key, places in found.items()}
+
+    # -- the ranking --------------------------------------------------------------------------------------------------
+
+    def points(self) -> Iterator[Weight]:
+        for entry in self.guideline.differential.points:
+            when = self.condition(entry.when)
+            yield Weight(entry.cause, entry.points, when.true, entry.source, when, "", "")
+
+    def tests(self) -> Iterator[Weight]:
+        """Of the tests of a family the one with the largest weight counts, and no more than its caps allow."""
+        for (cause, family), (tests, caps) in self.guideline.differential.families.items():
+            results = [
+                (weight, place, test)
+                for test in tests
+                for weight, place in zip((test.positive, test.negative), self.results(test.finding), strict=True)
+                if weight
+            ]
+            larger: list[int] = []
+            for weight, place, test in sorted(results, key=lambda result: -abs(result[0])):
+                counts = [(weight, self.both((place, *map(self.opposite, larger))))]
+                larger.append(place)
+                for cap in caps:
+                    capped = self.condition(cap.when).true
+                    kept = [(points, self.both((where, self.opposite(capped)))) for points, where in counts]
+                    counts = [*kept, *((min(p, cap.at_most), self.both((where, capped))) for p, where in counts)]
+                for points, where in counts:
+                    yield Weight(cause, points, where, test.source, None, family, test.finding)
+
+    def results(self, test: str) -> Places:
+        """Where a test is positive and where it is negative; for the sacroiliac tests that means all six."""
+        positive, negative = self.pair(test)
+        if test == "sacroiliac-provocation":
+            negative = self.both((negative, *(self.pair(each).false for each in SACROILIAC_TESTS)))
+        return Places(positive, negative)

@@ -1,0 +1,231 @@
+"""What to ask or examine next: what each answer would change, read from the charts in which it is given. Pure.
+
+The value of a finding is what its answer can change at most: the urgency, the imaging, the referrals, the leading
+cause, the treatment, each with the points that questions.toml gives it (section 5.5 of the evidence). Every answer to
+every question is a variant of the patient in the one decision, so that nothing is estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf, nextafter
+from typing import NamedTuple
+
+from service.chart.derived import Chart
+from service.guideline.conditions import Interval, Value
+from service.guideline.model import DAYS_SINCE, Guideline
+from service.guideline.vocabulary import COSTS, INDICATORS
+from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout
+from service.reasoning.kernel import Kernel
+
+ASKED_AT_MOST = 3
+_CRITICAL = INDICATORS[0]
+# A date is answered by the days since then.
+_READ_AS = {date: days for days, date in DAYS_SINCE.items()}
+
+
+class Asked(NamedTuple):
+    """A question to ask, and what its answer can change: terms of questions.toml, the weightiest first."""
+
+    finding: str
+    ask: str
+    because: str
+    changes: tuple[str, ...] = ()
+
+
+class Answer(NamedTuple):
+    """One way to answer a question: the question by its number, and the findings with what they are then."""
+
+    question: int
+    values: Mapping[str, Value]
+
+
+class Change(NamedTuple):
+    """The variants in which the same changes: each term with its points, the weightiest first."""
+
+    gains: tuple[tuple[str, int], ...]
+    variants: int
+
+    @property
+    def points(self) -> int:
+        return sum(points for _term, points in self.gains)
+
+
+class Questions:
+    """The questions of one guideline, and the charts in which they are answered; made once."""
+
+    def __init__(self, guideline: Guideline, kernel: Kernel, informative: frozenset[str]) -> None:
+        self.guideline, self.kernel = guideline, kernel
+        self.tries = {f: _values(guideline, f) for q in guideline.questions for f in q.findings}
+        self.answers = tuple(self._answers())
+        read = [{_READ_AS.get(f, f): value for f, value in answer.values.items()} for answer in self.answers]
+        informing = informative | {_READ_AS[f] for f in informative & _READ_AS.keys()}
+        self.layouts: Mapping[int, Layout] = {charts: layout(kernel, charts, read, informing) for charts in (1, 4)}
+        # By the number of charts: the variants in which a finding is answered alone, and all findings of a question.
+        self.variants = {charts: self._variants(charts) for charts in self.layouts}
+        self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
+        self.points = {term: of.points for term, of in guideline.question_terms.items()}
+        self.read_as = {f: _READ_AS.get(f, f) for answer in self.answers for f in answer.values}
+        self.first = [n for n, q in enumerate(guideline.questions) if q.first]
+        # The cheapest first, then in the order of the file.
+        self.order = sorted(
+            (n for n, q in enumerate(guideline.questions) if not q.first),
+            key=lambda n: COSTS.index(guideline.questions[n].cost),
+        )
+
+    def _answers(self) -> Iterator[Answer]:
+        """Of each question all its findings at once where they go together, then one after the other; yes first."""
+        for number, question in enumerate(self.guideline.questions):
+            if question.first:
+                continue
+            tries = {f: self.tries[f] for f in question.findings}
+            if question.together:
+                yield Answer(number, {f: values[-1] for f, values in tries.items()})
+                yield Answer(number, {f: values[0] for f, values in tries.items()})
+            for finding, values in tries.items():
+                for value in reversed(values):
+                    yield Answer(number, {finding: value})
+
+    def _variants(self, charts: int) -> tuple[dict[str, int], dict[int, int]]:
+        alone: dict[str, int] = {}
+        together: dict[int, int] = {}
+        for number, answer in enumerate(self.answers, start=1):
+            variant = 1 << number * charts
+            if len(answer.values) == 1:
+                (finding,) = answer.values
+                alone[finding] = alone.get(finding, 0) | variant
+            else:
+                together[answer.question] = together.get(answer.question, 0) | variant
+        return alone, together
+
+    def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
+        """The charts of a case, and the same with each answer to each question."""
+        of_patient = charts[:2] if len(charts) == 4 else charts
+        # What is recorded in two ways is asked for first, and not tried.
+        twice = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
+        dated = {_READ_AS[name] for chart in of_patient for name in chart.dated if name in _READ_AS}
+        return charts_of(self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=twice | dated)
+
+    def ask(self, decision: Decision) -> tuple[Asked, ...]:
+        """The questions whose answers can change most, best first; at most three."""
+        charts, questions = decision.charts, self.guideline.questions
+        of_patient = sum(1 << chart for chart in charts.of_patient)
+        due = [bool(decision.values[place] & of_patient) for place in self.kernel.questions]
+        twice = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
+        first: list[Asked] = []
+        for number in self.first:
+            if due[number]:
+                question = questions[number]
+                named = (f for f in question.findings if f in twice)
+                first.append(Asked(next(named, question.findings[0]), question.ask, question.because))
+        open_ = self._open(charts, {item.finding for item in first})
+        tried = {number: self._tried(charts, number, open_) for number in self.order if due[number]}
+        changes = self.changes(decision)
+        found: list[Asked] = []
+        left = [number for number, variants in tried.items() if variants]
+        for points in sorted({change.points for change in changes if change.points}, reverse=True):
+            if len(first) + len(found) >= ASKED_AT_MOST:
+                break
+            alike = [change for change in changes if change.points == points]
+            variants = sum(change.variants for change in alike)
+            for number in left:
+                if best := tried[number] & variants:
+                    # Of the answers that change as much, the first that is tried.
+                    variant = best & -best
+                    gains = next(change.gains for change in alike if change.variants & variant)
+                    answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
+                    finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
+                    terms = tuple(term for term, _points in gains)
+                    found.append(Asked(finding, questions[number].ask, questions[number].because, terms))
+            left = [number for number in left if not tried[number] & variants]
+        return (*first, *found)[:ASKED_AT_MOST]
+
+    def _open(self, charts: Charts, asked: set[str]) -> set[str]:
+        """The findings that nothing is known of and that are not asked for already."""
+        return {f for f, read in self.read_as.items() if read in charts.open} - asked
+
+    def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
+        """The variants in which what is unknown of a question is answered."""
+        alone, together = self.variants[charts.layout.charts]
+        unknown, variants = 0, 0
+        for finding in self.guideline.questions[number].findings:
+            if finding in open_:
+                unknown += 1
+                variants |= alone[finding]
+        return variants | together.get(number, 0) if unknown > 1 else variants
+
+    def changes(self, decision: Decision) -> list[Change]:
+        """Every variant, by what of the outcome differs from that of the patient as documented."""
+        charts, first = decision.charts, decision.charts.layout.first
+        found: dict[str, dict[tuple[str, ...], int]] = {}
+        for (term, *name), place in self.kernel.outcome.items():
+            if bits := decision.values[place]:
+                found.setdefault(term, {})[tuple(name)] = charts.anywhere(bits)
+
+        def differs(variants: Iterable[int]) -> int:
+            other = 0
+            for each in variants:
+                other |= each ^ first if each & 1 else each
+            return other
+
+        held, offered, tiers = found.get("hold", {}), found.get("offer", {}), found.get("tier", {})
+        critical = tiers.get((_CRITICAL,), 0)
+        # What a critical flag does to the treatment is in its urgency.
+        waits = first if critical & 1 else critical
+        treatment = differs((*held.values(), *(of & ~held.get(name, 0) for name, of in offered.items())))
+        leads = (bits ^ charts.as_documented(bits) for bits in decision.leads.values())
+        terms = {
+            "imaging": differs(found.get("imaging", {}).values()),
+            "referrals": differs(found.get("referrals", {}).values()),
+            "leader": differs((decision.waits, *map(charts.anywhere, leads))),
+            "treatment": treatment & ~waits,
+        }
+        # Another emergency is a step as well where there is one already.
+        again = critical & differs(found.get("critical-flag", {}).values()) if critical & 1 else 0
+        changes = [
+            Change((("severity", self.points["severity"] * steps),) if steps else (), variants)
+            for steps, variants in self._steps(first, tiers, again)
+        ]
+        for term, variants in terms.items():
+            if variants:
+                parts = [(gains, of & ~variants) for gains, of in changes]
+                parts += [((*gains, (term, self.points[term])), of & variants) for gains, of in changes]
+                changes = [Change(gains, of) for gains, of in parts if of]
+        return [change._replace(gains=tuple(sorted(change.gains, key=lambda gain: -gain[1]))) for change in changes]
+
+    def _steps(self, rest: int, tiers: Mapping[tuple[str, ...], int], again: int) -> Iterator[tuple[int, int]]:
+        """Steps of urgency, and the variants that are so many steps away; `again`: those with another emergency."""
+        levels = []
+        for indicator in INDICATORS:
+            levels.append(tiers.get((indicator,), 0) & rest)
+            rest &= ~levels[-1]
+        levels.append(rest)
+        before = next(level for level, variants in enumerate(levels) if variants & 1)
+        for level, variants in enumerate(levels):
+            yield abs(level - before), variants & ~again
+        yield 1, again
+
+
+def _values(guideline: Guideline, finding: str) -> tuple[Value, ...]:
+    """What an answer may be: absent or present; of a quantity one value in each stretch between its thresholds."""
+    known = guideline.findings.get(finding)
+    if known and known.value == "boolean":
+        return (False, True)
+    name = _READ_AS.get(finding, finding)
+    leaves = [leaf for c in guideline.rule_conditions() for leaf in c.leaves() if leaf.finding == name]
+    days = name in DAYS_SINCE
+    stretches: dict[tuple[bool, ...], Value] = {}
+    bounds = {
+        value
+        for leaf in leaves
+        for value in (
+            leaf.operand,
+            (leaf.operand - 1 if leaf.word == "at_least" else leaf.operand + 1)
+            if days
+            else nextafter(leaf.operand, -inf if leaf.word == "at_least" else inf),
+        )
+    }
+    for value in sorted(bounds):
+        verdicts = (leaf.operand <= value if leaf.word == "at_least" else value <= leaf.operand for leaf in leaves)
+        stretches.setdefault(tuple(verdicts), Interval(value, value))
+    return tuple(stretches.values())
