@@ -94,7 +94,7 @@ def create_app(
     settings = settings or Settings()
     guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(guideline, clock())
-    site_codes = read_site_codes(settings.order_codes) if settings.order_codes else NO_SITE_CODES
+    site_codes = read_site_codes(settings.order_codes, guideline.regions) if settings.order_codes else NO_SITE_CODES
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
     published = catalogue(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT, Coding, read_coding
 from service.chart.orders import WITH_CONTRAST, Meaning, SiteCodes
-from service.guideline.vocabulary import MODALITIES, REGIONS
+from service.guideline.vocabulary import MODALITIES
 from service.settings import SettingsError
 
 _COLUMNS = ("system", "code", "modality", "region", "side")
@@ -20,8 +20,10 @@ _CONTRAST = "contrast"
 _SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
 
 
-def read_site_codes(file: Path) -> SiteCodes:
+def read_site_codes(file: Path, regions: Sequence[str]) -> SiteCodes:
     """The codes of a site (CPT, its own) with what they mean: a CSV file with the columns of `_COLUMNS`.
+
+    `regions` are those of the knowledge (Guideline.regions).
 
     Raises SettingsError with file, line and reason.
     """
@@ -35,15 +37,15 @@ def read_site_codes(file: Path) -> SiteCodes:
         raise SettingsError(f"{file}: line 1: must be the columns {','.join(_COLUMNS)}, and {_CONTRAST} or no other.")
     codes: dict[Coding, Meaning] = {}
     for number, row in enumerate(rows, start=2):
-        coding = _site_code(row, columns, f"{file}: line {number}")
+        coding = _site_code(row, columns, regions, f"{file}: line {number}")
         codes[coding] = Meaning(row["modality"], row["region"], "", row["side"], row.get(_CONTRAST, ""))
     return codes
 
 
-def _site_code(row: Mapping[str, str | None], columns: Sequence[str], at: str) -> Coding:
+def _site_code(row: Mapping[str, str | None], columns: Sequence[str], regions: Sequence[str], at: str) -> Coding:
     choices = {
         "modality": MODALITIES[:-1],
-        "region": REGIONS,
+        "region": regions,
         "side": _SIDES,
         _CONTRAST: ("", WITH_CONTRAST, "without"),
     }

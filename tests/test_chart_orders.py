@@ -127,7 +127,9 @@ def site_file(folder: Path, *rows: str, head: str = "system,code,modality,region
 
 
 def test_a_site_maps_its_own_codes(tmp_path: Path) -> None:
-    codes = read_site_codes(site_file(tmp_path, "urn:example:site,RAD-7,mri,pelvis,left", "urn:x,US,ultrasound,thigh,"))
+    codes = read_site_codes(
+        site_file(tmp_path, "urn:example:site,RAD-7,mri,pelvis,left", "urn:x,US,ultrasound,thigh,"), GUIDELINE.regions
+    )
     reader = OrderReader(GUIDELINE, INDEX, codes)
     order = reader.order(resource(("urn:example:site", "RAD-7")), "ServiceRequest/o1")
     assert (order.key, order.side) == ("mri-pelvis", "left")
@@ -138,7 +140,7 @@ def test_a_site_maps_its_own_codes(tmp_path: Path) -> None:
     ("row", "reason"),
     [
         ("urn:x,1,xray,pelvis,", "line 2: modality must be one of radiograph, mri, ultrasound, ct."),
-        ("urn:x,1,mri,knee,", "line 2: region must be one of pelvis, hip, thigh, lumbar-spine, sacroiliac, leg-veins."),
+        ("urn:x,1,mri,knee,", "line 2: region must be one of pelvis, hip, sacroiliac, lumbar-spine, thigh, leg-veins."),
         ("urn:x,1,mri,pelvis,middle", "line 2: side must be one of left, right, bilateral."),
         (",1,mri,pelvis,", "line 2: system and code must not be empty."),
         ("urn:x,1,mri", "line 2: must have 5 fields."),
@@ -147,7 +149,7 @@ def test_a_site_maps_its_own_codes(tmp_path: Path) -> None:
 )
 def test_a_wrong_row_of_a_site_file_is_named_with_its_line(tmp_path: Path, row: str, reason: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        read_site_codes(site_file(tmp_path, row))
+        read_site_codes(site_file(tmp_path, row), GUIDELINE.regions)
     assert str(refused.value).endswith(reason)
     assert "order-codes.csv" in str(refused.value)
 
@@ -177,7 +179,9 @@ def test_contrast_is_asked_for_where_the_words_of_the_code_say_so(words: str, as
 
 def test_a_site_says_of_its_code_whether_it_is_with_contrast_and_is_believed_before_the_words(tmp_path: Path) -> None:
     rows = ("urn:x,1,mri,pelvis,,with", "urn:x,2,mri,pelvis,,without", "urn:x,3,mri,pelvis,,")
-    codes = read_site_codes(site_file(tmp_path, *rows, head="system,code,modality,region,side,contrast"))
+    codes = read_site_codes(
+        site_file(tmp_path, *rows, head="system,code,modality,region,side,contrast"), GUIDELINE.regions
+    )
     reader = OrderReader(GUIDELINE, INDEX, codes)
     orders = [resource(("urn:x", code)) for code in "123"]
     for order in orders:
@@ -188,12 +192,12 @@ def test_a_site_says_of_its_code_whether_it_is_with_contrast_and_is_believed_bef
 def test_a_site_code_is_with_contrast_or_without_or_says_nothing_of_it(tmp_path: Path) -> None:
     file = site_file(tmp_path, "urn:x,1,mri,pelvis,,yes", head="system,code,modality,region,side,contrast")
     with pytest.raises(SettingsError, match="line 2: contrast must be one of with, without"):
-        read_site_codes(file)
+        read_site_codes(file, GUIDELINE.regions)
 
 
 def test_a_site_file_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="line 1: must be the columns system,code,modality,region,side"):
-        read_site_codes(site_file(tmp_path, head="code,system"))
+        read_site_codes(site_file(tmp_path, head="code,system"), GUIDELINE.regions)
 
 
 @pytest.mark.parametrize(

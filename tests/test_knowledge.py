@@ -494,7 +494,15 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a referral to nobody": (
         _put(BRUISING, 'to = "orthopaedics"', 'to = "barber"'),
-        r"rs02-significant-bruising\.toml: referrals\.\[0\]\.to: Must be one of",
+        r"rs02-significant-bruising\.toml: referrals: 'referral-barber' is not known here",
+    ),
+    "imaging of a region of which there is no order": (
+        _put(BRUISING, 'modality = "mri"\nregion = "pelvis"', 'modality = "mri"\nregion = "knee"'),
+        r"rs02-significant-bruising\.toml: imaging: 'mri-knee' is not known here",
+    ),
+    "a rating of a region of which there is no order": (
+        _put("ratings.toml", 'regions = ["hip", "pelvis"]', 'regions = ["knee"]'),
+        r"ratings\.toml: ACR-01\.ratings\.regions: 'knee' is not known here",
     ),
     "a treatment that does not exist": (
         _put(PHYSIOTHERAPY, 'id = "physiotherapy"\nstate', 'id = "leeches"\nstate'),
@@ -612,9 +620,58 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"wording\.toml: strengths.*judgement",
     ),
     "a side without words": (_drop_lines("wording.toml", "bilateral = "), r"wording\.toml: sides.*bilateral"),
-    "a topic that no card has": (
-        _append("wording.toml", '\n[topics.gossip]\ndisplay = "Gossip"\nlabel = "Gossip"\n'),
-        r"wording\.toml: topics.*gossip",
+    # engine.toml
+    "a role without a topic": (
+        _put("engine.toml", 'warning = "assessment-due"\n', ""),
+        r"engine\.toml: topics: has critical, warning, questions, .*, and nothing else",
+    ),
+    "a role of a topic that does not exist": (
+        _put("engine.toml", 'critical = "immediate-evaluation"', 'critical = "at-once"'),
+        r"engine\.toml: topics\.critical: 'at-once' is not known here",
+    ),
+    "a service without a description": (
+        _drop_lines("engine.toml", 'description = "Judges draft orders of NSAIDs'),
+        r"engine\.toml: services\.analgesic-safety\.description: Missing data",
+    ),
+    "a number with a role that does not exist": (
+        _put("engine.toml", 'recent = "recent-imaging"', 'recent = "lately"'),
+        r"engine\.toml: imaging\.recent: 'lately' is not known here",
+    ),
+    "a low dose that does not exist": (
+        _put("engine.toml", 'low_dose = "aspirin-low-dose"', 'low_dose = "low"'),
+        r"engine\.toml: medicines\.aspirin\.low_dose: 'low' is not known here",
+    ),
+    "a criterion with a role that does not exist": (
+        _put("engine.toml", 'child = "under-sixteen"', 'child = "under-seventeen"'),
+        r"engine\.toml: imaging\.child: 'under-seventeen' is not known here",
+    ),
+    "a region with a role of which there is no order": (
+        _put("engine.toml", 'other_regions = ["lumbar-spine"]', 'other_regions = ["knee"]'),
+        r"engine\.toml: imaging\.other_regions: 'knee' is not known here",
+    ),
+    "a result of imaging that is no finding": (
+        _put("engine.toml", 'finding = "mri-hamstring-avulsion"', 'finding = "mri-knee"'),
+        r"engine\.toml: imaging\.shown_by\.finding: 'mri-knee' is not known here",
+    ),
+    "a medicine that is judged and is none": (
+        _put("engine.toml", 'finding = "aspirin-medicine"', 'finding = "nsaid-allergy"'),
+        r"engine\.toml: medicines\.aspirin\.finding: 'nsaid-allergy' is not known here",
+    ),
+    "a medicine in place of another that is no order": (
+        _put("engine.toml", 'order = "acetaminophen"', 'order = "paracetamol"'),
+        r"engine\.toml: medicines\.acetaminophen\.order: 'paracetamol' is not known here",
+    ),
+    "a medicine that nothing judges": (
+        _put("engine.toml", "[medicines.aspirin]", "[medicines.opioid]"),
+        r"engine\.toml: medicines\.opioid: Must be one of: nsaid, aspirin, acetaminophen, corticosteroid-injection",
+    ),
+    "a medicine of a treatment that does not exist": (
+        _put("engine.toml", 'treatment = "acetaminophen"', 'treatment = "paracetamol"'),
+        r"engine\.toml: medicines\.acetaminophen\.treatment: Must be one of",
+    ),
+    "an emergency that nobody sees": (
+        _put("engine.toml", 'emergency = "emergency"', 'emergency = "ambulance"'),
+        r"engine\.toml: referrals\.emergency: 'ambulance' is no referral of orders\.toml",
     ),
     "an order with a body site that has no code": (
         _put("orders.toml", 'body_site = "12921003"', 'body_site = "12921004"'),

@@ -81,6 +81,23 @@ def test_every_name_that_is_not_known_is_listed(folder: Path) -> None:
     assert "error: recommendations/rs02-significant-bruising.toml: evidence: 'R999' is not known here" in said
 
 
+def test_what_would_stop_the_start_is_an_error(folder: Path) -> None:
+    days = '\n[thresholds.seen-within-critical-mumps]\nvalue = 1\nunit = "d"\nsource = "[J]"\ndate = 2026-11-22\n'
+    append(folder, "guideline.toml", days)
+    linted = sitbone("lint", folder)
+    assert linted.exit_code == 1
+    assert "error: guideline.toml: thresholds.seen-within-critical-mumps: is of no indicator and red" in linted.stdout
+
+
+def test_a_cause_of_which_nothing_reads_whether_it_is_considered_is_warned_of(folder: Path) -> None:
+    assert {remark.key for remark in lint(folder) if remark.file == "causes.toml"} == {"outside"}
+    append(folder, "causes.toml", '\n[new]\ntitle = "New"\nstatements = []\ntell_apart = "new"\n')
+    head, _, rows = (folder / "weights.csv").read_text(encoding="utf-8").partition("\n")
+    more = rows.replace("\n", ",\n")
+    (folder / "weights.csv").write_text(f"{head},new\n{more}", encoding="utf-8")
+    assert {remark.key for remark in lint(folder) if remark.file == "causes.toml"} == {"outside", "new"}
+
+
 def test_what_is_of_no_use_is_warned_of_and_stops_nothing(folder: Path) -> None:
     before = set(lint(folder))
     append(folder, "findings.toml", '\n[unused-finding]\ntitle = "Unused"\nkind = "symptom"\nstatements = ["S1"]\n')

@@ -18,11 +18,7 @@ from service.reasoning.assessment import Assessment, ImagingCall, ReferralCall, 
 from service.reasoning.differential import NO_SIDE_NAMED
 from service.reasoning.evidence import Evidence, Fired
 
-# What the complaint may be imaged by; veins are imaged for another question.
-PELVIS = frozenset({"pelvis", "hip", "thigh", "sacroiliac"})
 _RADIOGRAPH, _NONE = "radiograph", "none-now"
-# A radiograph of these shows the left and the right, whatever side it was ordered for.
-_SHOWS_BOTH_SIDES = frozenset({"pelvis", "sacroiliac"})
 _APPROPRIATE = RATINGS[0]
 
 Call = ImagingCall | ReferralCall
@@ -36,7 +32,7 @@ class Answering:
         self, guideline: Guideline, assessment: Assessment, on_chart: OnChart, now: datetime, recent_days: int
     ) -> None:
         self.guideline, self.assessment, self.on_chart = guideline, assessment, on_chart
-        self.now, self.recent_days = now, recent_days
+        self.now, self.recent_days, self.roles = now, recent_days, guideline.engine.imaging
         self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
         self._held: dict[tuple[bool, str], tuple[Held, ...]] = {}
 
@@ -104,7 +100,7 @@ class Answering:
         return order.when is None or self.assessment.changed_since(order.when)
 
     def _radiograph_done(self, side: str) -> bool:
-        """Whether pelvis or hip were radiographed in this episode: since its onset, or where that is not known within
+        """Whether where it hurts was radiographed in this episode: since its onset, or where that is not known within
         the set time. A radiograph from before the injury does not show it.
         """
         onset = self.assessment.onset()
@@ -117,15 +113,15 @@ class Answering:
 
     def _is_radiograph(self, order: Order, side: str) -> bool:
         """Whether it is a radiograph of where the pain is, or where both sides hurt, of this side."""
-        if order.modality != _RADIOGRAPH or order.region not in PELVIS:
+        if order.modality != _RADIOGRAPH or order.region not in self.roles.regions_of_complaint:
             return False
         looked_at = self.assessment.side if self.assessment.side in (LEFT, RIGHT) else side
-        return order.region in _SHOWS_BOTH_SIDES or {looked_at, order.side} != {LEFT, RIGHT}
+        return order.region in self.roles.shown_on_both_sides or {looked_at, order.side} != {LEFT, RIGHT}
 
     # -- what answers -------------------------------------------------------------------------------------------------
 
     def has_radiograph(self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False) -> bool:
-        """Whether a radiograph of pelvis or hip is done or among these orders, for an order of this side; `of_late`:
+        """Whether a radiograph of where it hurts is done or among these orders, for an order of this side; `of_late`:
         done within the set time, which is what counts where one is to be repeated.
         """
         if of_late:

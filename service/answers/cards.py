@@ -37,7 +37,7 @@ from service.chart.case import Case
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
-from service.guideline.vocabulary import TOPICS
+from service.guideline.vocabulary import INDICATORS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment
@@ -53,17 +53,10 @@ _SUMMARY = 139
 _LINKS_AT_MOST = 3
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
 _ASKED_AND_READ = 3
-# The topic under which it is said that the complaint could not be read.
-_NOT_READ = "ask-first"
-# The urgent tiers each have one card; what is not urgent is told apart by its decision.
-_TOPIC_OF_TIER = {"critical": TOPICS[0], "warning": TOPICS[1]}
-_ON_ORDERS = "imaging-order"
-_ON_TREATMENT = ("care-plan", "analgesic-order", "going-home")
-# Where a medicine is named without an order of one, of which a card of its own speaks.
-_NAME_MEDICINES = ("care-plan", "going-home")
-_NSAID = "nsaid"
-# What another medicine or an allergy may speak against.
-_MEDICINES = frozenset({_NSAID, "acetaminophen", "corticosteroid-injection"})
+# The roles of topics on whose cards medicines matter, and those on which one is named without an order of it, of which
+# a card of its own speaks.
+_ON_TREATMENT = ("treatment", "analgesic-order", "going-home")
+_NAME_MEDICINES = ("treatment", "going-home")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +105,20 @@ class Responder:
             topic.id: Source(topic.label, topic=Coding(code=topic.id, system=TOPIC_SYSTEM, display=topic.display))
             for topic in guideline.wording.topics.values()
         }
-        self.recent_days = int(guideline.thresholds["recent-imaging"]["value"])
+        roles = guideline.engine
+        self.topics = roles.topics
+        # The urgent tiers each have one card; what is not urgent is told apart by its decision.
+        self.topic_of_tier = {tier: self.topics[tier] for tier in INDICATORS[:2]}
+        self.recent_days = int(guideline.thresholds[roles.imaging.recent]["value"])
+        # What another medicine or an allergy may speak against.
+        self.medicines = frozenset(medicine.treatment for medicine in roles.medicines.values())
+        self.nsaids = frozenset(roles.medicines[name].treatment for name in ("nsaid",) if name in roles.medicines)
         # What may speak against an NSAID.
         self.against_nsaid = sorted(
             {
                 name
                 for recommendation in guideline.recommendations
-                if any(call.id == _NSAID and call.state != "offer" for call in recommendation.treatment)
+                if any(call.id in self.nsaids and call.state != "offer" for call in recommendation.treatment)
                 for name in guideline.base_findings(recommendation.when.findings())
             }
         )
@@ -385,18 +385,23 @@ class _Cards:
     def made(self) -> Iterator[Card]:
         tiers: dict[str, list[Fired]] = {}
         for fired in self.assessment.fired:
-            topic = _TOPIC_OF_TIER.get(fired.indicator, fired.recommendation.topic)
+            topic = self.responder.topic_of_tier.get(fired.indicator, fired.recommendation.topic)
             tiers.setdefault(topic, []).append(fired)
-        if "immediate-evaluation" in tiers:
+        topics = self.responder.topics
+        if topics["critical"] in tiers:
             # Self-care and treatment wait for the evaluation.
-            tiers.pop("care-plan", None)
+            tiers.pop(topics["treatment"], None)
         # The causes stand on the card about diagnosis; where red flags left none, on the most urgent one.
         self.diagnostic_topic = next(
-            (topic for topic in ("diagnosis-and-imaging", *TOPICS[:2]) if topic in tiers and self.assessment.rankings),
+            (
+                topic
+                for topic in (topics["diagnosis"], *self.responder.topic_of_tier.values())
+                if topic in tiers and self.assessment.rankings
+            ),
             "",
         )
-        self.first_topic = next((topic for topic in TOPICS if topic in tiers), "")
-        for topic in TOPICS:
+        self.first_topic = next((topic for topic in self.words.topics if topic in tiers), "")
+        for topic in self.words.topics:
             if topic in tiers:
                 yield from self._chart_card(topic, tiers[topic])
 
@@ -408,10 +413,10 @@ class _Cards:
         unread = [one for one in self._findings_not_readable if findings[one.finding].locates]
         if self.assessment.complaint == "unknown" and unread:
             yield Card(
-                uuid=self._uuid(_NOT_READ),
+                uuid=self._uuid(self.responder.topics["questions"]),
                 summary=self.words.sentences["complaint_not_readable"],
                 indicator=Indicator.INFO,
-                source=self.responder.sources[_NOT_READ],
+                source=self.responder.sources[self.responder.topics["questions"]],
                 detail=f"**{self.words.headings['unreadable']}**\n\n- " + "\n- ".join(self._not_readable(unread)),
                 override_reasons=self.responder.override_reasons,
             )
@@ -522,16 +527,19 @@ class _Cards:
     def _say(self, sentence: str, **values: object) -> str:
         return self.responder.say(sentence, **values)
 
+    def _topics(self, *roles: str) -> tuple[str, ...]:
+        return tuple(self.responder.topics[role] for role in roles)
+
     # -- text ---------------------------------------------------------------------------------------------------------
 
     def _summary(self, topic: str, fired: Sequence[Fired]) -> str:
         summary = fired[0].recommendation.summary
-        if topic in _TOPIC_OF_TIER.values():
+        if topic in self.responder.topic_of_tier.values():
             more = len({_subject(item) for item in fired if item.recommendation.kind != "treatment"}) - 1
             fuller = self._say("more", summary=summary, count=more) if more else summary
         else:
             leading = next((r for r in self.assessment.rankings if r.leader), None)
-            if leading is None or leading.leader is None or topic != "diagnosis-and-imaging":
+            if leading is None or leading.leader is None or topic != self.responder.topics["diagnosis"]:
                 return summary
             first, other = in_a_sentence(self.guideline.causes[leading.leader.id].title), self._second(leading)
             if other and not leading.clear:
@@ -552,7 +560,7 @@ class _Cards:
         sections.append((headings["why"], [*notes, *(self._evidence_line(item) for item in evidence)]))
         if topic == self.diagnostic_topic:
             sections.append((headings["causes"], list(self._causes())))
-        if topic in (self.diagnostic_topic, "ask-first", "imaging-order"):
+        if topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")):
             sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
         unknown = [self.guideline.title_of(name) for name in lacking]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
@@ -632,10 +640,10 @@ class _Cards:
     def _problems(self, topic: str) -> Iterator[str]:
         if self.assessment.lacking:
             yield from self._missing_data(topic)
-        if topic in _NAME_MEDICINES and (case := self.assessment.case) and self.assessment.decision:
+        if topic in self._topics(*_NAME_MEDICINES) and (case := self.assessment.case) and self.assessment.decision:
             offered = self.assessment.offered()
-            yield from self.responder.unread(case) if _NSAID in offered else ()
-            yield from self.responder.unrecognised(case.unrecognised) if offered & _MEDICINES else ()
+            yield from self.responder.unread(case) if offered & self.responder.nsaids else ()
+            yield from self.responder.unrecognised(case.unrecognised) if offered & self.responder.medicines else ()
         if topic == self.first_topic:
             yield from self._not_readable(self._findings_not_readable[:UNKNOWN_AT_MOST])
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
@@ -653,9 +661,9 @@ class _Cards:
         in_part = {kind_of(key) for key in lacking if data[key] == PrefetchState.INCOMPLETE}
         not_at_all = {kind_of(key) for key in lacking} - in_part
         matters: dict[str, tuple[str, ...]] = {"data": COMPLAINT}
-        if topic in _ON_TREATMENT:
+        if topic in self._topics(*_ON_TREATMENT):
             matters["medicines"] = tuple(kind for kind in MEDICINES if kind not in COMPLAINT)
-        if topic == _ON_ORDERS:
+        if topic in self._topics("imaging-order"):
             matters["orders"] = ON_CHART
         for about, kinds in matters.items():
             for how, found in (("missing", not_at_all), ("incomplete", in_part)):

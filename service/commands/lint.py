@@ -7,15 +7,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from service.answers.orders import check_templates
 from service.guideline.loader import WEIGHTS, errors, load
-from service.guideline.model import PACKAGED, Guideline
+from service.guideline.model import PACKAGED, Guideline, KnowledgeError
 from service.reasoning.assessment import HIP_COMPLAINT
+from service.services.catalogue import catalogue
 
-# What is read by its name: where orders and appointments are judged, and where the complaint is recognised.
-_NAMED_THRESHOLDS = re.compile(r"recent-imaging|seen-within-.+")
-_NAMED = frozenset({"steroid-injection-medicine", "aspirin-medicine", HIP_COMPLAINT})
+# What is read by its name where appointments are judged.
+_OF_APPOINTMENTS = re.compile(r"seen-(?:within|by-day)-.+")
 # Judgement, and what is commonly known: the tags of what nobody can look up.
 _UNSOURCED = frozenset({"J", "M"})
 
@@ -34,7 +36,13 @@ def lint(folder: Path | None = None) -> tuple[Remark, ...]:
     """Every error of the knowledge in this folder (the packaged one when None); without errors, every warning."""
     if wrong := errors(folder):
         return tuple(Remark("error", error.file, error.key, error.reason) for error in wrong)
-    return tuple(_warnings(load(folder), folder or PACKAGED))
+    guideline = load(folder)
+    try:
+        check_templates(guideline, datetime.now(UTC))
+        catalogue(guideline, lambda: datetime.now(UTC))
+    except KnowledgeError as error:
+        return (Remark("error", error.file, error.key, error.reason),)
+    return tuple(_warnings(guideline, folder or PACKAGED))
 
 
 def _warnings(guideline: Guideline, folder: Path) -> Iterator[Remark]:
@@ -42,9 +50,10 @@ def _warnings(guideline: Guideline, folder: Path) -> Iterator[Remark]:
     files = {path: path.read_text(encoding="utf-8") for path in paths}
     yield from _weak(guideline)
     compared = {leaf.threshold for condition in guideline.conditions() for leaf in condition.leaves()}
+    compared |= guideline.engine.thresholds()
     compared.update(name for text in files.values() for name in re.findall(r"\{([a-z0-9-]+)\}", text))
     for name in guideline.thresholds:
-        if name not in compared and not _NAMED_THRESHOLDS.fullmatch(name):
+        if name not in compared and not _OF_APPOINTMENTS.fullmatch(name):
             yield Remark("warning", "guideline.toml", f"thresholds.{name}", "no rule compares with it")
     yield from _unread(guideline)
     cited = "".join(words for path, words in files.items() if path.name != "sources.toml")
@@ -64,13 +73,16 @@ def _weak(guideline: Guideline) -> Iterator[Remark]:
 def _unread(guideline: Guideline) -> Iterator[Remark]:
     read = {name for condition in guideline.conditions() for name in condition.findings()}
     read |= guideline.differential.findings() | {*guideline.differential.tenderness}
-    read |= _NAMED
+    read |= guideline.engine.names() | {HIP_COMPLAINT}
     used = guideline.base_findings(read)
     codes = Counter(code.concept for code in guideline.codes)
     for name, finding in guideline.findings.items():
         if name not in used and not finding.locates:
             lost = f", so that its {codes[name]} codes are of no use" if codes[name] else ""
             yield Remark("warning", "findings.toml", name, f"no rule reads it{lost}")
+    for cause in guideline.causes:
+        if f"considers-{cause}" not in read:
+            yield Remark("warning", "causes.toml", cause, f"nothing reads whether it is considered: considers-{cause}")
     for name in guideline.definitions:
         if name not in read:
             yield Remark("warning", "definitions.toml", name, "nothing reads it")

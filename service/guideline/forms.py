@@ -12,17 +12,18 @@ from service.guideline.vocabulary import (
     COSTS,
     INDICATORS,
     KINDS,
+    MEDICINE_ROLES,
     MODALITIES,
     PRIORITIES,
+    PUBLISHED,
     QUESTION_TERMS,
     RATINGS,
     RECOMMENDATION_KINDS,
     RED_FLAGS,
-    REFERRALS,
-    REGIONS,
     STATED_ATTRIBUTES,
     STRENGTHS,
     SYSTEMS,
+    TOPIC_ROLES,
     TREATMENTS,
 )
 
@@ -121,6 +122,59 @@ class FindingFile(Schema):
     allergy_to = _texts(required=False)
 
 
+class _PresentedTable(Schema):
+    title = fields.String(load_default="")
+    description = _text()
+
+
+class _ShownByTable(Schema):
+    finding = _text()
+    modalities = fields.List(fields.String(validate=validate.OneOf(MODALITIES[:-1])), required=True)
+    regions = _texts()
+
+
+class _ImagingRolesTable(Schema):
+    recent = _text()
+    regions_of_complaint = _texts(required=False)
+    other_regions = _texts(required=False)
+    shown_on_both_sides = _texts(required=False)
+    recent_injury = fields.String(load_default="")
+    child = fields.String(load_default="")
+    shown_by = _optional_list(_ShownByTable)
+
+
+class _JudgedMedicineTable(Schema):
+    finding = _text()
+    treatment = _one_of(TREATMENTS)
+    order = fields.String(load_default="")
+    low_dose = fields.String(load_default="")
+
+
+class _ReferralRolesTable(Schema):
+    emergency = fields.String(load_default="")
+
+
+class EngineFile(Schema):
+    """engine.toml."""
+
+    services = fields.Dict(
+        keys=fields.String(),
+        values=fields.Nested(_PresentedTable),
+        required=True,
+        validate=lambda table: _same_keys(table, PUBLISHED),
+    )
+    topics = fields.Dict(
+        keys=fields.String(), values=_text(), required=True, validate=lambda table: _same_keys(table, TOPIC_ROLES)
+    )
+    imaging = fields.Nested(_ImagingRolesTable, required=True)
+    medicines = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(MEDICINE_ROLES)),
+        values=fields.Nested(_JudgedMedicineTable),
+        load_default=dict,
+    )
+    referrals = fields.Nested(_ReferralRolesTable, load_default=lambda: {"emergency": ""})
+
+
 class CriterionFile(Schema):
     """One table of definitions.toml."""
 
@@ -144,14 +198,14 @@ class _RedFlagTable(Schema):
 
 class _ImagingTable(Schema):
     modality = _one_of(MODALITIES)
-    region = _one_of(REGIONS)
+    region = _text()
     priority = _one_of(PRIORITIES)
     alternative = fields.String(load_default="", validate=validate.OneOf(("", *MODALITIES)))
     when = fields.Raw(load_default=None)
 
 
 class _ReferralTable(Schema):
-    to = _one_of(REFERRALS)
+    to = _text()
     priority = _one_of(PRIORITIES)
     when = fields.Raw(load_default=None)
 
@@ -383,7 +437,7 @@ class DebtTable(Schema):
 
 class _RatingTable(Schema):
     modality = _one_of(MODALITIES[:-1])
-    regions = fields.List(fields.String(validate=validate.OneOf(REGIONS)), required=True)
+    regions = _texts()
     rating = _one_of(RATINGS)
     score = fields.Integer(strict=True, load_default=None, validate=validate.Range(1, 9))
     radiation = fields.Integer(strict=True, load_default=None, validate=validate.Range(0, 5))

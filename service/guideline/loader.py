@@ -21,6 +21,7 @@ from marshmallow import Schema, ValidationError
 from service.guideline.complaint_words import in_doubt, without_side
 from service.guideline.condition_text import as_text, from_table, is_name, parse
 from service.guideline.conditions import ANYWHERE, JOINTS, WORDS, Condition, Interval
+from service.guideline.engine import Engine, ImagingRoles, JudgedMedicine, Presented, ShownBy
 from service.guideline.forms import (
     CauseFile,
     CodeRow,
@@ -28,6 +29,7 @@ from service.guideline.forms import (
     CriterionFile,
     DebtTable,
     DifferentialFile,
+    EngineFile,
     FindingFile,
     GuidelineFile,
     MedicineNameTable,
@@ -93,7 +95,6 @@ from service.guideline.vocabulary import (
     STATED_ATTRIBUTES,
     STRENGTHS,
     SYSTEMS,
-    TOPICS,
 )
 
 # The value sets of what a chart holds; those of orders are apart.
@@ -102,6 +103,8 @@ _PLACE = re.compile(r"\{([^{}]*)\}")
 WEIGHTS = "weights.csv"
 _OF_A_CONDITION = re.compile(r"-?\d+")
 _OF_A_TEST = re.compile(r"(-?\d+) / (-?\d+)")
+# The members of engine.toml, under imaging, that name regions.
+_REGIONS = ("regions_of_complaint", "other_regions", "shown_on_both_sides")
 # As a chart is searched for names of medicines.
 _NAME = re.compile(r"(?=.{4})[a-z]+(?:-[a-z]+)*")
 
@@ -363,7 +366,7 @@ def _weights_of(
 def _wording(folder: Path) -> Wording:
     file = "wording.toml"
     raw = _check(WordingFile(), _read(folder, file), file)
-    tables = {"headings": HEADINGS, "strengths": STRENGTHS, "sides": SIDES, "data": DATA, "topics": TOPICS}
+    tables = {"headings": HEADINGS, "strengths": STRENGTHS, "sides": SIDES, "data": DATA}
     for key, needed in tables.items():
         _require(needed, raw[key], file, key)
         _require(raw[key], needed, file, key)
@@ -411,6 +414,24 @@ def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
                 body_sites={side: by_code[code] for side, code in sites.items() if code in by_code},
             )
     return templates
+
+
+def _engine(folder: Path) -> Engine:
+    file = "engine.toml"
+    raw = _check(EngineFile(), _read(folder, file), file)
+    imaging = raw["imaging"]
+    regions = {name: frozenset(imaging[name]) for name in _REGIONS}
+    shown_by = tuple(
+        ShownBy(table["finding"], frozenset(table["modalities"]), frozenset(table["regions"]))
+        for table in imaging["shown_by"]
+    )
+    return Engine(
+        services={name: Presented(**table) for name, table in raw["services"].items()},
+        topics=raw["topics"],
+        imaging=ImagingRoles(**{**imaging, **regions, "shown_by": shown_by}),
+        medicines={name: JudgedMedicine(**table) for name, table in raw["medicines"].items()},
+        emergency=raw["referrals"]["emergency"],
+    )
 
 
 def _medicine_names(folder: Path) -> dict[str, MedicineName]:
@@ -489,6 +510,8 @@ def _read_the_rest(folder: Path, read: _Reader, causes: Iterable[str]) -> None:
         _differential(folder, read, causes)
     with _part():
         _wording(folder)
+    with _part():
+        _engine(folder)
     with _part():
         _orders(folder, affiliate=True)
     with _part():
@@ -588,6 +611,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         definitions=definitions,
         causes=causes,
         differential=_differential(folder, read, causes),
+        engine=_engine(folder),
         recommendations=recommendations,
         questions=tuple(
             Question(
@@ -682,6 +706,32 @@ def _check_references(guideline: Guideline) -> None:
     _require({code.concept for code in guideline.codes}, guideline.findings, "value_sets", "concept")
     _require(guideline.health_status, guideline.findings, "guideline.toml", "health_status")
     _check_accounts(guideline)
+    _check_engine(guideline)
+
+
+def _check_engine(guideline: Guideline) -> None:
+    """What the service is told by name is there."""
+    file, engine = "engine.toml", guideline.engine
+    for role, topic in engine.topics.items():
+        _require([topic], guideline.wording.topics, file, f"topics.{role}")
+    imaging = engine.imaging
+    _require([imaging.recent], guideline.thresholds, file, "imaging.recent")
+    criteria = {"imaging.recent_injury": imaging.recent_injury, "imaging.child": imaging.child}
+    for key, name in criteria.items():
+        _require([name] if name else (), guideline.definitions, file, key)
+    for key in _REGIONS:
+        _require(getattr(imaging, key), guideline.regions, file, f"imaging.{key}")
+    for shown in imaging.shown_by:
+        _require([shown.finding], guideline.findings, file, "imaging.shown_by.finding")
+        _require(shown.regions, guideline.regions, file, "imaging.shown_by.regions")
+    taken = {finding.id for finding in guideline.findings.values() if finding.kind == "medication"}
+    for role, medicine in engine.medicines.items():
+        _require([medicine.finding], taken, file, f"medicines.{role}.finding")
+        for key, known in (("order", guideline.medicines), ("low_dose", guideline.thresholds)):
+            name = getattr(medicine, key)
+            _require([name] if name else (), known, file, f"medicines.{role}.{key}")
+    if engine.emergency and f"referral-{engine.emergency}" not in guideline.orders:
+        _note(KnowledgeError(file, "referrals.emergency", f"{engine.emergency!r} is no referral of orders.toml"))
 
 
 def _check_names(guideline: Guideline) -> None:
@@ -766,6 +816,8 @@ def _check_ratings(guideline: Guideline, readable: set[str]) -> None:
     _require(RATINGS, guideline.rating_words, file, "categories")
     readable = readable | {RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in RED_FLAGS)}
     for presentation in guideline.presentations:
+        named = {region for rating in presentation.ratings for region in rating.regions}
+        _require(named, guideline.regions, file, f"{presentation.id}.ratings.regions")
         _check_evidence(guideline, presentation.evidence, file, f"{presentation.id}.evidence")
         _require(presentation.rules, guideline.rules(), file, f"{presentation.id}.rules")
         for condition in presentation.conditions():

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval
+from service.guideline.engine import Engine
 
 PACKAGED = Path(__file__).parents[1] / "knowledge"
 LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
@@ -460,6 +461,8 @@ class Guideline:
     definitions: Mapping[str, tuple[str, Condition]]
     causes: Mapping[str, Cause]
     differential: Differential
+    # What the service is told of this knowledge by name.
+    engine: Engine
     recommendations: tuple[Recommendation, ...]
     questions: tuple[Question, ...]
     question_terms: Mapping[str, QuestionTerm]
@@ -511,6 +514,12 @@ class Guideline:
         for entry in self.differential.entries():
             named.update(entry.rules)
         return frozenset(named)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions of which there is an order of imaging, as they come in orders.toml."""
+        found = (modality.partition("-") for modality in self.orders if not modality.startswith("referral-"))
+        return tuple(dict.fromkeys(region for _modality, _hyphen, region in found))
 
     def opened(self, names: Iterable[str]) -> frozenset[str]:
         """These ids, and what the named criteria among them read."""

@@ -30,18 +30,7 @@ KINDS = (
 CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "diagnosis"})
 INDICATORS = ("critical", "warning", "info")
 MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
-REGIONS = ("pelvis", "hip", "thigh", "lumbar-spine", "sacroiliac", "leg-veins")
 PRIORITIES = ("stat", "urgent", "routine")
-REFERRALS = (
-    "emergency",
-    "orthopaedics",
-    "sports-medicine",
-    "physiotherapy",
-    "spine",
-    "rheumatology",
-    "oncology",
-    "paediatrics",
-)
 TREATMENTS = (
     "self-care",
     "nsaid",
@@ -87,18 +76,6 @@ STRENGTHS = ("source-document", "evidence", "judgement")
 SIDES = ("left", "right", "bilateral", "unspecified")
 # The kinds of data that a card may miss.
 DATA = SEARCHED
-# The cards in the order in which they are shown; the first two are those of the urgent tiers.
-TOPICS = (
-    "immediate-evaluation",
-    "assessment-due",
-    "ask-first",
-    "diagnosis-and-imaging",
-    "care-plan",
-    "imaging-order",
-    "analgesic-order",
-    "appointment",
-    "going-home",
-)
 HEADINGS = ("why", "consider", "causes", "ask", "not_documented", "unreadable", "grounds", "safety_net")
 # The sentences that cards say, each with what is filled in.
 SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -234,6 +211,11 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
+# What engine.toml has to name: the services that are published, and the topics of their cards, the urgent tiers first.
+PUBLISHED = ("diagnosis", "imaging-referral", "analgesic-safety", "appointment-timing", "discharge-advice")
+TOPIC_ROLES = (*INDICATORS[:2], "questions", "diagnosis", "treatment", *ADVICE_FACTS)
+# The medicines whose orders can be judged.
+MEDICINE_ROLES = ("nsaid", "aspirin", "acetaminophen", "corticosteroid-injection")
 
 
 # What an answer can change, and what it takes to get the answer, the cheapest first.

@@ -10,7 +10,7 @@ Specification: CDS Hooks Library, order-select and order-sign; FHIR R4 Medicatio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,26 +22,17 @@ from service.chart.drafts import Draft
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.guideline.conditions import Interval, Value
+from service.guideline.vocabulary import MEDICINE_ROLES
 from service.prefetch_keys import MEDICINES
 from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation, in_context
 
-_KIND = _TOPIC = "analgesic-order"
-_NSAID, _ACETAMINOPHEN, _STEROID = "nsaid-medicine", "acetaminophen-medicine", "steroid-injection-medicine"
-_ASPIRIN = "aspirin-medicine"
+_KIND = "analgesic-order"
+# The roles of medicines in engine.toml.
+_NSAID, _ASPIRIN, _ACETAMINOPHEN, _STEROID = MEDICINE_ROLES
 _ALL_NSAIDS = frozenset({_NSAID, _ASPIRIN})
-# Medicine -> the treatment whose holds are about it.
-_TREATMENTS = {
-    _NSAID: "nsaid",
-    _ASPIRIN: "nsaid",
-    _ACETAMINOPHEN: "acetaminophen",
-    _STEROID: "corticosteroid-injection",
-}
-_CALLED = {**_TREATMENTS, _ASPIRIN: "aspirin"}
-# What harms by itself, whatever it was meant for.
-_SCREENED = frozenset({"nsaid", "acetaminophen"})
-# What harms where it is given, for this pain.
-_GATED = frozenset({"corticosteroid-injection"})
+# What harms by itself, whatever it was meant for, and what harms where it is given, for this pain.
+_SCREENED, _GATED = (_NSAID, _ACETAMINOPHEN), (_STEROID,)
 # A Liqui-Gel is swallowed, and so is whatever the product or its route calls oral.
 _ON_THE_SKIN = re.compile(
     r"\b(?:topical|cream|ointment|patch|transdermal|cutaneous|ophthalmic)|(?<![\w-])gel\b(?!-?\s?cap)", re.IGNORECASE
@@ -58,6 +49,8 @@ class _Order:
 
     draft: Draft
     medicines: frozenset[str]
+    # Of each of them, the treatment whose reasons are about it.
+    treated_as: Mapping[str, str]
     topical: bool
     # Acetaminophen that it allows in 24 hours, in grams; aspirin, in milligrams.
     a_day: float | None
@@ -85,7 +78,7 @@ class _Order:
 
     def treatments(self) -> frozenset[str]:
         """What of the assessment is about it."""
-        return frozenset(_TREATMENTS[name] for name in self.medicines if self.nsaid or name not in _ALL_NSAIDS)
+        return frozenset(self.treated_as[name] for name in self.medicines if self.nsaid or name not in _ALL_NSAIDS)
 
 
 class AnalgesicSafety:
@@ -94,8 +87,12 @@ class AnalgesicSafety:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
         self._index = consultant.index
-        self._called = {name: self._index.names_of(name) for name in (_ACETAMINOPHEN, _ASPIRIN)}
-        self._low_dose = float(consultant.guideline.thresholds["aspirin-low-dose"]["value"])
+        self._roles = consultant.guideline.engine.medicines
+        self._by_finding = {medicine.finding: role for role, medicine in self._roles.items()}
+        self._called = {role: self._index.names_of(medicine.finding) for role, medicine in self._roles.items()}
+        aspirin = self._roles.get(_ASPIRIN)
+        low_dose = consultant.guideline.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
+        self._low_dose = float(low_dose)
 
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something speaks against; nothing for the others."""
@@ -105,10 +102,10 @@ class AnalgesicSafety:
         consultation = self._consultant.consult(request)
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
         # nor for care with it. Here somebody is about to order it.
-        screened = consultation.screened(_SCREENED)
+        screened = consultation.screened(self._treatments(_SCREENED))
         reasons = screened.assessment.fired
         if consultation.assessment.complaint == "present":
-            gate = consultation.screened(_GATED, by_side=True)
+            gate = consultation.screened(self._treatments(_GATED), by_side=True)
             reasons += (*gate.assessment.fired, *consultation.assessment.all_fired)
         else:
             consultation = screened
@@ -116,7 +113,7 @@ class AnalgesicSafety:
         judged = [(order, _judge(consultation, said, orders, order)) for order in orders if order.draft.selected]
         advice = [
             Advice(
-                _TOPIC,
+                self._consultant.guideline.engine.topics[_KIND],
                 order.reference,
                 fired,
                 tuple(_changes(consultation, orders, order, fired)),
@@ -132,6 +129,9 @@ class AnalgesicSafety:
                 "draftsLeftOut": left_out,
             },
         )
+
+    def _treatments(self, roles: Iterable[str]) -> frozenset[str]:
+        return frozenset(self._roles[role].treatment for role in roles if role in self._roles)
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any selected draft is of a medicine that this service judges."""
@@ -151,15 +151,16 @@ class AnalgesicSafety:
 
     def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
         """None for a medicine that this service has nothing to say about."""
-        known = {row.concept for row in self._index.rows(concept)}
+        known = {self._by_finding.get(row.concept) for row in self._index.rows(concept)}
         said = words_of(concept)
         routes = list(_routes(draft.resource))
         topical = _is_topical(said, routes)
-        if known.isdisjoint(_TREATMENTS):
-            known = {row.concept for row in self._index.named_medicines(concept, on_the_skin=True)}
+        if not any(known):
+            rows = self._index.named_medicines(concept, on_the_skin=True)
+            known = {self._by_finding.get(row.concept) for row in rows}
         if not any(map(_INJECTED.search, (*said, *routes, *_instructions(draft.resource)))):
             known.discard(_STEROID)
-        medicines = frozenset(known & _TREATMENTS.keys())
+        medicines = frozenset(role for role in known if role)
         if not medicines:
             return None
         said = [*(row.display for row in self._index.rows(concept)), *said]
@@ -170,7 +171,8 @@ class AnalgesicSafety:
             grams = most_in_a_day(draft.resource, strength_of(said, self._called[_ASPIRIN]))
             aspirin_a_day = None if grams is None else round(grams * 1000, 3)
         low_dose = aspirin_a_day is not None and aspirin_a_day <= self._low_dose
-        return _Order(draft, medicines, topical, a_day, aspirin_a_day, low_dose)
+        treated_as = {role: self._roles[role].treatment for role in medicines}
+        return _Order(draft, medicines, treated_as, topical, a_day, aspirin_a_day, low_dose)
 
 
 def _judge(
@@ -262,11 +264,12 @@ def _said_of(said: Sequence[Fired], order: _Order, state: str) -> list[Fired]:
     ]
 
 
-def _prescribed(consultation: Consultation, medicine: str, orders: Sequence[_Order]) -> bool:
+def _prescribed(consultation: Consultation, role: str, orders: Sequence[_Order]) -> bool:
     drafted = {order.reference for order in orders}
-    return any(
+    medicine = consultation.consultant.guideline.engine.medicines.get(role)
+    return medicine is not None and any(
         statement.value is True and statement.resource not in drafted
-        for statement in consultation.case.assertions.get(medicine, ())
+        for statement in consultation.case.assertions.get(medicine.finding, ())
     )
 
 
@@ -286,11 +289,13 @@ def _changes(
     guideline, assessment = consultation.consultant.guideline, consultation.assessment
     sentences = guideline.wording.sentences
     delete = Action("delete", sentences["remove_label"], resource_id=order.reference)
+    instead = guideline.engine.medicines.get(_ACETAMINOPHEN)
     states = {call.id: call.state for call in assessment.treatment}
     in_use = _prescribed(consultation, _ACETAMINOPHEN, orders) or any(_ACETAMINOPHEN in o.medicines for o in orders)
-    replaces = "replace" in changes and states.get("acetaminophen") == "offer" and not in_use
-    if replaces:
-        template = guideline.medicines["acetaminophen"]
+    template = None
+    if "replace" in changes and not in_use and instead and states.get(instead.treatment) == "offer":
+        template = guideline.medicines.get(instead.order)
+    if template:
         ordering = Ordering.of(
             consultation.request,
             assessment.side,
@@ -302,7 +307,7 @@ def _changes(
         label = sentences["replace_label"].format(title=template.title)
         yield Change("replace", label, (create, delete), recommended=True)
     # Aspirin may be for heart or vessels, which an order need not say: to take it away is no recommendation.
-    recommended = not replaces and _ASPIRIN not in order.medicines
+    recommended = not template and _ASPIRIN not in order.medicines
     yield Change("remove", sentences["remove_label"], (delete,), recommended=recommended)
 
 
@@ -312,7 +317,7 @@ def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
     grounds = [name for item in fired if item not in own for name in item.findings()]
     entry = {
         "reference": order.reference,
-        "medicines": sorted(_CALLED[name] for name in order.medicines),
+        "medicines": sorted(order.medicines),
         "topical": order.topical,
         **({} if order.a_day is None else {"acetaminophenInADay": order.a_day}),
         **({} if order.aspirin_a_day is None else {"aspirinInADay": order.aspirin_a_day}),

@@ -29,7 +29,7 @@ from service.guideline.vocabulary import RED_FLAGS
 from service.reasoning.evidence import Fired
 from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit, in_context
 
-_KIND = _TOPIC = "appointment"
+_KIND = "appointment"
 _ABOUT = "appointments"
 _ZONE = re.compile(r"([+-])(\d\d):(\d\d)\Z")
 
@@ -97,8 +97,9 @@ class AppointmentTiming:
             fired = consultation.screened(()).judge(_KIND, facts)
         else:
             fired = consultation.judge(_KIND, facts)
+        topic = self._consultant.guideline.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
-        advice = [Advice(_TOPIC, _ABOUT, about, tuple(_referrals(consultation, limit)), several=True)] if fired else []
+        advice = [Advice(topic, _ABOUT, about, tuple(_referrals(consultation, limit)), several=True)] if fired else []
         return consultation.advise(
             advice,
             judged={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from cds_hooks import CdsService, HookRequest, HookResponse, ServiceCatalogue
 from service import service_ids as ids
@@ -11,6 +12,7 @@ from service.answers.profiles import in_dialect
 from service.chart.case import ResourceHead, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.guideline.model import Guideline
+from service.guideline.vocabulary import PUBLISHED
 from service.pseudonyms import CardIds
 from service.services.analgesic_safety import AnalgesicSafety
 from service.services.appointment_timing import AppointmentTiming
@@ -23,6 +25,21 @@ _NEEDS = (
     "The knowledge is a draft until a clinician has signed it: see the extension."
 )
 KNOWLEDGE_KEY = "org.sitbone.knowledge"
+# Each service with its hooks, and the id under which it answers that hook.
+_ENTRIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "diagnosis": {"patient-view": ids.DIAGNOSIS, "encounter-start": ids.DIAGNOSIS_ENCOUNTER},
+        "imaging-referral": {"order-select": ids.IMAGING_REFERRAL, "order-sign": ids.IMAGING_REFERRAL_SIGN},
+        "analgesic-safety": {"order-select": ids.ANALGESIC_SAFETY, "order-sign": ids.ANALGESIC_SAFETY_SIGN},
+        "appointment-timing": {"appointment-book": ids.APPOINTMENT_TIMING},
+        "discharge-advice": {"encounter-discharge": ids.DISCHARGE_ADVICE},
+    }
+)
+
+
+def _always(_request: HookRequest) -> bool:
+    """Whether a service needs the chart, whatever is asked."""
+    return True
 
 
 def catalogue(
@@ -54,21 +71,19 @@ def catalogue(
     publishing = {KNOWLEDGE_KEY: {"id": guideline.id, "version": guideline.version, "status": guideline.status}}
 
     def service(
-        title: str,
-        description: str,
-        answer: Callable[[HookRequest], HookResponse],
-        entries: Mapping[str, str],
-        needs_chart: Callable[[HookRequest], bool] = lambda _request: True,
+        name: str, answer: Callable[[HookRequest], HookResponse], needs_chart: Callable[[HookRequest], bool]
     ) -> Iterator[CdsService]:
+        presented = guideline.engine.services[name]
+
         def in_words_of_client(request: HookRequest) -> HookResponse:
             return in_dialect(ehr_of(request.client), answer(request), guideline.wording)
 
-        for hook, id_ in entries.items():
+        for hook, id_ in _ENTRIES[name].items():
             yield CdsService(
                 id=id_,
                 hook=hook,
-                title=title,
-                description=description,
+                title=presented.title or guideline.title,
+                description=presented.description,
                 prefetch=templates,
                 answer=in_words_of_client,
                 usage_requirements=_NEEDS,
@@ -78,47 +93,11 @@ def catalogue(
                 former_ids=(ids.FORMER_IDS[id_],) if id_ in ids.FORMER_IDS else (),
             )
 
-    return ServiceCatalogue(
-        [
-            *service(
-                guideline.title,
-                "Reads the chart of a patient with pain of the buttock or the posterior thigh and answers with red "
-                "flags, causes to consider, imaging, referral and treatment steps. Silent for every other chart.",
-                diagnose,
-                {"patient-view": ids.DIAGNOSIS, "encounter-start": ids.DIAGNOSIS_ENCOUNTER},
-            ),
-            *service(
-                "Imaging for buttock or posterior thigh pain",
-                "Rates draft imaging orders of hip, pelvis, thigh, lumbar spine and sacroiliac joint against the "
-                "chart: appropriateness, side, region, what comes first, what was done or ordered already, and what a "
-                "red flag calls for beside them. Silent for an order that is appropriate.",
-                imaging.answer,
-                {"order-select": ids.IMAGING_REFERRAL, "order-sign": ids.IMAGING_REFERRAL_SIGN},
-                imaging.needs_chart,
-            ),
-            *service(
-                "Pain medicine for buttock or posterior thigh pain",
-                "Judges draft orders of NSAIDs, acetaminophen and corticosteroid injections against the chart: what "
-                "speaks against them, a second product, a dose above the limit. Silent when nothing does.",
-                analgesics.answer,
-                {"order-select": ids.ANALGESIC_SAFETY, "order-sign": ids.ANALGESIC_SAFETY_SIGN},
-                analgesics.needs_chart,
-            ),
-            *service(
-                "Appointment timing for buttock or posterior thigh pain",
-                "Compares the appointments that are being booked with what the chart documents of this pain, such as a "
-                "red flag that allows fewer days. Silent when the visit is soon enough.",
-                appointments.answer,
-                {"appointment-book": ids.APPOINTMENT_TIMING},
-                appointments.needs_chart,
-            ),
-            *service(
-                "Discharge advice for buttock or posterior thigh pain",
-                "For a patient with pain of the buttock or the posterior thigh who goes home: what to do, what to "
-                "watch for and when to come back, as a card and as a message in plain language; or that the patient "
-                "should not go home before a red flag has been evaluated.",
-                DischargeAdvice(consultant).answer,
-                {"encounter-discharge": ids.DISCHARGE_ADVICE},
-            ),
-        ]
-    )
+    answers = {
+        "diagnosis": (diagnose, _always),
+        "imaging-referral": (imaging.answer, imaging.needs_chart),
+        "analgesic-safety": (analgesics.answer, analgesics.needs_chart),
+        "appointment-timing": (appointments.answer, appointments.needs_chart),
+        "discharge-advice": (DischargeAdvice(consultant).answer, _always),
+    }
+    return ServiceCatalogue([each for name in PUBLISHED for each in service(name, *answers[name])])

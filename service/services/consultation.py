@@ -85,13 +85,10 @@ class Consultation:
 
     def _is_for_emergency_care(self, fired: Fired) -> bool:
         """A critical red flag that refers to emergency care at once, unless it has days of its own."""
-        thresholds = self.consultant.guideline.thresholds
+        guideline, recommendation = self.consultant.guideline, fired.recommendation
         *own, _of_all = _limits("seen-within", fired)
-        return (
-            fired.indicator == URGENT[0]
-            and any(to.to == "emergency" and to.priority == "stat" for to in fired.recommendation.referrals)
-            and thresholds.keys().isdisjoint(own)
-        )
+        at_once = any(to.to == guideline.engine.emergency and to.priority == "stat" for to in recommendation.referrals)
+        return fired.indicator == URGENT[0] and at_once and guideline.thresholds.keys().isdisjoint(own)
 
     def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Consultation:
         """The same call with what the chart holds against these treatments alone; see Assessor.screen."""

@@ -18,7 +18,7 @@ from service.prefetch_keys import MEDICINES
 from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation
 
-_KIND = _TOPIC = "going-home"
+_KIND = "going-home"
 _STRETCHING, _BONE_STRESS = "stretching", "bone-stress"
 
 
@@ -54,7 +54,8 @@ class DischargeAdvice:
         }
         judging = consultation.screened(()) if unknown else consultation
         fired = judging.judge(_KIND, facts)
-        advice = [Advice(_TOPIC, _TOPIC, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
+        topic = self._consultant.guideline.engine.topics[_KIND]
+        advice = [Advice(topic, _KIND, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
         words = [line for item in fired for line in item.recommendation.say]
         return consultation.advise(advice if fired else (), judged={"goingHome": {"message": bool(words)}})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cds_hooks import Action, HookRequest, HookResponse, SystemAction
-from service.answers.answering import PELVIS, Answering, Call, Held
+from service.answers.answering import Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
 from service.chart.drafts import Draft, InHand, as_written
@@ -27,20 +27,15 @@ from service.reasoning.assessment import ImagingCall
 from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation, chart_of, in_context
 
-_KIND = _TOPIC = "imaging-order"
+_KIND = "imaging-order"
 _APPROPRIATE, _MAY_BE, _USUALLY_NOT = RATINGS
 _CANNOT_TELL = "cannot-tell"
 _RADIOGRAPH, _MRI, _CT = "radiograph", "mri", "ct"
 _IONISING = frozenset({_RADIOGRAPH, _CT})
-# Results that a chart has as findings: what was imaged, and by what.
-_SHOWN = {"mri-hamstring-avulsion": (frozenset({_MRI, "ultrasound"}), frozenset({"pelvis", "hip", "thigh"}))}
-_JUDGED = PELVIS | {"lumbar-spine"}
 _WORK_UP = "red-flags"
 _CRITICAL, _WARNING = INDICATORS[:2]
 # Why a draft cannot be rated where another finding might tell.
 _WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented", "red-flag-unanswered"})
-# The criteria of an injury so recent, and of a patient so young, that no imaging is taken away.
-_RECENT_INJURY, _CHILD = "recent-injury", "under-sixteen"
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
 _PAMA_CONSULT = f"{_PAMA}-consult-id"
 _PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
@@ -90,7 +85,9 @@ class ImagingReferral:
 
     def __init__(self, consultant: Consultant, annotates: Callable[[str | None], bool]) -> None:
         self._consultant, self._annotates = consultant, annotates
-        self._recent_days = int(consultant.guideline.thresholds["recent-imaging"]["value"])
+        self._recent_days = consultant.responder.recent_days
+        roles = consultant.guideline.engine.imaging
+        self._judged_regions = roles.regions_of_complaint | roles.other_regions
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any selected draft may be imaging of this complaint, or an order that a red flag calls for."""
@@ -108,6 +105,10 @@ class ImagingReferral:
             return True
         return not (one.order.elsewhere or self._consultant.orders.is_unrelated(one.draft.resource))
 
+    def _is_judged(self, order: Order) -> bool:
+        """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
+        return bool(order.modality) and (order.region in self._judged_regions or not (order.region or order.elsewhere))
+
     def answer(self, request: HookRequest) -> HookResponse:
         """A card for each selected draft that something is to be said about; the rating of each in the extension."""
         hand = in_context(request, "draftOrders")
@@ -120,7 +121,7 @@ class ImagingReferral:
         # What cannot be recognised may be anything; a red flag calls for its orders all the same.
         if any(one.draft.selected for one in drafted):
             judging = _Judging(consultation, drafted, reader.read(chart_of(request)), self._recent_days)
-            rated = [judging.rate(one) for one in drafted if one.draft.selected and _is_judged(one.order)]
+            rated = [judging.rate(one) for one in drafted if one.draft.selected and self._is_judged(one.order)]
             advice = list(judging.advice(rated))
             if not rated:
                 # Nothing would say that a red flag may stand in what did not arrive.
@@ -141,11 +142,6 @@ def _judged(hand: InHand, rated: Iterable[_Rated], drafted: Iterable[_Drafted]) 
     }
 
 
-def _is_judged(order: Order) -> bool:
-    """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
-    return bool(order.modality) and (order.region in _JUDGED or not (order.region or order.elsewhere))
-
-
 class _Judging:
     """The judgement of the drafts of one call."""
 
@@ -159,17 +155,14 @@ class _Judging:
         # Where the chart could not be heard nothing holds, and that is what is said.
         self.consultation = consultation if self.complaint == "present" else consultation.screened(frozenset())
         self.guideline = consultation.consultant.guideline
-        self.words = self.guideline.wording
+        self.words, self.roles = self.guideline.wording, self.guideline.engine.imaging
+        self.topic = self.guideline.engine.topics[_KIND]
         self.imaging = self.answering.imaging
         self.unanswered = consultation.consultant.assessor.unanswered_flags(consultation.assessment)
         # Beside a red flag, raised or unanswered, or a recent injury, and of a child, nothing is only taken away.
-        self.child = self.assessment.holds(_CHILD)
-        self.guarded = (
-            self.child
-            or any(self.assessment.red_flags())
-            or bool(self.unanswered)
-            or self.assessment.holds(_RECENT_INJURY)
-        )
+        self.child = bool(self.roles.child) and self.assessment.holds(self.roles.child)
+        recent = bool(self.roles.recent_injury) and self.assessment.holds(self.roles.recent_injury)
+        self.guarded = self.child or recent or any(self.assessment.red_flags()) or bool(self.unanswered)
 
     # -- rating -------------------------------------------------------------------------------------------------------
 
@@ -245,11 +238,11 @@ class _Judging:
         return False
 
     def _radiograph_before(self, order: Order) -> ImagingCall | None:
-        """The radiograph that the guideline calls for before other imaging of pelvis and hip, or of the same region,
-        on that side.
+        """The radiograph that the guideline calls for before other imaging of where the pain is, or of the same
+        region, on that side.
         """
         for call in self.imaging:
-            near = call.region == order.region or {call.region, order.region} <= PELVIS
+            near = call.region == order.region or {call.region, order.region} <= self.roles.regions_of_complaint
             if call.modality == _RADIOGRAPH and near and {order.side, self.answering.side_of(call)} != {LEFT, RIGHT}:
                 return call
         return None
@@ -266,9 +259,9 @@ class _Judging:
         stated = self.consultation.case.assertions
         found = [
             Order(statement.resource, "done", order.modality, order.region, side=statement.side, when=statement.when)
-            for name, (modalities, regions) in _SHOWN.items()
-            if order.modality in modalities and order.region in regions
-            for statement in stated.get(name, ())
+            for shown in self.roles.shown_by
+            if order.modality in shown.modalities and order.region in shown.regions
+            for statement in stated.get(shown.finding, ())
             if statement.value is True and statement.when
         ]
         return OnChart(done=tuple(found)).recently_done(order.key, side, self.now, self.days)
@@ -305,11 +298,11 @@ class _Judging:
             new = first if first and not self.answering.answer(first, proposed) else None
             proposed += self._as_orders([new] if new else [])
             notes = (*self._notes(one), *self._elsewhere([first] if first and not new else []))
-            yield Advice(_TOPIC, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
+            yield Advice(self.topic, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
         if missing and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_CRITICAL))):
             notes = (*self._not_recognised(), *self._elsewhere([call for call in missing if call not in added]))
             changes = tuple(self._additions(added, fired[0], critical))
-            yield Advice(_TOPIC, _WORK_UP, (*fired, *self._flags(_CRITICAL)), changes, notes, several=True)
+            yield Advice(self.topic, _WORK_UP, (*fired, *self._flags(_CRITICAL)), changes, notes, several=True)
         warned = frozenset(fired.recommendation.id for fired in self._flags(_WARNING))
         besides = dict.fromkeys(self._due_besides(rated))
         due = [call for call in besides if not self.answering.answer(call, proposed, among=warned)]
@@ -317,7 +310,7 @@ class _Judging:
             changes = tuple(self._additions(due, fired[0], warned))
             behind = frozenset[str]().union(*map(self.assessment.called_by, due))
             flags = (flag for flag in self._flags(_WARNING) if flag.recommendation.id in behind)
-            yield Advice(_TOPIC, _WORK_UP, (*fired, *flags), changes, tuple(self._not_recognised()), several=True)
+            yield Advice(self.topic, _WORK_UP, (*fired, *flags), changes, tuple(self._not_recognised()), several=True)
 
     def _fired(self, one: _Rated) -> tuple[Fired, ...]:
         """What is said of a draft; where nothing is, that what is ordered and done could not be looked at."""
@@ -399,7 +392,7 @@ class _Judging:
 
     def _title(self, order: Order) -> str:
         template = self.guideline.orders.get(order.key)
-        return template.title if template else self.words.topics[_TOPIC].display
+        return template.title if template else self.words.topics[self.topic].display
 
     # -- suggestions --------------------------------------------------------------------------------------------------
 
