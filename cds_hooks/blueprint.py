@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from time import perf_counter
+from typing import Any, Generic
 from uuid import uuid4
 
 import orjson
@@ -23,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from cds_hooks import errors
 from cds_hooks.check_mark import is_marked
-from cds_hooks.discovery import CdsService, ServiceCatalogue
+from cds_hooks.discovery import Answered, CdsService, ServiceCatalogue
 from cds_hooks.errors import (
     BadRequest,
     BodyTooLarge,
@@ -35,7 +36,7 @@ from cds_hooks.errors import (
 )
 from cds_hooks.feedback import FeedbackRecord, FeedbackSink, read_feedback
 from cds_hooks.request import HookRequest, read_envelope, request_for
-from cds_hooks.response import HookResponse, render
+from cds_hooks.response import render
 from cds_hooks.trust import Call, Caller, Gate
 
 _LOG = logging.getLogger("cds_hooks")
@@ -52,15 +53,15 @@ _PREFLIGHT = {
 
 
 @dataclass(slots=True)
-class CallRecord:
+class CallRecord(Generic[Answered]):
     """What may be written down about one call of a service, and below that what it is derived from.
 
     `correlation_id` is a uuid, or the pseudonym of what the caller sent and got back.
 
     `service_id` is the one that discovery has, also where a former id was called. `states` has the declared prefetch
     keys only. `seconds` has the stages read, fetch, answer, revise and send, as far as it came. Nothing of these comes
-    from the chart. `patient_id` does, and so do parts of `answered`, the answer of the service, and of `sent`, the one
-    that the client got: whoever keeps a record takes out of them what it may hold.
+    from the chart. `patient_id` does, and so do parts of `answered`, which is what the service returned and the client
+    was sent: whoever keeps a record takes out of them what it may hold.
     `is_check` is the mark of check_mark.py, which any caller can set.
     """
 
@@ -73,21 +74,18 @@ class CallRecord:
     states: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
-    rules: tuple[str, ...] = ()
-    cards: int = 0
     patient_id: str | None = field(default=None, repr=False)
-    answered: HookResponse | None = field(default=None, repr=False)
-    sent: HookResponse | None = field(default=None, repr=False)
+    answered: Answered | None = field(default=None, repr=False)
     is_check: bool = False
 
 
 def create_blueprint(
-    catalogue: ServiceCatalogue,
+    catalogue: ServiceCatalogue[Answered],
     *,
     on_feedback: FeedbackSink,
-    on_call: Callable[[CallRecord], None] | None = None,
-    complete: Callable[[HookRequest, CdsService], HookRequest] | None = None,
-    revise: Callable[[HookRequest, HookResponse], HookResponse] | None = None,
+    on_call: Callable[[CallRecord[Answered]], None] | None = None,
+    complete: Callable[[HookRequest, CdsService[Answered]], HookRequest] | None = None,
+    revise: Callable[[HookRequest, Answered], Answered] | None = None,
     allowed_origins: Sequence[str] = ("*",),
     body_limit: int = 10_000_000,
     gate: Gate | None = None,
@@ -117,7 +115,10 @@ def create_blueprint(
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
         caller = _admitted(gate, base_url, pseudonym, service_id, f"/cds-services/{service_id}")
-        g.cds_call = record = CallRecord(_written_id(pseudonym), catalogue.current_id(service_id), _name_of(caller))
+        record: CallRecord[Answered] = CallRecord(
+            _written_id(pseudonym), catalogue.current_id(service_id), _name_of(caller)
+        )
+        g.cds_call = record
         record.is_check = is_marked(request.headers.get("User-Agent"))
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
@@ -135,9 +136,9 @@ def create_blueprint(
         if needs_chart:
             prefetch = hook_request.prefetch
             record.states = {key: str(prefetch[key].state) for key in service.prefetch if key in prefetch}
-        record.answered = service.answer(hook_request)
+        answered = service.answer(hook_request)
         record.seconds["answer"] = perf_counter() - read
-        return Response(_body(hook_request, record.answered, revise, record), content_type=_JSON)
+        return Response(_body(hook_request, answered, revise, record), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
@@ -161,7 +162,7 @@ def create_blueprint(
     def finish(response: Response) -> Response:
         response.headers["X-Correlation-Id"] = _correlation_id()
         _allow_origin(response, allowed_origins)
-        record: CallRecord | None = g.get("cds_call")
+        record: CallRecord[Answered] | None = g.get("cds_call")
         if on_call is not None and record is not None:
             record.status = response.status_code
             on_call(record)
@@ -183,7 +184,7 @@ def create_blueprint(
 
 
 def _note_request(
-    record: CallRecord, hook_request: HookRequest, caller: Caller | None, pseudonym: Callable[[str], str]
+    record: CallRecord[Any], hook_request: HookRequest, caller: Caller | None, pseudonym: Callable[[str], str]
 ) -> None:
     """What the record holds of the request itself."""
     known = hook_request.correlation_id
@@ -196,20 +197,18 @@ def _note_request(
 
 def _body(
     request: HookRequest,
-    response: HookResponse,
-    revise: Callable[[HookRequest, HookResponse], HookResponse] | None,
-    record: CallRecord,
+    answered: Answered,
+    revise: Callable[[HookRequest, Answered], Answered] | None,
+    record: CallRecord[Answered],
 ) -> bytes:
-    """The body of an answer, with what it is and what it took in the record."""
+    """The body of a response, with what it is of and what it took in the record."""
     start = perf_counter()
     if revise is not None:
-        response = revise(request, response)
+        answered = revise(request, answered)
         revised = perf_counter()
         record.seconds["revise"], start = revised - start, revised
-    body = render(response)
-    record.sent = response
-    record.rules = response.rules
-    record.cards = len(response.cards)
+    body = render(answered.response)
+    record.answered = answered
     record.seconds["send"] = perf_counter() - start
     return body
 
@@ -234,7 +233,7 @@ def _log(problem: Exception, pseudonym: Callable[[str], str]) -> None:
     said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
     # To be busy is no fault.
     level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
-    record: CallRecord | None = g.get("cds_call")
+    record: CallRecord[Any] | None = g.get("cds_call")
     written = record.correlation_id if record else _written_id(pseudonym)
     _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, said, _place(problem))
 

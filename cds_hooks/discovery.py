@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from cds_hooks.errors import UnknownService
 from cds_hooks.hooks import is_hook_name
 from cds_hooks.prefetch import Head, lint_template
 from cds_hooks.request import HookRequest, mismatch
+from cds_hooks.response import HasResponse
 
-if TYPE_CHECKING:
-    from cds_hooks.response import HookResponse
-
+# What the services of a server return.
+Answered = TypeVar("Answered", bound=HasResponse)
 _ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class CdsService:
-    """One entry of discovery; `answer` is called with each checked request and gives the cards.
+class CdsService(Generic[Answered]):
+    """One entry of discovery; `answer` is called with each checked request and returns its response.
 
     `prefetch` maps each key to its template. The same id may be published once for each of several hooks, but a client
     that keeps services by their id keeps one of them: give each entry an id of its own. `former_ids` are those under
@@ -38,7 +38,7 @@ class CdsService:
     title: str
     description: str
     prefetch: Mapping[str, str]
-    answer: Callable[[HookRequest], HookResponse]
+    answer: Callable[[HookRequest], Answered]
     usage_requirements: str | None = None
     version: str | None = "3.0.0"
     extension: Mapping[str, Any] | None = None
@@ -73,11 +73,11 @@ class CdsService:
         return {name: value for name, value in members.items() if value}
 
 
-class ServiceCatalogue:
+class ServiceCatalogue(Generic[Answered]):
     """All CDS services of a server. Raises ValueError when two share id and hook."""
 
-    def __init__(self, services: Iterable[CdsService]) -> None:
-        self._by_id: dict[str, dict[str, CdsService]] = {}
+    def __init__(self, services: Iterable[CdsService[Answered]]) -> None:
+        self._by_id: dict[str, dict[str, CdsService[Answered]]] = {}
         published = tuple(services)
         for service in published:
             for id_ in (service.id, *service.former_ids):
@@ -103,7 +103,7 @@ class ServiceCatalogue:
             raise UnknownService("expected the id of a CDS service, received another. Discovery lists the ids.")
         return tuple(hooks)
 
-    def find(self, service_id: str, hook: str) -> CdsService:
+    def find(self, service_id: str, hook: str) -> CdsService[Answered]:
         """The service that is, or was, published under this id for this hook. Raises UnknownService, HookMismatch."""
         hooks = self.hooks_of(service_id)
         if hook not in hooks:

@@ -137,13 +137,13 @@ def read_envelope(body: bytes) -> Mapping[str, Member]:
     return {**members, **loaded}
 
 
-def read_request(body: bytes, service: CdsService, *, correlation_id: str) -> HookRequest:
+def read_request(body: bytes, service: CdsService[Any], *, correlation_id: str) -> HookRequest:
     """The checked request that `body` holds for `service`. Raises BadRequest, HookMismatch."""
     return request_for(read_envelope(body), service, correlation_id=correlation_id)
 
 
 def request_for(
-    envelope: Mapping[str, Member], service: CdsService, *, correlation_id: str, client: str | None = None
+    envelope: Mapping[str, Member], service: CdsService[Any], *, correlation_id: str, client: str | None = None
 ) -> HookRequest:
     """The second half of `read_request`, for a caller who had to see the hook before knowing the service."""
     hook: Any = envelope["hook"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import orjson
@@ -299,20 +299,19 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class HookResponse:
-    """The answer to a call: cards, which may be none, and actions that the CDS client may apply by itself.
-
-    `rules` are the ids of what led to it, `read` the resources that were read for it; both are for whoever keeps a
-    record of the call and are not sent.
-    """
+    """The answer to a call: cards, which may be none, and actions that the CDS client may apply by itself."""
 
     cards: tuple[Card, ...]
     system_actions: tuple[SystemAction, ...] = ()
     extension: Mapping[str, Any] | None = None
-    rules: tuple[str, ...] = ()
-    read: tuple[msgspec.Raw, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _need_content(self.extension, "the extension of a HookResponse")
+
+    @property
+    def response(self) -> HookResponse:
+        """Itself: a service that hands on nothing else returns just its response; see HasResponse."""
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -322,6 +321,14 @@ class HookResponse:
                 extension=self.extension and dict(self.extension),
             ),
         }
+
+
+class HasResponse(Protocol):
+    """What a service returns for a call: a response, and beside it whatever those who listen to calls are to know."""
+
+    @property
+    def response(self) -> HookResponse:
+        """What is sent."""
 
 
 _Text: TypeAlias = Annotated[str, Meta(min_length=1)]

@@ -18,6 +18,7 @@ from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.trust import Call, Caller, Gate
 from service.access.clients import Client, directory, fhir_policy, read_clients
+from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES
 from service.guideline import loader as knowledge
@@ -189,7 +190,7 @@ def create_app(
     return app
 
 
-def _clients(settings: Settings, published: ServiceCatalogue) -> Mapping[str, Client] | None:
+def _clients(settings: Settings, published: ServiceCatalogue[Answered]) -> Mapping[str, Client] | None:
     """The clients that may call, by name; None where everybody on this machine may."""
     if settings.clients is not None:
         return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
@@ -247,13 +248,13 @@ def _each(*hear: Callable[[_Heard], None] | None) -> Callable[[_Heard], None]:
 
 def _completing(
     settings: Settings, clients: Mapping[str, Client] | None
-) -> Callable[[HookRequest, CdsService], HookRequest] | None:
+) -> Callable[[HookRequest, CdsService[Answered]], HookRequest] | None:
     """What fills the gaps of a prefetch; None when no outgoing call may ever be made."""
     if settings.fhir_access == "off":
         return None
     deadline = settings.fetch_milliseconds / 1000
 
-    def fill(request: HookRequest, service: CdsService) -> HookRequest:
+    def fill(request: HookRequest, service: CdsService[Answered]) -> HookRequest:
         client = clients[request.client] if clients and request.client else None
         policy = fhir_policy(client, request.fhir_server, deadline)
         place: Place = g.place
@@ -268,7 +269,7 @@ def _key_ages(gate: Gate | None) -> Mapping[str, Callable[[], float | None]]:
     return {} if gate is None else {each.client.name: each.keys.age for each in gate.directory.registrations}
 
 
-def _traced(tracing: Tracing | None) -> Callable[[CallRecord], None] | None:
+def _traced(tracing: Tracing | None) -> Callable[[CallRecord[Answered]], None] | None:
     if tracing is None:
         return None
     return lambda call: tracing.call(call, {name.lower(): value for name, value in request.headers.items()})

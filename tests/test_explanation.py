@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from cds_hooks import BadRequest, UnknownService
 from cds_hooks.conformance.observing import example_request
-from service.answers.cards import ASSESSMENT_KEY
+from service.answers.answered import ASSESSMENT_KEY
 from service.cli import main
 from service.guideline import loader as knowledge_loader
 from service.guideline.model import Guideline

@@ -96,7 +96,7 @@ def body(server: FhirServer, patient_id: str, token: str = GOOD, **members: Any)
     }
 
 
-def app_with(service: CdsService) -> FlaskClient:
+def app_with(service: CdsService[HookResponse]) -> FlaskClient:
     app = Flask("fetching")
     app.register_blueprint(create_blueprint(ServiceCatalogue([service]), on_feedback=lambda record: None))
     return app.test_client()

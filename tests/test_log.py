@@ -154,7 +154,7 @@ def test_a_line_about_a_call_has_what_is_needed_to_find_out_what_happened(
     assert line["states"]["patient"] == "supplied"
 
 
-def record(hook_instance: str) -> CallRecord:
+def record(hook_instance: str) -> CallRecord[Any]:
     return CallRecord("c", "s", hook_instance=hook_instance)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_hooks import Action, Card, HookResponse, Indicator, Source, Suggestion
+from cds_hooks import Action, Card, Indicator, Source, Suggestion
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from fixtures.build import dialects
 from service.answers.profiles import in_dialect
@@ -24,8 +24,8 @@ ORDERS = tuple(Suggestion(f"Order {number}", UUIDS[number], (CREATE,)) for numbe
 FOLDER = Path(__file__).parents[1] / "fixtures" / "dialects"
 
 
-def answer(*suggestions: Suggestion, behaviour: str | None = "any") -> HookResponse:
-    card = Card(
+def answer(*suggestions: Suggestion, behaviour: str | None = "any") -> Card:
+    return Card(
         UUIDS[0],
         "Summary",
         Indicator.WARNING,
@@ -34,27 +34,21 @@ def answer(*suggestions: Suggestion, behaviour: str | None = "any") -> HookRespo
         suggestions=suggestions,
         selection_behavior=behaviour if suggestions else None,  # type: ignore[arg-type]
     )
-    return HookResponse((card,), extension={"org.sitbone.assessment": {"complaint": "present"}}, rules=("rule",))
-
-
-def only_card(response: HookResponse) -> Card:
-    (card,) = response.cards
-    return card
 
 
 def test_the_generic_dialect_is_the_answer_as_it_is() -> None:
-    response = answer(REPLACE, REMOVE, behaviour="at-most-one")
-    assert in_dialect("generic", response, WORDING) is response
+    card = answer(REPLACE, REMOVE, behaviour="at-most-one")
+    assert in_dialect("generic", card, WORDING) is card
 
 
 @pytest.mark.parametrize("ehr", EHR_PROFILES)
-def test_a_card_without_suggestions_and_all_beside_the_cards_stay_as_they_are(ehr: str) -> None:
-    response = answer()
-    assert in_dialect(ehr, response, WORDING) == response
+def test_a_card_without_suggestions_stays_as_it_is(ehr: str) -> None:
+    card = answer()
+    assert in_dialect(ehr, card, WORDING) is card
 
 
 def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() -> None:
-    card = only_card(in_dialect("epic", answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING))
+    card = in_dialect("epic", answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
     assert card.selection_behavior == "any"
     assert [[action.type for action in suggestion.actions] for suggestion in card.suggestions] == [
         ["create"],
@@ -73,49 +67,49 @@ def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() ->
 
 def test_for_epic_alternatives_are_left_out_because_all_of_them_could_be_taken() -> None:
     recommended_last = answer(ORDERS[0], REPLACE, behaviour="at-most-one")
-    kept = only_card(in_dialect("epic", recommended_last, WORDING)).suggestions
+    kept = in_dialect("epic", recommended_last, WORDING).suggestions
     assert {action.type for suggestion in kept for action in suggestion.actions} == {"create", "delete"}
     assert len(kept) == 2
-    first_of_equals = only_card(in_dialect("epic", answer(*ORDERS, behaviour="at-most-one"), WORDING))
+    first_of_equals = in_dialect("epic", answer(*ORDERS, behaviour="at-most-one"), WORDING)
     assert [suggestion.label for suggestion in first_of_equals.suggestions] == ["Order 1"]
 
 
 def test_for_epic_a_question_is_left_out() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = only_card(in_dialect("epic", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING))
+    card = in_dialect("epic", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
     assert card.suggestions == (ORDERS[0],)
-    bare = only_card(in_dialect("epic", answer(question, behaviour="at-most-one"), WORDING))
+    bare = in_dialect("epic", answer(question, behaviour="at-most-one"), WORDING)
     assert (bare.suggestions, bare.selection_behavior, bare.detail) == ((), None, "Detail")
 
 
 def test_for_oracle_health_a_choice_with_a_question_stays() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = only_card(in_dialect("oracle-health", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING))
+    card = in_dialect("oracle-health", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
     assert (card.suggestions, card.selection_behavior) == ((ORDERS[0], question), "at-most-one")
 
 
 def test_for_epic_orders_that_may_all_be_taken_stay() -> None:
-    card = only_card(in_dialect("epic", answer(*ORDERS), WORDING))
+    card = in_dialect("epic", answer(*ORDERS), WORDING)
     assert card.suggestions == ORDERS
     assert card.detail == "Detail"
 
 
 def test_for_oracle_health_orders_that_may_all_be_taken_are_offered_together_first() -> None:
-    card = only_card(in_dialect("oracle-health", answer(*ORDERS), WORDING))
+    card = in_dialect("oracle-health", answer(*ORDERS), WORDING)
     assert card.selection_behavior == "at-most-one"
     assert [len(suggestion.actions) for suggestion in card.suggestions] == [2, 1, 1]
     assert [bool(suggestion.is_recommended) for suggestion in card.suggestions] == [True, False, False]
 
 
 def test_for_oracle_health_a_replacement_stays_one_suggestion() -> None:
-    card = only_card(in_dialect("oracle-health", answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING))
+    card = in_dialect("oracle-health", answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
     assert card.suggestions == (REPLACE, REMOVE)
 
 
 @pytest.mark.parametrize("ehr", EHR_PROFILES)
 def test_ids_of_suggestions_are_unique_and_the_same_from_call_to_call(ehr: str) -> None:
     def ids() -> list[str]:
-        card = only_card(in_dialect(ehr, answer(REPLACE, REMOVE, *ORDERS[:0]), WORDING))
+        card = in_dialect(ehr, answer(REPLACE, REMOVE, *ORDERS[:0]), WORDING)
         return [suggestion.uuid for suggestion in card.suggestions]
 
     assert ids() == ids()

@@ -19,6 +19,7 @@ from cds_hooks import (
     create_blueprint,
     read_request,
 )
+from service.answers.answered import Answered
 from service.app import create_app
 from service.guideline import loader as knowledge
 from service.prefetch_keys import COMPLAINT, PATIENT, kind_of
@@ -81,7 +82,7 @@ def answer(case: NamedCase, request: Json) -> HookResponse:
     hook = str(request["hook"])
     service = SERVICES.find(case.service, hook)
     read: HookRequest = read_request(json.dumps(request).encode(), service, correlation_id="silence")
-    return service.answer(read)
+    return service.answer(read).response
 
 
 def is_silent(case: NamedCase, request: Json) -> bool:
@@ -210,7 +211,7 @@ def test_an_order_of_something_else_needs_no_chart(draft: Json, service: str) ->
 def test_nothing_is_fetched_for_an_order_of_something_else() -> None:
     asked: list[str] = []
 
-    def complete(request: HookRequest, service: CdsService) -> HookRequest:
+    def complete(request: HookRequest, service: CdsService[Answered]) -> HookRequest:
         asked.append(service.id)
         return request
 
@@ -283,7 +284,8 @@ def test_what_a_client_never_sends_is_said_and_no_reason_to_refuse() -> None:
     service = services.find("gluteal-hamstring-pain", "patient-view")
     for conditions, cards in (([], 0), (["icd10cm|M76.892"], 1)):
         request = build_request({"age": 40, "conditions": conditions, "withheld": ["observations"]})
-        given = service.answer(read_request(json.dumps(request).encode(), service, correlation_id="never"))
+        answered = service.answer(read_request(json.dumps(request).encode(), service, correlation_id="never"))
+        given = answered.response
         assert given.extension is not None
         assert given.extension["org.sitbone.assessment"]["data"]["observations"] == "missing"
         assert len(given.cards) >= cards

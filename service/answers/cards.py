@@ -15,14 +15,11 @@ from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-import msgspec
-
 from cds_hooks import (
     Action,
     Card,
     Coding,
     HookRequest,
-    HookResponse,
     Indicator,
     Link,
     PrefetchState,
@@ -30,6 +27,7 @@ from cds_hooks import (
     Suggestion,
     SystemAction,
 )
+from service.answers.answered import AdvisedCard, Answered, Judgement
 from service.answers.answering import Answering, Call
 from service.answers.orders import Ordering, service_request
 from service.chart.assertions import Assertion
@@ -45,7 +43,6 @@ from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired
 from service.reasoning.questions import Asked
 
-ASSESSMENT_KEY = "org.sitbone.assessment"
 BASIS_KEY = "org.sitbone.basis"
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 _Selection = Literal["at-most-one", "any"]
@@ -129,7 +126,7 @@ class Responder:
 
     def respond(
         self, assessment: Assessment, request: HookRequest, now: datetime, on_chart: OnChart = NOTHING_ORDERED
-    ) -> HookResponse:
+    ) -> Answered:
         """The answer to a hook: cards for the clinician, the assessment for the machine.
 
         A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
@@ -137,12 +134,8 @@ class Responder:
         cards = _Cards(self, assessment, request, now, on_chart)
         made = tuple(cards.made()) if assessment.fired else tuple(cards.complaint_not_read())
         silenced = {"silenced": cards.silenced} if cards.silenced else {}
-        return HookResponse(
-            cards=made,
-            extension={ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment, on_chart), **silenced}},
-            rules=tuple(fired.recommendation.id for fired in assessment.fired),
-            read=_read_for(assessment),
-        )
+        extension = {**assessment_extension(self.guideline, assessment, on_chart), **silenced}
+        return Answered(assessment, made, extension, assessment.fired)
 
     def advise(
         self,
@@ -153,45 +146,47 @@ class Responder:
         on_chart: OnChart = NOTHING_ORDERED,
         *,
         judged: Mapping[str, Any],
+        judgements: Iterable[Judgement] = (),
         system_actions: tuple[SystemAction, ...] = (),
-    ) -> HookResponse:
+    ) -> Answered:
         """The answer to a hook at which something is in hand: a card for each advice.
 
         What is in hand is still to be dealt with when the orders that a card suggests are placed: the card stays, and
         names them instead. `judged` are members that join the assessment in the extension, such as the rating of each
-        order.
+        order; `judgements` what they stand on.
         """
         advice = tuple(_told_apart(advice))
         cards = _Cards(self, assessment, request, now, on_chart)
-        return HookResponse(
-            cards=tuple(cards.advice_card(each) for each in advice),
-            system_actions=system_actions,
-            extension={
-                ASSESSMENT_KEY: {**assessment_extension(self.guideline, assessment, on_chart), **_filled(judged)}
-            },
-            rules=tuple(dict.fromkeys(fired.recommendation.id for each in advice for fired in each.fired)),
-            read=_read_for(assessment),
+        return Answered(
+            assessment,
+            tuple(cards.advice_card(each) for each in advice),
+            {**assessment_extension(self.guideline, assessment, on_chart), **_filled(judged)},
+            tuple(fired for each in advice for fired in each.fired),
+            system_actions,
+            tuple(judgements),
         )
 
-    def of_deceased(self, response: HookResponse) -> HookResponse:
+    def of_deceased(self, answered: Answered) -> Answered:
         """The answer where the chart records that the patient has died: one card that says so in place of all others,
         and nothing to order. It may be an error, so that it is said wherever there was something to say.
         """
         cards = tuple(
-            replace(
-                card,
-                summary=self.guideline.wording.sentences["deceased"],
-                indicator=Indicator.INFO,
-                detail=None,
-                suggestions=(),
-                selection_behavior=None,
-                links=(),
-                extension=None,
+            AdvisedCard(
+                replace(
+                    advised.card,
+                    summary=self.guideline.wording.sentences["deceased"],
+                    indicator=Indicator.INFO,
+                    detail=None,
+                    suggestions=(),
+                    selection_behavior=None,
+                    links=(),
+                    extension=None,
+                )
             )
-            for card in response.cards[:1]
+            for advised in answered.advised[:1]
         )
-        assessment = {**(response.extension or {})[ASSESSMENT_KEY], "deceased": True}
-        return replace(response, cards=cards, system_actions=(), extension={ASSESSMENT_KEY: assessment}, rules=())
+        extension = {**answered.extension, "deceased": True}
+        return replace(answered, advised=cards, extension=extension, fired=(), system_actions=())
 
     def unread(self, case: Case) -> tuple[str, ...]:
         """A line for each finding that may speak against an NSAID and that could not be read.
@@ -323,11 +318,6 @@ def assessment_extension(
     return _filled(assessed)
 
 
-def _read_for(assessment: Assessment) -> tuple[msgspec.Raw, ...]:
-    """The resources behind an assessment, for the audit trail."""
-    return assessment.case.resources if assessment.case and assessment.decision else ()
-
-
 def _not_readable(one: Assertion | Unrecognised) -> dict[str, str]:
     what = {"finding": one.finding} if isinstance(one, Assertion) else {"kind": one.kind}
     return {**what, "resource": one.resource, "reason": one.unreadable}
@@ -382,7 +372,7 @@ class _Cards:
     def _findings_not_readable(self) -> list[Assertion]:
         return [one for one in self.assessment.not_readable if isinstance(one, Assertion)]
 
-    def made(self) -> Iterator[Card]:
+    def made(self) -> Iterator[AdvisedCard]:
         tiers: dict[str, list[Fired]] = {}
         for fired in self.assessment.fired:
             topic = self.responder.topic_of_tier.get(fired.indicator, fired.recommendation.topic)
@@ -405,14 +395,14 @@ class _Cards:
             if topic in tiers:
                 yield from self._chart_card(topic, tiers[topic])
 
-    def complaint_not_read(self) -> Iterator[Card]:
+    def complaint_not_read(self) -> Iterator[AdvisedCard]:
         """A card where a finding that would be this complaint is recorded, and none of them can be read: without it, a
         chart that may hold red flags would look like one that says nothing.
         """
         findings = self.guideline.findings
         unread = [one for one in self._findings_not_readable if findings[one.finding].locates]
         if self.assessment.complaint == "unknown" and unread:
-            yield Card(
+            card = Card(
                 uuid=self._uuid(self.responder.topics["questions"]),
                 summary=self.words.sentences["complaint_not_readable"],
                 indicator=Indicator.INFO,
@@ -420,13 +410,14 @@ class _Cards:
                 detail=f"**{self.words.headings['unreadable']}**\n\n- " + "\n- ".join(self._not_readable(unread)),
                 override_reasons=self.responder.override_reasons,
             )
+            yield AdvisedCard(card)
 
     def _not_readable(self, unread: Iterable[Assertion]) -> Iterator[str]:
         for one in unread:
             date, title = self.responder.date_of(one), self.guideline.title_of(one.finding)
             yield self._say("recorded_not_readable", finding=title, date=date, resource=one.resource)
 
-    def advice_card(self, advice: Advice) -> Card:
+    def advice_card(self, advice: Advice) -> AdvisedCard:
         uuid = self._uuid(advice.topic, advice.about)
         standing = self._standing(advice.fired)
         placed = {
@@ -448,7 +439,7 @@ class _Cards:
         one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
         return self._card(advice.topic, advice.fired, uuid, suggestions, one_of, notes=(*advice.notes, *ordered))
 
-    def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[Card]:
+    def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[AdvisedCard]:
         """The card of a topic; none where every order that it would suggest has been placed."""
         uuid, calls = self._uuid(topic), self._calls(fired)
         standing = self._standing(fired)
@@ -506,9 +497,9 @@ class _Cards:
         selection: _Selection,
         *,
         notes: Sequence[str],
-    ) -> Card:
+    ) -> AdvisedCard:
         evidence, lacking = self._evidence(fired), self._not_documented(topic, fired)
-        return Card(
+        card = Card(
             uuid=uuid,
             summary=self._summary(topic, fired),
             indicator=Indicator(fired[0].indicator),
@@ -520,6 +511,7 @@ class _Cards:
             links=self._cited(fired),
             extension={BASIS_KEY: self._basis(fired, evidence, lacking)},
         )
+        return AdvisedCard(card, tuple(fired))
 
     def _uuid(self, *parts: str) -> str:
         return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.guideline.id, *parts)

@@ -20,21 +20,17 @@ from dataclasses import replace
 from types import MappingProxyType
 from uuid import UUID, uuid5
 
-from cds_hooks import Action, Card, HookResponse, Suggestion
+from cds_hooks import Action, Card, Suggestion
 from service.guideline.model import Wording
 
 # What comes first leaves nobody without a medicine or an order when the second step is forgotten.
 _ORDER_OF_STEPS = ("create", "update", "delete")
 
 
-def in_dialect(ehr: str, response: HookResponse, wording: Wording) -> HookResponse:
-    """The same answer as this EHR takes it; `ehr` is one of settings.EHR_PROFILES."""
+def in_dialect(ehr: str, card: Card, wording: Wording) -> Card:
+    """The same card as this EHR takes it; `ehr` is one of settings.EHR_PROFILES."""
     change = _DIALECTS.get(ehr)
-    if change is None:
-        return response
-    return replace(
-        response, cards=tuple(change(card, wording) if card.suggestions else card for card in response.cards)
-    )
+    return change(card, wording) if change and card.suggestions else card
 
 
 def _epic(card: Card, wording: Wording) -> Card:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_hooks.errors import InternalError
-from service.answers.cards import ASSESSMENT_KEY
+from service.answers.answered import ASSESSMENT_KEY
 from service.commands.replay import Over, ReplayError, answers, differences, in_process, read_folder
 from service.guideline.model import KnowledgeError
 from service.settings import Settings

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from cds_hooks import CallRecord, FeedbackRecord
+from service.answers.answered import Answered
 from service.guideline.model import Guideline
 from service.pseudonyms import Pseudonyms
 from service.record.entries import Entries
@@ -31,7 +32,7 @@ class Recorder:
         days = settings.hold_back_days
         self.revise = HoldingBack(record.engine, self.entries, days, clock).revise if days else None
 
-    def call(self, call: CallRecord) -> None:
+    def call(self, call: CallRecord[Answered]) -> None:
         """Keep a call; see Record.keep."""
         self.record.keep(self.entries.call(call, self._clock()))
 

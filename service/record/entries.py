@@ -7,7 +7,7 @@ out, or stands as a keyed hash.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -16,13 +16,12 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from cds_hooks import CallRecord, Card, Feedback, FeedbackRecord
-from service.answers.cards import ASSESSMENT_KEY, BASIS_KEY
+from cds_hooks import CallRecord, Feedback, FeedbackRecord
+from service.answers.answered import AdvisedCard, Answered
 from service.guideline.model import Guideline
 from service.pseudonyms import Pseudonyms
 
 Row: TypeAlias = dict[str, Any]
-HELD_BACK = "heldBack"
 OTHER = "other"
 # Of a chart of many findings the first tell how well a client's FHIR is made.
 _REMARKED_ON = 64
@@ -48,15 +47,10 @@ class CardKey:
     version: int
 
 
-def key_of(card: Card) -> CardKey | None:
-    """None for a card that does not say on what recommendations it stands."""
-    versions = versions_of(card)
-    return CardKey(card.source.topic.code, *versions[0]) if versions and card.source.topic else None
-
-
-def versions_of(card: Card) -> tuple[tuple[str, int], ...]:
-    """The recommendations on a card, each with its version, in their order."""
-    return tuple((item["id"], item["version"]) for item in _recommendations(card))
+def key_of(advised: AdvisedCard) -> CardKey | None:
+    """None for a card that stands on no recommendation."""
+    versions, topic = advised.versions(), advised.card.source.topic
+    return CardKey(topic.code, *versions[0]) if versions and topic else None
 
 
 class Entries:
@@ -64,26 +58,21 @@ class Entries:
 
     def __init__(self, guideline: Guideline, pseudonyms: Pseudonyms) -> None:
         self._knowledge = guideline.version
-        self._red_flags = {r.id for r in guideline.recommendations if r.red_flag is not None}
         self._reasons = {code for code, _display in guideline.wording.override_reasons}
         self._pseudonyms = pseudonyms
-
-    def is_red_flag(self, card: Card) -> bool:
-        """Whether any recommendation of this card is about a red flag."""
-        return any(item["id"] in self._red_flags for item in _recommendations(card))
 
     def patient(self, client: str | None, patient_id: str) -> str:
         """The hash that stands for a patient of a client."""
         return self._pseudonyms.of(f"patient\0{client or ''}\0{patient_id}", size=16)
 
-    def call(self, call: CallRecord, now: datetime) -> CallEntry:
+    def call(self, call: CallRecord[Answered], now: datetime) -> CallEntry:
         """The rows of a call, also of one that was refused or failed: that one has no cards."""
         at, client = milliseconds(now), call.client or ""
         # Ids that begin with their time lie side by side in an index: without that, a database that has grown writes as
         # many pages as rows.
         id_ = f"{at:012x}{token_hex(10)}"
-        made = call.answered.cards if call.answered and call.sent else ()
-        cards = tuple(self._cards(made, call))
+        answered = call.answered
+        cards = tuple(_cards(answered)) if answered else ()
         row: Row = {
             "id": id_,
             "at": at,
@@ -96,41 +85,21 @@ class Entries:
             "status": call.status,
             "knowledge": self._knowledge,
             "states": canonical(dict(call.states)),
-            "fired": canonical({**dict.fromkeys(call.rules, ""), **_indicators(made)}),
+            "fired": canonical(_indicators(answered) if answered else {}),
             "took": canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
             "cards": sum(card["held_since"] is None for card in cards),
             "is_check": call.is_check,
             "not_valid": None,
         }
         shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
-        read = call.answered.read[:_REMARKED_ON] if made and call.answered else ()
+        case = answered.assessment.case if answered and answered.has_cards() else None
+        read = case.resources[:_REMARKED_ON] if case else ()
         return CallEntry(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)))
 
     def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
         """A row for each card that was reported on. Of a reason only a code that cards offer is kept, of a comment
         that there was one, of what should be a uuid and is none a keyed hash."""
         return tuple(self._feedback(record, now))
-
-    def _cards(self, made: Iterable[Card], call: CallRecord) -> Iterator[Row]:
-        extension = (call.sent.extension if call.sent else None) or {}
-        held = iter(extension.get(ASSESSMENT_KEY, {}).get(HELD_BACK, ()))
-        shown = {card.uuid for card in call.sent.cards} if call.sent else set()
-        for card in made:
-            key = key_of(card)
-            if key is None:
-                continue
-            since = None if card.uuid in shown else milliseconds(datetime.fromisoformat(next(held)["since"]))
-            yield {
-                "uuid": card.uuid,
-                "topic": key.topic,
-                "indicator": card.indicator.value,
-                "red_flag": self.is_red_flag(card),
-                "recommendation": key.recommendation,
-                "version": key.version,
-                "recommendations": canonical(versions_of(card)),
-                "suggestions": canonical([suggestion.uuid for suggestion in card.suggestions]),
-                "held_since": since,
-            }
 
     def _feedback(self, record: FeedbackRecord, now: datetime) -> Iterator[Row]:
         for place, item in enumerate(record.feedback):
@@ -166,13 +135,31 @@ def milliseconds(time: datetime) -> int:
     return int(time.timestamp() * 1000)
 
 
-def _recommendations(card: Card) -> Sequence[Mapping[str, Any]]:
-    found: Sequence[Mapping[str, Any]] = (card.extension or {}).get(BASIS_KEY, {}).get("recommendations", ())
-    return found
+def _cards(answered: Answered) -> Iterator[Row]:
+    """A row for each card, those that are not shown last."""
+    shown = ((advised, None) for advised in answered.advised)
+    suppressed = ((each.advised, milliseconds(each.since)) for each in answered.suppressed)
+    for advised, since in (*shown, *suppressed):
+        key, card = key_of(advised), advised.card
+        if key is not None:
+            yield {
+                "uuid": card.uuid,
+                "topic": key.topic,
+                "indicator": card.indicator.value,
+                "red_flag": advised.is_about_a_red_flag(),
+                "recommendation": key.recommendation,
+                "version": key.version,
+                "recommendations": canonical(advised.versions()),
+                "suggestions": canonical([suggestion.uuid for suggestion in card.suggestions]),
+                "held_since": since,
+            }
 
 
-def _indicators(cards: Iterable[Card]) -> dict[str, str]:
-    return {item["id"]: item["indicator"] for card in cards for item in _recommendations(card)}
+def _indicators(answered: Answered) -> dict[str, str]:
+    """What fired; of what a card carries, by its indicator."""
+    cards = (*answered.advised, *(each.advised for each in answered.suppressed))
+    carried = {fired.recommendation.id: fired.indicator for advised in cards for fired in advised.fired}
+    return {**dict.fromkeys(answered.rules(), ""), **carried}
 
 
 def _codes(item: Feedback, known: Collection[str]) -> set[str]:

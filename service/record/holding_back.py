@@ -17,9 +17,9 @@ import orjson
 from sqlalchemy import Engine, and_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cds_hooks import Card, HookRequest, HookResponse, Indicator
-from service.answers.cards import ASSESSMENT_KEY
-from service.record.entries import HELD_BACK, CardKey, Entries, key_of, milliseconds, versions_of
+from cds_hooks import HookRequest, Indicator
+from service.answers.answered import AdvisedCard, Answered, Suppressed
+from service.record.entries import CardKey, Entries, key_of, milliseconds
 from service.record.opening import reading
 from service.record.schema import CARDS, FEEDBACK, HAPPENED
 
@@ -47,31 +47,26 @@ class HoldingBack:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="holding-back")
         self._leave_alone_until = 0.0
 
-    def revise(self, request: HookRequest, response: HookResponse) -> HookResponse:
-        """The response without the cards that are held back; its extension says which topics, and since when."""
-        candidates = {card.uuid: key for card in response.cards if (key := self._key(card)) is not None}
-        overridden = self._overridden(request) if candidates else {}
-        kept, held = [], []
-        for card in response.cards:
-            key = candidates.get(card.uuid)
+    def revise(self, request: HookRequest, answered: Answered) -> Answered:
+        """The same without the cards that are held back; its extension says which topics, and since when."""
+        keys = [None if _is_always_shown(advised) else key_of(advised) for advised in answered.advised]
+        overridden = self._overridden(request) if any(keys) else {}
+        kept: list[AdvisedCard] = []
+        suppressed: list[Suppressed] = []
+        said: list[dict[str, str]] = []
+        for key, advised in zip(keys, answered.advised, strict=True):
             override = overridden.get(key) if key else None
             # What has joined the card since then was never overridden.
-            if key and override and override.recommendations.issuperset(versions_of(card)):
-                since = datetime.fromtimestamp(override.at / 1000, UTC).isoformat(timespec="seconds")
-                held.append({"topic": key.topic, "since": since})
+            if key and override and override.recommendations.issuperset(advised.versions()):
+                since = datetime.fromtimestamp(override.at // 1000, UTC)
+                suppressed.append(Suppressed(advised, since))
+                said.append({"topic": key.topic, "since": since.isoformat()})
             else:
-                kept.append(card)
-        if not held:
-            return response
-        extension = dict(response.extension or {})
-        extension[ASSESSMENT_KEY] = {**extension.get(ASSESSMENT_KEY, {}), HELD_BACK: held}
-        return replace(response, cards=tuple(kept), extension=extension)
-
-    def _key(self, card: Card) -> CardKey | None:
-        """None for a card that may not be held back."""
-        if card.indicator is Indicator.CRITICAL or self._entries.is_red_flag(card):
-            return None
-        return key_of(card)
+                kept.append(advised)
+        if not suppressed:
+            return answered
+        extension = {**answered.extension, "heldBack": said}
+        return replace(answered, advised=tuple(kept), suppressed=tuple(suppressed), extension=extension)
 
     def _overridden(self, request: HookRequest) -> Mapping[CardKey, Override]:
         if time.monotonic() < self._leave_alone_until:
@@ -90,6 +85,10 @@ class HoldingBack:
             self._leave_alone_until = time.monotonic() + _LEAVE_ALONE
             _LOG.warning("record: nothing is held back for a while, %s", type(problem).__name__)
             return {}
+
+
+def _is_always_shown(advised: AdvisedCard) -> bool:
+    return advised.card.indicator is Indicator.CRITICAL or advised.is_about_a_red_flag()
 
 
 def overridden_cards(engine: Engine, client: str, patient: str, since: int) -> dict[CardKey, Override]:

@@ -16,13 +16,16 @@ import traceback
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
 from cds_hooks import CallRecord, FeedbackRecord
 from service.pseudonyms import Pseudonyms
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.answers.answered import Answered
 
 _LOG = logging.getLogger("sitbone")
 _OWN = ("sitbone", "cds_hooks")
@@ -87,10 +90,11 @@ class CallLog:
         self._pseudonyms = Pseudonyms(settings)
         self._known_reasons = frozenset(known_reasons)
 
-    def call(self, call: CallRecord) -> None:
+    def call(self, call: CallRecord[Answered]) -> None:
         """One line about a call, also about one that was refused or failed."""
         if not _LOG.isEnabledFor(logging.INFO):
             return
+        answered = call.answered
         members: dict[str, Any] = {
             "correlationId": call.correlation_id,
             "client": call.client,
@@ -101,8 +105,8 @@ class CallLog:
             "states": dict(call.states),
             "notes": list(call.notes),
             "milliseconds": {stage: round(1000 * seconds, 3) for stage, seconds in call.seconds.items()},
-            "rules": list(call.rules),
-            "cards": call.cards,
+            "rules": answered.rules() if answered else (),
+            "cards": len(answered.advised) if answered else 0,
             **({"check": True} if call.is_check else {}),
         }
         _write("call", members)

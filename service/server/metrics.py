@@ -28,6 +28,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from cds_hooks import CallRecord
 
 if TYPE_CHECKING:
+    from service.answers.answered import Answered
     from service.record import Health
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -151,18 +152,18 @@ class Metrics:
         self._queued = self._gauge("record_queued", "Calls that wait to be recorded.", "livesum")
         self._dropped = self._counter("record_dropped", "Calls that the record has lost.")
 
-    def call(self, call: CallRecord) -> None:
+    def call(self, call: CallRecord[Answered]) -> None:
         """Count a call, also one that was refused or failed."""
-        sent, answered = call.sent, call.answered
+        answered = call.answered
         counted = _Call(
             call.client or "",
             call.service_id,
             call.hook or "",
             call.status,
             tuple(call.states.items()),
-            call.rules,
-            None if sent is None else tuple(card.indicator for card in sent.cards),
-            len(answered.cards) - len(sent.cards) if sent and answered else 0,
+            answered.rules() if answered else (),
+            tuple(each.card.indicator for each in answered.advised) if answered else None,
+            len(answered.suppressed) if answered else 0,
         )
         self._count((counted, call.seconds))
 

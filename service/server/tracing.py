@@ -20,6 +20,8 @@ from service.settings import SettingsError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from service.answers.answered import Answered
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _NAME = "sitbone"
 
@@ -57,7 +59,7 @@ class Tracing:
         self._make, self._lock = make, Lock()
         self._provider: TracerProvider | None = None
 
-    def call(self, call: CallRecord, headers: Mapping[str, str]) -> None:
+    def call(self, call: CallRecord[Answered], headers: Mapping[str, str]) -> None:
         """The spans of a call that has just ended; `headers` are those of its request, in lower case."""
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context  # noqa: PLC0415
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415

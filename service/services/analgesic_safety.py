@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cds_hooks import Action, HookRequest, HookResponse
+from cds_hooks import Action, HookRequest
+from service.answers.answered import Answered, Judgement
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
 from service.chart.dosage import most_in_a_day, strength_of
@@ -94,7 +95,7 @@ class AnalgesicSafety:
         low_dose = consultant.guideline.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
         self._low_dose = float(low_dose)
 
-    def answer(self, request: HookRequest) -> HookResponse:
+    def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something speaks against; nothing for the others."""
         orders, left_out = self._orders(request)
         if not any(order.draft.selected for order in orders):
@@ -110,7 +111,12 @@ class AnalgesicSafety:
         else:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
-        judged = [(order, _judge(consultation, said, orders, order)) for order in orders if order.draft.selected]
+        selected = [order for order in orders if order.draft.selected]
+        judgements = [_judge(consultation, said, orders, order) for order in selected]
+        judged = [
+            (order, (*judgement.fired, *_behind(judgement, said, order)))
+            for order, judgement in zip(selected, judgements, strict=True)
+        ]
         advice = [
             Advice(
                 self._consultant.guideline.engine.topics[_KIND],
@@ -124,6 +130,7 @@ class AnalgesicSafety:
         ]
         return consultation.advise(
             advice,
+            judgements,
             judged={
                 "medications": [_entry(order, fired) for order, fired in judged],
                 "draftsLeftOut": left_out,
@@ -175,10 +182,7 @@ class AnalgesicSafety:
         return _Order(draft, medicines, treated_as, topical, a_day, aspirin_a_day, low_dose)
 
 
-def _judge(
-    consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order
-) -> tuple[Fired, ...]:
-    """What fires for this draft, followed by what of the assessment it rests on."""
+def _judge(consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order) -> Judgement:
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
     present = consultation.assessment.complaint == "present"
     swallowed = [other for other in orders if other.nsaid and not other.doubtful]
@@ -207,10 +211,15 @@ def _judge(
         "complaint-documented": None if consultation.assessment.complaint == "unknown" else present,
         "chart-not-heard": consultation.case.lacks(MEDICINES),
     }
-    fired = consultation.judge(_KIND, facts)
-    named = {leaf.finding for item in fired for leaf in item.recommendation.when.leaves()}
-    behind = (*(holds if "held-by-the-chart" in named else ()), *(cares if "care-needed" in named else ()))
-    return (*fired, *behind)
+    return consultation.judge(_KIND, facts)
+
+
+def _behind(judgement: Judgement, said: Sequence[Fired], order: _Order) -> Iterator[Fired]:
+    """What of the assessment rests behind what fired for a draft."""
+    named = {leaf.finding for item in judgement.fired for leaf in item.recommendation.when.leaves()}
+    for fact, state in (("held-by-the-chart", "hold"), ("care-needed", "caution")):
+        if fact in named:
+            yield from _said_of(said, order, state)
 
 
 def _unrecognised(consultation: Consultation, order: _Order) -> tuple[Unrecognised, ...]:

@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from math import inf
 from typing import Any
 
-from cds_hooks import Action, HookRequest, HookResponse
+from cds_hooks import Action, HookRequest
+from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, service_request
 from service.chart.drafts import Draft, InHand
@@ -71,7 +72,7 @@ class AppointmentTiming:
         now = self._consultant.clock()
         return [_booked(draft, now) for draft in hand.drafts if draft.kind == "Appointment"]
 
-    def answer(self, request: HookRequest) -> HookResponse:
+    def answer(self, request: HookRequest) -> Answered:
         """One card where the earliest appointment is later than the chart allows."""
         hand = in_context(request, "appointments")
         booked = self._booked(hand)
@@ -93,15 +94,15 @@ class AppointmentTiming:
             "emergency-care-due": limit is not None and limit.emergency,
             "chart-not-heard": not heard,
         }
-        if consultation.assessment.complaint == "unknown":
-            fired = consultation.screened(()).judge(_KIND, facts)
-        else:
-            fired = consultation.judge(_KIND, facts)
+        unknown = consultation.assessment.complaint == "unknown"
+        judgement = (consultation.screened(()) if unknown else consultation).judge(_KIND, facts)
+        fired = judgement.fired
         topic = self._consultant.guideline.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
         advice = [Advice(topic, _ABOUT, about, tuple(_referrals(consultation, limit)), several=True)] if fired else []
         return consultation.advise(
             advice,
+            [judgement],
             judged={
                 "appointments": [_entry(one, limit, heard=heard) for one in booked],
                 "draftsLeftOut": hand.left_out(),

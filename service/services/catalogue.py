@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from cds_hooks import CdsService, HookRequest, HookResponse, ServiceCatalogue
+from cds_hooks import CdsService, HookRequest, ServiceCatalogue
 from service import service_ids as ids
+from service.answers.answered import Answered
 from service.answers.profiles import in_dialect
 from service.chart.case import ResourceHead, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
@@ -19,11 +21,13 @@ from service.services.appointment_timing import AppointmentTiming
 from service.services.consultation import Consultant
 from service.services.discharge_advice import DischargeAdvice
 from service.services.imaging_referral import ImagingReferral
+from service.settings import EHR_PROFILES
 
 _NEEDS = (
     "FHIR R4. Needs the Patient and at least one of Condition and Observation, in the prefetch. "
     "The knowledge is a draft until a clinician has signed it: see the extension."
 )
+_AS_IT_IS = EHR_PROFILES[0]
 KNOWLEDGE_KEY = "org.sitbone.knowledge"
 # Each service with its hooks, and the id under which it answers that hook.
 _ENTRIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -45,38 +49,50 @@ def _always(_request: HookRequest) -> bool:
 def catalogue(
     guideline: Guideline,
     clock: Callable[[], datetime],
-    ehr_of: Callable[[str | None], str] = lambda _client: "generic",
+    ehr_of: Callable[[str | None], str] = lambda _client: _AS_IT_IS,
     *,
     site_codes: SiteCodes = NO_SITE_CODES,
     annotates: Callable[[str | None], bool] = lambda _client: False,
     never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
-    consulting: type[Consultant] = Consultant,
     card_ids: CardIds | None = None,
-) -> ServiceCatalogue:
+) -> ServiceCatalogue[Answered]:
     """Every service with its hooks; `clock` gives the time of a call, in UTC, `ehr_of` the profile of a client by name.
 
     `site_codes` are a site's own codes of imaging orders; `annotates` says by the client's name who wants the orders
-    that are signed to carry their rating, and `never_sends` which kinds of data never come. `consulting` is what reads
-    and assesses; `card_ids` makes the ids of cards.
+    that are signed to carry their rating, and `never_sends` which kinds of data never come. `card_ids` makes the ids
+    of cards.
     """
-    consultant = consulting(guideline, clock, site_codes, never_sends, card_ids)
+    return services_by(Consultant(guideline, clock, site_codes, never_sends, card_ids), ehr_of, annotates)
+
+
+def services_by(
+    consultant: Consultant,
+    ehr_of: Callable[[str | None], str] = lambda _client: _AS_IT_IS,
+    annotates: Callable[[str | None], bool] = lambda _client: False,
+) -> ServiceCatalogue[Answered]:
+    """The services that read and assess by this consultant; see catalogue."""
+    guideline = consultant.guideline
     imaging = ImagingReferral(consultant, annotates)
     analgesics = AnalgesicSafety(consultant)
     appointments = AppointmentTiming(consultant)
 
-    def diagnose(request: HookRequest) -> HookResponse:
+    def diagnose(request: HookRequest) -> Answered:
         return consultant.consult(request, whole_chart=False).respond()
 
     templates = {**prefetch_templates(guideline), **consultant.orders.templates()}
     publishing = {KNOWLEDGE_KEY: {"id": guideline.id, "version": guideline.version, "status": guideline.status}}
 
     def service(
-        name: str, answer: Callable[[HookRequest], HookResponse], needs_chart: Callable[[HookRequest], bool]
-    ) -> Iterator[CdsService]:
+        name: str, answer: Callable[[HookRequest], Answered], needs_chart: Callable[[HookRequest], bool]
+    ) -> Iterator[CdsService[Answered]]:
         presented = guideline.engine.services[name]
 
-        def in_words_of_client(request: HookRequest) -> HookResponse:
-            return in_dialect(ehr_of(request.client), answer(request), guideline.wording)
+        def in_words_of_client(request: HookRequest) -> Answered:
+            answered, ehr = answer(request), ehr_of(request.client)
+            if ehr == _AS_IT_IS:
+                return answered
+            cards = (replace(each, card=in_dialect(ehr, each.card, guideline.wording)) for each in answered.advised)
+            return replace(answered, advised=tuple(cards))
 
         for hook, id_ in _ENTRIES[name].items():
             yield CdsService(

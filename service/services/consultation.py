@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from cds_hooks import HookRequest, HookResponse, SystemAction
+from cds_hooks import HookRequest, SystemAction
+from service.answers.answered import Answered, Judgement
 from service.answers.cards import Advice, Responder
 from service.chart.case import Case, CaseReader, LeftOut
 from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
@@ -49,9 +50,10 @@ class Consultation:
     case: Case
     assessment: Assessment
 
-    def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+    def judge(self, kind: str, facts: Mapping[str, Value]) -> Judgement:
         """See Assessor.judge."""
-        return self.consultant.assessor.judge(self.assessment, kind, facts)
+        fired = self.consultant.assessor.judge(self.assessment, kind, facts)
+        return Judgement(self.assessment, kind, facts, fired)
 
     def limit(self) -> Limit | None:
         """What allows the fewest days of all that is urgent on the chart."""
@@ -104,7 +106,7 @@ class Consultation:
         if case.is_left_out():
             raise all_left_out(case.left_out.other_patient, case.left_out.future, case.left_out.unreadable)
 
-    def respond(self) -> HookResponse:
+    def respond(self) -> Answered:
         """The cards about the chart."""
         on_chart = self.consultant.orders.read(chart_of(self.request)) if self.assessment.fired else NOTHING_ORDERED
         return self._unless_deceased(
@@ -112,24 +114,30 @@ class Consultation:
         )
 
     def advise(
-        self, advice: Iterable[Advice], *, judged: Mapping[str, Any], system_actions: tuple[SystemAction, ...] = ()
-    ) -> HookResponse:
+        self,
+        advice: Iterable[Advice],
+        judgements: Iterable[Judgement],
+        *,
+        judged: Mapping[str, Any],
+        system_actions: tuple[SystemAction, ...] = (),
+    ) -> Answered:
         """The cards about what is in hand; see Responder.advise."""
         advice = tuple(advice)
         proposes = any(change.order for each in advice for change in each.changes)
-        response = self.consultant.responder.advise(
+        answered = self.consultant.responder.advise(
             self.assessment,
             advice,
             self.request,
             self.now,
             self.consultant.orders.read(chart_of(self.request)) if proposes else NOTHING_ORDERED,
             judged=judged,
+            judgements=judgements,
             system_actions=system_actions,
         )
-        return self._unless_deceased(response)
+        return self._unless_deceased(answered)
 
-    def _unless_deceased(self, response: HookResponse) -> HookResponse:
-        return self.consultant.responder.of_deceased(response) if self.case.patient.deceased else response
+    def _unless_deceased(self, answered: Answered) -> Answered:
+        return self.consultant.responder.of_deceased(answered) if self.case.patient.deceased else answered
 
 
 class Consultant:
@@ -153,11 +161,11 @@ class Consultant:
         self.index = self._reader.index
         self.orders = OrderReader(guideline, self.index, site_codes)
 
-    def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> HookResponse:
+    def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> Answered:
         """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""
         data = {key: value.state.value for key, value in request.prefetch.items()}
         assessment = Assessment("unknown", NO_SIDE_NAMED, data, LeftOut())
-        return self.responder.advise(assessment, (), request, self.clock(), NOTHING_ORDERED, judged=judged)
+        return self.responder.advise(assessment, (), request, self.clock(), judged=judged)
 
     def consult(self, request: HookRequest, *, whole_chart: bool = True) -> Consultation:
         """Without the whole chart, one that says nothing of this complaint is read no further than to tell so.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cds_hooks import Action, HookRequest, HookResponse
+from cds_hooks import Action, HookRequest
+from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
 from service.guideline.conditions import Value
@@ -28,7 +29,7 @@ class DischargeAdvice:
     def __init__(self, consultant: Consultant) -> None:
         self._consultant = consultant
 
-    def answer(self, request: HookRequest) -> HookResponse:
+    def answer(self, request: HookRequest) -> Answered:
         """One card; none where the chart has nothing to do with this pain."""
         consultation = self._consultant.consult(request)
         assessment = consultation.assessment
@@ -53,11 +54,13 @@ class DischargeAdvice:
             "chart-not-heard": unknown,
         }
         judging = consultation.screened(()) if unknown else consultation
-        fired = judging.judge(_KIND, facts)
+        judgement = judging.judge(_KIND, facts)
+        fired = judgement.fired
         topic = self._consultant.guideline.engine.topics[_KIND]
         advice = [Advice(topic, _KIND, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
         words = [line for item in fired for line in item.recommendation.say]
-        return consultation.advise(advice if fired else (), judged={"goingHome": {"message": bool(words)}})
+        judged = {"goingHome": {"message": bool(words)}}
+        return consultation.advise(advice if fired else (), [judgement], judged=judged)
 
 
 def _with_reasons(consultation: Consultation, fired: Sequence[Fired]) -> tuple[Fired, ...]:

@@ -1,22 +1,21 @@
 """The whole decision about one request: each recommendation with its verdict, the ranking with each point, what to ask.
 
-It is the decision that the CDS service itself takes, listened to on the way; nothing is decided here a second time.
+It is the decision that the CDS service itself returns; nothing is decided here a second time.
 What the prefetch lacks is not fetched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from cds_hooks import HookRequest, HookResponse
 from cds_hooks.request import read_envelope, request_for
-from service.answers.cards import ASSESSMENT_KEY, assessment_extension
+from service.answers.answered import Answered, Judgement
+from service.answers.cards import assessment_extension
 from service.chart.case import Case
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.fhir_validation import remarks
@@ -25,47 +24,12 @@ from service.guideline.model import Guideline
 from service.guideline.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Evidence, Fired, Verdict
-from service.services.catalogue import catalogue
-from service.services.consultation import Consultant, Consultation
+from service.services.catalogue import services_by
+from service.services.consultation import Consultant
 
 # What the chart alone decides; the other kinds also need what the clinician has in hand.
 _CHART_KINDS = tuple(kind for kind in RECOMMENDATION_KINDS if kind not in ADVICE_FACTS)
 _VERDICTS = {True: "yes", False: "no", None: "cannot-tell"}
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What was in hand, such as a draft order, by the facts that recommendations read of it; and what comes of each."""
-
-    kind: str
-    facts: Mapping[str, Value]
-    verdicts: tuple[Verdict, ...]
-    fired: tuple[Fired, ...]
-
-
-@dataclass(frozen=True)
-class _Heard(Consultation):
-    """A consultation that writes down what it judges."""
-
-    judgements: list[Judgement] = field(default_factory=list)
-
-    def judge(self, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
-        assessor = self.consultant.assessor
-        fired = assessor.judge(self.assessment, kind, facts)
-        verdicts = assessor.verdicts(self.assessment, kind, facts=facts)
-        self.judgements.append(Judgement(kind, dict(facts), verdicts, fired))
-        return fired
-
-
-_HEARD: ContextVar[list[_Heard]] = ContextVar("_HEARD")
-
-
-class _Listening(Consultant):
-    def consult(self, request: HookRequest, *, whole_chart: bool = True) -> Consultation:
-        told = super().consult(request, whole_chart=whole_chart)
-        heard = _Heard(told.consultant, told.request, told.now, told.case, told.assessment)
-        _HEARD.get().append(heard)
-        return heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +49,9 @@ class Explanation:
     verdicts: tuple[Verdict, ...]
     # side, cause, points, findings, family of tests and source of each point of the ranking.
     weights: tuple[Mapping[str, Any], ...]
-    judgements: tuple[Judgement, ...]
-    response: HookResponse
+    # What was judged beside the chart, such as a draft order, with what comes of each recommendation about it.
+    judged: tuple[tuple[Judgement, tuple[Verdict, ...]], ...]
+    answered: Answered
 
 
 class Explainer:
@@ -96,8 +61,8 @@ class Explainer:
         self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
     ) -> None:
         self.guideline = guideline
-        self._listening = _Listening(guideline, clock, site_codes)
-        self._catalogue = catalogue(guideline, clock, site_codes=site_codes, consulting=_Listening)
+        self._consultant = Consultant(guideline, clock, site_codes)
+        self._catalogue = services_by(self._consultant)
 
     def services_of(self, hook: str) -> list[str]:
         """The ids of the CDS services of a hook, in the order of discovery."""
@@ -108,31 +73,31 @@ class Explainer:
         envelope = read_envelope(body)
         service = self._catalogue.find(service_id, str(envelope["hook"]))
         request = request_for(envelope, service, correlation_id="explain")
-        consultations: list[_Heard] = []
-        _HEARD.set(consultations)
-        response = service.answer(request)
-        # An order that the service has nothing to do with leaves the chart unread.
-        if not consultations:
-            self._listening.consult(request)
-        [heard] = consultations
-        assessor, assessment = heard.consultant.assessor, heard.assessment
-        judged = assessment.complaint == "present"
+        answered = service.answer(request)
+        assessment, assessor = answered.assessment, self._consultant.assessor
+        case = assessment.case
+        if case is None:
+            # An order that the service has nothing to do with leaves the chart unread.
+            consultation = self._consultant.consult(request)
+            case, assessment = consultation.case, consultation.assessment
         return Explanation(
             guideline=self.guideline,
             service=service.id,
             hook=service.hook,
-            now=heard.now,
+            now=case.now,
             notes=request.notes,
             invalid=tuple(remarks(request.prefetch)),
-            case=heard.case,
+            case=case,
             assessment=assessment,
-            verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if judged else (),
+            verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if assessment.complaint == "present" else (),
             weights=tuple(
                 {"side": side, **{name: getattr(each, name) for name in each.__struct_fields__}}
                 for side, each in assessor.weights(assessment)
             ),
-            judgements=tuple(heard.judgements),
-            response=response,
+            judged=tuple(
+                (one, assessor.verdicts(one.assessment, one.kind, facts=one.facts)) for one in answered.judgements
+            ),
+            answered=answered,
         )
 
 
@@ -180,11 +145,13 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
             {"finding": asked.finding, "ask": asked.ask, "because": asked.because, "changes": list(asked.changes)}
             for asked in assessment.ask
         ],
-        "judged": [_judged(guideline, judgement) for judgement in explanation.judgements],
+        "judged": [_judged(guideline, judgement, verdicts) for judgement, verdicts in explanation.judged],
         "contradictory": list(assessment.contradictory),
         "withoutSide": list(assessment.without_side),
-        "cards": [{"indicator": card.indicator, "summary": card.summary} for card in explanation.response.cards],
-        "answer": (explanation.response.extension or {}).get(ASSESSMENT_KEY, {}),
+        "cards": [
+            {"indicator": each.card.indicator, "summary": each.card.summary} for each in explanation.answered.advised
+        ],
+        "answer": dict(explanation.answered.extension),
     }
 
 
@@ -244,11 +211,11 @@ def _made_of(explanation: Explanation, side: str, cause: str) -> list[dict[str, 
     ]
 
 
-def _judged(guideline: Guideline, judgement: Judgement) -> dict[str, Any]:
+def _judged(guideline: Guideline, judgement: Judgement, verdicts: Iterable[Verdict]) -> dict[str, Any]:
     return {
         "kind": judgement.kind,
         "facts": {name: _plain(value) for name, value in judgement.facts.items()},
-        "rules": [_verdict(guideline, verdict) for verdict in judgement.verdicts],
+        "rules": [_verdict(guideline, verdict) for verdict in verdicts],
         "fired": [fired.recommendation.id for fired in judgement.fired],
     }
 

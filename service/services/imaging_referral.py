@@ -7,11 +7,12 @@ Specification: CDS Hooks Library, order-select and order-sign; Argonaut CDS Hook
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cds_hooks import Action, HookRequest, HookResponse, SystemAction
+from cds_hooks import Action, HookRequest, SystemAction
+from service.answers.answered import Answered, Judgement
 from service.answers.answering import Answering, Call, Held
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
@@ -109,7 +110,7 @@ class ImagingReferral:
         """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
         return bool(order.modality) and (order.region in self._judged_regions or not (order.region or order.elsewhere))
 
-    def answer(self, request: HookRequest) -> HookResponse:
+    def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something is to be said about; the rating of each in the extension."""
         hand = in_context(request, "draftOrders")
         reader, drafted = self._consultant.orders, self._drafted(hand)
@@ -118,17 +119,19 @@ class ImagingReferral:
         consultation = self._consultant.consult(request)
         rated: list[_Rated] = []
         advice: list[Advice] = []
+        judgements: list[Judgement] = []
         # What cannot be recognised may be anything; a red flag calls for its orders all the same.
         if any(one.draft.selected for one in drafted):
             judging = _Judging(consultation, drafted, reader.read(chart_of(request)), self._recent_days)
             rated = [judging.rate(one) for one in drafted if one.draft.selected and self._is_judged(one.order)]
-            advice = list(judging.advice(rated))
+            advice, judgements = list(judging.advice(rated)), judging.judgements
             if not rated:
                 # Nothing would say that a red flag may stand in what did not arrive.
                 consultation.require_chart()
         annotates = request.hook == "order-sign" and self._annotates(request.client)
         return consultation.advise(
             sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
+            judgements,
             judged=_judged(hand, rated, drafted),
             system_actions=tuple(_annotations(request, rated, self._consultant.responder.ids)) if annotates else (),
         )
@@ -158,6 +161,7 @@ class _Judging:
         self.words, self.roles = self.guideline.wording, self.guideline.engine.imaging
         self.topic = self.guideline.engine.topics[_KIND]
         self.imaging = self.answering.imaging
+        self.judgements: list[Judgement] = []
         self.unanswered = consultation.consultant.assessor.unanswered_flags(consultation.assessment)
         # Beside a red flag, raised or unanswered, or a recent injury, and of a child, nothing is only taken away.
         self.child = bool(self.roles.child) and self.assessment.holds(self.roles.child)
@@ -299,14 +303,14 @@ class _Judging:
             proposed += self._as_orders([new] if new else [])
             notes = (*self._notes(one), *self._elsewhere([first] if first and not new else []))
             yield Advice(self.topic, one.order.reference, fired, tuple(self._changes(one, fired, call, new)), notes)
-        if missing and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_CRITICAL))):
+        if missing and (fired := self._judge(self._facts(None, missing=_CRITICAL))):
             notes = (*self._not_recognised(), *self._elsewhere([call for call in missing if call not in added]))
             changes = tuple(self._additions(added, fired[0], critical))
             yield Advice(self.topic, _WORK_UP, (*fired, *self._flags(_CRITICAL)), changes, notes, several=True)
         warned = frozenset(fired.recommendation.id for fired in self._flags(_WARNING))
         besides = dict.fromkeys(self._due_besides(rated))
         due = [call for call in besides if not self.answering.answer(call, proposed, among=warned)]
-        if due and (fired := self.consultation.judge(_KIND, self._facts(None, missing=_WARNING))):
+        if due and (fired := self._judge(self._facts(None, missing=_WARNING))):
             changes = tuple(self._additions(due, fired[0], warned))
             behind = frozenset[str]().union(*map(self.assessment.called_by, due))
             flags = (flag for flag in self._flags(_WARNING) if flag.recommendation.id in behind)
@@ -315,10 +319,15 @@ class _Judging:
     def _fired(self, one: _Rated) -> tuple[Fired, ...]:
         """What is said of a draft; where nothing is, that what is ordered and done could not be looked at."""
         facts = self._facts(one)
-        fired = self.consultation.judge(_KIND, facts)
+        fired = self._judge(facts)
         if not fired and self.consultation.case.lacks(ON_CHART):
-            fired = self.consultation.judge(_KIND, {**facts, "chart-not-heard": True})
+            fired = self._judge({**facts, "chart-not-heard": True})
         return fired
+
+    def _judge(self, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+        judgement = self.consultation.judge(_KIND, facts)
+        self.judgements.append(judgement)
+        return judgement.fired
 
     def _facts(self, one: _Rated | None, *, missing: str = "") -> dict[str, Value]:
         return {

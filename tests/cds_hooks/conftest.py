@@ -50,18 +50,18 @@ def answer_badly(request: HookRequest) -> HookResponse:
 
 def service(
     id_: str, hook: str = "patient-view", answer: Callable[[HookRequest], HookResponse] = greet, **extra: Any
-) -> CdsService:
+) -> CdsService[HookResponse]:
     prefetch = {"patient": "Patient/{{context.patientId}}", "visits": "Encounter?patient={{context.patientId}}"}
     return CdsService(id_, hook, "Greeter", "Greets a patient", prefetch, answer, **extra)
 
 
 @pytest.fixture
-def greeter() -> CdsService:
+def greeter() -> CdsService[HookResponse]:
     return service("greeter")
 
 
 @pytest.fixture
-def catalogue() -> ServiceCatalogue:
+def catalogue() -> ServiceCatalogue[HookResponse]:
     return ServiceCatalogue(
         [
             service("greeter"),
@@ -81,14 +81,14 @@ def reported() -> list[FeedbackRecord]:
 
 
 @pytest.fixture
-def calls() -> list[CallRecord]:
+def calls() -> list[CallRecord[HookResponse]]:
     """What `on_call` of `client` was given."""
     return []
 
 
 @pytest.fixture
 def make_client(
-    catalogue: ServiceCatalogue, reported: list[FeedbackRecord], calls: list[CallRecord]
+    catalogue: ServiceCatalogue[HookResponse], reported: list[FeedbackRecord], calls: list[CallRecord[HookResponse]]
 ) -> Callable[..., FlaskClient]:
     def make(*, url_prefix: str | None = None, **options: Any) -> FlaskClient:
         app = Flask("toy")

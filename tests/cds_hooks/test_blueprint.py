@@ -13,7 +13,15 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import default_exceptions
 from werkzeug.test import TestResponse
 
-from cds_hooks import CallRecord, FeedbackRecord, HookResponse, ServiceCatalogue, create_blueprint
+from cds_hooks import (
+    CallRecord,
+    CdsService,
+    FeedbackRecord,
+    HookRequest,
+    HookResponse,
+    ServiceCatalogue,
+    create_blueprint,
+)
 
 CALL_ID = "0f3b1ba2-7c41-4c0e-9a3e-2f6f0d3f8f11"
 
@@ -46,7 +54,9 @@ def assert_outcome(response: TestResponse, status: int, code: str) -> dict[str, 
 
 
 @pytest.mark.parametrize("path", ["/cds-services", "/cds-services/"])
-def test_discovery_lists_the_services(path: str, client: FlaskClient, catalogue: ServiceCatalogue) -> None:
+def test_discovery_lists_the_services(
+    path: str, client: FlaskClient, catalogue: ServiceCatalogue[HookResponse]
+) -> None:
     response = client.get(path)
     assert response.status_code == 200
     assert response.content_type == "application/json"
@@ -281,7 +291,9 @@ def test_a_declared_error_of_the_service_goes_out_with_its_headers(client: Flask
 @pytest.mark.parametrize(
     "status", sorted(code for code in default_exceptions if code >= 400), ids=lambda code: f"status {code}"
 )
-def test_every_http_error_of_the_framework_leaves_as_an_outcome(status: int, catalogue: ServiceCatalogue) -> None:
+def test_every_http_error_of_the_framework_leaves_as_an_outcome(
+    status: int, catalogue: ServiceCatalogue[HookResponse]
+) -> None:
     app = Flask("toy")
     app.register_blueprint(create_blueprint(catalogue, on_feedback=lambda *_: None))
 
@@ -345,7 +357,7 @@ def test_everything_works_below_a_prefix(make_client: Make, text: Text) -> None:
 
 
 def test_a_call_is_recorded_without_anything_from_the_chart(
-    client: FlaskClient, text: Text, calls: list[CallRecord]
+    client: FlaskClient, text: Text, calls: list[CallRecord[HookResponse]]
 ) -> None:
     prefetch = {"patient": {"resourceType": "Patient", "id": "p1"}, "Jane Doe": None}
     post(
@@ -360,7 +372,9 @@ def test_a_call_is_recorded_without_anything_from_the_chart(
         "greeter",
         "patient-view",
     )
-    assert (record.status, record.cards) == (200, 1)
+    assert record.status == 200
+    assert record.answered is not None
+    assert len(record.answered.cards) == 1
     assert record.hook_instance == "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
     assert record.states == {"patient": "supplied", "visits": "missing"}
     assert "fhirServer is null" in record.notes
@@ -388,7 +402,7 @@ def test_a_refused_call_is_recorded_as_far_as_it_came(
     stages: list[str],
     client: FlaskClient,
     text: Text,
-    calls: list[CallRecord],
+    calls: list[CallRecord[HookResponse]],
 ) -> None:
     post(client, f"/cds-services/{service_id}", text() if sent is None else sent)
     [record] = calls
@@ -440,32 +454,50 @@ def test_no_single_change_of_a_request_gives_anything_but_an_answer_or_a_400(cli
             assert response.status_code in (200, 400), (path, instead)
 
 
-def test_other_requests_are_not_recorded(client: FlaskClient, calls: list[CallRecord]) -> None:
+def test_other_requests_are_not_recorded(client: FlaskClient, calls: list[CallRecord[HookResponse]]) -> None:
     client.get("/cds-services")
     client.post("/cds-services/nobody", data=b"{}", headers=JSON)
     post(client, "/cds-services/greeter/feedback", b"{}")
     assert calls == []
 
 
-def test_calls_need_not_be_recorded(catalogue: ServiceCatalogue, text: Text) -> None:
+def test_calls_need_not_be_recorded(catalogue: ServiceCatalogue[HookResponse], text: Text) -> None:
     app = Flask("toy")
     app.register_blueprint(create_blueprint(catalogue, on_feedback=lambda *_: None))
     assert post(app.test_client(), "/cds-services/greeter", text()).status_code == 200
 
 
-def test_the_rules_behind_an_answer_are_recorded_and_not_sent(
-    text: Text, calls: list[CallRecord], catalogue: ServiceCatalogue
+@dataclasses.dataclass(frozen=True)
+class Reasoned:
+    """What a service returns that hands on more than its response."""
+
+    response: HookResponse
+    reasons: tuple[str, ...]
+
+
+def test_whatever_a_service_returns_beside_its_response_is_recorded_and_not_sent(
+    text: Text, catalogue: ServiceCatalogue[HookResponse]
 ) -> None:
-    service = dataclasses.replace(
-        catalogue.find("greeter", "patient-view"), id="ruled", answer=lambda _: HookResponse((), rules=("a-rule",))
+    greeter: CdsService[Any] = catalogue.find("greeter", "patient-view")
+    service: CdsService[Reasoned] = dataclasses.replace(
+        greeter, id="reasoned", answer=lambda _: Reasoned(HookResponse(()), ("polite",))
     )
+    revised: list[CallRecord[Reasoned]] = []
+
+    def revise(_request: HookRequest, answered: Reasoned) -> Reasoned:
+        return dataclasses.replace(answered, reasons=(*answered.reasons, "revised"))
+
     app = Flask("toy")
     app.register_blueprint(
-        create_blueprint(ServiceCatalogue([service]), on_feedback=lambda *_: None, on_call=calls.append)
+        create_blueprint(
+            ServiceCatalogue([service]), on_feedback=lambda *_: None, on_call=revised.append, revise=revise
+        )
     )
-    response = post(app.test_client(), "/cds-services/ruled", text())
+    response = post(app.test_client(), "/cds-services/reasoned", text())
     assert json.loads(response.data) == {"cards": []}
-    assert calls[0].rules == ("a-rule",)
+    [record] = revised
+    assert record.answered is not None
+    assert record.answered.reasons == ("polite", "revised")
 
 
 def test_to_be_busy_is_a_warning_in_the_log_and_no_error(

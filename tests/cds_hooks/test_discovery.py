@@ -5,7 +5,7 @@ import pytest
 from cds_hooks import CdsService, HookMismatch, HookResponse, ServiceCatalogue, UnknownService
 
 
-def service(**members: Any) -> CdsService:
+def service(**members: Any) -> CdsService[HookResponse]:
     described = {
         "id": "greeter",
         "hook": "patient-view",

@@ -11,17 +11,17 @@ from cds_hooks.request import read_envelope
 Text = Callable[..., bytes]
 
 
-def read(text: bytes, service: CdsService) -> HookRequest:
+def read(text: bytes, service: CdsService[Any]) -> HookRequest:
     return read_request(text, service, correlation_id="c-1")
 
 
-def refused(text: bytes, service: CdsService) -> BadRequest:
+def refused(text: bytes, service: CdsService[Any]) -> BadRequest:
     with pytest.raises(BadRequest) as problem:
         read(text, service)
     return problem.value
 
 
-def test_a_request_as_the_specification_wishes_it_is_read_without_notes(text: Text, greeter: CdsService) -> None:
+def test_a_request_as_the_specification_wishes_it_is_read_without_notes(text: Text, greeter: CdsService[Any]) -> None:
     request = read(text(), greeter)
     assert request.hook == "patient-view"
     assert request.hook_instance == "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
@@ -38,7 +38,7 @@ def test_a_request_as_the_specification_wishes_it_is_read_without_notes(text: Te
     assert request.client is None
 
 
-def test_neither_token_nor_chart_is_in_the_repr_of_a_request(text: Text, greeter: CdsService) -> None:
+def test_neither_token_nor_chart_is_in_the_repr_of_a_request(text: Text, greeter: CdsService[Any]) -> None:
     shown = repr(read(text(), greeter))
     assert "very-secret" not in shown
     assert "p1" not in shown
@@ -70,7 +70,7 @@ def test_neither_token_nor_chart_is_in_the_repr_of_a_request(text: Text, greeter
         (b'{"hook":1e999}', "out of range"),
     ],
 )
-def test_a_body_that_is_no_sound_json_object_is_refused(body: bytes, said: str, greeter: CdsService) -> None:
+def test_a_body_that_is_no_sound_json_object_is_refused(body: bytes, said: str, greeter: CdsService[Any]) -> None:
     problem = refused(body, greeter)
     assert problem.status == 400
     assert problem.diagnostics.startswith("body: expected")
@@ -117,7 +117,7 @@ def test_a_body_that_is_no_sound_json_object_is_refused(body: bytes, said: str, 
     ],
 )
 def test_a_member_that_is_missing_or_wrong_is_refused_with_its_path(
-    *, members: dict[str, Any], path: str, code: str, received: str, text: Text, greeter: CdsService
+    *, members: dict[str, Any], path: str, code: str, received: str, text: Text, greeter: CdsService[Any]
 ) -> None:
     problem = refused(text(**members), greeter)
     assert (problem.expression, problem.issue_code) == (path, code)
@@ -125,7 +125,7 @@ def test_a_member_that_is_missing_or_wrong_is_refused_with_its_path(
     assert f"received {received}." in problem.diagnostics
 
 
-def test_a_refusal_does_not_repeat_what_was_sent(text: Text, greeter: CdsService) -> None:
+def test_a_refusal_does_not_repeat_what_was_sent(text: Text, greeter: CdsService[Any]) -> None:
     name = "Jane-Doe-1970"
     for members in (
         {"hookInstance": name * 30},
@@ -168,14 +168,14 @@ def test_a_refusal_does_not_repeat_what_was_sent(text: Text, greeter: CdsService
     ],
 )
 def test_what_is_odd_but_harmless_is_accepted_with_a_note(
-    members: dict[str, Any], note: str, text: Text, greeter: CdsService
+    members: dict[str, Any], note: str, text: Text, greeter: CdsService[Any]
 ) -> None:
     request = read(text(**members), greeter)
     assert note in request.notes
     assert request.patient_id == "p1"
 
 
-def test_a_token_may_come_with_nothing_beside_it(text: Text, greeter: CdsService) -> None:
+def test_a_token_may_come_with_nothing_beside_it(text: Text, greeter: CdsService[Any]) -> None:
     sent = {
         "access_token": "t",
         "token_type": None,
@@ -189,26 +189,28 @@ def test_a_token_may_come_with_nothing_beside_it(text: Text, greeter: CdsService
     assert (authorization.token_type, authorization.expires_in, authorization.scope) == ("Bearer", None, "")
 
 
-def test_members_that_no_specification_names_are_accepted_and_not_repeated(text: Text, greeter: CdsService) -> None:
+def test_members_that_no_specification_names_are_accepted_and_not_repeated(
+    text: Text, greeter: CdsService[Any]
+) -> None:
     request = read(text(**{"Jane Doe": {"deep": [1, {"a": None}]}, "list": [1]}), greeter)
     assert request.notes == ()
 
 
 @pytest.mark.parametrize("extension", [{}, {"com.example.a": {"b": [1, None]}}, {"": "x"}])
-def test_an_extension_may_be_any_object(extension: Any, text: Text, greeter: CdsService) -> None:
+def test_an_extension_may_be_any_object(extension: Any, text: Text, greeter: CdsService[Any]) -> None:
     assert read(text(extension=extension), greeter).extension == extension
 
 
-def test_an_extension_that_cannot_be_decoded_is_refused(text: Text, greeter: CdsService) -> None:
+def test_an_extension_that_cannot_be_decoded_is_refused(text: Text, greeter: CdsService[Any]) -> None:
     body = text(extension={"a": "HUGE"}).replace(b'"HUGE"', b"9" * 5_000)
     assert refused(body, greeter).expression == "extension"
 
 
-def test_a_trailing_slash_of_the_server_is_left_out(text: Text, greeter: CdsService) -> None:
+def test_a_trailing_slash_of_the_server_is_left_out(text: Text, greeter: CdsService[Any]) -> None:
     assert read(text(fhirServer="https://ehr.example.org/fhir/"), greeter).fhir_server == "https://ehr.example.org/fhir"
 
 
-def test_another_hook_than_the_service_has_is_refused_and_both_are_named(text: Text, greeter: CdsService) -> None:
+def test_another_hook_than_the_service_has_is_refused_and_both_are_named(text: Text, greeter: CdsService[Any]) -> None:
     problem = refused(text(hook="order-sign"), greeter)
     assert isinstance(problem, HookMismatch)
     assert problem.expression == "hook"
@@ -216,7 +218,7 @@ def test_another_hook_than_the_service_has_is_refused_and_both_are_named(text: T
     assert "order-sign" in problem.diagnostics
 
 
-def test_the_prefetch_is_not_decoded(text: Text, greeter: CdsService) -> None:
+def test_the_prefetch_is_not_decoded(text: Text, greeter: CdsService[Any]) -> None:
     patient = {"resourceType": "Patient", "id": "p1", "n": 1.0}
     request = read(text(prefetch={"patient": patient}), greeter)
     assert bytes(request.prefetch["patient"].resources[0]) == json.dumps(patient).encode()
@@ -225,7 +227,7 @@ def test_the_prefetch_is_not_decoded(text: Text, greeter: CdsService) -> None:
 
 @pytest.mark.parametrize(("sent", "seconds"), [(300, 300), (300.0, 300), ("300", 300), (None, None), (-1, -1)])
 def test_the_seconds_of_a_token_are_a_number_or_one_as_text(
-    sent: object, seconds: int | None, text: Text, greeter: CdsService
+    sent: object, seconds: int | None, text: Text, greeter: CdsService[Any]
 ) -> None:
     request = read(text(fhirAuthorization={"access_token": "t", "expires_in": sent}), greeter)
     assert request.fhir_authorization is not None
@@ -233,12 +235,12 @@ def test_the_seconds_of_a_token_are_a_number_or_one_as_text(
 
 
 @pytest.mark.parametrize("sent", [True, "5 minutes", "-1", "", 1e300, [], "9" * 5000])
-def test_seconds_that_are_no_number_are_refused(sent: object, text: Text, greeter: CdsService) -> None:
+def test_seconds_that_are_no_number_are_refused(sent: object, text: Text, greeter: CdsService[Any]) -> None:
     problem = refused(text(fhirAuthorization={"access_token": "t", "expires_in": sent}), greeter)
     assert "expected a number of seconds" in problem.diagnostics
 
 
-def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greeter: CdsService) -> None:
+def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greeter: CdsService[Any]) -> None:
     began = time.process_time()
     assert read(text(fhirServer="http://" + "a" * 500_000 + " "), greeter).fhir_server is None
     assert time.process_time() - began < 1

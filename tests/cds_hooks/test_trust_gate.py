@@ -107,7 +107,7 @@ def test_two_tokens_in_one_header_are_refused(token: MakeToken, post: Post) -> N
 
 
 def test_every_route_of_the_protocol_asks_for_a_token(
-    catalogue: ServiceCatalogue, make_gate: MakeGate, text: Callable[..., bytes]
+    catalogue: ServiceCatalogue[HookResponse], make_gate: MakeGate, text: Callable[..., bytes]
 ) -> None:
     app = Flask("toy")
     app.register_blueprint(
@@ -332,7 +332,7 @@ def test_the_request_and_the_record_of_the_call_name_the_client(
     from cds_hooks import CdsService  # noqa: PLC0415
 
     seen: list[HookRequest] = []
-    calls: list[CallRecord] = []
+    calls: list[CallRecord[HookResponse]] = []
     reported: list[FeedbackRecord] = []
 
     def look(request: HookRequest) -> HookResponse:

@@ -1,0 +1,87 @@
+"""What a service returns for a call: its cards, and the decision that they stand on.
+
+The explanation, the audit trail and the suppression of cards take from here what was decided; nobody reads it back out
+of the response. Specification: CDS Service Response, Extensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cds_hooks import Card, HookResponse, SystemAction
+from service.guideline.conditions import Value
+from service.reasoning.assessment import Assessment
+from service.reasoning.evidence import Fired
+
+ASSESSMENT_KEY = "org.sitbone.assessment"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was judged of a draft order or the like: its facts, as recommendations of a kind read them, and what fired.
+
+    assessment: of the chart beside which it was judged.
+    """
+
+    assessment: Assessment
+    kind: str
+    facts: Mapping[str, Value]
+    fired: tuple[Fired, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisedCard:
+    """A card with the recommendations that it carries; the first is the one that it is about."""
+
+    card: Card
+    fired: tuple[Fired, ...] = ()
+
+    def versions(self) -> tuple[tuple[str, int], ...]:
+        """The recommendations by id, each with its version."""
+        return tuple((each.recommendation.id, each.recommendation.version) for each in self.fired)
+
+    def is_about_a_red_flag(self) -> bool:
+        """Whether any of the recommendations is about a red flag."""
+        return any(each.recommendation.red_flag for each in self.fired)
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A card that is not shown, because it was overridden at this time (UTC)."""
+
+    advised: AdvisedCard
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The response to a call, and the decision behind it.
+
+    assessment: has no case where no chart had to be read; advised: the cards that are shown; extension: the assessment
+    as the response has it; fired: what led to the response, whether or not a card carries it.
+    """
+
+    assessment: Assessment
+    advised: tuple[AdvisedCard, ...]
+    extension: Mapping[str, Any]
+    fired: tuple[Fired, ...] = ()
+    system_actions: tuple[SystemAction, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+
+    @property
+    def response(self) -> HookResponse:
+        """What is sent."""
+        cards = tuple(each.card for each in self.advised)
+        return HookResponse(cards, self.system_actions, {ASSESSMENT_KEY: self.extension})
+
+    def has_cards(self) -> bool:
+        """Whether there is any card, shown or not."""
+        return bool(self.advised or self.suppressed)
+
+    def rules(self) -> tuple[str, ...]:
+        """The ids of the recommendations that led to the response."""
+        return tuple(dict.fromkeys(each.recommendation.id for each in self.fired))
