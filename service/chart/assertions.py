@@ -308,8 +308,10 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
     if verification & VOID or clinical & VOID:
         return
     index, past = reading.index, _is_past(resource, clinical, reading.now)
-    side, at = index.place(each(resource.get("bodySite")), resource.get("code"))
-    worded = NO_SIDE if side else index.side_in_words(resource.get("code"))
+    code = resource.get("code")
+    coded = codings(code)
+    side, at = index.place(each(resource.get("bodySite")), code, coded)
+    worded = NO_SIDE if side else index.side_in_words(code)
     onset, recorded = _onset(resource, reading.born), dated(resource, RECORDED)
     # What is said of a Condition is as new as its record.
     said = onset if onset.when and not recorded.when else recorded
@@ -323,8 +325,8 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         past=past,
     )
     present = ABSENT if "refuted" in verification else PRESENT
-    rows = index.rows(resource.get("code"))
-    in_words = () if codings(resource.get("code")) else index.complaints_in_words(resource.get("code"))
+    rows = index.matching(coded)
+    in_words = () if coded else index.complaints_in_words(code)
     if in_words:
         rows, source = in_words, msgspec.structs.replace(source, remarks=(*source.remarks, BY_TEXT))
     for row in rows:
@@ -355,7 +357,8 @@ def _onset(resource: Mapping[str, Any], born: When | None) -> Dated:
     if isinstance(age, dict) or span:
         low, high = (age, age) if isinstance(age, dict) else (span.get("low"), span.get("high"))
         return _at_age(born, low, high)
-    told = any(member.lstrip("_").startswith("onset") and value is not None for member, value in resource.items())
+    written = [member for member in resource if "onset" in member]
+    told = any(member.lstrip("_").startswith("onset") and resource[member] is not None for member in written)
     return UNREADABLE_DATE if told else NO_DATE
 
 

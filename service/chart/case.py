@@ -234,7 +234,8 @@ class Case:
     def unread(self, names: Iterable[str]) -> Iterator[Assertion]:
         """Of each of these findings the newest assertion, where its value cannot be used and no later one can."""
         for name in names:
-            found = self.assertions.get(name, ())
+            if not (found := self.assertions.get(name)):
+                continue
             if not (unused := [assertion for assertion in found if assertion.value is None]):
                 continue
             known = resolve(found).assertion

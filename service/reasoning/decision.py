@@ -306,8 +306,10 @@ def _points(
 
 def _leader(kernel: Kernel, points: Mapping[str, float]) -> str:
     """The cause that leads with these points: enough of them, and far enough from the next. Empty for none."""
+    if max(points.values()) < kernel.lead_at_least:
+        return ""
     second, first = sorted(points.values())[-2:]
-    if first < kernel.lead_at_least or first - second < kernel.lead_by:
+    if first - second < kernel.lead_by:
         return ""
     return next(cause for cause, of_cause in points.items() if of_cause == first)
 
