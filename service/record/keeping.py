@@ -35,7 +35,7 @@ _BATCH = 500
 _ROWS_AT_ONCE = 64
 # How many of the calls that wait keep what was read for them, about 20 kilobytes each, for the FHIR models to judge.
 # That takes 0.3 milliseconds a call: under load a part of the calls tells enough of a client.
-_JUDGED = 8
+_JUDGED = 2
 # In seconds.
 _GATHER, _PAUSE, _LAST_CHANCE = 0.5, 1.0, 4.0
 _PURGE_EVERY = 3600.0
