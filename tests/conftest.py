@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from tests.charts import packaged
+
 # How long an example takes is no property: the machine may have other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -102,11 +104,13 @@ def made_once() -> Iterator[None]:
         yield
         return
     loader, pages = app.knowledge, app.knowledge_pages
-    packaged = functools.cache(functools.partial(loader.load, None))
+    without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
     made: dict[tuple[str, int], tuple[Any, Any]] = {}
 
-    def load(folder: Path | None, **how: bool) -> Any:
-        return loader.load(folder, **how) if folder else packaged(**how)
+    def load(folder: Path | None, *, affiliate_snomed: bool = True) -> Any:
+        if folder:
+            return loader.load(folder, affiliate_snomed=affiliate_snomed)
+        return packaged() if affiliate_snomed else without_affiliate()
 
     def once(make: Callable[..., Any]) -> Callable[..., Any]:
         def of(guideline: Any, *more: Any) -> Any:

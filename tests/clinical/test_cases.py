@@ -1,19 +1,23 @@
-"""Every named case of fixtures/cases, and what must hold of the answer to each of them."""
+"""Every named case of fixtures/cases, and what must hold of the answer to each of them.
+
+A case is one test: what the case expects and every invariant that says something of its answer are asked of one call,
+and the test names all that do not hold.
+"""
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
-from service.guideline import loader as knowledge
-from service.guideline.model import Guideline
 from service.service_ids import DIAGNOSIS
-from tests.charts import Json, NamedCase, assessment_of, named_cases
+from tests.charts import Json, NamedCase, assessment_of, named_cases, packaged
 
-Ask = Callable[[NamedCase], Json]
 CASES = named_cases()
-CHART_CASES = tuple(case for case in CASES if case.service == DIAGNOSIS)
 SAFETY_NET = "Go to emergency care now"
 # Section 5.4 of the evidence: what a card never says.
 FORBIDDEN = re.compile(
@@ -21,31 +25,65 @@ FORBIDDEN = re.compile(
 )
 
 
-@pytest.fixture(scope="session")
-def guideline() -> Guideline:
-    return knowledge.load()
+@dataclass(frozen=True)
+class Answered:
+    """A named case with the answer to it."""
+
+    case: NamedCase
+    answer: Json
+
+    @property
+    def cards(self) -> list[Json]:
+        cards: list[Json] = self.answer["cards"]
+        return cards
+
+    @cached_property
+    def found(self) -> Json:
+        return assessment_of(self.answer)
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join(f"{card['summary']}\n{card['detail']}" for card in self.cards)
+
+    @property
+    def about_the_chart(self) -> bool:
+        return self.case.service == DIAGNOSIS
+
+    def on_hold(self) -> list[Json]:
+        return [entry for entry in self.found["treatment"] if entry["state"] == "hold"]
+
+    def shown(self) -> set[str]:
+        """The recommendations on the cards."""
+        basis = "org.sitbone.basis"
+        return {entry["id"] for card in self.cards for entry in card["extension"][basis]["recommendations"]}
 
 
-def assessment(answer: Json) -> Json:
-    return assessment_of(answer)
+Check: TypeAlias = Callable[[Answered], None]
+INVARIANTS: dict[Check, Callable[[Answered], object]] = {}
 
 
-def text(answer: Json) -> str:
-    return "\n".join(f"{card['summary']}\n{card['detail']}" for card in answer["cards"])
+def invariant(*, where: Callable[[Answered], object]) -> Callable[[Check], Check]:
+    """Registers what must hold of every answer of which `where` is true. Of any other it says nothing."""
+
+    def register(check: Check) -> Check:
+        INVARIANTS[check] = where
+        return check
+
+    return register
 
 
 def _calls(entries: list[Json], *members: str) -> list[str]:
     return [" ".join(entry[member] for member in members) for entry in entries]
 
 
-def _held(answer: Json, expect: Mapping[str, Any]) -> Json:
+def _held(answered: Answered, expect: Mapping[str, Any]) -> Json:
     """What the answer holds of what is expected, in the same form."""
-    found = assessment(answer)
+    answer, found = answered.answer, answered.found
     imaging, referrals = (
         _calls(found["imaging"], "modality", "region", "priority"),
         _calls(found["referrals"], "to", "priority"),
     )
-    words = text(answer)
+    words = answered.text
     treatment = {entry["id"]: entry["state"] for entry in found["treatment"]}
     bands: dict[str, str] = {}
     for cause in found["causes"]:
@@ -113,20 +151,21 @@ def _message(answer: Json) -> str:
 _NONE_OF = ("message_never_says", "flags_absent", "imaging_absent", "referrals_absent", "card_never_says")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_named_case_is_assessed_as_expected(case: NamedCase, answer_to: Ask) -> None:
-    expected = {member: [] if member in _NONE_OF else value for member, value in case.expect.items()}
-    assert _held(answer_to(case), case.expect) == expected
+@invariant(where=lambda answered: answered.case.expect)
+def the_answer_is_as_the_case_expects(answered: Answered) -> None:
+    expect = answered.case.expect
+    expected = {member: [] if member in _NONE_OF else value for member, value in expect.items()}
+    assert _held(answered, expect) == expected
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_no_card_claims_certainty(case: NamedCase, answer_to: Ask) -> None:
-    assert not FORBIDDEN.findall(text(answer_to(case)))
+@invariant(where=lambda answered: answered.cards)
+def no_card_claims_certainty(answered: Answered) -> None:
+    assert not FORBIDDEN.findall(answered.text)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_card_has_its_reasons_its_grounds_and_the_safety_net(case: NamedCase, answer_to: Ask) -> None:
-    for card in answer_to(case)["cards"]:
+@invariant(where=lambda answered: answered.cards)
+def every_card_has_its_reasons_its_grounds_and_the_safety_net(answered: Answered) -> None:
+    for card in answered.cards:
         assert SAFETY_NET in card["detail"]
         assert "does not replace clinical judgement" in card["detail"]
         assert re.search(r"Strength: .*S\d", card["detail"]) or re.search(r"Strength: .*\[", card["detail"])
@@ -137,81 +176,105 @@ def test_every_card_has_its_reasons_its_grounds_and_the_safety_net(case: NamedCa
         assert "**Why**" in card["detail"]
 
 
-@pytest.mark.parametrize("case", CHART_CASES, ids=lambda case: case.name)
-def test_the_leading_cause_stands_on_a_card(case: NamedCase, answer_to: Ask, guideline: Guideline) -> None:
-    answer = answer_to(case)
-    for cause in assessment(answer)["causes"]:
-        # A card whose orders are all placed is named instead of shown.
-        if cause["band"] == "leads" and not assessment(answer).get("silenced"):
-            assert guideline.causes[cause["id"]].title.lower() in text(answer).lower()
+def _leading(answered: Answered) -> list[str]:
+    return [cause["id"] for cause in answered.found["causes"] if cause["band"] == "leads"]
 
 
-@pytest.mark.parametrize("case", CHART_CASES, ids=lambda case: case.name)
-def test_there_is_one_card_for_each_tier_and_decision_most_urgent_first(case: NamedCase, answer_to: Ask) -> None:
-    cards = answer_to(case)["cards"]
-    topics = [card["source"]["topic"]["code"] for card in cards]
+# A card whose orders are all placed is named instead of shown.
+@invariant(
+    where=lambda answered: answered.about_the_chart and _leading(answered) and not answered.found.get("silenced")
+)
+def the_leading_cause_stands_on_a_card(answered: Answered) -> None:
+    for cause in _leading(answered):
+        assert packaged().causes[cause].title.lower() in answered.text.lower()
+
+
+@invariant(where=lambda answered: answered.about_the_chart and answered.cards)
+def there_is_one_card_for_each_tier_and_decision_most_urgent_first(answered: Answered) -> None:
+    topics = [card["source"]["topic"]["code"] for card in answered.cards]
     assert len(topics) == len(set(topics)) <= 4
-    urgency = [("critical", "warning", "info").index(card["indicator"]) for card in cards]
+    urgency = [("critical", "warning", "info").index(card["indicator"]) for card in answered.cards]
     assert urgency == sorted(urgency)
     assert max(urgency.count(0), urgency.count(1)) <= 1
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_critical_red_flag_holds_self_care_and_exercise(case: NamedCase, answer_to: Ask) -> None:
-    answer = answer_to(case)
-    found = assessment(answer)
-    if not any(flag["indicator"] == "critical" for flag in found["redFlags"]):
-        return
-    states = {entry["id"]: entry["state"] for entry in found["treatment"]}
+@invariant(where=lambda answered: any(flag["indicator"] == "critical" for flag in answered.found["redFlags"]))
+def a_critical_red_flag_holds_self_care_and_exercise(answered: Answered) -> None:
+    states = {entry["id"]: entry["state"] for entry in answered.found["treatment"]}
     assert {states[id_] for id_ in ("self-care", "physiotherapy", "nsaid")} == {"hold"}
-    assert "care-plan" not in [card["source"]["topic"]["code"] for card in answer["cards"]]
-    assert "cushion" not in text(answer)
+    assert "care-plan" not in [card["source"]["topic"]["code"] for card in answered.cards]
+    assert "cushion" not in answered.text
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_no_card_offers_what_is_held(case: NamedCase, answer_to: Ask, guideline: Guideline) -> None:
-    answer = answer_to(case)
-    held = {entry["id"] for entry in assessment(answer)["treatment"] if entry["state"] == "hold"}
-    shown = {
-        entry["id"] for card in answer["cards"] for entry in card["extension"]["org.sitbone.basis"]["recommendations"]
-    }
-    for recommendation in guideline.recommendations:
+@invariant(where=lambda answered: answered.on_hold() and answered.cards)
+def no_card_offers_what_is_held(answered: Answered) -> None:
+    held, shown = {entry["id"] for entry in answered.on_hold()}, answered.shown()
+    for recommendation in packaged().recommendations:
         if recommendation.id in shown:
             assert not held & {call.id for call in recommendation.treatment if call.state != "hold"}, recommendation.id
 
 
-@pytest.mark.parametrize("case", CHART_CASES, ids=lambda case: case.name)
-def test_every_hold_of_the_treatment_names_what_of_the_chart_holds_it(
-    case: NamedCase, answer_to: Ask, guideline: Guideline
-) -> None:
-    for entry in assessment(answer_to(case))["treatment"]:
-        if entry["state"] == "hold":
-            assert set(entry["because"]) & (guideline.findings.keys() | {"age", "sex"}), entry["id"]
+@invariant(where=lambda answered: answered.about_the_chart and answered.on_hold())
+def every_hold_of_the_treatment_names_what_of_the_chart_holds_it(answered: Answered) -> None:
+    for entry in answered.on_hold():
+        assert set(entry["because"]) & (packaged().findings.keys() | {"age", "sex"}), entry["id"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_at_most_three_findings_are_asked_for_and_none_that_is_known(case: NamedCase, answer_to: Ask) -> None:
-    asked = assessment(answer_to(case))["ask"]
+@invariant(where=lambda answered: answered.found["ask"])
+def at_most_three_findings_are_asked_for_and_none_that_is_known(answered: Answered) -> None:
+    asked, chart = answered.found["ask"], answered.case.chart
     assert len(asked) == len(set(asked)) <= 3
     # An entry with a mark may be too old, of one side or no evidence at all.
-    known = {entry for state in ("present", "absent") for entry in case.chart.get(state, ()) if "," not in entry}
+    known = {entry for state in ("present", "absent") for entry in chart.get(state, ()) if "," not in entry}
     # What is recorded in two ways is asked although it is recorded: a finding, or the onset.
-    twice = {entry for entry in case.chart.get("present", ()) if entry in case.chart.get("absent", ())}
+    twice = {entry for entry in chart.get("present", ()) if entry in chart.get("absent", ())}
     contradictory = {"gradual-onset"} <= known and known & {"sudden-onset", "pop-at-injury"}
     assert not (set(asked) & known - twice) or contradictory
 
 
+def _broken(check: Check, answered: Answered) -> str:
+    """The invariant and how the answer does not keep it; nothing where it does."""
+    try:
+        check(answered)
+    except (AssertionError, LookupError) as error:  # an answer may lack what is looked at
+        return f"{check.__name__.replace('_', ' ')}: {type(error).__name__} {error}"
+    return ""
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_case_names_statements_and_rules_that_exist(case: NamedCase, guideline: Guideline) -> None:
-    assert set(case.statements) <= guideline.statements.keys()
-    assert set(case.rules) <= guideline.rules().keys()
-    assert case.statements or case.rules
+def test_a_named_case_is_answered_as_expected_and_keeps_every_invariant(
+    case: NamedCase, answer_to: Callable[[NamedCase], Json]
+) -> None:
+    answered = Answered(case, answer_to(case))
+    said = [_broken(check, answered) for check, where in INVARIANTS.items() if where(answered)]
+    if broken := [words for words in said if words]:
+        pytest.fail("\n".join((case.name, *broken)), pytrace=False)
 
 
-def test_every_statement_of_the_source_document_has_a_case(guideline: Guideline) -> None:
-    assert guideline.statements.keys() == {statement for case in CASES for statement in case.statements}
+def test_every_invariant_says_something_of_a_case(answer_to: Callable[[NamedCase], Json]) -> None:
+    answers = [Answered(case, answer_to(case)) for case in CASES]
+    assert [check.__name__ for check, where in INVARIANTS.items() if not any(map(where, answers))] == []
 
 
-def test_every_rule_that_the_knowledge_names_has_a_case(guideline: Guideline) -> None:
-    open_rules = frozenset[str]().union(*(group.open for group in guideline.rule_groups))
-    assert guideline.carried_rules() - open_rules - {rule for case in CASES for rule in case.rules} == set()
+def test_what_the_hazard_log_names_of_this_file_is_asked_of_the_cases(repository: Path) -> None:
+    hazards = tomllib.loads((repository / "docs" / "hazards.toml").read_text("utf-8")).values()
+    named = {test.partition("::") for hazard in hazards for test in hazard["tests"]}
+    here = {name for file, _, name in named if file == "clinical/test_cases.py"}
+    assert here
+    assert here <= {check.__name__ for check in INVARIANTS}
+
+
+def test_a_case_names_statements_and_rules_that_exist() -> None:
+    statements, rules = packaged().statements.keys(), packaged().rules().keys()
+    unknown = {case.name: names for case in CASES if (names := {*case.statements} - statements | {*case.rules} - rules)}
+    assert unknown == {}
+    assert [case.name for case in CASES if not (case.statements or case.rules)] == []
+
+
+def test_every_statement_of_the_source_document_has_a_case() -> None:
+    assert packaged().statements.keys() == {statement for case in CASES for statement in case.statements}
+
+
+def test_every_rule_that_the_knowledge_names_has_a_case() -> None:
+    open_rules = frozenset[str]().union(*(group.open for group in packaged().rule_groups))
+    assert packaged().carried_rules() - open_rules - {rule for case in CASES for rule in case.rules} == set()
