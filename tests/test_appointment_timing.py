@@ -10,11 +10,10 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.fhir_validation import violations
-from service.guideline import loader as knowledge
 from service.guideline.model import KnowledgeError
 from service.services.appointment_timing import AppointmentTiming
 from service.services.consultation import Consultant
-from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection
+from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection, packaged
 
 WEAK: Json = {"age": 58, "side": "left", "present": ["buttock-pain", "leg-weakness"], "service": "appointment-timing"}
 
@@ -255,7 +254,7 @@ def test_soon_enough_is_not_said_of_a_chart_that_was_not_heard() -> None:
     ],
 )
 def test_a_limit_that_is_missing_or_of_nothing_ends_the_start(name: str, reason: str) -> None:
-    guideline = knowledge.load()
+    guideline = packaged()
     one = guideline.thresholds["seen-within-warning"]
     others = {known: threshold for known, threshold in guideline.thresholds.items() if known != name}
     thresholds = others if reason == "is missing" else others | {name: one}

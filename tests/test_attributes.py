@@ -10,7 +10,7 @@ from service.app import create_app
 from service.guideline import loader as knowledge
 from service.guideline.attributes import ATTRIBUTES, source_attributes
 from service.guideline.model import PACKAGED, Guideline
-from tests.charts import CLOCK, SERVICE
+from tests.charts import CLOCK, SERVICE, packaged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXTENSION = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
@@ -18,7 +18,7 @@ EXTENSION = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
 
 @pytest.fixture(scope="module")
 def guideline() -> Guideline:
-    return knowledge.load()
+    return packaged()
 
 
 def attributes(guideline: Guideline, id_: str) -> dict[str, str]:

@@ -15,11 +15,10 @@ from cds_hooks import RESPONSE_SCHEMA
 from fixtures import build
 from service.app import create_app
 from service.commands.replay import PUBLISHED_KEY, read_folder
-from service.guideline import loader as knowledge
 from service.guideline.model import ORDER_SYSTEM, PACKAGED
 from service.guideline.vocabulary import RED_FLAGS, SYSTEMS
 from service.settings import Settings
-from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request
+from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request, packaged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 # The requests about the chart; those about what is in hand lie in a folder for each service.
@@ -84,7 +83,7 @@ def test_the_clock_of_the_fixtures_is_the_clock_of_the_cases() -> None:
 
 
 def test_the_fixtures_show_every_red_flag_cause_and_imaging_step() -> None:
-    guideline = knowledge.load()
+    guideline = packaged()
     assessed = [assessment_of(read("responses", name)) for name in NAMES]
     assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(RED_FLAGS)
     leading = {cause["id"] for found in assessed for cause in found["causes"] if cause["band"] == "leads"}
@@ -149,7 +148,7 @@ def codings(value: Any) -> Iterator[tuple[str, str]]:
 def orderable() -> set[tuple[str, str]]:
     with (PACKAGED / "value_sets" / "orders.csv").open(encoding="utf-8", newline="") as rows:
         standard = {(SYSTEMS[row["system"]], row["code"]) for row in csv.DictReader(rows)}
-    return standard | {(ORDER_SYSTEM, key) for key in knowledge.load().orders}
+    return standard | {(ORDER_SYSTEM, key) for key in packaged().orders}
 
 
 @pytest.mark.parametrize("name", NAMES)

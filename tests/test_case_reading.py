@@ -18,7 +18,6 @@ from service.chart import case as case_module
 from service.chart.case import Case, CaseReader
 from service.chart.derived import Chart
 from service.chart.fhir_time import When
-from service.guideline import loader as knowledge
 from service.guideline.conditions import Interval
 from service.guideline.model import Code
 from service.reasoning.decision import charts_of, layout, screen
@@ -26,9 +25,9 @@ from service.reasoning.kernel import compiled
 from service.services.catalogue import catalogue
 from service.services.consultation import chart_of
 from service.services.explanation import Explainer
-from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json, build_request, bundle
+from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json, build_request, bundle, packaged
 
-GUIDELINE = knowledge.load()
+GUIDELINE = packaged()
 READER = CaseReader(GUIDELINE)
 KERNEL = compiled(GUIDELINE)
 CALLED = catalogue(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")

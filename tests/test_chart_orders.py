@@ -8,14 +8,13 @@ import pytest
 from service.app import create_app
 from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, Order, OrderReader
-from service.guideline import loader as knowledge
 from service.settings import SettingsError
 from service.site_codes import read_site_codes
-from tests.charts import CLOCK, SERVICE, build_request
+from tests.charts import CLOCK, SERVICE, build_request, packaged
 
 LOINC, SCT = "http://loinc.org", "http://snomed.info/sct"
 OWN = "https://sitbone.example.org/fhir/CodeSystem/orders"
-GUIDELINE = knowledge.load()
+GUIDELINE = packaged()
 INDEX = CodeIndex(GUIDELINE)
 READER = OrderReader(GUIDELINE, INDEX, NO_SITE_CODES)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.guideline import loader as knowledge
 from service.guideline.condition_text import as_text, from_table, is_name, parse
 from service.guideline.conditions import STATES, Condition, Interval, Value, comparison, joint
+from tests.charts import packaged
 
 THRESHOLDS = {"adult": 18.0, "fever": 38.0}
 NAMES = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+)*", fullmatch=True).filter(is_name)
@@ -57,7 +57,7 @@ def test_any_text_is_a_condition_or_is_refused_with_line_and_column(text: str) -
 
 
 def test_every_condition_of_the_knowledge_is_printed_as_what_it_is() -> None:
-    guideline = knowledge.load()
+    guideline = packaged()
     numbers = {name: float(threshold["value"]) for name, threshold in guideline.thresholds.items()}
     conditions = list(guideline.conditions())
     assert len(conditions) > 400

@@ -8,11 +8,10 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.fhir_validation import violations
-from service.guideline import loader as knowledge
 from service.guideline.model import Recommendation
-from tests.charts import CLOCK, ENCOUNTER, PATIENT, Json, NamedCase, build_request, named_cases
+from tests.charts import CLOCK, ENCOUNTER, PATIENT, Json, NamedCase, build_request, named_cases, packaged
 
-GUIDELINE = knowledge.load()
+GUIDELINE = packaged()
 GRADE_OF_A_MESSAGE = 6
 GRADE_OF_A_LINE = 8
 CASES = [case for case in named_cases() if case.service == "discharge-advice"]

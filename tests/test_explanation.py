@@ -14,10 +14,10 @@ from cds_hooks import BadRequest, UnknownService
 from cds_hooks.conformance.observing import example_request
 from service.answers.answered import ASSESSMENT_KEY
 from service.cli import main
-from service.guideline import loader as knowledge_loader
 from service.guideline.model import Guideline
 from service.services.catalogue import catalogue
 from service.services.explanation import Explainer, as_dict, as_text
+from tests.charts import packaged
 
 CLOCK = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SERVICE = "gluteal-hamstring-pain"
@@ -25,7 +25,7 @@ SERVICE = "gluteal-hamstring-pain"
 
 @pytest.fixture(scope="module")
 def guideline() -> Guideline:
-    return knowledge_loader.load()
+    return packaged()
 
 
 @pytest.fixture(scope="module")

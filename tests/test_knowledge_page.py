@@ -16,10 +16,10 @@ from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.guideline import loader as knowledge
 from service.guideline.model import PACKAGED, Guideline
 from service.pages.decision_path import decision_path
 from service.settings import Settings
+from tests.charts import packaged
 
 # The page has words for them: what the mark of the evidence means, and the strength in a sentence.
 SAID_OTHERWISE = ("primary", "secondary", "source-document")
@@ -60,7 +60,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def guideline() -> Guideline:
-    return knowledge.load()
+    return packaged()
 
 
 @pytest.fixture(scope="module")

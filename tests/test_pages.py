@@ -11,12 +11,11 @@ from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.guideline import loader as knowledge
 from service.guideline.model import LOCAL_SYSTEM, PACKAGED
 from service.pages import desk
 from service.services.explanation import Explainer
 from service.settings import Settings
-from tests.charts import CLOCK
+from tests.charts import CLOCK, packaged
 
 FILES = Path(desk.__file__).parent / "static"
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
@@ -148,14 +147,14 @@ def test_nothing_but_a_listed_patient_is_given(client: FlaskClient, name: str) -
 
 
 def test_an_installed_package_without_fixtures_starts_with_an_empty_chart(tmp_path: Path) -> None:
-    guideline = knowledge.load()
+    guideline = packaged()
     app = create_app(Settings(pages="off"))
     app.register_blueprint(desk.create_blueprint(guideline, None, 1_000, tmp_path), url_prefix="/page")
     assert got(app.test_client(), "/page/desk/patients") == {"clock": "", "patients": []}
 
 
 def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -> None:
-    guideline, words = knowledge.load(), got(client, "/desk/vocabulary")
+    guideline, words = packaged(), got(client, "/desk/vocabulary")
     assert words["system"] == LOCAL_SYSTEM
     assert [each["id"] for each in words["findings"]] == list(guideline.findings)
     assert [each["key"] for each in words["orders"]] == list(guideline.orders)
@@ -177,7 +176,7 @@ def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_explains_with_the_clock_of_the_service() -> None:
-    guideline = knowledge.load()
+    guideline = packaged()
     app = create_app(Settings(pages="off"))
     app.register_blueprint(
         desk.create_blueprint(guideline, Explainer(guideline, lambda: CLOCK), 1_000_000), url_prefix="/p"

@@ -10,11 +10,10 @@ from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from fixtures.build import dialects
 from service.answers.profiles import in_dialect
 from service.app import create_app
-from service.guideline import loader as knowledge
 from service.settings import EHR_PROFILES, Settings
-from tests.charts import CLOCK, Json, named_cases
+from tests.charts import CLOCK, Json, named_cases, packaged
 
-WORDING = knowledge.load().wording
+WORDING = packaged().wording
 UUIDS = tuple(f"6f1c9d0e-3c57-4d0b-9a55-00000000000{number}" for number in range(4))
 CREATE = Action("create", "New order", resource={"resourceType": "MedicationRequest"})
 DELETE = Action("delete", "Remove this order", resource_id="MedicationRequest/m1")

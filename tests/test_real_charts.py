@@ -17,10 +17,9 @@ from flask.testing import FlaskClient
 from cds_hooks import read_request
 from service.app import create_app
 from service.chart.case import CaseReader
-from service.guideline import loader as knowledge
 from service.services.catalogue import catalogue
 from service.services.consultation import chart_of
-from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, named_cases
+from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, named_cases, packaged
 
 _KEYS = {
     "Condition": "conditions",
@@ -28,7 +27,7 @@ _KEYS = {
     "MedicationRequest": "medications",
     "AllergyIntolerance": "allergies",
 }
-GUIDELINE = knowledge.load()
+GUIDELINE = packaged()
 READER = CaseReader(GUIDELINE)
 CALLED = catalogue(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 # What a client has nothing of.

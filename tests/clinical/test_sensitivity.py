@@ -4,12 +4,12 @@ import pytest
 
 from docs import sensitivity
 from docs.sensitivity import Flip
-from service.guideline import loader as knowledge
+from tests.charts import packaged
 
 
 @pytest.fixture(scope="module")
 def found() -> list[Flip]:
-    return sensitivity.flips(knowledge.load())[1]
+    return sensitivity.flips(packaged())[1]
 
 
 def test_varying_the_weights_is_seen_where_it_turns_the_leading_cause(found: list[Flip]) -> None:
@@ -33,7 +33,7 @@ def test_the_rating_of_an_imaging_order_changes_only_with_the_leading_cause(foun
 
 def test_no_imaging_is_called_for_by_what_leads_the_ranking() -> None:
     """What a single weight does not turn, two could: imaging reads findings and working diagnoses alone."""
-    guideline = knowledge.load()
+    guideline = packaged()
     for recommendation in guideline.recommendations:
         for call in recommendation.imaging:
             if call.modality != "none-now":
@@ -43,7 +43,7 @@ def test_no_imaging_is_called_for_by_what_leads_the_ranking() -> None:
 
 
 def test_the_charts_that_hung_on_single_weights_are_in_the_run() -> None:
-    ranked = {name for name, _case in sensitivity.charts(knowledge.load())}
+    ranked = {name for name, _case in sensitivity.charts(packaged())}
     assert ranked >= {
         "back-and-cough-pain-for-seven-weeks",
         "piriformis-by-points-after-physiotherapy",
