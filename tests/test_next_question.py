@@ -18,6 +18,7 @@ from service.guideline.conditions import Interval, Value
 from service.guideline.model import DAYS_SINCE
 from service.guideline.vocabulary import COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, Assessor
+from service.reasoning.questions import Change
 from service.services.catalogue import catalogue
 from service.services.consultation import chart_of
 from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
@@ -129,14 +130,13 @@ class Open(NamedTuple):
     assessment: Assessment
     answers: dict[int, Answers]
 
-    def gains(self, number: int) -> dict[str, int]:
+    def change(self, number: int) -> Change:
         """What the decision holds of one answer."""
         assert self.assessment.decision is not None
         layout = self.assessment.decision.charts.layout
         variant = 1 << (number + 1) * layout.charts
-        changes = QUESTIONS.changes(self.assessment.decision)
-        [change] = [change for change in changes if change.variants & variant]
-        return dict(change.gains)
+        [change] = QUESTIONS.changes(self.assessment.decision, variant)
+        return change
 
 
 def opened(case: Case) -> Open | None:
@@ -179,7 +179,9 @@ def test_every_answer_is_decided_as_a_whole_assessment_of_the_answered_chart_dec
         before = outcome_of(chart.assessment, sides)
         for number in chance.sample(sorted(chart.answers), min(len(chart.answers), 12)):
             after = outcome_of(ASSESSOR.assess(answered(case, chart.answers[number])), sides)
-            assert chart.gains(number) == gains(before, after), (chart.answers[number], case.assertions.keys())
+            gained, change = gains(before, after), chart.change(number)
+            assert change.points == sum(gained.values()), (chart.answers[number], case.assertions.keys())
+            assert change.terms == tuple(sorted(gained, key=lambda term: -gained[term]))
             compared += 1
     assert compared > 600
 

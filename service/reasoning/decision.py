@@ -31,7 +31,6 @@ from service.reasoning.kernel import (
     PLANNED,
     Atom,
     Kernel,
-    Weight,
 )
 
 
@@ -266,52 +265,50 @@ def screen(kernel: Kernel, charts: Charts) -> Decision:
 
 
 def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, int]:
-    """The charts on which each cause leads."""
-    size = charts.layout.charts
-    points, changes = _points(kernel, charts, values)
-    leads = dict.fromkeys(kernel.considered, 0)
+    """The charts on which each cause leads.
+
+    Points are added up for each chart as documented; of the variants, for those alone in which they differ.
+    """
+    size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
+    of_side = values[kernel.atoms[Atom(OF_SIDE)].true]
+    points: list[list[float]] = [[0] * len(kernel.considered) for _chart in range(size)]
+    differing: list[tuple[int, int, int, float]] = []
+    for place, cause, weight in kernel.weighed:
+        if bits := values[place] & of_side:
+            now = bits & documented
+            for chart in ones(now):
+                points[chart][cause] += weight
+            if differs := bits ^ now * first if now else bits:
+                differing.append((differs, now, cause, weight))
+    of_variants: dict[int, list[float]] = {}
+    for bits, now, cause, weight in differing:
+        for chart in ones(bits):
+            if chart not in of_variants:
+                of_variants[chart] = points[chart % size].copy()
+            of_variants[chart][cause] += -weight if now >> chart % size & 1 else weight
+    # The last is none of them.
+    leads = [0] * (len(kernel.considered) + 1)
     leading = [_leader(kernel, of_chart) for of_chart in points]
     for chart in charts.of_side:
-        if leader := leading[chart]:
-            leads[leader] |= charts.layout.first << chart
-    for bit, changed in changes.items():
-        before, of_chart = leading[bit % size], points[bit % size].copy()
-        for weight, sign in changed:
-            of_chart[weight.cause] += sign * weight.points
-        leader = _leader(kernel, of_chart)
+        leads[leading[chart]] |= first << chart
+    for chart, of_chart in of_variants.items():
+        before, leader = leading[chart % size], _leader(kernel, of_chart)
         if leader != before:
-            for each in filter(None, (before, leader)):
-                leads[each] ^= 1 << bit
-    return {cause: bits & ~values[kernel.vetoes[cause]] for cause, bits in leads.items()}
+            leads[before] ^= 1 << chart
+            leads[leader] ^= 1 << chart
+    vetoes = kernel.vetoes
+    return {cause: bits & ~values[vetoes[cause]] for cause, bits in zip(kernel.considered, leads, strict=False)}
 
 
-def _points(
-    kernel: Kernel, charts: Charts, values: Sequence[int]
-) -> tuple[list[dict[str, float]], dict[int, list[tuple[Weight, int]]]]:
-    """The points of each cause on each chart as documented; the weights that come or go on each chart of a variant."""
-    size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
-    points: list[dict[str, float]] = [dict.fromkeys(kernel.considered, 0) for _chart in range(size)]
-    changes: dict[int, list[tuple[Weight, int]]] = {}
-    of_side = values[kernel.atoms[Atom(OF_SIDE)].true]
-    for weight in kernel.weights:
-        if bits := values[weight.place] & of_side:
-            if now := bits & documented:
-                bits ^= now * first
-                for chart in ones(now):
-                    points[chart][weight.cause] += weight.points
-            for bit in ones(bits):
-                changes.setdefault(bit, []).append((weight, -1 if now >> bit % size & 1 else 1))
-    return points, changes
+def _leader(kernel: Kernel, points: list[float]) -> int:
+    """The number of the cause that leads with these points: enough of them, and far enough from the next.
 
-
-def _leader(kernel: Kernel, points: Mapping[str, float]) -> str:
-    """The cause that leads with these points: enough of them, and far enough from the next. Empty for none."""
-    if max(points.values()) < kernel.lead_at_least:
-        return ""
-    second, first = sorted(points.values())[-2:]
-    if first - second < kernel.lead_by:
-        return ""
-    return next(cause for cause, of_cause in points.items() if of_cause == first)
+    Where none does, that of a last one that is no cause.
+    """
+    first = max(points)
+    if first < kernel.lead_at_least or first - sorted(points)[-2] < kernel.lead_by:
+        return -1
+    return points.index(first)
 
 
 def ones(bits: int) -> list[int]:

@@ -236,14 +236,16 @@ class EvidenceReader:
     def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
         """A recommendation that holds on these charts, with its evidence."""
         rule, values = self.kernel.rules[recommendation.id], self.decision.values
-        crucial, evidence, unknown = rule.critical_when, dict[tuple[str, str], Evidence](), list[str]()
+        evidence: dict[tuple[str, str], Evidence] = {}
+        unknown: list[str] = []
         critical = False
         for chart in met:
-            nodes = [rule.when]
-            if crucial is not None and values[crucial.true] & 1 << chart:
+            names = self.grounds(rule.when, chart)
+            if rule.critical_when and values[rule.critical_when.true] & 1 << chart:
                 critical = True
-                nodes.append(crucial)
-            for item in self.of(nodes, [chart]):
+                names += self.grounds(rule.critical_when, chart)
+            for name in names:
+                item = self.used(name, chart)
                 evidence.setdefault((item.finding, item.side), item)
             unknown += self.unknown(recommendation, chart)
         items = tuple(evidence.values())

@@ -131,7 +131,7 @@ class Kernel:
     lead_by: float
     considered: Mapping[str, Places]
     diagnosed: Mapping[str, int]
-    outcome: Mapping[tuple[str, ...], int]
+    outcome: Mapping[tuple[str, str], int]
     presentations: tuple[tuple[int, tuple[int, ...]], ...]
     questions: tuple[int, ...]
     asked_when: Mapping[str, Node]
@@ -149,6 +149,12 @@ class Kernel:
             if atom.word in WORDS:
                 found.setdefault(atom.finding, []).append((atom.word, atom.operand, *places))
         return found
+
+    @cached_property
+    def weighed(self) -> tuple[tuple[int, int, float], ...]:
+        """Place, cause by its number, and points of each weight."""
+        causes = list(self.considered)
+        return tuple((weight.place, causes.index(weight.cause), weight.points) for weight in self.weights)
 
     @cached_property
     def run(self) -> tuple[Callable[[Sequence[int]], tuple[int, ...]], ...]:
@@ -421,8 +427,8 @@ class _Compiler:
             "mri-called-for": self.either(place for call, place in calls if call.modality == "mri"),
         }
 
-    def outcome(self, rules: Sequence[tuple[Recommendation, Rule]]) -> dict[tuple[str, ...], int]:
-        found: dict[tuple[str, ...], list[int]] = {}
+    def outcome(self, rules: Sequence[tuple[Recommendation, Rule]]) -> dict[tuple[str, str], int]:
+        found: dict[tuple[str, str], list[int]] = {}
         for r, rule in rules:
             found.setdefault(("tier", "critical"), []).append(rule.critical)
             found.setdefault(("tier", r.indicator), []).append(rule.holds)
@@ -431,7 +437,7 @@ class _Compiler:
             for call, place in zip(r.imaging, rule.imaging, strict=True):
                 # The advice to wait is no imaging.
                 if call.modality != "none-now":
-                    found.setdefault(("imaging", call.modality, call.region), []).append(place)
+                    found.setdefault(("imaging", f"{call.modality}-{call.region}"), []).append(place)
             for to, place in zip(r.referrals, rule.referrals, strict=True):
                 found.setdefault(("referrals", to.to), []).append(place)
             for treatment in r.treatment:

@@ -8,18 +8,19 @@ every question is a variant of the patient in the one decision, so that nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from math import inf, nextafter
+from operator import or_
 from typing import NamedTuple
 
 from service.chart.derived import Chart
 from service.guideline.conditions import Interval, Value
-from service.guideline.model import DAYS_SINCE, Guideline
+from service.guideline.model import DAYS_SINCE, Guideline, Question
 from service.guideline.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout
 from service.reasoning.kernel import Kernel
 
 ASKED_AT_MOST = 3
-_CRITICAL = INDICATORS[0]
 # A date is answered by the days since then.
 _READ_AS = {date: days for days, date in DAYS_SINCE.items()}
 
@@ -41,14 +42,11 @@ class Answer(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The variants in which the same changes: each term with its points, the weightiest first."""
+    """The variants in which the same changes: so many points, of these terms."""
 
-    gains: tuple[tuple[str, int], ...]
+    points: int
+    terms: tuple[str, ...]
     variants: int
-
-    @property
-    def points(self) -> int:
-        return sum(points for _term, points in self.gains)
 
 
 class Questions:
@@ -61,6 +59,10 @@ class Questions:
         read = [{_READ_AS.get(f, f): value for f, value in answer.values.items()} for answer in self.answers]
         informing = informative | {_READ_AS[f] for f in informative & _READ_AS.keys()}
         self.layouts: Mapping[int, Layout] = {charts: layout(kernel, charts, read, informing) for charts in (1, 4)}
+        # Term -> the places of what an answer can change of it.
+        self.outcome: dict[str, list[tuple[str, int]]] = {}
+        for (term, name), place in kernel.outcome.items():
+            self.outcome.setdefault(term, []).append((name, place))
         # By the number of charts: the variants in which a finding is answered alone, and all findings of a question.
         self.variants = {charts: self._variants(charts) for charts in self.layouts}
         self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
@@ -111,99 +113,92 @@ class Questions:
         charts, questions = decision.charts, self.guideline.questions
         of_patient = sum(1 << chart for chart in charts.of_patient)
         due = [bool(decision.values[place] & of_patient) for place in self.kernel.questions]
-        twice = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
-        first: list[Asked] = []
-        for number in self.first:
-            if due[number]:
-                question = questions[number]
-                named = (f for f in question.findings if f in twice)
-                first.append(Asked(next(named, question.findings[0]), question.ask, question.because))
-        open_ = self._open(charts, {item.finding for item in first})
+        asked = [self._asked_first(charts, questions[number]) for number in self.first if due[number]]
+        open_ = {f for f, read in self.read_as.items() if read in charts.open} - {item.finding for item in asked}
         tried = {number: self._tried(charts, number, open_) for number in self.order if due[number]}
-        changes = self.changes(decision)
-        found: list[Asked] = []
-        left = [number for number, variants in tried.items() if variants]
-        for points in sorted({change.points for change in changes if change.points}, reverse=True):
-            if len(first) + len(found) >= ASKED_AT_MOST:
+        by_points: dict[int, list[Change]] = {}
+        for change in self.changes(decision, reduce(or_, tried.values(), 0)):
+            by_points.setdefault(change.points, []).append(change)
+        for points in sorted(by_points, reverse=True):
+            if len(asked) >= ASKED_AT_MOST or not points:
                 break
-            alike = [change for change in changes if change.points == points]
-            variants = sum(change.variants for change in alike)
-            for number in left:
-                if best := tried[number] & variants:
+            variants = sum(change.variants for change in by_points[points])
+            for number, of_question in tried.items():
+                if best := of_question & variants:
                     # Of the answers that change as much, the first that is tried.
                     variant = best & -best
-                    gains = next(change.gains for change in alike if change.variants & variant)
+                    terms = next(change.terms for change in by_points[points] if change.variants & variant)
                     answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
                     finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
-                    terms = tuple(term for term, _points in gains)
-                    found.append(Asked(finding, questions[number].ask, questions[number].because, terms))
-            left = [number for number in left if not tried[number] & variants]
-        return (*first, *found)[:ASKED_AT_MOST]
+                    asked.append(Asked(finding, questions[number].ask, questions[number].because, terms))
+                    tried[number] = 0
+        return tuple(asked[:ASKED_AT_MOST])
 
-    def _open(self, charts: Charts, asked: set[str]) -> set[str]:
-        """The findings that nothing is known of and that are not asked for already."""
-        return {f for f, read in self.read_as.items() if read in charts.open} - asked
+    def _asked_first(self, charts: Charts, question: Question) -> Asked:
+        """A question about what is recorded in two ways."""
+        twice = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
+        finding = next((f for f in question.findings if f in twice), question.findings[0])
+        return Asked(finding, question.ask, question.because)
 
     def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
         """The variants in which what is unknown of a question is answered."""
         alone, together = self.variants[charts.layout.charts]
-        unknown, variants = 0, 0
-        for finding in self.guideline.questions[number].findings:
-            if finding in open_:
-                unknown += 1
-                variants |= alone[finding]
-        return variants | together.get(number, 0) if unknown > 1 else variants
+        unknown = [alone[finding] for finding in self.guideline.questions[number].findings if finding in open_]
+        variants = reduce(or_, unknown, 0)
+        return variants | together.get(number, 0) if len(unknown) > 1 else variants
 
-    def changes(self, decision: Decision) -> list[Change]:
-        """Every variant, by what of the outcome differs from that of the patient as documented."""
-        charts, first = decision.charts, decision.charts.layout.first
-        found: dict[str, dict[tuple[str, ...], int]] = {}
-        for (term, *name), place in self.kernel.outcome.items():
-            if bits := decision.values[place]:
-                found.setdefault(term, {})[tuple(name)] = charts.anywhere(bits)
+    def changes(self, decision: Decision, variants: int) -> list[Change]:
+        """These variants, by what of the outcome differs from that of the patient as documented."""
+        charts, values, first = decision.charts, decision.values, decision.charts.layout.first
 
-        def differs(variants: Iterable[int]) -> int:
-            other = 0
-            for each in variants:
-                other |= each ^ first if each & 1 else each
-            return other
+        def outcome(term: str) -> dict[str, int]:
+            return {name: charts.anywhere(values[place]) for name, place in self.outcome[term] if values[place]}
 
-        held, offered, tiers = found.get("hold", {}), found.get("offer", {}), found.get("tier", {})
-        critical = tiers.get((_CRITICAL,), 0)
-        # What a critical flag does to the treatment is in its urgency.
-        waits = first if critical & 1 else critical
-        treatment = differs((*held.values(), *(of & ~held.get(name, 0) for name, of in offered.items())))
-        leads = (bits ^ charts.as_documented(bits) for bits in decision.leads.values())
+        def differs(found: Iterable[int]) -> int:
+            return reduce(or_, (bits ^ first if bits & 1 else bits for bits in found), 0)
+
+        tiers, held = outcome("tier"), outcome("hold")
+        critical = tiers.get("critical", 0)
+        offered = [bits & ~held.get(name, 0) for name, bits in outcome("offer").items()]
+        leads = (charts.anywhere(bits ^ charts.as_documented(bits)) for bits in decision.leads.values() if bits)
         terms = {
-            "imaging": differs(found.get("imaging", {}).values()),
-            "referrals": differs(found.get("referrals", {}).values()),
-            "leader": differs((decision.waits, *map(charts.anywhere, leads))),
-            "treatment": treatment & ~waits,
+            "imaging": differs(outcome("imaging").values()),
+            "referrals": differs(outcome("referrals").values()),
+            "leader": differs((decision.waits, *leads)),
+            # What a critical flag does to the treatment is in its urgency.
+            "treatment": differs((*held.values(), *offered)) & ~(first if critical & 1 else critical),
         }
         # Another emergency is a step as well where there is one already.
-        again = critical & differs(found.get("critical-flag", {}).values()) if critical & 1 else 0
+        again = critical & differs(outcome("critical-flag").values()) if critical & 1 else 0
+        severity = self.points["severity"]
         changes = [
-            Change((("severity", self.points["severity"] * steps),) if steps else (), variants)
-            for steps, variants in self._steps(first, tiers, again)
+            (((severity * steps, "severity"),) if steps else (), of & variants)
+            for steps, of in self._steps(first, tiers, again)
         ]
-        for term, variants in terms.items():
-            if variants:
-                parts = [(gains, of & ~variants) for gains, of in changes]
-                parts += [((*gains, (term, self.points[term])), of & variants) for gains, of in changes]
-                changes = [Change(gains, of) for gains, of in parts if of]
-        return [change._replace(gains=tuple(sorted(change.gains, key=lambda gain: -gain[1]))) for change in changes]
+        for term, of_term in terms.items():
+            if of_term & variants:
+                gain = (self.points[term], term)
+                parts = [(gains, of & ~of_term) for gains, of in changes]
+                changes = [*parts, *(((*gains, gain), of & of_term) for gains, of in changes)]
+        return [
+            Change(sum(points for points, _term in gains), _weightiest_first(gains), of) for gains, of in changes if of
+        ]
 
-    def _steps(self, rest: int, tiers: Mapping[tuple[str, ...], int], again: int) -> Iterator[tuple[int, int]]:
+    def _steps(self, rest: int, tiers: Mapping[str, int], again: int) -> Iterator[tuple[int, int]]:
         """Steps of urgency, and the variants that are so many steps away; `again`: those with another emergency."""
         levels = []
         for indicator in INDICATORS:
-            levels.append(tiers.get((indicator,), 0) & rest)
+            levels.append(tiers.get(indicator, 0) & rest)
             rest &= ~levels[-1]
         levels.append(rest)
         before = next(level for level, variants in enumerate(levels) if variants & 1)
         for level, variants in enumerate(levels):
             yield abs(level - before), variants & ~again
         yield 1, again
+
+
+def _weightiest_first(gains: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(term for _points, term in sorted(gains, key=lambda gain: -gain[0]))
 
 
 def _values(guideline: Guideline, finding: str) -> tuple[Value, ...]:
