@@ -186,6 +186,18 @@ def test_every_answer_is_decided_as_a_whole_assessment_of_the_answered_chart_dec
     assert compared > 600
 
 
+def due_of(chart: Open) -> set[int]:
+    """The questions, by their numbers, that are asked of this patient at all."""
+    assert chart.assessment.decision is not None
+    of_red_flags = chart.assessment.decision.charts.charts[: len(chart.case.sides())]
+    return {
+        number
+        for number, question in enumerate(packaged().questions)
+        if question.when is None
+        or any(verdict(question.when, c.known, c.contradictory, packaged()) is True for c in of_red_flags)
+    }
+
+
 def naive(chart: Open) -> list[tuple[str, str]]:
     """The wording and the finding of every question that can change something, by whole assessments, best first."""
     guideline, sides = packaged(), len(chart.case.sides())
@@ -196,14 +208,7 @@ def naive(chart: Open) -> list[tuple[str, str]]:
         question, value = QUESTIONS.answers[number].question, sum(gains(before, after).values())
         if value > best.get(question, (0, ""))[0]:
             best[question] = value, next(f for f in guideline.questions[question].findings if f in values)
-    assert chart.assessment.decision is not None
-    sides_of_red_flags = chart.assessment.decision.charts.charts[:sides]
-    due = {
-        number
-        for number, question in enumerate(guideline.questions)
-        if question.when is None
-        or any(verdict(question.when, c.known, c.contradictory, guideline) is True for c in sides_of_red_flags)
-    }
+    due = due_of(chart)
     found = [(-best[n][0], COSTS.index(guideline.questions[n].cost), n) for n in best.keys() & due]
     return [(guideline.questions[n].ask, best[n][1]) for _value, _cost, n in sorted(found)]
 
@@ -325,3 +330,67 @@ def test_every_finding_that_is_asked_for_can_change_something() -> None:
     for question in packaged().questions:
         for finding in question.findings:
             assert len(QUESTIONS.tries[finding]) > 1, finding
+
+
+def topics(assessment: Assessment) -> dict[str, set[str]]:
+    """The topics of the cards of a whole assessment, with the recommendations on each."""
+    of_tier = packaged().engine.topics
+    found: dict[str, set[str]] = {}
+    for fired in assessment.fired:
+        found.setdefault(of_tier.get(fired.indicator, fired.recommendation.topic), set()).add(fired.recommendation.id)
+    if of_tier["critical"] in found:
+        found.pop(of_tier["treatment"], None)
+    return found
+
+
+def changed_by(card: str, before: dict[str, set[str]], after: dict[str, set[str]]) -> str:
+    """What becomes of a card, by the cards of whole assessments: raised, removed, or nothing."""
+    urgent = [packaged().engine.topics[tier] for tier in INDICATORS[:2]]
+    above = urgent[: urgent.index(card)] if card in urgent else urgent
+    graver = before[card] & after.get(urgent[0], set()) if card != urgent[0] else set()
+    if graver or (card not in after and any(tier in after for tier in above)):
+        return "raised"
+    return "" if card in after else "removed"
+
+
+def test_what_would_change_a_card_is_what_whole_assessments_of_the_answered_chart_make_of_it() -> None:
+    chance = random.Random(5)  # noqa: S311 - no secret
+    compared = 0
+    for case in charts():
+        chart = opened(case)
+        if chart is None:
+            continue
+        due, answers = due_of(chart), QUESTIONS.answers
+        alone = {n: of for n, of in chart.answers.items() if len(answers[n].values) == 1 and answers[n].question in due}
+        told = {change.topic: change for change in ASSESSOR.would_change(chart.assessment)}
+        before = topics(chart.assessment)
+        for number in chance.sample(sorted(alone), min(len(alone), 8)):
+            [(finding, value)] = alone[number].items()
+            after = topics(ASSESSOR.assess(answered(case, {finding: value})))
+            for card in before:
+                found = "raised" if (finding, value) in told[card].raised_by else ""
+                found = "removed" if (finding, value) in told[card].removed_by else found
+                assert found == changed_by(card, before, after), (card, finding, value, case.assertions.keys())
+                compared += 1
+    assert compared > 600
+
+
+def test_a_sudden_pop_with_bruising_is_not_taken_back_by_any_single_answer() -> None:
+    chart = {
+        "age": 45,
+        "side": "left",
+        "present": ["buttock-pain", "pop-at-injury", "sudden-onset", "significant-bruising"],
+    }
+    [card] = ASSESSOR.would_change(ASSESSOR.assess(read_json(build_request(chart))))
+    assert card.removed_by == card.raised_by == ()
+
+
+def test_a_loss_of_bladder_control_alone_raises_every_card_of_an_ordinary_pain() -> None:
+    for card in ASSESSOR.would_change(ASSESSOR.assess(read_json(build_request({"age": 45, "present": SITTING})))):
+        assert ("urinary-retention", True) in card.raised_by
+
+
+def test_of_what_is_not_asked_of_a_patient_nothing_is_said_to_change_a_card() -> None:
+    chart = {"age": 45, "sex": "male", "present": SITTING}
+    for card in ASSESSOR.would_change(ASSESSOR.assess(read_json(build_request(chart)))):
+        assert not {"pregnancy", "gestational-age"} & {finding for finding, _as in (*card.removed_by, *card.raised_by)}

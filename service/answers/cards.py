@@ -34,6 +34,7 @@ from service.chart.assertions import Assertion
 from service.chart.case import Case
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
+from service.guideline.conditions import Interval, Value
 from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
 from service.guideline.vocabulary import INDICATORS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
@@ -41,7 +42,7 @@ from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired
-from service.reasoning.questions import Asked
+from service.reasoning.questions import Asked, WouldChange
 
 BASIS_KEY = "org.sitbone.basis"
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
@@ -125,16 +126,26 @@ class Responder:
         self.grounds = lru_cache(maxsize=1024)(self._grounds)
 
     def respond(
-        self, assessment: Assessment, request: HookRequest, now: datetime, on_chart: OnChart = NOTHING_ORDERED
+        self,
+        assessment: Assessment,
+        request: HookRequest,
+        now: datetime,
+        on_chart: OnChart = NOTHING_ORDERED,
+        would_change: Sequence[WouldChange] = (),
     ) -> Answered:
         """The answer to a hook: cards for the clinician, the assessment for the machine.
 
         A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
+        `would_change`: what single answers would do to the cards, see Assessor.would_change.
         """
         cards = _Cards(self, assessment, request, now, on_chart)
         made = tuple(cards.made()) if assessment.fired else tuple(cards.complaint_not_read())
-        silenced = {"silenced": cards.silenced} if cards.silenced else {}
-        extension = {**assessment_extension(self.guideline, assessment, on_chart), **silenced}
+        sent = {each.card.source.topic.code for each in made if each.card.source.topic}
+        members = {
+            "silenced": cards.silenced,
+            "wouldChange": [_would_change(change) for change in would_change if change.topic in sent],
+        }
+        extension = {**assessment_extension(self.guideline, assessment, on_chart), **_filled(members)}
         return Answered(assessment, made, extension, assessment.fired)
 
     def advise(
@@ -316,6 +327,23 @@ def assessment_extension(
         **({"notReadable": list(map(_not_readable, assessment.not_readable))} if assessment.not_readable else {}),
     }
     return _filled(assessed)
+
+
+def _would_change(change: WouldChange) -> dict[str, Any]:
+    by = {"removedBy": _answers(change.removed_by), "raisedBy": _answers(change.raised_by)}
+    # That no single answer does is said, and not left to be concluded.
+    return {"topic": change.topic, **(_filled(by) or {"noSingleAnswer": True})}
+
+
+def _answers(answers: Sequence[tuple[str, Value]]) -> dict[str, Any]:
+    """Findings by what they are answered to be."""
+    return _filled(
+        {
+            "present": [name for name, value in answers if value is True],
+            "absent": [name for name, value in answers if value is False],
+            "numbers": [{"finding": name, "as": v.low} for name, v in answers if isinstance(v, Interval)],
+        }
+    )
 
 
 def _not_readable(one: Assertion | Unrecognised) -> dict[str, str]:

@@ -43,7 +43,7 @@ from service.reasoning.decision import Decision, charts_of, decide, layout, scre
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, with_unit
 from service.reasoning.kernel import compiled
-from service.reasoning.questions import Asked, Questions
+from service.reasoning.questions import Asked, Questions, WouldChange
 
 # The criterion by which pain of the hip is this complaint.
 HIP_COMPLAINT = "hip-region-complaint"
@@ -326,6 +326,16 @@ class Assessor:
             made=assembly.made,
             all_fired=tuple(assembly.fired),
         )
+
+    def would_change(self, assessment: Assessment) -> tuple[WouldChange, ...]:
+        """What a single answer would do to each card of an assessment."""
+        if assessment.decision is None:
+            return ()
+        cards: dict[str, list[str]] = {}
+        for fired in assessment.fired:
+            topic = self.guideline.engine.topics.get(fired.indicator, fired.recommendation.topic)
+            cards.setdefault(topic, []).append(fired.recommendation.id)
+        return tuple(self.questions.would_change(assessment.decision, cards))
 
     def _reader(self, assessment: Assessment, facts: Mapping[str, Value]) -> EvidenceReader:
         decision = assessment.decision

@@ -29,7 +29,7 @@ from service.guideline.model import (
     Guideline,
     Recommendation,
 )
-from service.guideline.vocabulary import ADVICE_FACTS, CHART_KINDS, RED_FLAGS
+from service.guideline.vocabulary import ADVICE_FACTS, CHART_KINDS, INDICATORS, RED_FLAGS
 
 # The places of what is true of no chart, and of every chart.
 NEVER, ALWAYS = 0, 1
@@ -110,6 +110,17 @@ class Weight(NamedTuple):
     test: str
 
 
+class OnCard(NamedTuple):
+    """What puts a card of this topic where it holds; not where all that it `adds` to is left out by another
+    recommendation, nor where nothing that it `cautions` of is offered.
+    """
+
+    topic: str
+    place: int
+    adds: frozenset[str]
+    cautions: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Kernel:
     """The compiled knowledge: data alone, which can be pickled; what runs is made of it when it is needed.
@@ -132,6 +143,7 @@ class Kernel:
     considered: Mapping[str, Places]
     diagnosed: Mapping[str, int]
     outcome: Mapping[tuple[str, str], int]
+    cards: tuple[OnCard, ...]
     presentations: tuple[tuple[int, tuple[int, ...]], ...]
     questions: tuple[int, ...]
     asked_when: Mapping[str, Node]
@@ -245,6 +257,7 @@ class _Compiler:
             considered={cause: self.pair(f"considers-{cause}") for cause in guideline.causes},
             diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in guideline.causes},
             outcome=self.outcome([each for kind in by_kind.values() for each in kind]),
+            cards=tuple(self.cards([each for kind in by_kind.values() for each in kind])),
             presentations=tuple(
                 (self.of_side(each.when), tuple(self.of_side(rating.when) for rating in each.ratings))
                 for each in guideline.presentations
@@ -442,7 +455,22 @@ class _Compiler:
                 found.setdefault(("referrals", to.to), []).append(place)
             for treatment in r.treatment:
                 found.setdefault((treatment.state, treatment.id), []).append(rule.holds)
+                for what in treatment.without:
+                    found.setdefault(("without", what), []).append(rule.holds)
         return {key: self.either(places) for key, places in found.items()}
+
+    def cards(self, rules: Sequence[tuple[Recommendation, Rule]]) -> Iterator[OnCard]:
+        """The urgent tiers each have one card; what is not urgent stands on that of its topic."""
+        topics, found = self.guideline.engine.topics, dict[OnCard, list[int]]()
+        for r, rule in rules:
+            adds = frozenset(what for treatment in r.treatment for what in treatment.adds)
+            cautions = frozenset(treatment.id for treatment in r.treatment if treatment.state == "caution")
+            of_tier = (topics[INDICATORS[0]], rule.critical)
+            of_topic = (topics.get(r.indicator, r.topic), self.both((rule.holds, self.opposite(rule.critical))))
+            for topic, place in (of_tier, of_topic):
+                found.setdefault(OnCard(topic, NEVER, adds, cautions), []).append(place)
+        for card, places in found.items():
+            yield card._replace(place=self.either(places))
 
     # -- the ranking --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from math import inf, nextafter
+from math import floor, inf, nextafter
 from operator import or_
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from service.chart.derived import Chart
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import DAYS_SINCE, Guideline, Question
 from service.guideline.vocabulary import COSTS, INDICATORS
-from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout
-from service.reasoning.kernel import Kernel
+from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
+from service.reasoning.kernel import NEVER, Kernel
 
 ASKED_AT_MOST = 3
 # A date is answered by the days since then.
@@ -47,6 +47,17 @@ class Change(NamedTuple):
     points: int
     terms: tuple[str, ...]
     variants: int
+
+
+class WouldChange(NamedTuple):
+    """The single answers that alone remove the card of a topic, and those that raise it; there may be none.
+
+    It is raised where something on it becomes critical, or something more urgent comes in its place.
+    """
+
+    topic: str
+    removed_by: tuple[tuple[str, Value], ...]
+    raised_by: tuple[tuple[str, Value], ...]
 
 
 class Questions:
@@ -111,8 +122,7 @@ class Questions:
     def ask(self, decision: Decision) -> tuple[Asked, ...]:
         """The questions whose answers can change most, best first; at most three."""
         charts, questions = decision.charts, self.guideline.questions
-        of_patient = sum(1 << chart for chart in charts.of_patient)
-        due = [bool(decision.values[place] & of_patient) for place in self.kernel.questions]
+        due = self._due(decision)
         asked = [self._asked_first(charts, questions[number]) for number in self.first if due[number]]
         open_ = {f for f, read in self.read_as.items() if read in charts.open} - {item.finding for item in asked}
         tried = {number: self._tried(charts, number, open_) for number in self.order if due[number]}
@@ -133,6 +143,11 @@ class Questions:
                     asked.append(Asked(finding, questions[number].ask, questions[number].because, terms))
                     tried[number] = 0
         return tuple(asked[:ASKED_AT_MOST])
+
+    def _due(self, decision: Decision) -> list[bool]:
+        """Of each question whether it is asked of this patient at all."""
+        of_patient = sum(1 << chart for chart in decision.charts.of_patient)
+        return [bool(decision.values[place] & of_patient) for place in self.kernel.questions]
 
     def _asked_first(self, charts: Charts, question: Question) -> Asked:
         """A question about what is recorded in two ways."""
@@ -184,6 +199,50 @@ class Questions:
             Change(sum(points for points, _term in gains), _weightiest_first(gains), of) for gains, of in changes if of
         ]
 
+    def would_change(self, decision: Decision, cards: Mapping[str, Iterable[str]]) -> Iterator[WouldChange]:
+        """What a single answer would do to each of these cards: the topic of each, and the recommendations on it."""
+        charts, first, topics = decision.charts, decision.charts.layout.first, self.guideline.engine.topics
+        alone, _together = self.variants[charts.layout.charts]
+        due = zip(self.guideline.questions, self._due(decision), strict=True)
+        askable = (f for question, is_due in due if is_due and not question.first for f in question.findings)
+        answered = reduce(or_, (alone[f] for f in askable if self.read_as[f] in charts.open), 0)
+        shown = self._shown(decision)
+        tiers = [topics[tier] for tier in INDICATORS[:-1]]
+        for topic, recommendations in cards.items():
+            if not shown.get(topic, 0) & 1:
+                continue
+            critical = (charts.anywhere(decision.values[self.kernel.rules[id_].critical]) for id_ in recommendations)
+            graver = [bits for bits in critical if not bits & 1]
+            gone = first & ~shown.get(topic, 0)
+            above = tiers[: tiers.index(topic)] if topic in tiers else tiers
+            instead = reduce(or_, (shown.get(tier, 0) for tier in above), 0)
+            raised = reduce(or_, graver, gone & instead)
+            yield WouldChange(
+                topic, self._answers_in(charts, gone & ~raised & answered), self._answers_in(charts, raised & answered)
+            )
+
+    def _shown(self, decision: Decision) -> dict[str, int]:
+        """Topic -> the variants in which there is a card of it."""
+        charts, kernel, topics = decision.charts, self.kernel, self.guideline.engine.topics
+
+        def so(term: str, name: str) -> int:
+            return charts.anywhere(decision.values[kernel.outcome.get((term, name), NEVER)])
+
+        shown: dict[str, int] = {}
+        for card in kernel.cards:
+            if bits := charts.anywhere(decision.values[card.place]):
+                bits &= ~reduce(or_, (so("without", what) for what in card.adds), 0)
+                if card.cautions:
+                    bits &= reduce(or_, (so("offer", id_) & ~so("hold", id_) for id_ in card.cautions))
+                shown[card.topic] = shown.get(card.topic, 0) | bits
+        # Self-care and treatment wait for the evaluation.
+        critical = shown.get(topics["critical"], 0)
+        return {topic: of & ~critical if topic == topics["treatment"] else of for topic, of in shown.items()}
+
+    def _answers_in(self, charts: Charts, variants: int) -> tuple[tuple[str, Value], ...]:
+        numbers = (number // charts.layout.charts - 1 for number in ones(variants))
+        return tuple(item for number in numbers for item in self.answers[number].values.items())
+
     def _steps(self, rest: int, tiers: Mapping[str, int], again: int) -> Iterator[tuple[int, int]]:
         """Steps of urgency, and the variants that are so many steps away; `again`: those with another emergency."""
         levels = []
@@ -220,7 +279,12 @@ def _values(guideline: Guideline, finding: str) -> tuple[Value, ...]:
             else nextafter(leaf.operand, -inf if leaf.word == "at_least" else inf),
         )
     }
+
+    def stretch(value: float) -> tuple[bool, ...]:
+        return tuple(leaf.operand <= value if leaf.word == "at_least" else value <= leaf.operand for leaf in leaves)
+
     for value in sorted(bounds):
-        verdicts = (leaf.operand <= value if leaf.word == "at_least" else value <= leaf.operand for leaf in leaves)
-        stretches.setdefault(tuple(verdicts), Interval(value, value))
+        # A plain number where the stretch has one.
+        plain = float(floor(value)) if stretch(floor(value)) == stretch(value) else value
+        stretches.setdefault(stretch(value), Interval(plain, plain))
     return tuple(stretches.values())

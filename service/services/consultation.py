@@ -110,7 +110,13 @@ class Consultation:
         """The cards about the chart."""
         on_chart = self.consultant.orders.read(chart_of(self.request)) if self.assessment.fired else NOTHING_ORDERED
         return self._unless_deceased(
-            self.consultant.responder.respond(self.assessment, self.request, self.now, on_chart)
+            self.consultant.responder.respond(
+                self.assessment,
+                self.request,
+                self.now,
+                on_chart,
+                self.consultant.assessor.would_change(self.assessment),
+            )
         )
 
     def advise(

@@ -258,6 +258,7 @@ def _sections(told: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
     yield "Referrals", [_call(call, "to") for call in assessment.get("referrals", ())]
     yield "Treatment", map(_treated, assessment.get("treatment", ()))
     yield "Ask next", [f"{asked['finding']}: {asked['ask']} {asked['because']}" for asked in told["ask"]]
+    yield "What would change this advice", _would_change(told["answer"].get("wouldChange", ()))
     for number, judged in enumerate(told["judged"], start=1):
         yield f"In hand, {number}: {judged['kind']}", _in_hand(judged)
     yield "Cards", [f"{card['indicator']}: {card['summary']}" for card in told["cards"]]
@@ -300,6 +301,17 @@ def _treated(call: Mapping[str, Any]) -> str:
     without = f", without {', '.join(call['without'])}" if call.get("without") else ""
     cautions = f", with care: {', '.join(call['cautions'])}" if call.get("cautions") else ""
     return f"{call['id']}: {call['state']}{because}{without}{cautions}"
+
+
+def _would_change(cards: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for card in cards:
+        if card.get("noSingleAnswer"):
+            yield f"{card['topic']}: no single answer"
+        for member, word in (("raisedBy", "raised by"), ("removedBy", "removed by")):
+            if answers := card.get(member):
+                numbers = (f"{each['finding']} {each['as']:g}" for each in answers.get("numbers", ()))
+                absent = (f"no {name}" for name in answers.get("absent", ()))
+                yield f"{card['topic']}: {word} any of {', '.join((*answers.get('present', ()), *absent, *numbers))}"
 
 
 def _in_hand(judged: Mapping[str, Any]) -> Iterator[str]:
