@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.guideline.condition_text import as_text, from_table, is_name, parse
 from service.guideline.conditions import STATES, Condition, Interval, Value, comparison, joint
 from tests.charts import packaged
+from tests.compiled import verdicts
 
 THRESHOLDS = {"adult": 18.0, "fever": 38.0}
 NAMES = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+)*", fullmatch=True).filter(is_name)
@@ -105,7 +106,10 @@ def test_a_bound_keeps_the_name_of_its_number() -> None:
     ],
 )
 def test_each_word_says_this_of_a_value(text: str, value: Value, verdict: bool | None) -> None:
-    assert parse(text, THRESHOLDS).test({"fever": value}) is verdict
+    # A finding that has such values.
+    name = "body-temperature" if isinstance(value, Interval) else "sex" if isinstance(value, str) else "fever"
+    condition = parse(text.replace("fever", name), THRESHOLDS)
+    assert verdicts({text: condition}, [{} if value is None else {name: value}]) == {text: [verdict]}
 
 
 def test_commas_bind_less_than_and() -> None:

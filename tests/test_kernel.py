@@ -3,7 +3,6 @@
 import pickle
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -16,9 +15,10 @@ from service.guideline.model import Guideline
 from service.guideline.vocabulary import CHART_KINDS
 from service.reasoning.decision import charts_of, decide, layout, ones, screen
 from service.reasoning.kernel import Kernel, Node, compiled
-from tests.charts import build_request, named_cases, packaged
+from tests.charts import named_cases, packaged
+from tests.compiled import verdicts
 from tests.plain_logic import verdict
-from tests.test_next_question import ASSESSOR, read, read_json, thinned
+from tests.test_next_question import ASSESSOR, read, thinned
 
 
 @pytest.fixture(scope="module")
@@ -84,22 +84,12 @@ def test_the_whole_language_comes_out_as_its_words_say_on_many_charts_at_once(gu
         for number, pair in enumerate(pairs)
     ]
     conditions = {text: parse(text, {}) for text in (*leaves, *pairs, *nested)}
-    kernel = compiled(
-        replace(guideline, definitions={**guideline.definitions, **{t: (t, c) for t, c in conditions.items()}})
-    )
     charts = [
         {name: value for name, value in zip(names, values, strict=True) if value is not None}
         for values in product((True, False, None), repeat=3)
     ]
-    nothing = Chart(read_json(build_request({})), "", with_sideless=True)
-    decision = screen(kernel, charts_of(kernel, layout(kernel, 1, charts), [nothing]))
-    for text, condition in conditions.items():
-        node = kernel.criteria[text]
-        said = [verdict(condition, known, (), guideline) for known in charts]
-        assert [bool(decision.values[node.true] >> number & 1) for number in range(1, 28)] == [v is True for v in said]
-        assert [bool(decision.values[node.false] >> number & 1) for number in range(1, 28)] == [
-            v is False for v in said
-        ]
+    for text, found in verdicts(conditions, charts).items():
+        assert found == [verdict(conditions[text], known, (), guideline) for known in charts], text
 
 
 def test_no_verdict_is_both_true_and_false(guideline: Guideline, kernel: Kernel, cases: list[Case]) -> None:
