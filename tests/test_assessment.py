@@ -19,10 +19,10 @@ def test_judging_an_order_leaves_the_assessment_as_it_was() -> None:
     assessment = assessed(**TEAR)
     assert assessment.decision is not None
     before = tuple(assessment.decision.values)
-    first = ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"})
+    first = ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired
     assert first
-    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "appropriate"}) == ()
-    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}) == first
+    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "appropriate"}).fired == ()
+    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired == first
     assert tuple(assessment.decision.values) == before
 
 
@@ -36,7 +36,7 @@ def test_a_supposed_red_flag_changes_the_ratings_of_that_question_alone() -> Non
 def test_without_the_complaint_nothing_is_judged_or_rated() -> None:
     assessment = assessed(age=45, present=["fever"])
     assert assessment.complaint == "absent"
-    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}) == ()
+    assert ASSESSOR.judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired == ()
     assert ASSESSOR.verdicts(assessment, "red-flag") == ()
     assert presentations(packaged(), assessment, radiograph_at_hand=True) == ()
 

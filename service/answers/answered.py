@@ -12,24 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from cds_hooks import Card, HookResponse, SystemAction
-from service.guideline.conditions import Value
-from service.reasoning.assessment import Assessment
+from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Fired
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What was judged of a draft order or the like: its facts, as recommendations of a kind read them, and what fired.
-
-    assessment: of the chart beside which it was judged.
-    """
-
-    assessment: Assessment
-    kind: str
-    facts: Mapping[str, Value]
-    fired: tuple[Fired, ...]
 
 
 @dataclass(frozen=True, slots=True)

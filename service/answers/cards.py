@@ -27,11 +27,9 @@ from cds_hooks import (
     Suggestion,
     SystemAction,
 )
-from service.answers.answered import AdvisedCard, Answered, Judgement
-from service.answers.answering import Answering, Call
+from service.answers.answered import AdvisedCard, Answered
 from service.answers.orders import Ordering, service_request
 from service.chart.assertions import Assertion
-from service.chart.case import Case
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.guideline.conditions import Interval, Value
@@ -39,10 +37,12 @@ from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_
 from service.guideline.vocabulary import INDICATORS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
-from service.reasoning.assessment import Assessment
+from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired
+from service.reasoning.order_matching import Call, OrderMatching
 from service.reasoning.questions import Asked, WouldChange
+from service.reasoning.unread_values import UnreadValues
 
 BASIS_KEY = "org.sitbone.basis"
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
@@ -107,19 +107,9 @@ class Responder:
         self.topics = roles.topics
         # The urgent tiers each have one card; what is not urgent is told apart by its decision.
         self.topic_of_tier = {tier: self.topics[tier] for tier in INDICATORS[:2]}
-        self.recent_days = int(guideline.thresholds[roles.imaging.recent]["value"])
         # What another medicine or an allergy may speak against.
         self.medicines = frozenset(medicine.treatment for medicine in roles.medicines.values())
-        self.nsaids = frozenset(roles.medicines[name].treatment for name in ("nsaid",) if name in roles.medicines)
-        # What may speak against an NSAID.
-        self.against_nsaid = sorted(
-            {
-                name
-                for recommendation in guideline.recommendations
-                if any(call.id in self.nsaids and call.state != "offer" for call in recommendation.treatment)
-                for name in guideline.base_findings(recommendation.when.findings())
-            }
-        )
+        self.unread_values = UnreadValues(guideline)
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
         self._recommendations = {r.id: r for r in guideline.recommendations}
         # The same recommendations stand together on many cards.
@@ -199,23 +189,15 @@ class Responder:
         extension = {**answered.extension, "deceased": True}
         return replace(answered, advised=cards, extension=extension, fired=(), system_actions=())
 
-    def unread(self, case: Case) -> tuple[str, ...]:
-        """A line for each finding that may speak against an NSAID and that could not be read.
-
-        A measurement is one also where it is recorded without any value.
-        """
-        return tuple(
-            self._could_not_be_read(one)
-            for one in case.unread(self.against_nsaid)
-            if one.unreadable or self.guideline.findings[one.finding].value == "quantity"
-        )
-
-    def _could_not_be_read(self, one: Assertion) -> str:
-        measured = self.guideline.findings[one.finding].value == "quantity"
-        sentence = "value_not_read" if measured else "recorded_not_readable"
-        return self.say(
-            sentence, finding=self.guideline.title_of(one.finding), date=self.date_of(one), resource=one.resource
-        )
+    def unread(self, found: Iterable[Assertion]) -> Iterator[str]:
+        """A line for each finding that could not be read."""
+        for one in found:
+            measured = self.guideline.findings[one.finding].value == "quantity"
+            sentence, title = (
+                "value_not_read" if measured else "recorded_not_readable",
+                self.guideline.title_of(one.finding),
+            )
+            yield self.say(sentence, finding=title, date=self.date_of(one), resource=one.resource)
 
     def unrecognised(self, found: Sequence[Unrecognised]) -> Iterator[str]:
         """A line for each medicine and each allergy of which nothing could be read; the last counts those left."""
@@ -392,9 +374,9 @@ class _Cards:
         self.diagnostic_topic = self.first_topic = ""
 
     @cached_property
-    def answering(self) -> Answering:
+    def matching(self) -> OrderMatching:
         # Most answers have no card.
-        return Answering(self.guideline, self.assessment, self.on_chart, self.now, self.responder.recent_days)
+        return OrderMatching(self.guideline, self.assessment, self.on_chart, self.now)
 
     @cached_property
     def _findings_not_readable(self) -> list[Assertion]:
@@ -472,7 +454,7 @@ class _Cards:
         uuid, calls = self._uuid(topic), self._calls(fired)
         standing = self._standing(fired)
         # The orders that stand for each suggestion; none where it has to be made.
-        placed = {call.key: self.answering.answer(call, standing) if standing else () for call in calls}
+        placed = {call.key: self.matching.satisfying(call, standing) if standing else () for call in calls}
         if calls and all(placed.values()):
             references = dict.fromkeys(order.reference for orders in placed.values() for order in orders)
             self.silenced.append({"topic": topic, "orders": list(references)})
@@ -481,7 +463,7 @@ class _Cards:
         left = [
             call
             for call in calls
-            if not placed[call.key] and (call.key not in done or self.answering.changed_since(done[call.key]))
+            if not placed[call.key] and (call.key not in done or self.matching.changed_since(done[call.key]))
         ]
         notes = tuple(self._order_note("already_done", key, order) for key, order in done.items())
         yield self._card(topic, fired, uuid, tuple(self._suggestions(uuid, fired, left)), "any", notes=notes)
@@ -506,14 +488,14 @@ class _Cards:
         """The order of this template among those that stand."""
         if not standing:
             return None
-        side = self.answering.compared(key, self.assessment.side)
+        side = self.matching.compared(key, self.assessment.side)
         return next((order for order in standing if order.covers(key, side)), None)
 
     def _done(self, call: Call) -> Order | None:
         """The newest imaging that this suggestion would repeat within the set time."""
         if not self.on_chart.done:
             return None
-        answers = self.answering.answer(call, self.answering.recently_done)
+        answers = self.matching.satisfying(call, self.matching.recently_done)
         return max(answers, key=lambda order: order.when.high if order.when else self.now, default=None)
 
     def _card(
@@ -662,7 +644,8 @@ class _Cards:
             yield from self._missing_data(topic)
         if topic in self._topics(*_NAME_MEDICINES) and (case := self.assessment.case) and self.assessment.decision:
             offered = self.assessment.offered()
-            yield from self.responder.unread(case) if offered & self.responder.nsaids else ()
+            unread = self.responder.unread_values
+            yield from self.responder.unread(unread.of(case)) if offered & unread.treatments else ()
             yield from self.responder.unrecognised(case.unrecognised) if offered & self.responder.medicines else ()
         if topic == self.first_topic:
             yield from self._not_readable(self._findings_not_readable[:UNKNOWN_AT_MOST])
@@ -724,7 +707,7 @@ class _Cards:
             request = service_request(
                 self.guideline.orders[call.key],
                 call.priority,
-                self._ordering(by_id[call.recommendation], self.answering.side_of(call)),
+                self._ordering(by_id[call.recommendation], self.matching.side_of(call)),
                 self.words.sides,
             )
             title = request["code"]["text"]

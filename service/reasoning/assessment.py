@@ -198,6 +198,19 @@ class Assessment:
         return with_unit(self.case.findings[item.finding], earlier.value) == item.state
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was judged of a draft order or the like: its facts, as recommendations of a kind read them, and what fired.
+
+    assessment: of the chart beside which it was judged.
+    """
+
+    assessment: Assessment
+    kind: str
+    facts: Mapping[str, Value]
+    fired: tuple[Fired, ...]
+
+
 class Assessor:
     """Assesses cases by one guideline; made once."""
 
@@ -249,17 +262,19 @@ class Assessor:
                 found[item.finding, item.side] = item
         return tuple(found.values())
 
-    def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
+    def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> Judgement:
         """The recommendations of this kind that hold for what the clinician has in hand, the most important first.
 
         `facts` say all that the conditions of this kind may read of it, see ADVICE_FACTS. Without the complaint none
         holds.
         """
         if assessment.decision is None:
-            return ()
+            return Judgement(assessment, kind, facts, ())
         reader = self._reader(assessment, facts)
         fired = (reader.fired(recommendation, met) for recommendation, met in reader.holding(self.by_kind[kind]))
-        return tuple(sorted(fired, key=lambda each: INDICATORS.index(each.indicator)))
+        return Judgement(
+            assessment, kind, facts, tuple(sorted(fired, key=lambda each: INDICATORS.index(each.indicator)))
+        )
 
     def verdicts(
         self, assessment: Assessment, *kinds: str, facts: Mapping[str, Value] = MappingProxyType({})
@@ -294,8 +309,13 @@ class Assessor:
         """
         if assessment.decision is None:
             return ()
+        charts = assessment.decision.charts
+        open_ = any(statement.value is None for found in charts.case.assertions.values() for statement in found)
+        if not open_ and not any(charts.charts[chart].contradictory for chart in charts.of_patient):
+            # Most charts: whatever is on them is known.
+            return ()
         raised = {flag.id for fired in assessment.red_flags() if (flag := fired.recommendation.red_flag)}
-        reader, charts = self._reader(assessment, {}), assessment.decision.charts
+        reader = self._reader(assessment, {})
         return tuple(
             recommendation
             for recommendation in self.by_kind["red-flag"]

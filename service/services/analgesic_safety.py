@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cds_hooks import Action, HookRequest
-from service.answers.answered import Answered, Judgement
+from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
+from service.chart.assertions import Assertion
 from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.drafts import Draft
 from service.chart.elements import as_dict, as_list, as_text, words_of
@@ -25,6 +26,7 @@ from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.guideline.conditions import Interval, Value
 from service.guideline.vocabulary import MEDICINE_ROLES
 from service.prefetch_keys import MEDICINES
+from service.reasoning.assessment import Judgement
 from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation, in_context
 
@@ -100,7 +102,7 @@ class AnalgesicSafety:
         orders, left_out = self._orders(request)
         if not any(order.draft.selected for order in orders):
             return self._consultant.say_nothing(request, {"medications": [], "draftsLeftOut": left_out})
-        consultation = self._consultant.consult(request)
+        consultation = self._consultant.consult(request, orders=False)
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
         # nor for care with it. Here somebody is about to order it.
         screened = consultation.screened(self._treatments(_SCREENED))
@@ -112,7 +114,8 @@ class AnalgesicSafety:
             consultation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
         selected = [order for order in orders if order.draft.selected]
-        judgements = [_judge(consultation, said, orders, order) for order in selected]
+        unread = self._consultant.responder.unread_values.of(consultation.case)
+        judgements = [_judge(consultation, said, orders, order, unread) for order in selected]
         judged = [
             (order, (*judgement.fired, *_behind(judgement, said, order)))
             for order, judgement in zip(selected, judgements, strict=True)
@@ -123,7 +126,7 @@ class AnalgesicSafety:
                 order.reference,
                 fired,
                 tuple(_changes(consultation, orders, order, fired)),
-                _unread(consultation, order),
+                _unread(consultation, order, unread),
             )
             for order, fired in judged
             if fired
@@ -182,7 +185,13 @@ class AnalgesicSafety:
         return _Order(draft, medicines, treated_as, topical, a_day, aspirin_a_day, low_dose)
 
 
-def _judge(consultation: Consultation, said: Sequence[Fired], orders: Sequence[_Order], order: _Order) -> Judgement:
+def _judge(
+    consultation: Consultation,
+    said: Sequence[Fired],
+    orders: Sequence[_Order],
+    order: _Order,
+    unread: Sequence[Assertion],
+) -> Judgement:
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
     present = consultation.assessment.complaint == "present"
     swallowed = [other for other in orders if other.nsaid and not other.doubtful]
@@ -206,7 +215,7 @@ def _judge(consultation: Consultation, said: Sequence[Fired], orders: Sequence[_
         "aspirin-in-24-hours": _amount(order.aspirin_a_day),
         "aspirin-of-unknown-dose": order.doubtful,
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
-        "value-not-read": order.nsaid and bool(consultation.consultant.responder.unread(consultation.case)),
+        "value-not-read": order.nsaid and bool(unread),
         "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(consultation, order)),
         "complaint-documented": None if consultation.assessment.complaint == "unknown" else present,
         "chart-not-heard": consultation.case.lacks(MEDICINES),
@@ -230,9 +239,9 @@ def _unrecognised(consultation: Consultation, order: _Order) -> tuple[Unrecognis
     return tuple(one for one in found if one.kind == ALLERGY)
 
 
-def _unread(consultation: Consultation, order: _Order) -> tuple[str, ...]:
+def _unread(consultation: Consultation, order: _Order, unread: Sequence[Assertion]) -> tuple[str, ...]:
     responder = consultation.consultant.responder
-    values = responder.unread(consultation.case) if order.nsaid else ()
+    values = responder.unread(unread) if order.nsaid else ()
     return (*values, *responder.unrecognised(_unrecognised(consultation, order)))
 
 

@@ -28,7 +28,8 @@ from service.guideline.conditions import Interval, Value
 from service.guideline.model import KnowledgeError
 from service.guideline.vocabulary import RED_FLAGS
 from service.reasoning.evidence import Fired
-from service.services.consultation import CLOSING, PAST, URGENT, Consultant, Consultation, Limit, in_context
+from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit
+from service.services.consultation import Consultant, Consultation, in_context
 
 _KIND = "appointment"
 _ABOUT = "appointments"

@@ -31,7 +31,7 @@ class DischargeAdvice:
 
     def answer(self, request: HookRequest) -> Answered:
         """One card; none where the chart has nothing to do with this pain."""
-        consultation = self._consultant.consult(request)
+        consultation = self._consultant.consult(request, orders=False)
         assessment = consultation.assessment
         offered = assessment.offered()
         without = {what for call in assessment.treatment for what in call.without}
@@ -43,7 +43,7 @@ class DischargeAdvice:
             "stretching-offered": "self-care" in offered and _STRETCHING in added - without,
             "stretching-left-out": "self-care" in offered and _STRETCHING in without,
             "nsaid-offered": "nsaid" in offered,
-            "value-not-read": bool(self._consultant.responder.unread(consultation.case)),
+            "value-not-read": bool(self._consultant.responder.unread_values.of(consultation.case)),
             "medicine-not-read": bool(consultation.case.unrecognised),
             "acetaminophen-offered": "acetaminophen" in offered,
             "physiotherapy-offered": "physiotherapy" in offered,

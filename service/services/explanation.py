@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from cds_hooks.request import read_envelope, request_for
-from service.answers.answered import Answered, Judgement
+from service.answers.answered import Answered
 from service.answers.cards import assessment_extension
 from service.chart.case import Case
 from service.chart.orders import NO_SITE_CODES, SiteCodes
@@ -22,7 +22,7 @@ from service.fhir_validation import remarks
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import Guideline
 from service.guideline.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
-from service.reasoning.assessment import Assessment
+from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Evidence, Fired, Verdict
 from service.services.catalogue import services_by
 from service.services.consultation import Consultant

@@ -1,5 +1,5 @@
-"""Whether orders and studies answer what the guideline calls for, and for which side. Every service asks here, so that
-what one of them accepts no other asks for again.
+"""Whether orders and studies satisfy what the guideline calls for, and for which side. Every service asks here, so that
+what one of them accepts no other asks for again. Pure.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ _RADIOGRAPH, _NONE = "radiograph", "none-now"
 _APPROPRIATE = RATINGS[0]
 
 Call = ImagingCall | ReferralCall
-Held = tuple[Presentation, Rating]
+# A rating that holds for a chart, with the presentation that it is of.
+Applicable = tuple[Presentation, Rating]
 
 
-class Answering:
-    """What answers what on one chart; `recent_days` is how long imaging counts as done not long ago."""
+class OrderMatching:
+    """Which orders satisfy which calls on one chart, at a time in UTC."""
 
-    def __init__(
-        self, guideline: Guideline, assessment: Assessment, on_chart: OnChart, now: datetime, recent_days: int
-    ) -> None:
+    def __init__(self, guideline: Guideline, assessment: Assessment, on_chart: OnChart, now: datetime) -> None:
         self.guideline, self.assessment, self.on_chart = guideline, assessment, on_chart
-        self.now, self.recent_days, self.roles = now, recent_days, guideline.engine.imaging
+        self.now, self.roles = now, guideline.engine.imaging
+        # How long imaging counts as done not long ago.
+        self.recent_days = int(guideline.thresholds[self.roles.recent]["value"])
         self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
-        self._held: dict[tuple[bool, str], tuple[Held, ...]] = {}
+        self._applicable: dict[tuple[bool, str], tuple[Applicable, ...]] = {}
+        self._called_for: dict[tuple[str, frozenset[str] | None], str] = {}
 
     # -- sides --------------------------------------------------------------------------------------------------------
 
@@ -44,6 +46,12 @@ class Answering:
         With both sides on the chart it is the side of the findings that call for it, where these name one alone. What
         stands on a finding with a side that could not be read is called for without one.
         """
+        key = call.key, among
+        if key not in self._called_for:
+            self._called_for[key] = self._side_of(call, among)
+        return self._called_for[key]
+
+    def _side_of(self, call: Call, among: frozenset[str] | None) -> str:
         if self.assessment.side == NO_SIDE_NAMED:
             return NO_SIDE_NAMED
         called_by = self.assessment.called_by(call)
@@ -70,9 +78,9 @@ class Answering:
         return finding is not None and known and not (finding.background or finding.whole_patient)
 
     def side_for(self, order: Order, beside: Sequence[Order]) -> str:
-        """The side that an order ought to have: of what it would answer, otherwise of the pain."""
+        """The side that an order ought to have: of what it would satisfy, otherwise of the pain."""
         anywhere = [replace(order, side=NO_SIDE)]
-        sides = [self.side_of(call) for call in self.imaging if self.answer(call, anywhere, beside)]
+        sides = [self.side_of(call) for call in self.imaging if self.satisfying(call, anywhere, beside)]
         return _one_side(sides) if sides else self.assessment.side
 
     def compared(self, key: str, side: str) -> str:
@@ -93,7 +101,7 @@ class Answering:
 
     @cached_property
     def done(self) -> tuple[Order, ...]:
-        """What of it still answers: nothing urgent is documented since."""
+        """What of it still counts: nothing urgent is documented since."""
         return tuple(order for order in self.recently_done if not self.changed_since(order))
 
     def changed_since(self, order: Order) -> bool:
@@ -118,7 +126,7 @@ class Answering:
         looked_at = self.assessment.side if self.assessment.side in (LEFT, RIGHT) else side
         return order.region in self.roles.shown_on_both_sides or {looked_at, order.side} != {LEFT, RIGHT}
 
-    # -- what answers -------------------------------------------------------------------------------------------------
+    # -- what satisfies a call ----------------------------------------------------------------------------------------
 
     def has_radiograph(self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False) -> bool:
         """Whether a radiograph of where it hurts is done or among these orders, for an order of this side; `of_late`:
@@ -130,58 +138,59 @@ class Answering:
             done = self._radiograph_done(side)
         return done or any(self._is_radiograph(order, side) for order in orders if order.state != "done")
 
-    def held(
+    def applicable(
         self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False, supposed: str = ""
-    ) -> tuple[Held, ...]:
+    ) -> tuple[Applicable, ...]:
         """The ratings that hold for this chart beside these orders, for an order of this side; `supposed`: with this
         red flag raised as well.
         """
         key = (self.has_radiograph(orders, side, of_late=of_late), supposed)
-        if key not in self._held:
-            self._held[key] = presentations(self.guideline, self.assessment, *key)
-        return self._held[key]
+        if key not in self._applicable:
+            self._applicable[key] = presentations(self.guideline, self.assessment, *key)
+        return self._applicable[key]
 
-    def answer(
+    def satisfying(
         self,
         call: Call,
         orders: Sequence[Order],
         beside: Sequence[Order] = (),
         among: frozenset[str] | None = None,
     ) -> tuple[Order, ...]:
-        """Those of these orders that answer the call: they are what is called for, its alternative, or imaging that is
-        as good. Empty where it is not answered; for both sides an order for each will do. What is ordered `beside`
-        them answers nothing, but may be the radiograph after which they are as good. `among`: see side_of.
+        """Those of these orders that satisfy the call: they are what is called for, its alternative, or imaging that is
+        as good. Empty where none does; for both sides an order for each will do. What is ordered `beside` them counts
+        for nothing, but may be the radiograph after which they are as good. `among`: see side_of.
         """
         side = self.compared(call.key, self.side_of(call, among))
         if side != BILATERAL:
-            return self._answer_on(call, side, orders, beside)
-        left, right = (self._answer_on(call, each, orders, beside) for each in (LEFT, RIGHT))
+            return self._satisfying_on(side, call, orders, beside)
+        left, right = (self._satisfying_on(each, call, orders, beside) for each in (LEFT, RIGHT))
         return tuple(dict.fromkeys((*left, *right))) if left and right else ()
 
-    def _answer_on(self, call: Call, side: str, orders: Sequence[Order], beside: Sequence[Order]) -> tuple[Order, ...]:
-        """As answer, on one side; imaging is as good where one rating finds both appropriate and it is not called for
-        by itself: where both are called for, each is needed.
-        """
+    def _satisfying_on(
+        self, side: str, call: Call, orders: Sequence[Order], beside: Sequence[Order]
+    ) -> tuple[Order, ...]:
+        """As satisfying, on one side."""
         if found := tuple(order for order in orders if order.covers(call.key, side)):
             return found
         if not isinstance(call, ImagingCall):
             return ()
         for_it = [order for order in orders if order.covers(order.key, self.compared(order.key, side))]
-        if call.alternative and (
-            found := tuple(o for o in for_it if o.region == call.region and o.modality == call.alternative)
-        ):
+        if found := tuple(o for o in for_it if (o.region, o.modality) == (call.region, call.alternative)):
             return found
+        # Where other imaging is called for by itself, each is needed.
         called = {each.key for each in self.imaging}
         alike = [order for order in for_it if order.modality == call.modality and order.key not in called]
-        if not alike:
-            return ()
-        regions = frozenset(
+        regions = self._as_good_as(call, side, (*orders, *beside)) if alike else frozenset[str]()
+        return tuple(order for order in alike if order.region in regions)
+
+    def _as_good_as(self, call: ImagingCall, side: str, orders: Sequence[Order]) -> frozenset[str]:
+        """The regions of which imaging is as good: one rating finds them as appropriate as what is called for."""
+        return frozenset(
             region
-            for _presentation, rating in self.held((*orders, *beside), side)
+            for _presentation, rating in self.applicable(orders, side)
             if rating.rating == _APPROPRIATE and rating.modality == call.modality and call.region in rating.regions
             for region in rating.regions
         )
-        return tuple(order for order in alike if order.region in regions)
 
 
 def _one_side(sides: Iterable[str]) -> str:

@@ -1,0 +1,30 @@
+"""What of a chart could not be read and may speak against an NSAID. Pure."""
+
+from __future__ import annotations
+
+from service.chart.assertions import Assertion
+from service.chart.case import Case
+from service.guideline.model import Guideline
+
+
+class UnreadValues:
+    """Finds them by one guideline; made once. `treatments`: those that are an NSAID."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        medicine = guideline.engine.medicines.get("nsaid")
+        self.treatments = frozenset((medicine.treatment,)) if medicine else frozenset[str]()
+        # What may speak against one.
+        self._names = sorted(
+            {
+                name
+                for recommendation in guideline.recommendations
+                if any(call.id in self.treatments and call.state != "offer" for call in recommendation.treatment)
+                for name in guideline.base_findings(recommendation.when.findings())
+            }
+        )
+        self._quantities = {finding.id for finding in guideline.findings.values() if finding.value == "quantity"}
+
+    def of(self, case: Case) -> tuple[Assertion, ...]:
+        """The newest assertion of each such finding; of a measurement also one that is recorded without any value."""
+        found = case.unread(self._names)
+        return tuple(one for one in found if one.unreadable or one.finding in self._quantities)

@@ -1,0 +1,75 @@
+"""How soon a visit has to be: the fewest days that something urgent on the chart allows. Pure.
+
+The days are knowledge (guideline.toml, seen-within-… and seen-by-day-…).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.guideline.model import Guideline
+from service.reasoning.assessment import Assessment
+from service.reasoning.evidence import Fired
+
+# The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
+URGENT = ("critical", "warning")
+# The fewest days that a window since the injury leaves while it closes, and the day after which it is past.
+CLOSING, PAST = "seen-by-day-closing", "seen-by-day-past"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The fewest days until a visit that something on the chart allows, 0 for the same day, and what does.
+
+    `emergency`: among it is something for which no visit is soon enough, but emergency care at once.
+    """
+
+    days: int
+    fired: tuple[Fired, ...]
+    emergency: bool = False
+
+
+def limit_of(guideline: Guideline, assessment: Assessment) -> Limit | None:
+    """What allows the fewest days of all that is urgent on the chart."""
+    allowed = [
+        (days_allowed(guideline, assessment, fired), fired)
+        for fired in assessment.fired
+        if fired.indicator in URGENT and fired.recommendation.kind in ("red-flag", "plan")
+    ]
+    if not allowed:
+        return None
+    days = min(day for day, _fired in allowed)
+    emergency = any(_is_for_emergency_care(guideline, fired) for _day, fired in allowed)
+    return Limit(days, tuple(fired for day, fired in allowed if day == days), emergency)
+
+
+def days_allowed(guideline: Guideline, assessment: Assessment, fired: Fired) -> int:
+    """How many days until a visit something urgent allows: from today, and where the evidence has a window since the
+    injury, no later than that leaves.
+    """
+    thresholds = guideline.thresholds
+    # The closest: of this recommendation, of its red flag, of whatever is as urgent.
+    days = next(int(thresholds[name]["value"]) for name in _names("seen-within", fired) if name in thresholds)
+    by_day = next((int(thresholds[name]["value"]) for name in _names("seen-by-day", fired) if name in thresholds), 0)
+    if by_day:
+        closing, past = (int(thresholds[name]["value"]) for name in (CLOSING, PAST))
+        open_still = (since for since in assessment.days_since_onset(fired) if since.low <= past)
+        # Of a day that is not known exactly the earliest that it may be leaves the least.
+        days = min((days, *(max(by_day - int(min(since.high, past)), closing) for since in open_still)))
+    return days
+
+
+def _is_for_emergency_care(guideline: Guideline, fired: Fired) -> bool:
+    """A critical red flag that refers to emergency care at once, unless it has days of its own."""
+    referrals = fired.recommendation.referrals
+    *own, _of_all = _names("seen-within", fired)
+    at_once = any(to.to == guideline.engine.emergency and to.priority == "stat" for to in referrals)
+    return fired.indicator == URGENT[0] and at_once and guideline.thresholds.keys().isdisjoint(own)
+
+
+def _names(word: str, fired: Fired) -> tuple[str, str, str]:
+    """The names under which the limit of what has fired may stand, the closest first."""
+    recommendation = fired.recommendation
+    flag = recommendation.red_flag.id if recommendation.red_flag else recommendation.id
+    of_all = f"{word}-{fired.indicator}"
+    return f"{of_all}-{recommendation.id}", f"{of_all}-{flag}", of_all
