@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -116,13 +117,23 @@ class _Recorder:
             self._open.append(call)
 
 
-def trace(request: Path = REQUEST, service_id: str = "") -> Trace:
-    """The calls of this request, made after others like it; of the first service of its hook unless one is named."""
-    import service  # noqa: PLC0415 - another checkout may have been put before this one
+@cache
+def _client() -> Any:
+    # Another checkout may have been put before this one.
     from service.app import create_app  # noqa: PLC0415
     from service.settings import Settings  # noqa: PLC0415
 
-    client, body = create_app(Settings()).test_client(), request.read_bytes()
+    return create_app(Settings()).test_client()
+
+
+def trace(request: Path = REQUEST, service_id: str = "") -> Trace:
+    """The calls of this request, made after others like it; of the first service of its hook unless one is named.
+
+    Raises RuntimeError where the service refuses it.
+    """
+    import service  # noqa: PLC0415
+
+    client, body = _client(), request.read_bytes()
     hook, published = json.loads(body)["hook"], client.get("/cds-services").get_json()["services"]
     id_ = service_id or next(entry["id"] for entry in published if entry["hook"] == hook)
 
