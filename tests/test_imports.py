@@ -1,10 +1,15 @@
 """What chart, knowledge and reasoning need to be loaded: no web framework, no schemas and no FHIR models."""
 
+import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import service
+from service.reasoning.assessment import Assessor
+from service.services.explanation import Explainer
+from tests.charts import CLOCK, packaged
 
 ROOMS = ("chart", "guideline", "reasoning")
 # They read and check the files of the knowledge, once, at start.
@@ -36,3 +41,37 @@ def test_chart_knowledge_and_reasoning_load_no_web_framework_no_schemas_and_no_f
         "cds_hooks.prefetch",
         "service.prefetch_keys",
     }
+
+
+# Pickled knowledge and a chart in JSON -> the ids of what is called for, decided in a process of its own.
+DECIDE = """
+import json, pickle, sys
+from datetime import datetime
+sys.modules |= dict.fromkeys(("flask", "marshmallow", "pydantic", "fhir"))
+import msgspec
+from cds_hooks.prefetch import read_prefetch
+from service.chart.case import CaseReader, ResourceHead
+from service.chart.patient import ReceivedChart
+from service.reasoning.assessment import Assessor
+guideline, assessor = pickle.loads(sys.stdin.buffer.read())
+request, now = json.loads(open(sys.argv[1]).read()), datetime.fromisoformat(sys.argv[2])
+prefetch = read_prefetch(msgspec.Raw(json.dumps(request["prefetch"]).encode()), [], ResourceHead)
+case = CaseReader(guideline).read(ReceivedChart(request["context"]["patientId"], prefetch), now)
+print(json.dumps([fired.recommendation.id for fired in assessor.assess(case).fired]))
+"""
+
+
+def test_a_process_without_the_web_decides_a_chart_by_pickled_knowledge(repository: Path) -> None:
+    file = repository / "fixtures" / "requests" / "sudden-tear.json"
+    guideline = packaged()
+    explained = Explainer(guideline, lambda: CLOCK).explain("gluteal-hamstring-pain", file.read_bytes())
+    decided = subprocess.run(
+        [sys.executable, "-c", DECIDE, str(file), CLOCK.isoformat()],
+        input=pickle.dumps((guideline, Assessor(guideline))),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    expected = [fired.recommendation.id for fired in explained.assessment.fired]
+    assert expected
+    assert json.loads(decided.stdout) == expected
