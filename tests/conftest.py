@@ -103,9 +103,11 @@ def made_once() -> Iterator[None]:
     if app is None:
         yield
         return
-    loader, pages = app.knowledge, app.knowledge_pages
+    loader, pages, desk = app.knowledge, app.knowledge_pages, app.desk
+    consultation = sys.modules["service.services.consultation"]
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
-    made: dict[tuple[str, int], tuple[Any, Any]] = {}
+    made: dict[tuple[Any, int], tuple[Any, Any]] = {}
+    listed: list[Any] = []
 
     def load(folder: Path | None, *, affiliate_snomed: bool = True) -> Any:
         if folder:
@@ -114,7 +116,7 @@ def made_once() -> Iterator[None]:
 
     def once(make: Callable[..., Any]) -> Callable[..., Any]:
         def of(guideline: Any, *more: Any) -> Any:
-            key = make.__module__, id(guideline)
+            key = make, id(guideline)
             if key not in made:
                 # The guideline is kept beside it, so that no other one gets its id.
                 made[key] = make(guideline, *more), guideline
@@ -122,10 +124,19 @@ def made_once() -> Iterator[None]:
 
         return of
 
+    def told(folder: Path, requests: Any, *, tell: Callable[..., Any] = desk._told) -> Any:
+        if folder != desk.PATIENTS:
+            return tell(folder, requests)
+        # The examples of the page at `/`: all files of cases are read for them.
+        listed.extend(() if listed else tell(folder, requests))
+        return listed
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "knowledge", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
+        patch.setattr(consultation, "Assessor", once(consultation.Assessor))
+        patch.setattr(desk, "_told", told)
         yield
 
 
