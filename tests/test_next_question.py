@@ -181,7 +181,7 @@ def test_every_answer_is_decided_as_a_whole_assessment_of_the_answered_chart_dec
             after = outcome_of(ASSESSOR.assess(answered(case, chart.answers[number])), sides)
             gained, change = gains(before, after), chart.change(number)
             assert change.points == sum(gained.values()), (chart.answers[number], case.assertions.keys())
-            assert change.terms == tuple(sorted(gained, key=lambda term: -gained[term]))
+            assert change.terms() == tuple(sorted(gained, key=lambda term: -gained[term]))
             compared += 1
     assert compared > 600
 

@@ -397,6 +397,7 @@ class _Assembly:
         self.referrals: list[ReferralCall] = []
         self.treatment: dict[str, TreatmentCall] = {}
         self.cautions: dict[str, list[str]] = {}
+        self.working_diagnoses: list[str] = []
 
     def gather(self, recommendations: Iterable[Recommendation]) -> None:
         for recommendation, met in self.reader.holding(recommendations):
@@ -452,11 +453,7 @@ class _Assembly:
             without_side=_without_side(case, sides),
             not_readable=tuple(case.not_readable()),
             known=frozenset(name for name, found in case.assertions.items() for s in found if s.value is not None),
-            working_diagnoses=tuple(
-                cause
-                for cause, diagnosed in assessor.kernel.diagnosed.items()
-                if any(decision.on(diagnosed, chart) for chart in charts.of_side)
-            ),
+            working_diagnoses=_unique(self.working_diagnoses),
             lacking=case.lacking,
             case=case,
             decision=decision,
@@ -509,15 +506,18 @@ class _Assembly:
 
     def _note_considered(self, rankings: Sequence[Ranking]) -> None:
         """A cause is considered when it leads or is the clinician's working diagnosis."""
-        charts = self.decision.charts
-        for cause, diagnosed in self.assessor.kernel.diagnosed.items():
+        charts, kernel = self.decision.charts, self.assessor.kernel
+        for cause, (considered, _not) in kernel.considered.items():
             grounds: list[str] = []
             for number, chart in enumerate(charts.of_side):
+                if not self.decision.on(considered, chart):
+                    continue
                 leader = rankings[number].leader if rankings else None
                 if leader is not None and leader.id == cause:
                     grounds += leader.speaks_for
-                if self.decision.on(diagnosed, chart):
+                if self.decision.on(kernel.diagnosed[cause], chart):
                     grounds.append(f"diagnosed-{cause}")
+                    self.working_diagnoses.append(cause)
             self.made[f"considers-{cause}"] = _unique(grounds)
 
 

@@ -42,11 +42,15 @@ class Answer(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The variants in which the same changes: so many points, of these terms."""
+    """The variants in which the same changes: the points of each term, and of all."""
 
     points: int
-    terms: tuple[str, ...]
+    gains: tuple[tuple[int, str], ...]
     variants: int
+
+    def terms(self) -> tuple[str, ...]:
+        """What changes, the weightiest first."""
+        return tuple(term for _points, term in sorted(self.gains, key=lambda gain: -gain[0]))
 
 
 class WouldChange(NamedTuple):
@@ -74,7 +78,6 @@ class Questions:
         self.outcome: dict[str, list[tuple[str, int]]] = {}
         for (term, name), place in kernel.outcome.items():
             self.outcome.setdefault(term, []).append((name, place))
-        # By the number of charts: the variants in which a finding is answered alone, and all findings of a question.
         self.variants = {charts: self._variants(charts) for charts in self.layouts}
         self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in guideline.question_terms.items()}
@@ -99,17 +102,18 @@ class Questions:
                 for value in reversed(values):
                     yield Answer(number, {finding: value})
 
-    def _variants(self, charts: int) -> tuple[dict[str, int], dict[int, int]]:
-        alone: dict[str, int] = {}
-        together: dict[int, int] = {}
+    def _variants(self, charts: int) -> list[tuple[dict[str, int], int]]:
+        """Of each question the variants in which a finding is answered alone, and those in which all of them are."""
+        variants: list[tuple[dict[str, int], int]] = [({}, 0) for _question in self.guideline.questions]
         for number, answer in enumerate(self.answers, start=1):
+            alone, together = variants[answer.question]
             variant = 1 << number * charts
-            if len(answer.values) == 1:
+            if len(answer.values) > 1:
+                variants[answer.question] = alone, together | variant
+            else:
                 (finding,) = answer.values
                 alone[finding] = alone.get(finding, 0) | variant
-            else:
-                together[answer.question] = together.get(answer.question, 0) | variant
-        return alone, together
+        return variants
 
     def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
         """The charts of a case, and the same with each answer to each question."""
@@ -137,10 +141,10 @@ class Questions:
                 if best := of_question & variants:
                     # Of the answers that change as much, the first that is tried.
                     variant = best & -best
-                    terms = next(change.terms for change in by_points[points] if change.variants & variant)
+                    change = next(change for change in by_points[points] if change.variants & variant)
                     answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
                     finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
-                    asked.append(Asked(finding, questions[number].ask, questions[number].because, terms))
+                    asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
                     tried[number] = 0
         return tuple(asked[:ASKED_AT_MOST])
 
@@ -157,10 +161,9 @@ class Questions:
 
     def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
         """The variants in which what is unknown of a question is answered."""
-        alone, together = self.variants[charts.layout.charts]
-        unknown = [alone[finding] for finding in self.guideline.questions[number].findings if finding in open_]
-        variants = reduce(or_, unknown, 0)
-        return variants | together.get(number, 0) if len(unknown) > 1 else variants
+        alone, together = self.variants[charts.layout.charts][number]
+        unknown = [variants for finding, variants in alone.items() if finding in open_]
+        return reduce(or_, unknown, together if len(unknown) > 1 else 0)
 
     def changes(self, decision: Decision, variants: int) -> list[Change]:
         """These variants, by what of the outcome differs from that of the patient as documented."""
@@ -187,25 +190,24 @@ class Questions:
         again = critical & differs(outcome("critical-flag").values()) if critical & 1 else 0
         severity = self.points["severity"]
         changes = [
-            (((severity * steps, "severity"),) if steps else (), of & variants)
+            Change(severity * steps, ((severity * steps, "severity"),) if steps else (), of & variants)
             for steps, of in self._steps(first, tiers, again)
+            if of & variants
         ]
         for term, of_term in terms.items():
-            if of_term & variants:
-                gain = (self.points[term], term)
-                parts = [(gains, of & ~of_term) for gains, of in changes]
-                changes = [*parts, *(((*gains, gain), of & of_term) for gains, of in changes)]
-        return [
-            Change(sum(points for points, _term in gains), _weightiest_first(gains), of) for gains, of in changes if of
-        ]
+            gained = self.points[term]
+            for number, (points, gains, of) in enumerate(tuple(changes)):
+                if with_term := of & of_term:
+                    changes[number] = Change(points, gains, of ^ with_term)
+                    changes.append(Change(points + gained, (*gains, (gained, term)), with_term))
+        return [change for change in changes if change.variants]
 
     def would_change(self, decision: Decision, cards: Mapping[str, Iterable[str]]) -> Iterator[WouldChange]:
         """What a single answer would do to each of these cards: the topic of each, and the recommendations on it."""
         charts, first, topics = decision.charts, decision.charts.layout.first, self.guideline.engine.topics
-        alone, _together = self.variants[charts.layout.charts]
-        due = zip(self.guideline.questions, self._due(decision), strict=True)
-        askable = (f for question, is_due in due if is_due and not question.first for f in question.findings)
-        answered = reduce(or_, (alone[f] for f in askable if self.read_as[f] in charts.open), 0)
+        due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
+        alone = (item for (alone, _together), is_due in due if is_due for item in alone.items())
+        answered = reduce(or_, (variants for f, variants in alone if self.read_as[f] in charts.open), 0)
         shown = self._shown(decision)
         tiers = [topics[tier] for tier in INDICATORS[:-1]]
         for topic, recommendations in cards.items():
@@ -254,10 +256,6 @@ class Questions:
         for level, variants in enumerate(levels):
             yield abs(level - before), variants & ~again
         yield 1, again
-
-
-def _weightiest_first(gains: Iterable[tuple[int, str]]) -> tuple[str, ...]:
-    return tuple(term for _points, term in sorted(gains, key=lambda gain: -gain[0]))
 
 
 def _values(guideline: Guideline, finding: str) -> tuple[Value, ...]:
