@@ -1,5 +1,8 @@
 """The assessment: what is put together of one decision, and what is not."""
 
+from dataclasses import replace
+from typing import Any
+
 from service.reasoning.assessment import Assessment, Assessor, presentations
 from tests.charts import build_request, packaged
 from tests.test_next_question import ASSESSOR, read_json
@@ -51,3 +54,21 @@ def test_what_is_decided_is_the_same_whatever_was_assessed_before() -> None:
     for chart, assessment in zip(charts, together, strict=True):
         alone = Assessor(packaged()).assess(read_json(build_request(chart)))
         assert (alone.fired, alone.ask, alone.rankings) == (assessment.fired, assessment.ask, assessment.rankings)
+
+
+def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
+    guideline, cause = packaged(), "proximal-hamstring-tear"
+    ranking = guideline.differential
+    parts: dict[str, Any] = {
+        name: tuple(entry for entry in getattr(ranking, name) if entry.cause == cause)
+        for name in ("points", "tests", "caps", "vetoes")
+    }
+    narrowed = replace(guideline, causes={cause: guideline.causes[cause]}, differential=replace(ranking, **parts))
+    chart = {"age": 45, "present": ["buttock-pain", "forceful-stretch-injury", "mid-hamstring-tenderness"]}
+    [ranked] = Assessor(narrowed).assess(read_json(build_request(chart))).rankings
+    assert [(each.id, each.band) for each in ranked.causes] == [(cause, "leads")]
+    assert ranked.clear
+
+
+def test_a_criterion_that_the_knowledge_does_not_have_holds_nowhere() -> None:
+    assert assessed(**TEAR).holds("no-such-criterion") is False

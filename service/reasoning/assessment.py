@@ -147,8 +147,8 @@ class Assessment:
         """Whether this named criterion of the knowledge is so on any side."""
         if self.decision is None:
             return False
-        place = self.decision.kernel.criteria[criterion].true
-        return any(self.decision.on(place, chart) for chart in self.decision.charts.of_patient)
+        of, patient = self.decision.kernel.criteria.get(criterion), self.decision.charts.of_patient
+        return of is not None and any(self.decision.on(of.true, chart) for chart in patient)
 
     def onset(self) -> When | None:
         """The latest onset or injury that is documented, on either side."""
@@ -249,13 +249,13 @@ class Assessor:
     def _located_by(self, reader: EvidenceReader) -> tuple[Evidence, ...]:
         """What is documented, on any side, that makes this the complaint of the guideline."""
         found: dict[tuple[str, str], Evidence] = {}
-        charts, hip = reader.decision.charts, self.kernel.criteria[HIP_COMPLAINT]
+        charts, hip = reader.decision.charts, self.kernel.criteria.get(HIP_COMPLAINT)
         for number in charts.of_patient:
             known = charts.charts[number].known
             named: Sequence[str] = [
                 name for name in charts.case.assertions if name in self.locating and known.get(name)
             ]
-            if not named and reader.verdict(hip, number):
+            if not named and hip and reader.verdict(hip, number):
                 named = reader.grounds(hip, number)
             for name in named:
                 item = reader.used(name, number)

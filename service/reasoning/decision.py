@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import NamedTuple
 
 from service.chart.case import Case
@@ -305,8 +306,8 @@ def _leader(kernel: Kernel, points: list[float]) -> int:
 
     Where none does, that of a last one that is no cause.
     """
-    first = max(points)
-    if first < kernel.lead_at_least or first - sorted(points)[-2] < kernel.lead_by:
+    first = max(points, default=-inf)
+    if first < kernel.lead_at_least or (len(points) > 1 and first - sorted(points)[-2] < kernel.lead_by):
         return -1
     return points.index(first)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 import msgspec
 
@@ -93,7 +94,8 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
         if weighed.family:
             known.add(weighed.family)
     order = sorted(guideline.causes, key=lambda cause: -score.points[cause])
-    top, distance = score.points[order[0]], score.points[order[0]] - score.points[order[1]]
+    top, *others = (score.points[cause] for cause in order)
+    distance = top - others[0] if others else inf
     leads = next((cause for cause, bits in decision.leads.items() if bits & 1 << chart), None)
 
     def band(cause: str) -> str:

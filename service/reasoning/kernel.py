@@ -335,7 +335,7 @@ class _Compiler:
             criterion = self.criterion(name)
             return Places(criterion.true, criterion.false)
         stated = self.atom(Atom(name))
-        if name == RADIOGRAPH_AT_HAND:
+        if name == RADIOGRAPH_AT_HAND and "radiograph-or-pregnancy" in self.guideline.definitions:
             # In pregnancy nothing waits for a radiograph.
             at_hand = self.either((stated.true, self.criterion("radiograph-or-pregnancy").true))
             return Places(at_hand, self.opposite(at_hand))
