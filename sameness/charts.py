@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from service.guideline.conditions import Interval
-from service.guideline.model import DAYS_SINCE, Finding
+from service.guideline.model import Finding
 from service.service_ids import (
     ANALGESIC_SAFETY_SIGN,
     APPOINTMENT_TIMING,
@@ -78,6 +78,8 @@ class _Generator:
         self.orders = sorted({(code.system, code.code) for code in guideline.order_codes if code.match == "exact"})
         prefixes = {system: prefix for prefix, system in SYSTEMS.items()}
         self.orders = [(prefixes[system], code) for system, code in self.orders if system in prefixes]
+        onset = guideline.engine.onset
+        self.days_since_onset = next(n for n, date in guideline.engine.derived.days_since.items() if date == onset)
         # Quantity -> the numbers that conditions compare it with.
         self.limits: dict[str, list[float]] = {}
         for condition in guideline.rule_conditions():
@@ -124,7 +126,7 @@ class _Generator:
             if chance.random() < share
         }
         if chance.random() < 0.4:
-            case["onset_days_ago"] = self._near(next(iter(DAYS_SINCE)), (14,))
+            case["onset_days_ago"] = self._near(self.days_since_onset, (14,))
         return {**case, **self._drafts(service)}
 
     def _measured(self, finding: Finding) -> str:

@@ -16,7 +16,7 @@ from fixtures import build
 from service.app import create_app
 from service.commands.replay import PUBLISHED_KEY, read_folder
 from service.guideline.model import ORDER_SYSTEM, PACKAGED
-from service.guideline.vocabulary import RED_FLAGS, SYSTEMS
+from service.guideline.vocabulary import SYSTEMS
 from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request, packaged
 
@@ -85,7 +85,7 @@ def test_the_clock_of_the_fixtures_is_the_clock_of_the_cases() -> None:
 def test_the_fixtures_show_every_red_flag_cause_and_imaging_step() -> None:
     guideline = packaged()
     assessed = [assessment_of(read("responses", name)) for name in NAMES]
-    assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(RED_FLAGS)
+    assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(guideline.engine.red_flags)
     leading = {cause["id"] for found in assessed for cause in found["causes"] if cause["band"] == "leads"}
     assert leading == guideline.causes.keys()
     called = {(c["modality"], c["region"], c["priority"]) for found in assessed for c in found["imaging"]}

@@ -13,7 +13,7 @@ from service.app import create_app
 from service.chart.case import prefetch_templates
 from service.guideline import loader as knowledge
 from service.guideline.model import PACKAGED, Guideline, KnowledgeError, in_a_sentence
-from service.guideline.vocabulary import RED_FLAGS, SYSTEMS
+from service.guideline.vocabulary import SYSTEMS
 from service.prefetch_keys import kind_of
 from service.settings import Settings
 from tests.charts import CLOCK, SERVICE, build_request
@@ -37,7 +37,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def test_every_red_flag_of_the_contract_has_a_recommendation(guideline: Guideline) -> None:
-    assert {r.red_flag.id for r in guideline.recommendations if r.red_flag} == set(RED_FLAGS)
+    assert {r.red_flag.id for r in guideline.recommendations if r.red_flag} == set(guideline.engine.red_flags)
 
 
 def test_every_statement_is_used_by_a_finding_a_cause_or_a_recommendation(guideline: Guideline) -> None:
@@ -291,6 +291,22 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("definitions.toml", "body-temperature >= fever", "chills >= fever"),
         r"definitions\.toml: has-fever: .*chills",
     ),
+    "a date that is compared": (
+        _put("definitions.toml", "body-temperature >= fever", "onset-date >= fever"),
+        r"definitions\.toml: has-fever: onset-date is a date, read by the days since then",
+    ),
+    "a derived quantity that is to be present": (
+        _put("definitions.toml", "body-temperature >= fever", "days-since-onset"),
+        r"definitions\.toml: has-fever: days-since-onset is a quantity, compared by",
+    ),
+    "a sex that is compared with a number": (
+        _put("definitions.toml", "body-temperature >= fever", "sex >= fever"),
+        r"definitions\.toml: has-fever: sex has a coded value, compared by in",
+    ),
+    "a fact that is compared with a number": (
+        _put("recommendations/vp01-do-not-wait.toml", "later-than-allowed\n", "later-than-allowed >= seen-again\n"),
+        r"vp01-do-not-wait\.toml: when: later-than-allowed is present or absent, and compared with nothing",
+    ),
     "a quantity that is to be present": (
         _put(SEEK_HELP, "pain-severity >= severe-pain", "pain-severity"),
         r"rs05-seek-help\.toml: when: .*pain-severity",
@@ -358,7 +374,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "an unknown red flag": (
         _put(BRUISING, '[red_flag]\nid = "significant-bruising"', '[red_flag]\nid = "bruising"'),
-        r"rs02-significant-bruising\.toml: red_flag\.id: Must be one of",
+        r"rs02-significant-bruising\.toml: red_flag\.id: 'bruising' is not known here",
     ),
     "a plan without an indicator": (
         _put(SEEK_HELP, 'indicator = "warning"\n', ""),
@@ -506,7 +522,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a treatment that does not exist": (
         _put(PHYSIOTHERAPY, 'id = "physiotherapy"\nstate', 'id = "leeches"\nstate'),
-        r"rs08-physiotherapy\.toml: treatment\.\[0\]\.id: Must be one of",
+        r"rs08-physiotherapy\.toml: treatment: 'leeches' is not known here",
     ),
     "a red flag that reads what the red flags make": (
         _put(BRUISING, 'when = "significant-bruising"', 'when = "critical-red-flag"'),
@@ -538,7 +554,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"weights\.csv: line \d+",
     ),
     "a weight that is no whole number": (
-        _put("weights.csv", "runner,,2,", "runner,,2.5,"),
+        _put("weights.csv", "runner,,,2,", "runner,,,2.5,"),
         r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: says what it counts, a whole number; this is '2\.5'",
     ),
     "a test without a weight of its negative": (
@@ -546,24 +562,36 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: says what a positive and a negative test count",
     ),
     "a weight that stands twice": (
-        _put("weights.csv", "runner,,2,,,,,,,,[J] S2,\n", "runner,,2,,,,,,,,[J] S2,\n" * 2),
+        _put("weights.csv", "runner,,,2,,,,,,,,[J] S2,\n", "runner,,,2,,,,,,,,[J] S2,\n" * 2),
         r"weights\.csv: line \d+\.proximal-hamstring-tendinopathy: stands on another line too",
     ),
     "a weight without a source": (
-        _put("weights.csv", "runner,,2,,,,,,,,[J] S2,", "runner,,2,,,,,,,,,"),
+        _put("weights.csv", "runner,,,2,,,,,,,,[J] S2,", "runner,,,2,,,,,,,,,"),
         r"weights\.csv: line \d+\.source: ",
     ),
     "a line that weighs nothing": (
-        _put("weights.csv", "runner,,2,", "runner,,,"),
+        _put("weights.csv", "runner,,,2,", "runner,,,,"),
         r"weights\.csv: line \d+: weighs for no cause",
     ),
     "a weight of no condition": (
-        _put("weights.csv", "runner,,2,", "runner or cyclist,,2,"),
+        _put("weights.csv", "runner,,,2,", "runner or cyclist,,,2,"),
         r"weights\.csv: line \d+\.when: line 1, column 8: there is no 'or'",
     ),
     "a test that is a condition": (
         _put("weights.csv", "puranen-orava,", "absent(puranen-orava),"),
         r"weights\.csv: line \d+\.when: is the name of a test alone where there is a family",
+    ),
+    "a test that is no test": (
+        _put("weights.csv", "puranen-orava,", "pain-severity,"),
+        r"weights\.csv: proximal-hamstring-tendinopathy: pain-severity is no test",
+    ),
+    "a test that is negative by what is not known": (
+        _put("weights.csv", "sacroiliac-tests-negative", "sacroiliac-negative"),
+        r"weights\.csv: sacroiliac-joint-dysfunction: 'sacroiliac-negative' is not known here",
+    ),
+    "a condition of a negative that is of no test": (
+        _put("weights.csv", "runner,,,2,", "runner,,fever,2,"),
+        r"weights\.csv: line \d+\.negative: is said of a test, which has a family",
     ),
     "a test of an unknown finding": (
         _put("weights.csv", "puranen-orava,", "puranen,"),
@@ -586,7 +614,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"differential\.toml: caps\.\S+: 'critical-red-flag' is not known here",
     ),
     "a weight that reads a later step": (
-        _put("weights.csv", "runner,,2,", "critical-red-flag,,2,"),
+        _put("weights.csv", "runner,,,2,", "critical-red-flag,,,2,"),
         r"weights\.csv: proximal-hamstring-tendinopathy: 'critical-red-flag' is not known here",
     ),
     "the table of weights is missing": (
@@ -667,7 +695,43 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a medicine of a treatment that does not exist": (
         _put("engine.toml", 'treatment = "acetaminophen"', 'treatment = "paracetamol"'),
-        r"engine\.toml: medicines\.acetaminophen\.treatment: Must be one of",
+        r"engine\.toml: medicines\.acetaminophen\.treatment: 'paracetamol' is not known here",
+    ),
+    "a complaint that is no criterion": (
+        _put("engine.toml", 'criterion = "hip-region-complaint"', 'criterion = "hip-pain"'),
+        r"engine\.toml: complaint\.criterion: 'hip-pain' is not known here",
+    ),
+    "an onset that is no date": (
+        _put("engine.toml", 'onset = "onset-date"', 'onset = "sudden-onset"'),
+        r"engine\.toml: complaint\.onset: 'sudden-onset' is not known here",
+    ),
+    "days since what is no date": (
+        _put("engine.toml", 'days-since-injection = "injection-date"', 'days-since-injection = "fever"'),
+        r"engine\.toml: derived\.days_since\.days-since-injection: 'fever' is not known here",
+    ),
+    "a count of what does not exist": (
+        _put("engine.toml", '"thigh-thrust"', '"thigh-trust"'),
+        r"engine\.toml: derived\.count_of\.sacroiliac-tests-positive: 'thigh-trust' is not known here",
+    ),
+    "a count of nothing": (
+        _put("engine.toml", "[derived.count_of]\n", "[derived.count_of]\nnone-counted = []\n"),
+        r"engine\.toml: derived\.count_of\.none-counted: Shorter than minimum length 1",
+    ),
+    "on both sides by what does not exist": (
+        _put("engine.toml", '"foot-drop"', '"foot-drip"'),
+        r"engine\.toml: derived\.on_both_sides\.bilateral-leg-symptoms: 'foot-drip' is not known here",
+    ),
+    "on either side by what is no finding": (
+        _put("engine.toml", '= "hip-prosthesis"', '= "prosthesis"'),
+        r"engine\.toml: derived\.on_either_side\.hip-prosthesis-on-either-side: 'prosthesis' is not known here",
+    ),
+    "a fact of a red flag that does not exist": (
+        _put("engine.toml", 'bone-stress-possible = "bone-stress"', 'bone-stress-possible = "stress"'),
+        r"engine\.toml: red_flags\.at_discharge: 'stress' is not known here",
+    ),
+    "a red flag that makes something unknown wait": (
+        _put(BRUISING, 'blocks = ["exercise"', 'blocks = ["dancing"'),
+        r"rs02-significant-bruising\.toml: red_flag\.blocks: 'dancing' is not known here",
     ),
     "an emergency that nobody sees": (
         _put("engine.toml", 'emergency = "emergency"', 'emergency = "ambulance"'),

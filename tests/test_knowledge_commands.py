@@ -142,7 +142,7 @@ def test_what_changed_is_said_by_recommendation_finding_threshold_weight_and_cod
     change(new, SUDDEN, "title = ", 'title = "Another title" # ')
     (new / "recommendations" / "rs02-significant-bruising.toml").unlink()
     append(new, "findings.toml", '\n[new-finding]\ntitle = "New"\n')
-    change(new, "weights.csv", "gradual-onset,,2,", "gradual-onset,,5,")
+    change(new, "weights.csv", "gradual-onset,,,2,", "gradual-onset,,,5,")
     change(new, "value_sets/findings.csv", "Pain in buttock", "Pain in the buttock")
     change(new, "guideline.toml", "[thresholds.", '[thresholds.new-threshold]\nvalue = 3\nunit = "d"\n\n[thresholds.')
     compared = sitbone("diff", folder, new)
@@ -199,7 +199,10 @@ def test_weights_in_the_form_of_version_0_3_0_are_compared_with_those_of_the_tab
     folder: Path, tmp_path: Path
 ) -> None:
     new = Path(shutil.copytree(folder, tmp_path / "new"))
-    for row in ("runner,,2,,,,,,,,[J] S2,\n", "active-piriformis,deep gluteal,,,6 / -6,,,,,,LR 3.90 / 0.27 [V:R06],\n"):
+    for row in (
+        "runner,,,2,,,,,,,,[J] S2,\n",
+        "active-piriformis,deep gluteal,,,,6 / -6,,,,,,LR 3.90 / 0.27 [V:R06],\n",
+    ):
         change(folder, "weights.csv", row, "")
     append(
         folder,

@@ -15,7 +15,6 @@ from service.chart.case import Case, CaseReader
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
 from service.guideline.conditions import Interval, Value
-from service.guideline.model import DAYS_SINCE
 from service.guideline.vocabulary import COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.questions import Change
@@ -63,7 +62,7 @@ def answered(case: Case, answers: Answers) -> Case:
             patient = replace(patient, age=value)
             continue
         said: bool | Interval | When | None
-        if finding in DAYS_SINCE.values():
+        if finding in case.derived.days_since.values():
             assert isinstance(value, Interval)
             day = case.now - timedelta(days=value.low)
             said = When(day, day, day.date().isoformat())

@@ -338,8 +338,9 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         time = (onset if onset is not NO_DATE else recorded) if finding.dated_event else said
         assertion = source.asserts(row.concept, value, side or row.side or worded, time)
         yield assertion
-        if onset.when and assertion.value is True and not past and (finding.locates or finding.kind == "diagnosis"):
-            yield source.asserts("onset-date", ReadValue(onset.when), assertion.side)
+        of_pain = finding.locates or finding.kind == "diagnosis"
+        if index.onset and onset.when and assertion.value is True and not past and of_pain:
+            yield source.asserts(index.onset, ReadValue(onset.when), assertion.side)
 
 
 def _onset(resource: Mapping[str, Any], born: When | None) -> Dated:

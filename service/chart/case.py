@@ -39,6 +39,7 @@ from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames, ReceivedChart
 from service.chart.questionnaires import questionnaire_response
 from service.guideline.conditions import Interval, Value
+from service.guideline.engine import Derived
 from service.guideline.model import Code, Finding, Guideline
 from service.guideline.vocabulary import SYSTEMS
 from service.prefetch_keys import (
@@ -202,6 +203,9 @@ class Case:
     kinds: frozenset[str]
     left_out: LeftOut
     findings: Mapping[str, Finding]
+    # What follows from findings, and which of them is the onset.
+    derived: Derived
+    onset: str
     # What was read of the chart in full, as it came.
     resources: tuple[msgspec.Raw, ...]
     # Medicines that may be taken, and allergies that may be to a medicine, of which nothing could be read.
@@ -318,7 +322,7 @@ class CaseReader:
     """Reads cases for one guideline; made once."""
 
     def __init__(self, guideline: Guideline) -> None:
-        self._findings = guideline.findings
+        self._findings, self._derived = guideline.findings, guideline.engine.derived
         # A long chart repeats these hundreds of times, and of each only the newest of each side is used.
         self.repeated = frozenset(
             f.id
@@ -352,6 +356,8 @@ class CaseReader:
             kinds=frozenset(reading.kinds),
             left_out=LeftOut(**reading.left_out),
             findings=self._findings,
+            derived=self._derived,
+            onset=self.index.onset,
             resources=tuple(among[place] for _kind, among, place in reading.known) if reading.matters else (),
             unrecognised=tuple(reading.unrecognised),
         )

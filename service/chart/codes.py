@@ -128,7 +128,7 @@ class CodeIndex:
     """Code -> findings, and what else codes mean, as the knowledge has it; made once."""
 
     def __init__(self, guideline: Guideline) -> None:
-        self.findings = guideline.findings
+        self.findings, self.onset = guideline.findings, guideline.engine.onset
         self._exact: dict[Coding, tuple[Code, ...]] = {}
         self._children: dict[str, list[Code]] = {}
         self._ranges: list[Code] = []

@@ -32,7 +32,7 @@ _TABLES = {
 }
 _WEIGHTS = ("points", "tests", "caps", "vetoes")
 # The columns of weights.csv that are no cause.
-_NO_CAUSE = frozenset({"when", "family", "source", "rules"})
+_NO_CAUSE = frozenset({"when", "family", "negative", "source", "rules"})
 # The members that are conditions.
 _CONDITIONS = frozenset({"when", "critical_when", "unranked"})
 
@@ -183,7 +183,11 @@ def _table_of_weights(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[_Key,
     """Each cell as the entry of differential.toml that it was up to version 0.3.0."""
     for row in rows:
         family, about = row.get("family") or "", in_words(_condition_text(row.get("when") or ""))
-        others = {"source": row.get("source") or ""} | ({"rules": rules.split()} if (rules := row.get("rules")) else {})
+        others: dict[str, Any] = {"source": row.get("source") or ""}
+        if rules := row.get("rules"):
+            others["rules"] = rules.split()
+        if negative_when := row.get("negative"):
+            others["negative when"] = _condition_text(negative_when)
         for cause, cell in row.items():
             if not cell or cause in _NO_CAUSE:
                 continue

@@ -13,7 +13,6 @@ from pathlib import Path
 from service.answers.orders import check_templates
 from service.guideline.loader import WEIGHTS, errors, load
 from service.guideline.model import PACKAGED, Guideline, KnowledgeError
-from service.reasoning.assessment import HIP_COMPLAINT
 from service.services.catalogue import catalogue
 
 # What is read by its name where appointments are judged.
@@ -73,7 +72,7 @@ def _weak(guideline: Guideline) -> Iterator[Remark]:
 def _unread(guideline: Guideline) -> Iterator[Remark]:
     read = {name for condition in guideline.conditions() for name in condition.findings()}
     read |= guideline.differential.findings() | {*guideline.differential.tenderness}
-    read |= guideline.engine.names() | {HIP_COMPLAINT}
+    read |= guideline.engine.names()
     used = guideline.base_findings(read)
     codes = Counter(code.concept for code in guideline.codes)
     for name, finding in guideline.findings.items():

@@ -33,13 +33,15 @@ class ImagingRoles:
 
     recent: the number of days that imaging counts as done not long ago; regions_of_complaint: what the pain is imaged
     by; other_regions: what is judged besides; shown_on_both_sides: the regions of which a radiograph shows left and
-    right; recent_injury, child: the criteria under which no draft is only taken away.
+    right; radiograph_at_hand: the criterion under which no imaging waits for a radiograph; recent_injury, child: those
+    under which no draft is only taken away.
     """
 
     recent: str
     regions_of_complaint: frozenset[str]
     other_regions: frozenset[str]
     shown_on_both_sides: frozenset[str]
+    radiograph_at_hand: str
     recent_injury: str
     child: str
     shown_by: tuple[ShownBy, ...]
@@ -60,17 +62,56 @@ class JudgedMedicine:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from findings, each by its name.
+
+    days_since: of which date; count_of: of how many tests, or other findings, that are present; on_both_sides,
+    on_either_side: findings that are also present by others, of which on the left and on the right, or by which one.
+    """
+
+    days_since: Mapping[str, str]
+    count_of: Mapping[str, tuple[str, ...]]
+    on_both_sides: Mapping[str, tuple[str, ...]]
+    on_either_side: Mapping[str, str]
+
+    @property
+    def quantities(self) -> frozenset[str]:
+        """The names that are no finding."""
+        return frozenset((*self.days_since, *self.count_of))
+
+    def behind(self, name: str) -> tuple[str, ...]:
+        """The findings that a quantity is derived from; none for any other name."""
+        if name in self.days_since:
+            return (self.days_since[name],)
+        return self.count_of.get(name, ())
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """The roles of one knowledge: services, topics, imaging, medicines by their names in forms.EngineFile.
 
-    emergency: the referral by which an emergency is seen.
+    complaint: the criterion that is the complaint, besides the findings that locate it; onset: the date when it began;
+    red_flags: their ids; blocks: what one can make wait besides the ranking; at_discharge: what the recommendations of
+    a discharge read, and of which red flag; emergency: the referral by which an emergency is seen.
     """
 
+    complaint: str
+    onset: str
+    derived: Derived
+    red_flags: tuple[str, ...]
+    blocks: tuple[str, ...]
+    at_discharge: Mapping[str, str]
+    treatments: tuple[str, ...]
     services: Mapping[str, Presented]
     topics: Mapping[str, str]
     imaging: ImagingRoles
     medicines: Mapping[str, JudgedMedicine]
     emergency: str
+
+    @property
+    def after_red_flags(self) -> tuple[str, ...]:
+        """What the red flags make of a chart for what follows them."""
+        return ("critical-red-flag", *(f"{block}-red-flag" for block in self.blocks), "insufficient-data")
 
     def thresholds(self) -> frozenset[str]:
         """The numbers that have a role."""
@@ -80,4 +121,7 @@ class Engine:
         """The findings and criteria that have a role."""
         shown = (each.finding for each in self.imaging.shown_by)
         medicines = (medicine.finding for medicine in self.medicines.values())
-        return frozenset((*shown, *medicines, self.imaging.recent_injury, self.imaging.child)) - {""}
+        imaging = self.imaging
+        criteria = (self.complaint, imaging.radiograph_at_hand, imaging.recent_injury, imaging.child)
+        sides = (name for names in self.derived.on_both_sides.values() for name in names)
+        return frozenset((*shown, *medicines, *criteria, *sides, *self.derived.on_either_side.values())) - {""}

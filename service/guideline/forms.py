@@ -8,7 +8,6 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from service.guideline.vocabulary import (
-    BLOCKS,
     COSTS,
     INDICATORS,
     KINDS,
@@ -19,12 +18,10 @@ from service.guideline.vocabulary import (
     QUESTION_TERMS,
     RATINGS,
     RECOMMENDATION_KINDS,
-    RED_FLAGS,
     STATED_ATTRIBUTES,
     STRENGTHS,
     SYSTEMS,
     TOPIC_ROLES,
-    TREATMENTS,
 )
 
 
@@ -138,6 +135,7 @@ class _ImagingRolesTable(Schema):
     regions_of_complaint = _texts(required=False)
     other_regions = _texts(required=False)
     shown_on_both_sides = _texts(required=False)
+    radiograph_at_hand = fields.String(load_default="")
     recent_injury = fields.String(load_default="")
     child = fields.String(load_default="")
     shown_by = _optional_list(_ShownByTable)
@@ -145,7 +143,7 @@ class _ImagingRolesTable(Schema):
 
 class _JudgedMedicineTable(Schema):
     finding = _text()
-    treatment = _one_of(TREATMENTS)
+    treatment = _text()
     order = fields.String(load_default="")
     low_dose = fields.String(load_default="")
 
@@ -154,9 +152,41 @@ class _ReferralRolesTable(Schema):
     emergency = fields.String(load_default="")
 
 
+class _ComplaintTable(Schema):
+    criterion = fields.String(load_default="")
+    onset = fields.String(load_default="")
+
+
+_NAMES = fields.Dict(keys=fields.String(), values=_text(), load_default=dict)
+_LISTS = fields.Dict(
+    keys=fields.String(), values=fields.List(fields.String(), validate=validate.Length(min=1)), load_default=dict
+)
+
+
+class _DerivedTable(Schema):
+    days_since = _NAMES
+    count_of = _LISTS
+    on_both_sides = _LISTS
+    on_either_side = _NAMES
+
+
+class _RedFlagsTable(Schema):
+    ids = _texts()
+    blocks = _texts(required=False)
+    at_discharge = _NAMES
+
+
+class _TreatmentsTable(Schema):
+    ids = _texts()
+
+
 class EngineFile(Schema):
     """engine.toml."""
 
+    complaint = fields.Nested(_ComplaintTable, load_default=lambda: _ComplaintTable().load({}))
+    derived = fields.Nested(_DerivedTable, load_default=lambda: _DerivedTable().load({}))
+    red_flags = fields.Nested(_RedFlagsTable, required=True)
+    treatments = fields.Nested(_TreatmentsTable, required=True)
     services = fields.Dict(
         keys=fields.String(),
         values=fields.Nested(_PresentedTable),
@@ -191,9 +221,9 @@ class CauseFile(Schema):
 
 
 class _RedFlagTable(Schema):
-    id = _one_of(RED_FLAGS)
+    id = _text()
     indicator = _one_of(INDICATORS[:2])
-    blocks = fields.List(fields.String(validate=validate.OneOf(BLOCKS)), load_default=list)
+    blocks = _texts(required=False)
 
 
 class _ImagingTable(Schema):
@@ -211,7 +241,7 @@ class _ReferralTable(Schema):
 
 
 class _TreatmentTable(Schema):
-    id = _one_of(TREATMENTS)
+    id = _text()
     # A caution changes no state: it goes with an offer, and is not said without one.
     state = _one_of(("offer", "hold", "caution"))
     without = _texts(required=False)
@@ -301,6 +331,8 @@ class WeightRow(Schema):
     when = _text()
     # Of a test, that of the tests which are correlated with it; empty for history and examination.
     family = fields.String(load_default="")
+    # Of a test, the condition by which it is negative; where it is empty, that it is absent.
+    negative = fields.String(load_default="")
     source = _text()
     rules = fields.String(load_default="")
 

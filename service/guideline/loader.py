@@ -20,8 +20,8 @@ from marshmallow import Schema, ValidationError
 
 from service.guideline.complaint_words import in_doubt, without_side
 from service.guideline.condition_text import as_text, from_table, is_name, parse
-from service.guideline.conditions import ANYWHERE, JOINTS, WORDS, Condition, Interval
-from service.guideline.engine import Engine, ImagingRoles, JudgedMedicine, Presented, ShownBy
+from service.guideline.conditions import ANYWHERE, JOINTS, UNKNOWN, WORDS, Condition, Interval
+from service.guideline.engine import Derived, Engine, ImagingRoles, JudgedMedicine, Presented, ShownBy
 from service.guideline.forms import (
     CauseFile,
     CodeRow,
@@ -45,7 +45,6 @@ from service.guideline.forms import (
 )
 from service.guideline.model import (
     AFTER_PLAN,
-    AFTER_RED_FLAGS,
     KINDS_IN_WORDS,
     OF_THE_PATIENT,
     PACKAGED,
@@ -89,7 +88,6 @@ from service.guideline.vocabulary import (
     KINDS,
     RATINGS,
     RECOMMENDATION_KINDS,
-    RED_FLAGS,
     SENTENCES,
     SIDES,
     STATED_ATTRIBUTES,
@@ -349,6 +347,9 @@ def _weights_of(
         raise KnowledgeError(WEIGHTS, line, "weighs for no cause")
     when = read.condition(checked["when"], WEIGHTS, f"{line}.when")
     family, source, rules = checked["family"], checked["source"], tuple(checked["rules"].split())
+    negative_when = read.condition(checked["negative"], WEIGHTS, f"{line}.negative") if checked["negative"] else None
+    if negative_when and not family:
+        raise KnowledgeError(WEIGHTS, f"{line}.negative", "is said of a test, which has a family")
     if family and (when.word != "is" or when.operand != "present"):
         raise KnowledgeError(WEIGHTS, f"{line}.when", "is the name of a test alone where there is a family")
     for cause, cell in cells.items():
@@ -358,7 +359,7 @@ def _weights_of(
             raise KnowledgeError(WEIGHTS, f"{line}.{cause}", f"says what {form}; this is {cell!r}")
         if family:
             positive, negative = map(int, found.groups())
-            yield cause, WeightedTest(family, cause, when.finding, positive, negative, source, rules)
+            yield cause, WeightedTest(family, cause, when.finding, positive, negative, negative_when, source, rules)
         else:
             yield cause, Points(cause, int(cell), when, source, rules)
 
@@ -370,7 +371,6 @@ def _wording(folder: Path) -> Wording:
     for key, needed in tables.items():
         _require(needed, raw[key], file, key)
         _require(raw[key], needed, file, key)
-    _require(raw["facts"], (fact for facts in ADVICE_FACTS.values() for fact in facts), file, "facts")
     _require(SENTENCES, raw["sentences"], file, "sentences")
     _require(raw["sentences"], SENTENCES, file, "sentences")
     for name, sentence in raw["sentences"].items():
@@ -425,7 +425,20 @@ def _engine(folder: Path) -> Engine:
         ShownBy(table["finding"], frozenset(table["modalities"]), frozenset(table["regions"]))
         for table in imaging["shown_by"]
     )
+    derived = raw["derived"]
     return Engine(
+        complaint=raw["complaint"]["criterion"],
+        onset=raw["complaint"]["onset"],
+        derived=Derived(
+            derived["days_since"],
+            {name: tuple(of) for name, of in derived["count_of"].items()},
+            {name: tuple(of) for name, of in derived["on_both_sides"].items()},
+            derived["on_either_side"],
+        ),
+        red_flags=tuple(raw["red_flags"]["ids"]),
+        blocks=tuple(raw["red_flags"]["blocks"]),
+        at_discharge=raw["red_flags"]["at_discharge"],
+        treatments=tuple(raw["treatments"]["ids"]),
         services={name: Presented(**table) for name, table in raw["services"].items()},
         topics=raw["topics"],
         imaging=ImagingRoles(**{**imaging, **regions, "shown_by": shown_by}),
@@ -669,22 +682,38 @@ def _opened(guideline: Guideline, condition: Condition, trail: tuple[str, ...] =
     return names
 
 
+# What can be said in a condition of what has such a value.
+_SAYABLE = {
+    "boolean": ("is",),
+    "quantity": ("at_least", "at_most"),
+    "coded": ("one_of",),
+    "date": (),
+}
+_READ_AS = {
+    "boolean": "is present or absent, and compared with nothing",
+    "quantity": "is a quantity, compared by >=, <=, < or > with a number",
+    "coded": "has a coded value, compared by in (…)",
+    "date": "is a date, read by the days since then (derived.days_since of engine.toml)",
+}
+
+
 def _check_words(guideline: Guideline, condition: Condition, file: str, key: str) -> None:
-    """A bound is of a quantity, and only what is present or absent is asked whether it is."""
+    """Of everything that is read is said what can be said of it."""
     for leaf in condition.leaves():
-        finding = guideline.findings.get(leaf.finding)
-        if finding and (finding.value == "boolean") != (leaf.word == "is"):
-            raise KnowledgeError(file, key, f"{leaf.word!r} cannot be said of {leaf.finding}, a {finding.value}")
+        value = guideline.value_of(leaf.finding)
+        anything_known = leaf.operand == UNKNOWN and value != "date"
+        if leaf.word not in _SAYABLE[value] and not anything_known:
+            raise KnowledgeError(file, key, f"{leaf.finding} {_READ_AS[value]}")
 
 
 def _check_references(guideline: Guideline) -> None:
     """Everything that is named exists, and no rule reads what a later step makes."""
     _check_names(guideline)
-    early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT}
-    after_red_flags = early | {*AFTER_RED_FLAGS, *(f"considers-{cause}" for cause in guideline.causes)}
+    early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT, *guideline.engine.derived.quantities}
+    after_red_flags = early | {*guideline.engine.after_red_flags, *(f"considers-{cause}" for cause in guideline.causes)}
     after_plan = after_red_flags | {*AFTER_PLAN}
     readable = {"red-flag": early, "plan": after_red_flags, "closing": after_plan, "treatment": after_plan}
-    readable |= {kind: after_plan | {*facts} for kind, facts in ADVICE_FACTS.items()}
+    readable |= {kind: after_plan | {*facts} for kind, facts in guideline.facts.items()}
     for name, (_title, condition) in guideline.definitions.items():
         with _part():
             _require(_opened(guideline, condition, (name,)), after_plan, "definitions.toml", name)
@@ -716,7 +745,12 @@ def _check_engine(guideline: Guideline) -> None:
         _require([topic], guideline.wording.topics, file, f"topics.{role}")
     imaging = engine.imaging
     _require([imaging.recent], guideline.thresholds, file, "imaging.recent")
-    criteria = {"imaging.recent_injury": imaging.recent_injury, "imaging.child": imaging.child}
+    criteria = {
+        "complaint.criterion": engine.complaint,
+        "imaging.radiograph_at_hand": imaging.radiograph_at_hand,
+        "imaging.recent_injury": imaging.recent_injury,
+        "imaging.child": imaging.child,
+    }
     for key, name in criteria.items():
         _require([name] if name else (), guideline.definitions, file, key)
     for key in _REGIONS:
@@ -727,11 +761,34 @@ def _check_engine(guideline: Guideline) -> None:
     taken = {finding.id for finding in guideline.findings.values() if finding.kind == "medication"}
     for role, medicine in engine.medicines.items():
         _require([medicine.finding], taken, file, f"medicines.{role}.finding")
+        _require([medicine.treatment], engine.treatments, file, f"medicines.{role}.treatment")
         for key, known in (("order", guideline.medicines), ("low_dose", guideline.thresholds)):
             name = getattr(medicine, key)
             _require([name] if name else (), known, file, f"medicines.{role}.{key}")
     if engine.emergency and f"referral-{engine.emergency}" not in guideline.orders:
         _note(KnowledgeError(file, "referrals.emergency", f"{engine.emergency!r} is no referral of orders.toml"))
+    _require(engine.at_discharge.values(), engine.red_flags, file, "red_flags.at_discharge")
+    facts = {*guideline.facts_of_offers(), *(fact for facts in ADVICE_FACTS.values() for fact in facts)}
+    _require(guideline.wording.facts, facts, "wording.toml", "facts")
+    _check_derived(guideline)
+
+
+def _check_derived(guideline: Guideline) -> None:
+    file, derived = "engine.toml", guideline.engine.derived
+    of_value = {
+        value: {finding.id for finding in guideline.findings.values() if finding.value == value}
+        for value in ("boolean", "date")
+    }
+    onset = guideline.engine.onset
+    _require([onset] if onset else (), of_value["date"], file, "complaint.onset")
+    for name, date in derived.days_since.items():
+        _require([date], of_value["date"], file, f"derived.days_since.{name}")
+    for name, counted in derived.count_of.items():
+        _require(counted, of_value["boolean"], file, f"derived.count_of.{name}")
+    for name, made_of in derived.on_both_sides.items():
+        _require([name, *made_of], of_value["boolean"], file, f"derived.on_both_sides.{name}")
+    for name, other in derived.on_either_side.items():
+        _require([name, other], of_value["boolean"], file, f"derived.on_either_side.{name}")
 
 
 def _check_names(guideline: Guideline) -> None:
@@ -806,6 +863,11 @@ def _check_recommendation(guideline: Guideline, recommendation: Recommendation, 
     _require([recommendation.topic], guideline.wording.topics, file, "card.topic")
     _check_evidence(guideline, recommendation.evidence, file, "evidence")
     _require(recommendation.rules, guideline.rules(), file, "rules")
+    engine, flag = guideline.engine, recommendation.red_flag
+    if flag:
+        _require([flag.id], engine.red_flags, file, "red_flag.id")
+        _require(flag.blocks, ("ranking", *engine.blocks), file, "red_flag.blocks")
+    _require([treatment.id for treatment in recommendation.treatment], engine.treatments, file, "treatment")
     ordered = [f"{call.modality}-{call.region}" for call in recommendation.imaging if call.modality != "none-now"]
     _require(ordered, guideline.orders, file, "imaging")
     _require([f"referral-{call.to}" for call in recommendation.referrals], guideline.orders, file, "referrals")
@@ -814,7 +876,7 @@ def _check_recommendation(guideline: Guideline, recommendation: Recommendation, 
 def _check_ratings(guideline: Guideline, readable: set[str]) -> None:
     file = "ratings.toml"
     _require(RATINGS, guideline.rating_words, file, "categories")
-    readable = readable | {RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in RED_FLAGS)}
+    readable = readable | {RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in guideline.engine.red_flags)}
     for presentation in guideline.presentations:
         named = {region for rating in presentation.ratings for region in rating.regions}
         _require(named, guideline.regions, file, f"{presentation.id}.ratings.regions")
@@ -830,6 +892,8 @@ def _check_differential(guideline: Guideline, early: set[str]) -> None:
     _require(differential.tenderness, guideline.findings, file, "rules.tenderness")
     for test in differential.tests:
         _require([test.finding], early, WEIGHTS, test.cause)
+        if guideline.value_of(test.finding) != "boolean":
+            raise KnowledgeError(WEIGHTS, test.cause, f"{test.finding} is no test: it is neither present nor absent")
     families = {(test.cause, test.family) for test in differential.tests}
     for cap in differential.caps:
         _require([cap.cause], guideline.causes, file, "caps.cause")
@@ -838,6 +902,7 @@ def _check_differential(guideline: Guideline, early: set[str]) -> None:
     for veto in differential.vetoes:
         _require([veto.cause], guideline.causes, file, "vetoes.cause")
     conditions = [(WEIGHTS, entry.cause, entry.when) for entry in differential.points]
+    conditions += [(WEIGHTS, test.cause, test.negative_when) for test in differential.tests if test.negative_when]
     conditions += [(file, f"caps.{cap.cause}", cap.when) for cap in differential.caps]
     conditions += [(file, f"vetoes.{veto.cause}", veto.when) for veto in differential.vetoes]
     if differential.unranked:

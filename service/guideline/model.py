@@ -7,24 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from service.guideline.conditions import CONTRADICTORY, Condition, Interval
 from service.guideline.engine import Engine
+from service.guideline.vocabulary import ADVICE_FACTS, AT_DISCHARGE, CODED, QUANTITIES
 
 PACKAGED = Path(__file__).parents[1] / "knowledge"
 LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
 TOPIC_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/topics"
 ORDER_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/orders"
 # What the rules may read besides findings and definitions, and which step of the assessment makes it.
-OF_THE_PATIENT = ("age", "sex", "days-since-onset", "days-since-injection", "sacroiliac-tests-positive")
-AFTER_RED_FLAGS = ("critical-red-flag", "exercise-red-flag", "injection-red-flag", "insufficient-data")
+OF_THE_PATIENT = ("age", "sex")
 AFTER_PLAN = ("imaging-called-for", "mri-called-for")
 # What ratings read besides: a radiograph is documented, done, ordered, or drafted beside the order that is rated.
 RADIOGRAPH_AT_HAND = "radiograph-at-hand"
-# A date is read by the days that have passed since.
-DAYS_SINCE = MappingProxyType({"days-since-onset": "onset-date", "days-since-injection": "injection-date"})
 
 
 class KnowledgeError(Exception):
@@ -204,6 +201,8 @@ class WeightedTest:
     finding: str
     positive: int
     negative: int
+    # When it is negative; where it is absent, if nothing is said.
+    negative_when: Condition | None
     source: str
     rules: tuple[str, ...]
 
@@ -263,6 +262,7 @@ class Differential:
     def conditions(self) -> Iterator[Condition]:
         """Every condition in the file."""
         yield from (entry.when for entry in self.points)
+        yield from (test.negative_when for test in self.tests if test.negative_when)
         yield from (cap.when for cap in self.caps)
         yield from (veto.when for veto in self.vetoes)
         if self.unranked is not None:
@@ -515,6 +515,35 @@ class Guideline:
             named.update(entry.rules)
         return frozenset(named)
 
+    def value_of(self, name: str) -> str:
+        """What kind of value has what a condition reads: boolean, quantity, date or coded."""
+        if name in self.findings:
+            return self.findings[name].value
+        if name == "age" or name in self.engine.derived.quantities or name in QUANTITIES:
+            return "quantity"
+        return "coded" if name == "sex" or name in CODED else "boolean"
+
+    @property
+    def facts(self) -> dict[str, tuple[str, ...]]:
+        """What the conditions of each kind may read of what is judged."""
+        told = tuple(fact for fact in self.facts_of_offers() if fact in self.wording.facts)
+        return {kind: (*facts, *told) if kind == AT_DISCHARGE else facts for kind, facts in ADVICE_FACTS.items()}
+
+    def facts_of_offers(self) -> tuple[str, ...]:
+        """What can be told at a discharge of treatments and red flags; what wording.toml has words for is told."""
+        offered = (f"{treatment}-offered" for treatment in self.engine.treatments)
+        told = (f"{what}-{how}" for what in self.additions() for how in ("offered", "left-out"))
+        return (*offered, *told, *self.engine.at_discharge)
+
+    def additions(self) -> dict[str, frozenset[str]]:
+        """What a treatment adds, or leaves out, and of which treatments that is said."""
+        found: dict[str, set[str]] = {}
+        for recommendation in self.recommendations:
+            for treatment in recommendation.treatment:
+                for what in (*treatment.adds, *treatment.without):
+                    found.setdefault(what, set()).add(treatment.id)
+        return {what: frozenset(treatments) for what, treatments in found.items()}
+
     @property
     def regions(self) -> tuple[str, ...]:
         """The regions of which there is an order of imaging, as they come in orders.toml."""
@@ -559,18 +588,6 @@ class Guideline:
                 # Where a finding matters only if it is recorded in two ways, it is not one that is read.
                 leaves = self.definitions[name][1].leaves()
                 left.extend(leaf.finding for leaf in leaves if leaf.operand != CONTRADICTORY)
-            elif name in DAYS_SINCE:
-                found.add(DAYS_SINCE[name])
-            elif name == "sacroiliac-tests-positive":
-                found.update(SACROILIAC_TESTS)
+            else:
+                found.update(self.engine.derived.behind(name))
         return frozenset(found)
-
-
-SACROILIAC_TESTS = (
-    "faber",
-    "gaenslen",
-    "thigh-thrust",
-    "sacroiliac-compression",
-    "sacroiliac-distraction",
-    "sacral-thrust",
-)

@@ -26,7 +26,6 @@ _BOUNDS = {
     ("at_least", True): "less than",
     ("at_most", True): "more than",
 }
-_BLOCKED = {"ranking": "the ranking of causes waits", "exercise": "exercise waits", "injection": "an injection waits"}
 _TREATED = {"offer": "offer {}", "hold": "contraindicated or on hold: {}", "caution": "with {}, take care"}
 _CHANGED = {
     "replace": "suggest to replace or remove the draft order",
@@ -72,7 +71,9 @@ def _then(guideline: Guideline, recommendation: Recommendation) -> Iterator[str]
     flag = recommendation.red_flag
     if flag:
         yield f"{recommendation.indicator} red flag {flag.id}"
-        yield from (words for block, words in _BLOCKED.items() if block in flag.blocks)
+        if "ranking" in flag.blocks:
+            yield "the ranking of causes waits"
+        yield from (f"{block} waits" for block in guideline.engine.blocks if block in flag.blocks)
     if recommendation.critical_when:
         yield f"critical WHEN {condition_sentence(guideline, recommendation.critical_when)}"
     for imaging in recommendation.imaging:

@@ -31,33 +31,6 @@ CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "dia
 INDICATORS = ("critical", "warning", "info")
 MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
 PRIORITIES = ("stat", "urgent", "routine")
-TREATMENTS = (
-    "self-care",
-    "nsaid",
-    "acetaminophen",
-    "physiotherapy",
-    "corticosteroid-injection",
-    "surgical-opinion",
-)
-RED_FLAGS = (
-    "sudden-tear",
-    "unexamined-injury",
-    "significant-bruising",
-    "leg-weakness",
-    "radiating-nerve-symptoms",
-    "cauda-equina",
-    "infection",
-    "malignancy",
-    "fracture-or-trauma",
-    "bone-stress",
-    "deep-vein-thrombosis",
-    "progressive-deficit",
-    "adolescent-avulsion",
-    "haematoma-on-anticoagulant",
-    "compartment-syndrome",
-    "inflammatory",
-)
-BLOCKS = ("ranking", "exercise", "injection")
 # Of the 13 source attributes of an evidence-based decision support intervention (45 CFR 170.315(b)(11)), those that are
 # stated; the others follow from evidence, history and conditions.
 STATED_ATTRIBUTES = (
@@ -147,7 +120,9 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 # Those that assess the chart, in the order in which they are evaluated: a later kind may read what an earlier one made.
 CHART_KINDS = ("red-flag", "plan", "closing", "treatment")
-# Those that judge what the clinician has in hand, each with the facts about it that its conditions may read.
+# Those that judge what the clinician has in hand, each with the facts about it that its conditions may read; those of a
+# discharge also read what is offered, see Guideline.facts.
+AT_DISCHARGE = "going-home"
 ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "imaging-order": (
@@ -193,23 +168,27 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "emergency-care-due",
             "chart-not-heard",
         ),
-        "going-home": (
-            "self-care-offered",
-            "stretching-offered",
-            "stretching-left-out",
-            "nsaid-offered",
+        AT_DISCHARGE: (
             "value-not-read",
             "medicine-not-read",
-            "acetaminophen-offered",
-            "physiotherapy-offered",
             "assessment-due",
             "same-day-due",
-            "bone-stress-possible",
             "medicines-not-heard",
             "chart-not-heard",
         ),
     }
 )
+# The facts that are no yes or no.
+QUANTITIES = frozenset(
+    {
+        "days-since-the-same-imaging",
+        "acetaminophen-in-24-hours",
+        "aspirin-in-24-hours",
+        "days-until-appointment",
+        "days-allowed",
+    }
+)
+CODED = frozenset({"order-rating"})
 RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
 # What engine.toml has to name: the services that are published, and the topics of their cards, the urgent tiers first.
 PUBLISHED = ("diagnosis", "imaging-referral", "analgesic-safety", "appointment-timing", "discharge-advice")

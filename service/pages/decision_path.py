@@ -12,7 +12,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from service.guideline.model import Guideline, Recommendation, label
-from service.guideline.vocabulary import ADVICE_FACTS, TREATMENTS
+from service.guideline.vocabulary import ADVICE_FACTS
 
 # Pixels of the picture at its own size.
 _WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3
@@ -90,7 +90,11 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
     yield _Stage("Plan", "What the findings and the causes call for.", (_Group("", _chips(of_kind["plan"])),))
     closing = (_Group("", _chips(of_kind["closing"])),)
     yield _Stage("Closing", "What is said of imaging once it is known what is called for.", closing)
-    yield _Stage("Treatment", "What is offered, held, or offered with care.", tuple(_treatments(of_kind["treatment"])))
+    yield _Stage(
+        "Treatment",
+        "What is offered, held, or offered with care.",
+        tuple(_treatments(of_kind["treatment"], guideline.engine.treatments)),
+    )
     in_hand = tuple(_Group(label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
     yield _Stage("In hand", "A draft order, an appointment or a discharge is held against all of this.", in_hand)
 
@@ -98,11 +102,11 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
 _KINDS = ("red-flag", "plan", "closing", "treatment", *ADVICE_FACTS)
 
 
-def _treatments(recommendations: Iterable[Recommendation]) -> Iterator[_Group]:
+def _treatments(recommendations: Iterable[Recommendation], treatments: Iterable[str]) -> Iterator[_Group]:
     by_first: dict[str, list[Recommendation]] = {}
     for each in recommendations:
         by_first.setdefault(each.treatment[0].id if each.treatment else "", []).append(each)
-    for id_ in (*TREATMENTS, ""):
+    for id_ in (*treatments, ""):
         if id_ in by_first:
             yield _Group(label(id_) if id_ else "More", _chips(by_first[id_]))
 

@@ -22,7 +22,6 @@ from service.chart.medicines import Unrecognised
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import (
     AFTER_PLAN,
-    AFTER_RED_FLAGS,
     OF_THE_PATIENT,
     RADIOGRAPH_AT_HAND,
     Guideline,
@@ -36,17 +35,12 @@ from service.guideline.vocabulary import (
     INDICATORS,
     PRIORITIES,
     RECOMMENDATION_KINDS,
-    RED_FLAGS,
-    TREATMENTS,
 )
 from service.reasoning.decision import Decision, charts_of, decide, layout, screen, sides_of
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, with_unit
 from service.reasoning.kernel import compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
-
-# The criterion by which pain of the hip is this complaint.
-HIP_COMPLAINT = "hip-region-complaint"
 
 
 class ImagingCall(msgspec.Struct, frozen=True):
@@ -152,7 +146,7 @@ class Assessment:
 
     def onset(self) -> When | None:
         """The latest onset or injury that is documented, on either side."""
-        stated = self.case.assertions.get("onset-date", ()) if self.case else ()
+        stated = self.case.assertions.get(self.case.onset, ()) if self.case else ()
         dates = (statement.value for statement in stated if isinstance(statement.value, When))
         return max(dates, key=lambda when: when.high, default=None)
 
@@ -165,7 +159,9 @@ class Assessment:
         if self.decision is None:
             return ()
         met = self.decision.where(self.decision.kernel.rules[fired.recommendation.id].holds)
-        found = (self.decision.charts.charts[chart]["days-since-onset"] for chart in met)
+        case, charts = self.decision.charts.case, self.decision.charts.charts
+        read = [name for name, date in case.derived.days_since.items() if date == case.onset]
+        found = (charts[chart][name] for chart in met for name in read)
         return tuple(days for days in found if isinstance(days, Interval))
 
     def is_news(self, item: Evidence, moment: When) -> bool:
@@ -218,7 +214,8 @@ class Assessor:
         self.guideline, self.kernel = guideline, compiled(guideline)
         self.locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
         # Where none of these is stated there is no such complaint.
-        self.sought = self.locating | guideline.base_findings([HIP_COMPLAINT])
+        self.complaint = guideline.engine.complaint
+        self.sought = self.locating | guideline.base_findings([self.complaint])
         self.informative = frozenset(
             f.id
             for f in guideline.findings.values()
@@ -249,14 +246,14 @@ class Assessor:
     def _located_by(self, reader: EvidenceReader) -> tuple[Evidence, ...]:
         """What is documented, on any side, that makes this the complaint of the guideline."""
         found: dict[tuple[str, str], Evidence] = {}
-        charts, hip = reader.decision.charts, self.kernel.criteria.get(HIP_COMPLAINT)
+        charts, criterion = reader.decision.charts, self.kernel.criteria.get(self.complaint)
         for number in charts.of_patient:
             known = charts.charts[number].known
             named: Sequence[str] = [
                 name for name in charts.case.assertions if name in self.locating and known.get(name)
             ]
-            if not named and hip and reader.verdict(hip, number):
-                named = reader.grounds(hip, number)
+            if not named and criterion and reader.verdict(criterion, number):
+                named = reader.grounds(criterion, number)
             for name in named:
                 item = reader.used(name, number)
                 found[item.finding, item.side] = item
@@ -332,7 +329,7 @@ class Assessor:
         """
         charts = sides_of(case, case.sides() if by_side else (NO_SIDE,))
         decision = screen(self.kernel, charts_of(self.kernel, self._layouts[len(charts)], charts))
-        assembly = _Assembly(self, decision, dict.fromkeys(AFTER_RED_FLAGS, ()))
+        assembly = _Assembly(self, decision, dict.fromkeys(self.kernel.after_red_flags, ()))
         assembly.gather(
             recommendation
             for recommendation in self.by_kind["treatment"]
@@ -341,7 +338,9 @@ class Assessor:
         return replace(
             self._without_complaint(case),
             fired=tuple(assembly.fired),
-            treatment=tuple(assembly.treatment[id_] for id_ in TREATMENTS if id_ in assembly.treatment),
+            treatment=tuple(
+                assembly.treatment[id_] for id_ in self.guideline.engine.treatments if id_ in assembly.treatment
+            ),
             decision=decision,
             made=assembly.made,
             all_fired=tuple(assembly.fired),
@@ -439,7 +438,7 @@ class _Assembly:
                 msgspec.structs.replace(call, cautions=tuple(self.cautions[id_]))
                 if id_ in self.cautions and call.state == "offer"
                 else call
-                for id_ in TREATMENTS
+                for id_ in self.assessor.guideline.engine.treatments
                 if (call := self.treatment.get(id_))
             ),
             # What is asked next must not delay an emergency.
@@ -496,7 +495,7 @@ class _Assembly:
         """What later conditions read of the red flags, and the findings that it stands on."""
         critical = [fired for fired in self.fired if fired.indicator == "critical"]
         behind = {"critical-red-flag": critical, "insufficient-data": [], **{name: [] for name in AFTER_PLAN}}
-        for block in ("exercise", "injection"):
+        for block in self.assessor.guideline.engine.blocks:
             behind[f"{block}-red-flag"] = [
                 fired
                 for fired in self.fired
@@ -530,7 +529,7 @@ def presentations(
     if assessment.decision is None:
         return ()
     raised = {flag.id for fired in assessment.all_fired if (flag := fired.recommendation.red_flag)} | {supposed}
-    facts = {f"flag-{flag}": flag in raised for flag in RED_FLAGS}
+    facts = {f"flag-{flag}": flag in raised for flag in guideline.engine.red_flags}
     decision = assessment.decision.judged({**facts, RADIOGRAPH_AT_HAND: radiograph_at_hand})
     return tuple(
         (presentation, rating)
@@ -561,7 +560,7 @@ def _without_side(case: Case, sides: Sequence[str]) -> tuple[str, ...]:
         name
         for name, found in case.assertions.items()
         if not case.findings[name].whole_patient
-        and name != "onset-date"
+        and name != case.onset
         and any(statement.value is not None and not statement.side for statement in found)
     )
 

@@ -14,13 +14,12 @@ from math import inf
 from typing import NamedTuple
 
 from service.chart.case import Case
-from service.chart.derived import LEG_FINDINGS, Chart, legs_of
+from service.chart.derived import Chart, sides_with
 from service.chart.elements import BILATERAL, LEFT, RIGHT
 from service.guideline.conditions import CONTRADICTORY, Interval, Value
-from service.guideline.model import AFTER_PLAN, AFTER_RED_FLAGS
+from service.guideline.model import AFTER_PLAN
 from service.reasoning.kernel import (
     ALWAYS,
-    BOTH_LEGS,
     CHART,
     FLAGGED,
     INFORMED,
@@ -146,21 +145,8 @@ def charts_of(
         for _word, _operand, true, false in kernel.of_finding.get(name, ()):
             values[true] = values[false] = 0
     for number, chart in enumerate(charts):
-        bits = layout.first << number
-        for name, value in chart.known.items():
-            if name != BOTH_LEGS:
-                _state(kernel, values, name, value, bits & ~layout.answered[name] if name in open_ else bits)
-        for name in chart.contradictory:
-            _contradict(kernel, values, name, bits & ~layout.answered[name] if name in open_ else bits)
-        if BOTH_LEGS in case.assertions:
-            # As it is stated: what follows from the leg findings follows in the kernel.
-            stated = case.resolve(BOTH_LEGS, chart.side, with_sideless=chart.with_sideless)
-            bits &= ~(layout.answered[BOTH_LEGS] if BOTH_LEGS in open_ else 0)
-            if isinstance(stated.value, bool):
-                _state(kernel, values, BOTH_LEGS, stated.value, bits)
-            elif stated.contradictory:
-                _contradict(kernel, values, BOTH_LEGS, bits)
-    _state_legs(kernel, values, layout, charts, open_)
+        _state_chart(kernel, values, layout, chart, open_=open_, bits=layout.first << number)
+    _state_sides(kernel, values, layout, charts, open_)
     for atom, numbers in ((OF_PATIENT, of_patient), (OF_SIDE, of_side)):
         values[kernel.atoms[Atom(atom)].true] = sum(layout.first << number for number in numbers)
     if informed:
@@ -168,24 +154,47 @@ def charts_of(
     return Charts(case, layout, tuple(charts), of_patient, of_side, open_, tuple(values))
 
 
+def _state_chart(
+    kernel: Kernel, values: list[int], layout: Layout, chart: Chart, *, open_: Collection[str], bits: int
+) -> None:
+    """What is known of one chart, at these bits, but for the variants in which it is answered."""
+
+    def not_answered(name: str) -> int:
+        return bits & ~layout.answered[name] if name in open_ else bits
+
+    for name, value in chart.known.items():
+        if name not in kernel.on_both_sides:
+            _state(kernel, values, name, value, not_answered(name))
+    for name in chart.contradictory:
+        _contradict(kernel, values, name, not_answered(name))
+    for name in kernel.on_both_sides:
+        if name in chart.case.assertions:
+            # As it is stated: what follows from the others follows in the kernel.
+            stated = chart.case.resolve(name, chart.side, with_sideless=chart.with_sideless)
+            if isinstance(stated.value, bool):
+                _state(kernel, values, name, stated.value, not_answered(name))
+            elif stated.contradictory:
+                _contradict(kernel, values, name, not_answered(name))
+
+
 def _contradict(kernel: Kernel, values: list[int], name: str, bits: int) -> None:
     if places := kernel.atoms.get(Atom(name, "is", CONTRADICTORY)):
         values[places.true] |= bits
 
 
-def _state_legs(
-    kernel: Kernel, values: list[int], layout: Layout, charts: Sequence[Chart], open_: Collection[str]
+def _state_sides(
+    kernel: Kernel, values: list[int], layout: Layout, charts: Sequence[Chart], open_: frozenset[str]
 ) -> None:
-    """On which leg what shows on a leg is present; an answer is about all of this pain."""
-    for name, legs in legs_of(charts[0].case).items():
-        for leg in legs:
-            values[kernel.atoms[Atom(name, leg)].true] = layout.every & ~(layout.answered[name] if name in open_ else 0)
+    """On which side that is present by which a finding is on both; an answer is about all of this pain."""
     asked = charts[0].side if len(charts) == 1 else BILATERAL
-    for name in LEG_FINDINGS:
-        if name in open_:
-            for leg in (LEFT, RIGHT):
-                if asked in (leg, BILATERAL):
-                    values[kernel.atoms[Atom(name, leg)].true] |= layout.values[kernel.atoms[Atom(name)].true]
+    for name, others in kernel.on_both_sides.items():
+        for of, sides in sides_with(charts[0].case, name).items():
+            for side in sides:
+                values[kernel.atoms[Atom(of, side)].true] = layout.every & ~(layout.answered[of] if of in open_ else 0)
+        for of in open_.intersection(others):
+            for side in (LEFT, RIGHT):
+                if asked in (side, BILATERAL):
+                    values[kernel.atoms[Atom(of, side)].true] |= layout.values[kernel.atoms[Atom(of)].true]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +248,7 @@ def decide(kernel: Kernel, charts: Charts) -> Decision:
     insufficient = charts.layout.first & ~(flags["any-red-flag"] | informed)
     unranked = charts.anywhere(values[kernel.unranked] & sides)
     flags["insufficient-data"] = insufficient
-    for name in AFTER_RED_FLAGS:
+    for name in kernel.after_red_flags:
         make(name, flags[name])
     ranked = sides & ~charts.everywhere(waits | insufficient | unranked)
     leads = {cause: bits & ranked for cause, bits in _leads(kernel, charts, values).items()}
@@ -258,7 +267,7 @@ def screen(kernel: Kernel, charts: Charts) -> Decision:
     """What is decided of charts that need not be about this complaint: no red flag, no ranking, no plan."""
     values = list(charts.values)
     values += kernel.run[CHART](values)
-    for name in AFTER_RED_FLAGS:
+    for name in kernel.after_red_flags:
         values[kernel.atoms[Atom(name)].false] = charts.layout.every
     values += kernel.run[FLAGGED](values)
     values += kernel.run[PLANNED](values)

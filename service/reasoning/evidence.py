@@ -9,7 +9,7 @@ import msgspec
 
 from service.chart.fhir_time import When
 from service.guideline.conditions import CONTRADICTORY, Interval, Value
-from service.guideline.model import DAYS_SINCE, OF_THE_PATIENT, SACROILIAC_TESTS, Finding, Guideline, Recommendation
+from service.guideline.model import OF_THE_PATIENT, Finding, Guideline, Recommendation
 from service.reasoning.decision import Decision, ones
 from service.reasoning.kernel import Atom, Kernel, Node
 
@@ -84,6 +84,7 @@ class EvidenceReader:
     ) -> None:
         self.guideline, self.reads, self.decision, self.made, self.facts = guideline, reads, decision, made, facts
         self.kernel: Kernel = decision.kernel
+        self.derived = guideline.engine.derived
         # Many recommendations stand on one finding, or on one criterion.
         self._used: dict[tuple[str, int], Evidence] = {}
         self._opened: dict[tuple[str, int], list[str]] = {}
@@ -150,9 +151,9 @@ class EvidenceReader:
 
     def _behind(self, name: str, known: Collection[str]) -> Iterable[str]:
         """The findings that something is made of beside the named criteria."""
-        if name == "sacroiliac-tests-positive":
-            return [test for test in SACROILIAC_TESTS if test in known]
-        return [DAYS_SINCE.get(name, name)]
+        if name in self.derived.count_of:
+            return [counted for counted in self.derived.count_of[name] if counted in known]
+        return [self.derived.days_since.get(name, name)]
 
     def _of_criterion(self, name: str, chart: int) -> list[str]:
         key = (name, chart)
@@ -168,7 +169,7 @@ class EvidenceReader:
             if criterion and self.verdict(criterion, chart) is None:
                 yield from self.waited_for(criterion, chart)
             elif self.verdict(leaf, chart) is None:
-                yield DAYS_SINCE.get(leaf.finding, leaf.finding)
+                yield self.derived.days_since.get(leaf.finding, leaf.finding)
 
     def unknown(self, recommendation: Recommendation, chart: int) -> list[str]:
         """What of all that a recommendation reads is unknown. What is asked of some only, such as pregnancy, is not

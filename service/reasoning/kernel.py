@@ -15,21 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from math import ceil, floor
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from service.chart.derived import LEG_FINDINGS
 from service.guideline.conditions import CONTRADICTORY, UNKNOWN, WORDS, Condition
 from service.guideline.model import (
     AFTER_PLAN,
-    AFTER_RED_FLAGS,
-    OF_THE_PATIENT,
     RADIOGRAPH_AT_HAND,
-    SACROILIAC_TESTS,
     Guideline,
     Recommendation,
+    WeightedTest,
 )
-from service.guideline.vocabulary import ADVICE_FACTS, CHART_KINDS, INDICATORS, RED_FLAGS
+from service.guideline.vocabulary import CHART_KINDS, INDICATORS
 
 # The places of what is true of no chart, and of every chart.
 NEVER, ALWAYS = 0, 1
@@ -41,8 +39,6 @@ OF_PATIENT, OF_PLAN, OF_SIDE, INFORMED = "charts of the patient", "charts of the
 _ABOUT = {"red-flag": OF_PATIENT, "plan": OF_PLAN}
 # The operand of an atom that is true wherever a quantity has a value.
 KNOWN = "known"
-BOTH_LEGS = "bilateral-leg-symptoms"
-_COUNTED = "sacroiliac-tests-positive"
 # The most places that a stage can have while they are counted.
 _MANY = 1 << 20
 
@@ -140,6 +136,9 @@ class Kernel:
     unranked: int
     lead_at_least: float
     lead_by: float
+    # As engine.toml says it.
+    on_both_sides: Mapping[str, tuple[str, ...]]
+    after_red_flags: tuple[str, ...]
     considered: Mapping[str, Places]
     diagnosed: Mapping[str, int]
     outcome: Mapping[tuple[str, str], int]
@@ -223,12 +222,14 @@ class _Compiler:
         self.stage = {NEVER: CHART, ALWAYS: CHART}
         self.opposites = {NEVER: ALWAYS, ALWAYS: NEVER}
         self.criteria: dict[str, Node] = {}
+        self.derived = guideline.engine.derived
+        flags = (f"flag-{flag}" for flag in guideline.engine.red_flags)
         considers = (f"considers-{cause}" for cause in guideline.causes)
-        judged = (fact for facts in ADVICE_FACTS.values() for fact in facts)
+        judged = (fact for facts in guideline.facts.values() for fact in facts)
         self.made_by = {
-            **dict.fromkeys((*AFTER_RED_FLAGS, OF_PLAN, *considers), FLAGGED),
+            **dict.fromkeys((*guideline.engine.after_red_flags, OF_PLAN, *considers), FLAGGED),
             **dict.fromkeys(AFTER_PLAN, PLANNED),
-            **dict.fromkeys((RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in RED_FLAGS), *judged), JUDGED),
+            **dict.fromkeys((RADIOGRAPH_AT_HAND, *flags, *judged), JUDGED),
         }
 
     def kernel(self) -> Kernel:
@@ -238,6 +239,8 @@ class _Compiler:
             self.atom(Atom(name))
         for name in guideline.definitions:
             self.criterion(name)
+        for name in self.derived.on_both_sides:
+            self.pair(name)
         rules = {r.id: self.rule(r) for r in guideline.recommendations}
         by_kind = {
             kind: [(r, rules[r.id]) for r in guideline.recommendations if r.kind == kind] for kind in CHART_KINDS
@@ -254,6 +257,8 @@ class _Compiler:
             unranked=self.condition(ranking.unranked).true if ranking.unranked else NEVER,
             lead_at_least=ranking.lead_at_least,
             lead_by=ranking.lead_by,
+            on_both_sides=self.derived.on_both_sides,
+            after_red_flags=guideline.engine.after_red_flags,
             considered={cause: self.pair(f"considers-{cause}") for cause in guideline.causes},
             diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in guideline.causes},
             outcome=self.outcome([each for kind in by_kind.values() for each in kind]),
@@ -335,13 +340,15 @@ class _Compiler:
             criterion = self.criterion(name)
             return Places(criterion.true, criterion.false)
         stated = self.atom(Atom(name))
-        if name == RADIOGRAPH_AT_HAND and "radiograph-or-pregnancy" in self.guideline.definitions:
-            # In pregnancy nothing waits for a radiograph.
-            at_hand = self.either((stated.true, self.criterion("radiograph-or-pregnancy").true))
+        if name == RADIOGRAPH_AT_HAND:
+            at_hand, not_awaited = stated.true, self.guideline.engine.imaging.radiograph_at_hand
+            if not_awaited:
+                at_hand = self.either((at_hand, self.criterion(not_awaited).true))
             return Places(at_hand, self.opposite(at_hand))
-        if name == BOTH_LEGS:
-            legs = (self.either(self.atom(Atom(leg, side)).true for leg in LEG_FINDINGS) for side in ("left", "right"))
-            both = self.both(legs)
+        if name in self.derived.on_both_sides:
+            others = self.derived.on_both_sides[name]
+            sides = (self.either(self.atom(Atom(of, side)).true for of in others) for side in ("left", "right"))
+            both = self.both(sides)
             return Places(self.either((stated.true, both)), self.both((stated.false, self.opposite(both))))
         return stated
 
@@ -360,8 +367,8 @@ class _Compiler:
     def comparison(self, leaf: Condition) -> Places:
         if leaf.word == "is":
             return self.state_of(leaf.finding, leaf.operand)
-        if leaf.finding == _COUNTED:
-            return self.count(leaf.word, int(leaf.operand))
+        if leaf.finding in self.derived.count_of:
+            return self.count(self.derived.count_of[leaf.finding], leaf.word, leaf.operand)
         return self.atom(Atom(leaf.finding, leaf.word, leaf.operand))
 
     def state_of(self, name: str, state: str) -> Places:
@@ -373,26 +380,25 @@ class _Compiler:
         # The others speak of documentation, and not of the patient: they are true or false of every chart.
         if state == CONTRADICTORY:
             twice = self.atom(Atom(name, "is", CONTRADICTORY)).true
-            documented = self.both((twice, self.opposite(true))) if name == BOTH_LEGS else twice
+            documented = self.both((twice, self.opposite(true))) if name in self.derived.on_both_sides else twice
         else:
             documented = self.opposite({"not-absent": false, "not-present": true, UNKNOWN: self.known(name)}[state])
         return Places(documented, self.opposite(documented))
 
     def known(self, name: str) -> int:
         """Where anything is known of this."""
-        if name == _COUNTED:
-            return self.either(place for test in SACROILIAC_TESTS for place in self.pair(test))
-        finding = self.guideline.findings.get(name)
-        if name in OF_THE_PATIENT or (finding and finding.value != "boolean"):
+        if name in self.derived.count_of:
+            return self.either(place for of in self.derived.count_of[name] for place in self.pair(of))
+        if self.guideline.value_of(name) != "boolean":
             return self.atom(Atom(name, "is", KNOWN)).true
         return self.either(self.pair(name))
 
-    def count(self, word: str, bound: int) -> Places:
-        """How many tests are positive: a test that was not done may be either."""
-        positive, negative = zip(*(self.pair(test) for test in SACROILIAC_TESTS), strict=True)
-        least = bound if word == "at_least" else bound + 1
-        enough = self.at_least(least, positive)
-        too_few = self.at_least(len(SACROILIAC_TESTS) - least + 1, negative)
+    def count(self, counted: Sequence[str], word: str, bound: float) -> Places:
+        """How many of these are present: what is not known may be either."""
+        present, absent = zip(*map(self.pair, counted), strict=True)
+        least = ceil(bound) if word == "at_least" else floor(bound) + 1
+        enough = self.at_least(least, present)
+        too_few = self.at_least(len(counted) - least + 1, absent)
         return Places(enough, too_few) if word == "at_least" else Places(too_few, enough)
 
     # -- recommendations ----------------------------------------------------------------------------------------------
@@ -426,7 +432,7 @@ class _Compiler:
             "critical-red-flag": self.either(rule.critical for _r, rule in flags),
             **{
                 f"{block}-red-flag": self.either(r.holds if block in of else r.critical for of, r in blocks)
-                for block in ("exercise", "injection")
+                for block in self.guideline.engine.blocks
             },
             "ranking-waits": self.either(rule.critical for of, rule in blocks if "ranking" in of),
             "any-red-flag": self.either(rule.holds for _r, rule in flags),
@@ -485,7 +491,7 @@ class _Compiler:
             results = [
                 (weight, place, test)
                 for test in tests
-                for weight, place in zip((test.positive, test.negative), self.results(test.finding), strict=True)
+                for weight, place in zip((test.positive, test.negative), self.results(test), strict=True)
                 if weight
             ]
             larger: list[int] = []
@@ -499,9 +505,7 @@ class _Compiler:
                 for points, where in counts:
                     yield Weight(cause, points, where, test.source, None, family, test.finding)
 
-    def results(self, test: str) -> Places:
-        """Where a test is positive and where it is negative; for the sacroiliac tests that means all six."""
-        positive, negative = self.pair(test)
-        if test == "sacroiliac-provocation":
-            negative = self.both((negative, *(self.pair(each).false for each in SACROILIAC_TESTS)))
-        return Places(positive, negative)
+    def results(self, test: WeightedTest) -> tuple[int, int]:
+        """Where a test is positive and where it is negative."""
+        positive, negative = self.pair(test.finding)
+        return positive, self.condition(test.negative_when).true if test.negative_when else negative

@@ -15,14 +15,12 @@ from typing import NamedTuple
 
 from service.chart.derived import Chart
 from service.guideline.conditions import Interval, Value
-from service.guideline.model import DAYS_SINCE, Guideline, Question
+from service.guideline.model import Guideline, Question
 from service.guideline.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
 from service.reasoning.kernel import NEVER, Kernel
 
 ASKED_AT_MOST = 3
-# A date is answered by the days since then.
-_READ_AS = {date: days for days, date in DAYS_SINCE.items()}
 
 
 class Asked(NamedTuple):
@@ -69,10 +67,14 @@ class Questions:
 
     def __init__(self, guideline: Guideline, kernel: Kernel, informative: frozenset[str]) -> None:
         self.guideline, self.kernel = guideline, kernel
-        self.tries = {f: _values(guideline, f) for q in guideline.questions for f in q.findings}
+        # A date is answered by the days since then.
+        self.read_date_as = {date: days for days, date in guideline.engine.derived.days_since.items()}
+        self.tries = {
+            f: _values(guideline, f, self.read_date_as.get(f, f)) for q in guideline.questions for f in q.findings
+        }
         self.answers = tuple(self._answers())
-        read = [{_READ_AS.get(f, f): value for f, value in answer.values.items()} for answer in self.answers]
-        informing = informative | {_READ_AS[f] for f in informative & _READ_AS.keys()}
+        read = [{self.read_date_as.get(f, f): value for f, value in answer.values.items()} for answer in self.answers]
+        informing = informative | {self.read_date_as[f] for f in informative & self.read_date_as.keys()}
         self.layouts: Mapping[int, Layout] = {charts: layout(kernel, charts, read, informing) for charts in (1, 4)}
         # Term -> the places of what an answer can change of it.
         self.outcome: dict[str, list[tuple[str, int]]] = {}
@@ -81,7 +83,7 @@ class Questions:
         self.variants = {charts: self._variants(charts) for charts in self.layouts}
         self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in guideline.question_terms.items()}
-        self.read_as = {f: _READ_AS.get(f, f) for answer in self.answers for f in answer.values}
+        self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
         self.first = [n for n, q in enumerate(guideline.questions) if q.first]
         # The cheapest first, then in the order of the file.
         self.order = sorted(
@@ -120,7 +122,7 @@ class Questions:
         of_patient = charts[:2] if len(charts) == 4 else charts
         # What is recorded in two ways is asked for first, and not tried.
         twice = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
-        dated = {_READ_AS[name] for chart in of_patient for name in chart.dated if name in _READ_AS}
+        dated = {self.read_date_as[name] for chart in of_patient for name in chart.dated if name in self.read_date_as}
         return charts_of(self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=twice | dated)
 
     def ask(self, decision: Decision) -> tuple[Asked, ...]:
@@ -258,14 +260,15 @@ class Questions:
         yield 1, again
 
 
-def _values(guideline: Guideline, finding: str) -> tuple[Value, ...]:
-    """What an answer may be: absent or present; of a quantity one value in each stretch between its thresholds."""
+def _values(guideline: Guideline, finding: str, read_as: str) -> tuple[Value, ...]:
+    """What an answer may be: absent or present; of a quantity, or what a date is read as, one value in each stretch
+    between its thresholds.
+    """
     known = guideline.findings.get(finding)
     if known and known.value == "boolean":
         return (False, True)
-    name = _READ_AS.get(finding, finding)
-    leaves = [leaf for c in guideline.rule_conditions() for leaf in c.leaves() if leaf.finding == name]
-    days = name in DAYS_SINCE
+    leaves = [leaf for c in guideline.rule_conditions() for leaf in c.leaves() if leaf.finding == read_as]
+    days = read_as in guideline.engine.derived.days_since
     stretches: dict[tuple[bool, ...], Value] = {}
     bounds = {
         value

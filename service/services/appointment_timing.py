@@ -26,7 +26,6 @@ from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
 from service.guideline.conditions import Interval, Value
 from service.guideline.model import KnowledgeError
-from service.guideline.vocabulary import RED_FLAGS
 from service.reasoning.evidence import Fired
 from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit
 from service.services.consultation import Consultant, Consultation, in_context
@@ -55,8 +54,9 @@ class AppointmentTiming:
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
         raised_by = [r.id for r in guideline.recommendations if r.red_flag]
         planned_by = [r.id for r in guideline.recommendations if r.kind == "plan"]
-        known = needed | {f"{name}-{of}" for of in (*RED_FLAGS, *raised_by, *planned_by) for name in needed}
-        windows = {f"seen-by-day-{i}-{of}" for i in URGENT for of in (*RED_FLAGS, *raised_by, *planned_by)}
+        of_all = (*guideline.engine.red_flags, *raised_by, *planned_by)
+        known = needed | {f"{name}-{of}" for of in of_all for name in needed}
+        windows = {f"seen-by-day-{i}-{of}" for i in URGENT for of in of_all}
         if not limits.isdisjoint(windows):
             needed |= {CLOSING, PAST}
         for name in sorted(needed - limits):

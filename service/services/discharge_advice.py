@@ -15,12 +15,12 @@ from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
 from service.guideline.conditions import Value
+from service.guideline.vocabulary import AT_DISCHARGE
 from service.prefetch_keys import MEDICINES
 from service.reasoning.evidence import Fired
 from service.services.consultation import Consultant, Consultation
 
-_KIND = "going-home"
-_STRETCHING, _BONE_STRESS = "stretching", "bone-stress"
+_KIND = AT_DISCHARGE
 
 
 class DischargeAdvice:
@@ -38,25 +38,29 @@ class DischargeAdvice:
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
         unknown, limit = assessment.complaint == "unknown", consultation.limit()
         flags = {flag.id for f in assessment.fired if (flag := f.recommendation.red_flag)}
+        guideline = self._consultant.guideline
         facts: dict[str, Value] = {
-            "self-care-offered": "self-care" in offered,
-            "stretching-offered": "self-care" in offered and _STRETCHING in added - without,
-            "stretching-left-out": "self-care" in offered and _STRETCHING in without,
-            "nsaid-offered": "nsaid" in offered,
+            f"{treatment}-offered": treatment in offered for treatment in guideline.engine.treatments
+        }
+        for what, treatments in guideline.additions().items():
+            of_it = not treatments.isdisjoint(offered)
+            facts |= {
+                f"{what}-offered": of_it and what in added - without,
+                f"{what}-left-out": of_it and what in without,
+            }
+        facts |= {name: flag in flags for name, flag in guideline.engine.at_discharge.items()}
+        facts = {name: fact for name, fact in facts.items() if name in guideline.wording.facts}
+        facts |= {
             "value-not-read": bool(self._consultant.responder.unread_values.of(consultation.case)),
             "medicine-not-read": bool(consultation.case.unrecognised),
-            "acetaminophen-offered": "acetaminophen" in offered,
-            "physiotherapy-offered": "physiotherapy" in offered,
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
             "same-day-due": limit is not None and limit.days == 0,
-            "bone-stress-possible": _BONE_STRESS in flags,
             "medicines-not-heard": consultation.case.lacks(MEDICINES),
             "chart-not-heard": unknown,
         }
         judging = consultation.screened(()) if unknown else consultation
         judgement = judging.judge(_KIND, facts)
-        fired = judgement.fired
-        topic = self._consultant.guideline.engine.topics[_KIND]
+        fired, topic = judgement.fired, guideline.engine.topics[_KIND]
         advice = [Advice(topic, _KIND, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
         words = [line for item in fired for line in item.recommendation.say]
         judged = {"goingHome": {"message": bool(words)}}
