@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from service.guideline.vocabulary import (
     COSTS,
+    DIRECTIONS,
     INDICATORS,
     KINDS,
     MEDICINE_ROLES,
@@ -117,6 +118,7 @@ class FindingFile(Schema):
     side_apart = fields.Boolean(load_default=False)
     either_side = fields.Boolean(load_default=False)
     allergy_to = _texts(required=False)
+    direction = fields.String(load_default="neutral", validate=validate.OneOf(DIRECTIONS))
 
 
 class _PresentedTable(Schema):

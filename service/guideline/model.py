@@ -71,6 +71,8 @@ class Finding:
     plausible: Interval
     # Of an allergy: the medicines of which each is what it is an allergy to.
     allergy_to: tuple[str, ...]
+    # What its presence speaks for: worrying, neutral or benign; what properties quantify over.
+    direction: str
 
 
 @dataclass(frozen=True, slots=True)

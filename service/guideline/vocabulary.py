@@ -28,6 +28,8 @@ KINDS = (
     "allergy",
 )
 CLINICAL_KINDS = frozenset({"symptom", "history", "exam", "test", "result", "diagnosis"})
+# What the presence of a finding speaks for: a danger or against a treatment, either or neither, nothing.
+DIRECTIONS = ("worrying", "neutral", "benign")
 INDICATORS = ("critical", "warning", "info")
 MODALITIES = ("radiograph", "mri", "ultrasound", "ct", "none-now")
 PRIORITIES = ("stat", "urgent", "routine")
