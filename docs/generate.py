@@ -22,6 +22,7 @@ from service.cli import main as main_command
 from service.guideline import loader as knowledge
 from service.guideline.condition_text import as_text
 from service.guideline.model import Guideline, Points, Recommendation, WeightedTest
+from service.guideline.properties import read_properties
 from service.guideline.sentences import condition_sentence, recommendation_sentence
 
 HERE = Path(__file__).parent
@@ -53,6 +54,9 @@ stands for is a finding, or a criterion of the second table.
 """
 _HAZARDS_HEAD = """\
 # Hazard log
+
+What is called proved is a property of the knowledge (`service/knowledge/properties.toml`), which
+`sitbone knowledge prove` decides about all charts, with its exceptions and what is known to fail.
 
 Written by `python docs/generate.py` from [hazards.toml](hazards.toml); the tests fail when it is stale or names a test
 that does not exist. Likelihood and severity are not scored: that belongs to the clinical safety officer of the site
@@ -223,14 +227,16 @@ def _of_test(named: str) -> str:
     return f"[{path}](../fixtures/cases/{path}): {name}"
 
 
-def hazards(_guideline: Guideline) -> Iterator[str]:
+def hazards(guideline: Guideline) -> Iterator[str]:
     """The lines of hazards.md. Raises IncompleteError."""
+    properties = read_properties(guideline).properties.values()
     yield _HAZARDS_HEAD
     for id_, hazard in tomllib.loads(HAZARDS.read_text(encoding="utf-8")).items():
         yield f"## {id_} {hazard['hazard']}\n"
         yield f"- cause: {hazard['cause']}"
         yield f"- harm: {hazard['harm']}"
         yield from (f"- control: {control}" for control in hazard["controls"])
+        yield from (f"- proved: {each.title} (`{each.id}`)" for each in properties if id_ in each.controls)
         yield from (f"- test: {_of_test(test)}" for test in hazard["tests"])
         yield from _row("what remains", hazard.get("remains", ""))
         yield ""

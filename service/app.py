@@ -23,6 +23,7 @@ from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES
 from service.guideline import loader as knowledge
 from service.guideline.model import Guideline
+from service.guideline.properties import read_properties
 from service.pages import desk, insights
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
@@ -144,7 +145,8 @@ def create_app(
         )
     )
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
-    app.register_blueprint(knowledge_pages.create_blueprint(guideline))
+    properties = read_properties(guideline, settings.knowledge_dir)
+    app.register_blueprint(knowledge_pages.create_blueprint(guideline, properties))
     ready = {"status": "ready", "knowledge": {"version": guideline.version, "status": guideline.status}}
 
     index = _PAGE.format(

@@ -15,6 +15,7 @@ from service.cli import main
 from service.commands.lint import lint
 from service.guideline.loader import load
 from service.guideline.model import PACKAGED
+from service.guideline.properties import read_properties
 from service.pages.knowledge import document
 
 SUDDEN = "recommendations/rs01-sudden-tear.toml"
@@ -234,7 +235,7 @@ def test_a_folder_that_would_not_load_can_be_compared_and_one_that_cannot_be_rea
 
 
 def test_the_export_is_what_the_service_publishes() -> None:
-    assert json.loads(sitbone("export").stdout) == json.loads(json.dumps(document(load())))
+    assert json.loads(sitbone("export").stdout) == json.loads(json.dumps(document(load(), read_properties(load()))))
     assert (
         sitbone("export", "--json").stdout == sitbone("export").stdout == sitbone("export", "--format", "json").stdout
     )

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import sys
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,14 +16,14 @@ _COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", 
 
 
 @click.group(
-    short_help="Check, compare, export the knowledge.",
+    short_help="Check, prove, compare, export the knowledge.",
     epilog="\b\nExamples:\n"
     "  sitbone knowledge lint\n"
     "  sitbone knowledge diff ../old/service/knowledge\n"
     "  sitbone knowledge export --format csv > recommendations.csv",
 )
 def knowledge() -> None:
-    """Check, compare and export the knowledge: the folder that is packaged, or one of yours."""
+    """Check, prove, compare and export the knowledge: the folder that is packaged, or one of yours."""
 
 
 @knowledge.command()
@@ -85,14 +87,57 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
         _give_up(f"Either --json or --format {form}.")
     from service.guideline.loader import load  # noqa: PLC0415
     from service.guideline.model import KnowledgeError  # noqa: PLC0415
+    from service.guideline.properties import read_properties  # noqa: PLC0415
     from service.pages.knowledge import document  # noqa: PLC0415
 
     try:
-        described = document(load(folder))
+        guideline = load(folder)
+        described = document(guideline, read_properties(guideline, folder))
     except KnowledgeError as error:
         _give_up(str(error))
     writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}
     click.echo(writers[form or "json"](described), nl=form != "csv")
+
+
+@knowledge.command(
+    epilog="\b\nExamples:\n"
+    "  sitbone knowledge prove\n"
+    "  sitbone knowledge prove --folder ../ours --requests counterexamples\n",
+)
+@click.option("--folder", type=_FOLDER, metavar="FOLDER", help="The knowledge; by default the packaged one.")
+@click.option(
+    "--requests",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write each counterexample as requests that `sitbone explain` takes.",
+)
+@click.option("--json", "machine", is_flag=True, help="Print the results as JSON.")
+def prove(folder: Path | None, requests: Path | None, *, machine: bool) -> None:
+    """Decide the safety properties of the knowledge about all charts that there can be, and not only about some.
+
+    The properties stand in properties.toml, with their exceptions and with what is known to fail. What is refuted is
+    shown with the smallest chart that was found, in words, and sent through the service. What cannot be decided in
+    time is a failure. Needs z3: pip install 'sitbone[prove]'.
+
+    Ends with 0 when every property holds but for its exceptions and known failures, with 1 when something else fails
+    or a known failure does so no longer, and with 2 when the knowledge cannot be loaded or z3 is not installed.
+    """
+    if find_spec("z3") is None:
+        _give_up("z3 is not installed: pip install 'sitbone[prove]'.")
+    from service.commands.prove import as_json, as_text, prove_folder, write_requests  # noqa: PLC0415
+    from service.guideline.model import KnowledgeError  # noqa: PLC0415
+
+    try:
+        proof = prove_folder(folder, datetime.now(UTC).replace(microsecond=0))
+    except KnowledgeError as error:
+        _give_up(str(error))
+    if requests:
+        try:
+            write_requests(proof, requests)
+        except OSError as problem:
+            _give_up(f"{requests}: {problem.strerror}.")
+    click.echo(as_json(proof) if machine else as_text(proof))
+    sys.exit(0 if proof.holds else 1)
 
 
 def _as_json(described: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from service.answers.orders import check_templates
 from service.guideline.loader import WEIGHTS, errors, load
 from service.guideline.model import PACKAGED, Guideline, KnowledgeError
+from service.guideline.properties import read_properties
 from service.services.catalogue import catalogue
 
 # What is read by its name where appointments are judged.
@@ -39,6 +40,7 @@ def lint(folder: Path | None = None) -> tuple[Remark, ...]:
     try:
         check_templates(guideline, datetime.now(UTC))
         catalogue(guideline, lambda: datetime.now(UTC))
+        read_properties(guideline, folder)
     except KnowledgeError as error:
         return (Remark("error", error.file, error.key, error.reason),)
     return tuple(_warnings(guideline, folder or PACKAGED))

@@ -20,15 +20,16 @@ from markupsafe import Markup
 from service.guideline.attributes import source_attributes
 from service.guideline.condition_text import as_text
 from service.guideline.model import Guideline, Presentation, Recommendation
+from service.guideline.properties import Properties
 from service.guideline.sentences import condition_sentence, recommendation_sentence
 from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent
 
 
-def create_blueprint(guideline: Guideline) -> Blueprint:
+def create_blueprint(guideline: Guideline, properties: Properties) -> Blueprint:
     """`/knowledge` and `/knowledge.html` of this guideline."""
-    described = document(guideline)
+    described = document(guideline, properties)
     as_json = orjson.dumps(described)
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
@@ -86,7 +87,7 @@ def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def document(guideline: Guideline) -> dict[str, Any]:
+def document(guideline: Guideline, properties: Properties) -> dict[str, Any]:
     """All that the knowledge says, in JSON types; openapi.yaml describes it as Knowledge."""
     attributes = source_attributes(guideline)
     return {
@@ -132,7 +133,44 @@ def document(guideline: Guideline) -> dict[str, Any]:
             }
             for conflict in guideline.conflicts
         ],
+        "properties": _properties(properties),
         "debts": [{**asdict(debt), "rules": _worded(debt.rules, guideline.rules())} for debt in guideline.debts],
+    }
+
+
+def _properties(properties: Properties) -> dict[str, Any]:
+    """What `sitbone knowledge prove` decides about all charts, what is left out of it, and what it does not reach."""
+    return {
+        "groups": [
+            {
+                "title": title,
+                "properties": [
+                    {
+                        "id": each.id,
+                        "title": each.title,
+                        "words": each.words,
+                        "controls": list(each.controls),
+                        "exceptions": [
+                            {"of": list(entry.of), "reason": entry.reason, "source": entry.source, "where": entry.only}
+                            for entry in each.exceptions
+                        ],
+                        "knownFailures": [asdict(entry) for entry in each.known_failures],
+                    }
+                    for each in properties.properties.values()
+                    if each.group == group
+                ],
+            }
+            for group, title in properties.groups.items()
+        ],
+        "contraindications": [
+            {"treatment": entry.treatment, "condition": entry.text, "source": entry.source}
+            for entry in properties.contraindications
+        ],
+        "numbers": [asdict(entry) for entry in properties.numbers],
+        "opposites": [
+            {"recommendations": list(entry.recommendations), "reason": entry.reason} for entry in properties.opposites
+        ],
+        "sampled": [{"what": entry.what, "why": entry.why} for entry in properties.sampled],
     }
 
 

@@ -1,0 +1,105 @@
+"""All properties decided about one knowledge: what is proved, an exception, known to fail, or a failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from service.guideline.model import Guideline, KnowledgeError
+from service.guideline.properties import FILE, Properties, Property
+from service.proof.properties import PROPERTIES, statements_of
+from service.proof.prover import MILLISECONDS, PROVED, REFUTED, UNDECIDED, Prover, Verdict
+from service.proof.statements import Charted, Read, Statement
+from service.reasoning.kernel import compiled
+
+# What comes of a statement. The last four are failures.
+EXCEPTION, KNOWN_FAILURE = "exception", "known failure"
+MENDED, NEEDLESS, NO_STATEMENT = "no longer fails", "needs no exception", "no such statement"
+FAILURES = (REFUTED, UNDECIDED, MENDED, NEEDLESS, NO_STATEMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What comes of one statement; verdict: what the solver found, None where it was not asked; path: what it reads."""
+
+    property: str
+    of: str
+    words: str
+    state: str
+    verdict: Verdict | None = None
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The results of all properties, and the seconds of the processor that each took."""
+
+    results: Mapping[str, tuple[Result, ...]]
+    seconds: Mapping[str, float]
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """What keeps the knowledge from being signed."""
+        return tuple(result for results in self.results.values() for result in results if result.state in FAILURES)
+
+    def refuted(self) -> Iterable[Result]:
+        """What has a counterexample, also an exception and a known failure."""
+        return (
+            result
+            for results in self.results.values()
+            for result in results
+            if result.verdict and result.verdict.charts
+        )
+
+
+def prove(guideline: Guideline, properties: Properties, milliseconds: int = MILLISECONDS) -> Report:
+    """Every statement of every property, decided about all charts; each question in so many milliseconds at most.
+
+    Raises KnowledgeError where properties.toml names a property that there is not, or lacks one.
+    """
+    _require_all(properties)
+    charted = Charted(guideline, compiled(guideline), properties)
+    prover = Prover(charted.chart, milliseconds)
+    results, seconds = {}, {}
+    for id_, of in properties.properties.items():
+        began = time.process_time()
+        results[id_] = tuple(decided(of, charted, prover))
+        seconds[id_] = time.process_time() - began
+    return Report(results, seconds)
+
+
+def decided(of: Property, charted: Charted, prover: Prover) -> Iterable[Result]:
+    """The result of every statement of a property, and of every name that is none."""
+    statements = list(statements_of(of.id, charted))
+    exempted = {name: entry for entry in of.exceptions for name in entry.of}
+    known = {failure.of for failure in of.known_failures}
+    names = {statement.of for statement in statements}
+    for name in (*exempted, *known):
+        if name not in names:
+            yield Result(of.id, name, "it is named among the exceptions or known failures", NO_STATEMENT)
+    asked = [statement for statement in statements if isinstance(statement, Statement)]
+    # Beyond the charts that an exception is about, the statement has to hold.
+    within = {
+        statement.of: statement.charts[-1].condition(where)[0]
+        for statement in asked
+        if statement.of in exempted and (where := exempted[statement.of].where)
+    }
+    beyond = {v.statement.of: v.state for v in prover.decide((s for s in asked if s.of in within), within)}
+    verdicts = {verdict.statement.of: verdict for verdict in prover.decide(asked)}
+    for statement in statements:
+        verdict = verdicts.get(statement.of)
+        path = statement.path if isinstance(statement, Read) else ()
+        state = verdict.state if verdict else REFUTED if path else PROVED
+        if statement.of in exempted and beyond.get(statement.of, PROVED) == PROVED:
+            state = {REFUTED: EXCEPTION, PROVED: NEEDLESS}.get(state, state)
+        elif statement.of in known:
+            state = {REFUTED: KNOWN_FAILURE, PROVED: MENDED}.get(state, state)
+        yield Result(of.id, statement.of, statement.words, state, verdict, path)
+
+
+def _require_all(properties: Properties) -> None:
+    for name in sorted(properties.properties.keys() - PROPERTIES):
+        raise KnowledgeError(FILE, f"properties.{name}", "there is no such property")
+    for name in sorted(PROPERTIES - properties.properties.keys()):
+        raise KnowledgeError(FILE, "properties", f"lacks {name}")

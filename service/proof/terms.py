@@ -1,0 +1,87 @@
+"""Propositional terms, each once: a number stands for a term, the negative number for what is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import z3
+
+TRUE, FALSE = 1, -1
+
+
+class Terms:
+    """Variables and what is made of them by and; or and not follow from it."""
+
+    def __init__(self) -> None:
+        # Of each term its name, or its parts.
+        self._made: list[str | tuple[int, ...]] = ["", "true"]
+        self._number: dict[str | tuple[int, ...], int] = {}
+        self._written: dict[int, z3.BoolRef] = {TRUE: z3.BoolVal(True), FALSE: z3.BoolVal(False)}
+
+    def variable(self, name: str) -> int:
+        """What may be so or not."""
+        return self._term(name)
+
+    def both(self, parts: Iterable[int]) -> int:
+        """All of these."""
+        found = {*parts} - {TRUE}
+        if FALSE in found or any(-part in found for part in found):
+            return FALSE
+        if len(found) < 2:
+            return found.pop() if found else TRUE
+        return self._term(tuple(sorted(found)))
+
+    def either(self, parts: Iterable[int]) -> int:
+        """Any of these."""
+        return -self.both(-part for part in parts)
+
+    def implies(self, first: int, second: int) -> int:
+        """The second, where the first is so."""
+        return -self.both((first, -second))
+
+    def at_most_one(self, parts: Sequence[int]) -> int:
+        """No two of these."""
+        return self.both(-self.both((one, other)) for number, one in enumerate(parts) for other in parts[number + 1 :])
+
+    def _term(self, made: str | tuple[int, ...]) -> int:
+        if made not in self._number:
+            self._number[made] = len(self._made)
+            self._made.append(made)
+        return self._number[made]
+
+    def written(self, term: int) -> z3.BoolRef:
+        """A term as the solver reads it."""
+        if term in self._written:
+            return self._written[term]
+        # Parts come before what is made of them, so that no chain of terms is too long.
+        waiting = [abs(term)]
+        while waiting:
+            number = waiting[-1]
+            made = self._made[number]
+            parts = () if isinstance(made, str) else made
+            if missing := [abs(part) for part in parts if abs(part) not in self._written]:
+                waiting += missing
+                continue
+            waiting.pop()
+            self._written[number] = (
+                z3.Bool(made) if isinstance(made, str) else z3.And([self._signed(part) for part in parts])
+            )
+        return self._signed(term)
+
+    def _signed(self, term: int) -> z3.BoolRef:
+        if term not in self._written:
+            self._written[term] = z3.Not(self._written[-term])
+        return self._written[term]
+
+    def reader(self, stated: Callable[[str], bool]) -> Callable[[int], bool]:
+        """Whether a term is so, by whether each variable is."""
+        known: dict[int, bool] = {TRUE: True}
+
+        def read(term: int) -> bool:
+            number = abs(term)
+            if number not in known:
+                made = self._made[number]
+                known[number] = stated(made) if isinstance(made, str) else all(map(read, made))
+            return known[number] is (term > 0)
+
+        return read
