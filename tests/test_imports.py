@@ -13,7 +13,7 @@ from tests.charts import CLOCK, packaged
 
 ROOMS = ("chart", "guideline", "reasoning")
 # They read and check the files of the knowledge, once, at start.
-LOADING = {"service.guideline.loader", "service.guideline.forms"}
+LOADING = {"service.guideline.loader", "service.guideline.forms", "service.guideline.properties"}
 NOT_NEEDED = {"fhir", "flask", "gunicorn", "jwt", "marshmallow", "pydantic", "requests", "sqlalchemy", "werkzeug"}
 LIST_WHAT_IS_LOADED = (
     "import importlib, sys; [*map(importlib.import_module, sys.argv[1:])]; print(*sorted(sys.modules))"
