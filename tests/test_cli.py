@@ -52,6 +52,7 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "knowledge diff",
         "knowledge export",
         "knowledge lint",
+        "knowledge prove",
         "db purge",
         "db upgrade",
         "report",

@@ -80,8 +80,10 @@ def test_a_property_that_a_chart_breaks_is_refuted_with_the_smallest_chart_in_wo
     refuted = of_property(toy("fever and not-present(chills)"))["chills: flag-1"]
     assert refuted.state == REFUTED
     words = counterexample(packaged(), refuted)
-    assert words.startswith("Fever: present; ")
+    assert "Fever: present; " in words
     assert words.endswith("; then Chills or rigors: present")
+    # Beside the fever there is but what makes it a chart of this complaint: a finding, or two.
+    assert words.count(": present") in (3, 4)
 
 
 def test_no_chart_is_made_of_what_cannot_be() -> None:

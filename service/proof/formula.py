@@ -102,7 +102,7 @@ class Formula:
         findings = guideline.findings.values()
         self.boolean = tuple(f.id for f in findings if f.value == "boolean")
         self.locating = tuple(f for f in findings if f.locates)
-        self.informative = frozenset(
+        self.informative = tuple(
             f.id for f in findings if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.background)
         )
         self.plausible = {f.id: f.plausible for f in findings if f.value == "quantity"}
