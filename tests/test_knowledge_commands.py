@@ -46,6 +46,14 @@ def append(folder: Path, name: str, text: str) -> None:
 # lint
 
 
+def test_lint_reads_the_properties_that_the_knowledge_is_held_to(folder: Path) -> None:
+    file = folder / "properties.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace('"nsaid-allergy"', '"nsaid-alergy"', 1), encoding="utf-8")
+    linted = sitbone("lint", folder)
+    assert linted.exit_code == 1
+    assert "error: properties.toml: contraindications: there is no 'nsaid-alergy'" in linted.output
+
+
 def test_the_packaged_knowledge_has_no_error() -> None:
     linted = sitbone("lint")
     assert linted.exit_code == 0

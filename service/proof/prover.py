@@ -64,9 +64,7 @@ class _Solver:
 
     def reads(self) -> Callable[[int], bool]:
         """What is so on the chart that was found last."""
-        model = self._solver.model()
-        # What it leaves open is as good one way as the other.
-        return self.terms.reader(lambda variable: z3.is_true(model[z3.Bool(variable)]))
+        return self.terms.model_reader(self._solver.model())
 
 
 class Prover:

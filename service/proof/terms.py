@@ -73,6 +73,14 @@ class Terms:
             self._written[term] = z3.Not(self._written[-term])
         return self._written[term]
 
+    def model_reader(self, model: z3.ModelRef) -> Callable[[int], bool]:
+        """Whether a term is so in a model; what the model leaves open is as good one way as the other."""
+        # A variable that the solver has never read is open.
+        written = self._written
+        return self.reader(
+            lambda name: self._number[name] in written and z3.is_true(model[written[self._number[name]]])
+        )
+
     def reader(self, stated: Callable[[str], bool]) -> Callable[[int], bool]:
         """Whether a term is so, by whether each variable is."""
         known: dict[int, bool] = {TRUE: True}
