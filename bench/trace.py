@@ -143,14 +143,14 @@ def trace(request: Path = REQUEST, service_id: str = "") -> Trace:
     for _ in range(3):
         if call().status_code != 200:
             raise RuntimeError(f"{id_} refuses {request.name}")
-    recorder = _Recorder(Path(service.__file__).parents[1])
+    audit_trail = _Recorder(Path(service.__file__).parents[1])
     before = sys.getprofile()
-    sys.setprofile(recorder)
+    sys.setprofile(audit_trail)
     try:
         call()
     finally:
         sys.setprofile(before)
-    return Trace(recorder.top)
+    return Trace(audit_trail.top)
 
 
 def main() -> None:

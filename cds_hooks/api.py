@@ -1,7 +1,7 @@
 """What the package offers to whoever builds a CDS service with it."""
 
 from cds_hooks.blueprint import CallRecord, create_blueprint
-from cds_hooks.discovery import CdsService, ServiceCatalogue
+from cds_hooks.discovery import CdsService, ServiceRegistry
 from cds_hooks.errors import (
     BadRequest,
     BodyTooLarge,
@@ -76,7 +76,7 @@ __all__ = [
     "PrefetchState",
     "PrefetchTokenError",
     "PrefetchValue",
-    "ServiceCatalogue",
+    "ServiceRegistry",
     "ServiceUnavailable",
     "Source",
     "Suggestion",

@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from cds_hooks import errors
 from cds_hooks.check_mark import is_marked
-from cds_hooks.discovery import Answered, CdsService, ServiceCatalogue
+from cds_hooks.discovery import Answered, CdsService, ServiceRegistry
 from cds_hooks.errors import (
     BadRequest,
     BodyTooLarge,
@@ -80,7 +80,7 @@ class CallRecord(Generic[Answered]):
 
 
 def create_blueprint(
-    catalogue: ServiceCatalogue[Answered],
+    registry: ServiceRegistry[Answered],
     *,
     on_feedback: FeedbackSink,
     on_call: Callable[[CallRecord[Answered]], None] | None = None,
@@ -103,26 +103,26 @@ def create_blueprint(
     A correlation id of a caller that could tell of a patient is written down as its `pseudonym`.
     """
     blueprint = Blueprint("cds_hooks", __name__)
-    discovery = orjson.dumps(catalogue.discovery())
+    discovery = orjson.dumps(registry.discovery())
 
     @blueprint.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
         caller = _admitted(gate, base_url, pseudonym, None, "/cds-services")
         if caller is None or not caller.client.services:
             return Response(discovery, content_type=_JSON)
-        return Response(orjson.dumps(catalogue.discovery(caller.client.services)), content_type=_JSON)
+        return Response(orjson.dumps(registry.discovery(caller.client.services)), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
         caller = _admitted(gate, base_url, pseudonym, service_id, f"/cds-services/{service_id}")
         record: CallRecord[Answered] = CallRecord(
-            _written_id(pseudonym), catalogue.current_id(service_id), _name_of(caller)
+            _written_id(pseudonym), registry.current_id(service_id), _name_of(caller)
         )
         g.cds_call = record
         record.is_check = is_marked(request.headers.get("User-Agent"))
         start = perf_counter()
         envelope = read_envelope(_read_body(body_limit))
-        service = catalogue.find(service_id, str(envelope["hook"]))
+        service = registry.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
         hook_request = request_for(envelope, service, correlation_id=_correlation_id(), client=record.client)
         _note_request(record, hook_request, caller, pseudonym)
@@ -144,7 +144,7 @@ def create_blueprint(
     def take_feedback(service_id: str) -> Response:
         paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
         caller = _admitted(gate, base_url, pseudonym, service_id, *paths)
-        current_id = catalogue.current_id(service_id)
+        current_id = registry.current_id(service_id)
         batch = read_feedback(_read_body(body_limit))
         on_feedback(
             FeedbackRecord(

@@ -73,7 +73,7 @@ class CdsService(Generic[Answered]):
         return {name: value for name, value in members.items() if value}
 
 
-class ServiceCatalogue(Generic[Answered]):
+class ServiceRegistry(Generic[Answered]):
     """All CDS services of a server. Raises ValueError when two share id and hook."""
 
     def __init__(self, services: Iterable[CdsService[Answered]]) -> None:

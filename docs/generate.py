@@ -19,11 +19,11 @@ from types import MappingProxyType
 import click
 
 from service.cli import main as main_command
-from service.guideline import loader as knowledge
-from service.guideline.condition_text import as_text
-from service.guideline.model import Guideline, Points, Recommendation, WeightedTest
-from service.guideline.properties import read_properties
-from service.guideline.sentences import condition_sentence, recommendation_sentence
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.condition_text import as_text
+from service.knowledge_model.model import Guideline, Points, Recommendation, WeightedTest
+from service.knowledge_model.properties import read_properties
+from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 
 HERE = Path(__file__).parent
 FOLDER = HERE

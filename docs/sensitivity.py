@@ -18,12 +18,12 @@ from typing import NamedTuple
 from cds_hooks import read_request
 from service.chart.case import Case, CaseReader
 from service.commands.replay import read_folder
-from service.guideline import loader as knowledge
-from service.guideline.model import Differential, Guideline
-from service.guideline.vocabulary import RATINGS
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.model import Differential, Guideline
+from service.knowledge_model.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, Assessor, presentations
-from service.services.catalogue import catalogue
-from service.services.consultation import chart_of
+from service.services.evaluation import chart_of
+from service.services.registry import service_registry
 
 HERE = Path(__file__).parent
 FILE = HERE / "sensitivity.md"
@@ -95,7 +95,7 @@ def _ratings(guideline: Guideline, assessment: Assessment) -> set[tuple[bool, st
 
 def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:
     folder, reader = read_folder(FIXTURES), CaseReader(guideline)
-    services = catalogue(guideline, lambda: folder.clock)
+    services = service_registry(guideline, lambda: folder.clock)
     for path in sorted((FIXTURES / "requests").glob("*.json")):
         if b'"hook": "patient-view"' in (body := path.read_bytes()):
             request = read_request(body, services.find(*CALL), correlation_id=path.stem)

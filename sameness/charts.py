@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from service.guideline.conditions import Interval
-from service.guideline.model import Finding
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.model import Finding
 from service.service_ids import (
     ANALGESIC_SAFETY_SIGN,
     APPOINTMENT_TIMING,

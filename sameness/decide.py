@@ -13,7 +13,7 @@ import orjson
 
 from cds_hooks import CdsHooksError
 from service.commands.replay import in_process
-from service.guideline import loader as knowledge
+from service.knowledge_model import loader as knowledge
 from service.services.explanation import Explainer, as_dict
 from service.settings import Settings
 

@@ -13,7 +13,7 @@ import orjson
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from cds_hooks import CallRecord, CdsService, HookRequest, ServiceCatalogue, ServiceUnavailable, create_blueprint
+from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.trust import Call, Caller, Gate
@@ -21,23 +21,23 @@ from service.access.clients import Client, directory, fhir_policy, read_clients
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES
-from service.guideline import loader as knowledge
-from service.guideline.model import Guideline
-from service.guideline.properties import read_properties
-from service.pages import desk, insights
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.model import Guideline
+from service.knowledge_model.properties import read_properties
+from service.pages import demo_ehr, insights
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.server.capacity import PROBES, Capacity, Place
 from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
-from service.services.catalogue import catalogue
 from service.services.explanation import Explainer
+from service.services.registry import service_registry
 from service.settings import Settings, SettingsError, is_loopback
 from service.site_codes import read_site_codes
 
 if TYPE_CHECKING:
     from service.access.store import Store
-    from service.record import Record, Recorder
+    from service.audit import AuditTrail, AuditWriter
     from service.server.tracing import Tracing
 
 _Heard = TypeVar("_Heard")
@@ -83,7 +83,7 @@ def create_app(
     settings: Settings | None = None,
     clock: Callable[[], datetime] = utc_now,
     checks: Mapping[str, Callable[[], bool]] = MappingProxyType({}),
-    record: Record | None = None,
+    record: AuditWriter | None = None,
     tracing: Tracing | None = None,
 ) -> Flask:
     """The WSGI application. Raises KnowledgeError when the knowledge cannot be used, SettingsError when a setting, the
@@ -99,7 +99,7 @@ def create_app(
     site_codes = read_site_codes(settings.order_codes, guideline.regions) if settings.order_codes else NO_SITE_CODES
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
-    published = catalogue(
+    published = service_registry(
         guideline,
         clock,
         lambda name: clients[name].ehr if clients and name else settings.ehr,
@@ -111,9 +111,9 @@ def create_app(
     clients = _clients(settings, published)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
-    recorder = _recorder(record, guideline, settings, clock)
+    audit_trail = _audit_trail(record, guideline, settings, clock)
     app = _App("service", static_folder=None)
-    app.extensions |= {"recorder": recorder, "card_ids": ids}
+    app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
@@ -133,9 +133,9 @@ def create_app(
         create_blueprint(
             published,
             # What cannot be kept is not acknowledged, and so it comes first.
-            on_feedback=_each(recorder.feedback if recorder else None, log.feedback),
-            on_call=_each(recorder.call if recorder else None, log.call, metrics.call, _traced(tracing)),
-            revise=recorder.revise if recorder else None,
+            on_feedback=_each(audit_trail.feedback if audit_trail else None, log.feedback),
+            on_call=_each(audit_trail.call if audit_trail else None, log.call, metrics.call, _traced(tracing)),
+            revise=audit_trail.revise if audit_trail else None,
             complete=_completing(settings, clients),
             allowed_origins=settings.allowed_origins,
             body_limit=settings.body_limit,
@@ -165,7 +165,7 @@ def create_app(
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
         explainer = Explainer(guideline, clock, site_codes) if clients is None else None
-        app.register_blueprint(desk.create_blueprint(guideline, explainer, settings.body_limit))
+        app.register_blueprint(demo_ehr.create_blueprint(guideline, explainer, settings.body_limit))
         if settings.shows_metrics():
             # It tells of a site what the metrics tell, so the same may read it.
             outcomes = insights.create_blueprint(guideline, record, clock)
@@ -192,7 +192,7 @@ def create_app(
     return app
 
 
-def _clients(settings: Settings, published: ServiceCatalogue[Answered]) -> Mapping[str, Client] | None:
+def _clients(settings: Settings, published: ServiceRegistry[Answered]) -> Mapping[str, Client] | None:
     """The clients that may call, by name; None where everybody on this machine may."""
     if settings.clients is not None:
         return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
@@ -208,7 +208,7 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Store | None:
     """What is remembered of clients; nothing where there are none."""
     if settings.clients is None:
         return None
-    # A database is nothing that a service on a desk has to load.
+    # A database is nothing that a service on one machine has to load.
     from service.access.store import open_store  # noqa: PLC0415
 
     return open_store(settings, lambda: clock().timestamp())
@@ -227,14 +227,14 @@ def _guard(
     return gate, {**checks, "keys": lambda: gate.keys_ready() > 0, "store": store.is_ready}
 
 
-def _recorder(
-    record: Record | None, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
-) -> Recorder | None:
+def _audit_trail(
+    record: AuditWriter | None, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
+) -> AuditTrail | None:
     if record is None:
         return None
-    from service.record import Recorder  # noqa: PLC0415
+    from service.audit import AuditTrail  # noqa: PLC0415
 
-    return Recorder(record, guideline, settings, clock)
+    return AuditTrail(record, guideline, settings, clock)
 
 
 def _each(*hear: Callable[[_Heard], None] | None) -> Callable[[_Heard], None]:

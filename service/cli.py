@@ -19,8 +19,8 @@ _T = TypeVar("_T")
 # Groups and commands that have a module of their own, loaded when they are asked for.
 _ELSEWHERE = {
     "knowledge": "service.commands.knowledge",
-    "db": "service.commands.record",
-    "report": "service.commands.record",
+    "db": "service.commands.audit",
+    "report": "service.commands.audit",
 }
 
 
@@ -74,15 +74,15 @@ def serve(example: Path | None) -> None:
     """
     # Models and server are only loaded by the one command that needs them.
     from service.app import create_app  # noqa: PLC0415
-    from service.guideline.model import KnowledgeError  # noqa: PLC0415
-    from service.record import open_record  # noqa: PLC0415
+    from service.audit import open_audit  # noqa: PLC0415
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
     from service.server import metrics, tracing  # noqa: PLC0415
     from service.server.serve import require_free_address  # noqa: PLC0415
     from service.server.serve import serve as run  # noqa: PLC0415
 
     try:
         settings = Settings.from_environment(os.environ)
-        record, traces = open_record(settings), tracing.open_tracing(os.environ)
+        record, traces = open_audit(settings), tracing.open_tracing(os.environ)
         metrics.share()
         app = create_app(settings, record=record, tracing=traces)
         require_free_address(settings)
@@ -120,8 +120,8 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
     from service.chart.orders import NO_SITE_CODES  # noqa: PLC0415
-    from service.guideline import loader as knowledge_loader  # noqa: PLC0415
-    from service.guideline.model import KnowledgeError  # noqa: PLC0415
+    from service.knowledge_model import loader as knowledge_loader  # noqa: PLC0415
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
     from service.services.explanation import Explainer, as_json, as_text  # noqa: PLC0415
     from service.site_codes import read_site_codes  # noqa: PLC0415
 
@@ -304,7 +304,7 @@ def replay(folder: Path, url: str | None, old: Path | None, *, machine: bool) ->
     from service.commands import comparison  # noqa: PLC0415
     from service.commands.replay import ReplayError, as_json, as_text  # noqa: PLC0415
     from service.commands.replay import replay as run  # noqa: PLC0415
-    from service.guideline.model import KnowledgeError  # noqa: PLC0415
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
 
     over = _progress("Replaying")
     if url and old:

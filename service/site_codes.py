@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT, Coding, read_coding
 from service.chart.orders import WITH_CONTRAST, Meaning, SiteCodes
-from service.guideline.vocabulary import MODALITIES
+from service.knowledge_model.vocabulary import MODALITIES
 from service.settings import SettingsError
 
 _COLUMNS = ("system", "code", "modality", "region", "side")

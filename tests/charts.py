@@ -50,8 +50,8 @@ from uuid import NAMESPACE_URL, uuid5
 from service.chart.case import prefetch_templates
 from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, OrderReader
-from service.guideline import loader as knowledge
-from service.guideline.model import Guideline
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.model import Guideline
 from service.prefetch_keys import kind_of
 from service.service_ids import (
     ANALGESIC_SAFETY,

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from service.chart.derived import Chart
-from service.guideline.conditions import Condition, Value
+from service.chart.side_chart import Chart
+from service.knowledge_model.conditions import Condition, Value
 from service.reasoning.decision import charts_of, layout, screen
 from service.reasoning.kernel import compiled
 from tests.charts import build_request, packaged

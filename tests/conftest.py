@@ -33,7 +33,7 @@ ONE_AFTER_THE_OTHER = frozenset(
         "test_load.py",
         "test_metrics.py",
         "test_outbound.py",
-        "test_record_faults.py",
+        "test_audit_faults.py",
         "test_serve.py",
         "test_store.py",
     }
@@ -103,8 +103,8 @@ def made_once() -> Iterator[None]:
     if app is None:
         yield
         return
-    loader, pages, desk = app.knowledge, app.knowledge_pages, app.desk
-    consultation = sys.modules["service.services.consultation"]
+    loader, pages, demo_ehr = app.knowledge, app.knowledge_pages, app.demo_ehr
+    evaluation = sys.modules["service.services.evaluation"]
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
     made: dict[tuple[Any, int], tuple[Any, Any]] = {}
     listed: list[Any] = []
@@ -124,8 +124,8 @@ def made_once() -> Iterator[None]:
 
         return of
 
-    def told(folder: Path, requests: Any, *, tell: Callable[..., Any] = desk._told) -> Any:
-        if folder != desk.PATIENTS:
+    def told(folder: Path, requests: Any, *, tell: Callable[..., Any] = demo_ehr._told) -> Any:
+        if folder != demo_ehr.PATIENTS:
             return tell(folder, requests)
         # The examples of the page at `/`: all files of cases are read for them.
         listed.extend(() if listed else tell(folder, requests))
@@ -135,8 +135,8 @@ def made_once() -> Iterator[None]:
         patch.setattr(app, "knowledge", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
-        patch.setattr(consultation, "Assessor", once(consultation.Assessor))
-        patch.setattr(desk, "_told", told)
+        patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
+        patch.setattr(demo_ehr, "_told", told)
         yield
 
 

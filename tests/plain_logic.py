@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from service.guideline.conditions import Condition, Interval, Value
-from service.guideline.model import Guideline
+from service.knowledge_model.conditions import Condition, Interval, Value
+from service.knowledge_model.model import Guideline
 
 
 def verdict(

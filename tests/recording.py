@@ -1,4 +1,4 @@
-"""A service with a record, and the EHR that calls it; record_fixtures.py starts them."""
+"""A service with a record, and the EHR that calls it; audit_fixtures.py starts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Engine
 
 from service.app import create_app
-from service.record import open_record
+from service.audit import open_audit
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Site:
     """A service with a record, and the EHR that calls it."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        opened = open_record(settings)
+        opened = open_audit(settings)
         assert opened is not None
         self.settings, self.clock, self.record = settings, clock, opened
         self.client: FlaskClient = create_app(settings, clock, record=opened).test_client()

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from cds_hooks import ServiceCatalogue, read_request
+from cds_hooks import ServiceRegistry, read_request
 from service.answers.answered import ASSESSMENT_KEY, Answered
-from service.services.catalogue import catalogue
+from service.services.registry import service_registry
 from tests.charts import CLOCK, build_request, packaged
 
-SERVICES: ServiceCatalogue[Answered] = catalogue(packaged(), lambda: CLOCK)
+SERVICES: ServiceRegistry[Answered] = service_registry(packaged(), lambda: CLOCK)
 REQUESTS = Path(__file__).parents[1] / "fixtures" / "requests"
 FILES = sorted(REQUESTS.rglob("*.json"))[::5]
 
 
-def answered(service_id: str, body: bytes, services: ServiceCatalogue[Answered] = SERVICES) -> Answered:
+def answered(service_id: str, body: bytes, services: ServiceRegistry[Answered] = SERVICES) -> Answered:
     service = services.find(service_id, json.loads(body)["hook"])
     return service.answer(read_request(body, service, correlation_id="test"))
 
@@ -64,7 +64,7 @@ def test_of_a_patient_who_has_died_no_recommendation_is_left() -> None:
 
 def test_the_cards_of_an_answer_are_those_in_the_words_of_the_ehr() -> None:
     body = (REQUESTS / "analgesic-safety-sign" / "nsaid-with-kidney-disease.json").read_bytes()
-    epic = catalogue(packaged(), lambda: CLOCK, lambda _client: "epic")
+    epic = service_registry(packaged(), lambda: CLOCK, lambda _client: "epic")
     plain, changed = (answered("analgesic-safety-sign", body, each) for each in (SERVICES, epic))
     assert [each.card for each in changed.advised] == [*changed.response.cards]
     assert [each.card for each in changed.advised] != [each.card for each in plain.advised]

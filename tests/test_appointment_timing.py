@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.fhir_validation import violations
-from service.guideline.model import KnowledgeError
+from service.knowledge_model.model import KnowledgeError
 from service.services.appointment_timing import AppointmentTiming
-from service.services.consultation import Consultant
+from service.services.evaluation import Evaluator
 from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection, packaged
 
 WEAK: Json = {"age": 58, "side": "left", "present": ["buttock-pain", "leg-weakness"], "service": "appointment-timing"}
@@ -259,7 +259,7 @@ def test_a_limit_that_is_missing_or_of_nothing_ends_the_start(name: str, reason:
     others = {known: threshold for known, threshold in guideline.thresholds.items() if known != name}
     thresholds = others if reason == "is missing" else others | {name: one}
     with pytest.raises(KnowledgeError, match=f"guideline.toml: thresholds.{name}: {reason}"):
-        AppointmentTiming(Consultant(replace(guideline, thresholds=thresholds), lambda: CLOCK))
+        AppointmentTiming(Evaluator(replace(guideline, thresholds=thresholds), lambda: CLOCK))
 
 
 def test_of_an_injury_of_which_only_the_month_is_known_the_earliest_day_leaves_the_least() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from service.guideline import loader as knowledge
-from service.guideline.attributes import ATTRIBUTES, source_attributes
-from service.guideline.model import PACKAGED, Guideline
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.attributes import ATTRIBUTES, source_attributes
+from service.knowledge_model.model import PACKAGED, Guideline
 from tests.charts import CLOCK, SERVICE, packaged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

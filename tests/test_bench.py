@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import CASES, REPOSITORY, Case, Figures, Server, measure
+from bench.audit import measure as measure_record
 from bench.charts import SIZES, Chart, requests
-from bench.record import measure as measure_record
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
 

@@ -15,8 +15,8 @@ from cds_hooks import RESPONSE_SCHEMA
 from fixtures import build
 from service.app import create_app
 from service.commands.replay import PUBLISHED_KEY, read_folder
-from service.guideline.model import ORDER_SYSTEM, PACKAGED
-from service.guideline.vocabulary import SYSTEMS
+from service.knowledge_model.model import ORDER_SYSTEM, PACKAGED
+from service.knowledge_model.vocabulary import SYSTEMS
 from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request, packaged
 

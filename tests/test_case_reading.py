@@ -16,21 +16,21 @@ from cds_hooks import read_request
 from service.app import create_app
 from service.chart import case as case_module
 from service.chart.case import Case, CaseReader
-from service.chart.derived import Chart
 from service.chart.fhir_time import When
-from service.guideline.conditions import Interval
-from service.guideline.model import Code
+from service.chart.side_chart import Chart
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.model import Code
 from service.reasoning.decision import charts_of, layout, screen
 from service.reasoning.kernel import compiled
-from service.services.catalogue import catalogue
-from service.services.consultation import chart_of
+from service.services.evaluation import chart_of
 from service.services.explanation import Explainer
+from service.services.registry import service_registry
 from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, SYSTEMS, Json, build_request, bundle, packaged
 
 GUIDELINE = packaged()
 READER = CaseReader(GUIDELINE)
 KERNEL = compiled(GUIDELINE)
-CALLED = catalogue(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+CALLED = service_registry(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 TODAY, YESTERDAY = "2026-11-22", "2026-11-21"
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
 OWN = {"reference": f"Patient/{PATIENT}"}

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from service.cli import main
 from service.commands import comparison
 from service.commands.comparison import Change, changes
-from service.guideline.model import PACKAGED
+from service.knowledge_model.model import PACKAGED
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NAMES = ("no-complaint", "significant-bruising")

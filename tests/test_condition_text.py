@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.guideline.condition_text import as_text, from_table, is_name, parse
-from service.guideline.conditions import STATES, Condition, Interval, Value, comparison, joint
+from service.knowledge_model.condition_text import as_text, from_table, is_name, parse
+from service.knowledge_model.conditions import STATES, Condition, Interval, Value, comparison, joint
 from tests.charts import packaged
 from tests.compiled import verdicts
 

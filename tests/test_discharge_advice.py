@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.fhir_validation import violations
-from service.guideline.model import Recommendation
+from service.knowledge_model.model import Recommendation
 from tests.charts import CLOCK, ENCOUNTER, PATIENT, Json, NamedCase, build_request, named_cases, packaged
 
 GUIDELINE = packaged()

@@ -36,8 +36,8 @@ from service.chart.elements import (
     system_of,
     value_of,
 )
-from service.guideline.conditions import Interval
-from service.guideline.model import Code
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.model import Code
 from tests.charts import ANOTHER, CLOCK, PATIENT, SERVICE, Json, build_request, named_cases
 from tests.test_case_reading import GUIDELINE, OWN, TODAY, call, concept, condition, held, medicine, observation, read
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cds_hooks import read_request
 from service.app import create_app
 from service.chart.case import Case
-from service.services.consultation import chart_of
+from service.services.evaluation import chart_of
 from tests.charts import ANOTHER, CLOCK, ENCOUNTER, LOCAL, PATIENT, SERVICE, Json
 from tests.test_case_reading import (
     CALLED,

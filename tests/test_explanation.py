@@ -14,9 +14,9 @@ from cds_hooks import BadRequest, UnknownService
 from cds_hooks.conformance.observing import example_request
 from service.answers.answered import ASSESSMENT_KEY
 from service.cli import main
-from service.guideline.model import Guideline
-from service.services.catalogue import catalogue
+from service.knowledge_model.model import Guideline
 from service.services.explanation import Explainer, as_dict, as_text
+from service.services.registry import service_registry
 from tests.charts import packaged
 
 CLOCK = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -108,7 +108,7 @@ def test_a_chart_without_the_complaint_has_no_verdicts(told: Any) -> None:
 
 
 def test_every_service_can_be_explained_on_each_of_its_hooks(explainer: Explainer, guideline: Guideline) -> None:
-    for entry in catalogue(guideline, lambda: CLOCK).discovery()["services"]:
+    for entry in service_registry(guideline, lambda: CLOCK).discovery()["services"]:
         told = explainer.explain(entry["id"], json.dumps(example_request(entry)).encode())
         assert told.service == entry["id"]
         assert as_text(told).startswith("Request")
@@ -119,7 +119,7 @@ def test_a_draft_order_is_explained_by_the_facts_that_it_is_judged_by(
 ) -> None:
     [entry] = [
         each
-        for each in catalogue(guideline, lambda: CLOCK).discovery()["services"]
+        for each in service_registry(guideline, lambda: CLOCK).discovery()["services"]
         if (each["id"], each["hook"]) == ("analgesic-safety-sign", "order-sign")
     ]
     request = example_request(entry)

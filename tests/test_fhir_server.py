@@ -22,7 +22,7 @@ from cds_hooks import (
     HookRequest,
     HookResponse,
     PreconditionFailed,
-    ServiceCatalogue,
+    ServiceRegistry,
     create_blueprint,
     fhir_access,
 )
@@ -98,7 +98,7 @@ def body(server: FhirServer, patient_id: str, token: str = GOOD, **members: Any)
 
 def app_with(service: CdsService[HookResponse]) -> FlaskClient:
     app = Flask("fetching")
-    app.register_blueprint(create_blueprint(ServiceCatalogue([service]), on_feedback=lambda record: None))
+    app.register_blueprint(create_blueprint(ServiceRegistry([service]), on_feedback=lambda record: None))
     return app.test_client()
 
 

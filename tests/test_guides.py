@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.audit.database import open_database
 from service.commands.replay import PUBLISHED_KEY
-from service.record.opening import open_database
 from service.settings import _FIELDS, Settings
 from tests.recording import Clock, Site
 
@@ -48,7 +48,7 @@ def page_name(page: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Terminal:
     """The folder that the reader stands in, and the service that runs there."""
 
     folder: Path
@@ -78,7 +78,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "bin").mkdir()
     sitbone = tmp_path / "bin" / "sitbone"
     sitbone.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from service.cli import main; main()" "$@"\n')
@@ -102,12 +102,12 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
             ["sitbone", "serve"], cwd=tmp_path, env=serving, start_new_session=True, stdout=log, stderr=log
         ) as shell,
     ):
-        desk = Desk(tmp_path, port, environ, shell)
+        terminal = Terminal(tmp_path, port, environ, shell)
         try:
             wait_for(port)
-            yield desk
+            yield terminal
         finally:
-            desk.stop()
+            terminal.stop()
 
 
 def wait_for(port: int) -> None:
@@ -138,23 +138,23 @@ def holds(shown: str, printed: str) -> bool:
 
 @pytest.mark.needs_system("bash", "the commands are for a shell")
 @pytest.mark.needs_system("curl", "the guide calls the service with it")
-def test_the_commands_of_the_guide_for_integrators_print_what_it_shows(desk: Desk) -> None:
+def test_the_commands_of_the_guide_for_integrators_print_what_it_shows(terminal: Terminal) -> None:
     for command, shown in blocks("guide-integrator.md"):
-        printed = desk.run(command)
-        assert holds(shown.replace("8080", str(desk.port)), printed), f"{command}\n{shown}\n{printed}"
+        printed = terminal.run(command)
+        assert holds(shown.replace("8080", str(terminal.port)), printed), f"{command}\n{shown}\n{printed}"
 
 
 @pytest.mark.needs_system("bash", "the commands are for a shell")
 @pytest.mark.needs_system("curl", "the guide calls the service with it")
-def test_the_commands_of_the_guide_for_operators_print_what_it_shows(desk: Desk) -> None:
+def test_the_commands_of_the_guide_for_operators_print_what_it_shows(terminal: Terminal) -> None:
     for command, _ in blocks("guide-integrator.md")[1:3]:
-        desk.run(command)
-    wait_for_calls(desk.folder / "store" / "record.sqlite")
+        terminal.run(command)
+    wait_for_calls(terminal.folder / "store" / "record.sqlite")
     for command, shown in blocks("guide-operator.md"):
         if command.startswith("rm "):
-            desk.stop()
-            (desk.folder / "store" / "record.sqlite").unlink()
-        printed = desk.run(command)
+            terminal.stop()
+            (terminal.folder / "store" / "record.sqlite").unlink()
+        printed = terminal.run(command)
         assert holds(shown, printed), f"{command}\n{shown}\n{printed}"
 
 

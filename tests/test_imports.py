@@ -11,9 +11,9 @@ from service.reasoning.assessment import Assessor
 from service.services.explanation import Explainer
 from tests.charts import CLOCK, packaged
 
-ROOMS = ("chart", "guideline", "reasoning")
+ROOMS = ("chart", "knowledge_model", "reasoning")
 # They read and check the files of the knowledge, once, at start.
-LOADING = {"service.guideline.loader", "service.guideline.forms", "service.guideline.properties"}
+LOADING = {"service.knowledge_model.loader", "service.knowledge_model.forms", "service.knowledge_model.properties"}
 NOT_NEEDED = {"fhir", "flask", "gunicorn", "jwt", "marshmallow", "pydantic", "requests", "sqlalchemy", "werkzeug"}
 LIST_WHAT_IS_LOADED = (
     "import importlib, sys; [*map(importlib.import_module, sys.argv[1:])]; print(*sorted(sys.modules))"
@@ -27,7 +27,7 @@ def modules_of(*rooms: str) -> set[str]:
 
 def test_chart_knowledge_and_reasoning_load_no_web_framework_no_schemas_and_no_fhir_models() -> None:
     named = modules_of(*ROOMS)
-    assert {"service.chart.case", "service.guideline.model", "service.reasoning.assessment"} <= named
+    assert {"service.chart.case", "service.knowledge_model.model", "service.reasoning.assessment"} <= named
     # A fresh interpreter, because the tests have loaded all of the product.
     asked = [sys.executable, "-c", LIST_WHAT_IS_LOADED, *sorted(named)]
     loaded = set(subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.split())

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection
 
+from service.audit import AuditWriter, insights
+from service.audit.database import reading
+from service.audit.insights import NO_REASON, Period
+from service.audit.report import report
+from service.audit.rows import CallRows
 from service.cli import main
-from service.record import Record, insights
-from service.record.entries import CallEntry
-from service.record.insights import NO_REASON, Period
-from service.record.opening import reading
-from service.record.report import report
 from tests.recording import Site, environ
 
-pytest_plugins = ["tests.postgresql", "tests.record_fixtures"]
+pytest_plugins = ["tests.postgresql", "tests.audit_fixtures"]
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
 ALL = Period.of_days(date(2026, 11, 1), date(2026, 11, 30))
@@ -35,7 +35,7 @@ def ms(after: timedelta) -> int:
 class History:
     """What happened, written as the service writes it; times are counted from a Monday."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: AuditWriter) -> None:
         self.record = record
 
     def call(self, *cards: dict[str, Any], at: timedelta = timedelta(), **members: Any) -> None:
@@ -60,7 +60,7 @@ class History:
             **members,
         }
         shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
-        self.record.write([CallEntry(call, tuple({"call": id_, **shared, **CARD, **card} for card in cards))])
+        self.record.write([CallRows(call, tuple({"call": id_, **shared, **CARD, **card} for card in cards))])
 
     def feedback(self, card: str, outcome: str, at: timedelta, **members: Any) -> None:
         row = {
@@ -100,12 +100,12 @@ def hours(number: float) -> timedelta:
 
 
 @pytest.fixture
-def history(record: Record) -> History:
+def history(record: AuditWriter) -> History:
     return History(record)
 
 
 @pytest.fixture
-def connection(record: Record) -> Iterator[Connection]:
+def connection(record: AuditWriter) -> Iterator[Connection]:
     with reading(record.engine) as connection:
         yield connection
 
@@ -121,7 +121,9 @@ def test_cards_are_counted_by_what_became_of_them(history: History, connection: 
     assert insights.totals(connection, ALL) == insights.Totals(1, 0, 0, 3, 1, 1, 1, 1, 2, 0, 0, 0, 0)
 
 
-def test_what_is_marked_as_of_a_check_is_in_no_figure_and_counted_by_itself(history: History, record: Record) -> None:
+def test_what_is_marked_as_of_a_check_is_in_no_figure_and_counted_by_itself(
+    history: History, record: AuditWriter
+) -> None:
     history.call({"uuid": "a"})
     history.feedback("a", "accepted", hours(1))
     with reading(record.engine) as connection:

@@ -189,7 +189,7 @@ def test_a_database_that_is_away_is_503(busy: Site, monkeypatch: pytest.MonkeyPa
     def away(*_given: object) -> None:
         raise OperationalError("", {}, Exception())
 
-    monkeypatch.setattr("service.record.report.report", away)
+    monkeypatch.setattr("service.audit.report.report", away)
     answer = busy.client.get("/insights")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 

@@ -8,11 +8,11 @@ from itertools import product
 import pytest
 
 from service.chart.case import Case
-from service.chart.derived import Chart
-from service.guideline.condition_text import parse
-from service.guideline.conditions import STATES, Condition
-from service.guideline.model import Guideline
-from service.guideline.vocabulary import CHART_KINDS
+from service.chart.side_chart import Chart
+from service.knowledge_model.condition_text import parse
+from service.knowledge_model.conditions import STATES, Condition
+from service.knowledge_model.model import Guideline
+from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.decision import charts_of, decide, layout, ones, screen
 from service.reasoning.kernel import Kernel, Node, compiled
 from tests.charts import named_cases, packaged

@@ -11,9 +11,9 @@ import pytest
 from cds_hooks import lint_template
 from service.app import create_app
 from service.chart.case import prefetch_templates
-from service.guideline import loader as knowledge
-from service.guideline.model import PACKAGED, Guideline, KnowledgeError, in_a_sentence
-from service.guideline.vocabulary import SYSTEMS
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError, in_a_sentence
+from service.knowledge_model.vocabulary import SYSTEMS
 from service.prefetch_keys import kind_of
 from service.settings import Settings
 from tests.charts import CLOCK, SERVICE, build_request

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from service.commands.lint import lint
-from service.guideline.loader import load
-from service.guideline.model import PACKAGED
-from service.guideline.properties import read_properties
+from service.knowledge_model.loader import load
+from service.knowledge_model.model import PACKAGED
+from service.knowledge_model.properties import read_properties
 from service.pages.knowledge import document
 
 SUDDEN = "recommendations/rs01-sudden-tear.toml"

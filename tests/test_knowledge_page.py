@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.guideline.model import PACKAGED, Guideline
+from service.knowledge_model.model import PACKAGED, Guideline
 from service.pages.decision_path import decision_path
 from service.settings import Settings
 from tests.charts import packaged

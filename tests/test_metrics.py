@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.record.keeping import Health
+from service.audit.writer import Health
 from service.server import metrics
 from service.server.metrics import Metrics
 from service.settings import Settings

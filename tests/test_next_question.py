@@ -14,12 +14,12 @@ from service.chart.assertions import Assertion
 from service.chart.case import Case, CaseReader
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
-from service.guideline.conditions import Interval, Value
-from service.guideline.vocabulary import COSTS, INDICATORS
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.questions import Change
-from service.services.catalogue import catalogue
-from service.services.consultation import chart_of
+from service.services.evaluation import chart_of
+from service.services.registry import service_registry
 from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
 from tests.plain_logic import verdict
 
@@ -39,7 +39,7 @@ class _SameSides(Case):
         return self.fixed
 
 
-SERVICE = catalogue(packaged(), lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+SERVICE = service_registry(packaged(), lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 
 
 def read_json(request: Json) -> Case:

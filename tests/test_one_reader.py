@@ -11,7 +11,7 @@ _MEMBERS = frozenset({"coding", "system", "modifierExtension", "implicitRules", 
 # What reads one of them, and is no second reader of a chart.
 _REASONS = {
     ("service/site_codes.py", "system"): "a column of the codes of a site",
-    ("service/guideline/loader.py", "system"): "a column of the value sets",
+    ("service/knowledge_model/loader.py", "system"): "a column of the value sets",
     ("service/chart/questionnaires.py", "coding"): "hands on the codes of an item, which is no concept itself",
     ("service/chart/questionnaires.py", "valueCoding"): "the same",
     ("service/chart/questionnaires.py", "valueCodeableConcept"): "the same",

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
-from service.record import open_record
+from service.audit import open_audit
 from service.service_ids import FORMER_IDS
 from service.settings import Settings
 from tests.recording import KEY as SECRET
@@ -216,12 +216,15 @@ CASES = [
     *refusals(CALL_PATH, "post", SERVICE, call()),
     *refusals(FEEDBACK_PATH, "post", FEEDBACK, json.dumps(example(FEEDBACK_PATH)).encode()),
     Case("/", "get", 200, "/"),
-    *(Case("/desk/files/{id}", "get", 200, f"/desk/files/{name}") for name in ("desk.js", "desk.css", "mark.svg")),
-    Case("/desk/files/{id}", "get", 404, "/desk/files/none.js"),
-    Case("/desk/patients", "get", 200, "/desk/patients"),
-    Case("/desk/patients/{id}", "get", 200, "/desk/patients/cauda-equina"),
-    Case("/desk/patients/{id}", "get", 404, "/desk/patients/none"),
-    Case("/desk/vocabulary", "get", 200, "/desk/vocabulary"),
+    *(
+        Case("/demo/files/{id}", "get", 200, f"/demo/files/{name}")
+        for name in ("demo_ehr.js", "demo_ehr.css", "mark.svg")
+    ),
+    Case("/demo/files/{id}", "get", 404, "/demo/files/none.js"),
+    Case("/demo/patients", "get", 200, "/demo/patients"),
+    Case("/demo/patients/{id}", "get", 200, "/demo/patients/cauda-equina"),
+    Case("/demo/patients/{id}", "get", 404, "/demo/patients/none"),
+    Case("/demo/vocabulary", "get", 200, "/demo/vocabulary"),
     Case(EXPLAIN_PATH, "post", 200, EXPLAIN, call("saddle-numbness")),
     Case(EXPLAIN_PATH, "post", 400, EXPLAIN, b"{"),
     Case(EXPLAIN_PATH, "post", 404, "/explain/none", call()),
@@ -301,7 +304,7 @@ def application_of(case: Case, folder: Path) -> Flask:
     if case.client == "metrics":
         return create_app(Settings(metrics_token=SECRET), CLOCK)
     if case.client == "recorded":
-        return create_app(Settings(), CLOCK, record=open_record(Settings(record=folder)))
+        return create_app(Settings(), CLOCK, record=open_audit(Settings(record=folder)))
     return guarded(folder)
 
 

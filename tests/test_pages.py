@@ -11,15 +11,15 @@ from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.guideline.model import LOCAL_SYSTEM, PACKAGED
-from service.pages import desk
+from service.knowledge_model.model import LOCAL_SYSTEM, PACKAGED
+from service.pages import demo_ehr
 from service.services.explanation import Explainer
 from service.settings import Settings
 from tests.charts import CLOCK, packaged
 
-FILES = Path(desk.__file__).parent / "static"
+FILES = Path(demo_ehr.__file__).parent / "static"
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
-DATA = ["/desk/patients", "/desk/patients/cauda-equina", "/desk/vocabulary", "/desk/files/desk.js"]
+DATA = ["/demo/patients", "/demo/patients/cauda-equina", "/demo/vocabulary", "/demo/files/demo_ehr.js"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def guarded(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_on_loopback_the_page_is_there_without_being_asked_for(client: FlaskClient) -> None:
-    assert b"desk/files/desk.js" in client.get("/").data
+    assert b"demo/files/demo_ehr.js" in client.get("/").data
     assert [client.get(path).status_code for path in DATA] == [200] * len(DATA)
 
 
@@ -52,7 +52,7 @@ def test_it_is_off_where_a_clients_file_is_in_force_and_as_the_setting_says(
 ) -> None:
     client = create_app(Settings(pages=pages, **(guarded if guarded_ else {}))).test_client()
     assert client.get("/").status_code == 200
-    assert (b"desk/files/desk.js" in client.get("/").data) is served
+    assert (b"demo/files/demo_ehr.js" in client.get("/").data) is served
     assert {client.get(path).status_code for path in DATA} == {200 if served else 404}
 
 
@@ -70,7 +70,7 @@ def test_where_callers_need_a_token_no_decision_is_explained_without_one(guarded
 
 def test_a_decision_is_explained_rule_by_rule(client: FlaskClient) -> None:
     assert b'data-explains="true"' in client.get("/").data
-    told = client.post("/explain/gluteal-hamstring-pain", data=client.get("/desk/patients/cauda-equina").data)
+    told = client.post("/explain/gluteal-hamstring-pain", data=client.get("/demo/patients/cauda-equina").data)
     rules = {rule["id"]: rule for rule in json.loads(told.data)["rules"]}
     assert {rule["verdict"] for rule in rules.values()} == {"yes", "no", "cannot-tell"}
     assert any(
@@ -109,7 +109,7 @@ def test_nothing_but_the_service_itself_may_be_asked_by_the_page(client: FlaskCl
 def test_the_page_holds_no_script_and_no_style_of_its_own(client: FlaskClient) -> None:
     text = client.get("/").get_data(as_text=True)
     assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?![^>]*\ssrc=)", text)
-    for name in re.findall(r'(?:src|href)="(desk/files/[^"]+)"', text):
+    for name in re.findall(r'(?:src|href)="(demo/files/[^"]+)"', text):
         assert client.get(f"/{name}").status_code == 200, name
 
 
@@ -127,7 +127,7 @@ def test_no_module_reads_text_as_html_or_code_or_names_another_host(path: Path) 
 def test_the_patients_are_those_of_the_fixtures_with_the_sentences_of_their_cases(
     client: FlaskClient, repository: Path
 ) -> None:
-    listed = got(client, "/desk/patients")
+    listed = got(client, "/demo/patients")
     folder = repository / "fixtures"
     names = {
         path.relative_to(folder / "requests").with_suffix("").as_posix() for path in folder.rglob("requests/**/*.json")
@@ -138,23 +138,23 @@ def test_the_patients_are_those_of_the_fixtures_with_the_sentences_of_their_case
     assert equina["group"] == "Red flags"
     assert equina["sentence"]
     for each in listed["patients"]:
-        assert got(client, f"/desk/patients/{each['name']}")["hook"] == each["hook"]
+        assert got(client, f"/demo/patients/{each['name']}")["hook"] == each["hook"]
 
 
 @pytest.mark.parametrize("name", ["no-such", "..%2fclock.txt", "%2e%2e/cases/patients.toml", "cauda-equina.json"])
 def test_nothing_but_a_listed_patient_is_given(client: FlaskClient, name: str) -> None:
-    assert client.get(f"/desk/patients/{name}").status_code == 404
+    assert client.get(f"/demo/patients/{name}").status_code == 404
 
 
 def test_an_installed_package_without_fixtures_starts_with_an_empty_chart(tmp_path: Path) -> None:
     guideline = packaged()
     app = create_app(Settings(pages="off"))
-    app.register_blueprint(desk.create_blueprint(guideline, None, 1_000, tmp_path), url_prefix="/page")
-    assert got(app.test_client(), "/page/desk/patients") == {"clock": "", "patients": []}
+    app.register_blueprint(demo_ehr.create_blueprint(guideline, None, 1_000, tmp_path), url_prefix="/page")
+    assert got(app.test_client(), "/page/demo/patients") == {"clock": "", "patients": []}
 
 
 def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -> None:
-    guideline, words = packaged(), got(client, "/desk/vocabulary")
+    guideline, words = packaged(), got(client, "/demo/vocabulary")
     assert words["system"] == LOCAL_SYSTEM
     assert [each["id"] for each in words["findings"]] == list(guideline.findings)
     assert [each["key"] for each in words["orders"]] == list(guideline.orders)
@@ -179,9 +179,9 @@ def test_the_page_explains_with_the_clock_of_the_service() -> None:
     guideline = packaged()
     app = create_app(Settings(pages="off"))
     app.register_blueprint(
-        desk.create_blueprint(guideline, Explainer(guideline, lambda: CLOCK), 1_000_000), url_prefix="/p"
+        demo_ehr.create_blueprint(guideline, Explainer(guideline, lambda: CLOCK), 1_000_000), url_prefix="/p"
     )
-    body = app.test_client().get("/p/desk/patients/cauda-equina").data
+    body = app.test_client().get("/p/demo/patients/cauda-equina").data
     assert json.loads(app.test_client().post("/p/explain/gluteal-hamstring-pain", data=body).data)["at"].startswith(
         CLOCK.date().isoformat()
     )

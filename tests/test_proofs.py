@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from service.cli import main
 from service.commands import knowledge as command
 from service.commands.prove import Proof, Replayer, counterexample, prove_folder, write_requests
-from service.guideline.condition_text import parse
-from service.guideline.conditions import CONTRADICTORY, Interval
-from service.guideline.model import PACKAGED, Guideline, KnowledgeError
-from service.guideline.properties import Exempted, KnownFailure, Properties, Property, read_properties
+from service.knowledge_model.condition_text import parse
+from service.knowledge_model.conditions import CONTRADICTORY, Interval
+from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError
+from service.knowledge_model.properties import Exempted, KnownFailure, Properties, Property, read_properties
 from service.proof import prover as prover_module
 from service.proof.described import Bounds, Described, in_words
 from service.proof.formula import ChartFormula, Formula

@@ -17,8 +17,8 @@ from flask.testing import FlaskClient
 from cds_hooks import read_request
 from service.app import create_app
 from service.chart.case import CaseReader
-from service.services.catalogue import catalogue
-from service.services.consultation import chart_of
+from service.services.evaluation import chart_of
+from service.services.registry import service_registry
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, named_cases, packaged
 
 _KEYS = {
@@ -29,7 +29,7 @@ _KEYS = {
 }
 GUIDELINE = packaged()
 READER = CaseReader(GUIDELINE)
-CALLED = catalogue(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+CALLED = service_registry(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 # What a client has nothing of.
 EMPTY = dict.fromkeys(CALLED.prefetch)
 VIGNETTES = {

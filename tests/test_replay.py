@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from service.app import create_app
 from service.cli import main
 from service.commands.replay import Difference, as_text, differences
-from service.guideline.model import PACKAGED
+from service.knowledge_model.model import PACKAGED
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 # One with dates in its request, its cards and its orders, one that gets no card.

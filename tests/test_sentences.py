@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.guideline.condition_text import parse
-from service.guideline.model import in_a_sentence
-from service.guideline.sentences import condition_sentence, recommendation_sentence
+from service.knowledge_model.condition_text import parse
+from service.knowledge_model.model import in_a_sentence
+from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from tests.charts import packaged
 
 NUMBERS = {name: float(threshold["value"]) for name, threshold in packaged().thresholds.items()}

@@ -12,8 +12,8 @@ from sqlalchemy import URL
 from cds_hooks.trust.signing import key_set, new_key
 from service.access.clients import read_clients
 from service.app import create_app
-from service.record import opening
-from service.record.opening import make_engine, open_database
+from service.audit import database
+from service.audit.database import make_engine, open_database
 from service.service_ids import FORMER_IDS
 from service.settings import Settings
 from tests.charts import CLOCK, HOOKS, Json, build_request
@@ -102,7 +102,7 @@ _FEEDBACK = (
 def test_what_was_recorded_under_a_former_id_is_counted_with_what_comes_now(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     config = Config()
-    config.set_main_option("script_location", str(opening._MIGRATIONS))
+    config.set_main_option("script_location", str(database._MIGRATIONS))
     config.set_main_option("path_separator", "os")
     engine = make_engine(URL.create("sqlite", database=str(tmp_path / "record.sqlite")))
     before = [(former, HOOKS[current]) for current, former in FORMER_IDS.items()]

@@ -22,11 +22,11 @@ from cds_hooks import (
 from service.answers.answered import Answered
 from service.app import create_app
 from service.prefetch_keys import COMPLAINT, PATIENT, kind_of
-from service.services.catalogue import catalogue
+from service.services.registry import service_registry
 from tests.charts import CLOCK, Json, NamedCase, build_request, collection, named_cases, packaged
 from tests.charts import PATIENT as PATIENT_ID
 
-SERVICES = catalogue(packaged(), lambda: CLOCK)
+SERVICES = service_registry(packaged(), lambda: CLOCK)
 CLIENT = create_app(clock=lambda: CLOCK).test_client()
 FIXTURES = tuple(case for case in named_cases() if case.fixture)
 # What a FHIR server or a client puts in the place of data. Nothing can be fetched: the request has no FHIR server.
@@ -279,7 +279,7 @@ def test_a_chart_of_which_all_was_left_out_is_not_called_free_of_the_complaint(c
 
 
 def test_what_a_client_never_sends_is_said_and_no_reason_to_refuse() -> None:
-    services = catalogue(packaged(), lambda: CLOCK, never_sends=lambda _client: ("observations",))
+    services = service_registry(packaged(), lambda: CLOCK, never_sends=lambda _client: ("observations",))
     service = services.find("gluteal-hamstring-pain", "patient-view")
     for conditions, cards in (([], 0), (["icd10cm|M76.892"], 1)):
         request = build_request({"age": 40, "conditions": conditions, "withheld": ["observations"]})

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from service.guideline import loader as knowledge
-from service.guideline.model import RuleGroup
+from service.knowledge_model import loader as knowledge
+from service.knowledge_model.model import RuleGroup
 
 
 def test_the_documents_are_up_to_date() -> None:

@@ -24,7 +24,7 @@ from cds_hooks import ServiceUnavailable
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.access import store as store_module
 from service.access.store import Store, open_store
-from service.record import open_record
+from service.audit import open_audit
 from service.settings import Settings, SettingsError
 from tests.serving import running, status
 
@@ -512,7 +512,7 @@ def test_the_files_of_store_and_record_are_closed_to_others_always(mode: int | N
         (tmp_path / name).chmod(mode or 0)
     store = open_store(Settings(store=tmp_path))
     assert store.first_use("a", "1", time.time() + 300)
-    record = open_record(Settings(store=tmp_path))
+    record = open_audit(Settings(store=tmp_path))
     assert record is not None
     with record.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE record_calls SET at = 0")

@@ -73,7 +73,7 @@ class Client:
 
 
 def fhir_policy(client: Client | None, fhir_server: str | None, deadline: float) -> FhirPolicy:
-    """Which FHIR servers may be read for this client; without one, for a service on a desk, loopback ones alone."""
+    """Which FHIR servers may be read for this client; without one, loopback ones alone."""
     if client is None:
         return FhirPolicy((), internal=False, loopback_only=True, deadline=deadline, first=_FIRST)
     internal = _host(fhir_server or "") in client.internal_hosts

@@ -32,9 +32,9 @@ from service.answers.orders import Ordering, service_request
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
-from service.guideline.conditions import Interval, Value
-from service.guideline.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
-from service.guideline.vocabulary import INDICATORS
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
+from service.knowledge_model.vocabulary import INDICATORS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Judgement

@@ -14,7 +14,7 @@ from typing import Any
 
 from cds_hooks import HookRequest
 from service.fhir_validation import violations
-from service.guideline.model import (
+from service.knowledge_model.model import (
     ORDER_SYSTEM,
     Code,
     Guideline,

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Suggestion
-from service.guideline.model import Wording
+from service.knowledge_model.model import Wording
 
 # What comes first leaves nobody without a medicine or an order when the second step is forgotten.
 _ORDER_OF_STEPS = ("create", "update", "delete")

@@ -36,10 +36,10 @@ from service.chart.elements import (
     value_of,
 )
 from service.chart.fhir_time import When
-from service.guideline.conditions import Interval
-from service.guideline.model import LOCAL_SYSTEM, Code, Finding
-from service.guideline.quantity import read_number, read_quantity
-from service.guideline.vocabulary import CLINICAL_KINDS
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.model import LOCAL_SYSTEM, Code, Finding
+from service.knowledge_model.quantity import read_number, read_quantity
+from service.knowledge_model.vocabulary import CLINICAL_KINDS
 
 # What is to be known of how something is stated; the names by which the answer tells it.
 PROVISIONAL, BY_NAME, REPORTED, BY_TEXT = "provisional", "byName", "reported", "byText"

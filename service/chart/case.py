@@ -38,10 +38,10 @@ from service.chart.fhir_time import When, days_before, read_day, read_when, year
 from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames, ReceivedChart
 from service.chart.questionnaires import questionnaire_response
-from service.guideline.conditions import Interval, Value
-from service.guideline.engine import Derived
-from service.guideline.model import Code, Finding, Guideline
-from service.guideline.vocabulary import SYSTEMS
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.engine import Derived
+from service.knowledge_model.model import Code, Finding, Guideline
+from service.knowledge_model.vocabulary import SYSTEMS
 from service.prefetch_keys import (
     ALLERGIES,
     COMPLAINT,

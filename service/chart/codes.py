@@ -27,8 +27,8 @@ from service.chart.elements import (
     system_of,
     words_of,
 )
-from service.guideline.complaint_words import in_doubt, without_side
-from service.guideline.model import KINDS_IN_WORDS, LOCAL_SYSTEM, Code, Guideline
+from service.knowledge_model.complaint_words import in_doubt, without_side
+from service.knowledge_model.model import KINDS_IN_WORDS, LOCAL_SYSTEM, Code, Guideline
 
 _WORD = re.compile(r"[a-z]{4,}")
 _LETTERS = re.compile(r"[a-z]{2,}")

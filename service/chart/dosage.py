@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from service.chart.elements import as_dict, as_list, as_text, written_in
-from service.guideline.quantity import read_number, read_quantity
+from service.knowledge_model.quantity import read_number, read_quantity
 
 _INGREDIENTS = re.compile(r"\s*/\s*(?=[A-Za-z])")
 _MILLIGRAMS = re.compile(r"([\d.,/-]*\d) ?MG\b", re.IGNORECASE)

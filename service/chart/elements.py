@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from service.chart.fhir_time import When, read_when
-from service.guideline.vocabulary import SYSTEMS
+from service.knowledge_model.vocabulary import SYSTEMS
 
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
 Coding = tuple[str, str]

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from service.chart.assertions import BY_TEXT, PRESENT, PROVISIONAL, READERS, Assertion, Reading, Source
 from service.chart.elements import as_dict, as_text, changed_by, dated, each, reference_to, statuses
-from service.guideline.model import LOCAL_SYSTEM, Code
+from service.knowledge_model.model import LOCAL_SYSTEM, Code
 
 _NOT_EVIDENCE = frozenset({"entered-in-error", "cancelled"})
 # What a patient can come for; of all else a reason is no proof.

@@ -39,8 +39,8 @@ from service.chart.elements import (
 )
 from service.chart.fhir_time import When, days_before
 from service.chart.patient import Owner, PatientNames, ReceivedChart
-from service.guideline.model import ORDER_SYSTEM, Guideline
-from service.guideline.vocabulary import MODALITIES, SYSTEMS
+from service.knowledge_model.model import ORDER_SYSTEM, Guideline
+from service.knowledge_model.vocabulary import MODALITIES, SYSTEMS
 from service.prefetch_keys import IMAGING, ON_CHART, ORDERS, kind_of, split_search
 
 _PLACED = frozenset({"active", "completed"})

@@ -49,7 +49,7 @@ from service.chart.elements import (
     value_of,
     words_of,
 )
-from service.guideline.model import LOCAL_SYSTEM, Code
+from service.knowledge_model.model import LOCAL_SYSTEM, Code
 
 _DEPTH = 20
 _NOT_EVIDENCE = frozenset({"entered-in-error", "stopped"})

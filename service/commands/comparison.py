@@ -16,7 +16,7 @@ from typing import Any
 from cds_hooks.errors import InternalError
 from service.answers.answered import ASSESSMENT_KEY
 from service.commands.replay import Over, ReplayError, answers, differences, in_process, read_folder
-from service.guideline.model import KnowledgeError
+from service.knowledge_model.model import KnowledgeError
 from service.settings import Settings
 
 _PARTS = ("redFlags", "causes", "imaging", "referrals", "treatment", "ask")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.guideline.condition_text import as_text as condition_text
-from service.guideline.condition_text import from_table, parse
-from service.guideline.model import KnowledgeError
+from service.knowledge_model.condition_text import as_text as condition_text
+from service.knowledge_model.condition_text import from_table, parse
+from service.knowledge_model.model import KnowledgeError
 
 # The file whose tables are entries of one kind -> the kind.
 _TABLES = {

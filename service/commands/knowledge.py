@@ -59,7 +59,7 @@ def compare(old: Path, new: Path | None, *, machine: bool) -> None:
     Ends with 0 when nothing changed, with 1 when something did, and with 2 when a file cannot be read.
     """
     from service.commands.diff import as_json, as_text, diff  # noqa: PLC0415
-    from service.guideline.model import PACKAGED, KnowledgeError  # noqa: PLC0415
+    from service.knowledge_model.model import PACKAGED, KnowledgeError  # noqa: PLC0415
 
     try:
         changes = diff(old, new or PACKAGED)
@@ -85,9 +85,9 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
     """
     if machine and form not in (None, "json"):
         _give_up(f"Either --json or --format {form}.")
-    from service.guideline.loader import load  # noqa: PLC0415
-    from service.guideline.model import KnowledgeError  # noqa: PLC0415
-    from service.guideline.properties import read_properties  # noqa: PLC0415
+    from service.knowledge_model.loader import load  # noqa: PLC0415
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.knowledge_model.properties import read_properties  # noqa: PLC0415
     from service.pages.knowledge import document  # noqa: PLC0415
 
     try:
@@ -125,7 +125,7 @@ def prove(folder: Path | None, requests: Path | None, *, machine: bool) -> None:
     if find_spec("z3") is None:
         _give_up("z3 is not installed: pip install 'sitbone[prove]'.")
     from service.commands.prove import as_json, as_text, prove_folder, write_requests  # noqa: PLC0415
-    from service.guideline.model import KnowledgeError  # noqa: PLC0415
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
 
     try:
         proof = prove_folder(folder, datetime.now(UTC).replace(microsecond=0))

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.answers.orders import check_templates
-from service.guideline.loader import WEIGHTS, errors, load
-from service.guideline.model import PACKAGED, Guideline, KnowledgeError
-from service.guideline.properties import read_properties
-from service.services.catalogue import catalogue
+from service.knowledge_model.loader import WEIGHTS, errors, load
+from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError
+from service.knowledge_model.properties import read_properties
+from service.services.registry import service_registry
 
 # What is read by its name where appointments are judged.
 _OF_APPOINTMENTS = re.compile(r"seen-(?:within|by-day)-.+")
@@ -39,7 +39,7 @@ def lint(folder: Path | None = None) -> tuple[Remark, ...]:
     guideline = load(folder)
     try:
         check_templates(guideline, datetime.now(UTC))
-        catalogue(guideline, lambda: datetime.now(UTC))
+        service_registry(guideline, lambda: datetime.now(UTC))
         read_properties(guideline, folder)
     except KnowledgeError as error:
         return (Remark("error", error.file, error.key, error.reason),)

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from service.chart.case import prefetch_templates
-from service.guideline.loader import load
-from service.guideline.model import Guideline
-from service.guideline.properties import Properties, read_properties
+from service.knowledge_model.loader import load
+from service.knowledge_model.model import Guideline
+from service.knowledge_model.properties import Properties, read_properties
 from service.proof.described import Described, in_words, request
 from service.proof.prover import PROVED
 from service.proof.report import FAILURES, Report, Result, prove

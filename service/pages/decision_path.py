@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from service.guideline.model import Guideline, Recommendation, label
-from service.guideline.vocabulary import ADVICE_FACTS
+from service.knowledge_model.model import Guideline, Recommendation, label
+from service.knowledge_model.vocabulary import ADVICE_FACTS
 
 # Pixels of the picture at its own size.
 _WIDTH, _ASIDE, _GAP, _COLUMNS = 880, 190, 8, 3

@@ -1,7 +1,7 @@
 """`/insights`: what became of the advice, for those who run the service and those who own the knowledge.
 
 Every plot has its table and the same as CSV beside it. All of it are counts: no value of a chart, no id of a patient.
-The questions, and what their numbers mean: service.record.insights.
+The questions, and what their numbers mean: service.audit.insights.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
 from cds_hooks.errors import BadRequest, ServiceUnavailable, UnknownService
-from service.guideline.model import Guideline
+from service.knowledge_model.model import Guideline
 from service.pages.plots import Row, Span, bars, columns, spans
 
 if TYPE_CHECKING:
-    from service.record import Record
-    from service.record.report import Report
+    from service.audit import AuditWriter
+    from service.audit.report import Report
 
 _HERE = Path(__file__).parent
 _DAYS = 28
@@ -160,7 +160,7 @@ QUESTIONS = (
 )
 
 
-def create_blueprint(guideline: Guideline, record: Record | None, clock: Callable[[], datetime]) -> Blueprint:
+def create_blueprint(guideline: Guideline, record: AuditWriter | None, clock: Callable[[], datetime]) -> Blueprint:
     """`/insights` and `/insights/<table>.csv` of this record; without one, the page says that there is none."""
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "insights.css"))
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -240,14 +240,16 @@ def _day(name: str, otherwise: date) -> date:
     return date(year, month, min(max(day, 1), monthrange(year, month)[1]))
 
 
-def _asked(record: Record, first: date, last: date, client: str | None, today: date) -> tuple[Report, Sequence[str]]:
+def _asked(
+    record: AuditWriter, first: date, last: date, client: str | None, today: date
+) -> tuple[Report, Sequence[str]]:
     """The report of a period, and the clients that called in it."""
     # Where no record is kept, no database is loaded.
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    from service.record.insights import Period, call_counts  # noqa: PLC0415
-    from service.record.opening import reading  # noqa: PLC0415
-    from service.record.report import report  # noqa: PLC0415
+    from service.audit.database import reading  # noqa: PLC0415
+    from service.audit.insights import Period, call_counts  # noqa: PLC0415
+    from service.audit.report import report  # noqa: PLC0415
 
     period = Period.of_days(first, last, client)
     try:
@@ -271,7 +273,7 @@ def _answer(made: Report, question: Question) -> tuple[Sequence[str], Sequence[S
 
 
 def _head(question: Question) -> Sequence[str]:
-    from service.record.report import Report  # noqa: PLC0415
+    from service.audit.report import Report  # noqa: PLC0415
 
     return [field.name for field in fields(get_args(get_type_hints(Report)[question.name])[0])]
 

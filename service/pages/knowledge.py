@@ -17,11 +17,11 @@ from flask import Blueprint, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from service.guideline.attributes import source_attributes
-from service.guideline.condition_text import as_text
-from service.guideline.model import Guideline, Presentation, Recommendation
-from service.guideline.properties import Properties
-from service.guideline.sentences import condition_sentence, recommendation_sentence
+from service.knowledge_model.attributes import source_attributes
+from service.knowledge_model.condition_text import as_text
+from service.knowledge_model.model import Guideline, Presentation, Recommendation
+from service.knowledge_model.properties import Properties
+from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent

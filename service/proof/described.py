@@ -10,8 +10,8 @@ from typing import Any
 
 from service.chart.elements import LEFT
 from service.chart.fhir_time import days_before, read_when, years_old
-from service.guideline.conditions import Interval
-from service.guideline.model import LOCAL_SYSTEM, Guideline
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.model import LOCAL_SYSTEM, Guideline
 from service.proof.formula import ChartFormula, Limit, Number
 from service.reasoning.kernel import Atom
 

@@ -17,9 +17,9 @@ from typing import TypeAlias
 import z3
 
 from service.chart.elements import LEFT, RIGHT
-from service.guideline.conditions import ANYWHERE, CONTRADICTORY, Condition, Interval
-from service.guideline.model import AFTER_PLAN, RADIOGRAPH_AT_HAND, Guideline
-from service.guideline.vocabulary import CLINICAL_KINDS
+from service.knowledge_model.conditions import ANYWHERE, CONTRADICTORY, Condition, Interval
+from service.knowledge_model.model import AFTER_PLAN, RADIOGRAPH_AT_HAND, Guideline
+from service.knowledge_model.vocabulary import CLINICAL_KINDS
 from service.proof.terms import FALSE, TRUE, Terms
 from service.reasoning.kernel import (
     ALWAYS,

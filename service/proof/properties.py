@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from service.guideline.vocabulary import CLINICAL_KINDS, INDICATORS, PRIORITIES
+from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS, PRIORITIES
 from service.proof.formula import ChartFormula
 from service.proof.reads import Reads
 from service.proof.statements import NONE_NOW, Charted, Claim, Read, Statement

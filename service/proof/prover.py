@@ -14,7 +14,7 @@ from itertools import groupby
 
 import z3
 
-from service.guideline.conditions import CONTRADICTORY
+from service.knowledge_model.conditions import CONTRADICTORY
 from service.proof.described import Described, described
 from service.proof.formula import ChartFormula
 from service.proof.statements import Statement

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from service.guideline.model import Guideline, KnowledgeError
-from service.guideline.properties import FILE, Properties, Property
+from service.knowledge_model.model import Guideline, KnowledgeError
+from service.knowledge_model.properties import FILE, Properties, Property
 from service.proof.properties import PROPERTIES, statements_of
 from service.proof.prover import MILLISECONDS, PROVED, REFUTED, UNDECIDED, Prover, Verdict
 from service.proof.statements import Charted, Read, Statement

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from service.guideline.model import Guideline, Recommendation
-from service.guideline.properties import Properties
-from service.guideline.vocabulary import CHART_KINDS, INDICATORS, PRIORITIES
+from service.knowledge_model.model import Guideline, Recommendation
+from service.knowledge_model.properties import Properties
+from service.knowledge_model.vocabulary import CHART_KINDS, INDICATORS, PRIORITIES
 from service.proof.formula import ChartFormula, Formula
 from service.proof.terms import Terms
 from service.reasoning.assessment import Assessment, ImagingCall

@@ -15,12 +15,12 @@ import msgspec
 
 from service.chart.assertions import Assertion
 from service.chart.case import Case, LeftOut, resolve
-from service.chart.derived import Chart
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When, read_when
 from service.chart.medicines import Unrecognised
-from service.guideline.conditions import Interval, Value
-from service.guideline.model import (
+from service.chart.side_chart import Chart
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import (
     AFTER_PLAN,
     OF_THE_PATIENT,
     RADIOGRAPH_AT_HAND,
@@ -29,7 +29,7 @@ from service.guideline.model import (
     Rating,
     Recommendation,
 )
-from service.guideline.vocabulary import (
+from service.knowledge_model.vocabulary import (
     CHART_KINDS,
     CLINICAL_KINDS,
     INDICATORS,

@@ -14,10 +14,10 @@ from math import inf
 from typing import NamedTuple
 
 from service.chart.case import Case
-from service.chart.derived import Chart, sides_with
 from service.chart.elements import BILATERAL, LEFT, RIGHT
-from service.guideline.conditions import CONTRADICTORY, Interval, Value
-from service.guideline.model import AFTER_PLAN
+from service.chart.side_chart import Chart, sides_with
+from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
+from service.knowledge_model.model import AFTER_PLAN
 from service.reasoning.kernel import (
     ALWAYS,
     CHART,

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from service.chart.case import Case
-from service.chart.drafts import Draft
+from service.chart.draft_orders import Draft
 from service.chart.elements import LEFT, RIGHT
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
-from service.guideline.conditions import Interval, Value
-from service.guideline.model import Imaging, Recommendation
-from service.guideline.vocabulary import INDICATORS, RATINGS
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import Imaging, Recommendation
+from service.knowledge_model.vocabulary import INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
 from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement
 from service.reasoning.evidence import Fired

@@ -8,8 +8,8 @@ from math import isinf
 import msgspec
 
 from service.chart.fhir_time import When
-from service.guideline.conditions import CONTRADICTORY, Interval, Value
-from service.guideline.model import OF_THE_PATIENT, Finding, Guideline, Recommendation
+from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
+from service.knowledge_model.model import OF_THE_PATIENT, Finding, Guideline, Recommendation
 from service.reasoning.decision import Decision, ones
 from service.reasoning.kernel import Atom, Kernel, Node
 

@@ -19,15 +19,15 @@ from math import ceil, floor
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from service.guideline.conditions import CONTRADICTORY, UNKNOWN, WORDS, Condition
-from service.guideline.model import (
+from service.knowledge_model.conditions import CONTRADICTORY, UNKNOWN, WORDS, Condition
+from service.knowledge_model.model import (
     AFTER_PLAN,
     RADIOGRAPH_AT_HAND,
     Guideline,
     Recommendation,
     WeightedTest,
 )
-from service.guideline.vocabulary import CHART_KINDS, INDICATORS
+from service.knowledge_model.vocabulary import CHART_KINDS, INDICATORS
 
 # The places of what is true of no chart, and of every chart.
 NEVER, ALWAYS = 0, 1

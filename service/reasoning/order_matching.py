@@ -12,8 +12,8 @@ from functools import cached_property
 from service.chart.assertions import SIDE_UNREADABLE
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.orders import OnChart, Order
-from service.guideline.model import Guideline, Presentation, Rating
-from service.guideline.vocabulary import RATINGS
+from service.knowledge_model.model import Guideline, Presentation, Rating
+from service.knowledge_model.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, ImagingCall, ReferralCall, presentations
 from service.reasoning.differential import NO_SIDE_NAMED
 from service.reasoning.evidence import Evidence, Fired

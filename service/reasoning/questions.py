@@ -13,10 +13,10 @@ from math import floor, inf, nextafter
 from operator import or_
 from typing import NamedTuple
 
-from service.chart.derived import Chart
-from service.guideline.conditions import Interval, Value
-from service.guideline.model import Guideline, Question
-from service.guideline.vocabulary import COSTS, INDICATORS
+from service.chart.side_chart import Chart
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import Guideline, Question
+from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
 from service.reasoning.kernel import NEVER, Kernel
 

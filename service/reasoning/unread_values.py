@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.chart.assertions import Assertion
 from service.chart.case import Case
-from service.guideline.model import Guideline
+from service.knowledge_model.model import Guideline
 
 
 class UnreadValues:

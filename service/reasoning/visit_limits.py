@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.guideline.model import Guideline
+from service.knowledge_model.model import Guideline
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Fired
 

@@ -29,7 +29,7 @@ from cds_hooks import CallRecord
 
 if TYPE_CHECKING:
     from service.answers.answered import Answered
-    from service.record import Health
+    from service.audit import Health
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"

@@ -1,6 +1,6 @@
 """The server process: gunicorn, with the settings that were measured for long charts.
 
-The one way the service starts, on a desk and in a container: ``sitbone serve``.
+The one way the service starts, on one machine and in a container: ``sitbone serve``.
 """
 
 import errno

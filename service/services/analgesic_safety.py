@@ -20,15 +20,15 @@ from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
 from service.chart.assertions import Assertion
 from service.chart.dosage import most_in_a_day, strength_of
-from service.chart.drafts import Draft
+from service.chart.draft_orders import Draft
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
-from service.guideline.conditions import Interval, Value
-from service.guideline.vocabulary import MEDICINE_ROLES
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.vocabulary import MEDICINE_ROLES
 from service.prefetch_keys import MEDICINES
 from service.reasoning.assessment import Judgement
 from service.reasoning.evidence import Fired
-from service.services.consultation import Consultant, Consultation, in_context
+from service.services.evaluation import Evaluation, Evaluator, in_context
 
 _KIND = "analgesic-order"
 # The roles of medicines in engine.toml.
@@ -87,51 +87,51 @@ class _Order:
 class AnalgesicSafety:
     """Answers order-select and order-sign; made once."""
 
-    def __init__(self, consultant: Consultant) -> None:
-        self._consultant = consultant
-        self._index = consultant.index
-        self._roles = consultant.guideline.engine.medicines
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._index = evaluator.index
+        self._roles = evaluator.guideline.engine.medicines
         self._by_finding = {medicine.finding: role for role, medicine in self._roles.items()}
         self._called = {role: self._index.names_of(medicine.finding) for role, medicine in self._roles.items()}
         aspirin = self._roles.get(_ASPIRIN)
-        low_dose = consultant.guideline.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
+        low_dose = evaluator.guideline.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
         self._low_dose = float(low_dose)
 
     def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something speaks against; nothing for the others."""
         orders, left_out = self._orders(request)
         if not any(order.draft.selected for order in orders):
-            return self._consultant.say_nothing(request, {"medications": [], "draftsLeftOut": left_out})
-        consultation = self._consultant.consult(request, orders=False)
+            return self._evaluator.say_nothing(request, {"medications": [], "draftsLeftOut": left_out})
+        evaluation = self._evaluator.evaluate(request, orders=False)
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
         # nor for care with it. Here somebody is about to order it.
-        screened = consultation.screened(self._treatments(_SCREENED))
+        screened = evaluation.screened(self._treatments(_SCREENED))
         reasons = screened.assessment.fired
-        if consultation.assessment.complaint == "present":
-            gate = consultation.screened(self._treatments(_GATED), by_side=True)
-            reasons += (*gate.assessment.fired, *consultation.assessment.all_fired)
+        if evaluation.assessment.complaint == "present":
+            gate = evaluation.screened(self._treatments(_GATED), by_side=True)
+            reasons += (*gate.assessment.fired, *evaluation.assessment.all_fired)
         else:
-            consultation = screened
+            evaluation = screened
         said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
         selected = [order for order in orders if order.draft.selected]
-        unread = self._consultant.responder.unread_values.of(consultation.case)
-        judgements = [_judge(consultation, said, orders, order, unread) for order in selected]
+        unread = self._evaluator.responder.unread_values.of(evaluation.case)
+        judgements = [_judge(evaluation, said, orders, order, unread) for order in selected]
         judged = [
             (order, (*judgement.fired, *_behind(judgement, said, order)))
             for order, judgement in zip(selected, judgements, strict=True)
         ]
         advice = [
             Advice(
-                self._consultant.guideline.engine.topics[_KIND],
+                self._evaluator.guideline.engine.topics[_KIND],
                 order.reference,
                 fired,
-                tuple(_changes(consultation, orders, order, fired)),
-                _unread(consultation, order, unread),
+                tuple(_changes(evaluation, orders, order, fired)),
+                _unread(evaluation, order, unread),
             )
             for order, fired in judged
             if fired
         ]
-        return consultation.advise(
+        return evaluation.advise(
             advice,
             judgements,
             judged={
@@ -186,18 +186,18 @@ class AnalgesicSafety:
 
 
 def _judge(
-    consultation: Consultation,
+    evaluation: Evaluation,
     said: Sequence[Fired],
     orders: Sequence[_Order],
     order: _Order,
     unread: Sequence[Assertion],
 ) -> Judgement:
     holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
-    present = consultation.assessment.complaint == "present"
+    present = evaluation.assessment.complaint == "present"
     swallowed = [other for other in orders if other.nsaid and not other.doubtful]
     perhaps = [other for other in orders if other.nsaid]
     acetaminophen = [other for other in orders if _ACETAMINOPHEN in other.medicines]
-    prescribed = _prescribed(consultation, _ACETAMINOPHEN, orders)
+    prescribed = _prescribed(evaluation, _ACETAMINOPHEN, orders)
     is_nsaid, is_acetaminophen = _NSAID in order.medicines, _ACETAMINOPHEN in order.medicines
     facts: dict[str, Value] = {
         "nsaid-drafted": is_nsaid and not order.topical,
@@ -216,11 +216,11 @@ def _judge(
         "aspirin-of-unknown-dose": order.doubtful,
         "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
         "value-not-read": order.nsaid and bool(unread),
-        "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(consultation, order)),
-        "complaint-documented": None if consultation.assessment.complaint == "unknown" else present,
-        "chart-not-heard": consultation.case.lacks(MEDICINES),
+        "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(evaluation, order)),
+        "complaint-documented": None if evaluation.assessment.complaint == "unknown" else present,
+        "chart-not-heard": evaluation.case.lacks(MEDICINES),
     }
-    return consultation.judge(_KIND, facts)
+    return evaluation.judge(_KIND, facts)
 
 
 def _behind(judgement: Judgement, said: Sequence[Fired], order: _Order) -> Iterator[Fired]:
@@ -231,18 +231,18 @@ def _behind(judgement: Judgement, said: Sequence[Fired], order: _Order) -> Itera
             yield from _said_of(said, order, state)
 
 
-def _unrecognised(consultation: Consultation, order: _Order) -> tuple[Unrecognised, ...]:
+def _unrecognised(evaluation: Evaluation, order: _Order) -> tuple[Unrecognised, ...]:
     """What of the chart could not be read and may speak against it: of a gel and a low dose of aspirin, an allergy."""
-    found = consultation.case.unrecognised
+    found = evaluation.case.unrecognised
     if _ALL_NSAIDS.isdisjoint(order.medicines) or order.nsaid:
         return found
     return tuple(one for one in found if one.kind == ALLERGY)
 
 
-def _unread(consultation: Consultation, order: _Order, unread: Sequence[Assertion]) -> tuple[str, ...]:
-    responder = consultation.consultant.responder
+def _unread(evaluation: Evaluation, order: _Order, unread: Sequence[Assertion]) -> tuple[str, ...]:
+    responder = evaluation.evaluator.responder
     values = responder.unread(unread) if order.nsaid else ()
-    return (*values, *responder.unrecognised(_unrecognised(consultation, order)))
+    return (*values, *responder.unrecognised(_unrecognised(evaluation, order)))
 
 
 def _amount(a_day: float | None) -> Interval | None:
@@ -282,12 +282,12 @@ def _said_of(said: Sequence[Fired], order: _Order, state: str) -> list[Fired]:
     ]
 
 
-def _prescribed(consultation: Consultation, role: str, orders: Sequence[_Order]) -> bool:
+def _prescribed(evaluation: Evaluation, role: str, orders: Sequence[_Order]) -> bool:
     drafted = {order.reference for order in orders}
-    medicine = consultation.consultant.guideline.engine.medicines.get(role)
+    medicine = evaluation.evaluator.guideline.engine.medicines.get(role)
     return medicine is not None and any(
         statement.value is True and statement.resource not in drafted
-        for statement in consultation.case.assertions.get(medicine.finding, ())
+        for statement in evaluation.case.assertions.get(medicine.finding, ())
     )
 
 
@@ -298,26 +298,26 @@ def _is_second(order: _Order, alike: Sequence[_Order]) -> bool:
 
 
 def _changes(
-    consultation: Consultation, orders: Sequence[_Order], order: _Order, fired: Sequence[Fired]
+    evaluation: Evaluation, orders: Sequence[_Order], order: _Order, fired: Sequence[Fired]
 ) -> Iterator[Change]:
     """To take the draft away, and where acetaminophen can be offered for this pain, to put that in its place."""
     changes = {item.recommendation.change for item in fired}
     if changes == {""} or not order.draft.can_be_named:
         return
-    guideline, assessment = consultation.consultant.guideline, consultation.assessment
+    guideline, assessment = evaluation.evaluator.guideline, evaluation.assessment
     sentences = guideline.wording.sentences
     delete = Action("delete", sentences["remove_label"], resource_id=order.reference)
     instead = guideline.engine.medicines.get(_ACETAMINOPHEN)
     states = {call.id: call.state for call in assessment.treatment}
-    in_use = _prescribed(consultation, _ACETAMINOPHEN, orders) or any(_ACETAMINOPHEN in o.medicines for o in orders)
+    in_use = _prescribed(evaluation, _ACETAMINOPHEN, orders) or any(_ACETAMINOPHEN in o.medicines for o in orders)
     template = None
     if "replace" in changes and not in_use and instead and states.get(instead.treatment) == "offer":
         template = guideline.medicines.get(instead.order)
     if template:
         ordering = Ordering.of(
-            consultation.request,
+            evaluation.request,
             assessment.side,
-            consultation.now,
+            evaluation.now,
             fired[0].recommendation.title,
             (item.resource for each in fired for item in each.evidence),
         )

@@ -21,14 +21,14 @@ from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, service_request
-from service.chart.drafts import Draft, InHand
+from service.chart.draft_orders import Draft, InHand
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
-from service.guideline.conditions import Interval, Value
-from service.guideline.model import KnowledgeError
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import KnowledgeError
 from service.reasoning.evidence import Fired
 from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit
-from service.services.consultation import Consultant, Consultation, in_context
+from service.services.evaluation import Evaluation, Evaluator, in_context
 
 _KIND = "appointment"
 _ABOUT = "appointments"
@@ -47,9 +47,9 @@ class _Booked:
 class AppointmentTiming:
     """Answers appointment-book; made once. Raises KnowledgeError for a limit that is missing or of nothing."""
 
-    def __init__(self, consultant: Consultant) -> None:
-        self._consultant = consultant
-        guideline = consultant.guideline
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        guideline = evaluator.guideline
         limits = {name for name in guideline.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
         raised_by = [r.id for r in guideline.recommendations if r.red_flag]
@@ -70,7 +70,7 @@ class AppointmentTiming:
         return _is_to_come(hand, self._booked(hand))
 
     def _booked(self, hand: InHand) -> list[_Booked]:
-        now = self._consultant.clock()
+        now = self._evaluator.clock()
         return [_booked(draft, now) for draft in hand.drafts if draft.kind == "Appointment"]
 
     def answer(self, request: HookRequest) -> Answered:
@@ -79,15 +79,15 @@ class AppointmentTiming:
         booked = self._booked(hand)
         if not _is_to_come(hand, booked):
             judged = {"appointments": [_entry(one, None, heard=False) for one in booked]}
-            return self._consultant.say_nothing(request, {**judged, "draftsLeftOut": hand.left_out()})
-        consultation = self._consultant.consult(request)
+            return self._evaluator.say_nothing(request, {**judged, "draftsLeftOut": hand.left_out()})
+        evaluation = self._evaluator.evaluate(request)
         # What lies in the past is no visit to come.
         ahead = [one for one in booked if not one.past]
         known = [one.days for one in ahead if one.days]
         earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
-        limit = consultation.limit()
+        limit = evaluation.limit()
         late = _is_late(earliest, limit)
-        heard = not consultation.case.lacks()
+        heard = not evaluation.case.lacks()
         facts: dict[str, Value] = {
             "days-until-appointment": earliest,
             "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
@@ -95,13 +95,13 @@ class AppointmentTiming:
             "emergency-care-due": limit is not None and limit.emergency,
             "chart-not-heard": not heard,
         }
-        unknown = consultation.assessment.complaint == "unknown"
-        judgement = (consultation.screened(()) if unknown else consultation).judge(_KIND, facts)
+        unknown = evaluation.assessment.complaint == "unknown"
+        judgement = (evaluation.screened(()) if unknown else evaluation).judge(_KIND, facts)
         fired = judgement.fired
-        topic = self._consultant.guideline.engine.topics[_KIND]
+        topic = self._evaluator.guideline.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
-        advice = [Advice(topic, _ABOUT, about, tuple(_referrals(consultation, limit)), several=True)] if fired else []
-        return consultation.advise(
+        advice = [Advice(topic, _ABOUT, about, tuple(_referrals(evaluation, limit)), several=True)] if fired else []
+        return evaluation.advise(
             advice,
             [judgement],
             judged={
@@ -172,9 +172,9 @@ def _is_late(days: Interval | None, limit: Limit | None) -> bool | None:
     return True if days.low > limit.days else None
 
 
-def _referrals(consultation: Consultation, limit: Limit | None) -> Iterator[Change]:
+def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
     """The urgent referrals that what sets the limit calls for."""
-    guideline, assessment = consultation.consultant.guideline, consultation.assessment
+    guideline, assessment = evaluation.evaluator.guideline, evaluation.assessment
     behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
     for call in assessment.referrals:
         called_by = assessment.called_by(call)
@@ -182,9 +182,9 @@ def _referrals(consultation: Consultation, limit: Limit | None) -> Iterator[Chan
         if call.priority == "routine" or fired is None:
             continue
         ordering = Ordering.of(
-            consultation.request,
+            evaluation.request,
             assessment.side,
-            consultation.now,
+            evaluation.now,
             fired.recommendation.title,
             (item.resource for item in fired.evidence),
         )

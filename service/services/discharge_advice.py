@@ -14,11 +14,11 @@ from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
-from service.guideline.conditions import Value
-from service.guideline.vocabulary import AT_DISCHARGE
+from service.knowledge_model.conditions import Value
+from service.knowledge_model.vocabulary import AT_DISCHARGE
 from service.prefetch_keys import MEDICINES
 from service.reasoning.evidence import Fired
-from service.services.consultation import Consultant, Consultation
+from service.services.evaluation import Evaluation, Evaluator
 
 _KIND = AT_DISCHARGE
 
@@ -26,19 +26,19 @@ _KIND = AT_DISCHARGE
 class DischargeAdvice:
     """Answers encounter-discharge; made once."""
 
-    def __init__(self, consultant: Consultant) -> None:
-        self._consultant = consultant
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
 
     def answer(self, request: HookRequest) -> Answered:
         """One card; none where the chart has nothing to do with this pain."""
-        consultation = self._consultant.consult(request, orders=False)
-        assessment = consultation.assessment
+        evaluation = self._evaluator.evaluate(request, orders=False)
+        assessment = evaluation.assessment
         offered = assessment.offered()
         without = {what for call in assessment.treatment for what in call.without}
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
-        unknown, limit = assessment.complaint == "unknown", consultation.limit()
+        unknown, limit = assessment.complaint == "unknown", evaluation.limit()
         flags = {flag.id for f in assessment.fired if (flag := f.recommendation.red_flag)}
-        guideline = self._consultant.guideline
+        guideline = self._evaluator.guideline
         facts: dict[str, Value] = {
             f"{treatment}-offered": treatment in offered for treatment in guideline.engine.treatments
         }
@@ -51,37 +51,37 @@ class DischargeAdvice:
         facts |= {name: flag in flags for name, flag in guideline.engine.at_discharge.items()}
         facts = {name: fact for name, fact in facts.items() if name in guideline.wording.facts}
         facts |= {
-            "value-not-read": bool(self._consultant.responder.unread_values.of(consultation.case)),
-            "medicine-not-read": bool(consultation.case.unrecognised),
+            "value-not-read": bool(self._evaluator.responder.unread_values.of(evaluation.case)),
+            "medicine-not-read": bool(evaluation.case.unrecognised),
             "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
             "same-day-due": limit is not None and limit.days == 0,
-            "medicines-not-heard": consultation.case.lacks(MEDICINES),
+            "medicines-not-heard": evaluation.case.lacks(MEDICINES),
             "chart-not-heard": unknown,
         }
-        judging = consultation.screened(()) if unknown else consultation
+        judging = evaluation.screened(()) if unknown else evaluation
         judgement = judging.judge(_KIND, facts)
         fired, topic = judgement.fired, guideline.engine.topics[_KIND]
-        advice = [Advice(topic, _KIND, _with_reasons(consultation, fired), tuple(_message(consultation, fired)))]
+        advice = [Advice(topic, _KIND, _with_reasons(evaluation, fired), tuple(_message(evaluation, fired)))]
         words = [line for item in fired for line in item.recommendation.say]
         judged = {"goingHome": {"message": bool(words)}}
-        return consultation.advise(advice if fired else (), [judgement], judged=judged)
+        return evaluation.advise(advice if fired else (), [judgement], judged=judged)
 
 
-def _with_reasons(consultation: Consultation, fired: Sequence[Fired]) -> tuple[Fired, ...]:
+def _with_reasons(evaluation: Evaluation, fired: Sequence[Fired]) -> tuple[Fired, ...]:
     """What is urgent brings along what makes it so, such as the red flag that keeps the patient from going home."""
     if not fired or fired[0].indicator == "info":
         return tuple(fired)
-    behind = (item for item in consultation.assessment.fired if item.recommendation.kind in ("red-flag", "plan"))
+    behind = (item for item in evaluation.assessment.fired if item.recommendation.kind in ("red-flag", "plan"))
     return (*fired, *(item for item in behind if item.indicator == fired[0].indicator))
 
 
-def _message(consultation: Consultation, fired: Sequence[Fired]) -> Iterator[Change]:
+def _message(evaluation: Evaluation, fired: Sequence[Fired]) -> Iterator[Change]:
     """The words for the patient, where there are any."""
     lines = [line for item in fired for line in item.recommendation.say]
     if not lines:
         return
-    guideline = consultation.consultant.guideline
-    ordering = Ordering.of(consultation.request, consultation.assessment.side, consultation.now, guideline.title)
+    guideline = evaluation.evaluator.guideline
+    ordering = Ordering.of(evaluation.request, evaluation.assessment.side, evaluation.now, guideline.title)
     request = communication_request(guideline.message, (guideline.message.opening, *lines), ordering)
     action = Action("create", guideline.message.title, resource=request)
     yield Change("message", guideline.wording.sentences["message_label"], (action,), recommended=True)

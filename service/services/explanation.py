@@ -19,13 +19,13 @@ from service.answers.cards import assessment_extension
 from service.chart.case import Case
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.fhir_validation import remarks
-from service.guideline.conditions import Interval, Value
-from service.guideline.model import Guideline
-from service.guideline.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import Guideline
+from service.knowledge_model.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Evidence, Fired, Verdict
-from service.services.catalogue import services_by
-from service.services.consultation import Consultant
+from service.services.evaluation import Evaluator
+from service.services.registry import services_by
 
 # What the chart alone decides; the other kinds also need what the clinician has in hand.
 _CHART_KINDS = tuple(kind for kind in RECOMMENDATION_KINDS if kind not in ADVICE_FACTS)
@@ -61,8 +61,8 @@ class Explainer:
         self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
     ) -> None:
         self.guideline = guideline
-        self._consultant = Consultant(guideline, clock, site_codes)
-        self._catalogue = services_by(self._consultant)
+        self._evaluator = Evaluator(guideline, clock, site_codes)
+        self._catalogue = services_by(self._evaluator)
 
     def services_of(self, hook: str) -> list[str]:
         """The ids of the CDS services of a hook, in the order of discovery."""
@@ -74,12 +74,12 @@ class Explainer:
         service = self._catalogue.find(service_id, str(envelope["hook"]))
         request = request_for(envelope, service, correlation_id="explain")
         answered = service.answer(request)
-        assessment, assessor = answered.assessment, self._consultant.assessor
+        assessment, assessor = answered.assessment, self._evaluator.assessor
         case = assessment.case
         if case is None:
             # An order that the service has nothing to do with leaves the chart unread.
-            consultation = self._consultant.consult(request)
-            case, assessment = consultation.case, consultation.assessment
+            evaluation = self._evaluator.evaluate(request)
+            case, assessment = evaluation.case, evaluation.assessment
         return Explanation(
             guideline=self.guideline,
             service=service.id,

@@ -14,10 +14,10 @@ from cds_hooks import Action, HookRequest, SystemAction
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
-from service.chart.drafts import InHand, as_written
+from service.chart.draft_orders import InHand, as_written
 from service.chart.elements import as_list
 from service.chart.orders import Order
-from service.guideline.vocabulary import INDICATORS
+from service.knowledge_model.vocabulary import INDICATORS
 from service.pseudonyms import CardIds
 from service.reasoning.draft_imaging import (
     APPROPRIATE,
@@ -35,7 +35,7 @@ from service.reasoning.draft_imaging import (
     WorkUp,
 )
 from service.reasoning.order_matching import Applicable, Call
-from service.services.consultation import Consultant, Consultation, in_context
+from service.services.evaluation import Evaluation, Evaluator, in_context
 
 _WORK_UP = "red-flags"
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
@@ -50,16 +50,16 @@ _ADVANCED = frozenset({MRI, CT})
 class ImagingReferral:
     """Answers order-select and order-sign; made once. `annotates`: whose orders get the PAMA annotation, by client."""
 
-    def __init__(self, consultant: Consultant, annotates: Callable[[str | None], bool]) -> None:
-        self._consultant, self._annotates = consultant, annotates
-        self._imaging = DraftImaging(consultant.assessor)
+    def __init__(self, evaluator: Evaluator, annotates: Callable[[str | None], bool]) -> None:
+        self._evaluator, self._annotates = evaluator, annotates
+        self._imaging = DraftImaging(evaluator.assessor)
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any selected draft may be imaging of this complaint, or an order that a red flag calls for."""
         return any(map(self._is_concerned, self._drafts(in_context(request, "draftOrders"))))
 
     def _drafts(self, hand: InHand) -> list[DraftOrder]:
-        order = self._consultant.orders.order
+        order = self._evaluator.orders.order
         drafts = (draft for draft in hand.drafts if draft.kind == "ServiceRequest")
         return [DraftOrder(draft, order(draft.resource, draft.reference)) for draft in drafts]
 
@@ -68,24 +68,24 @@ class ImagingReferral:
             return False
         if one.order.referral or one.order.region:
             return True
-        return not (one.order.elsewhere or self._consultant.orders.is_unrelated(one.draft.resource))
+        return not (one.order.elsewhere or self._evaluator.orders.is_unrelated(one.draft.resource))
 
     def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something is to be said about; the rating of each in the extension."""
         hand = in_context(request, "draftOrders")
         drafts = self._drafts(hand)
         if not any(map(self._is_concerned, drafts)):
-            return self._consultant.say_nothing(request, _members(hand, (), drafts))
-        consultation = self._consultant.consult(request)
-        judged = self._imaging.judge(consultation.case, consultation.assessment, drafts, consultation.on_chart)
+            return self._evaluator.say_nothing(request, _members(hand, (), drafts))
+        evaluation = self._evaluator.evaluate(request)
+        judged = self._imaging.judge(evaluation.case, evaluation.assessment, drafts, evaluation.on_chart)
         if not judged.rated:
             # Nothing would say that a red flag may stand in what did not arrive.
-            consultation.require_chart()
-        advising = _Advising(consultation, drafts)
+            evaluation.require_chart()
+        advising = _Advising(evaluation, drafts)
         advice = [*map(advising.of_draft, judged.orders), *map(advising.of_work_up, judged.work_ups)]
         annotates = request.hook == "order-sign" and self._annotates(request.client)
-        ids = self._consultant.responder.ids
-        return consultation.advise(
+        ids = self._evaluator.responder.ids
+        return evaluation.advise(
             sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
             judged.judgements,
             judged=_members(hand, judged.rated, drafts),
@@ -104,9 +104,9 @@ def _members(hand: InHand, rated: Iterable[RatedOrder], drafts: Iterable[DraftOr
 class _Advising:
     """What is said of the drafts of one call, in the words of the knowledge."""
 
-    def __init__(self, consultation: Consultation, drafts: Sequence[DraftOrder]) -> None:
-        self.consultation, self.drafts = consultation, drafts
-        self.guideline = consultation.consultant.guideline
+    def __init__(self, evaluation: Evaluation, drafts: Sequence[DraftOrder]) -> None:
+        self.evaluation, self.drafts = evaluation, drafts
+        self.guideline = evaluation.evaluator.guideline
         self.words, self.topic = self.guideline.wording, self.guideline.engine.topics[KIND]
 
     def of_draft(self, judged: JudgedOrder) -> Advice:
@@ -131,7 +131,7 @@ class _Advising:
             yield self._say_rating(title, one.by)
         elif one.because == "another-region":
             yield self.words.sentences["another_region"].format(title=title)
-        shown = one.done is not None and one.done not in self.consultation.on_chart.done
+        shown = one.done is not None and one.done not in self.evaluation.on_chart.done
         for sentence, order in (
             ("already_ordered", one.placed),
             ("already_shown" if shown else "already_done", one.done),
@@ -181,7 +181,7 @@ class _Advising:
         """What the clinician may do at once: order what comes first, put another order in its place, take it away, or
         ask what would tell. Whoever keeps it overrides the card, with a reason.
         """
-        sentences, assessment = self.words.sentences, self.consultation.assessment
+        sentences, assessment = self.words.sentences, self.evaluation.assessment
         if judged.first:
             yield self._addition(judged.first, recommended=True)
         remove = sentences["remove_label"]
@@ -194,7 +194,7 @@ class _Advising:
             yield Change("remove", remove, (delete,), recommended=True)
         if judged.wants_a_finding and assessment.ask:
             question, reason = assessment.ask[0].ask, judged.fired[0].recommendation.title
-            ordering = Ordering.of(self.consultation.request, assessment.side, self.consultation.now, reason)
+            ordering = Ordering.of(self.evaluation.request, assessment.side, self.evaluation.now, reason)
             label = sentences["question_label"].format(question=question)
             yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
 
@@ -206,9 +206,9 @@ class _Advising:
     def _create(self, proposal: Proposal) -> Action:
         call, behind = proposal.call, proposal.behind
         ordering = Ordering.of(
-            self.consultation.request,
+            self.evaluation.request,
             proposal.side,
-            self.consultation.now,
+            self.evaluation.now,
             behind.recommendation.title,
             (item.resource for item in behind.evidence),
         )

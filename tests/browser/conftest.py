@@ -18,8 +18,8 @@ _AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("u
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
-class Desk:
-    """A page of the service in one window; what is called `desk` is the one at `/`."""
+class DemoEhr:
+    """A page of the service in one window; what is called `demo` is the one at `/`."""
 
     screenshots = SCREENSHOTS
 
@@ -117,22 +117,22 @@ def served(repository: Path) -> Iterator[str]:
 def window(browser: Browser, served: str) -> Iterator[Any]:
     """Makes windows: `window(width, height, **options of playwright)`; nothing may have gone wrong in any."""
     with ExitStack() as stack:
-        desks: list[Desk] = []
+        demos: list[DemoEhr] = []
 
-        def make(width: int = 1280, height: int = 800, **options: Any) -> Desk:
+        def make(width: int = 1280, height: int = 800, **options: Any) -> DemoEhr:
             context = browser.new_context(viewport={"width": width, "height": height}, **options)
             stack.callback(context.close)
             context.set_default_timeout(10_000)
-            desk = Desk(context.new_page(), served)
-            desks.append(desk)
-            return desk
+            demo = DemoEhr(context.new_page(), served)
+            demos.append(demo)
+            return demo
 
         yield make
-        assert [wrong for desk in desks for wrong in desk.wrong] == []
+        assert [wrong for demo in demos for wrong in demo.wrong] == []
 
 
 @pytest.fixture
-def desk(window: Any) -> Desk:
-    """One window of a desk's size."""
-    made: Desk = window()
+def demo(window: Any) -> DemoEhr:
+    """One window of a wide screen's size."""
+    made: DemoEhr = window()
     return made

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import Desk, sandbox
+from tests.browser.conftest import DemoEhr, sandbox
 from tests.serving import running
 
 REPOSITORY = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ def main() -> None:
     with running(REPOSITORY, SITBONE_WORKERS="1") as (base, _stop), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox())
         page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
-        Desk(page, base).open("sudden-pop-with-bruising")
+        DemoEhr(page, base).open("sudden-pop-with-bruising")
         page.screenshot(path=REPOSITORY / "docs" / "images" / "page.png", animations="disabled")
         browser.close()
 

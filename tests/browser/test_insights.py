@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Desk
+from tests.browser.conftest import DemoEhr
 from tests.serving import PATH, running
 
 pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
@@ -68,18 +68,18 @@ def recorded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def opened(browser: Browser, recorded: str) -> Iterator[Any]:
     contexts = []
-    desks = []
+    demos = []
 
-    def make(width: int = 1280, height: int = 800, **options: Any) -> Desk:
+    def make(width: int = 1280, height: int = 800, **options: Any) -> DemoEhr:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
-        desks.append(Desk(contexts[-1].new_page(), recorded))
-        desks[-1].page.goto(f"{recorded}/insights")
-        return desks[-1]
+        demos.append(DemoEhr(contexts[-1].new_page(), recorded))
+        demos[-1].page.goto(f"{recorded}/insights")
+        return demos[-1]
 
     yield make
     for context in contexts:
         context.close()
-    assert [wrong for desk in desks for wrong in desk.wrong] == []
+    assert [wrong for demo in demos for wrong in demo.wrong] == []
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def opened(browser: Browser, recorded: str) -> Iterator[Any]:
     ],
 )
 def test_everybody_can_read_it(opened: Any, name: str, options: dict[str, Any]) -> None:
-    desk = opened(**options)
-    expect(desk.page.get_by_role("img", name="Cards by week")).to_be_visible()
-    desk.look(name)
-    desk.page.screenshot(path=desk.screenshots / f"{name}-whole.png", animations="disabled", full_page=True)
+    demo = opened(**options)
+    expect(demo.page.get_by_role("img", name="Cards by week")).to_be_visible()
+    demo.look(name)
+    demo.page.screenshot(path=demo.screenshots / f"{name}-whole.png", animations="disabled", full_page=True)
 
 
 def test_on_a_phone_a_bar_has_most_of_the_width_and_its_label_is_whole(opened: Any) -> None:
-    desk = opened(width=360, height=740)
+    demo = opened(width=360, height=740)
     for name in ("cards", "override-reasons", "times-to-action", "calls", "data-states", "burdens", "stages"):
-        plot = desk.page.locator(f"#{name} svg")
+        plot = demo.page.locator(f"#{name} svg")
         room, longest, right = plot.evaluate(
             """(plot) => {
                 const boxes = (kind) => [...plot.querySelectorAll(kind)].map((each) => each.getBoundingClientRect());
@@ -116,18 +116,18 @@ def test_on_a_phone_a_bar_has_most_of_the_width_and_its_label_is_whole(opened: A
 
 
 def test_the_form_asks_for_other_days_and_stays_filled_in(opened: Any) -> None:
-    desk = opened()
-    desk.page.get_by_label("From", exact=True).fill("2020-01-01")
-    desk.page.get_by_label("To", exact=True).fill("2020-02-01")
-    desk.page.get_by_role("button", name="Show").click()
-    expect(desk.page.get_by_text("The record holds no call")).to_be_visible()
-    expect(desk.page.get_by_label("From", exact=True)).to_have_value("2020-01-01")
-    assert urlsplit(desk.page.url).path == "/insights"
+    demo = opened()
+    demo.page.get_by_label("From", exact=True).fill("2020-01-01")
+    demo.page.get_by_label("To", exact=True).fill("2020-02-01")
+    demo.page.get_by_role("button", name="Show").click()
+    expect(demo.page.get_by_text("The record holds no call")).to_be_visible()
+    expect(demo.page.get_by_label("From", exact=True)).to_have_value("2020-01-01")
+    assert urlsplit(demo.page.url).path == "/insights"
 
 
 def test_a_table_comes_as_a_file(opened: Any) -> None:
-    desk = opened()
-    with desk.page.expect_download() as download:
-        desk.page.get_by_role("link", name="Cards by week as CSV").click()
+    demo = opened()
+    with demo.page.expect_download() as download:
+        demo.page.get_by_role("link", name="Cards by week as CSV").click()
     assert download.value.suggested_filename == "sitbone-weeks.csv"
     assert Path(download.value.path()).read_text("utf-8").startswith("week,client,shown,accepted")

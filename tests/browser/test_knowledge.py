@@ -11,53 +11,53 @@ pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real b
 
 
 def opened(window: Any, anchor: str = "", **options: Any) -> Any:
-    desk = window(**options)
-    desk.page.goto(f"{desk.base}/knowledge.html{anchor}")
-    return desk
+    demo = window(**options)
+    demo.page.goto(f"{demo.base}/knowledge.html{anchor}")
+    return demo
 
 
 def test_a_search_leaves_the_recommendations_with_all_its_words(window: Any) -> None:
-    desk = opened(window)
-    articles = desk.page.locator("#recommendations > article")
+    demo = opened(window)
+    articles = demo.page.locator("#recommendations > article")
     every = articles.count()
-    desk.page.get_by_label("Find a recommendation").fill("cauda equina")
-    expect(desk.page.get_by_role("status")).to_contain_text(f"of {every}")
-    shown = desk.page.locator("#recommendations > article:visible")
+    demo.page.get_by_label("Find a recommendation").fill("cauda equina")
+    expect(demo.page.get_by_role("status")).to_contain_text(f"of {every}")
+    shown = demo.page.locator("#recommendations > article:visible")
     assert 0 < shown.count() < every
     for text in shown.all_inner_texts():
         assert "cauda" in text.lower()
-    desk.page.get_by_label("Find a recommendation").fill("")
-    expect(desk.page.locator("#recommendations > article:visible")).to_have_count(every)
+    demo.page.get_by_label("Find a recommendation").fill("")
+    expect(demo.page.locator("#recommendations > article:visible")).to_have_count(every)
 
 
 def test_a_box_of_the_picture_leads_to_its_recommendation_also_after_a_search(window: Any) -> None:
-    desk = opened(window)
-    desk.look("knowledge", without=ALIKE)
-    desk.page.get_by_label("Find a recommendation").fill("ibuprofen")
-    box = desk.page.locator(".path a").first
+    demo = opened(window)
+    demo.look("knowledge", without=ALIKE)
+    demo.page.get_by_label("Find a recommendation").fill("ibuprofen")
+    box = demo.page.locator(".path a").first
     target = box.get_attribute("href")
     box.click()
-    expect(desk.page.locator(f"#recommendations {target}")).to_be_in_viewport()
+    expect(demo.page.locator(f"#recommendations {target}")).to_be_in_viewport()
 
 
 def test_every_text_of_the_picture_stays_where_it_belongs(window: Any) -> None:
-    desk = opened(window)
+    demo = opened(window)
     over = """() => [...document.querySelectorAll('.path text')].filter((text) => {
         const box = text.previousElementSibling;
         const right = box?.matches('.chip') ? box.getBBox().x + box.getBBox().width - 6
             : text.matches('.aside') && text.getBBox().x < 20 ? 188 : 876;
         return text.getBBox().x + text.getBBox().width > right;
     }).map((text) => text.textContent)"""
-    assert desk.page.evaluate(over) == []
+    assert demo.page.evaluate(over) == []
 
 
 def test_a_recommendation_has_a_link_of_its_own(window: Any) -> None:
-    desk = opened(window)
-    link = desk.page.locator("#recommendations a.here").nth(3)
+    demo = opened(window)
+    link = demo.page.locator("#recommendations a.here").nth(3)
     target = link.get_attribute("href")
     link.click()
-    assert desk.page.url.endswith(target)
-    expect(desk.page.locator(f"#recommendations {target}")).to_be_in_viewport()
+    assert demo.page.url.endswith(target)
+    expect(demo.page.locator(f"#recommendations {target}")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_recommendation_has_a_link_of_its_own(window: Any) -> None:
     ],
 )
 def test_it_can_be_read_in_the_dark_and_on_a_phone(window: Any, name: str, options: dict[str, Any]) -> None:
-    desk = opened(window, "#path", **options)
-    desk.look(name, without=ALIKE)
+    demo = opened(window, "#path", **options)
+    demo.look(name, without=ALIKE)
 
 
 def test_on_paper_the_picture_is_as_wide_as_the_page(window: Any) -> None:
-    desk = opened(window, width=700)
-    desk.page.emulate_media(media="print")
-    expect(desk.page.locator("#search")).to_be_hidden()
-    assert desk.page.evaluate("document.querySelector('.path').getBoundingClientRect().width <= innerWidth")
-    desk.page.screenshot(path=desk.screenshots / "knowledge-print.png", animations="disabled")
+    demo = opened(window, width=700)
+    demo.page.emulate_media(media="print")
+    expect(demo.page.locator("#search")).to_be_hidden()
+    assert demo.page.evaluate("document.querySelector('.path').getBoundingClientRect().width <= innerWidth")
+    demo.page.screenshot(path=demo.screenshots / "knowledge-print.png", animations="disabled")

@@ -16,7 +16,7 @@ from cds_hooks import (
     HookRequest,
     HookResponse,
     Indicator,
-    ServiceCatalogue,
+    ServiceRegistry,
     ServiceUnavailable,
     Source,
     create_blueprint,
@@ -61,8 +61,8 @@ def greeter() -> CdsService[HookResponse]:
 
 
 @pytest.fixture
-def catalogue() -> ServiceCatalogue[HookResponse]:
-    return ServiceCatalogue(
+def registry() -> ServiceRegistry[HookResponse]:
+    return ServiceRegistry(
         [
             service("greeter"),
             service("greeter", "encounter-start"),
@@ -88,12 +88,12 @@ def calls() -> list[CallRecord[HookResponse]]:
 
 @pytest.fixture
 def make_client(
-    catalogue: ServiceCatalogue[HookResponse], reported: list[FeedbackRecord], calls: list[CallRecord[HookResponse]]
+    registry: ServiceRegistry[HookResponse], reported: list[FeedbackRecord], calls: list[CallRecord[HookResponse]]
 ) -> Callable[..., FlaskClient]:
     def make(*, url_prefix: str | None = None, **options: Any) -> FlaskClient:
         app = Flask("toy")
         blueprint = create_blueprint(
-            catalogue,
+            registry,
             on_feedback=reported.append,
             on_call=calls.append,
             **options,

@@ -19,7 +19,7 @@ from cds_hooks import (
     FeedbackRecord,
     HookRequest,
     HookResponse,
-    ServiceCatalogue,
+    ServiceRegistry,
     create_blueprint,
 )
 
@@ -54,13 +54,11 @@ def assert_outcome(response: TestResponse, status: int, code: str) -> dict[str, 
 
 
 @pytest.mark.parametrize("path", ["/cds-services", "/cds-services/"])
-def test_discovery_lists_the_services(
-    path: str, client: FlaskClient, catalogue: ServiceCatalogue[HookResponse]
-) -> None:
+def test_discovery_lists_the_services(path: str, client: FlaskClient, registry: ServiceRegistry[HookResponse]) -> None:
     response = client.get(path)
     assert response.status_code == 200
     assert response.content_type == "application/json"
-    assert json.loads(response.data) == catalogue.discovery()
+    assert json.loads(response.data) == registry.discovery()
 
 
 @pytest.mark.parametrize("path", ["/cds-services/greeter", "/cds-services/greeter/"])
@@ -292,10 +290,10 @@ def test_a_declared_error_of_the_service_goes_out_with_its_headers(client: Flask
     "status", sorted(code for code in default_exceptions if code >= 400), ids=lambda code: f"status {code}"
 )
 def test_every_http_error_of_the_framework_leaves_as_an_outcome(
-    status: int, catalogue: ServiceCatalogue[HookResponse]
+    status: int, registry: ServiceRegistry[HookResponse]
 ) -> None:
     app = Flask("toy")
-    app.register_blueprint(create_blueprint(catalogue, on_feedback=lambda *_: None))
+    app.register_blueprint(create_blueprint(registry, on_feedback=lambda *_: None))
 
     @app.get("/fails")
     def fail() -> str:
@@ -461,9 +459,9 @@ def test_other_requests_are_not_recorded(client: FlaskClient, calls: list[CallRe
     assert calls == []
 
 
-def test_calls_need_not_be_recorded(catalogue: ServiceCatalogue[HookResponse], text: Text) -> None:
+def test_calls_need_not_be_recorded(registry: ServiceRegistry[HookResponse], text: Text) -> None:
     app = Flask("toy")
-    app.register_blueprint(create_blueprint(catalogue, on_feedback=lambda *_: None))
+    app.register_blueprint(create_blueprint(registry, on_feedback=lambda *_: None))
     assert post(app.test_client(), "/cds-services/greeter", text()).status_code == 200
 
 
@@ -476,9 +474,9 @@ class Reasoned:
 
 
 def test_whatever_a_service_returns_beside_its_response_is_recorded_and_not_sent(
-    text: Text, catalogue: ServiceCatalogue[HookResponse]
+    text: Text, registry: ServiceRegistry[HookResponse]
 ) -> None:
-    greeter: CdsService[Any] = catalogue.find("greeter", "patient-view")
+    greeter: CdsService[Any] = registry.find("greeter", "patient-view")
     service: CdsService[Reasoned] = dataclasses.replace(
         greeter, id="reasoned", answer=lambda _: Reasoned(HookResponse(()), ("polite",))
     )
@@ -489,9 +487,7 @@ def test_whatever_a_service_returns_beside_its_response_is_recorded_and_not_sent
 
     app = Flask("toy")
     app.register_blueprint(
-        create_blueprint(
-            ServiceCatalogue([service]), on_feedback=lambda *_: None, on_call=revised.append, revise=revise
-        )
+        create_blueprint(ServiceRegistry([service]), on_feedback=lambda *_: None, on_call=revised.append, revise=revise)
     )
     response = post(app.test_client(), "/cds-services/reasoned", text())
     assert json.loads(response.data) == {"cards": []}

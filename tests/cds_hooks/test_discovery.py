@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cds_hooks import CdsService, HookMismatch, HookResponse, ServiceCatalogue, UnknownService
+from cds_hooks import CdsService, HookMismatch, HookResponse, ServiceRegistry, UnknownService
 
 
 def service(**members: Any) -> CdsService[HookResponse]:
@@ -19,7 +19,7 @@ def service(**members: Any) -> CdsService[HookResponse]:
 
 
 def test_discovery_describes_each_service_and_leaves_out_what_has_no_value() -> None:
-    catalogue = ServiceCatalogue(
+    registry = ServiceRegistry(
         [
             service(),
             service(
@@ -31,7 +31,7 @@ def test_discovery_describes_each_service_and_leaves_out_what_has_no_value() -> 
             ),
         ]
     )
-    assert catalogue.discovery() == {
+    assert registry.discovery() == {
         "services": [
             {
                 "hook": "patient-view",
@@ -54,52 +54,52 @@ def test_discovery_describes_each_service_and_leaves_out_what_has_no_value() -> 
 
 
 def test_a_server_without_services_has_an_empty_array_of_them() -> None:
-    assert ServiceCatalogue([]).discovery() == {"services": []}
+    assert ServiceRegistry([]).discovery() == {"services": []}
 
 
 def test_services_are_found_by_id_and_hook_and_share_either() -> None:
     first, second, third = service(), service(hook="order-sign"), service(id="other")
-    catalogue = ServiceCatalogue([first, second, third])
-    assert catalogue.find("greeter", "patient-view") is first
-    assert catalogue.find("greeter", "order-sign") is second
-    assert catalogue.find("other", "patient-view") is third
-    assert catalogue.hooks_of("greeter") == ("patient-view", "order-sign")
+    registry = ServiceRegistry([first, second, third])
+    assert registry.find("greeter", "patient-view") is first
+    assert registry.find("greeter", "order-sign") is second
+    assert registry.find("other", "patient-view") is third
+    assert registry.hooks_of("greeter") == ("patient-view", "order-sign")
 
 
 def test_a_former_id_is_answered_and_not_in_discovery() -> None:
     first, renamed = service(), service(id="greeter-sign", hook="order-sign", former_ids=("greeter",))
-    catalogue = ServiceCatalogue([first, renamed, service(id="teller", hook="order-select", former_ids=("old",))])
-    assert [entry["id"] for entry in catalogue.discovery()["services"]] == ["greeter", "greeter-sign", "teller"]
-    assert catalogue.find("greeter", "order-sign") is renamed
-    assert catalogue.find("greeter", "patient-view") is first
-    assert catalogue.current_id("old") == "teller"
+    registry = ServiceRegistry([first, renamed, service(id="teller", hook="order-select", former_ids=("old",))])
+    assert [entry["id"] for entry in registry.discovery()["services"]] == ["greeter", "greeter-sign", "teller"]
+    assert registry.find("greeter", "order-sign") is renamed
+    assert registry.find("greeter", "patient-view") is first
+    assert registry.current_id("old") == "teller"
     # It may be either.
-    assert catalogue.current_id("greeter") == "greeter"
+    assert registry.current_id("greeter") == "greeter"
 
 
 def test_a_former_id_is_not_one_of_another_service_on_the_same_hook() -> None:
     with pytest.raises(ValueError, match="'greeter' is published twice for 'patient-view'"):
-        ServiceCatalogue([service(), service(id="other", former_ids=("greeter",))])
+        ServiceRegistry([service(), service(id="other", former_ids=("greeter",))])
 
 
 def test_an_unknown_id_is_not_found() -> None:
     with pytest.raises(UnknownService):
-        ServiceCatalogue([service()]).find("nobody", "patient-view")
+        ServiceRegistry([service()]).find("nobody", "patient-view")
     with pytest.raises(UnknownService):
-        ServiceCatalogue([]).hooks_of("greeter")
+        ServiceRegistry([]).hooks_of("greeter")
 
 
 def test_a_hook_that_an_id_does_not_have_is_refused_with_those_that_it_has() -> None:
-    catalogue = ServiceCatalogue([service(), service(hook="order-sign")])
+    registry = ServiceRegistry([service(), service(hook="order-sign")])
     with pytest.raises(HookMismatch) as refused:
-        catalogue.find("greeter", "order-select")
+        registry.find("greeter", "order-select")
     assert "patient-view and order-sign" in refused.value.diagnostics
     assert "received order-select" in refused.value.diagnostics
 
 
 def test_the_same_id_and_hook_cannot_be_published_twice() -> None:
     with pytest.raises(ValueError, match="published twice for 'patient-view'"):
-        ServiceCatalogue([service(), service()])
+        ServiceRegistry([service(), service()])
 
 
 @pytest.mark.parametrize(

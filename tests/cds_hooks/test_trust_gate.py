@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_hooks import CallRecord, FeedbackRecord, HookRequest, HookResponse, ServiceCatalogue, create_blueprint
+from cds_hooks import CallRecord, FeedbackRecord, HookRequest, HookResponse, ServiceRegistry, create_blueprint
 from cds_hooks.trust import Gate, KeySetError
 
 NOW = 1_800_000_000.0
@@ -107,11 +107,11 @@ def test_two_tokens_in_one_header_are_refused(token: MakeToken, post: Post) -> N
 
 
 def test_every_route_of_the_protocol_asks_for_a_token(
-    catalogue: ServiceCatalogue[HookResponse], make_gate: MakeGate, text: Callable[..., bytes]
+    registry: ServiceRegistry[HookResponse], make_gate: MakeGate, text: Callable[..., bytes]
 ) -> None:
     app = Flask("toy")
     app.register_blueprint(
-        create_blueprint(catalogue, on_feedback=lambda *_: None, gate=make_gate(), base_url=BASE), url_prefix="/a"
+        create_blueprint(registry, on_feedback=lambda *_: None, gate=make_gate(), base_url=BASE), url_prefix="/a"
     )
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("cds_hooks.")]
     assert len(rules) == 3
@@ -343,7 +343,7 @@ def test_the_request_and_the_record_of_the_call_name_the_client(
     app = Flask("toy")
     app.register_blueprint(
         create_blueprint(
-            ServiceCatalogue([service]),
+            ServiceRegistry([service]),
             on_feedback=reported.append,
             on_call=calls.append,
             gate=make_gate(),

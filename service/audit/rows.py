@@ -1,0 +1,174 @@
+"""One call, one report of feedback -> the rows that are kept of it.
+
+No clinical value, no word that a user typed and no id of a patient gets further than this: what would tell them is left
+out, or stands as a keyed hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from secrets import token_hex
+from typing import Any, TypeAlias
+
+import orjson
+
+from cds_hooks import CallRecord, Feedback, FeedbackRecord
+from service.answers.answered import AdvisedCard, Answered
+from service.knowledge_model.model import Guideline
+from service.pseudonyms import Pseudonyms
+
+Row: TypeAlias = dict[str, Any]
+OTHER = "other"
+# Of a chart of many findings the first tell how well a client's FHIR is made.
+_REMARKED_ON = 64
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallRows:
+    """A row of record_calls with its rows of record_cards."""
+
+    call: Row
+    cards: tuple[Row, ...]
+    # What was read for the cards, until the models have said what they think of it; nothing of it is kept.
+    resources: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CardKey:
+    """What makes a card the same from call to call: its topic, and its first recommendation in this version."""
+
+    topic: str
+    recommendation: str
+    version: int
+
+
+def key_of(advised: AdvisedCard) -> CardKey | None:
+    """None for a card that stands on no recommendation."""
+    versions, topic = advised.versions(), advised.card.source.topic
+    return CardKey(topic.code, *versions[0]) if versions and topic else None
+
+
+class Rows:
+    """Makes the rows by one guideline and one key."""
+
+    def __init__(self, guideline: Guideline, pseudonyms: Pseudonyms) -> None:
+        self._knowledge = guideline.version
+        self._reasons = {code for code, _display in guideline.wording.override_reasons}
+        self._pseudonyms = pseudonyms
+
+    def patient(self, client: str | None, patient_id: str) -> str:
+        """The hash that stands for a patient of a client."""
+        return self._pseudonyms.of(f"patient\0{client or ''}\0{patient_id}", size=16)
+
+    def call(self, call: CallRecord[Answered], now: datetime) -> CallRows:
+        """The rows of a call, also of one that was refused or failed: that one has no cards."""
+        at, client = milliseconds(now), call.client or ""
+        # Ids that begin with their time lie side by side in an index: without that, a database that has grown writes as
+        # many pages as rows.
+        id_ = f"{at:012x}{token_hex(10)}"
+        answered = call.answered
+        cards = tuple(_cards(answered)) if answered else ()
+        row: Row = {
+            "id": id_,
+            "at": at,
+            "correlation": call.correlation_id,
+            "hook_instance": None if call.hook_instance is None else self._pseudonyms.of(call.hook_instance),
+            "patient": None if call.patient_id is None else self.patient(call.client, call.patient_id),
+            "client": client,
+            "service": call.service_id,
+            "hook": call.hook,
+            "status": call.status,
+            "knowledge": self._knowledge,
+            "states": canonical(dict(call.states)),
+            "fired": canonical(_indicators(answered) if answered else {}),
+            "took": canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
+            "cards": sum(card["held_since"] is None for card in cards),
+            "is_check": call.is_check,
+            "not_valid": None,
+        }
+        shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
+        case = answered.assessment.case if answered and answered.has_cards() else None
+        read = case.resources[:_REMARKED_ON] if case else ()
+        return CallRows(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)))
+
+    def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
+        """A row for each card that was reported on. Of a reason only a code that cards offer is kept, of a comment
+        that there was one, of what should be a uuid and is none a keyed hash."""
+        return tuple(self._feedback(record, now))
+
+    def _feedback(self, record: FeedbackRecord, now: datetime) -> Iterator[Row]:
+        for place, item in enumerate(record.feedback):
+            told: Row = {
+                "client": record.client or "",
+                "card": self._uuid(item.card),
+                "outcome": item.outcome,
+                "outcome_at": milliseconds(item.outcome_timestamp),
+                "suggestions": canonical(sorted(map(self._uuid, item.accepted_suggestions))),
+                "reasons": canonical(sorted(_codes(item, self._reasons))),
+            }
+            # A marked report must not stand for the same one that comes without the mark.
+            digested = {**told, "is_check": True} if record.is_check else told
+            yield {
+                # No key: after a new start, too, what is reported again must be known again.
+                "id": blake2b(orjson.dumps(digested, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest(),
+                "at": milliseconds(now),
+                "place": place,
+                "correlation": record.correlation_id,
+                "service": record.service_id,
+                **told,
+                "commented": any(given.user_comment for given in item.override_reasons),
+                "times": 1,
+                "is_check": record.is_check,
+            }
+
+    def _uuid(self, text: str) -> str:
+        return text.lower() if _UUID.fullmatch(text) else self._pseudonyms.of(text, size=16)
+
+
+def milliseconds(time: datetime) -> int:
+    """A time in UTC as the record keeps it."""
+    return int(time.timestamp() * 1000)
+
+
+def _cards(answered: Answered) -> Iterator[Row]:
+    """A row for each card, those that are not shown last."""
+    shown = ((advised, None) for advised in answered.advised)
+    suppressed = ((each.advised, milliseconds(each.since)) for each in answered.suppressed)
+    for advised, since in (*shown, *suppressed):
+        key, card = key_of(advised), advised.card
+        if key is not None:
+            yield {
+                "uuid": card.uuid,
+                "topic": key.topic,
+                "indicator": card.indicator.value,
+                "red_flag": advised.is_about_a_red_flag(),
+                "recommendation": key.recommendation,
+                "version": key.version,
+                "recommendations": canonical(advised.versions()),
+                "suggestions": canonical([suggestion.uuid for suggestion in card.suggestions]),
+                "held_since": since,
+            }
+
+
+def _indicators(answered: Answered) -> dict[str, str]:
+    """What fired; of what a card carries, by its indicator."""
+    cards = (*answered.advised, *(each.advised for each in answered.suppressed))
+    carried = {fired.recommendation.id: fired.indicator for advised in cards for fired in advised.fired}
+    return {**dict.fromkeys(answered.rules(), ""), **carried}
+
+
+def _codes(item: Feedback, known: Collection[str]) -> set[str]:
+    return {
+        given.reason.code if given.reason.code in known else OTHER
+        for given in item.override_reasons
+        if given.reason is not None
+    }
+
+
+def canonical(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,96 @@
+"""The chart of one side: what is known of every finding, and what follows from it as engine.toml says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.chart.case import Case, Resolved
+from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
+from service.chart.fhir_time import When, days_before
+from service.knowledge_model.conditions import Interval, Value
+
+
+class Chart:
+    """The chart of one side of a case; with NO_SIDE, of the patient as a whole.
+
+    known: finding or derived quantity -> its value, without what is unknown; a date is known by the days since then.
+    resolved: every finding that is stated, with the assertion that counts; contradictory: what is unknown because it is
+    recorded both as present and as absent at the same time.
+    """
+
+    __slots__ = ("case", "contradictory", "dated", "known", "resolved", "side", "with_sideless")
+
+    def __init__(self, case: Case, side: str, *, with_sideless: bool) -> None:
+        self.case, self.side, self.with_sideless = case, side, with_sideless
+        self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.assertions}
+        derived = case.derived
+        for name in (*derived.on_both_sides, *derived.on_either_side):
+            self.resolved[name] = self._made_of_others(name)
+        self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
+        self.known: dict[str, Value] = {
+            name: resolved.value  # type: ignore[misc]
+            for name, resolved in self.resolved.items()
+            if resolved.value is not None and name not in self.dated
+        }
+        quantities = {
+            "age": case.patient.age,
+            "sex": case.patient.sex,
+            **{name: _days_since(self, date) for name, date in derived.days_since.items()},
+            **{name: _count_of(self, counted) for name, counted in derived.count_of.items()},
+        }
+        self.known |= {name: value for name, value in quantities.items() if value is not None}
+        self.contradictory = frozenset(
+            name for name, resolved in self.resolved.items() if resolved.contradictory and name not in self.known
+        )
+
+    def __getitem__(self, name: str) -> Value:
+        return self.known.get(name)
+
+    def _made_of_others(self, name: str) -> Resolved:
+        """What is stated itself stays where others tell nothing, for it may be contradictory."""
+        stated = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
+        # What is stated of each side outweighs that it is not so.
+        if stated.value is True:
+            return stated
+        either = self.case.derived.on_either_side
+        made = self.case.on_either_side(either[name]) if name in either else _on_both_sides(self.case, name)
+        return stated if made.value is None else made
+
+
+def sides_with(case: Case, name: str) -> dict[str, frozenset[str]]:
+    """Of a finding that is also present by others on both sides: each of these that is present -> left, right or both,
+    where it is."""
+    found = {
+        of: frozenset(s for s in (LEFT, RIGHT) if case.resolve(of, s, with_sideless=False).value is True)
+        for of in case.derived.on_both_sides[name]
+        if of in case.assertions
+    }
+    return {of: sides for of, sides in found.items() if sides}
+
+
+def _on_both_sides(case: Case, name: str) -> Resolved:
+    sides = frozenset[str]().union(*sides_with(case, name).values())
+    return Resolved(True if sides == {LEFT, RIGHT} else None, None)
+
+
+def _days_since(chart: Chart, date: str) -> Value:
+    """Days since the latest such date that is stated for this side or without a side."""
+    sides = (chart.side, BILATERAL, NO_SIDE)
+    stated = [
+        s.value
+        for s in chart.case.assertions.get(date, ())
+        if isinstance(s.value, When) and (chart.side in (BILATERAL, NO_SIDE) or s.side in sides)
+    ]
+    if not stated:
+        return None
+    least, most = days_before(max(stated, key=lambda when: when.high), chart.case.now)
+    return Interval(float(least), float(most))
+
+
+def _count_of(chart: Chart, counted: Iterable[str]) -> Value:
+    """How many of these are present; what is not known may be either."""
+    results = [chart[name] for name in counted]
+    if all(result is None for result in results):
+        return None
+    present = sum(result is True for result in results)
+    return Interval(float(present), float(present + sum(result is None for result in results)))

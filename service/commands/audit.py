@@ -1,0 +1,189 @@
+"""The commands about the record: ``sitbone db`` and ``sitbone report``."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from service.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.engine import URL
+
+_DAY = 86_400
+# As many days as SITBONE_RECORD_DAYS may name, and the days for which a database has a number.
+_MOST_DAYS = 36_500
+# Later than any time that a row can have, in milliseconds; a host whose clock is ahead dates rows to come.
+_FOR_EVER = 2**63 - 1
+_FIRST, _LAST = date(1970, 1, 1), date(9000, 12, 31)
+# A report may read for so many seconds.
+_PATIENCE = 300.0
+# What a database says of it may hold the address, with a password.
+_FAULT = "the database did not answer, is busy or refused it."
+
+
+@click.group()
+def db() -> None:
+    """The database of the record, which SITBONE_RECORD or SITBONE_RECORD_URL names."""
+
+
+@db.command()
+@click.option("--json", "machine", is_flag=True, help="Print the database and its form as JSON.")
+def upgrade(*, machine: bool) -> None:
+    """Bring the record into the form that this version needs; one that has it already is left as it is.
+
+    Ends with 2 when the database cannot be used or SITBONE_RECORD is off.
+    """
+    from service.audit.database import named  # noqa: PLC0415
+    from service.audit.schema import HEAD  # noqa: PLC0415
+
+    settings = _settings()
+    database = named(_address(settings))
+    _engine(settings, upgrading=True)
+
+    told = {"database": database, "form": HEAD}
+    click.echo(json.dumps(told) if machine else f"The record in {database} has form {HEAD}.")
+
+
+class _Days(click.IntRange):
+    """How many days to keep. 0 is refused, as it would say here the opposite of what it says in SITBONE_RECORD_DAYS."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if click.INT.convert(value, param, ctx) == 0:
+            self.fail(
+                "0 days would keep nothing, where SITBONE_RECORD_DAYS=0 keeps everything. "
+                "Name 1 day or more, or remove everything with --all.",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+@db.command()
+@click.option("--days", type=_Days(1, _MOST_DAYS), metavar="N", help="By default, SITBONE_RECORD_DAYS.")
+@click.option("--all", "everything", is_flag=True, help="Remove everything, however new it is.")
+@click.option("--json", "machine", is_flag=True, help="Print the database and what was removed as JSON.")
+def purge(days: int | None, *, everything: bool, machine: bool) -> None:
+    """Remove what is older than N days from the record, for good.
+
+    Ends with 2 when it is not said what to remove, the database cannot be used or SITBONE_RECORD is off.
+    """
+    settings = _settings()
+    keep = days or settings.record_days
+    if days and everything:
+        _give_up("Name --days to keep some or --all to remove everything, not both.")
+    if not keep and not everything:
+        _give_up("Say how many days to keep, with --days or in SITBONE_RECORD_DAYS; --all keeps nothing.")
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from service.audit.database import named  # noqa: PLC0415
+    from service.audit.writer import purge as run  # noqa: PLC0415
+
+    database = named(_address(settings))
+    engine = _engine(settings)
+    try:
+        removed = run(engine, _FOR_EVER if everything else int((time.time() - keep * _DAY) * 1000))
+    except SQLAlchemyError:
+        _give_up(f"The record cannot be purged: {_FAULT}")
+    finally:
+        engine.dispose()
+    if machine:
+        click.echo(json.dumps({"database": database, **asdict(removed)}))
+    else:
+        counts = f"{removed.calls} calls, {removed.cards} cards and {removed.feedback} reports of feedback"
+        click.echo(f"Removed {counts} from {database}.")
+
+
+@click.command()
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="By default, 28 days before --until.")
+@click.option(
+    "--until", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="The last day, in UTC; by default today."
+)
+@click.option("--client", metavar="NAME", help="Of this CDS client only.")
+@click.option("--with-checks", is_flag=True, help="Count the calls of `sitbone check` too.")
+@click.option("--json", "machine", is_flag=True, help="Print the report as JSON.")
+def report(
+    since: datetime | None, until: datetime | None, client: str | None, *, with_checks: bool, machine: bool
+) -> None:
+    """Print what was advised and what became of it.
+
+    Cards that were shown, accepted, overridden and ignored, by week, client and recommendation; reasons of overrides;
+    times to action; calls without a card; data states; how often the same card came up again for a patient. The
+    database that was read stands above it. Calls that are marked as those of `sitbone check` are counted by themselves.
+
+    Ends with 2 when the database cannot be used, is not there, or SITBONE_RECORD is off.
+    """
+    if any(day and not _FIRST <= day.date() <= _LAST for day in (since, until)):
+        _give_up(f"--since and --until take days from {_FIRST} to {_LAST}.")
+    today = datetime.now(UTC).date()
+    last = until.date() if until else today
+    first = since.date() if since else last - timedelta(days=27)
+    if first > last:
+        _give_up("--since is after --until.")
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from service.audit.database import is_there, named, reading  # noqa: PLC0415
+    from service.audit.insights import Period  # noqa: PLC0415
+    from service.audit.report import as_json, as_text  # noqa: PLC0415
+    from service.audit.report import report as ask  # noqa: PLC0415
+
+    settings = _settings()
+    address = _address(settings)
+    database = named(address)
+    if not is_there(address):
+        _give_up(
+            f"There is no record at {database}. The service makes one when it starts, where SITBONE_RECORD_URL, "
+            "SITBONE_RECORD, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they are set for it."
+        )
+    engine = _engine(settings)
+    try:
+        with reading(engine) as connection:
+            made = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
+    except SQLAlchemyError:
+        _give_up(f"The record cannot be read: {_FAULT}")
+    finally:
+        engine.dispose()
+    click.echo(as_json(made, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(made)}")
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_environment(os.environ)
+    except SettingsError as problem:
+        _give_up(str(problem))
+
+
+def _address(settings: Settings) -> "URL":
+    from service.audit.database import address_of  # noqa: PLC0415
+
+    try:
+        address = address_of(settings)
+    except SettingsError as problem:
+        _give_up(str(problem))
+    if address is None:
+        _give_up(
+            "SITBONE_RECORD is off, so there is no record: let it name the folder of one, "
+            "or SITBONE_RECORD_URL a database."
+        )
+    return address
+
+
+def _engine(settings: Settings, *, upgrading: bool = False) -> "Engine":
+    # A database is nothing that the other commands have to load.
+    from service.audit.database import open_database  # noqa: PLC0415
+
+    try:
+        return open_database(settings, upgrading=upgrading, patience=_PATIENCE)
+    except SettingsError as problem:
+        _give_up(str(problem))
+
+
+def _give_up(why: str) -> NoReturn:
+    click.echo(why, err=True)
+    sys.exit(2)

@@ -1,0 +1,252 @@
+// The page: which patient, which step of the visit, and the calls of a CDS client to the public endpoints.
+import { inspector } from "./inspector.js";
+import { card } from "./cards.js";
+import { chart } from "./chart.js";
+import { findingForm } from "./finding_form.js";
+import { Ehr, STEPS } from "./ehr.js";
+import { byId, fill, h, say } from "./dom.js";
+
+let underWay = 0;
+const JSON_TYPE = { "Content-Type": "application/json" };
+const [listed, vocabulary, discovery] = await Promise.all(["demo/patients", "demo/vocabulary", "cds-services"].map(read));
+const services = discovery.services ?? [];
+const ehr = new Ehr(vocabulary);
+const form = findingForm(byId("document"), ehr, document_);
+const state = { name: null, step: "patient-view", calls: [], outcomes: new Map(), turn: 0, refused: discovery.issue?.[0]?.diagnostics ?? "" };
+
+async function read(path) {
+  return (await asking(path)).json();
+}
+
+/** Fetch; the page says that it is busy as long as anything is under way. */
+async function asking(path, options) {
+  const main = document.querySelector("main");
+  underWay += 1;
+  main.setAttribute("aria-busy", "true");
+  try {
+    return await fetch(path, options);
+  } finally {
+    underWay -= 1;
+    if (!underWay) main.removeAttribute("aria-busy");
+  }
+}
+
+// -- calling --------------------------------------------------------------------------------------------------------
+
+async function post(url, body) {
+  const start = performance.now();
+  const answer = await asking(url, { method: "POST", headers: JSON_TYPE, body: JSON.stringify(body) });
+  const response = await answer.json().catch(() => ({}));
+  return { url: new URL(url, location).href, request: body, response, status: answer.status, milliseconds: Math.round(performance.now() - start) };
+}
+
+/** Call every service of the step, as an EHR does when the step is reached. */
+async function call() {
+  const turn = (state.turn += 1);
+  const called = services.filter((service) => service.hook === state.step);
+  const calls = await Promise.all(called.map(async (service) => ({ ...(await post(`cds-services/${service.id}`, ehr.request(service, crypto.randomUUID()))), service })));
+  if (turn !== state.turn) return;
+  state.calls = calls;
+  state.outcomes = new Map();
+  draw();
+  const cards = calls.flatMap((each) => each.response.cards ?? []);
+  say(cards.length ? `${counted(cards.length, "card")}: ${cards.map((each) => `${each.indicator}, ${each.summary}`).join(". ")}` : "No card.");
+}
+
+function counted(number, what) {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}
+
+async function feedback(service, entry) {
+  const sent = await post(`cds-services/${service.id}/feedback`, { feedback: [{ ...entry, outcomeTimestamp: new Date().toISOString() }] });
+  if (sent.status !== 200) say("The feedback was refused.");
+}
+
+// -- acting ---------------------------------------------------------------------------------------------------------
+
+const acting = (service) => ({
+  drafts: () => ehr.drafts.length,
+  sign,
+  async accept(entry, suggestion) {
+    for (const action of suggestion.actions ?? []) ehr.apply(action);
+    const outcome = state.outcomes.get(entry.uuid) ?? { accepted: [] };
+    outcome.accepted.push(suggestion.uuid);
+    state.outcomes.set(entry.uuid, outcome);
+    draw();
+    byId(`sign-${entry.uuid}`)?.focus();
+    const drafted = suggestion.actions?.some((action) => action.type === "create" && action.resource.resourceType !== "Task");
+    if (drafted) byId("part-drafts").parentElement.scrollIntoView({ block: "nearest" });
+    await feedback(service, { card: entry.uuid, outcome: "accepted", acceptedSuggestions: [{ id: suggestion.uuid }] });
+    say(`Accepted: ${suggestion.label}.${drafted ? " It is among the draft orders." : ""}`);
+  },
+  async dismiss(entry, reason, comment) {
+    state.outcomes.set(entry.uuid, { dismissed: comment || reason?.display || "no reason given" });
+    draw();
+    byId("cards").focus();
+    const overrideReason = { ...(reason ? { reason } : {}), ...(comment ? { userComment: comment } : {}) };
+    await feedback(service, { card: entry.uuid, outcome: "overridden", ...(Object.keys(overrideReason).length ? { overrideReason } : {}) });
+    say("The card was dismissed, and the service was told why.");
+  },
+});
+
+/** Signing asks the services first; where they have nothing to say the drafts become orders, and the step is called again. */
+async function sign() {
+  const back = state.step === "order-sign" || state.step === "order-select" ? "patient-view" : state.step;
+  state.step = "order-sign";
+  await call();
+  if (state.calls.some((each) => each.status !== 200 || each.response.cards?.length)) {
+    show("cards");
+    byId("cards").focus();
+    return;
+  }
+  await finish(back);
+}
+
+async function finish(step = "patient-view") {
+  ehr.sign();
+  state.step = step;
+  await call();
+  byId("cards").focus();
+}
+
+async function document_(id, said) {
+  ehr.set(id, said);
+  await call();
+}
+
+const onChart = {
+  change(id, resource) {
+    show("patients");
+    form.open(id, resource);
+  },
+  sign,
+  order: (key, side) => drafted(() => ehr.draftOrder(key, side)),
+  medicine: (coding) => drafted(() => ehr.draftMedicine(coding)),
+  drop: (name) => drafted(() => ehr.remove(name)),
+  async book(date) {
+    if (!date) return;
+    ehr.book(date);
+    await go("appointment-book");
+  },
+};
+
+async function drafted(change) {
+  change();
+  await go("order-select");
+}
+
+async function go(step) {
+  state.step = step;
+  await call();
+}
+
+async function choose(name) {
+  state.name = name;
+  if (name) {
+    const request = await read(`demo/patients/${name}`);
+    ehr.load(request, listed.clock);
+    state.step = request.hook;
+  } else {
+    ehr.empty();
+    state.step = "patient-view";
+  }
+  history.replaceState(null, "", name ? `#${name}` : location.pathname);
+  await call();
+  show("cards");
+  const chosen = byId(`patient-${name}`);
+  chosen.closest("details")?.setAttribute("open", "");
+  chosen.scrollIntoView({ block: "nearest" });
+}
+
+// -- showing --------------------------------------------------------------------------------------------------------
+
+function show(pane) {
+  document.body.dataset.pane = pane;
+  for (const button of document.querySelectorAll(".panes button")) button.setAttribute("aria-pressed", String(button.dataset.pane === pane));
+}
+
+function draw() {
+  drawSteps();
+  drawPatients();
+  fill(byId("chart-body"), chart(ehr, onChart, listed.patients.find((each) => each.name === state.name)?.sentence));
+  fill(byId("cards-body"), state.refused ? h("p", { class: "problem" }, state.refused) : false, state.calls.length ? state.calls.map(drawCall) : h("p", { class: "quiet" }, "No service of Sitbone is called at this step."), signing(), asked());
+  const count = state.calls.flatMap((each) => each.response.cards ?? []).length;
+  byId("count").textContent = count ? `(${count})` : "";
+}
+
+function drawSteps() {
+  fill(byId("steps"), STEPS.map(({ hook, title }) => h("li", {}, h("button", { type: "button", id: `step-${hook}`, "aria-current": hook === state.step ? "step" : false, onclick: () => go(hook) }, title, h("small", {}, hook)))));
+}
+
+function drawPatients() {
+  const groups = Map.groupBy(listed.patients, (each) => each.group);
+  const entry = (name, title, sentence) => h("li", {}, h("button", { type: "button", id: `patient-${name}`, "aria-current": name === (state.name ?? "") ? "true" : false, title: sentence, onclick: () => choose(name) }, title));
+  if (byId("patient-")) {
+    for (const button of byId("patient-list").querySelectorAll("button")) {
+      if (button.id === `patient-${state.name ?? ""}`) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    }
+    return;
+  }
+  fill(byId("patient-list"), h("ul", { class: "rows" }, entry("", "An empty chart", "Nothing documented yet")),
+    [...groups].map(([group, members]) => h("details", { open: members.some((each) => each.name === state.name) }, h("summary", {}, group, h("small", {}, String(members.length))), h("ul", { class: "rows" }, members.map((each) => entry(each.name, each.title, each.sentence))))));
+}
+
+function drawCall(made) {
+  const { service, response, status } = made;
+  const cards = response.cards ?? [];
+  return h("section", { class: "call", "aria-labelledby": `call-${service.id}` },
+    h("div", { class: "call-head" }, h("h3", { id: `call-${service.id}`, class: "service" }, service.title ?? service.id), buttons(made)),
+    status === 200 ? false : h("p", { class: "problem" }, `HTTP ${status}. ${response.issue?.[0]?.diagnostics ?? "The service did not answer."}`),
+    status === 200 && !cards.length ? h("p", { class: "silent" }, silence(response)) : false,
+    cards.map((each) => card(each, state.outcomes.get(each.uuid), acting(service))));
+}
+
+function silence(response) {
+  const silenced = response.extension?.["org.sitbone.assessment"]?.silenced ?? [];
+  if (silenced.length) return `No card: what was advised has been ordered (${silenced.map(({ topic }) => topic.replaceAll("-", " ")).join(", ")}).`;
+  return "No card: the service has nothing to say here.";
+}
+
+function buttons(made) {
+  const tabs = [["request", "Request"], ["response", "Response"], ["why", "Why"], ["curl", "curl"]];
+  return h("p", { class: "buttons" }, tabs.map(([tab, title]) => h("button", {
+    type: "button", id: `${tab}-${made.service.id}`, class: "small",
+    onclick: async () => {
+      if (tab === "why" && !made.explanation) made.explanation = await explained(made);
+      inspector(made, tab, ehr.byId);
+    },
+  }, title, h("span", { class: "hidden" }, ` of ${made.service.title ?? made.service.id}`))));
+}
+
+/** The whole decision, where the service tells it without a token. */
+async function explained(made) {
+  if (document.body.dataset.explains !== "true") return null;
+  const answer = await post(`explain/${made.service.id}`, made.request);
+  return answer.status === 200 ? answer.response : null;
+}
+
+/** What the services ask for, once, however many of them do. */
+function asked() {
+  const every = state.calls.flatMap((each) => each.response.extension?.["org.sitbone.assessment"]?.ask ?? []);
+  const ids = [...new Set(every)].filter((id) => ehr.byId.get(id)?.value === "boolean");
+  if (!ids.length) return false;
+  const answer = (id, state_) => document_(id, { state: state_, side: ehr.byId.get(id).sided ? form.commonSide() : "" });
+  return h("section", { class: "asked", "aria-label": "What would change the advice most" }, h("h4", {}, "What would change the advice most"),
+    h("ul", {}, ids.map((id) => h("li", {}, h("span", {}, ehr.byId.get(id).title), h("span", { class: "buttons" },
+      [["present", "Yes"], ["absent", "No"]].map(([state_, word]) => h("button", { type: "button", class: "small", id: `ask-${id}-${state_}`, onclick: () => answer(id, state_) }, word, h("span", { class: "hidden" }, `: ${ehr.byId.get(id).title}`))))))));
+}
+
+function signing() {
+  if (state.step !== "order-sign" || !ehr.drafts.length) return false;
+  return h("button", { type: "button", id: "finish", class: "primary", onclick: () => finish() }, `Sign ${counted(ehr.drafts.length, "order")} now`);
+}
+
+// -- starting -------------------------------------------------------------------------------------------------------
+
+for (const button of document.querySelectorAll(".panes button")) button.addEventListener("click", () => show(button.dataset.pane));
+const named = decodeURIComponent(location.hash.slice(1));
+const first = [named, "sudden-pop-with-bruising"].find((name) => listed.patients.some((each) => each.name === name));
+await choose(first ?? "");
+show(named ? "cards" : "patients");
+document.body.dataset.ready = "true";

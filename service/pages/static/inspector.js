@@ -1,0 +1,92 @@
+// What an integrator asks about a call: request, response, why, and how to send it from a terminal.
+import { byId, fill, h } from "./dom.js";
+
+const TABS = [["request", "Request"], ["response", "Response"], ["why", "Why"], ["curl", "curl"]];
+const VERDICTS = [["yes", "Fired"], ["cannot-tell", "Could not tell"], ["no", "Did not fire"]];
+
+/** Opens the dialog on one call and tab. */
+export function inspector(call, first, titles) {
+  const dialog = byId("inspector");
+  byId("inspector-close").onclick = () => dialog.close();
+  byId("inspector-title").textContent = call.service.title ?? call.service.id;
+  let shown = first;
+
+  function draw() {
+    fill(byId("inspector-tabs"), TABS.map(([id, title]) => h("button", {
+      type: "button", role: "tab", id: `tab-${id}`, "aria-selected": String(id === shown), "aria-controls": "inspector-body", tabindex: id === shown ? 0 : -1,
+      onclick: () => { shown = id; draw(); },
+      onkeydown: (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (!step) return;
+        shown = TABS[(TABS.findIndex(([each]) => each === shown) + step + TABS.length) % TABS.length][0];
+        draw();
+        byId(`tab-${shown}`).focus();
+      },
+    }, title)));
+    byId("inspector-body").setAttribute("aria-labelledby", `tab-${shown}`);
+    fill(byId("inspector-body"), body());
+  }
+
+  function body() {
+    if (shown === "why") return why(call, titles);
+    const text = { request: () => JSON.stringify(call.request, null, 2), response: () => JSON.stringify(call.response, null, 2), curl: () => curl(call) }[shown]();
+    const copy = h("button", { type: "button", class: "small", onclick: async () => { await navigator.clipboard.writeText(text); copy.textContent = "Copied"; } }, "Copy");
+    return [h("p", { class: "where" }, shown === "response" ? `HTTP ${call.status}, ${call.milliseconds} ms in the browser` : `POST ${call.url}`, copy), h("pre", {}, text)];
+  }
+
+  draw();
+  dialog.showModal();
+}
+
+function curl(call) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  return `curl -s -H 'Content-Type: application/json' \\\n  --data ${quoted(JSON.stringify(call.request))} \\\n  ${quoted(call.url)}`;
+}
+
+function why(call, titles) {
+  const told = call.explanation;
+  const chart = told ? told.rules : fired(call.response, titles);
+  const inHand = (told?.judged ?? []).map((each, place) => h("section", {}, h("h3", {}, `In hand, ${place + 1}: ${each.kind.replaceAll("-", " ")}`), verdicts(each.rules)));
+  return [
+    told ? false : h("p", { class: "quiet" }, "What stands on the cards. The whole decision is told where no token is needed to ask for it."),
+    inHand,
+    inHand.length && chart.length ? h("h3", {}, "About the chart") : false,
+    verdicts(chart),
+    told ? ranking(told.ranking) : false,
+    chart.length || inHand.length ? false : h("p", {}, "No recommendation was asked: the chart has nothing to do with this pain."),
+  ];
+}
+
+function verdicts(rules) {
+  return VERDICTS.map(([verdict, word]) => {
+    const of = rules.filter((each) => each.verdict === verdict);
+    return of.length ? h("details", { open: verdict === "yes" }, h("summary", {}, `${word} (${of.length})`), h("ul", { class: "rules" }, of.map(rule))) : false;
+  });
+}
+
+function rule({ id, title, verdict, indicator, heldBack, findings, unknown }) {
+  const stated = findings.map((each) => [each.title, [each.state, each.side, each.date].filter(Boolean).join(", ")].filter(Boolean).join(": "));
+  return h("li", {},
+    h("a", { href: `knowledge.html#${id}`, target: "_blank", rel: "noopener" }, title, h("span", { class: "hidden" }, " (opens a new tab)")),
+    verdict === "yes" ? h("span", { class: "tag" }, heldBack ? heldBack.replaceAll("-", " ") : indicator) : false,
+    stated.length ? h("p", {}, stated.join("; ")) : false,
+    unknown.length ? h("p", {}, `Unknown: ${unknown.map((each) => each.title).join("; ")}`) : false);
+}
+
+function ranking({ waits, sides }) {
+  if (waits) return h("p", { class: "quiet" }, "The ranking of causes waits for the red flag.");
+  const weighed = sides.flatMap(({ side, causes }) => causes.filter((each) => each.points || each.made.length).map((each) => ({ side, ...each })));
+  if (!weighed.length) return false;
+  return h("details", {}, h("summary", {}, `Ranking of causes (${weighed.length} with points)`),
+    h("ul", { class: "rules" }, weighed.map(({ side, title, band, points, made }) => h("li", {},
+      h("strong", {}, `${title}: ${points}`), ` ${[side, band.replaceAll("-", " ")].filter(Boolean).join(", ")}`,
+      h("p", {}, made.map((each) => `${each.points > 0 ? "+" : ""}${each.points} ${each.findings.join(" and ").replaceAll("-", " ")}`).join("; "))))));
+}
+
+/** Without an explanation: what the cards say of themselves. */
+function fired(response, titles) {
+  const named = (id) => ({ id, title: titles.get(id)?.title ?? id });
+  const all = (response?.cards ?? []).flatMap((each) => each.extension?.["org.sitbone.basis"]?.recommendations ?? []);
+  const rules = all.map((each) => [each.id, { ...each, title: each.id, verdict: "yes", findings: each.findings.map(named), unknown: [] }]);
+  return [...new Map(rules).values()];
+}

@@ -1,0 +1,154 @@
+"""What every CDS service does first: read the chart of the patient in context, and assess it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from cds_hooks import HookRequest, SystemAction
+from service.answers.answered import Answered
+from service.answers.cards import Advice, Responder
+from service.chart.case import Case, CaseReader, LeftOut
+from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
+from service.chart.draft_orders import InHand, in_hand
+from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OnChart, OrderReader, SiteCodes
+from service.chart.patient import ReceivedChart
+from service.knowledge_model.conditions import Value
+from service.knowledge_model.model import Guideline
+from service.pseudonyms import CardIds
+from service.reasoning.assessment import Assessment, Assessor, Judgement
+from service.reasoning.differential import NO_SIDE_NAMED
+from service.reasoning.visit_limits import Limit, limit_of
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One call: the request, its time, the chart that came with it, and what the guideline makes of that."""
+
+    evaluator: Evaluator
+    request: HookRequest
+    now: datetime
+    case: Case
+    assessment: Assessment
+    # What is ordered and done; read where anything of this pain is on the chart, and orders may be suggested.
+    on_chart: OnChart
+
+    def judge(self, kind: str, facts: Mapping[str, Value]) -> Judgement:
+        """See Assessor.judge."""
+        return self.evaluator.assessor.judge(self.assessment, kind, facts)
+
+    def limit(self) -> Limit | None:
+        """What allows the fewest days until a visit."""
+        return limit_of(self.evaluator.guideline, self.assessment)
+
+    def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Evaluation:
+        """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
+        return replace(self, assessment=self.evaluator.assessor.screen(self.case, treatments, by_side=by_side))
+
+    def require_chart(self) -> None:
+        """Raises PreconditionFailed where nothing tells of this pain, and not all arrived that may."""
+        if self.assessment.complaint == "present":
+            return
+        case = self.case
+        if keys := blocking(case.lacking, case.data, self.evaluator.never_sends(self.request.client)):
+            raise chart_missing(self.request.prefetch, keys)
+        if case.is_left_out():
+            raise all_left_out(case.left_out.other_patient, case.left_out.future, case.left_out.unreadable)
+
+    def respond(self) -> Answered:
+        """The cards about the chart."""
+        on_chart = self.on_chart if self.assessment.fired else NOTHING_ORDERED
+        return self._unless_deceased(
+            self.evaluator.responder.respond(
+                self.assessment,
+                self.request,
+                self.now,
+                on_chart,
+                self.evaluator.assessor.would_change(self.assessment),
+            )
+        )
+
+    def advise(
+        self,
+        advice: Iterable[Advice],
+        judgements: Iterable[Judgement],
+        *,
+        judged: Mapping[str, Any],
+        system_actions: tuple[SystemAction, ...] = (),
+    ) -> Answered:
+        """The cards about what is in hand; see Responder.advise."""
+        advice = tuple(advice)
+        proposes = any(change.order for each in advice for change in each.changes)
+        answered = self.evaluator.responder.advise(
+            self.assessment,
+            advice,
+            self.request,
+            self.now,
+            self.on_chart if proposes else NOTHING_ORDERED,
+            judged=judged,
+            judgements=judgements,
+            system_actions=system_actions,
+        )
+        return self._unless_deceased(answered)
+
+    def _unless_deceased(self, answered: Answered) -> Answered:
+        return self.evaluator.responder.of_deceased(answered) if self.case.patient.deceased else answered
+
+
+class Evaluator:
+    """Reads and assesses by one guideline; made once.
+
+    `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
+    of cards.
+    """
+
+    def __init__(
+        self,
+        guideline: Guideline,
+        clock: Callable[[], datetime],
+        site_codes: SiteCodes = NO_SITE_CODES,
+        never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
+        ids: CardIds | None = None,
+    ) -> None:
+        self.guideline = guideline
+        self.assessor, self.responder = Assessor(guideline), Responder(guideline, ids)
+        self._reader, self.clock, self.never_sends = CaseReader(guideline), clock, never_sends
+        self.index = self._reader.index
+        self.orders = OrderReader(guideline, self.index, site_codes)
+
+    def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> Answered:
+        """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""
+        data = {key: value.state.value for key, value in request.prefetch.items()}
+        assessment = Assessment("unknown", NO_SIDE_NAMED, data, LeftOut())
+        return self.responder.advise(assessment, (), request, self.clock(), judged=judged)
+
+    def evaluate(self, request: HookRequest, *, whole_chart: bool = True, orders: bool = True) -> Evaluation:
+        """Without the whole chart, one that says nothing of this complaint is read no further than to tell so; without
+        `orders`, nothing of what is ordered and done.
+
+        Raises PreconditionFailed as CaseReader.read does; and where nothing tells of this pain and not all came that
+        may, for who has no other way to say that it cannot be told. With the `whole_chart`, only where nothing came.
+        """
+        now, chart = self.clock(), chart_of(request)
+        case = self._reader.read(chart, now, None if whole_chart else self.assessor.sought)
+        asked_of = orders and not self.assessor.sought.isdisjoint(case.assertions)
+        on_chart = self.orders.read(chart) if asked_of else NOTHING_ORDERED
+        required = not whole_chart or is_nothing(case.data, case.kinds)
+        evaluation = Evaluation(self, request, now, case, self.assessor.assess(case), on_chart)
+        if required:
+            evaluation.require_chart()
+        return evaluation
+
+
+def chart_of(request: HookRequest) -> ReceivedChart:
+    """What a call brings of the chart of the patient in context."""
+    return ReceivedChart(request.patient_id, request.prefetch, request.encounter_id)
+
+
+def in_context(request: HookRequest, member: str) -> InHand:
+    """The resources in a member of the context; at other hooks than order-select all of them count as selected."""
+    # At other hooks whatever stands under the name of the selections is anything at all.
+    selections = request.context["selections"] if request.hook == "order-select" else None
+    return in_hand(request.context.get(member), chart_of(request), selections)
