@@ -1,4 +1,5 @@
-"""What the record costs a call: the part that its caller waits for, and the part that the thread of the worker does.
+"""What the audit trail costs a call: the part that its caller waits for, and the part that the thread of the worker
+does.
 
 Both stand beside the whole call, in CPU time of one process, so that what else the machine does matters little.
 """
@@ -26,13 +27,13 @@ _BATCHES = (5, 50)
 
 
 def measure(calls: int = _CALLS) -> dict[str, float]:
-    """Milliseconds of CPU time a call: the whole call, what of it is for the record, and the writing by batch."""
+    """Milliseconds of CPU time a call: the whole call, what of it is for the audit trail, and the writing by batch."""
     with tempfile.TemporaryDirectory() as folder:
-        record = open_audit(Settings(record=Path(folder)))
-        assert record is not None
+        audit = open_audit(Settings(audit=Path(folder)))
+        assert audit is not None
         kept: list[CallRows] = []
         took: list[float] = []
-        app = create_app(Settings(), record=record)
+        app = create_app(Settings(), audit=audit)
         audit_trail: AuditTrail = app.extensions["audit_trail"]
         derive = audit_trail.rows.call
 
@@ -44,7 +45,7 @@ def measure(calls: int = _CALLS) -> dict[str, float]:
             return made
 
         audit_trail.rows.call = timed  # type: ignore[method-assign, assignment]
-        record.keep = lambda _entry: None  # type: ignore[method-assign, assignment]
+        audit.keep = lambda _entry: None  # type: ignore[method-assign, assignment]
         client = app.test_client()
         bodies = [json.loads(file.read_text("utf-8")) for file in sorted(_REQUESTS.glob("*.json"))]
         texts = [
@@ -55,19 +56,19 @@ def measure(calls: int = _CALLS) -> dict[str, float]:
         for text in texts:
             client.post(_PATH, data=text, content_type="application/json")
         whole = time.thread_time() - start
-        figures = {"whole call": whole, "for the record": sum(took)}
+        figures = {"whole call": whole, "for the audit trail": sum(took)}
         for batch in _BATCHES:
-            figures[f"writing, {batch} at a time"] = _writing(record, kept, batch)
-        record.engine.dispose()
+            figures[f"writing, {batch} at a time"] = _writing(audit, kept, batch)
+        audit.engine.dispose()
         return {name: seconds / calls * 1000 for name, seconds in figures.items()}
 
 
-def _writing(record: AuditWriter, kept: list[CallRows], batch: int) -> float:
+def _writing(audit: AuditWriter, kept: list[CallRows], batch: int) -> float:
     again = [replace(entry, call={**entry.call, "id": token_hex(16)}) for entry in kept]
     again = [replace(each, cards=tuple({**card, "call": each.call["id"]} for card in each.cards)) for each in again]
     start = time.thread_time()
     for first in range(0, len(again), batch):
-        record.write(again[first : first + batch])
+        audit.write(again[first : first + batch])
     return time.thread_time() - start
 
 

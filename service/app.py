@@ -83,7 +83,7 @@ def create_app(
     settings: Settings | None = None,
     clock: Callable[[], datetime] = utc_now,
     checks: Mapping[str, Callable[[], bool]] = MappingProxyType({}),
-    record: AuditWriter | None = None,
+    audit: AuditWriter | None = None,
     tracing: Tracing | None = None,
 ) -> Flask:
     """The WSGI application. Raises KnowledgeError when the knowledge cannot be used, SettingsError when a setting, the
@@ -91,7 +91,7 @@ def create_app(
 
     `clock` gives the time of a call in UTC; tests and replays hold it still. `checks` say by name whether what else
     than the knowledge is needed is there; each is asked when somebody asks for readiness, and says so at once. Without
-    a `record`, calls and feedback are in the log only. `tracing` is told of each call.
+    an `audit`, calls and feedback are in the log only. `tracing` is told of each call.
     """
     settings = settings or Settings()
     guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
@@ -111,14 +111,14 @@ def create_app(
     clients = _clients(settings, published)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
-    audit_trail = _audit_trail(record, guideline, settings, clock)
+    audit_trail = _audit_trail(audit, guideline, settings, clock)
     app = _App("service", static_folder=None)
     app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
         app.wsgi_app = proxied  # type: ignore[method-assign]
-    metrics = Metrics(_key_ages(gate), record.health if record else None)
+    metrics = Metrics(_key_ages(gate), audit.health if audit else None)
     app.extensions["metrics"] = metrics
     _watch(app, metrics, settings)
     capacity = Capacity(
@@ -168,7 +168,7 @@ def create_app(
         app.register_blueprint(demo_ehr.create_blueprint(guideline, explainer, settings.body_limit))
         if settings.shows_metrics():
             # It tells of a site what the metrics tell, so the same may read it.
-            outcomes = insights.create_blueprint(guideline, record, clock)
+            outcomes = insights.create_blueprint(guideline, audit, clock)
             outcomes.before_request(_may_watch(settings.metrics_token))
             app.register_blueprint(outcomes)
     else:
@@ -186,7 +186,7 @@ def create_app(
         missing = [name for name, is_ready in checks.items() if not is_ready()]
         if missing:
             raise ServiceUnavailable(f"Not ready: {', '.join(missing)}. The log may say why.", retry_after=5)
-        health = {"record": record.health().to_dict()} if record else {}
+        health = {"audit": audit.health().to_dict()} if audit else {}
         return Response(orjson.dumps({**ready, **health}), mimetype="application/json")
 
     return app
@@ -228,13 +228,13 @@ def _guard(
 
 
 def _audit_trail(
-    record: AuditWriter | None, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
+    audit: AuditWriter | None, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
 ) -> AuditTrail | None:
-    if record is None:
+    if audit is None:
         return None
     from service.audit import AuditTrail  # noqa: PLC0415
 
-    return AuditTrail(record, guideline, settings, clock)
+    return AuditTrail(audit, guideline, settings, clock)
 
 
 def _each(*hear: Callable[[_Heard], None] | None) -> Callable[[_Heard], None]:

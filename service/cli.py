@@ -82,16 +82,16 @@ def serve(example: Path | None) -> None:
 
     try:
         settings = Settings.from_environment(os.environ)
-        record, traces = open_audit(settings), tracing.open_tracing(os.environ)
+        audit, traces = open_audit(settings), tracing.open_tracing(os.environ)
         metrics.share()
-        app = create_app(settings, record=record, tracing=traces)
+        app = create_app(settings, audit=audit, tracing=traces)
         require_free_address(settings)
     except (SettingsError, KnowledgeError) as error:
         _give_up(str(error))
 
     def at_the_end() -> None:
-        # The metrics come last: they say what the record has lost.
-        for part in (record, traces, app.extensions["metrics"]):
+        # The metrics come last: they say what the audit trail has lost.
+        for part in (audit, traces, app.extensions["metrics"]):
             if part is not None:
                 part.close()
 

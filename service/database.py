@@ -1,4 +1,4 @@
-"""What the two databases of the service, the store and the record, are opened with."""
+"""What the two databases of the service, the store and the audit trail, are opened with."""
 
 from __future__ import annotations
 

@@ -28,6 +28,14 @@ class SettingsError(Exception):
     """A setting is wrong. The text is one sentence for the person who starts the service."""
 
 
+# What settings were called before, and are called now.
+FORMER_NAMES = {
+    "SITBONE_RECORD": "SITBONE_AUDIT",
+    "SITBONE_RECORD_URL": "SITBONE_AUDIT_URL",
+    "SITBONE_RECORD_DAYS": "SITBONE_AUDIT_DAYS",
+    "SITBONE_HOLD_BACK_DAYS": "SITBONE_SUPPRESSION_DAYS",
+}
+
 # The EHRs whose way with answers is known; see profiles.py.
 EHR_PROFILES = ("generic", "epic", "oracle-health")
 
@@ -60,11 +68,11 @@ class Settings:
     clients: Path | None = None
     store: Path | None = None
     store_url: str | None = field(default=None, repr=False)
-    record: Path | Literal["off"] | None = None
-    record_url: str | None = field(default=None, repr=False)
-    # How many days the record goes back, and a card is held back after an override; 0 is without end, and never.
-    record_days: int = 0
-    hold_back_days: int = 0
+    audit: Path | Literal["off"] | None = None
+    audit_url: str | None = field(default=None, repr=False)
+    # How many days the audit trail goes back, and a card is suppressed after an override; 0 is without end, and never.
+    audit_days: int = 0
+    suppression_days: int = 0
     trusted_proxies: int = 0
     pages: str = "auto"
     metrics_token: str | None = field(default=None, repr=False)
@@ -93,6 +101,8 @@ class Settings:
             if variable in _FIELDS:
                 if value.strip():
                     given[variable] = value.strip()
+            elif new := FORMER_NAMES.get(variable):
+                raise SettingsError(f"{variable} is called {new} now: set it under that name.")
             elif variable.startswith("SITBONE_") and not _SERVICE_LINK.fullmatch(variable):
                 close = difflib.get_close_matches(variable, _FIELDS, n=1)
                 raise SettingsError(f"{variable} is not a setting" + (f"; is {close[0]} meant?" if close else "."))
@@ -256,14 +266,14 @@ class _SettingsSchema(Schema):
         metadata={"expected": "a folder that is there"},
     )
     store_url = _database_url("SITBONE_STORE_URL")
-    record = fields.Function(
+    audit = fields.Function(
         deserialize=_read_folder_or_off,
-        data_key="SITBONE_RECORD",
+        data_key="SITBONE_AUDIT",
         metadata={"expected": "a folder that is there, or off"},
     )
-    record_url = _database_url("SITBONE_RECORD_URL")
-    record_days = _whole_number("SITBONE_RECORD_DAYS", 0, 36_500, "of days", zero="keep everything")
-    hold_back_days = _whole_number("SITBONE_HOLD_BACK_DAYS", 0, 365, "of days", zero="hold nothing back")
+    audit_url = _database_url("SITBONE_AUDIT_URL")
+    audit_days = _whole_number("SITBONE_AUDIT_DAYS", 0, 36_500, "of days", zero="keep everything")
+    suppression_days = _whole_number("SITBONE_SUPPRESSION_DAYS", 0, 365, "of days", zero="suppress nothing")
     trusted_proxies = _whole_number(
         "SITBONE_TRUSTED_PROXIES", 0, 10, "of proxies", zero="believe no X-Forwarded-* header"
     )

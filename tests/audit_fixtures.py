@@ -1,5 +1,5 @@
-"""A record of the tests' own, in SQLite and on PostgreSQL, for modules that name this one in `pytest_plugins`, beside
-tests.postgresql."""
+"""An audit trail of the tests' own, in SQLite and on PostgreSQL, for modules that name this one in `pytest_plugins`,
+beside tests.postgresql."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def clock() -> Clock:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """The settings of a service with an empty record of each kind."""
+    """The settings of a service with an empty audit trail of each kind."""
     if request.param == "sqlite":
         tmp_path.chmod(0o700)
-        return Settings(record=tmp_path, log_key=KEY)
+        return Settings(audit=tmp_path, log_key=KEY)
     server: Postgresql = request.getfixturevalue("postgresql")
-    settings = Settings(record_url=server.url, log_key=KEY)
+    settings = Settings(audit_url=server.url, log_key=KEY)
     open_database(settings, upgrading=True)
     return settings
 
@@ -54,7 +54,7 @@ def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def new_site(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
-    """Starts services on the same record, with other settings where they are given; they are patient with it."""
+    """Starts services on the same audit trail, with other settings where they are given; they are patient with it."""
     monkeypatch.setattr("service.audit.suppression.LONGEST_LOOK", 5.0)
     sites: list[Site] = []
 
@@ -64,7 +64,7 @@ def new_site(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) 
 
     yield start
     for site in sites:
-        site.record.close()
+        site.audit.close()
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def site(new_site: Callable[..., Site]) -> Site:
 
 
 @pytest.fixture
-def record(settings: Settings) -> Iterator[AuditWriter]:
-    """A record without a service."""
+def audit(settings: Settings) -> Iterator[AuditWriter]:
+    """An audit trail without a service."""
     opened = open_audit(settings)
     assert opened is not None
     yield opened

@@ -28,9 +28,9 @@ TABLES = (
     "seen_tokens",
     "calls_in_window",
     "store_state",
-    "record_calls",
-    "record_cards",
-    "record_feedback",
+    "audit_calls",
+    "audit_cards",
+    "audit_feedback",
     "record_version",
 )
 # The server ends when its standard input does: with this process, however that ends.

@@ -1,4 +1,4 @@
-"""A service with a record, and the EHR that calls it; audit_fixtures.py starts them."""
+"""A service with an audit trail, and the EHR that calls it; audit_fixtures.py starts them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Clock:
 
 
 class Site:
-    """A service with a record, and the EHR that calls it."""
+    """A service with an audit trail, and the EHR that calls it."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         opened = open_audit(settings)
         assert opened is not None
-        self.settings, self.clock, self.record = settings, clock, opened
-        self.client: FlaskClient = create_app(settings, clock, record=opened).test_client()
+        self.settings, self.clock, self.audit = settings, clock, opened
+        self.client: FlaskClient = create_app(settings, clock, audit=opened).test_client()
 
     def call(self, fixture: str = "proximal-hamstring-tendinopathy", **members: Any) -> TestResponse:
         """Send a request of fixtures/ as a call of its own."""
@@ -64,8 +64,8 @@ class Site:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """What a table holds, once all that waits is written."""
-        self.record.close()
-        return rows(self.record.engine, table)
+        self.audit.close()
+        return rows(self.audit.engine, table)
 
 
 def rows(engine: Engine, table: str) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def rows(engine: Engine, table: str) -> list[dict[str, Any]]:
 
 
 def environ(settings: Settings) -> dict[str, str]:
-    """How a command is told of the record."""
-    if settings.record_url:
-        return {"SITBONE_RECORD_URL": settings.record_url}
-    return {"SITBONE_RECORD": str(settings.record)}
+    """How a command is told of the audit trail."""
+    if settings.audit_url:
+        return {"SITBONE_AUDIT_URL": settings.audit_url}
+    return {"SITBONE_AUDIT": str(settings.audit)}

@@ -1,4 +1,4 @@
-"""The record: what is kept of calls and feedback, in SQLite and on PostgreSQL, and what never is."""
+"""The audit trail: what is kept of calls and feedback, in SQLite and on PostgreSQL, and what never is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, make_url, text
 
 from cds_hooks import CallRecord, ServiceUnavailable
 from service.access.store import open_store
@@ -69,7 +69,7 @@ def dumped(engine: Engine) -> str:
 def test_a_call_is_kept_with_what_was_advised_and_why(site: Site) -> None:
     answer = site.call("sudden-pop-with-bruising", hookInstance="4e0a3a1e-3283-4575-ab82-028d55fe2719")
     cards = answer.get_json()["cards"]
-    [call] = site.rows("record_calls")
+    [call] = site.rows("audit_calls")
     assert call["correlation"] == answer.headers["X-Correlation-Id"]
     assert call["hook_instance"] == Pseudonyms(site.settings).of("4e0a3a1e-3283-4575-ab82-028d55fe2719")
     assert (call["client"], call["service"], call["hook"]) == ("", "gluteal-hamstring-pain", "patient-view")
@@ -94,12 +94,12 @@ def test_a_call_with_cards_tells_how_much_of_what_was_read_is_no_valid_fhir(site
     site.call(prefetch=broken)
     site.call()
     site.call(prefetch={})
-    assert [row["not_valid"] for row in site.rows("record_calls")] == ['{"Observation":2}', "{}", None]
+    assert [row["not_valid"] for row in site.rows("audit_calls")] == ['{"Observation":2}', "{}", None]
 
 
 def test_each_card_is_kept_with_topic_indicator_recommendations_and_suggestions(site: Site) -> None:
     cards = site.call("sudden-pop-with-bruising").get_json()["cards"]
-    kept = {row["uuid"]: row for row in site.rows("record_cards")}
+    kept = {row["uuid"]: row for row in site.rows("audit_cards")}
     assert len(kept) == len(cards) > 0
     for card in cards:
         row, basis = kept[card["uuid"]], card["extension"]["org.sitbone.basis"]["recommendations"]
@@ -108,16 +108,16 @@ def test_each_card_is_kept_with_topic_indicator_recommendations_and_suggestions(
         assert (row["recommendation"], row["version"]) == (basis[0]["id"], basis[0]["version"])
         assert json.loads(row["recommendations"]) == [[item["id"], item["version"]] for item in basis]
         assert json.loads(row["suggestions"]) == [each["uuid"] for each in card.get("suggestions", ())]
-        assert row["held_since"] is None
+        assert row["suppressed_since"] is None
     assert kept[cards[0]["uuid"]]["red_flag"]
 
 
 @pytest.mark.parametrize(("change", "status"), [({"prefetch": {}}, 412), ({"hook": "order-sign"}, 400)])
 def test_a_refused_call_is_kept_without_cards(change: dict[str, Any], status: int, site: Site) -> None:
     assert site.call(**change).status_code == status
-    [call] = site.rows("record_calls")
+    [call] = site.rows("audit_calls")
     assert (call["status"], call["cards"], json.loads(call["fired"])) == (status, 0, {})
-    assert site.rows("record_cards") == []
+    assert site.rows("audit_cards") == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_is_marked_as_of_a_check_is_kept_with_its_mark(agent: str, extensio
     body = json.loads((FIXTURES / "sudden-pop-with-bruising.json").read_text("utf-8"))
     card = send(PATH, body).get_json()["cards"][0]
     assert send(f"{PATH}/feedback", {"feedback": [site.outcome(card["uuid"])]}).status_code == 200
-    for table in ("record_calls", "record_cards", "record_feedback"):
+    for table in ("audit_calls", "audit_cards", "audit_feedback"):
         assert {bool(row["is_check"]) for row in site.rows(table)} == {True}
 
 
@@ -140,7 +140,7 @@ def test_what_is_marked_as_of_a_check_is_kept_with_its_mark(agent: str, extensio
 def test_what_is_not_marked_is_of_no_check(agent: str, site: Site) -> None:
     body = json.loads((FIXTURES / "sudden-pop-with-bruising.json").read_text("utf-8"))
     site.client.post(PATH, json={**body, "extension": {"org.example.check": {}}}, headers={"User-Agent": agent})
-    assert [bool(row["is_check"]) for row in site.rows("record_calls")] == [False]
+    assert [bool(row["is_check"]) for row in site.rows("audit_calls")] == [False]
 
 
 def test_a_marked_report_does_not_stand_for_the_same_one_without_the_mark(site: Site) -> None:
@@ -148,7 +148,7 @@ def test_a_marked_report_does_not_stand_for_the_same_one_without_the_mark(site: 
     for headers in ({"User-Agent": "sitbone-check/1"}, {}):
         answer = site.client.post(f"{PATH}/feedback", json={"feedback": [outcome]}, headers=headers)
         assert answer.status_code == 200
-    assert sorted(bool(row["is_check"]) for row in rows(site.record.engine, "record_feedback")) == [False, True]
+    assert sorted(bool(row["is_check"]) for row in rows(site.audit.engine, "audit_feedback")) == [False, True]
 
 
 def test_the_same_patient_of_a_client_has_one_hash_and_other_patients_and_clients_another(site: Site) -> None:
@@ -158,7 +158,7 @@ def test_the_same_patient_of_a_client_has_one_hash_and_other_patients_and_client
     assert len({entries.patient("a", "1"), *others}) == 4
     site.call()
     site.call()
-    first, second = site.rows("record_calls")
+    first, second = site.rows("audit_calls")
     assert first["patient"] == second["patient"]
     assert len(first["patient"]) == 32
 
@@ -176,8 +176,8 @@ def test_the_record_of_every_kind_of_call_holds_nothing_of_the_patient(site: Sit
             site.client.post(PATH, json=changed)
     words = {"reason": {"code": "Jane Doe says no"}, "userComment": "Jane Doe cannot lie still"}
     site.report(site.outcome("Jane Doe", "accepted", acceptedSuggestions=[{"id": "Jane Doe"}], overrideReasons=[words]))
-    site.record.close()
-    held = dumped(site.record.engine)
+    site.audit.close()
+    held = dumped(site.audit.engine)
     assert "gluteal-hamstring-pain" in held
     assert {text for text in sent | {"Jane"} if text in held} == set()
 
@@ -187,12 +187,12 @@ def test_without_a_key_two_starts_cannot_be_put_together(new_site: Callable[...,
     for _ in range(2):
         site = new_site(log_key=None)
         site.call()
-        patients |= {row["patient"] for row in site.rows("record_calls")}
+        patients |= {row["patient"] for row in site.rows("audit_calls")}
     assert len(patients) == 2
 
 
 def test_the_service_works_without_a_record() -> None:
-    assert open_audit(Settings(record="off")) is None
+    assert open_audit(Settings(audit="off")) is None
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -220,36 +220,36 @@ def entry(number: int = 0) -> CallRows:
     return CallRows(call, ())
 
 
-def test_a_record_has_no_thread_and_no_connection_before_its_first_call(record: AuditWriter) -> None:
-    assert "record" not in {thread.name for thread in threading.enumerate()}
-    assert record.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
-    record.keep(entry())
-    assert "record" in {thread.name for thread in threading.enumerate()}
+def test_a_record_has_no_thread_and_no_connection_before_its_first_call(audit: AuditWriter) -> None:
+    assert "audit" not in {thread.name for thread in threading.enumerate()}
+    assert audit.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+    audit.keep(entry())
+    assert "audit" in {thread.name for thread in threading.enumerate()}
 
 
-def test_what_waits_is_written_at_the_end(record: AuditWriter) -> None:
+def test_what_waits_is_written_at_the_end(audit: AuditWriter) -> None:
     for number in range(1_200):
-        record.keep(entry(number))
-    record.close()
-    assert len(rows(record.engine, "record_calls")) == 1_200
-    assert record.health().queued == record.health().dropped == 0
+        audit.keep(entry(number))
+    audit.close()
+    assert len(rows(audit.engine, "audit_calls")) == 1_200
+    assert audit.health().queued == audit.health().dropped == 0
 
 
-def test_a_batch_whose_confirmation_was_lost_is_not_doubled(record: AuditWriter) -> None:
-    record.write([entry(1), entry(2)])
+def test_a_batch_whose_confirmation_was_lost_is_not_doubled(audit: AuditWriter) -> None:
+    audit.write([entry(1), entry(2)])
     for number in range(4):
-        record.keep(entry(number))
-    record.close()
-    assert len(rows(record.engine, "record_calls")) == 4
+        audit.keep(entry(number))
+    audit.close()
+    assert len(rows(audit.engine, "audit_calls")) == 4
 
 
-def unreachable(record: AuditWriter, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def unreachable(audit: AuditWriter, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the database be away; how it comes back."""
 
     def away(_batch: object) -> None:
         raise opening_error()
 
-    monkeypatch.setattr(record, "write", away, raising=True)
+    monkeypatch.setattr(audit, "write", away, raising=True)
     return monkeypatch.undo
 
 
@@ -264,24 +264,24 @@ def test_while_the_database_is_away_the_queue_keeps_to_its_bound_and_counts_what
 ) -> None:
     monkeypatch.setattr(writer, "_GATHER", 0.01)
     monkeypatch.setattr(writer, "_PAUSE", 0.01)
-    record = AuditWriter(site.record.engine, bound=10)
+    audit = AuditWriter(site.audit.engine, bound=10)
     with monkeypatch.context() as away:
-        unreachable(record, away)
+        unreachable(audit, away)
         for number in range(15):
-            record.keep(entry(number))
+            audit.keep(entry(number))
         end = time.monotonic() + 5
-        while record.health().last_error is None and time.monotonic() < end:
+        while audit.health().last_error is None and time.monotonic() < end:
             time.sleep(0.01)
-        health = record.health()
+        health = audit.health()
         assert (health.queued, health.dropped, health.written) == (10, 5, 0)
         assert health.last_error is not None
         time.sleep(0.05)
     end = time.monotonic() + 5
-    while record.health().queued and time.monotonic() < end:
+    while audit.health().queued and time.monotonic() < end:
         time.sleep(0.01)
-    record.keep(entry(99))
-    record.close()
-    assert {row["at"] for row in rows(record.engine, "record_calls")} == {*range(10), 99}
+    audit.keep(entry(99))
+    audit.close()
+    assert {row["at"] for row in rows(audit.engine, "audit_calls")} == {*range(10), 99}
     assert [line.levelname for line in caplog.records if line.name == "sitbone"] == ["ERROR", "WARNING"]
     assert "secret" not in caplog.text
 
@@ -289,11 +289,11 @@ def test_while_the_database_is_away_the_queue_keeps_to_its_bound_and_counts_what
 def test_what_cannot_be_written_at_the_end_is_counted_and_said(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record = AuditWriter(site.record.engine)
-    unreachable(record, monkeypatch)
-    record.keep(entry())
-    record.close(0.5)
-    assert record.health().dropped == 1
+    audit = AuditWriter(site.audit.engine)
+    unreachable(audit, monkeypatch)
+    audit.keep(entry())
+    audit.close(0.5)
+    assert audit.health().dropped == 1
     assert "1 calls not kept at the end" in caplog.text
 
 
@@ -301,16 +301,16 @@ def test_readiness_says_how_the_record_fares_and_stays_ready_while_it_fails(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_GATHER", 0.01)
-    assert site.client.get("/readyz").get_json()["record"] == {"queued": 0, "dropped": 0}
+    assert site.client.get("/readyz").get_json()["audit"] == {"queued": 0, "dropped": 0}
     with monkeypatch.context() as away:
-        unreachable(site.record, away)
+        unreachable(site.audit, away)
         assert site.call().status_code == 200
         end = time.monotonic() + 5
-        while site.record.health().last_error is None and time.monotonic() < end:
+        while site.audit.health().last_error is None and time.monotonic() < end:
             time.sleep(0.01)
         ready = site.client.get("/readyz")
         assert ready.status_code == 200
-        told = ready.get_json()["record"]
+        told = ready.get_json()["audit"]
         assert told.pop("lastError").endswith("+00:00")
         assert told == {"queued": 1, "dropped": 0}
 
@@ -319,14 +319,14 @@ def test_the_record_forgets_by_itself_what_is_older_than_the_setting(
     site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_GATHER", 0.01)
-    record = AuditWriter(site.record.engine, days=30, clock=clock.seconds)
+    audit = AuditWriter(site.audit.engine, days=30, clock=clock.seconds)
     old = int(clock.seconds() * 1000) - 30 * 86_400_000
-    record.write([entry(old - 1), entry(old)])
-    record.keep(entry(int(clock.seconds() * 1000)))
+    audit.write([entry(old - 1), entry(old)])
+    audit.keep(entry(int(clock.seconds() * 1000)))
     end = time.monotonic() + 5
-    while (kept := {row["at"] for row in rows(record.engine, "record_calls")}) & {old - 1} and time.monotonic() < end:
+    while (kept := {row["at"] for row in rows(audit.engine, "audit_calls")}) & {old - 1} and time.monotonic() < end:
         time.sleep(0.02)
-    record.close()
+    audit.close()
     assert kept >= {old}
     assert old - 1 not in kept
 
@@ -340,7 +340,7 @@ def test_feedback_is_kept_before_it_is_acknowledged(site: Site) -> None:
     suggestion = str(uuid4())
     assert site.report(site.outcome(card["uuid"], overrideReason={"reason": reason, "userComment": "no"})) == 200
     assert site.report(site.outcome(card["uuid"], "accepted", acceptedSuggestions=[{"id": suggestion}])) == 200
-    kept = {row["outcome"]: row for row in rows(site.record.engine, "record_feedback")}
+    kept = {row["outcome"]: row for row in rows(site.audit.engine, "audit_feedback")}
     assert json.loads(kept["overridden"]["reasons"]) == [reason["code"]]
     assert kept["overridden"]["commented"]
     assert not kept["accepted"]["commented"]
@@ -358,7 +358,7 @@ def test_feedback_is_kept_before_it_is_acknowledged(site: Site) -> None:
 )
 def test_every_spelling_of_reasons_is_the_same_feedback(reasons: dict[str, Any], site: Site) -> None:
     assert site.report(site.outcome(str(uuid4()), **reasons)) == 200
-    [row] = rows(site.record.engine, "record_feedback")
+    [row] = rows(site.audit.engine, "audit_feedback")
     assert json.loads(row["reasons"]) == ["other"]
 
 
@@ -366,16 +366,16 @@ def test_feedback_that_comes_again_is_kept_once_and_counted_also_within_one_batc
     one, other = site.outcome(str(uuid4())), site.outcome(str(uuid4()))
     for batch in ([one], [one, one, other], [{**one, "card": one["card"].upper()}]):
         assert site.report(*batch) == 200
-    times = {row["card"]: row["times"] for row in rows(site.record.engine, "record_feedback")}
+    times = {row["card"]: row["times"] for row in rows(site.audit.engine, "audit_feedback")}
     assert times == {one["card"]: 4, other["card"]: 1}
 
 
 def test_of_a_batch_that_comes_again_with_its_bad_element_mended_nothing_is_kept_twice(site: Site) -> None:
     one, bad, other = (site.outcome(str(uuid4())) for _ in range(3))
     assert site.report(one, {**bad, "outcome": "ignored"}, other) == 200
-    assert len(rows(site.record.engine, "record_feedback")) == 2
+    assert len(rows(site.audit.engine, "audit_feedback")) == 2
     assert site.report(one, bad, other) == 200
-    times = {row["card"]: row["times"] for row in rows(site.record.engine, "record_feedback")}
+    times = {row["card"]: row["times"] for row in rows(site.audit.engine, "audit_feedback")}
     assert times == {one["card"]: 2, bad["card"]: 1, other["card"]: 2}
 
 
@@ -384,23 +384,23 @@ def test_feedback_that_comes_again_after_a_new_start_without_a_key_is_known(new_
     again = first.outcome(str(uuid4()))
     assert first.report(again) == 200
     assert new_site(log_key=None).report(again) == 200
-    assert [row["times"] for row in rows(first.record.engine, "record_feedback")] == [2]
+    assert [row["times"] for row in rows(first.audit.engine, "audit_feedback")] == [2]
 
 
 def test_feedback_that_cannot_be_kept_is_503_with_a_time_to_come_back_and_nothing_of_it_is_kept(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with site.record.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE record_feedback RENAME TO elsewhere")
+    with site.audit.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_feedback RENAME TO elsewhere")
     body = {"feedback": [site.outcome(str(uuid4())), site.outcome(str(uuid4()))]}
     refused = site.client.post(f"{PATH}/feedback", json=body)
     assert refused.status_code == 503
     assert refused.headers["Retry-After"] == "5"
     assert refused.get_json()["resourceType"] == "OperationOutcome"
     assert body["feedback"][0]["card"] not in caplog.text
-    assert rows(site.record.engine, "elsewhere") == []
-    with site.record.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO record_feedback")
+    assert rows(site.audit.engine, "elsewhere") == []
+    with site.audit.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO audit_feedback")
     assert site.call().status_code == 200
 
 
@@ -415,7 +415,9 @@ def test_the_steps_make_the_tables_that_the_code_knows(settings: Settings) -> No
             opts={
                 "version_table": VERSION_TABLE,
                 "compare_type": True,
-                "include_name": lambda name, kind, _parents: kind != "table" or str(name).startswith("record_"),
+                "include_name": lambda name, kind, _parents: (
+                    kind != "table" or str(name).startswith(("audit_", "record_"))
+                ),
             },
         )
         assert compare_metadata(context, METADATA) == []
@@ -429,13 +431,13 @@ def test_the_newest_step_is_the_one_that_the_code_needs() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-# What later forms of the record added to a call.
+# What later forms of the audit trail added to a call.
 LATER = ("is_check", "not_valid")
 
 
 def test_a_record_of_the_first_form_keeps_its_rows_which_are_of_no_check(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    settings = Settings(record=tmp_path)
+    settings = Settings(audit=tmp_path)
     old = {name: value for name, value in entry(1).call.items() if name not in LATER}
     config = Config()
     config.set_main_option("script_location", str(database._MIGRATIONS))
@@ -450,32 +452,69 @@ def test_a_record_of_the_first_form_keeps_its_rows_which_are_of_no_check(tmp_pat
             tuple(old.values()),
         )
     (tmp_path / "record.sqlite").chmod(0o600)
-    [row] = rows(open_database(settings), "record_calls")
+    [row] = rows(open_database(settings), "audit_calls")
     assert (row["at"], bool(row["is_check"])) == (1, False)
 
 
-def test_to_upgrade_again_changes_nothing(settings: Settings) -> None:
-    record = open_audit(settings)
-    assert record is not None
-    record.write([entry(1)])
+def written_by_the_form_before_the_tables_were_renamed(site: Site) -> None:
+    """Put what the audit trail holds into tables as form 0004 had them, in the place of those of today."""
+    held = {name: site.rows(name) for name in METADATA.tables}
+    config = Config()
+    config.set_main_option("script_location", str(database._MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with site.audit.engine.begin() as connection:
+        METADATA.drop_all(connection)
+        connection.exec_driver_sql(f"DROP TABLE {VERSION_TABLE}")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        for name, kept in held.items():
+            for row in kept:
+                old = {column.replace("suppressed_since", "held_since"): value for column, value in row.items()}
+                names, places = ", ".join(old), ", ".join(f":{column}" for column in old)
+                table = name.replace("audit_", "record_")
+                statement = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - names of ours
+                connection.execute(text(statement), old)
+
+
+def test_reports_and_suppression_span_what_was_written_before_the_tables_were_renamed_and_after(
+    new_site: Callable[..., Site], settings: Settings
+) -> None:
+    before = new_site(suppression_days=7)
+    override(before, last_card(before))
+    assert len(held(before.call())) == 1
+    written_by_the_form_before_the_tables_were_renamed(before)
     open_database(settings, upgrading=True)
-    assert len(rows(record.engine, "record_calls")) == 1
+    after = new_site(suppression_days=7)
+    assert len(held(after.call())) == 1
+    after.audit.close()
+    until = f"{after.clock.now:%Y-%m-%d}"
+    printed = CliRunner().invoke(main, ["report", "--until", until, "--json"], env=environ(settings))
+    told = json.loads(printed.output)["totals"]
+    assert (told["calls"], told["overridden"], told["suppressed"]) == (3, 1, 2)
+
+
+def test_to_upgrade_again_changes_nothing(settings: Settings) -> None:
+    audit = open_audit(settings)
+    assert audit is not None
+    audit.write([entry(1)])
+    open_database(settings, upgrading=True)
+    assert len(rows(audit.engine, "audit_calls")) == 1
 
 
 def in_a_process(settings: Settings, together: Any, results: Any) -> None:
     # It is asked whether they agree, not how long one of them waits for another on a busy machine.
     database._LOCK = 30.0
     together.wait(30)
-    record = open_audit(settings)
-    assert record is not None
-    results.put(len(rows(record.engine, "record_calls")))
+    audit = open_audit(settings)
+    assert audit is not None
+    results.put(len(rows(audit.engine, "audit_calls")))
 
 
 def test_processes_that_open_a_new_file_at_the_same_moment_agree(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     context = multiprocessing.get_context("spawn")
     results, together = context.Queue(), context.Barrier(3)
-    arguments = (Settings(record=tmp_path), together, results)
+    arguments = (Settings(audit=tmp_path), together, results)
     workers = [context.Process(target=in_a_process, args=arguments) for _ in range(3)]
     for worker in workers:
         worker.start()
@@ -485,17 +524,17 @@ def test_processes_that_open_a_new_file_at_the_same_moment_agree(tmp_path: Path)
 
 
 def test_on_postgresql_an_older_form_ends_the_start_with_the_command_that_helps(postgresql: Postgresql) -> None:
-    settings = Settings(record_url=postgresql.url)
-    with pytest.raises(SettingsError, match=r"has no record yet: run `sitbone db upgrade` first"):
+    settings = Settings(audit_url=postgresql.url)
+    with pytest.raises(SettingsError, match=r"has no audit trail yet: run `sitbone db upgrade` first"):
         open_audit(settings)
-    environ = {"SITBONE_RECORD_URL": postgresql.url}
+    environ = {"SITBONE_AUDIT_URL": postgresql.url}
     upgraded = CliRunner().invoke(main, ["db", "upgrade"], env=environ)
     assert upgraded.exit_code == 0
-    assert upgraded.output.startswith("The record in postgresql+psycopg://")
+    assert upgraded.output.startswith("The audit trail in postgresql+psycopg://")
     assert upgraded.output.endswith(f" has form {HEAD}.\n")
     assert open_audit(settings) is not None
     postgresql.execute("UPDATE record_version SET version_num = '0000'")
-    with pytest.raises(SettingsError, match=r"has another form of the record: run `sitbone db upgrade` first"):
+    with pytest.raises(SettingsError, match=r"has another form of the audit trail: run `sitbone db upgrade` first"):
         open_audit(settings)
 
 
@@ -511,11 +550,11 @@ def test_a_record_of_a_newer_version_is_refused_and_left_as_it_is(settings: Sett
 def test_the_file_lies_where_the_setting_says_or_beside_the_store_or_in_a_private_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("record", "store"):
+    for name in ("audit", "store"):
         (tmp_path / name).mkdir(mode=0o700)
-    record, store = tmp_path / "record", tmp_path / "store"
-    open_audit(Settings(record=record, store=store))
-    assert [path.name for path in record.iterdir()] == ["record.sqlite"]
+    audit, store = tmp_path / "audit", tmp_path / "store"
+    open_audit(Settings(audit=audit, store=store))
+    assert [path.name for path in audit.iterdir()] == ["record.sqlite"]
     open_audit(Settings(store=store))
     assert [path.name for path in store.iterdir()] == ["record.sqlite"]
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -525,8 +564,8 @@ def test_the_file_lies_where_the_setting_says_or_beside_the_store_or_in_a_privat
 
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    with pytest.raises(SettingsError, match="SITBONE_RECORD must name a folder"):
-        open_audit(Settings(record=tmp_path))
+    with pytest.raises(SettingsError, match="SITBONE_AUDIT must name a folder"):
+        open_audit(Settings(audit=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -540,15 +579,15 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
 )
 def test_a_database_that_cannot_be_used_ends_the_start_without_its_address(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        open_audit(Settings(record_url=url))
-    assert str(refused.value).startswith("SITBONE_RECORD_URL ")
+        open_audit(Settings(audit_url=url))
+    assert str(refused.value).startswith("SITBONE_AUDIT_URL ")
     assert "secret" not in str(refused.value)
 
 
 def test_hosts_that_share_a_record_share_the_store_in_it(postgresql: Postgresql, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    one, other = (open_store(Settings(record_url=postgresql.url)) for _ in range(2))
-    elsewhere = open_store(Settings(record_url=postgresql.url, store=tmp_path))
+    one, other = (open_store(Settings(audit_url=postgresql.url)) for _ in range(2))
+    elsewhere = open_store(Settings(audit_url=postgresql.url, store=tmp_path))
     assert one.first_use("a", "1", time.time() + 300)
     assert not other.first_use("a", "1", time.time() + 300)
     assert elsewhere.first_use("a", "1", time.time() + 300)
@@ -556,11 +595,11 @@ def test_hosts_that_share_a_record_share_the_store_in_it(postgresql: Postgresql,
         store._engine.dispose()
 
 
-# -- holding back -----------------------------------------------------------------------------------------------------
+# -- suppression -----------------------------------------------------------------------------------------------------
 
 
 def override(site: Site, card: dict[str, Any], outcome: str = "overridden") -> None:
-    site.record.close()
+    site.audit.close()
     assert site.report(site.outcome(card["uuid"], outcome)) == 200
     site.clock.move(minutes=1)
 
@@ -575,10 +614,10 @@ def held(answer: Any) -> list[dict[str, str]]:
     return found
 
 
-def test_a_card_that_was_overridden_is_held_back_for_this_patient_and_for_so_many_days(
+def test_a_card_that_was_overridden_is_suppressed_for_this_patient_and_for_so_many_days(
     new_site: Callable[..., Site],
 ) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     card = last_card(site)
     since = site.clock.now.isoformat(timespec="seconds")
     override(site, card)
@@ -590,18 +629,18 @@ def test_a_card_that_was_overridden_is_held_back_for_this_patient_and_for_so_man
     assert held(site.call())
     site.clock.move(hours=1)
     assert held(site.call()) == []
-    kept = [row for row in site.rows("record_cards") if row["held_since"] is not None]
+    kept = [row for row in site.rows("audit_cards") if row["suppressed_since"] is not None]
     assert {row["topic"] for row in kept} == {topic}
     assert len(kept) == 2
 
 
-def test_nothing_is_held_back_unless_the_setting_says_so(site: Site) -> None:
+def test_nothing_is_suppressed_unless_the_setting_says_so(site: Site) -> None:
     override(site, last_card(site))
     assert held(site.call()) == []
 
 
 def test_another_patient_sees_the_card(new_site: Callable[..., Site]) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     override(site, last_card(site))
     body = (FIXTURES / "proximal-hamstring-tendinopathy.json").read_text("utf-8")
     patient = json.loads(body)["context"]["patientId"]
@@ -610,9 +649,9 @@ def test_another_patient_sees_the_card(new_site: Callable[..., Site]) -> None:
 
 
 def test_what_is_marked_as_of_a_check_holds_nothing_back(new_site: Callable[..., Site]) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     card = last_card(site)
-    site.record.close()
+    site.audit.close()
     reported = {"feedback": [site.outcome(card["uuid"])]}
     headers = {"User-Agent": "sitbone-check/1"}
     assert site.client.post(f"{PATH}/feedback", json=reported, headers=headers).status_code == 200
@@ -620,8 +659,8 @@ def test_what_is_marked_as_of_a_check_holds_nothing_back(new_site: Callable[...,
     assert held(site.call()) == []
 
 
-def test_an_acceptance_after_the_override_ends_the_holding_back(new_site: Callable[..., Site]) -> None:
-    site = new_site(hold_back_days=7)
+def test_an_acceptance_after_the_override_ends_the_suppression(new_site: Callable[..., Site]) -> None:
+    site = new_site(suppression_days=7)
     card = last_card(site)
     override(site, card)
     override(site, card, "accepted")
@@ -631,9 +670,9 @@ def test_an_acceptance_after_the_override_ends_the_holding_back(new_site: Callab
 def test_an_override_counts_after_an_acceptance_in_a_future_that_no_clock_has_reached(
     new_site: Callable[..., Site],
 ) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     card = last_card(site)
-    site.record.close()
+    site.audit.close()
     accepted = site.outcome(card["uuid"], "accepted", outcomeTimestamp="9999-12-31T00:00:00Z")
     assert site.report(accepted) == 200
     site.clock.move(minutes=1)
@@ -641,20 +680,20 @@ def test_an_override_counts_after_an_acceptance_in_a_future_that_no_clock_has_re
     assert held(site.call())
 
 
-def test_a_card_that_is_held_back_under_the_same_hook_instance_was_overridden_once(
+def test_a_card_that_is_suppressed_under_the_same_hook_instance_was_overridden_once(
     new_site: Callable[..., Site],
 ) -> None:
-    site = new_site(hold_back_days=14)
+    site = new_site(suppression_days=14)
     instance = str(uuid4())
     card = site.call(hookInstance=instance).get_json()["cards"][-1]
     override(site, card)
     assert held(site.call(hookInstance=instance))
-    site.record.close()
+    site.audit.close()
     printed = CliRunner().invoke(
         main, ["report", "--until", f"{site.clock.now:%Y-%m-%d}", "--json"], env=environ(site.settings)
     )
     told = json.loads(printed.output)
-    assert (told["totals"]["overridden"], told["totals"]["held_back"]) == (1, 1)
+    assert (told["totals"]["overridden"], told["totals"]["suppressed"]) == (1, 1)
     assert sum(each["cards"] for each in told["override_reasons"]) == 1
     assert sum(each["overridden"] for each in told["burdens"]) == 1
 
@@ -662,8 +701,8 @@ def test_a_card_that_is_held_back_under_the_same_hook_instance_was_overridden_on
 @pytest.mark.parametrize(
     "fixture", ["many-red-flags", "sudden-pop-with-bruising", "radiating-nerve-symptoms", "malignancy"]
 )
-def test_red_flags_are_never_held_back(fixture: str, new_site: Callable[..., Site]) -> None:
-    site = new_site(hold_back_days=7)
+def test_red_flags_are_never_suppressed(fixture: str, new_site: Callable[..., Site]) -> None:
+    site = new_site(suppression_days=7)
     first = site.call(fixture).get_json()["cards"]
     for card in first:
         override(site, card)
@@ -675,18 +714,18 @@ def test_red_flags_are_never_held_back(fixture: str, new_site: Callable[..., Sit
 
 
 def test_a_card_that_a_recommendation_has_joined_since_is_shown(new_site: Callable[..., Site]) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     override(site, last_card(site))
-    with site.record.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE record_cards SET recommendations = '[]'")
+    with site.audit.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE audit_cards SET recommendations = '[]'")
     assert held(site.call()) == []
 
 
 @pytest.mark.parametrize("fault", ["fails", "is silent"])
-def test_when_the_record_does_not_answer_nothing_is_held_back_and_nobody_waits(
+def test_when_the_audit_trail_does_not_answer_nothing_is_suppressed_and_nobody_waits(
     fault: str, new_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     override(site, last_card(site))
     asked = []
 
@@ -706,13 +745,13 @@ def test_when_the_record_does_not_answer_nothing_is_held_back_and_nobody_waits(
     assert len(asked) == 1
 
 
-def test_to_hold_back_needs_a_key_by_which_a_patient_is_known_again(new_site: Callable[..., Site]) -> None:
+def test_suppression_needs_a_key_by_which_a_patient_is_known_again(new_site: Callable[..., Site]) -> None:
     with pytest.raises(SettingsError, match="SITBONE_LOG_KEY"):
-        new_site(hold_back_days=7, log_key=None)
+        new_site(suppression_days=7, log_key=None)
 
 
 def test_a_chart_without_a_card_asks_nothing(new_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    site = new_site(hold_back_days=7)
+    site = new_site(suppression_days=7)
     monkeypatch.setattr(Suppression, "_overridden", None)
     assert site.call("no-complaint").status_code == 200
 
@@ -722,27 +761,27 @@ def test_a_chart_without_a_card_asks_nothing(new_site: Callable[..., Site], monk
 
 def test_purge_removes_what_is_older_than_so_many_days_and_says_how_much(site: Site, clock: Clock) -> None:
     assert site.report(site.outcome(site.call().get_json()["cards"][0]["uuid"])) == 200
-    site.record.close()
-    with site.record.engine.begin() as connection:
+    site.audit.close()
+    with site.audit.engine.begin() as connection:
         for table in METADATA.tables:
             connection.exec_driver_sql(f"UPDATE {table} SET at = {int((time.time() - 31 * 86_400) * 1000)}")  # noqa: S608
     clock.now = clock.now.fromtimestamp(time.time(), clock.now.tzinfo)
     young = site.call().get_json()["cards"]
-    site.record.close()
-    old_cards = len(rows(site.record.engine, "record_cards")) - len(young)
+    site.audit.close()
+    old_cards = len(rows(site.audit.engine, "audit_cards")) - len(young)
     purged = CliRunner().invoke(main, ["db", "purge", "--days", "30"], env=environ(site.settings))
     assert purged.exit_code == 0, purged.output
     removed = f"Removed 1 calls, {old_cards} cards and 1 reports of feedback from "
     assert purged.output.startswith(removed)
-    assert {row["uuid"] for row in site.rows("record_cards")} == {card["uuid"] for card in young}
-    assert len(site.rows("record_calls")) == 1
+    assert {row["uuid"] for row in site.rows("audit_cards")} == {card["uuid"] for card in young}
+    assert len(site.rows("audit_calls")) == 1
 
 
 def test_purge_asks_for_a_number_of_days(settings: Settings) -> None:
     refused = CliRunner().invoke(main, ["db", "purge"], env=environ(settings))
     assert refused.exit_code == 2
     assert "--days" in refused.output
-    taken = CliRunner().invoke(main, ["db", "purge"], env={**environ(settings), "SITBONE_RECORD_DAYS": "1"})
+    taken = CliRunner().invoke(main, ["db", "purge"], env={**environ(settings), "SITBONE_AUDIT_DAYS": "1"})
     assert taken.exit_code == 0
 
 
@@ -752,23 +791,23 @@ def test_purge_refuses_0_days_which_keep_everything_as_a_setting_and_removes_not
     for more in ([], ["--all"]):
         refused = CliRunner().invoke(main, ["db", "purge", "--days", days, *more], env=environ(site.settings))
         assert refused.exit_code == 2
-        assert "where SITBONE_RECORD_DAYS=0 keeps everything" in refused.output
+        assert "where SITBONE_AUDIT_DAYS=0 keeps everything" in refused.output
         assert "--all" in refused.output
-    assert len(site.rows("record_calls")) == 1
+    assert len(site.rows("audit_calls")) == 1
 
 
 def test_purge_removes_all_where_that_is_said_also_what_is_dated_in_the_time_to_come(site: Site) -> None:
     assert site.report(site.outcome(site.call().get_json()["cards"][0]["uuid"])) == 200
-    site.record.close()
-    with site.record.engine.begin() as connection:
+    site.audit.close()
+    with site.audit.engine.begin() as connection:
         for table in METADATA.tables:
             connection.exec_driver_sql(f"UPDATE {table} SET at = {int((time.time() + 86_400) * 1000)}")  # noqa: S608
-    kept = {**environ(site.settings), "SITBONE_RECORD_DAYS": "1"}
+    kept = {**environ(site.settings), "SITBONE_AUDIT_DAYS": "1"}
     assert CliRunner().invoke(main, ["db", "purge", "--days", "1"], env=kept).exit_code == 0
-    assert len(site.rows("record_calls")) == 1
+    assert len(site.rows("audit_calls")) == 1
     purged = CliRunner().invoke(main, ["db", "purge", "--all"], env=kept)
     assert purged.exit_code == 0, purged.output
-    assert [site.rows(table) for table in ("record_calls", "record_cards", "record_feedback")] == [[], [], []]
+    assert [site.rows(table) for table in ("audit_calls", "audit_cards", "audit_feedback")] == [[], [], []]
 
 
 def test_purge_asks_which_is_meant_where_days_and_all_are_named(site: Site) -> None:
@@ -776,15 +815,15 @@ def test_purge_asks_which_is_meant_where_days_and_all_are_named(site: Site) -> N
     refused = CliRunner().invoke(main, ["db", "purge", "--days", "1", "--all"], env=environ(site.settings))
     assert refused.exit_code == 2
     assert refused.output == "Name --days to keep some or --all to remove everything, not both.\n"
-    assert len(site.rows("record_calls")) == 1
+    assert len(site.rows("audit_calls")) == 1
 
 
 @pytest.mark.parametrize("command", [["db", "upgrade"], ["db", "purge", "--days", "1"], ["report"]])
 def test_a_command_that_cannot_use_the_database_says_so_and_ends_with_2(command: list[str]) -> None:
-    away = {"SITBONE_RECORD_URL": "postgresql+psycopg://user:secret@/db?host=/nowhere/at/all"}
+    away = {"SITBONE_AUDIT_URL": "postgresql+psycopg://user:secret@/db?host=/nowhere/at/all"}
     refused = CliRunner().invoke(main, command, env=away)
     assert refused.exit_code == 2
-    assert "SITBONE_RECORD_URL" in refused.output
+    assert "SITBONE_AUDIT_URL" in refused.output
     assert "secret" not in refused.output
 
 
@@ -808,8 +847,8 @@ def test_a_command_names_the_database_that_it_used_in_words_and_as_json(
     command: list[str], members: set[str], tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o700)
-    env = {"SITBONE_RECORD": str(tmp_path)}
-    open_audit(Settings(record=tmp_path))
+    env = {"SITBONE_AUDIT": str(tmp_path)}
+    open_audit(Settings(audit=tmp_path))
     told = json.loads(CliRunner().invoke(main, [*command, "--json"], env=env).output)
     assert members <= told.keys()
     assert told["database"] == str(tmp_path / "record.sqlite")
@@ -821,8 +860,8 @@ def test_a_folder_that_is_named_from_here_is_shown_from_the_root(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("store").mkdir(mode=0o700)
-    upgraded = CliRunner().invoke(main, ["db", "upgrade"], env={"SITBONE_RECORD": "store"})
-    assert upgraded.output == f"The record in {tmp_path / 'store' / 'record.sqlite'} has form {HEAD}.\n"
+    upgraded = CliRunner().invoke(main, ["db", "upgrade"], env={"SITBONE_AUDIT": "store"})
+    assert upgraded.output == f"The audit trail in {tmp_path / 'store' / 'record.sqlite'} has form {HEAD}.\n"
 
 
 @pytest.mark.parametrize(
@@ -837,21 +876,21 @@ def test_a_folder_that_is_named_from_here_is_shown_from_the_root(
     ],
 )
 def test_the_name_of_a_database_holds_nothing_secret(url: str, shown: str) -> None:
-    address = database.address_of(Settings(record_url=url))
+    address = database.address_of(Settings(audit_url=url))
     assert address is not None
     assert database.named(address) == shown
 
 
-@pytest.mark.parametrize("setting", ["SITBONE_RECORD", "SITBONE_RECORD_URL", "SITBONE_PORT"])
+@pytest.mark.parametrize("setting", ["SITBONE_AUDIT", "SITBONE_AUDIT_URL", "SITBONE_PORT"])
 def test_a_report_of_a_record_that_is_not_there_says_how_to_go_on_and_makes_none(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o700)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    values = {"SITBONE_RECORD": str(tmp_path), "SITBONE_RECORD_URL": f"sqlite:///{tmp_path}/r", "SITBONE_PORT": "18480"}
+    values = {"SITBONE_AUDIT": str(tmp_path), "SITBONE_AUDIT_URL": f"sqlite:///{tmp_path}/r", "SITBONE_PORT": "18480"}
     refused = CliRunner().invoke(main, ["report"], env={setting: values[setting]})
     assert refused.exit_code == 2
-    assert refused.output.startswith(f"There is no record at {tmp_path}/")
+    assert refused.output.startswith(f"There is no audit trail at {tmp_path}/")
     assert "SITBONE_PORT" in refused.output
     assert list(tmp_path.iterdir()) == []
 
@@ -861,9 +900,9 @@ def test_where_no_record_is_kept_a_command_says_so_and_makes_none(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    refused = CliRunner().invoke(main, command, env={"SITBONE_RECORD": "off"})
+    refused = CliRunner().invoke(main, command, env={"SITBONE_AUDIT": "off"})
     assert refused.exit_code == 2
-    assert refused.output.startswith("SITBONE_RECORD is off, so there is no record:")
+    assert refused.output.startswith("SITBONE_AUDIT is off, so there is no audit trail:")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -872,14 +911,14 @@ def test_a_call_record_shows_nothing_of_the_chart_when_it_is_printed() -> None:
 
 
 def test_only_one_of_a_database_in_a_url_and_off_is_off(tmp_path: Path) -> None:
-    record = open_audit(Settings(record="off", record_url=f"sqlite:///{tmp_path}/r.sqlite"))
-    assert record is not None
+    audit = open_audit(Settings(audit="off", audit_url=f"sqlite:///{tmp_path}/r.sqlite"))
+    assert audit is not None
     assert replace(Settings(), log_key=KEY).log_key == KEY
 
 
 def test_feedback_is_refused_soon_while_somebody_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_LOCK", 0.05)
-    record = open_audit(Settings(record_url=f"sqlite:///{tmp_path}/r.sqlite"))
-    assert record is not None
-    with record.engine.begin(), pytest.raises(ServiceUnavailable):
-        record.keep_feedback([{"id": "1"}])
+    audit = open_audit(Settings(audit_url=f"sqlite:///{tmp_path}/r.sqlite"))
+    assert audit is not None
+    with audit.engine.begin(), pytest.raises(ServiceUnavailable):
+        audit.keep_feedback([{"id": "1"}])

@@ -118,7 +118,7 @@ def assert_kept(load: Load, kept: list[str]) -> None:
 def test_no_acknowledged_feedback_is_lost_or_doubled_when_workers_are_killed(repository: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     killed = 0
-    with running(repository, SITBONE_RECORD=str(tmp_path)) as (base, stop):
+    with running(repository, SITBONE_AUDIT=str(tmp_path)) as (base, stop):
         load = Load(base)
         with load.running():
             end = time.monotonic() + SECONDS
@@ -130,8 +130,8 @@ def test_no_acknowledged_feedback_is_lost_or_doubled_when_workers_are_killed(rep
                         killed += 1
         stop()
     with contextlib.closing(sqlite3.connect(tmp_path / "record.sqlite")) as connection:
-        kept = [row[0] for row in connection.execute("SELECT card FROM record_feedback")]
-        calls = connection.execute("SELECT count(*) FROM record_calls WHERE status = 200").fetchone()[0]
+        kept = [row[0] for row in connection.execute("SELECT card FROM audit_feedback")]
+        calls = connection.execute("SELECT count(*) FROM audit_calls WHERE status = 200").fetchone()[0]
     _LOG.info("%d workers killed; %d reports acknowledged, sent %s", killed, len(load.acknowledged), dict(load.reports))
     _LOG.info("calls %s, of which kept %d", dict(load.calls), calls)
     assert killed >= 4
@@ -143,9 +143,9 @@ def test_no_acknowledged_feedback_is_lost_or_doubled_when_workers_are_killed(rep
 def test_no_acknowledged_feedback_is_lost_or_doubled_when_the_database_is_killed_and_every_call_is_answered(
     repository: Path, postgresql: Postgresql
 ) -> None:
-    open_database(Settings(record_url=postgresql.url), upgrading=True)
+    open_database(Settings(audit_url=postgresql.url), upgrading=True)
     killed = 0
-    with running(repository, SITBONE_RECORD_URL=postgresql.url) as (base, stop):
+    with running(repository, SITBONE_AUDIT_URL=postgresql.url) as (base, stop):
         load = Load(base)
         with load.running():
             end = time.monotonic() + SECONDS
@@ -157,8 +157,8 @@ def test_no_acknowledged_feedback_is_lost_or_doubled_when_the_database_is_killed
                 postgresql.start()
             time.sleep(1)
         said = stop()
-    kept = [row[0] for row in postgresql.execute("SELECT card FROM record_feedback")]
-    [(calls,)] = postgresql.execute("SELECT count(*) FROM record_calls WHERE status = 200")
+    kept = [row[0] for row in postgresql.execute("SELECT card FROM audit_feedback")]
+    [(calls,)] = postgresql.execute("SELECT count(*) FROM audit_calls WHERE status = 200")
     _LOG.info(
         "server killed %d times; %d reports acknowledged, sent %s", killed, len(load.acknowledged), dict(load.reports)
     )
@@ -177,11 +177,11 @@ def test_what_waits_is_written_when_the_service_is_told_to_stop(
     url: str, repository: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     tmp_path.chmod(0o700)
-    where = {"SITBONE_RECORD": str(tmp_path)}
-    settings = Settings(record=tmp_path)
+    where = {"SITBONE_AUDIT": str(tmp_path)}
+    settings = Settings(audit=tmp_path)
     if url == "postgresql":
-        where = {"SITBONE_RECORD_URL": request.getfixturevalue("postgresql").url}
-        settings = Settings(record_url=where["SITBONE_RECORD_URL"])
+        where = {"SITBONE_AUDIT_URL": request.getfixturevalue("postgresql").url}
+        settings = Settings(audit_url=where["SITBONE_AUDIT_URL"])
         open_database(settings, upgrading=True)
     with running(repository, **where) as (base, stop):
         for _ in range(10):
@@ -189,5 +189,5 @@ def test_what_waits_is_written_when_the_service_is_told_to_stop(
         stop()
     engine = open_database(settings)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM record_calls").scalar() == 10
+        assert connection.exec_driver_sql("SELECT count(*) FROM audit_calls").scalar() == 10
     engine.dispose()

@@ -64,10 +64,10 @@ def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | No
 
 
 def test_another_checkout_runs_by_its_own_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SITBONE_RECORD", "off")
+    monkeypatch.setenv("SITBONE_AUDIT", "off")
     told = []
     for checkout in (REPOSITORY, tmp_path):
-        script = "import os, sys; sys.exit(os.environ.get('SITBONE_RECORD', 'none'))"
+        script = "import os, sys; sys.exit(os.environ.get('SITBONE_AUDIT', 'none'))"
         server = Server([sys.executable, "-c", script], checkout=checkout)
         with pytest.raises(RuntimeError) as ended:
             server.wait()
@@ -83,5 +83,5 @@ def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_befo
 def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:
     figures = measure_record(calls=10)
 
-    assert figures["whole call"] > figures["for the record"] > 0
+    assert figures["whole call"] > figures["for the audit trail"] > 0
     assert all(each > 0 for each in figures.values())

@@ -77,7 +77,7 @@ def test_a_replay_over_http_looks_past_the_ids_of_a_running_service(repository: 
         name = f"{kind}/sudden-pop-with-bruising.json"
         (tmp_path / name).write_text((FIXTURES / name).read_text())
     (tmp_path / "clock.txt").write_text((FIXTURES / "clock.txt").read_text())
-    with running(repository, SITBONE_RECORD="off") as (base, _stop):
+    with running(repository, SITBONE_AUDIT="off") as (base, _stop):
         assert replayed(tmp_path, Settings(), base) == {"sudden-pop-with-bruising": ()}
         assert not set(uuids(json.loads(over_http(base)(PATH, "a", CALL)))) & set(
             uuids(json.loads((tmp_path / "responses" / "sudden-pop-with-bruising.json").read_text()))

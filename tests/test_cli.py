@@ -132,10 +132,10 @@ def test_a_check_without_cards_says_so_in_its_table(base: str) -> None:
 
 def test_the_calls_of_a_check_are_in_no_report(repository: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    with running(repository, SITBONE_RECORD=str(tmp_path)) as (address, stop):
+    with running(repository, SITBONE_AUDIT=str(tmp_path)) as (address, stop):
         assert sitbone("check", address).exit_code == 0
         stop()
-    told = sitbone("report", "--json", env={"SITBONE_RECORD": str(tmp_path)})
+    told = sitbone("report", "--json", env={"SITBONE_AUDIT": str(tmp_path)})
     totals = json.loads(told.stdout)["totals"]
     assert (totals["calls"], totals["feedback"]) == (0, 0)
     assert min(totals["check_calls"], totals["check_feedback"]) > 0

@@ -26,7 +26,7 @@ import pytest
 
 from service.audit.database import open_database
 from service.commands.replay import PUBLISHED_KEY
-from service.settings import _FIELDS, Settings
+from service.settings import _FIELDS, FORMER_NAMES, Settings
 from tests.recording import Clock, Site
 
 if TYPE_CHECKING:
@@ -158,11 +158,11 @@ def test_the_commands_of_the_guide_for_operators_print_what_it_shows(terminal: T
         assert holds(shown, printed), f"{command}\n{shown}\n{printed}"
 
 
-def wait_for_calls(record: Path) -> None:
+def wait_for_calls(database: Path) -> None:
     """The rows of a call are written within a second of it."""
     end = time.monotonic() + 20
-    while sqlite3.connect(record).execute("SELECT count(*) FROM record_calls").fetchone() == (0,):
-        assert time.monotonic() < end, "the record has no call"
+    while sqlite3.connect(database).execute("SELECT count(*) FROM audit_calls").fetchone() == (0,):
+        assert time.monotonic() < end, "the audit trail has no call"
         time.sleep(0.05)
 
 
@@ -182,26 +182,26 @@ def test_the_commands_that_the_guide_has_for_postgresql_bring_the_record_back(
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
     def held() -> list[list[object]]:
-        tables = ("record_calls", "record_cards", "record_feedback", "record_version")
+        tables = ("audit_calls", "audit_cards", "audit_feedback", "record_version")
         return [postgresql.execute(f"TABLE {table} ORDER BY 1") for table in tables]
 
-    settings = Settings(record_url=postgresql.url)
+    settings = Settings(audit_url=postgresql.url)
     open_database(settings, upgrading=True).dispose()
     site = Site(settings, Clock())
     site.call()
-    site.record.close()
+    site.audit.close()
     before = held()
     assert all(before[place] for place in (0, 1, 3))
     run(dump)
     later = Site(settings, Clock())
     later.call()
-    later.record.close()
+    later.audit.close()
     assert len(held()[0]) == 2
     run(restore)
     assert held() == before
     again = Site(settings, Clock())
     again.call()
-    again.record.close()
+    again.audit.close()
     assert len(held()[0]) == 2
 
 
@@ -232,7 +232,8 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
     named = set(re.findall(r"SITBONE_[A-Z_]*[A-Z]", page.read_text("utf-8")))
-    assert named - set(_FIELDS) <= NO_SETTINGS.get(page.name, set())
+    former = set(FORMER_NAMES) if page.name in ("CHANGELOG.md", "decisions.md") else set[str]()
+    assert named - set(_FIELDS) <= NO_SETTINGS.get(page.name, set()) | former
 
 
 def test_the_table_of_settings_has_each_of_them_with_its_default() -> None:
@@ -256,8 +257,8 @@ def test_the_table_of_settings_has_each_of_them_with_its_default() -> None:
         "SITBONE_LOG_KEY",
         "SITBONE_STORE",
         "SITBONE_STORE_URL",
-        "SITBONE_RECORD",
-        "SITBONE_RECORD_URL",
+        "SITBONE_AUDIT",
+        "SITBONE_AUDIT_URL",
     }
     assert {name: value for name, value in said.items() if name not in in_words} == {
         name: value for name, value in expected.items() if name not in in_words

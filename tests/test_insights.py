@@ -1,4 +1,4 @@
-"""What the record answers about what was advised and what became of it."""
+"""What the audit trail answers about what was advised and what became of it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def ms(after: timedelta) -> int:
 class History:
     """What happened, written as the service writes it; times are counted from a Monday."""
 
-    def __init__(self, record: AuditWriter) -> None:
-        self.record = record
+    def __init__(self, audit: AuditWriter) -> None:
+        self.audit = audit
 
     def call(self, *cards: dict[str, Any], at: timedelta = timedelta(), **members: Any) -> None:
         id_ = f"{next(_NUMBERS):032}"
@@ -54,13 +54,13 @@ class History:
             "states": '{"observations":"supplied","patient":"supplied"}',
             "fired": '{"r1":"info"}',
             "took": '{"answer":2000,"read":500}',
-            "cards": sum("held_since" not in card for card in cards),
+            "cards": sum("suppressed_since" not in card for card in cards),
             "is_check": False,
             "not_valid": None,
             **members,
         }
         shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
-        self.record.write([CallRows(call, tuple({"call": id_, **shared, **CARD, **card} for card in cards))])
+        self.audit.write([CallRows(call, tuple({"call": id_, **shared, **CARD, **card} for card in cards))])
 
     def feedback(self, card: str, outcome: str, at: timedelta, **members: Any) -> None:
         row = {
@@ -80,7 +80,7 @@ class History:
             "is_check": False,
             **members,
         }
-        self.record.keep_feedback([row])
+        self.audit.keep_feedback([row])
 
 
 CARD = {
@@ -91,7 +91,7 @@ CARD = {
     "version": 1,
     "recommendations": '[["r1",1]]',
     "suggestions": "[]",
-    "held_since": None,
+    "suppressed_since": None,
 }
 
 
@@ -100,39 +100,39 @@ def hours(number: float) -> timedelta:
 
 
 @pytest.fixture
-def history(record: AuditWriter) -> History:
-    return History(record)
+def history(audit: AuditWriter) -> History:
+    return History(audit)
 
 
 @pytest.fixture
-def connection(record: AuditWriter) -> Iterator[Connection]:
-    with reading(record.engine) as connection:
+def connection(audit: AuditWriter) -> Iterator[Connection]:
+    with reading(audit.engine) as connection:
         yield connection
 
 
 def test_cards_are_counted_by_what_became_of_them(history: History, connection: Connection) -> None:
-    history.call({"uuid": "a"}, {"uuid": "b"}, {"uuid": "c"}, {"uuid": "d", "held_since": 1})
+    history.call({"uuid": "a"}, {"uuid": "b"}, {"uuid": "c"}, {"uuid": "d", "suppressed_since": 1})
     history.feedback("a", "accepted", hours(1))
     history.feedback("b", "overridden", hours(1))
     [found] = insights.card_counts(connection, ALL)
     assert (found.week, found.client, found.service) == (MONDAY.date(), "clinic", "pain")
     assert (found.recommendation, found.version, found.knowledge) == ("r1", 1, "1.0")
-    assert (found.shown, found.accepted, found.overridden, found.ignored, found.held_back) == (3, 1, 1, 1, 1)
+    assert (found.shown, found.accepted, found.overridden, found.ignored, found.suppressed) == (3, 1, 1, 1, 1)
     assert insights.totals(connection, ALL) == insights.Totals(1, 0, 0, 3, 1, 1, 1, 1, 2, 0, 0, 0, 0)
 
 
 def test_what_is_marked_as_of_a_check_is_in_no_figure_and_counted_by_itself(
-    history: History, record: AuditWriter
+    history: History, audit: AuditWriter
 ) -> None:
     history.call({"uuid": "a"})
     history.feedback("a", "accepted", hours(1))
-    with reading(record.engine) as connection:
+    with reading(audit.engine) as connection:
         of_all_but_checks = report(connection, ALL, MONDAY.date())
     history.call({"uuid": "b"}, is_check=True)
     history.feedback("b", "overridden", hours(1), is_check=True)
     # Whoever marks a report cannot change what became of a card that was shown to somebody.
     history.feedback("a", "overridden", hours(2), is_check=True)
-    with reading(record.engine) as connection:
+    with reading(audit.engine) as connection:
         found = report(connection, ALL, MONDAY.date())
         totals = insights.totals(connection, replace(ALL, with_checks=True))
     assert (found.totals.check_calls, found.totals.check_feedback) == (1, 2)
@@ -195,18 +195,18 @@ def test_a_clock_that_is_a_little_ahead_keeps_the_order_of_a_batch(history: Hist
     assert insights.totals(connection, ALL).accepted == 1
 
 
-def test_a_card_that_was_overridden_and_then_held_back_was_overridden_once(
+def test_a_card_that_was_overridden_and_then_suppressed_was_overridden_once(
     history: History, connection: Connection
 ) -> None:
     history.call({"uuid": "a"})
     history.feedback("a", "overridden", hours(1))
-    history.call({"uuid": "a", "held_since": ms(hours(1))}, at=hours(2))
+    history.call({"uuid": "a", "suppressed_since": ms(hours(1))}, at=hours(2))
     totals = insights.totals(connection, ALL)
-    assert (totals.shown, totals.overridden, totals.held_back) == (1, 1, 1)
+    assert (totals.shown, totals.overridden, totals.suppressed) == (1, 1, 1)
     [reason] = insights.override_reasons(connection, ALL)
     assert reason.cards == 1
     [burden] = insights.burdens(connection, ALL)
-    assert (burden.cards, burden.overridden, burden.held_back) == (1, 1, 1)
+    assert (burden.cards, burden.overridden, burden.suppressed) == (1, 1, 1)
 
 
 def test_a_week_in_which_nothing_came_is_a_week_of_zeros(history: History, connection: Connection) -> None:
@@ -385,13 +385,13 @@ def test_the_burden_is_how_often_the_same_card_came_up_for_the_same_patient(
     for number in range(3):
         history.call({"uuid": f"a{number}"}, at=hours(number))
     history.call({"uuid": "b"}, patient="q")
-    history.call({"uuid": "c", "held_since": 1}, patient="r")
+    history.call({"uuid": "c", "suppressed_since": 1}, patient="r")
     history.call({"uuid": "d", "version": 2}, {"uuid": "e", "topic": "treatment"})
     history.feedback("a0", "overridden", hours(1))
     first, *others = insights.burdens(connection, ALL)
     assert (first.client, first.topic, first.recommendation, first.version) == ("clinic", "imaging", "r1", 1)
     assert (first.patients, first.cards, first.repeats, first.most) == (2, 4, 2, 3)
-    assert (first.overridden, first.held_back) == (1, 1)
+    assert (first.overridden, first.suppressed) == (1, 1)
     assert [(each.topic, each.version, each.repeats) for each in others] == [("imaging", 2, 0), ("treatment", 1, 0)]
 
 
@@ -409,7 +409,7 @@ def command(site: Site, *options: str) -> str:
 
 def test_a_report_tells_of_a_real_call_from_card_to_feedback(site: Site) -> None:
     cards = site.call().get_json()["cards"]
-    site.record.close()
+    site.audit.close()
     site.clock.move(seconds=30)
     assert site.report(site.outcome(cards[0]["uuid"], "accepted")) == 200
     days = ("--since", "2026-11-23", "--until", "2026-11-23")

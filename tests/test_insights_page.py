@@ -26,10 +26,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     tmp_path.chmod(0o700)
-    made = Site(Settings(record=tmp_path, log_key=KEY), Clock())
+    made = Site(Settings(audit=tmp_path, log_key=KEY), Clock())
     yield made
-    made.record.close()
-    made.record.engine.dispose()
+    made.audit.close()
+    made.audit.engine.dispose()
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def busy(site: Site) -> Site:
     site.clock.move(seconds=30)
     reason = {"reason": {"code": "already-done", "system": "x"}, "userComment": "<b>seen</b>"}
     assert site.report(site.outcome(first, "accepted"), site.outcome(second, overrideReason=reason)) == 200
-    site.record.close()
+    site.audit.close()
     return site
 
 
@@ -60,15 +60,15 @@ def across(element: ET.Element, name: str) -> float:
 
 def test_an_empty_record_says_that_it_is_empty(site: Site) -> None:
     text = page(site)
-    assert "The record holds no call and no feedback of this time." in text
+    assert "The audit trail holds no call and no feedback of this time." in text
     assert "<svg" not in text
 
 
 def test_without_a_record_it_says_that_none_is_kept() -> None:
     client = create_app(Settings()).test_client()
-    assert "No record is kept here" in client.get("/insights").get_data(as_text=True)
+    assert "No audit trail is kept here" in client.get("/insights").get_data(as_text=True)
     assert client.get("/insights/weeks.csv").data.splitlines() == [
-        b"week,client,shown,accepted,overridden,ignored,held_back"
+        b"week,client,shown,accepted,overridden,ignored,suppressed"
     ]
 
 
@@ -107,7 +107,7 @@ def test_the_numbers_of_the_page_are_those_of_the_record(busy: Site) -> None:
 def test_who_never_sends_a_key_is_said_in_a_sentence(site: Site) -> None:
     for _ in range(3):
         site.call("complaint-unknown")
-    site.record.close()
+    site.audit.close()
     sentences = re.findall(r"<li>(Callers without a name: \S+ never came with data, in 3 calls\.)</li>", page(site))
     assert sentences
     assert not [each for each in sentences if ": patient " in each]
@@ -162,7 +162,7 @@ def test_a_client_that_somebody_makes_up_is_shown_as_text(busy: Site) -> None:
 
 def test_neither_comment_nor_patient_nor_hook_instance_is_on_the_page(busy: Site) -> None:
     text = page(busy)
-    for table in ("record_calls", "record_cards"):
+    for table in ("audit_calls", "audit_cards"):
         for row in busy.rows(table):
             assert str(row["patient"]) not in text
     assert "seen" not in text
@@ -273,7 +273,7 @@ def test_weeks_without_a_card_are_on_the_axis(site: Site) -> None:
     site.call()
     site.clock.move(weeks=6)
     site.call()
-    site.record.close()
+    site.audit.close()
     text = page(site, "?from=2026-11-01&to=2027-02-28")
     (plot,) = [each for each in pictures(text) if each.get("aria-labelledby", "").startswith("weeks")]
     days = [each.text for each in plot.findall("text") if str(each.text).startswith("202")]
@@ -290,7 +290,7 @@ def test_what_is_drawn_is_escaped() -> None:
 def test_a_week_counts_a_card_with_several_recommendations_once(busy: Site) -> None:
     (week,) = csv.DictReader(io.StringIO(busy.client.get("/insights/weeks.csv").get_data(as_text=True)))
     cards = list(csv.DictReader(io.StringIO(busy.client.get("/insights/cards.csv").get_data(as_text=True))))
-    assert int(week["shown"]) == len(busy.rows("record_cards"))
+    assert int(week["shown"]) == len(busy.rows("audit_cards"))
     assert sum(int(row["shown"]) for row in cards) > int(week["shown"])
 
 

@@ -119,9 +119,9 @@ def test_calls_in_hand_are_those_that_are_not_answered_yet(client: FlaskClient) 
 def test_what_the_record_has_lost_is_counted_once_and_its_queue_is_told() -> None:
     fares = [Health(7, 3, 0, None), Health(1, 5, 0, None)]
     metrics = Metrics({}, lambda: fares.pop(0))
-    assert total(metrics.text().decode(), "sitbone_record_queued") == 7
+    assert total(metrics.text().decode(), "sitbone_audit_queued") == 7
     text = metrics.text().decode()
-    assert (total(text, "sitbone_record_queued"), total(text, "sitbone_record_dropped_total")) == (1, 5)
+    assert (total(text, "sitbone_audit_queued"), total(text, "sitbone_audit_dropped_total")) == (1, 5)
 
 
 def test_the_keys_of_a_client_have_the_time_when_they_were_loaded() -> None:
@@ -246,7 +246,7 @@ def test_workers_count_together_and_leave_nothing_behind(repository: Path) -> No
             time.sleep(0.1)
         return text
 
-    with running(repository, SITBONE_KEEP_ALIVE="0", SITBONE_RECORD="off") as (base, _stop):
+    with running(repository, SITBONE_KEEP_ALIVE="0", SITBONE_AUDIT="off") as (base, _stop):
         for _ in range(20):
             fetch(base + PATH, body)
         text = settled(base, 20)

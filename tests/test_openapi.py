@@ -304,7 +304,7 @@ def application_of(case: Case, folder: Path) -> Flask:
     if case.client == "metrics":
         return create_app(Settings(metrics_token=SECRET), CLOCK)
     if case.client == "recorded":
-        return create_app(Settings(), CLOCK, record=open_audit(Settings(record=folder)))
+        return create_app(Settings(), CLOCK, audit=open_audit(Settings(audit=folder)))
     return guarded(folder)
 
 

@@ -117,8 +117,8 @@ def test_what_was_recorded_under_a_former_id_is_counted_with_what_comes_now(tmp_
             connection.exec_driver_sql(_FEEDBACK, (str(number), id_, f"card {number}"))
     engine.dispose()
     (tmp_path / "record.sqlite").chmod(0o600)
-    opened = open_database(Settings(record=tmp_path))
-    for table in ("record_calls", "record_cards", "record_feedback"):
+    opened = open_database(Settings(audit=tmp_path))
+    for table in ("audit_calls", "audit_cards", "audit_feedback"):
         assert [row["service"] for row in rows(opened, table)] == [
             *FORMER_IDS,
             *(former for former in FORMER_IDS.values() if former in HOOKS),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, SettingsError, is_loopback
+from service.settings import _FIELDS, FORMER_NAMES, Settings, SettingsError, is_loopback
 
 
 def test_without_variables_the_defaults_hold() -> None:
@@ -40,10 +40,10 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_SNOMED_CT", "global-patient-set", "snomed_ct", "global-patient-set"),
         ("SITBONE_LOG_LEVEL", "debug", "log_level", "debug"),
         ("SITBONE_STORE_URL", "postgresql+psycopg://host/db", "store_url", "postgresql+psycopg://host/db"),
-        ("SITBONE_RECORD", "off", "record", "off"),
-        ("SITBONE_RECORD_URL", "postgresql+psycopg://host/db", "record_url", "postgresql+psycopg://host/db"),
-        ("SITBONE_RECORD_DAYS", "730", "record_days", 730),
-        ("SITBONE_HOLD_BACK_DAYS", "14", "hold_back_days", 14),
+        ("SITBONE_AUDIT", "off", "audit", "off"),
+        ("SITBONE_AUDIT_URL", "postgresql+psycopg://host/db", "audit_url", "postgresql+psycopg://host/db"),
+        ("SITBONE_AUDIT_DAYS", "730", "audit_days", 730),
+        ("SITBONE_SUPPRESSION_DAYS", "14", "suppression_days", 14),
         ("SITBONE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
         ("SITBONE_PAGES", "off", "pages", "off"),
         ("SITBONE_METRICS_TOKEN", "0123456789abcdef", "metrics_token", "0123456789abcdef"),
@@ -62,7 +62,7 @@ def test_a_path_that_is_there_is_taken(tmp_path: Path) -> None:
 
     assert Settings.from_environment({"SITBONE_KNOWLEDGE_DIR": str(tmp_path)}).knowledge_dir == tmp_path
     assert Settings.from_environment({"SITBONE_STORE": str(tmp_path)}).store == tmp_path
-    assert Settings.from_environment({"SITBONE_RECORD": str(tmp_path)}).record == tmp_path
+    assert Settings.from_environment({"SITBONE_AUDIT": str(tmp_path)}).audit == tmp_path
     assert Settings.from_environment({"SITBONE_CLIENTS": str(file)}).clients == file
 
 
@@ -119,10 +119,10 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
         ("SITBONE_CLIENTS", "/secret/clients.toml", "text"),
         ("SITBONE_STORE", "/secret/folder", "text"),
         ("SITBONE_STORE_URL", "user:secret@host", "text"),
-        ("SITBONE_RECORD", "/secret/folder", "text"),
-        ("SITBONE_RECORD_URL", "user:secret@host", "text"),
-        ("SITBONE_RECORD_DAYS", "-1", "a whole number"),
-        ("SITBONE_HOLD_BACK_DAYS", "366", "a whole number"),
+        ("SITBONE_AUDIT", "/secret/folder", "text"),
+        ("SITBONE_AUDIT_URL", "user:secret@host", "text"),
+        ("SITBONE_AUDIT_DAYS", "-1", "a whole number"),
+        ("SITBONE_SUPPRESSION_DAYS", "366", "a whole number"),
         ("SITBONE_TRUSTED_PROXIES", "11", "a whole number"),
         ("SITBONE_PAGES", "yes", "text"),
         ("SITBONE_METRICS_TOKEN", "secret", "text"),
@@ -146,6 +146,14 @@ def test_a_wrong_value_is_refused_with_variable_type_and_what_is_expected(variab
 def test_an_unknown_variable_of_ours_is_refused_and_the_nearest_is_named(variable: str, says: str) -> None:
     with pytest.raises(SettingsError, match=f"^{re.escape(says)}$"):
         Settings.from_environment({variable: ""})
+
+
+@pytest.mark.parametrize(("former", "new"), FORMER_NAMES.items())
+@pytest.mark.parametrize("value", ["", "30"])
+def test_the_former_name_of_a_setting_ends_the_start_and_says_the_new_one(former: str, new: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{former} is called {new} now: set it under that name\\.$"):
+        Settings.from_environment({former: value})
+    assert new in _FIELDS
 
 
 def test_the_addresses_that_kubernetes_gives_to_pods_are_no_settings() -> None:

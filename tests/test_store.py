@@ -512,12 +512,12 @@ def test_the_files_of_store_and_record_are_closed_to_others_always(mode: int | N
         (tmp_path / name).chmod(mode or 0)
     store = open_store(Settings(store=tmp_path))
     assert store.first_use("a", "1", time.time() + 300)
-    record = open_audit(Settings(store=tmp_path))
-    assert record is not None
-    with record.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE record_calls SET at = 0")
+    audit = open_audit(Settings(store=tmp_path))
+    assert audit is not None
+    with audit.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE audit_calls SET at = 0")
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    record.engine.dispose()
+    audit.engine.dispose()
     assert {"store.sqlite", "record.sqlite", "record.sqlite-wal"} <= modes.keys()
     assert set(modes.values()) == {0o600}
 

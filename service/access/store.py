@@ -191,10 +191,10 @@ def _remember(engine: Engine, now: int) -> str:
 def open_store(settings: Settings, clock: Callable[[], float] = time.time) -> Store:
     """The store that the settings name, with its tables; raises SettingsError where it cannot be used.
 
-    Hosts that share a record share the store in the same database, unless they are told otherwise.
+    Hosts that share an audit trail share the store in the same database, unless they are told otherwise.
     """
-    address = settings.store_url or (None if settings.store else settings.record_url)
-    variable = "SITBONE_STORE_URL" if settings.store_url else "SITBONE_RECORD_URL" if address else "SITBONE_STORE"
+    address = settings.store_url or (None if settings.store else settings.audit_url)
+    variable = "SITBONE_STORE_URL" if settings.store_url else "SITBONE_AUDIT_URL" if address else "SITBONE_STORE"
     with refusing(variable, address):
         url = make_url(address) if address else private_file(settings.store, settings.port, "store.sqlite", variable)
         return Store(_engine(url, settings.threads), clock)

@@ -1,4 +1,4 @@
-"""The database of the record: how it is reached, and which form it has."""
+"""The database of the audit trail: how it is reached, and which form it has."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _WHERE = frozenset({"host", "port", "dbname", "user"})
 
 
 def address_of(settings: Settings) -> URL | None:
-    """Where the record of these settings lies, whether or not it is there; None where they say off.
+    """Where the audit trail of these settings lies, whether or not it is there; None where they say off.
 
     Opens and makes nothing. Raises SettingsError where the setting is no address.
     """
-    if settings.record_url:
-        with refusing("SITBONE_RECORD_URL", settings.record_url):
-            return make_url(settings.record_url)
-    if settings.record == "off":
+    if settings.audit_url:
+        with refusing("SITBONE_AUDIT_URL", settings.audit_url):
+            return make_url(settings.audit_url)
+    if settings.audit == "off":
         return None
-    folder = folder_of(settings.record or settings.store, settings.port)
+    folder = folder_of(settings.audit or settings.store, settings.port)
     return URL.create("sqlite", database=str(folder.absolute() / _FILE))
 
 
@@ -54,17 +54,17 @@ def named(url: URL) -> str:
 
 
 def open_database(settings: Settings, *, upgrading: bool = False, patience: float = _STATEMENT) -> Engine:
-    """The engine of the record that the settings name, in its newest form; it holds no connection yet.
+    """The engine of the audit trail that the settings name, in its newest form; it holds no connection yet.
 
     SQLite is brought into that form, PostgreSQL only where `upgrading` says so. `patience` is how many seconds a
     statement may take. Raises SettingsError where the database cannot be used.
     """
-    variable = "SITBONE_RECORD_URL" if settings.record_url else "SITBONE_RECORD"
-    with refusing(variable, settings.record_url):
-        if settings.record_url:
-            url = make_url(settings.record_url)
+    variable = "SITBONE_AUDIT_URL" if settings.audit_url else "SITBONE_AUDIT"
+    with refusing(variable, settings.audit_url):
+        if settings.audit_url:
+            url = make_url(settings.audit_url)
         else:
-            folder = settings.record if isinstance(settings.record, Path) else settings.store
+            folder = settings.audit if isinstance(settings.audit, Path) else settings.store
             url = private_file(folder, settings.port, _FILE, variable)
         engine = make_engine(url, patience)
         try:
@@ -78,7 +78,7 @@ def make_engine(url: URL, patience: float = _STATEMENT) -> Engine:
     """An engine whose transactions are whole or not at all, and on the disk once they are committed."""
     engine = database.make_engine(
         url,
-        "SITBONE_RECORD_URL",
+        "SITBONE_AUDIT_URL",
         Patience(free=_FREE, lock=_LOCK, statement=patience),
         connections=_CONNECTIONS,
         synchronous="FULL",
@@ -90,7 +90,7 @@ def make_engine(url: URL, patience: float = _STATEMENT) -> Engine:
             # The driver would begin one only at the first write, and none before a table is made.
             connection.isolation_level = None
             # In pages of four kilobytes, and in kilobytes: what is written to one page again and again goes to the file
-            # once, also where the record has grown.
+            # once, also where the audit trail has grown.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute("PRAGMA cache_size = -8000")
 
@@ -111,7 +111,7 @@ def reading(engine: Engine) -> Connection:
 
 
 def form_of(connection: Connection) -> str | None:
-    """The form that the record in this database has; None where there is none."""
+    """The form that the audit trail in this database has; None where there is none."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     form: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 - a name of ours
@@ -125,8 +125,8 @@ def _settle_form(engine: Engine, variable: str, *, upgrading: bool) -> None:
         return
     if engine.dialect.name != "sqlite" and not upgrading:
         raise SettingsError(
-            f"{variable} names a database that has {'another form of the record' if found else 'no record yet'}: "
-            "run `sitbone db upgrade` first."
+            f"{variable} names a database that has {'another form of the' if found else 'no'} audit trail"
+            f"{'' if found else ' yet'}: run `sitbone db upgrade` first."
         )
     # alembic is only loaded where there is something to do.
     from alembic import command  # noqa: PLC0415
@@ -145,5 +145,5 @@ def _settle_form(engine: Engine, variable: str, *, upgrading: bool) -> None:
             command.upgrade(config, "head")
         except CommandError:
             raise SettingsError(
-                f"{variable} names a database whose record was made by a newer version of the service."
+                f"{variable} names a database whose audit trail was made by a newer version of the service."
             ) from None

@@ -1,8 +1,8 @@
-"""What became of the advice: questions to the record, answered with counts.
+"""What became of the advice: questions to the audit trail, answered with counts.
 
 Each function takes a connection (see database.reading) and a Period: the calls and the cards of that time, of one
 client or of all, with what was reported of these cards until now. A card that an EHR asked for twice under one
-hookInstance is one card; of several outcomes the latest counts. What was held back was not shown. An outcome happened
+hookInstance is one card; of several outcomes the latest counts. What was suppressed was not shown. An outcome happened
 when the client says, but no later than it was reported: a clock that is wrong must not have the last word for ever.
 """
 
@@ -50,8 +50,9 @@ class Period:
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Over everything. `refused` are calls with another status than 200; `unknown_cards` is feedback of this time on
-    cards that the record does not hold, `repeated` how often feedback came again. `check_calls` and `check_feedback`
-    are marked as of a check of the service, and in no other figure unless the period is one with checks."""
+    cards that the audit trail does not hold, `repeated` how often feedback came again. `check_calls` and
+    `check_feedback` are marked as of a check of the service, and in no other figure unless the period is one with
+    checks."""
 
     calls: int
     refused: int
@@ -60,7 +61,7 @@ class Totals:
     accepted: int
     overridden: int
     ignored: int
-    held_back: int
+    suppressed: int
     feedback: int
     repeated: int
     unknown_cards: int
@@ -78,7 +79,7 @@ class WeekCount:
     accepted: int
     overridden: int
     ignored: int
-    held_back: int
+    suppressed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class CardCount:
     accepted: int
     overridden: int
     ignored: int
-    held_back: int
+    suppressed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class Burden:
     repeats: int
     most: int
     overridden: int
-    held_back: int
+    suppressed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One report about a card, as it came; `at` is when, `outcome_at` what the client said of it. `known` tells whether
-    the record holds the card."""
+    the audit trail holds the card."""
 
     card: str
     client: str
@@ -272,7 +273,7 @@ def override_reasons(connection: Connection, period: Period) -> tuple[ReasonCoun
     by = (cards.c.client, cards.c.topic, cards.c.recommendation, cards.c.version, cards.c.reasons)
     found: Counter[tuple[str, str, str, int, str]] = Counter()
     commented: Counter[tuple[str, str, str, int, str]] = Counter()
-    overridden = and_(cards.c.outcome == "overridden", cards.c.held_since.is_(None))
+    overridden = and_(cards.c.outcome == "overridden", cards.c.suppressed_since.is_(None))
     for *key, reasons, count, with_words in connection.execute(
         select(*by, func.count(), _count(cards.c.commented)).where(overridden).group_by(*by)
     ):
@@ -288,7 +289,9 @@ def times_to_action(connection: Connection, period: Period) -> tuple[ActionTime,
     by = (cards.c.client, cards.c.topic, cards.c.recommendation, cards.c.version, cards.c.outcome)
     seconds: dict[tuple[str, str, str, int, str], list[float]] = defaultdict(list)
     for *key, took in connection.execute(
-        select(*by, cards.c.happened - cards.c.at).where(cards.c.outcome.is_not(None), cards.c.held_since.is_(None))
+        select(*by, cards.c.happened - cards.c.at).where(
+            cards.c.outcome.is_not(None), cards.c.suppressed_since.is_(None)
+        )
     ):
         seconds[*key,].append(took / 1000)
     return tuple(ActionTime(*key, *_spread(seconds[key])) for key in sorted(seconds))
@@ -374,9 +377,10 @@ def history(connection: Connection, client: str, card: str) -> tuple[Outcome, ..
 
 
 def _cards(period: Period) -> Subquery:
-    """Each card of the period once, with its latest outcome, if any; once more where it was also held back."""
+    """Each card of the period once, with its latest outcome, if any; once more where it was also suppressed."""
     nth = func.row_number().over(
-        partition_by=(CARDS.c.client, CARDS.c.uuid, CARDS.c.held_since.is_(None)), order_by=(CARDS.c.at, CARDS.c.call)
+        partition_by=(CARDS.c.client, CARDS.c.uuid, CARDS.c.suppressed_since.is_(None)),
+        order_by=(CARDS.c.at, CARDS.c.call),
     )
     card = select(CARDS, nth.label("nth")).where(_within(CARDS, period)).subquery()
     by_time = [column.desc() for column in (HAPPENED, FEEDBACK.c.at, FEEDBACK.c.outcome_at, FEEDBACK.c.place)]
@@ -391,8 +395,8 @@ def _cards(period: Period) -> Subquery:
 
 
 def _outcomes(cards: Subquery) -> tuple[ColumnElement[int], ...]:
-    """Counts of shown, accepted, overridden, ignored and held back."""
-    shown, outcome = cards.c.held_since.is_(None), cards.c.outcome
+    """Counts of shown, accepted, overridden, ignored and suppressed."""
+    shown, outcome = cards.c.suppressed_since.is_(None), cards.c.outcome
     return (
         _count(shown),
         _count(and_(shown, outcome == "accepted")),

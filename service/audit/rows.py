@@ -30,7 +30,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True, slots=True)
 class CallRows:
-    """A row of record_calls with its rows of record_cards."""
+    """A row of audit_calls with its rows of audit_cards."""
 
     call: Row
     cards: tuple[Row, ...]
@@ -87,7 +87,7 @@ class Rows:
             "states": canonical(dict(call.states)),
             "fired": canonical(_indicators(answered) if answered else {}),
             "took": canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
-            "cards": sum(card["held_since"] is None for card in cards),
+            "cards": sum(card["suppressed_since"] is None for card in cards),
             "is_check": call.is_check,
             "not_valid": None,
         }
@@ -131,7 +131,7 @@ class Rows:
 
 
 def milliseconds(time: datetime) -> int:
-    """A time in UTC as the record keeps it."""
+    """A time in UTC as the audit trail keeps it."""
     return int(time.timestamp() * 1000)
 
 
@@ -151,7 +151,7 @@ def _cards(answered: Answered) -> Iterator[Row]:
                 "version": key.version,
                 "recommendations": canonical(advised.versions()),
                 "suggestions": canonical([suggestion.uuid for suggestion in card.suggestions]),
-                "held_since": since,
+                "suppressed_since": since,
             }
 
 

@@ -1,4 +1,4 @@
-"""The tables of the record. Times are milliseconds since 1970 in UTC; a client without a name is the empty text.
+"""The tables of the audit trail. Times are milliseconds since 1970 in UTC; a client without a name is the empty text.
 
 What is a list or a map is kept as JSON in one canonical form: there are few different ones, so that a query groups by
 the text and only the groups are read.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case, false
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0004"
+HEAD = "0005"
+# A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
 METADATA = MetaData()
@@ -21,7 +22,7 @@ def _is_check() -> Column[bool]:
 
 
 CALLS = Table(
-    "record_calls",
+    "audit_calls",
     METADATA,
     Column("id", String(32), primary_key=True),
     Column("at", BigInteger, nullable=False, index=True),
@@ -44,7 +45,7 @@ CALLS = Table(
     Column("not_valid", Text),
 )
 CARDS = Table(
-    "record_cards",
+    "audit_cards",
     METADATA,
     Column("call", String(32), primary_key=True),
     Column("uuid", String(36), primary_key=True),
@@ -61,14 +62,14 @@ CARDS = Table(
     Column("version", Integer, nullable=False),
     Column("recommendations", Text, nullable=False),
     Column("suggestions", Text, nullable=False),
-    # Since when it is held back; null for a card that was shown.
-    Column("held_since", BigInteger),
+    # Since when it is suppressed; null for a card that was shown.
+    Column("suppressed_since", BigInteger),
     _is_check(),
-    Index("ix_record_cards_client_uuid", "client", "uuid"),
-    Index("ix_record_cards_client_patient", "client", "patient"),
+    Index("ix_audit_cards_client_uuid", "client", "uuid"),
+    Index("ix_audit_cards_client_patient", "client", "patient"),
 )
 FEEDBACK = Table(
-    "record_feedback",
+    "audit_feedback",
     METADATA,
     # A digest of what was reported: the same report again is the same row.
     Column("id", String(32), primary_key=True),
@@ -85,7 +86,7 @@ FEEDBACK = Table(
     Column("commented", Boolean, nullable=False),
     Column("times", Integer, nullable=False),
     _is_check(),
-    Index("ix_record_feedback_client_card", "client", "card"),
+    Index("ix_audit_feedback_client_card", "client", "card"),
 )
 # When an outcome was, as far as one can believe the clock of the client: not after it was reported.
 HAPPENED = case((FEEDBACK.c.outcome_at < FEEDBACK.c.at, FEEDBACK.c.outcome_at), else_=FEEDBACK.c.at)

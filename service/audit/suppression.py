@@ -1,7 +1,7 @@
-"""Holds back, for some days, a card that was overridden for the same patient: known alarms teach to look away.
+"""Suppresses, for some days, a card that was overridden for the same patient: known alarms teach to look away.
 
-Red flags are never held back. It needs one look into the record within a call, which is given little time; whatever
-goes wrong with it, nothing is held back.
+Red flags are never suppressed. It needs one look into the audit trail within a call, which is given little time;
+whatever goes wrong with it, nothing is suppressed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.audit.rows import CardKey, Rows, key_of, milliseconds
 from service.audit.schema import CARDS, FEEDBACK, HAPPENED
 
 _LOG = logging.getLogger("sitbone")
-# In seconds: what a call waits for the record, and how long it is not asked again after it did not answer.
+# In seconds: what a call waits for the audit trail, and how long it is not asked again after it did not answer.
 LONGEST_LOOK = 0.1
 _LEAVE_ALONE = 10.0
 _READERS = 2
@@ -40,15 +40,15 @@ class Override:
 
 
 class Suppression:
-    """Looks into the record of a database; it has no thread before the first call."""
+    """Looks into the audit trail of a database; it has no thread before the first call."""
 
     def __init__(self, engine: Engine, entries: Rows, days: int, clock: Callable[[], datetime]) -> None:
         self._engine, self._rows, self._days, self._clock = engine, entries, days, clock
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="holding-back")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="suppression")
         self._leave_alone_until = 0.0
 
     def revise(self, request: HookRequest, answered: Answered) -> Answered:
-        """The same without the cards that are held back; its extension says which topics, and since when."""
+        """The same without the cards that are suppressed; its extension says which topics, and since when."""
         keys = [None if _is_always_shown(advised) else key_of(advised) for advised in answered.advised]
         overridden = self._overridden(request) if any(keys) else {}
         kept: list[AdvisedCard] = []
@@ -83,7 +83,7 @@ class Suppression:
         except (SQLAlchemyError, TimeoutError) as problem:
             look.cancel()
             self._leave_alone_until = time.monotonic() + _LEAVE_ALONE
-            _LOG.warning("record: nothing is held back for a while, %s", type(problem).__name__)
+            _LOG.warning("audit: nothing is suppressed for a while, %s", type(problem).__name__)
             return {}
 
 

@@ -1,5 +1,5 @@
-"""Writes the record. A caller waits for no database, except one who reports what became of a card: that is on the disk
-before it is acknowledged.
+"""Writes the audit trail. A caller waits for no database, except one who reports what became of a card: that is on the
+disk before it is acknowledged.
 
 Calls go into a queue with a bound, and a thread of each worker writes them in batches. While the database is away they
 stay there, and what has no place any more is dropped and counted; the service goes on answering.
@@ -100,7 +100,7 @@ class AuditWriter:
                 return
             self._queue.append(entry if len(self._queue) < _JUDGED else replace(entry, resources=()))
             if self._thread is None:
-                self._thread = Thread(target=self._write_on, name="record", daemon=True)
+                self._thread = Thread(target=self._write_on, name="audit", daemon=True)
                 self._thread.start()
 
     def keep_feedback(self, rows: Sequence[Row]) -> None:
@@ -112,7 +112,7 @@ class AuditWriter:
             with self.engine.begin() as connection:
                 connection.execute(self._once_more, list(rows))
         except SQLAlchemyError as problem:
-            _LOG.error("record: feedback not kept, %s", _kind(problem))
+            _LOG.error("audit: feedback not kept, %s", _kind(problem))
             raise ServiceUnavailable(
                 "The feedback cannot be kept at the moment, and nothing of it was. Send it again later.",
                 retry_after=_RETRY_AFTER,
@@ -156,7 +156,7 @@ class AuditWriter:
         with self._lock:
             if self._queue:
                 self._dropped += len(self._queue)
-                _LOG.error("record: %d calls not kept at the end", len(self._queue))
+                _LOG.error("audit: %d calls not kept at the end", len(self._queue))
                 self._queue.clear()
             self._thread = None
         self._stopping.clear()
@@ -187,7 +187,7 @@ class AuditWriter:
                 self._written += len(batch)
             if self._failing:
                 self._failing = False
-                _LOG.warning("record: kept again, %d calls were dropped so far", self._dropped)
+                _LOG.warning("audit: kept again, %d calls were dropped so far", self._dropped)
 
     def _remark_on(self, batch: Iterable[CallRows]) -> None:
         """Put down how much of what was read for each call is no valid FHIR: after the answer, which waits for none."""
@@ -211,7 +211,7 @@ class AuditWriter:
         self._last_error = self._clock()
         if not self._failing:
             self._failing = True
-            _LOG.error("record: %s", _kind(problem))
+            _LOG.error("audit: %s", _kind(problem))
 
 
 def purge(engine: Engine, before: int) -> Purged:
@@ -231,10 +231,10 @@ def purge(engine: Engine, before: int) -> Purged:
 
 
 def open_audit(settings: Settings) -> AuditWriter | None:
-    """The record that the settings name, None where they say off; raises SettingsError where it cannot be used."""
-    if settings.record == "off" and not settings.record_url:
+    """The audit trail that the settings name, None where they say off; raises SettingsError where it cannot be used."""
+    if settings.audit == "off" and not settings.audit_url:
         return None
-    return AuditWriter(open_database(settings), days=settings.record_days)
+    return AuditWriter(open_database(settings), days=settings.audit_days)
 
 
 def _kind(problem: SQLAlchemyError) -> str:

@@ -1,4 +1,4 @@
-"""The commands about the record: ``sitbone db`` and ``sitbone report``."""
+"""The commands about the audit trail: ``sitbone db`` and ``sitbone report``."""
 
 import json
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _DAY = 86_400
-# As many days as SITBONE_RECORD_DAYS may name, and the days for which a database has a number.
+# As many days as SITBONE_AUDIT_DAYS may name, and the days for which a database has a number.
 _MOST_DAYS = 36_500
 # Later than any time that a row can have, in milliseconds; a host whose clock is ahead dates rows to come.
 _FOR_EVER = 2**63 - 1
@@ -30,15 +30,15 @@ _FAULT = "the database did not answer, is busy or refused it."
 
 @click.group()
 def db() -> None:
-    """The database of the record, which SITBONE_RECORD or SITBONE_RECORD_URL names."""
+    """The database of the audit trail, which SITBONE_AUDIT or SITBONE_AUDIT_URL names."""
 
 
 @db.command()
 @click.option("--json", "machine", is_flag=True, help="Print the database and its form as JSON.")
 def upgrade(*, machine: bool) -> None:
-    """Bring the record into the form that this version needs; one that has it already is left as it is.
+    """Bring the audit trail into the form that this version needs; one that has it already is left as it is.
 
-    Ends with 2 when the database cannot be used or SITBONE_RECORD is off.
+    Ends with 2 when the database cannot be used or SITBONE_AUDIT is off.
     """
     from service.audit.database import named  # noqa: PLC0415
     from service.audit.schema import HEAD  # noqa: PLC0415
@@ -48,16 +48,16 @@ def upgrade(*, machine: bool) -> None:
     _engine(settings, upgrading=True)
 
     told = {"database": database, "form": HEAD}
-    click.echo(json.dumps(told) if machine else f"The record in {database} has form {HEAD}.")
+    click.echo(json.dumps(told) if machine else f"The audit trail in {database} has form {HEAD}.")
 
 
 class _Days(click.IntRange):
-    """How many days to keep. 0 is refused, as it would say here the opposite of what it says in SITBONE_RECORD_DAYS."""
+    """How many days to keep. 0 is refused, as it would say here the opposite of what it says in SITBONE_AUDIT_DAYS."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if click.INT.convert(value, param, ctx) == 0:
             self.fail(
-                "0 days would keep nothing, where SITBONE_RECORD_DAYS=0 keeps everything. "
+                "0 days would keep nothing, where SITBONE_AUDIT_DAYS=0 keeps everything. "
                 "Name 1 day or more, or remove everything with --all.",
                 param,
                 ctx,
@@ -66,20 +66,20 @@ class _Days(click.IntRange):
 
 
 @db.command()
-@click.option("--days", type=_Days(1, _MOST_DAYS), metavar="N", help="By default, SITBONE_RECORD_DAYS.")
+@click.option("--days", type=_Days(1, _MOST_DAYS), metavar="N", help="By default, SITBONE_AUDIT_DAYS.")
 @click.option("--all", "everything", is_flag=True, help="Remove everything, however new it is.")
 @click.option("--json", "machine", is_flag=True, help="Print the database and what was removed as JSON.")
 def purge(days: int | None, *, everything: bool, machine: bool) -> None:
-    """Remove what is older than N days from the record, for good.
+    """Remove what is older than N days from the audit trail, for good.
 
-    Ends with 2 when it is not said what to remove, the database cannot be used or SITBONE_RECORD is off.
+    Ends with 2 when it is not said what to remove, the database cannot be used or SITBONE_AUDIT is off.
     """
     settings = _settings()
-    keep = days or settings.record_days
+    keep = days or settings.audit_days
     if days and everything:
         _give_up("Name --days to keep some or --all to remove everything, not both.")
     if not keep and not everything:
-        _give_up("Say how many days to keep, with --days or in SITBONE_RECORD_DAYS; --all keeps nothing.")
+        _give_up("Say how many days to keep, with --days or in SITBONE_AUDIT_DAYS; --all keeps nothing.")
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.audit.database import named  # noqa: PLC0415
@@ -90,7 +90,7 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     try:
         removed = run(engine, _FOR_EVER if everything else int((time.time() - keep * _DAY) * 1000))
     except SQLAlchemyError:
-        _give_up(f"The record cannot be purged: {_FAULT}")
+        _give_up(f"The audit trail cannot be purged: {_FAULT}")
     finally:
         engine.dispose()
     if machine:
@@ -117,7 +117,7 @@ def report(
     times to action; calls without a card; data states; how often the same card came up again for a patient. The
     database that was read stands above it. Calls that are marked as those of `sitbone check` are counted by themselves.
 
-    Ends with 2 when the database cannot be used, is not there, or SITBONE_RECORD is off.
+    Ends with 2 when the database cannot be used, is not there, or SITBONE_AUDIT is off.
     """
     if any(day and not _FIRST <= day.date() <= _LAST for day in (since, until)):
         _give_up(f"--since and --until take days from {_FIRST} to {_LAST}.")
@@ -138,15 +138,15 @@ def report(
     database = named(address)
     if not is_there(address):
         _give_up(
-            f"There is no record at {database}. The service makes one when it starts, where SITBONE_RECORD_URL, "
-            "SITBONE_RECORD, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they are set for it."
+            f"There is no audit trail at {database}. The service makes one when it starts, where SITBONE_AUDIT_URL, "
+            "SITBONE_AUDIT, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they are set for it."
         )
     engine = _engine(settings)
     try:
         with reading(engine) as connection:
             made = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
     except SQLAlchemyError:
-        _give_up(f"The record cannot be read: {_FAULT}")
+        _give_up(f"The audit trail cannot be read: {_FAULT}")
     finally:
         engine.dispose()
     click.echo(as_json(made, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(made)}")
@@ -168,8 +168,8 @@ def _address(settings: Settings) -> "URL":
         _give_up(str(problem))
     if address is None:
         _give_up(
-            "SITBONE_RECORD is off, so there is no record: let it name the folder of one, "
-            "or SITBONE_RECORD_URL a database."
+            "SITBONE_AUDIT is off, so there is no audit trail: let it name the folder of one, "
+            "or SITBONE_AUDIT_URL a database."
         )
     return address
 

@@ -61,7 +61,7 @@ class Table(NamedTuple):
 
 
 def _weeks(title: str, rows: Iterable[Any]) -> Markup:
-    series = (*_OUTCOMES, "held_back")
+    series = (*_OUTCOMES, "suppressed")
     summed = _summed(rows, lambda row: row.week.isoformat(), series)
     return columns("weeks", title, [_words(name) for name in series], summed, "cards")
 
@@ -160,8 +160,8 @@ QUESTIONS = (
 )
 
 
-def create_blueprint(guideline: Guideline, record: AuditWriter | None, clock: Callable[[], datetime]) -> Blueprint:
-    """`/insights` and `/insights/<table>.csv` of this record; without one, the page says that there is none."""
+def create_blueprint(guideline: Guideline, audit: AuditWriter | None, clock: Callable[[], datetime]) -> Blueprint:
+    """`/insights` and `/insights/<table>.csv` of this audit trail; without one, the page says that there is none."""
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "insights.css"))
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     headers = {
@@ -178,14 +178,14 @@ def create_blueprint(guideline: Guideline, record: AuditWriter | None, clock: Ca
     def page() -> str:
         today = clock().date()
         first, last, client = _filters(today)
-        made, clients = (None, ()) if record is None else _asked(record, first, last, client, today)
+        made, clients = (None, ()) if audit is None else _asked(audit, first, last, client, today)
         chosen = {"from": first.isoformat(), "to": last.isoformat(), "client": client or ""}
         return render_template(
             "insights.html",
             title=guideline.title,
             # A file of the product that holds no word of the knowledge.
             style=Markup(style),  # noqa: S704
-            recorded=record is not None,
+            recorded=audit is not None,
             empty=made is None or not (made.totals.calls or made.totals.feedback),
             chosen=chosen,
             query=urlencode(chosen),
@@ -204,7 +204,7 @@ def create_blueprint(guideline: Guideline, record: AuditWriter | None, clock: Ca
             raise UnknownService("There is no such table; /insights has the list.")
         today = clock().date()
         asked = _filters(today)
-        head, rows = _answer(_asked(record, *asked, today)[0], by_name[name]) if record else (_head(by_name[name]), ())
+        head, rows = _answer(_asked(audit, *asked, today)[0], by_name[name]) if audit else (_head(by_name[name]), ())
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerows([head, *rows])
@@ -241,10 +241,10 @@ def _day(name: str, otherwise: date) -> date:
 
 
 def _asked(
-    record: AuditWriter, first: date, last: date, client: str | None, today: date
+    audit: AuditWriter, first: date, last: date, client: str | None, today: date
 ) -> tuple[Report, Sequence[str]]:
     """The report of a period, and the clients that called in it."""
-    # Where no record is kept, no database is loaded.
+    # Where no audit trail is kept, no database is loaded.
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.audit.database import reading  # noqa: PLC0415
@@ -253,11 +253,13 @@ def _asked(
 
     period = Period.of_days(first, last, client)
     try:
-        with reading(record.engine) as connection:
+        with reading(audit.engine) as connection:
             of_all = call_counts(connection, replace(period, client=None))
             return report(connection, period, today), sorted({row.client for row in of_all if row.client})
     except SQLAlchemyError:
-        raise ServiceUnavailable("The record cannot be read at the moment. Ask again later.", retry_after=5) from None
+        raise ServiceUnavailable(
+            "The audit trail cannot be read at the moment. Ask again later.", retry_after=5
+        ) from None
 
 
 def _tables(made: Report) -> Iterator[Table]:

@@ -57,7 +57,7 @@ class _Call(NamedTuple):
     states: tuple[tuple[str, str], ...]
     rules: tuple[str, ...]
     indicators: tuple[str, ...] | None
-    held_back: int
+    suppressed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def forget(process: int) -> None:
 
 class Metrics:
     """The metrics of an application. `key_ages` tell by client how many seconds ago its keys were loaded, if they were;
-    `health` how the record fares; `clock` gives seconds since 1970.
+    `health` how the audit trail fares; `clock` gives seconds since 1970.
 
     A call waits for a few entries in memory only. They are summed up before they are counted, when somebody reads them
     and, in processes that count together, twice a second by a thread, which starts with the first call.
@@ -144,13 +144,13 @@ class Metrics:
         self._without_card = self._counter(
             "calls_without_card", "Calls that were answered without a card.", "client", "service"
         )
-        self._held_back = self._counter("cards_held_back", "Cards that were held back.", "service")
+        self._suppressed = self._counter("cards_suppressed", "Cards that were suppressed.", "service")
         self._in_flight = self._gauge("calls_in_flight", "Calls in hand.", "livesum")
         self._keys = self._gauge(
             "keys_loaded_timestamp_seconds", "When the keys of a client were last loaded.", "livemax", "client"
         )
-        self._queued = self._gauge("record_queued", "Calls that wait to be recorded.", "livesum")
-        self._dropped = self._counter("record_dropped", "Calls that the record has lost.")
+        self._queued = self._gauge("audit_queued", "Calls that wait to be recorded.", "livesum")
+        self._dropped = self._counter("audit_dropped", "Calls that the audit trail has lost.")
 
     def call(self, call: CallRecord[Answered]) -> None:
         """Count a call, also one that was refused or failed."""
@@ -242,8 +242,8 @@ class Metrics:
             self._cards.labels(service, indicator).inc(number)
         if call.indicators == ():
             self._without_card.labels(client, service).inc(number)
-        if call.held_back:
-            self._held_back.labels(service).inc(call.held_back * number)
+        if call.suppressed:
+            self._suppressed.labels(service).inc(call.suppressed * number)
 
     def _ask(self) -> None:
         for client, age in self._key_ages.items():

@@ -27,7 +27,7 @@ def post(url: str, body: Any) -> Any:
 
 
 def recorded_cards(base: str) -> int:
-    """How many cards the record knows."""
+    """How many cards the audit trail knows."""
     with urllib.request.urlopen(f"{base}/insights/weeks.csv", timeout=10) as table:
         return sum(int(row["shown"]) for row in csv.DictReader(table.read().decode().splitlines()))
 
@@ -35,9 +35,9 @@ def recorded_cards(base: str) -> int:
 @pytest.fixture(scope="module")
 def recorded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service that some charts were opened on, and some cards accepted or overridden."""
-    folder = tmp_path_factory.mktemp("record")
+    folder = tmp_path_factory.mktemp("audit")
     folder.chmod(0o700)
-    with running(repository, SITBONE_WORKERS="1", SITBONE_RECORD=str(folder)) as (base, _stop):
+    with running(repository, SITBONE_WORKERS="1", SITBONE_AUDIT=str(folder)) as (base, _stop):
         names = (
             "sudden-tear",
             "proximal-hamstring-tendinopathy",
@@ -120,7 +120,7 @@ def test_the_form_asks_for_other_days_and_stays_filled_in(opened: Any) -> None:
     demo.page.get_by_label("From", exact=True).fill("2020-01-01")
     demo.page.get_by_label("To", exact=True).fill("2020-02-01")
     demo.page.get_by_role("button", name="Show").click()
-    expect(demo.page.get_by_text("The record holds no call")).to_be_visible()
+    expect(demo.page.get_by_text("The audit trail holds no call")).to_be_visible()
     expect(demo.page.get_by_label("From", exact=True)).to_have_value("2020-01-01")
     assert urlsplit(demo.page.url).path == "/insights"
 
