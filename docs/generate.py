@@ -24,6 +24,7 @@ from service.knowledge_model.condition_text import as_text
 from service.knowledge_model.model import Guideline, Points, Recommendation, WeightedTest
 from service.knowledge_model.properties import read_properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
+from service.knowledge_model.vocabulary import SYSTEMS
 
 HERE = Path(__file__).parent
 FOLDER = HERE
@@ -61,6 +62,14 @@ What is called proved is a property of the knowledge (`service/knowledge/propert
 Written by `python docs/generate.py` from [hazards.toml](hazards.toml); the tests fail when it is stale or names a test
 that does not exist. Likelihood and severity are not scored: that belongs to the clinical safety officer of the site
 that puts the service to use, who knows its patients and its EHR.
+"""
+
+_CODES_HEAD = """\
+# What a chart can say of each finding
+
+Written by `python docs/generate.py` from `service/knowledge/value_sets`; the tests fail when it is stale. `M45*` is a
+code with all that are below it. Beside these codes each finding is read under its own id in the local code system,
+which is what a form of the site sends; medicines and allergies are read by name as well.
 """
 
 _CLI_WIDTH = 100
@@ -212,6 +221,31 @@ def recommendations(guideline: Guideline) -> Iterator[str]:
     )
 
 
+def codes(guideline: Guideline) -> Iterator[str]:
+    """The lines of codes.md."""
+    systems = {uri: name for name, uri in SYSTEMS.items()}
+    titles = {"icd10cm": "ICD-10-CM", "sct": "SNOMED CT", "loinc": "LOINC", "rxnorm": "RxNorm"}
+    of: dict[str, dict[str, list[str]]] = {}
+    for code in guideline.codes:
+        below = "*" if code.match == "children" else ""
+        # A code with a side is below one without.
+        if not (code.side and code.match == "children"):
+            of.setdefault(code.concept, {}).setdefault(systems[code.system], []).append(f"{code.code}{below}")
+    yield _CODES_HEAD
+    yield "\n## By standard codes\n"
+    yield from _table(
+        ("finding", *titles.values()),
+        (
+            (finding.title, *(", ".join(sorted(of[id_].get(system, ()))) for system in titles))
+            for id_, finding in guideline.findings.items()
+            if id_ in of
+        ),
+    )
+    yield "\n## By the form alone\n"
+    yield "No standard code of these was verified: a chart says them by the local code of the form.\n"
+    yield from (f"- {finding.title} (`{id_}`)" for id_, finding in guideline.findings.items() if id_ not in of)
+
+
 def _of_test(named: str) -> str:
     """A link to a test `path::name` or to a case `file: name`."""
     path, _, name = named.partition("::")
@@ -264,6 +298,7 @@ DOCUMENTS: Mapping[str, Callable[[Guideline], Iterator[str]]] = MappingProxyType
         "statements.md": statements,
         "rules.md": rules,
         "recommendations.md": recommendations,
+        "codes.md": codes,
         "hazards.md": hazards,
         "cli.md": cli,
     }

@@ -96,7 +96,7 @@ from service.knowledge_model.vocabulary import (
 )
 
 # The value sets of what a chart holds; those of orders are apart.
-_CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "medicines")
+_CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "conditions", "medicines")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 WEIGHTS = "weights.csv"
 _OF_A_CONDITION = re.compile(r"-?\d+")
