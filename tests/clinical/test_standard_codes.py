@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.chart.codes import CodeIndex
-from service.guideline.model import PACKAGED
-from service.guideline.vocabulary import SYSTEMS
+from service.knowledge_model.model import PACKAGED
+from service.knowledge_model.vocabulary import SYSTEMS
 from tests.charts import packaged
 
 # The codes that were verified in a primary source, each used or with the reason why not. Without the procedure codes of
