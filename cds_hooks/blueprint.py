@@ -230,12 +230,12 @@ def _admitted(
 
 def _log(problem: Exception, pseudonym: Callable[[str], str]) -> None:
     """A line about what the service is to blame for, or that it is busy."""
-    said = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
+    diagnostics = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
     # To be busy is no fault.
     level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
     record: CallRecord[Any] | None = g.get("cds_call")
     written = record.correlation_id if record else _written_id(pseudonym)
-    _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, said, _place(problem))
+    _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, diagnostics, _place(problem))
 
 
 def _name_of(caller: Caller | None) -> str | None:

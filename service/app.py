@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from service.audit import AuditTrail, AuditWriter
     from service.server.tracing import Tracing
 
-_Heard = TypeVar("_Heard")
+_Event = TypeVar("_Event")
 _Called = TypeVar("_Called", bound=Callable[..., object])
 # Not for pages of other origins, whatever those may read of the protocol.
 _OURS_ALONE = ("/metrics", "/insights")
@@ -237,15 +237,15 @@ def _audit_trail(
     return AuditTrail(audit, guideline, settings, clock)
 
 
-def _each(*hear: Callable[[_Heard], None] | None) -> Callable[[_Heard], None]:
-    """One listener for several; a later one does not hear what an earlier one refuses."""
+def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], None]:
+    """One listener for several; a later one does not get what an earlier one refuses."""
 
-    def heard(what: _Heard) -> None:
-        for each in hear:
+    def notify(what: _Event) -> None:
+        for each in listeners:
             if each is not None:
                 each(what)
 
-    return heard
+    return notify
 
 
 def _completing(

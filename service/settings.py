@@ -199,7 +199,7 @@ class _SettingsSchema(Schema):
     port = _whole_number("SITBONE_PORT", 1, 65_535)
     workers = _whole_number("SITBONE_WORKERS", 1, 64, "of processes")
     threads = _whole_number("SITBONE_THREADS", 1, 64, "of threads in each process")
-    max_in_flight = _whole_number("SITBONE_MAX_IN_FLIGHT", 1, 1_000, "of calls that a process has in hand at once,")
+    max_in_flight = _whole_number("SITBONE_MAX_IN_FLIGHT", 1, 1_000, "of calls that a process has in flight at once,")
     worker_class = fields.String(
         data_key="SITBONE_WORKER_CLASS",
         validate=OneOf(["gthread", "sync"]),

@@ -124,7 +124,7 @@ def made_once() -> Iterator[None]:
 
         return of
 
-    def told(folder: Path, requests: Any, *, tell: Callable[..., Any] = demo_ehr._told) -> Any:
+    def examples(folder: Path, requests: Any, *, tell: Callable[..., Any] = demo_ehr._examples) -> Any:
         if folder != demo_ehr.PATIENTS:
             return tell(folder, requests)
         # The examples of the page at `/`: all files of cases are read for them.
@@ -136,7 +136,7 @@ def made_once() -> Iterator[None]:
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
-        patch.setattr(demo_ehr, "_told", told)
+        patch.setattr(demo_ehr, "_examples", examples)
         yield
 
 

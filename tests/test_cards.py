@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request, packaged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-# The requests about the chart; those about what is in hand lie in a folder for each service.
+# The requests about the chart; those about the hook context lie in a folder for each service.
 NAMES = sorted(path.stem for path in (FIXTURES / "requests").glob("*.json"))
 
 

@@ -105,7 +105,7 @@ def test_where_a_reason_against_a_medicine_did_not_arrive_none_is_named(
     key: str, said: str, client: FlaskClient
 ) -> None:
     chart: Json = {"age": 40, "side": "left", "service": "discharge-advice"}
-    # What makes the complaint is heard in each.
+    # What makes the complaint arrives in each.
     chart |= {"conditions": ["icd10cm|M76.02"]} if key == "observations" else {"present": ["buttock-pain", "worsening"]}
     answer = client.post("/cds-services/discharge-advice", json=build_request(chart | {"withheld": [key]})).get_json()
     (message,) = messages(answer)

@@ -503,8 +503,8 @@ def test_keeping_an_order_silences_nothing(plain: FlaskClient) -> None:
         "overrideReason": {"reason": card["overrideReasons"][-1]},
         "outcomeTimestamp": CLOCK.isoformat(),
     }
-    heard = plain.post(f"/cds-services/{SERVICE}/feedback", json={"feedback": [feedback]})
-    assert heard.status_code == 200
+    received = plain.post(f"/cds-services/{SERVICE}/feedback", json={"feedback": [feedback]})
+    assert received.status_code == 200
     assert ask(plain, request)["cards"] == first["cards"]
 
 

@@ -460,7 +460,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("medicine_names.toml", 'of = "1191"', 'of = "9991191"'),
         r"medicine_names\.toml: acetylsalicylic\.of: '9991191' is not known here",
     ),
-    "a name of a medicine without grounds": (
+    "a name of a medicine without evidence": (
         _put("medicine_names.toml", 'evidence = ["V:R166"]\n', ""),
         r"medicine_names\.toml: paracetamol\.evidence: Missing data",
     ),
@@ -480,7 +480,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("synonyms.toml", 'of = "buttock-pain"', 'of = "puranen-orava"'),
         r"synonyms\.toml: deep buttock pain\.of: 'puranen-orava' is not known here",
     ),
-    "a synonym without grounds": (
+    "a synonym without evidence": (
         _put("synonyms.toml", 'evidence = ["S11"]\n', ""),
         r"synonyms\.toml: deep buttock pain\.evidence: Missing data",
     ),
@@ -745,7 +745,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("orders.toml", 'code = "161"', 'code = "162"'),
         r"orders\.toml: medicine\.acetaminophen\.code: is no RxNorm code of this concept",
     ),
-    "a fact that is of nothing in hand": (
+    "a fact that is of no hook context": (
         _put("wording.toml", "nsaid-drafted = ", "nsaid-order = "),
         r"wording\.toml: facts: 'nsaid-order' is not known here",
     ),

@@ -89,7 +89,7 @@ class Service:
             return connection.getresponse().status == 200
 
     def is_well(self) -> bool:
-        """Whether it answers a call like any other, soon. While what others left is in hand it may say 503: whoever
+        """Whether it answers a call like any other, soon. While what others left is in flight it may say 503: whoever
         hears that comes again.
         """
         end = time.monotonic() + 3

@@ -230,7 +230,7 @@ def _within(seconds: float, work: Callable[[], Answer]) -> Answer:
 
 def reason_of(problem: Exception) -> str:
     """Why a call by `requests` had no answer, in words; its own text may hold the URL, and so a token of a query."""
-    return next((said for kind, said in _FAILURES if isinstance(problem, kind)), "it could not be sent")
+    return next((reason for kind, reason in _FAILURES if isinstance(problem, kind)), "it could not be sent")
 
 
 def observe(
@@ -305,11 +305,11 @@ def _is_usable(discovery: Answer, entries: Sequence[Mapping[str, Any]]) -> bool:
 def _require_any(published: Sequence[str], given: Sequence[object]) -> None:
     if not any(hook in published for hook in given):
         theirs, ours = (", ".join(sorted({str(hook) for hook in hooks})) for hooks in (given, published))
-        said = (
+        reason = (
             f"none of its {len(given)} requests can be sent: they are for {theirs}, the service is for {ours or 'none'}"
         )
         # What others call their hooks is not trusted to be printable.
-        raise NoneSent("".join(filter(str.isprintable, said)) + ".")
+        raise NoneSent("".join(filter(str.isprintable, reason)) + ".")
 
 
 class _Observer:
@@ -328,8 +328,8 @@ class _Observer:
             answer = self._send(call.method, call.url, self._headers(call), call.body)
         except OSError as problem:
             self._hung[call.url] += isinstance(problem, TimeoutError)
-            said = str(problem) if isinstance(problem, NoAnswer) else "no answer came"
-            return Exchange(call, None, said)
+            reason = str(problem) if isinstance(problem, NoAnswer) else "no answer came"
+            return Exchange(call, None, reason)
         else:
             self._hung[call.url] = 0
             return Exchange(call, answer)

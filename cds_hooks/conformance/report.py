@@ -85,12 +85,12 @@ def as_junit(url: str, results: Sequence[Result]) -> str:
     )
     for result in results:
         case = ET.SubElement(suite, "testcase", classname=result.check.chapter, name=result.check.name)
-        said = "\n".join(result.problems)
+        problems = "\n".join(result.problems)
         if result.status is Status.FAILED:
-            ET.SubElement(case, "failure", message=result.check.expects).text = said
+            ET.SubElement(case, "failure", message=result.check.expects).text = problems
         elif result.status is Status.SKIPPED:
-            ET.SubElement(case, "skipped", message=said)
+            ET.SubElement(case, "skipped", message=problems)
         elif result.status is Status.WARNED:
-            ET.SubElement(case, "system-out").text = f"{result.check.expects}\n{said}"
+            ET.SubElement(case, "system-out").text = f"{result.check.expects}\n{problems}"
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)

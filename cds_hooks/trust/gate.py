@@ -103,10 +103,10 @@ def _examined(token: str, directory: Directory, call: Call, now: float) -> Calle
 
 
 def _refused(check: Check) -> CdsHooksError:
-    said = f"Authorization, {check.name} of the token: expected {check.expected}, received {check.received}. "
+    diagnostics = f"Authorization, {check.name} of the token: expected {check.expected}, received {check.received}. "
     if check.forbidden:
-        return Forbidden(said + "Ask the operator of this service to change the client's registration.")
+        return Forbidden(diagnostics + "Ask the operator of this service to change the client's registration.")
     return Unauthorized(
-        said + "Correct the token, or the client's registration here.",
+        diagnostics + "Correct the token, or the client's registration here.",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )

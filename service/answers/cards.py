@@ -1,7 +1,7 @@
 """Assessment -> cards and the machine-readable extension. No clinical sentence stands here: they are in knowledge/.
 
 One card for each urgency tier and decision, most urgent first. Each says what to consider, why (findings with side,
-date and resource), what was not documented, on what grounds, and how to say no. Nothing of the chart's free text is
+date and resource), what was not documented, the evidence, and how to say no. Nothing of the chart's free text is
 repeated.
 Specification: CDS Service Response.
 """
@@ -75,7 +75,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A card about something that the clinician has in hand: `about` names it, such as the reference of a draft order.
+    """A card about something in the hook context: `about` names it, such as the reference of a draft order.
 
     `fired` are the recommendations that hold for it, the most important first. With more than one change, the
     clinician picks one, or where `several` any of them. `notes` are further lines of its reasons.
@@ -113,7 +113,7 @@ class Responder:
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
         self._recommendations = {r.id: r for r in guideline.recommendations}
         # The same recommendations stand together on many cards.
-        self.grounds = lru_cache(maxsize=1024)(self._grounds)
+        self.evidence_lines = lru_cache(maxsize=1024)(self._evidence_lines)
 
     def respond(
         self,
@@ -129,14 +129,14 @@ class Responder:
         `would_change`: what single answers would do to the cards, see Assessor.would_change.
         """
         cards = _Cards(self, assessment, request, now, on_chart)
-        made = tuple(cards.made()) if assessment.fired else tuple(cards.complaint_not_read())
-        sent = {each.card.source.topic.code for each in made if each.card.source.topic}
+        advised = tuple(cards.in_order()) if assessment.fired else tuple(cards.complaint_not_read())
+        sent = {each.card.source.topic.code for each in advised if each.card.source.topic}
         members = {
             "silenced": cards.silenced,
             "wouldChange": [_would_change(change) for change in would_change if change.topic in sent],
         }
         extension = {**assessment_extension(self.guideline, assessment, on_chart), **_filled(members)}
-        return Answered(assessment, made, extension, assessment.fired)
+        return Answered(assessment, advised, extension, assessment.fired)
 
     def advise(
         self,
@@ -150,9 +150,9 @@ class Responder:
         judgements: Iterable[Judgement] = (),
         system_actions: tuple[SystemAction, ...] = (),
     ) -> Answered:
-        """The answer to a hook at which something is in hand: a card for each advice.
+        """The answer to a hook at which there is something to judge: a card for each advice.
 
-        What is in hand is still to be dealt with when the orders that a card suggests are placed: the card stays, and
+        What it judges is still to be dealt with when the orders that a card suggests are placed: the card stays, and
         names them instead. `judged` are members that join the assessment in the extension, such as the rating of each
         order; `judgements` what they stand on.
         """
@@ -214,8 +214,8 @@ class Responder:
         """A sentence of wording.toml, filled in."""
         return self.guideline.wording.sentences[sentence].format(**values)
 
-    def _grounds(self, ids: tuple[str, ...]) -> tuple[str, ...]:
-        """On what grounds a card stands that carries these recommendations; nothing of a chart is in it."""
+    def _evidence_lines(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """The evidence of a card that carries these recommendations; nothing of a chart is in it."""
         words, recommendations = self.guideline.wording, [self._recommendations[id_] for id_ in ids]
         strengths = [
             words.sentences["strength"].format(
@@ -382,7 +382,7 @@ class _Cards:
     def _findings_not_readable(self) -> list[Assertion]:
         return [one for one in self.assessment.not_readable if isinstance(one, Assertion)]
 
-    def made(self) -> Iterator[AdvisedCard]:
+    def in_order(self) -> Iterator[AdvisedCard]:
         tiers: dict[str, list[Fired]] = {}
         for fired in self.assessment.fired:
             topic = self.responder.topic_of_tier.get(fired.indicator, fired.recommendation.topic)
@@ -569,7 +569,7 @@ class _Cards:
         sections.append((headings["unreadable"], list(self._problems(topic))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
         sections.append(
-            (headings["grounds"], list(self.responder.grounds(tuple(item.recommendation.id for item in fired))))
+            (headings["grounds"], list(self.responder.evidence_lines(tuple(item.recommendation.id for item in fired))))
         )
         return "\n\n".join(
             [f"**{heading}**\n\n- " + "\n- ".join(dict.fromkeys(lines)) for heading, lines in sections if lines]

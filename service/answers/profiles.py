@@ -60,12 +60,12 @@ def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:
         return
     actions = sorted(suggestion.actions, key=lambda action: _ORDER_OF_STEPS.index(action.type))
     for number, action in enumerate(actions, start=1):
-        said = wording.sentences["step"].format(number=number, count=count, action=action.description)
+        label = wording.sentences["step"].format(number=number, count=count, action=action.description)
         yield replace(
             suggestion,
-            label=said,
+            label=label,
             uuid=_derived(suggestion.uuid, f"step {number}"),
-            actions=(replace(action, description=said),),
+            actions=(replace(action, description=label),),
         )
 
 

@@ -1,4 +1,4 @@
-"""The audit trail: what was advised, on what grounds, and what became of it; see docs/audit.md."""
+"""The audit trail: what was advised, on what evidence, and what became of it; see docs/audit.md."""
 
 from __future__ import annotations
 

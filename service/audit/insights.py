@@ -347,8 +347,10 @@ def burdens(connection: Connection, period: Period) -> tuple[Burden, ...]:
     patients = _count(each.c.shown > 0)
     numbers = (patients, func.sum(each.c.shown), func.sum(each.c.shown) - patients, func.max(each.c.shown))
     found = connection.execute(select(*by, *numbers, func.sum(each.c.overridden), func.sum(each.c.held)).group_by(*by))
-    made = [Burden(*names, *map(int, numbers)) for *names, numbers in _split(found, len(by))]
-    return tuple(sorted(made, key=lambda burden: (-burden.repeats, burden.client, burden.topic, burden.recommendation)))
+    counted = [Burden(*names, *map(int, numbers)) for *names, numbers in _split(found, len(by))]
+    return tuple(
+        sorted(counted, key=lambda burden: (-burden.repeats, burden.client, burden.topic, burden.recommendation))
+    )
 
 
 def history(connection: Connection, client: str, card: str) -> tuple[Outcome, ...]:
@@ -389,9 +391,9 @@ def _cards(period: Period) -> Subquery:
     happened = HAPPENED.label("happened")
     reports = select(FEEDBACK, happened, last.label("last")).where(FEEDBACK.c.at >= period.since - _DAY)
     reported = (reports if period.with_checks else reports.where(~FEEDBACK.c.is_check)).subquery()
-    told = [reported.c[name] for name in ("outcome", "happened", "reasons", "commented")]
+    outcome_columns = [reported.c[name] for name in ("outcome", "happened", "reasons", "commented")]
     of_the_card = and_(reported.c.client == card.c.client, reported.c.card == card.c.uuid, reported.c.last == 1)
-    return select(card, *told).outerjoin(reported, of_the_card).where(card.c.nth == 1).subquery()
+    return select(card, *outcome_columns).outerjoin(reported, of_the_card).where(card.c.nth == 1).subquery()
 
 
 def _outcomes(cards: Subquery) -> tuple[ColumnElement[int], ...]:

@@ -46,15 +46,15 @@ def report(connection: Connection, period: Period, today: date) -> Report:
     )
 
 
-def as_json(made: Report, database: str) -> str:
+def as_json(answers: Report, database: str) -> str:
     """Members are those of the dataclasses, after the name of the database that was read."""
-    return orjson.dumps({"database": database, **asdict(made)}, option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps({"database": database, **asdict(answers)}, option=orjson.OPT_INDENT_2).decode()
 
 
-def as_text(made: Report) -> str:
+def as_text(answers: Report) -> str:
     """A table for each question that has an answer."""
-    parts = ["\n".join(f"{_words(name):<14}{number:>8}" for name, number in asdict(made.totals).items())]
-    tables = ((field.name, getattr(made, field.name)) for field in fields(made)[1:])
+    parts = ["\n".join(f"{_words(name):<14}{number:>8}" for name, number in asdict(answers.totals).items())]
+    tables = ((field.name, getattr(answers, field.name)) for field in fields(answers)[1:])
     parts += [f"{_words(name).capitalize()}\n{_table(rows)}" for name, rows in tables if rows]
     return "\n\n".join(parts)
 

@@ -103,7 +103,7 @@ class Rows:
 
     def _feedback(self, record: FeedbackRecord, now: datetime) -> Iterator[Row]:
         for place, item in enumerate(record.feedback):
-            told: Row = {
+            reported: Row = {
                 "client": record.client or "",
                 "card": self._uuid(item.card),
                 "outcome": item.outcome,
@@ -112,7 +112,7 @@ class Rows:
                 "reasons": canonical(sorted(_codes(item, self._reasons))),
             }
             # A marked report must not stand for the same one that comes without the mark.
-            digested = {**told, "is_check": True} if record.is_check else told
+            digested = {**reported, "is_check": True} if record.is_check else reported
             yield {
                 # No key: after a new start, too, what is reported again must be known again.
                 "id": blake2b(orjson.dumps(digested, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest(),
@@ -120,7 +120,7 @@ class Rows:
                 "place": place,
                 "correlation": record.correlation_id,
                 "service": record.service_id,
-                **told,
+                **reported,
                 "commented": any(given.user_comment for given in item.override_reasons),
                 "times": 1,
                 "is_check": record.is_check,

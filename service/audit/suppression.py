@@ -53,19 +53,19 @@ class Suppression:
         overridden = self._overridden(request) if any(keys) else {}
         kept: list[AdvisedCard] = []
         suppressed: list[Suppressed] = []
-        said: list[dict[str, str]] = []
+        extension_entries: list[dict[str, str]] = []
         for key, advised in zip(keys, answered.advised, strict=True):
             override = overridden.get(key) if key else None
             # What has joined the card since then was never overridden.
             if key and override and override.recommendations.issuperset(advised.versions()):
                 since = datetime.fromtimestamp(override.at // 1000, UTC)
                 suppressed.append(Suppressed(advised, since))
-                said.append({"topic": key.topic, "since": since.isoformat()})
+                extension_entries.append({"topic": key.topic, "since": since.isoformat()})
             else:
                 kept.append(advised)
         if not suppressed:
             return answered
-        extension = {**answered.extension, "heldBack": said}
+        extension = {**answered.extension, "heldBack": extension_entries}
         return replace(answered, advised=tuple(kept), suppressed=tuple(suppressed), extension=extension)
 
     def _overridden(self, request: HookRequest) -> Mapping[CardKey, Override]:

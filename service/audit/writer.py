@@ -56,10 +56,10 @@ class Health:
 
     def to_dict(self) -> dict[str, int | str]:
         """As /readyz says it, the time as an instant in UTC."""
-        told: dict[str, int | str] = {"queued": self.queued, "dropped": self.dropped}
+        members: dict[str, int | str] = {"queued": self.queued, "dropped": self.dropped}
         if self.last_error is not None:
-            told["lastError"] = datetime.fromtimestamp(self.last_error, UTC).isoformat(timespec="seconds")
-        return told
+            members["lastError"] = datetime.fromtimestamp(self.last_error, UTC).isoformat(timespec="seconds")
+        return members
 
 
 @dataclass(frozen=True, slots=True)

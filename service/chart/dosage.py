@@ -42,8 +42,8 @@ def strength_of(names: Iterable[str], ingredient: Set[str]) -> float | None:
     """
     for name in filter(_COUNTED.search, names):
         parts = _INGREDIENTS.split(name)
-        said = [part for part in parts if len(parts) == 1 or any(word in part.lower() for word in ingredient)]
-        found = [amount for part in said for amount in _MILLIGRAMS.findall(part)]
+        named = [part for part in parts if len(parts) == 1 or any(word in part.lower() for word in ingredient)]
+        found = [amount for part in named for amount in _MILLIGRAMS.findall(part)]
         if len(found) == 1 and re.fullmatch(r"\d+(?:\.\d+)?", found[0]):
             return float(found[0]) / 1000
     return None

@@ -1,4 +1,4 @@
-"""What the clinician has in hand at a hook: the resources of a context member, as far as they can be read.
+"""The hook context: the resources of a context member, as far as they can be read.
 
 A broken resource and one of another patient spoil nothing but themselves, and are counted.
 Specification: CDS Hooks Library, order-select, order-sign, appointment-book.
@@ -24,12 +24,13 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # What is taken where it stands alone, in no Bundle and no array.
 _ALONE = frozenset({"Appointment", "MedicationRequest", "ServiceRequest"})
 # A draft that is one of these is none any more.
-_GIVEN_UP = frozenset({"cancelled", "entered-in-error", "noshow", "revoked", "stopped"})
+_CANCELLED = frozenset({"cancelled", "entered-in-error", "noshow", "revoked", "stopped"})
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """One resource in hand, at its place among them; `reference` is Type/id, or the type where the id is of no use."""
+class ContextResource:
+    """One resource of the hook context, at its place among them; `reference` is Type/id, or the type where the id is of
+    no use."""
 
     reference: str
     resource: Mapping[str, Any]
@@ -47,27 +48,27 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class InHand:
+class HookContext:
     """The readable resources of the patient in context, and how many others there were."""
 
-    drafts: tuple[Draft, ...]
+    resources: tuple[ContextResource, ...]
     other_patient: int
     unreadable: int
     # Those that were cancelled.
-    given_up: int = 0
+    cancelled: int = 0
 
     def left_out(self) -> dict[str, int]:
         """The counts for the assessment in the extension."""
         return {"otherPatient": self.other_patient, "unreadable": self.unreadable}
 
 
-def in_hand(member: object, chart: ReceivedChart, selections: Iterable[str] | None = None) -> InHand:
+def hook_context(member: object, chart: ReceivedChart, selections: Iterable[str] | None = None) -> HookContext:
     """The resources in a member of a hook's context, raw JSON of a Bundle or an array, as far as they are about the
     patient of the chart. Selected are those that `selections` name, without them all.
     """
     named = None if selections is None else {_bare(name) for name in selections}
-    names, drafts = PatientNames(chart), list[Draft]()
-    other_patient = unreadable = given_up = 0
+    names, resources = PatientNames(chart), list[ContextResource]()
+    other_patient = unreadable = cancelled = 0
     for place, resource in enumerate(_resources(member, msgspec.json.decode)):
         kind = as_text(resource.get("resourceType"))
         owner = _owner(resource, names)
@@ -75,14 +76,14 @@ def in_hand(member: object, chart: ReceivedChart, selections: Iterable[str] | No
             unreadable += 1
         elif owner is Owner.OTHER:
             other_patient += 1
-        elif not statuses(resource.get("status")) & _GIVEN_UP and resource.get("doNotPerform") is not True:
+        elif not statuses(resource.get("status")) & _CANCELLED and resource.get("doNotPerform") is not True:
             identifier = as_text(resource.get("id"))
             reference = f"{kind}/{identifier}" if _ID.fullmatch(identifier) else kind
             selected = named is None or not named.isdisjoint((reference, identifier))
-            drafts.append(Draft(reference, resource, selected, place))
+            resources.append(ContextResource(reference, resource, selected, place))
         else:
-            given_up += 1
-    return InHand(tuple(drafts), other_patient, unreadable, given_up)
+            cancelled += 1
+    return HookContext(tuple(resources), other_patient, unreadable, cancelled)
 
 
 def as_written(member: object) -> dict[int, dict[str, Any]]:

@@ -108,8 +108,8 @@ def _reason(concept: Mapping[str, Any], source: Source) -> Iterator[Assertion]:
         if row in in_words or (_is_said(row, source.reading) and (not row.site or row.site in at)):
             provisional = index.findings[row.concept].kind not in _COMPLAINED_OF
             remarks = (*([PROVISIONAL] if provisional else ()), *([BY_TEXT] if in_words else ()))
-            said = structs.replace(source, remarks=remarks)
-            yield said.asserts(row.concept, PRESENT, row.side if in_words else side or row.side or worded)
+            remarked = structs.replace(source, remarks=remarks)
+            yield remarked.asserts(row.concept, PRESENT, row.side if in_words else side or row.side or worded)
 
 
 def _is_said(row: Code, reading: Reading) -> bool:

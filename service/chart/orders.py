@@ -193,7 +193,7 @@ class OrderReader:
             return self.order(resource, reference_to(resource), _DONE)
         return None
 
-    def _said(self, codings: Iterable[Coding]) -> list[Meaning]:
+    def _meanings_of(self, codings: Iterable[Coding]) -> list[Meaning]:
         return [meaning for coding in codings for meaning in self._meanings.get(coding, ())]
 
     def order(self, resource: Mapping[str, Any], reference: str, state: str = _DRAFT) -> Order:
@@ -203,23 +203,23 @@ class OrderReader:
         given = [coding for concept in concepts for coding in codings(concept)]
         sites = each(resource.get("bodySite"))
         sites += [{"coding": [as_dict(part).get("bodySite")]} for part in as_list(resource.get("series"))]
-        said = self._said(given)
-        at = self._said(coding for concept in sites for coding in codings(concept))
-        modality, region = _one(m.modality for m in said), _one(m.region for m in said if m.modality)
-        coded, placed = _one(m.side for m in said), self._index.place(sites)[0]
+        meanings = self._meanings_of(given)
+        at = self._meanings_of(coding for concept in sites for coding in codings(concept))
+        modality, region = _one(m.modality for m in meanings), _one(m.region for m in meanings if m.modality)
+        coded, placed = _one(m.side for m in meanings), self._index.place(sites)[0]
         added = next((side for concept in concepts if (side := self._index.place([], concept)[0])), NO_SIDE)
         worded = added or self._index.side_in_words(*concepts)
-        sides = {*(m.side for m in said), placed, worded if worded != BILATERAL else NO_SIDE} - {NO_SIDE}
+        sides = {*(m.side for m in meanings), placed, worded if worded != BILATERAL else NO_SIDE} - {NO_SIDE}
         return Order(
             reference,
             state,
             modality,
             region or (_one(m.region for m in at if not m.modality) if modality else ""),
-            _one(m.referral for m in said),
+            _one(m.referral for m in meanings),
             coded or placed or worded,
             dated(resource, *_DATED.get(kind, ())).when,
             bool(given),
-            _contrast(said, concepts),
+            _contrast(meanings, concepts),
             sides_differ=len(sides) > 1,
             elsewhere=self._is_elsewhere(sites),
         )
@@ -229,7 +229,7 @@ class OrderReader:
         named = [given for site in sites if (given := [c for c in codings(site) if not self._index.is_side(c)])]
         return bool(named) and all(
             any(system == SCT for system, _code in given)
-            and not any(self._said([coding]) or self._index.sites(coding) for coding in given)
+            and not any(self._meanings_of([coding]) or self._index.sites(coding) for coding in given)
             for given in named
         )
 
@@ -255,14 +255,14 @@ def _meaning(concept: str, side: str) -> Meaning:
     return Meaning(modality, region, "", side) if modality in MODALITIES else Meaning()
 
 
-def _contrast(said: Sequence[Meaning], concepts: Sequence[Mapping[str, Any]]) -> bool:
+def _contrast(meanings: Sequence[Meaning], concepts: Sequence[Mapping[str, Any]]) -> bool:
     """Whether contrast is asked for: as the site says of its code, otherwise by the words of the code."""
-    if mapped := {meaning.contrast for meaning in said if meaning.contrast}:
+    if mapped := {meaning.contrast for meaning in meanings if meaning.contrast}:
         return WITH_CONTRAST in mapped
     return any(_WITH_CONTRAST.search(word) for concept in concepts for word in words_of(concept))
 
 
 def _one(values: Iterable[str]) -> str:
     """What all that say something agree on; empty where they do not."""
-    said = set(filter(None, values))
-    return said.pop() if len(said) == 1 else ""
+    distinct = set(filter(None, values))
+    return distinct.pop() if len(distinct) == 1 else ""

@@ -25,7 +25,7 @@ class Chart:
         self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.assertions}
         derived = case.derived
         for name in (*derived.on_both_sides, *derived.on_either_side):
-            self.resolved[name] = self._made_of_others(name)
+            self.resolved[name] = self._derived_finding(name)
         self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
         self.known: dict[str, Value] = {
             name: resolved.value  # type: ignore[misc]
@@ -46,15 +46,15 @@ class Chart:
     def __getitem__(self, name: str) -> Value:
         return self.known.get(name)
 
-    def _made_of_others(self, name: str) -> Resolved:
+    def _derived_finding(self, name: str) -> Resolved:
         """What is stated itself stays where others tell nothing, for it may be contradictory."""
         stated = self.case.resolve(name, self.side, with_sideless=self.with_sideless)
         # What is stated of each side outweighs that it is not so.
         if stated.value is True:
             return stated
         either = self.case.derived.on_either_side
-        made = self.case.on_either_side(either[name]) if name in either else _on_both_sides(self.case, name)
-        return stated if made.value is None else made
+        derived = self.case.on_either_side(either[name]) if name in either else _on_both_sides(self.case, name)
+        return stated if derived.value is None else derived
 
 
 def sides_with(case: Case, name: str) -> dict[str, frozenset[str]]:

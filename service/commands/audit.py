@@ -47,8 +47,8 @@ def upgrade(*, machine: bool) -> None:
     database = named(_address(settings))
     _engine(settings, upgrading=True)
 
-    told = {"database": database, "form": HEAD}
-    click.echo(json.dumps(told) if machine else f"The audit trail in {database} has form {HEAD}.")
+    result = {"database": database, "form": HEAD}
+    click.echo(json.dumps(result) if machine else f"The audit trail in {database} has form {HEAD}.")
 
 
 class _Days(click.IntRange):
@@ -144,12 +144,12 @@ def report(
     engine = _engine(settings)
     try:
         with reading(engine) as connection:
-            made = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
+            found = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
     except SQLAlchemyError:
         _give_up(f"The audit trail cannot be read: {_FAULT}")
     finally:
         engine.dispose()
-    click.echo(as_json(made, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(made)}")
+    click.echo(as_json(found, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(found)}")
 
 
 def _settings() -> Settings:

@@ -1,4 +1,4 @@
-"""What is wrong with a folder of knowledge, all of it, and what in it is of no use or on weak ground."""
+"""What is wrong with a folder of knowledge, all of it, and what in it is of no use or on weak evidence."""
 
 from __future__ import annotations
 

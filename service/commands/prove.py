@@ -124,8 +124,8 @@ def _lines(proof: Proof) -> Iterator[str]:
     for id_, results in proof.report.results.items():
         of = proof.properties.properties[id_]
         counts = Counter(result.state for result in results)
-        told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no statement"
-        yield f"{id_}: {told}; {proof.report.seconds[id_]:.1f} s. {of.title}"
+        summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no statement"
+        yield f"{id_}: {summary}; {proof.report.seconds[id_]:.1f} s. {of.title}"
         for result in sorted(results, key=lambda each: each.state in FAILURES):
             if result.state != PROVED:
                 yield f"  {result.state}: {result.of}: {result.words}"
@@ -165,11 +165,11 @@ def as_json(proof: Proof) -> str:
 def _others(proof: Proof, results: Iterable[Result]) -> Iterator[dict[str, str]]:
     for result in results:
         if result.state != PROVED:
-            told = {
+            entry = {
                 "of": result.of,
                 "state": result.state,
                 "words": result.words,
                 "counterexample": counterexample(proof.guideline, result),
                 "notReplayed": proof.not_replayed.get((result.property, result.of), ""),
             }
-            yield {key: words for key, words in told.items() if words}
+            yield {key: words for key, words in entry.items() if words}

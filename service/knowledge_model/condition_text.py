@@ -87,8 +87,8 @@ def parse(text: str, thresholds: Mapping[str, float] | None) -> Condition:
     except UnexpectedToken as error:
         raise ValueError(_place(error.token, text) + _expected(error)) from error
     except UnexpectedCharacters as error:
-        said = f"{error.char!r} is no part of a condition"
-        raise ValueError(f"line {error.line}, column {error.column}: {said}") from error
+        problem = f"{error.char!r} is no part of a condition"
+        raise ValueError(f"line {error.line}, column {error.column}: {problem}") from error
     (root,) = tree.children
     return _condition(root, text, thresholds)
 
@@ -106,7 +106,7 @@ def _expected(error: UnexpectedToken) -> str:
     if found == "or":
         return "there is no 'or': write any of (…, …)"
     found = _CALLED["$END"] if error.token.type == "$END" else repr(found)
-    expected = ", ".join(said for name, said in _CALLED.items() if name in error.accepts)
+    expected = ", ".join(words for name, words in _CALLED.items() if name in error.accepts)
     return f"expected {expected}; found {found}"
 
 

@@ -155,7 +155,7 @@ class Recommendation:
     imaging: tuple[Imaging, ...]
     referrals: tuple[Referral, ...]
     treatment: tuple[Treatment, ...]
-    # What is suggested to be done with what is in hand: replace, remove, or nothing.
+    # What is suggested to be done with it: replace, remove, or nothing.
     change: str
     topic: str
     indicator: str
@@ -310,7 +310,7 @@ class Topic:
 @dataclass(frozen=True, slots=True)
 class Wording:
     headings: Mapping[str, str]
-    # How what is in hand is called among the grounds of a card.
+    # How the hook context is called among the reasons of a card.
     facts: Mapping[str, str]
     sentences: Mapping[str, str]
     strengths: Mapping[str, str]

@@ -122,7 +122,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 # Those that assess the chart, in the order in which they are evaluated: a later kind may read what an earlier one made.
 CHART_KINDS = ("red-flag", "plan", "closing", "treatment")
-# Those that judge what the clinician has in hand, each with the facts about it that its conditions may read; those of a
+# Those that judge the hook context, each with the facts about it that its conditions may read; those of a
 # discharge also read what is offered, see Guideline.facts.
 AT_DISCHARGE = "going-home"
 ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(

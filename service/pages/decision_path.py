@@ -95,8 +95,8 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
         "What is offered, held, or offered with care.",
         tuple(_treatments(of_kind["treatment"], guideline.engine.treatments)),
     )
-    in_hand = tuple(_Group(label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
-    yield _Stage("In hand", "A draft order, an appointment or a discharge is held against all of this.", in_hand)
+    advice = tuple(_Group(label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
+    yield _Stage("Hook context", "A draft order, an appointment or a discharge is held against all of this.", advice)
 
 
 _KINDS = ("red-flag", "plan", "closing", "treatment", *ADVICE_FACTS)

@@ -43,11 +43,11 @@ def create_blueprint(
     describes it; it is read once, and may be missing.
     """
     requests = dict(_requests(patients / "requests"))
-    told = sorted(
-        (_listing(name, *each) for name, each in _told(patients, requests)),
+    entries = sorted(
+        (_listing(name, *each) for name, each in _examples(patients, requests)),
         key=lambda each: (each["group"], each["title"]),
     )
-    listed = orjson.dumps({"clock": _clock(patients), "patients": told})
+    listed = orjson.dumps({"clock": _clock(patients), "patients": entries})
     described = orjson.dumps(vocabulary(guideline))
     files = {path.name: path.read_bytes() for path in (Path(__file__).parent / "static").iterdir()}
     blueprint = Blueprint("demo", __name__, template_folder=".")
@@ -110,7 +110,7 @@ def _clock(folder: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def _told(folder: Path, requests: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[bytes, str, str]]]:
+def _examples(folder: Path, requests: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[bytes, str, str]]]:
     """Each request with the sentence of its case and the file of cases that holds it."""
     sentences = {}
     for path in sorted((folder / "cases").glob("*.toml")):

@@ -79,7 +79,7 @@ def _reasons(title: str, rows: Iterable[Any]) -> Markup:
 def _times(title: str, rows: Iterable[Any]) -> Markup:
     known = [row for row in rows if row.median_seconds is not None]
     most = sorted(known, key=lambda row: -row.cards)[:_PLOTTED]
-    made = [
+    plotted = [
         Span(
             f"{row.recommendation}, {row.outcome}",
             row.quarter_seconds,
@@ -89,11 +89,11 @@ def _times(title: str, rows: Iterable[Any]) -> Markup:
         )
         for row in most
     ]
-    return spans("times-to-action", title, made, "seconds")
+    return spans("times-to-action", title, plotted, "seconds")
 
 
 def _calls(title: str, rows: Sequence[Any]) -> Markup:
-    made = [
+    plotted = [
         Row(
             ", ".join(filter(None, (row.service, row.hook))),
             (row.calls - row.without_card - row.refused, row.without_card, row.refused),
@@ -101,7 +101,7 @@ def _calls(title: str, rows: Sequence[Any]) -> Markup:
         )
         for row in rows
     ]
-    return bars("calls", title, ("with a card", "without a card", "refused"), _most(made), "calls")
+    return bars("calls", title, ("with a card", "without a card", "refused"), _most(plotted), "calls")
 
 
 def _states(title: str, rows: Sequence[Any]) -> Markup:
@@ -110,13 +110,15 @@ def _states(title: str, rows: Sequence[Any]) -> Markup:
     for row in rows:
         of_key = counted[row.client, row.key]
         of_key[row.state] = of_key.get(row.state, 0) + row.calls
-    made = [Row(key, [found.get(state, 0) for state in states], of=client) for (client, key), found in counted.items()]
-    return bars("data-states", title, states, _most(made), "calls")
+    plotted = [
+        Row(key, [found.get(state, 0) for state in states], of=client) for (client, key), found in counted.items()
+    ]
+    return bars("data-states", title, states, _most(plotted), "calls")
 
 
 def _burdens(title: str, rows: Sequence[Any]) -> Markup:
-    made = [Row(f"{row.recommendation}, {row.topic}", (row.patients, row.repeats), row.client) for row in rows]
-    return bars("burdens", title, ("first time for a patient", "again"), made[:_PLOTTED], "cards")
+    plotted = [Row(f"{row.recommendation}, {row.topic}", (row.patients, row.repeats), row.client) for row in rows]
+    return bars("burdens", title, ("first time for a patient", "again"), plotted[:_PLOTTED], "cards")
 
 
 def _verdicts(title: str, rows: Iterable[Any]) -> Markup:
@@ -126,8 +128,8 @@ def _verdicts(title: str, rows: Iterable[Any]) -> Markup:
 
 
 def _stages(title: str, rows: Sequence[Any]) -> Markup:
-    made = [Row(f"{row.service}, {row.stage}", (row.mean_milliseconds,)) for row in rows]
-    return bars("stages", title, ("mean",), _most(made), "milliseconds")
+    plotted = [Row(f"{row.service}, {row.stage}", (row.mean_milliseconds,)) for row in rows]
+    return bars("stages", title, ("mean",), _most(plotted), "milliseconds")
 
 
 QUESTIONS = (
@@ -262,16 +264,16 @@ def _asked(
         ) from None
 
 
-def _tables(made: Report) -> Iterator[Table]:
+def _tables(report: Report) -> Iterator[Table]:
     for question in QUESTIONS:
-        head, rows = _answer(made, question)
-        answer = getattr(made, question.name)
+        head, rows = _answer(report, question)
+        answer = getattr(report, question.name)
         yield Table(question, question.draw(question.title, answer) if question.draw and answer else None, head, rows)
 
 
-def _answer(made: Report, question: Question) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+def _answer(report: Report, question: Question) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
     head = _head(question)
-    return head, [[getattr(row, name) for name in head] for row in getattr(made, question.name)]
+    return head, [[getattr(row, name) for name in head] for row in getattr(report, question.name)]
 
 
 def _head(question: Question) -> Sequence[str]:
@@ -280,15 +282,15 @@ def _head(question: Question) -> Sequence[str]:
     return [field.name for field in fields(get_args(get_type_hints(Report)[question.name])[0])]
 
 
-def _totals(made: Report) -> Sequence[tuple[str, int]]:
-    return [(_words(field.name).capitalize(), getattr(made.totals, field.name)) for field in fields(made.totals)]
+def _totals(report: Report) -> Sequence[tuple[str, int]]:
+    return [(_words(field.name).capitalize(), getattr(report.totals, field.name)) for field in fields(report.totals)]
 
 
-def _never_sent(made: Report) -> Iterator[str]:
+def _never_sent(report: Report) -> Iterator[str]:
     """Which client never sent what, in a sentence each; the first thing to look at where cards do not come."""
     calls: dict[tuple[str, str], int] = defaultdict(int)
     sent = set()
-    for row in made.data_states:
+    for row in report.data_states:
         calls[row.client, row.key] += row.calls
         if row.state == "supplied":
             sent.add((row.client, row.key))

@@ -79,10 +79,10 @@ def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:
         row = rows.setdefault(test["finding"], {"family": test["family"], "condition": test["finding"], "cells": {}})
         row["cells"][test["cause"]] = (f"{test['positive']:+d} / {test['negative']:+d}", test["source"])
     for row in rows.values():
-        grounds = dict.fromkeys(source for _counts, source in row["cells"].values())
-        row["grounds"] = [
-            (source, [] if len(grounds) == 1 else [cause for cause, cell in row["cells"].items() if cell[1] == source])
-            for source in grounds
+        sources = dict.fromkeys(source for _counts, source in row["cells"].values())
+        row["sources"] = [
+            (source, [] if len(sources) == 1 else [cause for cause, cell in row["cells"].items() if cell[1] == source])
+            for source in sources
         ]
     return list(rows.values())
 

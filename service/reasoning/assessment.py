@@ -147,7 +147,7 @@ class Assessment:
     def onset(self) -> When | None:
         """The latest onset or injury that is documented, on either side."""
         stated = self.case.assertions.get(self.case.onset, ()) if self.case else ()
-        dates = (statement.value for statement in stated if isinstance(statement.value, When))
+        dates = (assertion.value for assertion in stated if isinstance(assertion.value, When))
         return max(dates, key=lambda when: when.high, default=None)
 
     def called_by(self, call: ImagingCall | ReferralCall) -> frozenset[str]:
@@ -183,11 +183,11 @@ class Assessment:
         if self.case is None:
             return False
         earlier = resolve(
-            statement
-            for statement in self.case.assertions.get(item.finding, ())
-            if statement.when
-            and statement.when.low <= moment.high
-            and (not item.side or statement.side in (item.side, BILATERAL, NO_SIDE))
+            assertion
+            for assertion in self.case.assertions.get(item.finding, ())
+            if assertion.when
+            and assertion.when.low <= moment.high
+            and (not item.side or assertion.side in (item.side, BILATERAL, NO_SIDE))
         )
         if earlier.value is None:
             return False
@@ -260,7 +260,7 @@ class Assessor:
         return tuple(found.values())
 
     def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> Judgement:
-        """The recommendations of this kind that hold for what the clinician has in hand, the most important first.
+        """The recommendations of this kind that hold for the hook context, the most important first.
 
         `facts` say all that the conditions of this kind may read of it, see ADVICE_FACTS. Without the complaint none
         holds.
@@ -307,7 +307,7 @@ class Assessor:
         if assessment.decision is None:
             return ()
         charts = assessment.decision.charts
-        open_ = any(statement.value is None for found in charts.case.assertions.values() for statement in found)
+        open_ = any(assertion.value is None for found in charts.case.assertions.values() for assertion in found)
         if not open_ and not any(charts.charts[chart].contradictory for chart in charts.of_patient):
             # Most charts: whatever is on them is known.
             return ()
@@ -378,9 +378,9 @@ class Assessor:
     def _complaint_not_found(self, case: Case) -> str:
         """Absent when all that may tell of it arrived and does not; otherwise it cannot be told."""
         undecided = any(
-            statement.value is None
+            assertion.value is None
             for name in self.locating & case.assertions.keys()
-            for statement in case.assertions[name]
+            for assertion in case.assertions[name]
         )
         return "unknown" if case.lacks() or case.is_left_out() or undecided else "absent"
 
@@ -561,7 +561,7 @@ def _without_side(case: Case, sides: Sequence[str]) -> tuple[str, ...]:
         for name, found in case.assertions.items()
         if not case.findings[name].whole_patient
         and name != case.onset
-        and any(statement.value is not None and not statement.side for statement in found)
+        and any(assertion.value is not None and not assertion.side for assertion in found)
     )
 
 

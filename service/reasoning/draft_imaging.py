@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from service.chart.case import Case
-from service.chart.draft_orders import Draft
+from service.chart.draft_orders import ContextResource
 from service.chart.elements import LEFT, RIGHT
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
@@ -39,7 +39,7 @@ _WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented", "red-flag-un
 class DraftOrder:
     """A draft ServiceRequest with what it is an order of."""
 
-    draft: Draft
+    draft: ContextResource
     order: Order
 
     @property
@@ -186,21 +186,21 @@ class _Judging:
         rated = tuple([self._rated(one) for one in drafts])
         if self.assessment.complaint == "absent":
             return JudgedDrafts(rated)
-        said = [(one, fired) for one in rated if (fired := self._fired(one))]
+        advised = [(one, fired) for one in rated if (fired := self._fired(one))]
         critical = self._flags(_CRITICAL)
         missing = self._missing(_ids(critical))
         # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
         # place it is put, otherwise on the most urgent one.
         proposed: list[Order] = []
         instead = []
-        for one, fired in said:
+        for one, fired in advised:
             proposal = self._instead(one, fired[0], proposed)
             instead.append(proposal)
             proposed += self._as_orders([proposal])
         added = self._proposals(self._left(missing, proposed, _ids(critical)), _ids(critical))
         proposed += self._as_orders(added)
         orders = []
-        for (one, fired), proposal in zip(said, instead, strict=True):
+        for (one, fired), proposal in zip(advised, instead, strict=True):
             orders.append(self._judged(one, fired, proposal, proposed))
             proposed += self._as_orders([orders[-1].first])
         work_ups = [*self._work_up(missing, added, critical), *self._due_besides(rated, proposed)]
@@ -445,10 +445,10 @@ class _Judging:
                 self._left(called if at_once or not radiographs else radiographs, ordered, _ids([fired]))
             )
         due = self._left(besides, proposed, _ids(warnings))
-        if due and (said := self._judge(self._facts_besides(_WARNING))):
+        if due and (advised := self._judge(self._facts_besides(_WARNING))):
             behind = frozenset[str]().union(*map(self.assessment.called_by, due))
             flags = (flag for flag in warnings if flag.recommendation.id in behind)
-            yield WorkUp((*said, *flags), self._proposals(due, _ids(warnings)))
+            yield WorkUp((*advised, *flags), self._proposals(due, _ids(warnings)))
 
     def _flags(self, indicator: str) -> list[Fired]:
         return [fired for fired in self.assessment.red_flags() if fired.indicator == indicator]

@@ -105,7 +105,7 @@ def _remove_what_was_left(parent: Path) -> None:
 
 
 def forget(process: int) -> None:
-    """Leave out what a process that is dead had in hand; what it counted stays."""
+    """Leave out what a process that is dead had in flight; what it counted stays."""
     mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
@@ -128,7 +128,7 @@ class Metrics:
         self._waiting: deque[tuple[_Call, Mapping[str, float]] | _Response] = deque()
         self._lock, self._hands, self._stopping = Lock(), Lock(), Event()
         self._thread: Thread | None = None
-        self._in_hand = self._dropped_so_far = 0
+        self._calls_now = self._dropped_so_far = 0
         self._registry = CollectorRegistry()
         self._calls = self._counter("calls", "Calls of services.", "client", "service", "hook", "status")
         self._stages = self._histogram("stage_seconds", "What each stage of a call took.", "service", "stage")
@@ -145,7 +145,7 @@ class Metrics:
             "calls_without_card", "Calls that were answered without a card.", "client", "service"
         )
         self._suppressed = self._counter("cards_suppressed", "Cards that were suppressed.", "service")
-        self._in_flight = self._gauge("calls_in_flight", "Calls in hand.", "livesum")
+        self._in_flight = self._gauge("calls_in_flight", "Calls in flight.", "livesum")
         self._keys = self._gauge(
             "keys_loaded_timestamp_seconds", "When the keys of a client were last loaded.", "livemax", "client"
         )
@@ -172,9 +172,9 @@ class Metrics:
         self._count(_Response(route, status, seconds))
 
     def take(self, number: int) -> None:
-        """So many more calls are in hand."""
+        """So many more calls are in flight."""
         with self._hands:
-            self._in_hand += number
+            self._calls_now += number
 
     def text(self) -> bytes:
         """All metrics, of all processes that count together."""
@@ -228,7 +228,7 @@ class Metrics:
                     observed.observe(seconds)
             for call, number in calls.items():
                 self._sum_up_calls(call, number)
-            self._in_flight.set(self._in_hand)
+            self._in_flight.set(self._calls_now)
             self._ask()
 
     def _sum_up_calls(self, call: _Call, number: int) -> None:

@@ -89,7 +89,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "bind": _address(settings),
         "workers": settings.workers,
         "worker_class": Worker if settings.worker_class == "gthread" else "sync",
-        # Each call in hand has a thread, most of them waiting; the spare ones say no to whoever comes beyond, and
+        # Each call in flight has a thread, most of them waiting; the spare ones say no to whoever comes beyond, and
         # answer those who ask whether the process is alive. gunicorn takes sync with threads for gthread.
         "threads": settings.max_in_flight + _SPARE_THREADS if settings.worker_class == "gthread" else 1,
         "logger_class": _ServerLog,

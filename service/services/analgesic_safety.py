@@ -3,7 +3,7 @@
 What speaks against a medicine is the assessment's to say (its treatment holds and cautions); here it is found out what
 the drafts are. A hold of an NSAID or of acetaminophen is said also where the chart is not about this pain, because it
 is about the medicine; cautions, and a corticosteroid injection, are for this pain only, and then also where the
-assessment offers nothing: the medicine is in hand already.
+assessment offers nothing: the medicine is about to be ordered.
 Specification: CDS Hooks Library, order-select and order-sign; FHIR R4 MedicationRequest.
 """
 
@@ -20,7 +20,7 @@ from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
 from service.chart.assertions import Assertion
 from service.chart.dosage import most_in_a_day, strength_of
-from service.chart.draft_orders import Draft
+from service.chart.draft_orders import ContextResource
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.knowledge_model.conditions import Interval, Value
@@ -50,7 +50,7 @@ _INJECTED = re.compile(r"\b(?:inject|intra-?articular|intra-?bursal|peri-?tendin
 class _Order:
     """A draft MedicationRequest, as far as this service is concerned with it."""
 
-    draft: Draft
+    draft: ContextResource
     medicines: frozenset[str]
     # Of each of them, the treatment whose reasons are about it.
     treated_as: Mapping[str, str]
@@ -112,12 +112,12 @@ class AnalgesicSafety:
             reasons += (*gate.assessment.fired, *evaluation.assessment.all_fired)
         else:
             evaluation = screened
-        said = tuple({fired.recommendation.id: fired for fired in reasons}.values())
+        fired_on_chart = tuple({fired.recommendation.id: fired for fired in reasons}.values())
         selected = [order for order in orders if order.draft.selected]
         unread = self._evaluator.responder.unread_values.of(evaluation.case)
-        judgements = [_judge(evaluation, said, orders, order, unread) for order in selected]
+        judgements = [_judge(evaluation, fired_on_chart, orders, order, unread) for order in selected]
         judged = [
-            (order, (*judgement.fired, *_behind(judgement, said, order)))
+            (order, (*judgement.fired, *_behind(judgement, fired_on_chart, order)))
             for order, judgement in zip(selected, judgements, strict=True)
         ]
         advice = [
@@ -149,36 +149,36 @@ class AnalgesicSafety:
 
     def _orders(self, request: HookRequest) -> tuple[list[_Order], dict[str, int]]:
         """The drafts that are judged, and what of the others was left out."""
-        hand = in_context(request, "draftOrders")
-        medications = {as_text(d.resource.get("id")): d.resource for d in hand.drafts if d.kind == "Medication"}
-        drafts = [draft for draft in hand.drafts if draft.kind == "MedicationRequest"]
+        context = in_context(request, "draftOrders")
+        medications = {as_text(d.resource.get("id")): d.resource for d in context.resources if d.kind == "Medication"}
+        drafts = [draft for draft in context.resources if draft.kind == "MedicationRequest"]
         medicines = [medicine_of(draft.resource, medications) for draft in drafts]
         unread = sum(not self._index.names_something(medicine) for medicine in medicines)
         named = zip(drafts, medicines, strict=True)
         orders = [order for draft, medicine in named if (order := self._order(draft, medicine))]
         # Of what medicine an order is may be said elsewhere, out of reach.
-        return orders, replace(hand, unreadable=hand.unreadable + unread).left_out()
+        return orders, replace(context, unreadable=context.unreadable + unread).left_out()
 
-    def _order(self, draft: Draft, concept: Mapping[str, Any]) -> _Order | None:
+    def _order(self, draft: ContextResource, concept: Mapping[str, Any]) -> _Order | None:
         """None for a medicine that this service has nothing to say about."""
         known = {self._by_finding.get(row.concept) for row in self._index.rows(concept)}
-        said = words_of(concept)
+        names = words_of(concept)
         routes = list(_routes(draft.resource))
-        topical = _is_topical(said, routes)
+        topical = _is_topical(names, routes)
         if not any(known):
             rows = self._index.named_medicines(concept, on_the_skin=True)
             known = {self._by_finding.get(row.concept) for row in rows}
-        if not any(map(_INJECTED.search, (*said, *routes, *_instructions(draft.resource)))):
+        if not any(map(_INJECTED.search, (*names, *routes, *_instructions(draft.resource)))):
             known.discard(_STEROID)
         medicines = frozenset(role for role in known if role)
         if not medicines:
             return None
-        said = [*(row.display for row in self._index.rows(concept)), *said]
+        names = [*(row.display for row in self._index.rows(concept)), *names]
         a_day = aspirin_a_day = None
         if _ACETAMINOPHEN in medicines:
-            a_day = most_in_a_day(draft.resource, strength_of(said, self._called[_ACETAMINOPHEN]))
+            a_day = most_in_a_day(draft.resource, strength_of(names, self._called[_ACETAMINOPHEN]))
         if _ASPIRIN in medicines:
-            grams = most_in_a_day(draft.resource, strength_of(said, self._called[_ASPIRIN]))
+            grams = most_in_a_day(draft.resource, strength_of(names, self._called[_ASPIRIN]))
             aspirin_a_day = None if grams is None else round(grams * 1000, 3)
         low_dose = aspirin_a_day is not None and aspirin_a_day <= self._low_dose
         treated_as = {role: self._roles[role].treatment for role in medicines}
@@ -187,12 +187,12 @@ class AnalgesicSafety:
 
 def _judge(
     evaluation: Evaluation,
-    said: Sequence[Fired],
+    fired_on_chart: Sequence[Fired],
     orders: Sequence[_Order],
     order: _Order,
     unread: Sequence[Assertion],
 ) -> Judgement:
-    holds, cares = _said_of(said, order, "hold"), _said_of(said, order, "caution")
+    holds, cares = _fired_for(fired_on_chart, order, "hold"), _fired_for(fired_on_chart, order, "caution")
     present = evaluation.assessment.complaint == "present"
     swallowed = [other for other in orders if other.nsaid and not other.doubtful]
     perhaps = [other for other in orders if other.nsaid]
@@ -223,12 +223,12 @@ def _judge(
     return evaluation.judge(_KIND, facts)
 
 
-def _behind(judgement: Judgement, said: Sequence[Fired], order: _Order) -> Iterator[Fired]:
+def _behind(judgement: Judgement, fired_on_chart: Sequence[Fired], order: _Order) -> Iterator[Fired]:
     """What of the assessment rests behind what fired for a draft."""
     named = {leaf.finding for item in judgement.fired for leaf in item.recommendation.when.leaves()}
     for fact, state in (("held-by-the-chart", "hold"), ("care-needed", "caution")):
         if fact in named:
-            yield from _said_of(said, order, state)
+            yield from _fired_for(fired_on_chart, order, state)
 
 
 def _unrecognised(evaluation: Evaluation, order: _Order) -> tuple[Unrecognised, ...]:
@@ -251,10 +251,10 @@ def _amount(a_day: float | None) -> Interval | None:
 
 def _is_topical(names: Sequence[str], routes: Sequence[str]) -> bool:
     """Whether it is put on the skin: as its routes say, otherwise as its names do. Where they disagree it is not."""
-    for said in (routes, names):
-        if any(map(_SWALLOWED.search, said)):
+    for texts in (routes, names):
+        if any(map(_SWALLOWED.search, texts)):
             return False
-        if any(map(_ON_THE_SKIN.search, said)):
+        if any(map(_ON_THE_SKIN.search, texts)):
             return True
     return False
 
@@ -271,12 +271,12 @@ def _routes(resource: Mapping[str, Any]) -> Iterator[str]:
         yield from words_of(instruction.get("method"))
 
 
-def _said_of(said: Sequence[Fired], order: _Order, state: str) -> list[Fired]:
+def _fired_for(fired_on_chart: Sequence[Fired], order: _Order, state: str) -> list[Fired]:
     """What of the assessment holds or cautions this order; that the chart has the draft itself is no reason."""
     treatments = order.treatments()
     return [
         fired
-        for fired in said
+        for fired in fired_on_chart
         if any(call.state == state and call.id in treatments for call in fired.recommendation.treatment)
         and not (fired.evidence and all(item.resource == order.reference for item in fired.evidence))
     ]
@@ -286,8 +286,8 @@ def _prescribed(evaluation: Evaluation, role: str, orders: Sequence[_Order]) -> 
     drafted = {order.reference for order in orders}
     medicine = evaluation.evaluator.guideline.engine.medicines.get(role)
     return medicine is not None and any(
-        statement.value is True and statement.resource not in drafted
-        for statement in evaluation.case.assertions.get(medicine.finding, ())
+        assertion.value is True and assertion.resource not in drafted
+        for assertion in evaluation.case.assertions.get(medicine.finding, ())
     )
 
 
@@ -332,7 +332,7 @@ def _changes(
 def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
     """One order in the extension: what it is taken for and what came of it."""
     own = [item for item in fired if item.recommendation.kind == _KIND]
-    grounds = [name for item in fired if item not in own for name in item.findings()]
+    evidence = [name for item in fired if item not in own for name in item.findings()]
     entry = {
         "reference": order.reference,
         "medicines": sorted(order.medicines),
@@ -340,7 +340,7 @@ def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:
         **({} if order.a_day is None else {"acetaminophenInADay": order.a_day}),
         **({} if order.aspirin_a_day is None else {"aspirinInADay": order.aspirin_a_day}),
         "recommendations": [item.recommendation.id for item in own],
-        "because": list(dict.fromkeys(grounds)),
+        "because": list(dict.fromkeys(evidence)),
     }
     # A response holds no empty array.
     return {name: value for name, value in entry.items() if value != []}

@@ -21,7 +21,7 @@ from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, service_request
-from service.chart.draft_orders import Draft, InHand
+from service.chart.draft_orders import ContextResource, HookContext
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
 from service.knowledge_model.conditions import Interval, Value
@@ -39,7 +39,7 @@ _ZONE = re.compile(r"([+-])(\d\d):(\d\d)\Z")
 class _Booked:
     """An appointment, and the days from today on which it may be; None where it names none that can be read."""
 
-    draft: Draft
+    draft: ContextResource
     days: Interval | None
     past: bool
 
@@ -66,20 +66,20 @@ class AppointmentTiming:
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any appointment is a visit to come."""
-        hand = in_context(request, "appointments")
-        return _is_to_come(hand, self._booked(hand))
+        context = in_context(request, "appointments")
+        return _is_to_come(context, self._booked(context))
 
-    def _booked(self, hand: InHand) -> list[_Booked]:
+    def _booked(self, context: HookContext) -> list[_Booked]:
         now = self._evaluator.clock()
-        return [_booked(draft, now) for draft in hand.drafts if draft.kind == "Appointment"]
+        return [_booked(draft, now) for draft in context.resources if draft.kind == "Appointment"]
 
     def answer(self, request: HookRequest) -> Answered:
         """One card where the earliest appointment is later than the chart allows."""
-        hand = in_context(request, "appointments")
-        booked = self._booked(hand)
-        if not _is_to_come(hand, booked):
-            judged = {"appointments": [_entry(one, None, heard=False) for one in booked]}
-            return self._evaluator.say_nothing(request, {**judged, "draftsLeftOut": hand.left_out()})
+        context = in_context(request, "appointments")
+        booked = self._booked(context)
+        if not _is_to_come(context, booked):
+            judged = {"appointments": [_entry(one, None, received=False) for one in booked]}
+            return self._evaluator.say_nothing(request, {**judged, "draftsLeftOut": context.left_out()})
         evaluation = self._evaluator.evaluate(request)
         # What lies in the past is no visit to come.
         ahead = [one for one in booked if not one.past]
@@ -87,13 +87,13 @@ class AppointmentTiming:
         earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
         limit = evaluation.limit()
         late = _is_late(earliest, limit)
-        heard = not evaluation.case.lacks()
+        received = not evaluation.case.lacks()
         facts: dict[str, Value] = {
             "days-until-appointment": earliest,
             "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
             "later-than-allowed": late,
             "emergency-care-due": limit is not None and limit.emergency,
-            "chart-not-heard": not heard,
+            "chart-not-heard": not received,
         }
         unknown = evaluation.assessment.complaint == "unknown"
         judgement = (evaluation.screened(()) if unknown else evaluation).judge(_KIND, facts)
@@ -105,19 +105,19 @@ class AppointmentTiming:
             advice,
             [judgement],
             judged={
-                "appointments": [_entry(one, limit, heard=heard) for one in booked],
-                "draftsLeftOut": hand.left_out(),
+                "appointments": [_entry(one, limit, received=received) for one in booked],
+                "draftsLeftOut": context.left_out(),
             },
         )
 
 
-def _is_to_come(hand: InHand, booked: Sequence[_Booked]) -> bool:
+def _is_to_come(context: HookContext, booked: Sequence[_Booked]) -> bool:
     """Whether there is a visit to come; one of which nothing can be read is one without a time."""
-    nothing_else = not (booked or hand.other_patient or hand.given_up)
+    nothing_else = not (booked or context.other_patient or context.cancelled)
     return nothing_else or any(not one.past for one in booked)
 
 
-def _booked(draft: Draft, now: datetime) -> _Booked:
+def _booked(draft: ContextResource, now: datetime) -> _Booked:
     spans = [span for start, end in _spans(draft.resource) if (span := _days_until(start, end, now))]
     to_come = [days for days, past in spans if not past]
     if not to_come:
@@ -195,8 +195,8 @@ def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
         yield Change(name, label, (Action("create", title, resource=request),), order=name)
 
 
-def _entry(booked: _Booked, limit: Limit | None, *, heard: bool) -> dict[str, Any]:
-    """One appointment in the extension; whether it is soon enough is not said on a chart that was not heard."""
+def _entry(booked: _Booked, limit: Limit | None, *, received: bool) -> dict[str, Any]:
+    """One appointment in the extension; whether it is soon enough is not said on a chart with data missing."""
     days = booked.days
     late = _is_late(days, limit)
     return {
@@ -205,7 +205,7 @@ def _entry(booked: _Booked, limit: Limit | None, *, heard: bool) -> dict[str, An
         **({"earliestDays": int(days.low)} if days and days.low < days.high else {}),
         **({"limitDays": limit.days, "because": _because(limit.fired)} if limit else {}),
         **({"emergencyCare": True} if limit and limit.emergency else {}),
-        **({"soonEnough": not late} if late is not None and not booked.past and (late or heard) else {}),
+        **({"soonEnough": not late} if late is not None and not booked.past and (late or received) else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 What may be offered is the assessment's to say; the words for the patient are knowledge (`say` in the recommendations of
 kind going-home). With a critical red flag there is no message: the card says that the patient does not go home yet.
-Where no reason against a medicine could be heard, none is named.
+Where no reason against a medicine arrived, none is named.
 Specification: CDS Hooks Library, encounter-discharge; FHIR R4 CommunicationRequest.
 """
 

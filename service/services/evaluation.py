@@ -12,7 +12,7 @@ from service.answers.answered import Answered
 from service.answers.cards import Advice, Responder
 from service.chart.case import Case, CaseReader, LeftOut
 from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
-from service.chart.draft_orders import InHand, in_hand
+from service.chart.draft_orders import HookContext, hook_context
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OnChart, OrderReader, SiteCodes
 from service.chart.patient import ReceivedChart
 from service.knowledge_model.conditions import Value
@@ -78,7 +78,7 @@ class Evaluation:
         judged: Mapping[str, Any],
         system_actions: tuple[SystemAction, ...] = (),
     ) -> Answered:
-        """The cards about what is in hand; see Responder.advise."""
+        """The cards about the hook context; see Responder.advise."""
         advice = tuple(advice)
         proposes = any(change.order for each in advice for change in each.changes)
         answered = self.evaluator.responder.advise(
@@ -147,8 +147,8 @@ def chart_of(request: HookRequest) -> ReceivedChart:
     return ReceivedChart(request.patient_id, request.prefetch, request.encounter_id)
 
 
-def in_context(request: HookRequest, member: str) -> InHand:
+def in_context(request: HookRequest, member: str) -> HookContext:
     """The resources in a member of the context; at other hooks than order-select all of them count as selected."""
     # At other hooks whatever stands under the name of the selections is anything at all.
     selections = request.context["selections"] if request.hook == "order-select" else None
-    return in_hand(request.context.get(member), chart_of(request), selections)
+    return hook_context(request.context.get(member), chart_of(request), selections)

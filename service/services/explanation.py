@@ -27,7 +27,7 @@ from service.reasoning.evidence import Evidence, Fired, Verdict
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
 
-# What the chart alone decides; the other kinds also need what the clinician has in hand.
+# What the chart alone decides; the other kinds also need the hook context.
 _CHART_KINDS = tuple(kind for kind in RECOMMENDATION_KINDS if kind not in ADVICE_FACTS)
 _VERDICTS = {True: "yes", False: "no", None: "cannot-tell"}
 
@@ -108,7 +108,7 @@ class Explainer:
 def as_dict(explanation: Explanation) -> dict[str, Any]:
     """The explanation in JSON types; openapi.yaml describes it as Explanation."""
     assessment, guideline = explanation.assessment, explanation.guideline
-    said = {fired.recommendation.id: fired for fired in assessment.fired}
+    fired_by_id = {fired.recommendation.id: fired for fired in assessment.fired}
     return {
         "service": explanation.service,
         "hook": explanation.hook,
@@ -117,7 +117,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "notValid": [{"resource": resource, "where": where} for resource, where in explanation.invalid],
         "assessment": assessment_extension(guideline, assessment),
         "locatedBy": [_evidence(guideline, item) for item in assessment.located_by],
-        "rules": [_rule(explanation, verdict, said) for verdict in explanation.verdicts],
+        "rules": [_rule(explanation, verdict, fired_by_id) for verdict in explanation.verdicts],
         "ranking": {
             "waits": assessment.ranking_waits,
             "unranked": assessment.unranked,
@@ -173,8 +173,8 @@ def _evidence(guideline: Guideline, item: Evidence) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value}
 
 
-def _rule(explanation: Explanation, verdict: Verdict, said: Mapping[str, Fired]) -> dict[str, Any]:
-    recommendation, fired = verdict.recommendation, said.get(verdict.recommendation.id)
+def _rule(explanation: Explanation, verdict: Verdict, fired_by_id: Mapping[str, Fired]) -> dict[str, Any]:
+    recommendation, fired = verdict.recommendation, fired_by_id.get(verdict.recommendation.id)
     entry = _verdict(explanation.guideline, verdict)
     if fired:
         entry["indicator"] = fired.indicator
@@ -238,30 +238,30 @@ def as_text(explanation: Explanation, heading: Callable[[str], str] = str) -> st
     return "\n".join(lines).rstrip()
 
 
-def _sections(told: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
-    assessment = told["assessment"]
+def _sections(explained: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
+    assessment = explained["assessment"]
     knowledge = assessment["knowledge"]
-    yield "Request", [f"{told['service']} on {told['hook']}, at {told['at']}", *told["notes"]]
+    yield "Request", [f"{explained['service']} on {explained['hook']}, at {explained['at']}", *explained["notes"]]
     yield "Knowledge", [f"version {knowledge['version']}, {knowledge['status']}"]
     yield "Data", [f"{key}: {state}" for key, state in assessment["data"].items()]
     yield "Left out", [f"{count} {what}" for what, count in assessment["leftOut"].items() if count]
     complaint = f"{assessment['complaint']}, side {assessment['side']}"
-    yield "Complaint", [complaint, *_found(told["locatedBy"])]
-    yield "Contradictory, taken as unknown", told["contradictory"]
-    yield "Without a side, used for neither", told["withoutSide"]
-    rules = told["rules"]
+    yield "Complaint", [complaint, *_found(explained["locatedBy"])]
+    yield "Contradictory, taken as unknown", explained["contradictory"]
+    yield "Without a side, used for neither", explained["withoutSide"]
+    rules = explained["rules"]
     yield "Yes", [line for rule in rules if rule["verdict"] == "yes" for line in _ruled(rule)]
     yield "Cannot tell", [line for rule in rules if rule["verdict"] == "cannot-tell" for line in _ruled(rule)]
     yield "No", [line for rule in rules if rule["verdict"] == "no" for line in _ruled(rule)]
-    yield "Ranking of causes", _ranked(told["ranking"])
+    yield "Ranking of causes", _ranked(explained["ranking"])
     yield "Imaging", [_call(call, "modality", "region") for call in assessment.get("imaging", ())]
     yield "Referrals", [_call(call, "to") for call in assessment.get("referrals", ())]
     yield "Treatment", map(_treated, assessment.get("treatment", ()))
-    yield "Ask next", [f"{asked['finding']}: {asked['ask']} {asked['because']}" for asked in told["ask"]]
-    yield "What would change this advice", _would_change(told["answer"].get("wouldChange", ()))
-    for number, judged in enumerate(told["judged"], start=1):
-        yield f"In hand, {number}: {judged['kind']}", _in_hand(judged)
-    yield "Cards", [f"{card['indicator']}: {card['summary']}" for card in told["cards"]]
+    yield "Ask next", [f"{asked['finding']}: {asked['ask']} {asked['because']}" for asked in explained["ask"]]
+    yield "What would change this advice", _would_change(explained["answer"].get("wouldChange", ()))
+    for number, judged in enumerate(explained["judged"], start=1):
+        yield f"Hook context, {number}: {judged['kind']}", _hook_context(judged)
+    yield "Cards", [f"{card['indicator']}: {card['summary']}" for card in explained["cards"]]
 
 
 def _found(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -314,7 +314,7 @@ def _would_change(cards: Iterable[Mapping[str, Any]]) -> Iterator[str]:
                 yield f"{card['topic']}: {word} any of {', '.join((*answers.get('present', ()), *absent, *numbers))}"
 
 
-def _in_hand(judged: Mapping[str, Any]) -> Iterator[str]:
+def _hook_context(judged: Mapping[str, Any]) -> Iterator[str]:
     for name, value in judged["facts"].items():
         yield f"{name}: {'unknown' if value is None else value}"
     for rule in judged["rules"]:

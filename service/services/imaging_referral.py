@@ -14,7 +14,7 @@ from cds_hooks import Action, HookRequest, SystemAction
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, question_task, service_request
-from service.chart.draft_orders import InHand, as_written
+from service.chart.draft_orders import HookContext, as_written
 from service.chart.elements import as_list
 from service.chart.orders import Order
 from service.knowledge_model.vocabulary import INDICATORS
@@ -58,9 +58,9 @@ class ImagingReferral:
         """Whether any selected draft may be imaging of this complaint, or an order that a red flag calls for."""
         return any(map(self._is_concerned, self._drafts(in_context(request, "draftOrders"))))
 
-    def _drafts(self, hand: InHand) -> list[DraftOrder]:
+    def _drafts(self, context: HookContext) -> list[DraftOrder]:
         order = self._evaluator.orders.order
-        drafts = (draft for draft in hand.drafts if draft.kind == "ServiceRequest")
+        drafts = (draft for draft in context.resources if draft.kind == "ServiceRequest")
         return [DraftOrder(draft, order(draft.resource, draft.reference)) for draft in drafts]
 
     def _is_concerned(self, one: DraftOrder) -> bool:
@@ -72,10 +72,10 @@ class ImagingReferral:
 
     def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something is to be said about; the rating of each in the extension."""
-        hand = in_context(request, "draftOrders")
-        drafts = self._drafts(hand)
+        context = in_context(request, "draftOrders")
+        drafts = self._drafts(context)
         if not any(map(self._is_concerned, drafts)):
-            return self._evaluator.say_nothing(request, _members(hand, (), drafts))
+            return self._evaluator.say_nothing(request, _members(context, (), drafts))
         evaluation = self._evaluator.evaluate(request)
         judged = self._imaging.judge(evaluation.case, evaluation.assessment, drafts, evaluation.on_chart)
         if not judged.rated:
@@ -88,15 +88,15 @@ class ImagingReferral:
         return evaluation.advise(
             sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
             judged.judgements,
-            judged=_members(hand, judged.rated, drafts),
+            judged=_members(context, judged.rated, drafts),
             system_actions=tuple(_annotations(request, judged, ids)) if annotates else (),
         )
 
 
-def _members(hand: InHand, rated: Iterable[RatedOrder], drafts: Iterable[DraftOrder]) -> dict[str, Any]:
+def _members(context: HookContext, rated: Iterable[RatedOrder], drafts: Iterable[DraftOrder]) -> dict[str, Any]:
     return {
         "orders": [_entry(one) for one in rated],
-        "draftsLeftOut": hand.left_out(),
+        "draftsLeftOut": context.left_out(),
         "notRecognised": sum(not one.recognised for one in drafts),
     }
 

@@ -276,7 +276,7 @@ def test_the_explanation_of_an_order_tells_what_was_in_hand(demo: Any) -> None:
     demo.page.locator("#order-put").click()
     demo.settle()
     demo.page.locator("#why-imaging-referral").click()
-    expect(demo.page.locator("#inspector-body h3").first).to_have_text("In hand, 1: imaging order")
+    expect(demo.page.locator("#inspector-body h3").first).to_have_text("Hook context, 1: imaging order")
     demo.look("why-order")
 
 

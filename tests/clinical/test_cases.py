@@ -125,7 +125,8 @@ def _held(answered: Answered, expect: Mapping[str, Any]) -> Json:
 
 
 def _judged(found: Json) -> Json:
-    """What came of each thing in hand: the recommendations about an order, or how many days an appointment is late."""
+    """What came of each thing in the hook context: the recommendations about an order, or how many days an appointment
+    is late."""
     orders = {entry["reference"]: entry.get("recommendations", []) for entry in found.get("medications", ())}
     orders |= {
         entry["reference"]: " ".join((entry["rating"], entry.get("variant", {}).get("id", entry["because"])))

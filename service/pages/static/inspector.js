@@ -46,14 +46,14 @@ function curl(call) {
 function why(call, titles) {
   const told = call.explanation;
   const chart = told ? told.rules : fired(call.response, titles);
-  const inHand = (told?.judged ?? []).map((each, place) => h("section", {}, h("h3", {}, `In hand, ${place + 1}: ${each.kind.replaceAll("-", " ")}`), verdicts(each.rules)));
+  const judged = (told?.judged ?? []).map((each, place) => h("section", {}, h("h3", {}, `Hook context, ${place + 1}: ${each.kind.replaceAll("-", " ")}`), verdicts(each.rules)));
   return [
     told ? false : h("p", { class: "quiet" }, "What stands on the cards. The whole decision is told where no token is needed to ask for it."),
-    inHand,
-    inHand.length && chart.length ? h("h3", {}, "About the chart") : false,
+    judged,
+    judged.length && chart.length ? h("h3", {}, "About the chart") : false,
     verdicts(chart),
     told ? ranking(told.ranking) : false,
-    chart.length || inHand.length ? false : h("p", {}, "No recommendation was asked: the chart has nothing to do with this pain."),
+    chart.length || judged.length ? false : h("p", {}, "No recommendation was asked: the chart has nothing to do with this pain."),
   ];
 }
 
