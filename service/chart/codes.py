@@ -129,6 +129,7 @@ class CodeIndex:
 
     def __init__(self, guideline: Guideline) -> None:
         self.findings, self.onset = guideline.findings, guideline.engine.onset
+        self.body_words = guideline.engine.body_words
         self._exact: dict[Coding, tuple[Code, ...]] = {}
         self._children: dict[str, list[Code]] = {}
         self._ranges: list[Code] = []

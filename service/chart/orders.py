@@ -53,11 +53,10 @@ _WITH_CONTRAST = re.compile(
     re.IGNORECASE,
 )
 _STANDARD = frozenset({SYSTEMS["loinc"], SYSTEMS["sct"]})
-# What an order may be called that this service has something to say about, or that a red flag may call for.
-_OURS = re.compile(
-    r"hip|pelvi|thigh|femur|femoral|hamstring|glut|buttock|ischi|sacr|coccy|lumb|spin|back|leg\b|limb|extremit|vein|venous"
-    r"|doppler|duplex|bod(?:y|ies)|bone|skelet|joint|muscul|tissue|tendon|nerve|physio|therap|ortho|refer|consult|pain|rehab",
-    re.IGNORECASE,
+# What an order may be called that a service has something to say about, or that a red flag calls for, wherever it is.
+_OF_ANY_PLACE = (
+    r"leg\b|limb|extremit|vein|venous|doppler|duplex|bod(?:y|ies)|bone|skelet|joint|muscul|tissue|tendon|nerve"
+    r"|physio|therap|ortho|refer|consult|pain|rehab"
 )
 _AT = "at-"
 
@@ -136,6 +135,7 @@ class OrderReader:
 
     def __init__(self, guideline: Guideline, index: CodeIndex, site_codes: Mapping[Coding, Meaning]) -> None:
         self._index = index
+        self._ours = re.compile("|".join((_OF_ANY_PLACE, *guideline.engine.order_words)), re.IGNORECASE)
         self._meanings: dict[Coding, list[Meaning]] = {}
         for row in guideline.order_codes:
             meaning = _meaning(row.concept, row.side)
@@ -161,7 +161,7 @@ class OrderReader:
         concepts = each(resource.get("code"))
         standard = any(system in _STANDARD for concept in concepts for system, _code in codings(concept))
         words = " ".join(word for concept in concepts for word in words_of(concept))
-        return standard and bool(words) and not _OURS.search(words)
+        return standard and bool(words) and not self._ours.search(words)
 
     def read(self, chart: ReceivedChart) -> OnChart:
         """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from msgspec import structs
@@ -55,23 +56,12 @@ _DEPTH = 20
 _NOT_EVIDENCE = frozenset({"entered-in-error", "stopped"})
 
 _SIDE = r"left|right|lt|rt|bilateral|both"
-_BODY = r"sides?|legs?|limbs?|hips?|buttocks?|thighs?|hamstrings?|glut\w*|ischi\w*|groins?|sit bones?|extremit\w*"
+# What stands beside a side, wherever the pain is.
+_OF_ANY_PLACE = ("side", "leg", "limb", "extremit*")
 # "right now" is no side.
 _NOT_A_SIDE = r"(?!\W+(?:now|away|after|before|angles?|handed)\b)"
-# A title names a side plainly where it begins or ends with it, has it in brackets or before a part of the body.
-_TITLE = re.compile(
-    rf"^\W*({_SIDE})\b{_NOT_A_SIDE}|\b({_SIDE})(?:\W+side)?\W*$|\(({_SIDE})\)|\b({_SIDE})(?:[\W_]sided)?\W+(?:{_BODY})\b",
-    re.IGNORECASE,
-)
-_ANSWERED_SIDE = re.compile(
-    rf"(?:on )?(?:the )?({_SIDE}|l|r)(?:[- ]sided)?(?: (?:{_BODY}))?(?: only)?\.?", re.IGNORECASE
-)
 _LETTERS = {"l": "left", "r": "right"}
 _SIDE_WORDS = frozenset(_SIDE.split("|"))
-_ASKS_FOR_SIDE = re.compile(
-    rf"\bsides?\b(?! effect)|\blateralit|\bwhich (?:{_BODY})\b|\b(?:where|location|site|affected|painful)\b",
-    re.IGNORECASE,
-)
 # The side of something else than the pain.
 _ANOTHER_SIDE = re.compile(
     r"dominan|handed|\bkick|prefer|opposite|\bother\b|contralateral|unaffected|healthy|surg|operat|prosth|replac|implant"
@@ -81,6 +71,45 @@ _ANOTHER_SIDE = re.compile(
 _OF_OTHERS = re.compile(r"\b(?:famil|mother|father|sibling|brother|sister|relative|donor|newborn)", re.IGNORECASE)
 _PARTS = re.compile(r"[/#|.:]")
 _BETWEEN_WORDS = re.compile(r"[-_ ]+|(?<=[a-z0-9])(?=[A-Z])")
+
+
+class _SideWords:
+    """How texts name a side beside words for a part of the body: those of any place, and those of one knowledge."""
+
+    def __init__(self, body_words: Sequence[str]) -> None:
+        words = (word.replace("*", r"\w*") if "*" in word else f"{word}s?" for word in (*_OF_ANY_PLACE, *body_words))
+        body = "|".join(words)
+        # A title names a side plainly where it begins or ends with it, has it in brackets or before a part of the body.
+        self._title = re.compile(
+            rf"^\W*({_SIDE})\b{_NOT_A_SIDE}|\b({_SIDE})(?:\W+side)?\W*$|\(({_SIDE})\)"
+            rf"|\b({_SIDE})(?:[\W_]sided)?\W+(?:{body})\b",
+            re.IGNORECASE,
+        )
+        self._answered = re.compile(
+            rf"(?:on )?(?:the )?({_SIDE}|l|r)(?:[- ]sided)?(?: (?:{body}))?(?: only)?\.?", re.IGNORECASE
+        )
+        self._asking = re.compile(
+            rf"\bsides?\b(?! effect)|\blateralit|\bwhich (?:{body})\b|\b(?:where|location|site|affected|painful)\b",
+            re.IGNORECASE,
+        )
+
+    def in_title(self, text: str) -> frozenset[str]:
+        return sides_in(" ".join(word for found in self._title.findall(text) for word in found))
+
+    def in_answer(self, texts: Iterable[str]) -> str:
+        """The side that one of these texts is, and nothing else."""
+        for text in texts:
+            if whole := self._answered.fullmatch(text.strip()):
+                word = whole[1].lower()
+                return one_side(sides_in(_LETTERS.get(word, word)))
+        return NO_SIDE
+
+    def asked_for(self, text: str) -> bool:
+        return self._asking.search(text) is not None
+
+
+# One for each knowledge.
+_side_words = cache(_SideWords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +195,7 @@ class _Form:
 
     def __init__(self, reading: Reading, questionnaire: Mapping[str, dict[str, Any]]) -> None:
         self.index, self.questionnaire = reading.index, questionnaire
+        self.words = _side_words(self.index.body_words)
         self.replies: list[_Reply] = []
         # How many items ask for a finding without a side that can be read.
         self.asked_without_side: Counter[str] = Counter()
@@ -193,7 +223,7 @@ class _Form:
         below = [*each(item.get("item")), *(inner for answer in answers for inner in each(answer.get("item")))]
         place = self._place(item, name, concept, above)
         rows = self._asked(name, concept, place)
-        if not rows and above.asked and (name.bare or _answered_side([concept["text"]])):
+        if not rows and above.asked and (name.bare or self.words.in_answer([concept["text"]])):
             rows = above.asked
         inner = replace(place, asked=rows if not answers else ())
         if rows:
@@ -210,7 +240,7 @@ class _Form:
     def _place(self, item: Mapping[str, Any], name: _Name, concept: Mapping[str, Any], above: _Place) -> _Place:
         """The place of an item: its sides, whether it is about somebody else, what changes its meaning."""
         titles = [text for text in words_of(concept) if text]
-        in_titles = {side for text in titles if len(sides := _title_sides(text)) == 1 for side in sides}
+        in_titles = {side for text in titles if len(sides := self.words.in_title(text)) == 1 for side in sides}
         rows = {row.side for row in self.index.rows(concept) if row.side}
         coded = self.index.place((), concept)[0]
         plain = in_titles | name.sides | rows | ({coded} - {NO_SIDE})
@@ -325,8 +355,8 @@ class _Form:
         if given.kind == "CodeableConcept":
             if found_in(given, self.index):
                 return NO_SIDE
-            return self.index.place((), given.content)[0] or _answered_side(words_of(given.content))
-        return _answered_side([given.content]) if given.kind in ("String", "Code") else NO_SIDE
+            return self.index.place((), given.content)[0] or self.words.in_answer(words_of(given.content))
+        return self.words.in_answer([given.content]) if given.kind in ("String", "Code") else NO_SIDE
 
     def _sides_asked_for(self, items: Sequence[dict[str, Any]]) -> tuple[set[str], bool]:
         """The sides with which items of one level are answered that ask for nothing else; whether any is not plain."""
@@ -339,7 +369,7 @@ class _Form:
             given = [value for answer in each(item.get("answer")) if isinstance(value := value_of(answer), Given)]
             sides = {self._side_of(value) for value in given}
             asking = f"{concept['text']} {' '.join(_BETWEEN_WORDS.split(as_text(item.get('linkId'))))}"
-            asks = bool(_ASKS_FOR_SIDE.search(asking))
+            asks = self.words.asked_for(asking)
             if not given or _ANOTHER_SIDE.search(asking):
                 continue
             if NO_SIDE in sides:
@@ -353,19 +383,6 @@ class _Form:
 
 def _is_side(word: str) -> bool:
     return word in _SIDE_WORDS or word in _LETTERS
-
-
-def _title_sides(text: str) -> frozenset[str]:
-    return sides_in(" ".join(word for found in _TITLE.findall(text) for word in found))
-
-
-def _answered_side(texts: Sequence[str]) -> str:
-    """The side that one of these texts is, and nothing else."""
-    for text in texts:
-        if whole := _ANSWERED_SIDE.fullmatch(text.strip()):
-            word = whole[1].lower()
-            return one_side(sides_in(_LETTERS.get(word, word)))
-    return NO_SIDE
 
 
 def _is_place(asking: str) -> bool:

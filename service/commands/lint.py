@@ -74,7 +74,7 @@ def _weak(guideline: Guideline) -> Iterator[Remark]:
 def _unread(guideline: Guideline) -> Iterator[Remark]:
     read = {name for condition in guideline.conditions() for name in condition.findings()}
     read |= guideline.differential.findings() | {*guideline.differential.tenderness}
-    read |= guideline.engine.names()
+    read |= guideline.engine.names() | {f"diagnosed-{cause}" for cause in guideline.causes}
     used = guideline.base_findings(read)
     codes = Counter(code.concept for code in guideline.codes)
     for name, finding in guideline.findings.items():

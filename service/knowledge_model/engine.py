@@ -91,12 +91,15 @@ class Engine:
     """The roles of one knowledge: services, topics, imaging, medicines by their names in forms.EngineFile.
 
     complaint: the criterion that is the complaint, besides the findings that locate it; onset: the date when it began;
+    body_words: the words for where it is, as they stand beside a side; order_words: parts of the words of its orders;
     red_flags: their ids; blocks: what one can make wait besides the ranking; at_discharge: what the recommendations of
     a discharge read, and of which red flag; emergency: the referral by which an emergency is seen.
     """
 
     complaint: str
     onset: str
+    body_words: tuple[str, ...]
+    order_words: tuple[str, ...]
     derived: Derived
     red_flags: tuple[str, ...]
     blocks: tuple[str, ...]

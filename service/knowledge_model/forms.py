@@ -182,10 +182,19 @@ class _TreatmentsTable(Schema):
     ids = _texts()
 
 
+_BODY_WORD = validate.Regexp(r"[a-z]+( [a-z]+)*\*?\Z", error="is words in small letters, after which a * may stand")
+
+
+class _WordsTable(Schema):
+    body = fields.List(fields.String(validate=_BODY_WORD), load_default=list)
+    orders = fields.List(fields.String(validate=validate.Regexp(r"[a-z]+\Z")), load_default=list)
+
+
 class EngineFile(Schema):
     """engine.toml."""
 
     complaint = fields.Nested(_ComplaintTable, load_default=lambda: _ComplaintTable().load({}))
+    words = fields.Nested(_WordsTable, load_default=lambda: _WordsTable().load({}))
     derived = fields.Nested(_DerivedTable, load_default=lambda: _DerivedTable().load({}))
     red_flags = fields.Nested(_RedFlagsTable, required=True)
     treatments = fields.Nested(_TreatmentsTable, required=True)
@@ -340,7 +349,9 @@ class WeightRow(Schema):
 
 
 class _QuestionTable(Schema):
-    findings = _texts()
+    findings = fields.List(
+        fields.String(validate=validate.Length(min=1)), required=True, validate=validate.Length(min=1)
+    )
     ask = _text()
     because = _text()
     cost = _one_of(COSTS)

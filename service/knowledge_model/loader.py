@@ -429,6 +429,8 @@ def _engine(folder: Path) -> Engine:
     return Engine(
         complaint=raw["complaint"]["criterion"],
         onset=raw["complaint"]["onset"],
+        body_words=tuple(raw["words"]["body"]),
+        order_words=tuple(raw["words"]["orders"]),
         derived=Derived(
             derived["days_since"],
             {name: tuple(of) for name, of in derived["count_of"].items()},

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from service.knowledge_model.model import Guideline, Recommendation, label
+from service.knowledge_model.model import Guideline, Recommendation, in_a_sentence, label
 from service.knowledge_model.vocabulary import ADVICE_FACTS
 
 # Pixels of the picture at its own size.
@@ -67,7 +67,9 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
     flags = of_kind["red-flag"]
     stops = [r for r in flags if r.indicator == "critical" and r.red_flag and "ranking" in r.red_flag.blocks]
     located = "; ".join(finding.title for finding in guideline.findings.values() if finding.locates)
-    note = "One of these findings, or a pattern of hip pain. Otherwise there is no card about the chart."
+    pattern = guideline.engine.complaint
+    beside = f", or: {in_a_sentence(guideline.title_of(pattern))}" if pattern else ""
+    note = f"One of these findings{beside}. Otherwise there is no card about the chart."
     yield _Stage("Is it this pain?", note, (), words=located)
     yield _Stage(
         "Red flags",

@@ -1,0 +1,837 @@
+"""The rules of the engine, on a toy of another body region; seconds, and enough to notice a line that is broken.
+
+What the packaged knowledge decides is tested by named cases (tests/clinical). Here stands what holds of any knowledge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.chart.fhir_time import read_when
+from service.knowledge_model.conditions import Interval
+from service.reasoning.assessment import Assessment, presentations
+from service.reasoning.visit_limits import days_allowed, limit_of
+from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
+from tests.toy import CLOCK, Engine, day, done, fired, order, toy
+
+ANKLE = "ankle-pain"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine()
+
+
+def treatment(assessment: Assessment) -> dict[str, str]:
+    return {call.id: call.state for call in assessment.treatment}
+
+
+def imaging(assessment: Assessment) -> list[str]:
+    return [f"{call.key} {call.priority}" for call in assessment.imaging]
+
+
+def referrals(assessment: Assessment) -> list[str]:
+    return [f"{call.to} {call.priority}" for call in assessment.referrals]
+
+
+def points(assessment: Assessment, side: int = 0) -> dict[str, int]:
+    return {cause.id: cause.points for cause in assessment.rankings[side].causes}
+
+
+def leaders(assessment: Assessment) -> list[str | None]:
+    return [ranking.leader.id if ranking.leader else None for ranking in assessment.rankings]
+
+
+def found(assessment: Assessment, id_: str) -> Any:
+    [one] = [each for each in assessment.all_fired if each.recommendation.id == id_]
+    return one
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The complaint
+
+
+def test_a_finding_that_locates_makes_the_complaint(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "swelling"])
+    assert assessment.complaint == "present"
+    assert [item.finding for item in assessment.located_by] == [ANKLE]
+    assert assessment.side == "left"
+
+
+def test_a_criterion_makes_the_complaint_with_what_it_stands_on(engine: Engine) -> None:
+    assessment = engine.assess(present=["foot-pain", "squeeze-test"])
+    assert assessment.complaint == "present"
+    assert {item.finding for item in assessment.located_by} == {"foot-pain", "squeeze-test"}
+
+
+@pytest.mark.parametrize("chart", [{"present": ["swelling"]}, {"present": ["foot-pain"]}, {"absent": [ANKLE]}])
+def test_without_the_complaint_nothing_holds(engine: Engine, chart: dict[str, Any]) -> None:
+    assessment = engine.assess(**chart)
+    assert assessment.complaint == "absent"
+    assert assessment.decision is None
+    assert (assessment.fired, assessment.rankings, assessment.ask, assessment.treatment) == ((), (), (), ())
+    assert engine.assessor.judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired == ()
+    assert engine.assessor.verdicts(assessment, "red-flag") == ()
+    assert engine.assessor.weights(assessment) == ()
+    assert engine.assessor.unanswered_flags(assessment) == ()
+    assert engine.assessor.would_change(assessment) == ()
+    assert presentations(toy(), assessment, radiograph_at_hand=True) == ()
+
+
+@pytest.mark.parametrize(
+    "chart", [{"asked": [ANKLE], "present": ["swelling"]}, {"present": ["swelling"], "withheld": ["conditions"]}]
+)
+def test_where_the_complaint_may_be_missing_it_is_unknown(engine: Engine, chart: dict[str, Any]) -> None:
+    assert engine.assess(**chart).complaint == "unknown"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Red flags
+
+
+def test_a_critical_red_flag_lets_ranking_plan_and_questions_wait(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "blue-toes", "bony-tenderness", "swelling"])
+    assert fired(assessment) == {"rf1-blue-foot"}
+    assert assessment.ranking_waits
+    assert not assessment.unranked
+    assert assessment.rankings == ()
+    assert assessment.ask == ()
+    assert referrals(assessment) == ["emergency stat"]
+    assert [each.recommendation.id for each in assessment.red_flags()] == ["rf1-blue-foot"]
+
+
+def test_a_red_flag_that_blocks_exercise_leaves_the_ranking(engine: Engine) -> None:
+    old = {"injury-date": day(11)}
+    with_fever = engine.assess(present=[ANKLE, "swelling", "fever"], dates=old)
+    assert not with_fever.ranking_waits
+    assert len(with_fever.rankings) == 1
+    assert "exercise" not in treatment(with_fever)
+    assert "exercise" in treatment(engine.assess(present=[ANKLE, "swelling"], dates=old))
+
+
+def test_a_warning_with_a_critical_form_is_critical_where_that_holds(engine: Engine) -> None:
+    warning = found(engine.assess(present=[ANKLE, "fever"]), "rf2-fever")
+    assert warning.indicator == "warning"
+    assert warning.findings() == ("fever",)
+    assessment = engine.assess(present=[ANKLE, "fever", "cold-foot", "swelling"])
+    critical = found(assessment, "rf2-fever")
+    assert critical.indicator == "critical"
+    assert critical.findings() == ("fever", "cold-foot")
+    # It does not block the ranking, and so that is made; what waits for an emergency waits.
+    assert leaders(assessment) == [None]
+    assert "rest" not in treatment(assessment)
+
+
+def test_without_anything_that_tells_of_the_pain_too_little_is_known(engine: Engine) -> None:
+    pain_alone = engine.assess(present=[ANKLE, "fever, undated"])
+    assert "tr4-rest" in fired(pain_alone), "a red flag is enough to know"
+    assessment = engine.assess(present=[ANKLE], numbers={"pain-severity": 8})
+    assert assessment.rankings == ()
+    assert "rest" not in treatment(assessment)
+    assert "rest" in treatment(engine.assess(present=[ANKLE], absent=["swelling"]))
+
+
+def test_red_flags_that_nobody_answered_are_told(engine: Engine) -> None:
+    def unanswered(**chart: Any) -> list[str]:
+        return [r.id for r in engine.assessor.unanswered_flags(engine.assess(**chart))]
+
+    assert unanswered(present=[ANKLE], asked=["loud-crack"]) == ["rf3-crack"]
+    assert unanswered(present=[ANKLE, "loud-crack"], absent=["loud-crack"]) == ["rf3-crack"]
+    assert unanswered(present=[ANKLE, "blue-toes"], asked=["both-feet-affected"]) == []
+    assert unanswered(present=[ANKLE], absent=["loud-crack"], asked=["swelling"]) == []
+    assert unanswered(present=[ANKLE]) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is called for
+
+
+def test_of_calls_that_are_the_same_the_most_urgent_counts_and_stands_first(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "bony-tenderness", "loud-crack", "squeeze-test", "drawer-test"])
+    assert imaging(assessment) == ["radiograph-ankle urgent", "mri-ankle urgent", "ultrasound-ankle routine"]
+    assert assessment.called_by(assessment.imaging[0]) == {"rf3-crack", "pl1-bony"}
+    assert [call.recommendation for call in assessment.imaging] == ["rf3-crack", "rf3-crack", "pl2-laxity"]
+    assert referrals(assessment) == ["clinic routine"]
+
+
+def test_a_more_urgent_call_that_comes_later_replaces_the_earlier_one(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "bony-tenderness"], numbers={"pain-severity": 7})
+    assert referrals(assessment) == ["clinic urgent"]
+    assert assessment.referrals[0].recommendation == "pl3-severe"
+
+
+def test_a_call_has_a_condition_of_its_own(engine: Engine) -> None:
+    assert imaging(engine.assess(present=[ANKLE, "loud-crack"])) == ["radiograph-ankle urgent"]
+    assert referrals(engine.assess(present=[ANKLE, "bony-tenderness"], age=None)) == []
+    assert referrals(engine.assess(present=[ANKLE, "bony-tenderness"], age=18)) == ["clinic routine"]
+    assert referrals(engine.assess(present=[ANKLE, "bony-tenderness"], age=17)) == []
+
+
+def test_an_alternative_goes_with_its_call(engine: Engine) -> None:
+    [call] = engine.assess(present=[ANKLE, "fever"]).imaging
+    assert (call.modality, call.alternative) == ("mri", "ultrasound")
+
+
+def test_what_closes_reads_what_the_plan_has_made(engine: Engine) -> None:
+    assert "cl1-no-imaging" in fired(engine.assess(present=[ANKLE, "swelling"]))
+    assert "cl1-no-imaging" not in fired(engine.assess(present=[ANKLE, "bony-tenderness"]))
+    with_metal = engine.assess(present=[ANKLE, "fever", "metal-plate, right"])
+    assert "cl2-metal" in fired(with_metal)
+    assert set(found(with_metal, "cl2-metal").findings()) >= {"metal-plate-on-either-side"}
+    assert "cl2-metal" not in fired(engine.assess(present=[ANKLE, "loud-crack", "metal-plate"]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Treatment
+
+
+@pytest.mark.parametrize(("held_by", "rule"), [("cold-foot", "tr1-strap-waits"), ("numb-foot", "tr3-no-strap")])
+def test_no_offer_undoes_a_hold_whichever_comes_first(engine: Engine, held_by: str, rule: str) -> None:
+    sprain = [ANKLE, "loud-crack", "swelling", "drawer-test"]
+    open_ = engine.assess(present=sprain)
+    assert treatment(open_)["strap"] == "offer"
+    assert "strap" in open_.offered()
+    held = engine.assess(present=[*sprain, held_by])
+    assert {"tr2-strap", rule} <= fired(held)
+    [strap] = [call for call in held.treatment if call.id == "strap"]
+    assert (strap.state, strap.because) == ("hold", (held_by,))
+    assert "strap" not in held.offered()
+
+
+def test_two_holds_are_one_with_both_reasons(engine: Engine) -> None:
+    [strap] = [
+        call for call in engine.assess(present=[ANKLE, "cold-foot", "numb-foot"]).treatment if call.id == "strap"
+    ]
+    assert (strap.state, strap.because) == ("hold", ("cold-foot", "numb-foot"))
+
+
+def test_what_is_left_out_of_a_treatment_is_not_added_by_another_recommendation(engine: Engine) -> None:
+    assert "tr6-ice" in fired(engine.assess(present=[ANKLE, "swelling"]))
+    assessment = engine.assess(present=[ANKLE, "swelling", "cold-foot"])
+    assert "tr6-ice" not in fired(assessment)
+    assert "tr6-ice" in {each.recommendation.id for each in assessment.all_fired}
+    [rest] = [call for call in assessment.treatment if call.id == "rest"]
+    assert (rest.state, rest.without, rest.because) == ("offer", ("ice",), ("cold-foot",))
+
+
+def test_a_caution_is_said_beside_an_offer_only(engine: Engine) -> None:
+    offered = engine.assess(present=[ANKLE, "bad-liver"])
+    assert "tr9-half-pill" in fired(offered)
+    assert {call.id: call.cautions for call in offered.treatment} == {"pill": ("tr9-half-pill",)}
+    held = engine.assess(present=[ANKLE, "bad-liver", "bad-kidney"])
+    assert "tr9-half-pill" not in fired(held)
+    assert [(call.id, call.state, call.cautions) for call in held.treatment] == [("pill", "hold", ())]
+    nobody = engine.assess(present=[ANKLE, "bad-liver"], age=17)
+    assert "tr9-half-pill" not in fired(nobody)
+    assert "pill" not in treatment(nobody)
+
+
+def test_treatments_stand_as_the_knowledge_lists_them(engine: Engine) -> None:
+    assessment = engine.assess(
+        present=[ANKLE, "loud-crack", "swelling"], dates={"injury-date": day(20)}, diagnoses=["diagnosed-sprain"]
+    )
+    assert list(treatment(assessment)) == ["rest", "strap", "exercise", "pill"]
+
+
+def test_what_speaks_against_a_treatment_is_told_whatever_the_complaint(engine: Engine) -> None:
+    case = engine.case(present=["swelling", "bad-kidney", "cold-foot, right", "numb-foot"])
+    screened = engine.assessor.screen(case, ["pill"])
+    assert screened.complaint == "absent"
+    assert [(call.id, call.state, call.because) for call in screened.treatment] == [("pill", "hold", ("bad-kidney",))]
+    assert fired(screened) == {"tr8-no-pill"}
+    strap = engine.assessor.screen(case, ["strap"], by_side=True)
+    assert [item.side for each in strap.fired for item in each.evidence] == ["right", "left"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sides
+
+
+def test_each_side_is_judged_by_itself_and_red_flags_count_for_the_patient(engine: Engine) -> None:
+    assessment = engine.assess(
+        present=[ANKLE, "ankle-pain, right", "loud-crack", "slow-start, right", "squeeze-test, right"]
+    )
+    assert assessment.side == "bilateral"
+    assert leaders(assessment) == ["sprain", "tendon"]
+    assert [ranking.side for ranking in assessment.rankings] == ["left", "right"]
+    assert points(assessment, 1) == {"tendon": 8, "sprain": -2, "elsewhere": 0}
+    assert "rf3-crack" in fired(assessment)
+    assert [item.side for item in found(assessment, "rf3-crack").evidence] == ["left"]
+
+
+def test_with_both_sides_what_has_no_side_counts_for_red_flags_alone(engine: Engine) -> None:
+    both = [ANKLE, "ankle-pain, right", "swelling", "bony-tenderness, no side"]
+    assessment = engine.assess(present=both)
+    assert "pl1-bony" not in fired(assessment)
+    assert assessment.without_side == ("bony-tenderness",)
+    assert "rf1-blue-foot" in fired(engine.assess(present=[*both, "blue-toes, no side"]))
+    one = engine.assess(present=[ANKLE, "swelling", "bony-tenderness, no side"])
+    assert "pl1-bony" in fired(one)
+    assert one.without_side == ()
+
+
+def test_what_is_on_both_sides_is_so_by_the_one_left_and_the_other_right(engine: Engine) -> None:
+    assert "rf1-blue-foot" in fired(engine.assess(present=[ANKLE, "cold-foot", "numb-foot, right"]))
+    assert "rf1-blue-foot" in fired(engine.assess(present=[ANKLE, "cold-foot", "cold-foot, right"]))
+    assert "rf1-blue-foot" not in fired(engine.assess(present=[ANKLE, "cold-foot", "numb-foot"]))
+    assert "rf1-blue-foot" not in fired(engine.assess(present=[ANKLE, "cold-foot", "numb-foot, no side"]))
+    assert "rf1-blue-foot" in fired(engine.assess(present=[ANKLE, "both-feet-affected"]))
+    # It is so whatever is said of it as a whole.
+    stated = engine.assess(present=[ANKLE, "cold-foot", "numb-foot, right"], absent=["both-feet-affected"])
+    assert "rf1-blue-foot" in fired(stated)
+
+
+def test_what_is_on_either_side_is_found_beside_the_pain_on_the_other(engine: Engine) -> None:
+    assert "cl2-metal" in fired(engine.assess(present=[ANKLE, "fever", "metal-plate, right"]))
+    assessment = engine.assess(present=[ANKLE, "fever", "metal-plate, right"])
+    assert assessment.side == "left", "where the metal is does not make it hurt"
+
+
+def test_what_is_known_of_one_side_is_not_unknown_of_the_other(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "ankle-pain, right", "swelling", "slow-start, right"], age=20)
+    pill = found(assessment, "tr7-pill")
+    assert [(item.finding, item.side, item.state) for item in pill.evidence] == [
+        (ANKLE, "left", "present"),
+        ("age", "", "20"),
+        (ANKLE, "right", "present"),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is recorded in two ways, and when
+
+
+def test_what_is_recorded_in_two_ways_is_unknown_and_asked_first(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "loud-crack", "swelling"], absent=["loud-crack"])
+    assert assessment.contradictory == ("loud-crack",)
+    assert "rf3-crack" not in fired(assessment)
+    assert treatment(assessment)["exercise"] == "hold"
+    assert found(assessment, "tr11-exercise-waits").findings() == ("loud-crack",)
+    [item] = found(assessment, "tr11-exercise-waits").evidence
+    assert item.state == "contradictory"
+    first = assessment.ask[0]
+    assert (first.finding, first.ask, first.changes) == ("loud-crack", "Was there a crack?", ())
+    assert "loud-crack" not in [asked.finding for asked in assessment.ask[1:]]
+
+
+def test_the_newest_statement_wins(engine: Engine) -> None:
+    later = engine.assess(present=[ANKLE, "loud-crack"], absent=["loud-crack, 2 days ago"])
+    assert later.contradictory == ()
+    assert "rf3-crack" in fired(later)
+    assert "rf3-crack" not in fired(engine.assess(present=[ANKLE, "loud-crack, 2 days ago"], absent=["loud-crack"]))
+
+
+@pytest.mark.parametrize(
+    ("written", "exercise", "lasting"),
+    [
+        # From 22 to 52 days ago: more than ten, and perhaps 42.
+        ("2026-10", True, None),
+        ("2026-09", True, True),
+        # From no day to 21: perhaps more than ten.
+        ("2026-11", None, False),
+        (day(10), False, False),
+        (day(11), True, False),
+        (day(41), True, False),
+        (day(42), True, True),
+    ],
+)
+def test_a_date_of_a_months_precision_is_a_span_of_days(
+    engine: Engine, written: str, exercise: bool | None, lasting: bool | None
+) -> None:
+    assessment = engine.assess(
+        present=[ANKLE, "swelling"], numbers={"pain-severity": 2}, dates={"injury-date": written}
+    )
+    verdicts = {v.recommendation.id: v for v in engine.assessor.verdicts(assessment, "plan", "treatment")}
+    assert verdicts["tr10-exercise"].holds is exercise
+    assert verdicts["pl3-severe"].holds is lasting
+    if lasting is None:
+        assert verdicts["pl3-severe"].unknown == ("injury-date",)
+
+
+def test_of_two_injuries_the_later_one_counts(engine: Engine) -> None:
+    assessment = engine.assess(
+        present=[ANKLE, "swelling"],
+        dates={"injury-date, no side, 50 days ago": day(50), "injury-date, no side": day(5)},
+    )
+    assert "tr10-exercise" not in fired(assessment)
+    onset = assessment.onset()
+    assert onset is not None
+    assert onset.text == day(5)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Counts
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "laxity", "none"),
+    [
+        (["squeeze-test", "drawer-test"], [], True, False),
+        (["squeeze-test"], [], None, False),
+        (["squeeze-test"], ["drawer-test"], None, False),
+        (["squeeze-test"], ["drawer-test", "tilt-test"], False, False),
+        ([], ["drawer-test", "tilt-test"], False, None),
+        ([], ["squeeze-test", "drawer-test", "tilt-test"], False, True),
+        ([], [], None, None),
+    ],
+)
+def test_of_a_count_what_is_not_known_may_be_either(
+    engine: Engine, positive: list[str], negative: list[str], laxity: bool | None, none: bool | None
+) -> None:
+    decision = engine.assess(present=[ANKLE, *positive], absent=negative).decision
+    assert decision is not None
+    for name, expected in (("laxity", laxity), ("no-laxity", none)):
+        node = decision.kernel.criteria[name]
+        assert (decision.on(node.true, 0), decision.on(node.false, 0)) == (expected is True, expected is False), name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The ranking
+
+
+def test_a_cause_leads_with_enough_points_and_enough_more_than_the_next(engine: Engine) -> None:
+    assert leaders(engine.assess(present=[ANKLE, "slow-start"])) == ["tendon"]
+    assert leaders(engine.assess(present=[ANKLE, "swelling"], numbers={"pain-severity": 7})) == [None]
+    close = [ANKLE, "loud-crack", "swelling", "numb-foot"]
+    assert points(engine.assess(present=close)) == {"sprain": 5, "elsewhere": 4, "tendon": -2}
+    assert leaders(engine.assess(present=close)) == [None]
+    assert leaders(engine.assess(present=close, numbers={"pain-severity": 7})) == ["sprain"]
+
+
+def test_the_bands_say_how_near_a_cause_is(engine: Engine) -> None:
+    def bands(**chart: Any) -> dict[str, str]:
+        return {cause.id: cause.band for cause in engine.assess(**chart).rankings[0].causes}
+
+    assert bands(present=[ANKLE, "loud-crack", "swelling", "numb-foot"], numbers={"pain-severity": 7}) == {
+        "sprain": "leads",
+        "elsewhere": "possible",
+        "tendon": "less-likely",
+    }
+    assert bands(present=[ANKLE, "loud-crack", "drawer-test", "numb-foot"]) == {
+        "sprain": "leads",
+        "elsewhere": "less-likely",
+        "tendon": "less-likely",
+    }
+    assert bands(present=[ANKLE, "swelling"]) == {
+        "sprain": "possible",
+        "tendon": "not-assessed",
+        "elsewhere": "not-assessed",
+    }
+
+
+def test_a_ranking_is_clear_where_the_next_is_far(engine: Engine) -> None:
+    assert not engine.assess(present=[ANKLE, "slow-start"]).rankings[0].clear
+    assert engine.assess(present=[ANKLE, "loud-crack"]).rankings[0].clear
+
+
+def test_of_a_family_of_tests_the_weightiest_counts(engine: Engine) -> None:
+    assert points(engine.assess(present=[ANKLE, "drawer-test", "tilt-test"]))["sprain"] == 4
+    assert points(engine.assess(present=[ANKLE, "tilt-test"]))["sprain"] == 2
+    assert points(engine.assess(present=[ANKLE, "tilt-test"], absent=["drawer-test"]))["sprain"] == -4
+    assert points(engine.assess(present=[ANKLE, "drawer-test"], absent=["tilt-test"]))["sprain"] == 4
+
+
+def test_a_test_is_negative_by_its_own_condition_where_it_has_one(engine: Engine) -> None:
+    assert points(engine.assess(present=[ANKLE], absent=["tilt-test"]))["sprain"] == -1
+    assert points(engine.assess(present=[ANKLE, "swelling"], absent=["tilt-test"]))["sprain"] == 1
+
+
+def test_a_cap_keeps_a_family_from_counting_more_and_leaves_what_counts_less(engine: Engine) -> None:
+    assert points(engine.assess(present=[ANKLE, "drawer-test", "squeeze-test"]))["sprain"] == 1
+    assert points(engine.assess(present=[ANKLE, "squeeze-test"], absent=["drawer-test"]))["sprain"] == -4
+
+
+def test_a_veto_keeps_a_cause_from_leading(engine: Engine) -> None:
+    tendon = [ANKLE, "slow-start", "squeeze-test"]
+    assert leaders(engine.assess(present=tendon)) == ["tendon"]
+    vetoed = engine.assess(present=[*tendon, "fever"])
+    assert leaders(vetoed) == [None]
+    assert points(vetoed)["tendon"] == 8
+
+
+def test_where_the_causes_are_not_those_of_the_patient_none_is_ranked_or_considered(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "slow-start", "squeeze-test"], age=17)
+    assert assessment.unranked
+    assert assessment.rankings == ()
+    assert "pl2-laxity" not in fired(assessment)
+    assert not engine.assess(present=[ANKLE, "slow-start"], age=18).unranked
+
+
+def test_a_working_diagnosis_is_considered_without_leading(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE], diagnoses=["diagnosed-sprain"])
+    assert leaders(assessment) == [None]
+    assert assessment.working_diagnoses == ("sprain",)
+    assert "tr2-strap" in fired(assessment)
+    assert found(assessment, "tr2-strap").findings()[0] == "diagnosed-sprain"
+
+
+def test_what_is_considered_stands_on_what_speaks_for_it(engine: Engine) -> None:
+    strap = found(engine.assess(present=[ANKLE, "loud-crack", "swelling"]), "tr2-strap")
+    assert strap.findings() == ("loud-crack", "swelling", "age")
+    [first] = engine.assess(present=[ANKLE, "loud-crack", "slow-start"]).rankings
+    by_id = {cause.id: cause for cause in first.causes}
+    assert (by_id["sprain"].speaks_for, by_id["sprain"].speaks_against) == (("loud-crack",), ("slow-start",))
+
+
+def test_each_point_says_its_findings_its_family_and_its_source(engine: Engine) -> None:
+    weights = engine.assessor.weights(engine.assess(present=[ANKLE, "swelling", "drawer-test", "squeeze-test"]))
+    assert [(side, each.cause, each.points, each.findings, each.family) for side, each in weights] == [
+        ("left", "sprain", 1, ("swelling",), ""),
+        ("left", "tendon", 5, ("squeeze-test",), "squeeze"),
+        ("left", "sprain", 1, ("drawer-test",), "laxity"),
+        ("left", "elsewhere", 1, ("drawer-test", "squeeze-test"), "both"),
+    ]
+
+
+def test_it_is_said_of_how_many_families_something_is_known(engine: Engine) -> None:
+    [ranking] = engine.assess(present=[ANKLE, "squeeze-test", "bony-tenderness"]).rankings
+    assert (ranking.families_known, ranking.families) == (2, 4)
+
+
+def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
+    guideline, cause = toy(), "sprain"
+    parts: dict[str, Any] = {
+        name: tuple(entry for entry in getattr(guideline.differential, name) if entry.cause == cause)
+        for name in ("points", "tests", "caps", "vetoes")
+    }
+    narrowed = replace(
+        guideline, causes={cause: guideline.causes[cause]}, differential=replace(guideline.differential, **parts)
+    )
+    [ranked] = Engine(narrowed).assess(present=[ANKLE, "loud-crack"]).rankings
+    assert [(each.id, each.band) for each in ranked.causes] == [(cause, "leads")]
+    assert ranked.clear
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What to ask
+
+
+def test_the_three_questions_are_asked_whose_answers_change_most(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "swelling"])
+    assert [(asked.finding, asked.changes) for asked in assessment.ask] == [
+        ("blue-toes", ("severity", "referrals", "leader")),
+        ("loud-crack", ("severity", "imaging", "leader", "treatment")),
+        ("injury-date", ("severity", "referrals", "treatment")),
+    ]
+
+
+def test_what_is_known_is_not_asked(engine: Engine) -> None:
+    known = engine.assess(
+        present=[ANKLE, "swelling"],
+        absent=["blue-toes", "cold-foot", "loud-crack", "slow-start", "bad-kidney", "drawer-test"],
+        numbers={"pain-severity": 8},
+        dates={"injury-date": day(3)},
+    )
+    # The other test of the family would count less than this one does.
+    assert known.ask == ()
+
+
+def test_a_question_is_asked_only_of_whom_it_is_meant_for(engine: Engine) -> None:
+    chart: dict[str, Any] = {
+        "present": [ANKLE, "swelling"],
+        "absent": ["blue-toes", "cold-foot", "loud-crack", "slow-start", "drawer-test", "tilt-test"],
+        "numbers": {"pain-severity": 8},
+        "dates": {"injury-date": day(3)},
+    }
+    assert [asked.finding for asked in engine.assess(**chart).ask] == ["bad-kidney"]
+    assert engine.assess(**chart, age=17).ask == ()
+    # Nor is it unknown to others.
+    assert "bad-kidney" not in found(engine.assess(**chart, age=17), "tr4-rest").unknown
+
+
+def test_findings_that_are_asked_together_are_tried_together() -> None:
+    # Without the question about both at once, neither answer alone makes two positive tests of three.
+    engine = Engine()
+    chart: dict[str, Any] = {
+        "present": [ANKLE, "swelling"],
+        "absent": ["blue-toes", "cold-foot", "loud-crack", "slow-start", "bad-kidney", "squeeze-test"],
+        "numbers": {"pain-severity": 8},
+        "dates": {"injury-date": day(3)},
+    }
+    assert [(a.finding, a.changes) for a in engine.assess(**chart).ask] == [
+        ("drawer-test", ("imaging", "leader", "treatment"))
+    ]
+    apart = tuple(replace(question, together=False) for question in toy().questions)
+    alone = Engine(replace(toy(), questions=apart)).assess(**chart).ask
+    assert [(a.finding, a.changes) for a in alone] == [("drawer-test", ("leader", "treatment"))]
+
+
+def test_it_is_told_which_single_answers_would_take_a_card_away_or_make_it_graver(engine: Engine) -> None:
+    def changes(**chart: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+        told = engine.assessor.would_change(engine.assess(**chart))
+        return {each.topic: (dict(each.removed_by), dict(each.raised_by)) for each in told}
+
+    assert changes(present=[ANKLE, "swelling"]) == {
+        "check": ({"broken-on-mri": True, "cold-foot": True}, {"loud-crack": True, "blue-toes": True}),
+        "care": ({}, {"blue-toes": True}),
+        # What another recommendation leaves out goes, and so does how to take care with what is not offered.
+        "home": ({"cold-foot": True}, {"blue-toes": True}),
+    }
+    assert changes(present=[ANKLE, "bad-liver"])["pill"] == ({"bad-kidney": True}, {"blue-toes": True})
+    # A card that stays beside a more urgent one is not raised; and nothing raises the most urgent one.
+    assert changes(present=[ANKLE, "loud-crack"])["soon"] == ({}, {})
+    assert changes(present=[ANKLE, "blue-toes"]) == {"now": ({}, {})}
+    assert changes(present=[ANKLE, "fever"])["soon"] == ({}, {"cold-foot": True})
+    # What is known is no answer.
+    assert "loud-crack" not in changes(present=[ANKLE], absent=["loud-crack"])["check"][1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is judged beside the chart
+
+
+def test_judging_leaves_the_assessment_as_it_was(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "swelling"])
+    assert assessment.decision is not None
+    before = tuple(assessment.decision.values)
+    judge = engine.assessor.judge
+    assert [f.recommendation.id for f in judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired] == [
+        "io3-usually-not"
+    ]
+    assert judge(assessment, "imaging-order", {"order-rating": "appropriate"}).fired == ()
+    assert tuple(assessment.decision.values) == before
+
+
+def test_of_what_is_judged_the_gravest_comes_first(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "swelling"])
+    facts = {"order-repeats-another-order": True, "radiograph-comes-first": True}
+    judged = engine.assessor.judge(assessment, "imaging-order", facts).fired
+    assert [each.indicator for each in judged] == ["warning", "info"]
+
+
+def test_a_rating_reads_the_red_flags_and_whether_there_is_a_radiograph(engine: Engine) -> None:
+    def rated(supposed: str = "", *, at_hand: bool = False, **chart: Any) -> list[tuple[str, str, str]]:
+        holding = presentations(toy(), engine.assess(**chart), at_hand, supposed)
+        return [(presentation.id, rating.modality, rating.rating) for presentation, rating in holding]
+
+    crack: dict[str, Any] = {"present": [ANKLE, "loud-crack"]}
+    assert rated(**crack) == [("TOY-A", "radiograph", "appropriate"), ("TOY-A", "mri", "usually-not")]
+    assert rated(at_hand=True, **crack) == [("TOY-B", "mri", "appropriate")]
+    tender: dict[str, Any] = {"present": [ANKLE, "loud-crack", "bony-tenderness"]}
+    assert rated(at_hand=True, **tender)[1:] == [("TOY-B", "ct", "may-be-appropriate")]
+    # Who wants no radiograph waits for none.
+    assert rated(present=[ANKLE, "loud-crack", "wish-of-no-radiograph"]) == [("TOY-B", "mri", "appropriate")]
+    assert rated(present=[ANKLE, "swelling"]) == []
+    assert rated("crack", present=[ANKLE, "swelling"]) == rated(**crack)
+
+
+def drafted(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> tuple[list[str], list[dict[str, Any]]]:
+    """What is said of draft orders, and how each is judged."""
+    answered = engine.answered(IMAGING_REFERRAL, drafts=drafts, **chart)
+    return list(answered.rules()), [dict(each) for each in answered.extension["orders"]]
+
+
+CRACK = {"present": [ANKLE, "loud-crack"]}
+
+
+def test_a_radiograph_comes_before_the_mri_that_waits_for_it(engine: Engine) -> None:
+    said, [judged] = drafted(engine, order("mri-ankle", "left"), **CRACK)
+    assert "io4-radiograph-first" in said
+    assert judged["rating"] == "usually-not"
+    said, judgements = drafted(engine, order("mri-ankle", "left"), order("radiograph-ankle", "left"), **CRACK)
+    assert "io4-radiograph-first" not in said
+    assert {each["modality"]: each["rating"] for each in judgements} == {
+        "mri": "appropriate",
+        "radiograph": "appropriate",
+    }
+
+
+@pytest.mark.parametrize(("injured", "counts"), [(60, True), (30, True), (29, False), (5, False)])
+def test_a_radiograph_from_before_the_injury_does_not_show_it(engine: Engine, injured: int, counts: bool) -> None:
+    said, [judged] = drafted(
+        engine,
+        order("mri-ankle", "left"),
+        orders=[done("radiograph-ankle", 30)],
+        dates={"injury-date": day(injured)},
+        present=[ANKLE, f"loud-crack, {injured} days ago"],
+    )
+    assert ("io4-radiograph-first" not in said) is counts
+    assert judged["rating"] == ("appropriate" if counts else "usually-not")
+
+
+@pytest.mark.parametrize(
+    ("done_ago", "crack_ago", "repeats"), [(20, 40, True), (20, 5, False), (91, 120, False), (90, 120, True)]
+)
+def test_imaging_counts_as_done_while_nothing_urgent_is_documented_since(
+    engine: Engine, done_ago: int, crack_ago: int, repeats: bool
+) -> None:
+    said, _judged = drafted(
+        engine,
+        order("radiograph-ankle", "left"),
+        orders=[done("radiograph-ankle", done_ago)],
+        present=[f"{ANKLE}, {crack_ago} days ago", f"loud-crack, {crack_ago} days ago"],
+    )
+    assert ("io5-done" in said) is repeats
+
+
+def test_the_other_side_is_no_repetition_and_is_told(engine: Engine) -> None:
+    said, [judged] = drafted(engine, order("radiograph-ankle", "right"), **CRACK)
+    assert "io2-other-side" in said
+    assert judged["side"] == "right"
+    said, _judged = drafted(engine, order("radiograph-ankle", "left"), **CRACK)
+    assert "io2-other-side" not in said
+    said, _judged = drafted(
+        engine, order("radiograph-ankle", "left"), orders=[done("radiograph-ankle", 3, "right")], **CRACK
+    )
+    assert "io5-done" not in said
+
+
+def test_the_same_order_twice_is_told_once(engine: Engine) -> None:
+    said, _judged = drafted(
+        engine, order("radiograph-ankle", "left"), orders=[order("radiograph-ankle", "left", status="active")], **CRACK
+    )
+    assert "io6-ordered" in said
+    twice = [order("radiograph-ankle", "left"), order("radiograph-ankle", "left")]
+    assert drafted(engine, *twice, **CRACK)[0].count("io6-ordered") == 1
+
+
+def test_imaging_that_one_rating_finds_as_good_satisfies_the_call(engine: Engine) -> None:
+    tender = {"present": [ANKLE, "loud-crack", "bony-tenderness"]}
+    after = [done("radiograph-ankle", 0)]
+    assert "io1-missing" in drafted(engine, order("ct-ankle", "left"), orders=after, **tender)[0]
+    assert "io1-missing" not in drafted(engine, order("mri-foot", "left"), orders=after, **tender)[0]
+    other_side = [*after, order("mri-foot", "right", status="active")]
+    assert "io1-missing" in drafted(engine, order("ct-ankle", "left"), orders=other_side, **tender)[0]
+    # Until there is a radiograph nothing is missing but that.
+    assert "io1-missing" not in drafted(engine, order("radiograph-ankle", "left"), **tender)[0]
+
+
+def test_an_alternative_satisfies_the_call(engine: Engine) -> None:
+    fever = {"present": [ANKLE, "fever"]}
+    assert "io1-missing" not in drafted(engine, order("ultrasound-ankle", "left"), **fever)[0]
+    assert "io1-missing" in drafted(engine, order("ct-ankle", "left"), **fever)[0]
+
+
+def test_what_an_emergency_calls_for_is_missing_until_it_is_drafted(engine: Engine) -> None:
+    emergency = {"present": [ANKLE, "blue-toes"]}
+    assert "io1-missing" in drafted(engine, order("mri-ankle", "left"), **emergency)[0]
+    assert "io1-missing" not in drafted(engine, order("mri-ankle", "left"), order("referral-emergency"), **emergency)[0]
+
+
+def test_another_region_is_usually_not_appropriate_and_one_of_nothing_cannot_be_told(engine: Engine) -> None:
+    _said, [judged] = drafted(engine, order("mri-knee", "left"), **CRACK)
+    assert (judged["rating"], judged["because"]) == ("usually-not", "another-region")
+    _said, [judged] = drafted(engine, order("mri-ankle", "left"), present=[ANKLE, "swelling"])
+    assert (judged["rating"], judged["because"]) == ("cannot-tell", "not-enough-documented")
+
+
+def test_of_a_child_no_draft_is_usually_not_appropriate(engine: Engine) -> None:
+    slow = {"present": [ANKLE, "slow-start"]}
+    _said, [judged] = drafted(engine, order("mri-ankle", "left"), **slow)
+    assert judged["rating"] == "usually-not"
+    _said, [judged] = drafted(engine, order("mri-ankle", "left"), age=17, **slow)
+    assert (judged["rating"], judged["because"]) == ("cannot-tell", "child")
+
+
+def test_where_a_red_flag_is_unanswered_that_would_call_for_it_nothing_is_told(engine: Engine) -> None:
+    _said, [judged] = drafted(engine, order("mri-ankle", "left"), present=[ANKLE, "slow-start"], asked=["fever"])
+    assert (judged["rating"], judged["because"]) == ("cannot-tell", "red-flag-unanswered")
+
+
+def test_a_result_on_the_chart_is_imaging_that_was_done(engine: Engine) -> None:
+    said, _judged = drafted(
+        engine, order("mri-ankle", "left"), present=[ANKLE, "slow-start", "broken-on-mri, 8 days ago"]
+    )
+    assert "io5-done" in said
+    said, _judged = drafted(
+        engine, order("mri-foot", "left"), present=[ANKLE, "slow-start", "broken-on-mri, 8 days ago"]
+    )
+    assert "io5-done" not in said
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Visits, medicines, going home
+
+
+@pytest.mark.parametrize(("injured", "days"), [(None, 3), (2, 3), (17, 3), (18, 2), (19, 1), (25, 1), (30, 1), (31, 3)])
+def test_a_window_since_the_injury_leaves_fewer_days_until_it_is_past(
+    engine: Engine, injured: int | None, days: int
+) -> None:
+    dates = {} if injured is None else {"injury-date": day(injured)}
+    assessment = engine.assess(**CRACK, dates=dates)
+    limit = limit_of(toy(), assessment)
+    assert limit is not None
+    assert (limit.days, limit.emergency) == (days, False)
+    assert days_allowed(toy(), assessment, limit.fired[0]) == days
+
+
+def test_the_fewest_days_count_and_an_emergency_allows_none(engine: Engine) -> None:
+    fever = limit_of(toy(), engine.assess(present=[ANKLE, "fever"]))
+    assert fever is not None
+    assert (fever.days, fever.emergency) == (5, False)
+    both = limit_of(toy(), engine.assess(present=[ANKLE, "fever", "loud-crack"]))
+    assert both is not None
+    assert (both.days, [each.recommendation.id for each in both.fired]) == (3, ["rf3-crack"])
+    blue = limit_of(toy(), engine.assess(present=[ANKLE, "blue-toes"]))
+    assert blue is not None
+    assert (blue.days, blue.emergency) == (0, True)
+    assert limit_of(toy(), engine.assess(present=[ANKLE, "swelling"])) is None
+
+
+def test_a_visit_is_too_late_after_the_day_that_is_allowed(engine: Engine) -> None:
+    def said(date: str) -> tuple[str, ...]:
+        return engine.answered(APPOINTMENT_TIMING, appointment=f"{date}T12:00:00Z", **CRACK).rules()
+
+    assert "vp1-late" in said("2026-11-26")
+    assert said("2026-11-25") == ()
+
+
+def test_a_medicine_that_the_chart_holds_is_told(engine: Engine) -> None:
+    ibuprofen = {"coding": [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "5640"}]}
+    draft = {
+        "resourceType": "MedicationRequest",
+        "status": "draft",
+        "intent": "order",
+        "medicationCodeableConcept": ibuprofen,
+        "subject": {"reference": "Patient/1"},
+    }
+    held = engine.answered(ANALGESIC_SAFETY, present=[ANKLE, "bad-kidney"], drafts=[draft])
+    assert held.rules()[0] == "ao1-pill-held"
+    assert engine.answered(ANALGESIC_SAFETY, present=[ANKLE], drafts=[draft]).rules() == ()
+
+
+def test_at_a_discharge_what_is_offered_and_which_red_flag_is_raised_can_be_read(engine: Engine) -> None:
+    assert engine.answered(DISCHARGE_ADVICE, present=[ANKLE, "swelling"]).rules() == ("gh1-home",)
+    assert set(engine.answered(DISCHARGE_ADVICE, **CRACK).rules()) == {"gh1-home", "gh2-crack", "rf3-crack"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# News
+
+
+def test_only_what_was_not_known_before_is_news(engine: Engine) -> None:
+    def changed(since: str, **chart: Any) -> bool:
+        moment = read_when(since)
+        assert moment is not None
+        return engine.assess(**chart).changed_since(moment)
+
+    old = {"present": [ANKLE, "loud-crack, 30 days ago"]}
+    assert not changed(day(20), **old)
+    assert changed(day(31), **old)
+    # What is only recorded again is no news.
+    assert not changed(day(20), present=[ANKLE, "loud-crack, 30 days ago", "loud-crack"])
+    assert changed(day(20), present=[ANKLE, "loud-crack"], absent=["loud-crack, 30 days ago"])
+    # A later injury is, and what is not urgent is not.
+    assert changed(day(20), present=[ANKLE, "swelling"], dates={"injury-date": day(10)})
+    assert not changed(day(20), present=[ANKLE, "swelling"], dates={"injury-date": day(20)})
+    assert not changed(day(20), present=[ANKLE, "swelling"])
+
+
+def test_a_criterion_holds_on_any_side_and_one_that_there_is_not_nowhere(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(10)})
+    assert assessment.holds("fresh-injury")
+    assert not engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(11)}).holds("fresh-injury")
+    assert not assessment.holds("no-such-criterion")
+    assert not engine.assess(present=["swelling"]).holds("fresh-injury")
+
+
+def test_the_clock_is_that_of_the_toy(engine: Engine) -> None:
+    assert engine.assess(present=[ANKLE]).case.now == CLOCK  # type: ignore[union-attr]
+
+
+def test_the_days_since_the_onset_of_each_side_are_at_hand(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(4)})
+    assert assessment.days_since_onset(found(assessment, "rf3-crack")) == (Interval(4, 4),)
