@@ -33,10 +33,10 @@ CASES = HERE.parent / "fixtures" / "cases"
 HAZARDS = HERE / "hazards.toml"
 
 _STATEMENTS_HEAD = """\
-# Statements and the cases that hold them
+# Source statements and the cases that hold them
 
-Written by `python docs/generate.py`; the tests fail when it is stale. A statement is one of the source document, in
-our own words. A case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`. The
+Written by `python docs/generate.py`; the tests fail when it is stale. A source statement is one of the source document,
+in our own words. A case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`. The
 rules of the decision logic are in [rules.md](rules.md).
 """
 _RULES_HEAD = """\

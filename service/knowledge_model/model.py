@@ -451,6 +451,7 @@ class Guideline:
     status: str
     source_title: str
     provenance: Mapping[str, str]
+    # The source statements, S1 to S36, in our own words.
     statements: Mapping[str, str]
     # What is said of all recommendations alike: external validation, fairness, review.
     appraisal: Mapping[str, str]
