@@ -307,6 +307,8 @@ class _RulesTable(Schema):
     lead_at_least = fields.Integer(strict=True, required=True)
     lead_by = fields.Integer(strict=True, required=True)
     clear_by = fields.Integer(strict=True, required=True)
+    # Causes that are possible as soon as something speaks for them, however far another is ahead.
+    stays_possible = _texts(required=False)
     tenderness = _texts()
     # Where this holds no cause is ranked.
     unranked = fields.Raw(load_default=None)

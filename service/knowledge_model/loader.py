@@ -10,7 +10,7 @@ import csv
 import re
 import string
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -288,7 +288,7 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
     )
 
 
-def _differential(folder: Path, read: _Reader, causes: Iterable[str]) -> Differential:
+def _differential(folder: Path, read: _Reader, causes: Collection[str]) -> Differential:
     name = "differential.toml"
     table = _read(folder, name)
     for former in table.keys() & {"points", "tests"}:
@@ -297,6 +297,8 @@ def _differential(folder: Path, read: _Reader, causes: Iterable[str]) -> Differe
     raw = _check(DifferentialFile(), table, name)
     clip = raw["rules"].pop("clip")
     raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
+    raw["rules"]["stays_possible"] = tuple(raw["rules"].get("stays_possible", ()))
+    _require(raw["rules"]["stays_possible"], causes, name, "rules.stays_possible")
     raw["rules"]["unranked"] = read.optional(raw["rules"]["unranked"], name, "rules.unranked")
     points: list[Points] = []
     tests: list[WeightedTest] = []

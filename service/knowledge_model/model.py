@@ -232,6 +232,7 @@ class Differential:
     lead_at_least: int
     lead_by: int
     clear_by: int
+    stays_possible: tuple[str, ...]
     tenderness: tuple[str, ...]
     # Where it holds on any side, no cause is ranked.
     unranked: Condition | None

@@ -103,7 +103,7 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
             return "leads"
         if not (score.speaks_for[cause] or score.speaks_against[cause]):
             return "not-assessed"
-        near = leads is None or top - score.points[cause] < rules.clear_by
+        near = leads is None or cause in rules.stays_possible or top - score.points[cause] < rules.clear_by
         return "possible" if score.points[cause] > 0 and near else "less-likely"
 
     side = of_chart.side or NO_SIDE_NAMED
