@@ -521,7 +521,7 @@ def _rule_groups(folder: Path) -> tuple[RuleGroup, ...]:
     return tuple(RuleGroup(group["title"], group["rows"], frozenset(group["open"])) for group in groups.values())
 
 
-def _read_the_rest(folder: Path, read: _Reader, causes: Iterable[str]) -> None:
+def _read_the_rest(folder: Path, read: _Reader, causes: Collection[str]) -> None:
     """What a loading that has found something wrong would not come to."""
     with _part():
         _differential(folder, read, causes)
