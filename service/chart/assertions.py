@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+import orjson
 
 from service.chart.codes import Answer, CodeIndex, Question, answer_in_words
 from service.chart.elements import (
@@ -223,19 +225,60 @@ def tentative(status: frozenset[str]) -> tuple[str, ...]:
     return (PROVISIONAL,) if status & _TENTATIVE else ()
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What an Observation says of one finding, whoever it is of and whenever it was made."""
+
+    finding: str
+    value: ReadValue
+    side: str
+
+
+# The members of an Observation, beside those of its value, that tell what it says.
+_TELLING = frozenset(
+    {
+        *("code", "bodySite", "component", "interpretation", "dataAbsentReason", "hasMember", "related"),
+        *("modifierExtension", "implicitRules"),
+    }
+)
+# In bytes of JSON: what is longer is read each time, so that what is remembered stays small.
+_LONGEST_REMEMBERED = 2_000
+
+
 def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
     status = statuses(resource.get("status"))
     if status & _NOT_EVIDENCE:
         return
     time = dated(resource, EFFECTIVE, ("issued",))
-    source = Source(reading, reference_to(resource), time, tentative(status), changed_by(resource))
-    sites = each(resource.get("bodySite"))
-    components = [as_dict(item) for item in as_list(resource.get("component"))]
+    source = Source(reading, reference_to(resource), time, tentative(status))
+    for one in _said(resource, reading.index):
+        yield source.asserts(one.finding, one.value, one.side)
+
+
+def _said(resource: Mapping[str, Any], index: CodeIndex) -> Sequence[Said]:
+    telling = {name: value for name, value in resource.items() if name in _TELLING or "value" in name}
+    try:
+        written = orjson.dumps(telling)
+    except TypeError:
+        # Nested too deeply, or a number too large, to be written as what it was read from.
+        return tuple(_parts(telling, index))
+    return _remembered(written, index) if len(written) <= _LONGEST_REMEMBERED else tuple(_parts(telling, index))
+
+
+# Charts repeat their findings. Nothing of a patient, a visit or a time is in what is remembered.
+@lru_cache(maxsize=1024)
+def _remembered(written: bytes, index: CodeIndex) -> tuple[Said, ...]:
+    return tuple(_parts(orjson.loads(written), index))
+
+
+def _parts(observation: Mapping[str, Any], index: CodeIndex) -> Iterator[Said]:
+    """What an Observation and its components say."""
+    sites, changed = each(observation.get("bodySite")), changed_by(observation)
+    components = [as_dict(item) for item in as_list(observation.get("component"))]
     # A panel groups its parts; without a value of its own it says nothing itself.
-    if not (components or _has_members(resource)) or isinstance(value_of(resource), Given):
-        yield from _element(resource, sites, source)
+    if not (components or _has_members(observation)) or isinstance(value_of(observation), Given):
+        yield from _element(observation, sites, changed, index)
     for component in components:
-        yield from _element(component, sites, source)
+        yield from _element(component, sites, changed or changed_by(component), index)
 
 
 def _has_members(resource: Mapping[str, Any]) -> bool:
@@ -245,24 +288,24 @@ def _has_members(resource: Mapping[str, Any]) -> bool:
     return "related" in resource and any(to.get("type") == "has-member" for to in each(resource["related"]))
 
 
-def _element(element: Mapping[str, Any], sites: Sequence[dict[str, Any]], source: Source) -> Iterator[Assertion]:
-    """What an Observation or a component says by its code, and by its answer."""
-    index = source.reading.index
+def _element(
+    element: Mapping[str, Any], sites: Sequence[dict[str, Any]], changed: str, index: CodeIndex
+) -> Iterator[Said]:
+    """What an Observation or a component says by its code, and by its answer; `changed`: see Source."""
     given = value_of(element)
-    if not source.changed and (changed := changed_by(element)):
-        source = msgspec.structs.replace(source, changed=changed)
     code = element.get("code")
     coded, found = codings(code), found_in(given, index)
     side, at = index.place(sites, code, coded)
     worded = NO_SIDE if side else index.side_in_words(code)
+    unreadable = ReadValue(None, changed) if changed else None
     for row in index.matching(coded):
         other_kind = row.system != LOCAL_SYSTEM and index.findings[row.concept].kind in ("medication", "allergy")
         if not other_kind and (not row.site or row.site in at):
-            yield source.asserts(
-                row.concept, _element_value(element, given, found, row, index), side or row.side or worded
-            )
+            value = unreadable or _element_value(element, given, found, row, index)
+            yield Said(row.concept, value, side or row.side or worded)
     if found and isinstance(given, Given):
-        yield from _by_question(element, given.content, found, sites, source)
+        for one in _by_question(element, given.content, found, sites, index):
+            yield msgspec.structs.replace(one, value=unreadable) if unreadable else one
 
 
 def _by_question(
@@ -270,10 +313,9 @@ def _by_question(
     answer: Mapping[str, Any],
     found: Sequence[Code],
     sites: Sequence[dict[str, Any]],
-    source: Source,
-) -> Iterator[Assertion]:
+    index: CodeIndex,
+) -> Iterator[Said]:
     """The findings that the answer to a question is itself."""
-    index = source.reading.index
     question, shown = index.question(element.get("code")), _shown(element, index)
     asked = {row.concept for row in index.rows(element.get("code"))}
     side, at = index.place(sites, answer)
@@ -281,7 +323,7 @@ def _by_question(
     for row in found:
         value = answered(row, question, shown, index)
         if value is not None and row.concept not in asked and (not row.site or row.site in at):
-            yield source.asserts(row.concept, value, side or row.side or asked_of)
+            yield Said(row.concept, value, side or row.side or asked_of)
 
 
 _ABATEMENT = ("abatementDateTime", "abatementPeriod")
