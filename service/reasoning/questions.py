@@ -7,7 +7,7 @@ every question is a variant of the patient in the one decision, so that nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from math import floor, inf, nextafter
 from operator import or_
@@ -81,6 +81,8 @@ class Questions:
         for (term, name), place in kernel.outcome.items():
             self.outcome.setdefault(term, []).append((name, place))
         self.variants = {charts: self._variants(charts) for charts in self.layouts}
+        # Finding -> the variants in which it is answered alone.
+        self.alone = {charts: self._alone(charts) for charts in self.layouts}
         self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in guideline.question_terms.items()}
         self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
@@ -104,18 +106,23 @@ class Questions:
                 for value in reversed(values):
                     yield Answer(number, {finding: value})
 
-    def _variants(self, charts: int) -> list[tuple[dict[str, int], int]]:
-        """Of each question the variants in which a finding is answered alone, and those in which all of them are."""
-        variants: list[tuple[dict[str, int], int]] = [({}, 0) for _question in self.guideline.questions]
+    def _variants(self, charts: int) -> list[tuple[int, int]]:
+        """Of each question the variants in which one finding is answered, and those in which several are together."""
+        variants = [(0, 0) for _question in self.guideline.questions]
         for number, answer in enumerate(self.answers, start=1):
             alone, together = variants[answer.question]
             variant = 1 << number * charts
-            if len(answer.values) > 1:
-                variants[answer.question] = alone, together | variant
-            else:
-                (finding,) = answer.values
-                alone[finding] = alone.get(finding, 0) | variant
+            several = len(answer.values) > 1
+            variants[answer.question] = (alone, together | variant) if several else (alone | variant, together)
         return variants
+
+    def _alone(self, charts: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for number, answer in enumerate(self.answers, start=1):
+            if len(answer.values) == 1:
+                (finding,) = answer.values
+                found[finding] = found.get(finding, 0) | 1 << number * charts
+        return found
 
     def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
         """The charts of a case, and the same with each answer to each question."""
@@ -130,8 +137,9 @@ class Questions:
         charts, questions = decision.charts, self.guideline.questions
         due = self._due(decision)
         asked = [self._asked_first(charts, questions[number]) for number in self.first if due[number]]
-        open_ = {f for f, read in self.read_as.items() if read in charts.open} - {item.finding for item in asked}
-        tried = {number: self._tried(charts, number, open_) for number in self.order if due[number]}
+        open_ = self._open(charts) - {item.finding for item in asked}
+        closed = self._closed(charts, open_)
+        tried = {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
         by_points: dict[int, list[Change]] = {}
         for change in self.changes(decision, reduce(or_, tried.values(), 0)):
             by_points.setdefault(change.points, []).append(change)
@@ -162,10 +170,20 @@ class Questions:
         return Asked(finding, question.ask, question.because)
 
     def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
-        """The variants in which what is unknown of a question is answered."""
+        """The variants in which a question is answered, all of it at once only where more than one is unknown."""
         alone, together = self.variants[charts.layout.charts][number]
-        unknown = [variants for finding, variants in alone.items() if finding in open_]
-        return reduce(or_, unknown, together if len(unknown) > 1 else 0)
+        if not together:
+            return alone
+        return alone | together if len(open_.intersection(self.guideline.questions[number].findings)) > 1 else alone
+
+    def _open(self, charts: Charts) -> set[str]:
+        """What is unknown of all that is asked."""
+        return {f for f, read in self.read_as.items() if read in charts.open}
+
+    def _closed(self, charts: Charts, open_: Collection[str]) -> int:
+        """The variants in which a finding is answered that is not unknown."""
+        alone = self.alone[charts.layout.charts]
+        return reduce(or_, (alone[finding] for finding in alone.keys() - open_), 0)
 
     def changes(self, decision: Decision, variants: int) -> list[Change]:
         """These variants, by what of the outcome differs from that of the patient as documented."""
@@ -208,8 +226,8 @@ class Questions:
         """What a single answer would do to each of these cards: the topic of each, and the recommendations on it."""
         charts, first, topics = decision.charts, decision.charts.layout.first, self.guideline.engine.topics
         due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
-        alone = (item for (alone, _together), is_due in due if is_due for item in alone.items())
-        answered = reduce(or_, (variants for f, variants in alone if self.read_as[f] in charts.open), 0)
+        answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
+        answered &= ~self._closed(charts, self._open(charts))
         shown = self._shown(decision)
         tiers = [topics[tier] for tier in INDICATORS[:-1]]
         for topic, recommendations in cards.items():
