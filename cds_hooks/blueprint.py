@@ -247,8 +247,8 @@ def _correlation_id() -> str:
     known: str | None = g.get("correlation_id")
     if known is None:
         environ = request.environ
-        offered = (environ.get(name, "") for name in ("HTTP_X_CORRELATION_ID", "HTTP_X_REQUEST_ID"))
-        known = next((text for text in offered if _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
+        offered = (environ.get(name) for name in ("HTTP_X_CORRELATION_ID", "HTTP_X_REQUEST_ID"))
+        known = next((text for text in offered if text and _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
         g.correlation_id = known
     return known
 

@@ -286,8 +286,9 @@ def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, i
     for place, cause, weight in kernel.weighed:
         if bits := values[place] & of_side:
             now = bits & documented
-            for chart in ones(now):
-                points[chart][cause] += weight
+            for chart in range(size):
+                if now >> chart & 1:
+                    points[chart][cause] += weight
             if differs := bits ^ now * first if now else bits:
                 differing.append((differs, now, cause, weight))
     of_variants: dict[int, list[float]] = {}
@@ -316,9 +317,11 @@ def _leader(kernel: Kernel, points: list[float]) -> int:
     Where none does, that of a last one that is no cause.
     """
     first = max(points, default=-inf)
-    if first < kernel.lead_at_least or (len(points) > 1 and first - sorted(points)[-2] < kernel.lead_by):
+    if first < kernel.lead_at_least:
         return -1
-    return points.index(first)
+    leader = points.index(first)
+    others = points[:leader] + points[leader + 1 :]
+    return leader if first - max(others, default=-inf) >= kernel.lead_by else -1
 
 
 def ones(bits: int) -> list[int]:
