@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from msgspec import Raw
 
 from service.app import create_app
-from tests.charts import CLOCK, FHIR_SERVER, PATIENT, SYSTEMS, Json, NamedCase, named_cases
+from service.chart.assertions import READERS, Reading, plain_observation, read_plain
+from service.chart.codes import CodeIndex
+from tests.charts import CLOCK, FHIR_SERVER, PATIENT, SYSTEMS, Json, NamedCase, named_cases, packaged
 
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
 OWN = f"Patient/{PATIENT}"
@@ -506,3 +509,40 @@ def test_every_spelling_is_tried_on_a_request() -> None:
         for spelling, respell in _SPELLINGS.items()
         if not any(next(_changed(service, respell), None) for service in _requests())
     ] == []
+
+
+def test_a_plain_observation_asserts_what_it_does_when_it_is_read_whole() -> None:
+    reading, plain = Reading(CodeIndex(packaged()), None, CLOCK, {}), 0
+    for case in named_cases():
+        for observation in resources(case.request(), "Observation"):
+            if found := plain_observation(Raw(json.dumps(observation).encode())):
+                plain += 1
+                assert list(read_plain(found, reading)) == list(READERS["Observation"](observation, reading))
+    assert plain > 1_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"component": []},
+        {"valueString": "yes"},
+        {"modifierExtension": [{"url": "https://example.org/negated", "valueBoolean": True}]},
+        {"focus": [{"reference": "Patient/another"}]},
+        {"dataAbsentReason": {"text": "unknown"}},
+        {"effectiveDateTime": None},
+        {"subject": {"identifier": {"system": "urn:example", "value": "1"}}},
+        {"_status": {"id": "1"}},
+    ],
+)
+def test_an_observation_with_any_unusual_member_is_read_whole(change: Json) -> None:
+    plain = {
+        "resourceType": "Observation",
+        "id": "one",
+        "status": "final",
+        "subject": {"reference": "Patient/1"},
+        "effectiveDateTime": "2026-11-28",
+        "code": {"text": "sharp pain"},
+        "valueBoolean": True,
+    }
+    assert plain_observation(Raw(json.dumps(plain).encode()))
+    assert plain_observation(Raw(json.dumps({**plain, **change}).encode())) is None

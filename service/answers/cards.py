@@ -112,6 +112,8 @@ class Responder:
         self.unread_values = UnreadValues(guideline)
         self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
         self._recommendations = {r.id: r for r in guideline.recommendations}
+        # What the basis of a card says of a recommendation, whatever the chart.
+        self.as_written = {r.id: _as_written(r) for r in guideline.recommendations}
         # The same recommendations stand together on many cards.
         self.evidence_lines = lru_cache(maxsize=1024)(self._evidence_lines)
 
@@ -726,24 +728,30 @@ class _Cards:
         basis = {
             "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
             "recommendations": [
-                _filled(
-                    {
-                        "id": item.recommendation.id,
-                        "version": item.recommendation.version,
-                        "indicator": item.indicator,
-                        "strength": item.recommendation.strength,
-                        "status": item.recommendation.status,
-                        "statements": list(item.recommendation.statements),
-                        "evidence": list(item.recommendation.evidence),
-                        "findings": list(item.findings()),
-                    }
-                )
+                {
+                    **self.responder.as_written[item.recommendation.id],
+                    "indicator": item.indicator,
+                    **({"findings": list(item.findings())} if item.evidence else {}),
+                }
                 for item in fired
             ],
             "findings": [_evidence_extension(item) for item in evidence],
             "notDocumented": list(lacking),
         }
         return _filled(basis)
+
+
+def _as_written(recommendation: Recommendation) -> dict[str, Any]:
+    return _filled(
+        {
+            "id": recommendation.id,
+            "version": recommendation.version,
+            "strength": recommendation.strength,
+            "status": recommendation.status,
+            "statements": list(recommendation.statements),
+            "evidence": list(recommendation.evidence),
+        }
+    )
 
 
 def _evidence_extension(item: Evidence) -> Mapping[str, Any]:

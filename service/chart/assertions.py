@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -31,6 +31,7 @@ from service.chart.elements import (
     changed_by,
     codings,
     dated,
+    decoded,
     each,
     moment,
     reference_to,
@@ -244,6 +245,80 @@ _TELLING = frozenset(
 _LONGEST_REMEMBERED = 2_000
 
 
+_NOT_SENT = msgspec.Raw()
+
+
+class _Subject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    reference: str
+    display: msgspec.Raw = _NOT_SENT
+    type: msgspec.Raw = _NOT_SENT
+
+
+class PlainObservation(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename="camel"):
+    """An Observation with the members that most have and no others. What tells what it says stays as it is written, and
+    so does what is not read at all.
+    """
+
+    resource_type: Literal["Observation"]
+    id: str
+    status: str
+    effective_date_time: str
+    subject: _Subject
+    code: msgspec.Raw
+    body_site: msgspec.Raw = _NOT_SENT
+    interpretation: msgspec.Raw = _NOT_SENT
+    value_boolean: msgspec.Raw = _NOT_SENT
+    value_codeable_concept: msgspec.Raw = _NOT_SENT
+    value_quantity: msgspec.Raw = _NOT_SENT
+    meta: msgspec.Raw = _NOT_SENT
+    text: msgspec.Raw = _NOT_SENT
+    identifier: msgspec.Raw = _NOT_SENT
+    category: msgspec.Raw = _NOT_SENT
+    encounter: msgspec.Raw = _NOT_SENT
+    issued: msgspec.Raw = _NOT_SENT
+    performer: msgspec.Raw = _NOT_SENT
+
+    def telling(self) -> bytes:
+        """The members that tell what it says, as JSON."""
+        written = [b'{"code":%b' % self.code]
+        for name, raw in (
+            (b"bodySite", self.body_site),
+            (b"interpretation", self.interpretation),
+            (b"valueBoolean", self.value_boolean),
+            (b"valueCodeableConcept", self.value_codeable_concept),
+            (b"valueQuantity", self.value_quantity),
+        ):
+            if raw is not _NOT_SENT:
+                written.append(b'"%b":%b' % (name, raw))
+        return b",".join(written) + b"}"
+
+
+_PLAIN = msgspec.json.Decoder(PlainObservation)
+
+
+def plain_observation(raw: msgspec.Raw) -> PlainObservation | None:
+    """The Observation, where it is a plain one in UTF-8: what stays as it is written is not looked at."""
+    try:
+        bytes(raw).decode()
+        return _PLAIN.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_plain(plain: PlainObservation, reading: Reading) -> Iterator[Assertion]:
+    """What a plain Observation asserts: the same as one that is read whole, in half of the time."""
+    status = statuses(plain.status)
+    if status & _NOT_EVIDENCE:
+        return
+    when = moment(plain.effective_date_time)
+    named = reference_to({"resourceType": "Observation", "id": plain.id})
+    source = Source(reading, named, Dated(when) if when else UNREADABLE_DATE, tentative(status))
+    written = plain.telling()
+    known = len(written) <= _LONGEST_REMEMBERED
+    for one in _remembered(written, reading.index) if known else _parts(decoded(msgspec.Raw(written)), reading.index):
+        yield source.asserts(one.finding, one.value, one.side)
+
+
 def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
     status = statuses(resource.get("status"))
     if status & _NOT_EVIDENCE:
@@ -267,7 +342,7 @@ def _said(resource: Mapping[str, Any], index: CodeIndex) -> Sequence[Said]:
 # Charts repeat their findings. Nothing of a patient, a visit or a time is in what is remembered.
 @lru_cache(maxsize=1024)
 def _remembered(written: bytes, index: CodeIndex) -> tuple[Said, ...]:
-    return tuple(_parts(orjson.loads(written), index))
+    return tuple(_parts(decoded(msgspec.Raw(written)), index))
 
 
 def _parts(observation: Mapping[str, Any], index: CodeIndex) -> Iterator[Said]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -19,7 +19,7 @@ import msgspec
 from cds_hooks.errors import PreconditionFailed
 from cds_hooks.prefetch import Head, PrefetchValue, full_urls
 from service.chart import assertions, medicines
-from service.chart.assertions import Assertion, Reading
+from service.chart.assertions import Assertion, PlainObservation, Reading, plain_observation, read_plain
 from service.chart.codes import CodeIndex
 from service.chart.completeness import lacking, patient_missing
 from service.chart.elements import (
@@ -491,20 +491,34 @@ class _Reading:
         self.matters = (
             self.matters or "contained" in encounter or any(one.finding in (self.sought or ()) for one in given)
         )
-        resources = [
-            resource
-            for kind, among, place in self.known
-            if (self.matters or kind == "Patient") and (resource := self._decoded(among[place]))
-        ]
-        self.patients = [one for one in (*resources, *self.salvaged) if one["resourceType"] == "Patient"]
+        known = [(kind, among[place]) for kind, among, place in self.known if self.matters or kind == "Patient"]
+        found = self._read_each(known)
+        self.patients = [one for one in found if isinstance(one, dict) and one["resourceType"] == "Patient"]
         self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now, self.medications)
-        for resource in current([*resources, *self.salvaged]):
-            self._read_whole(resource)
-        for concept, found in self.measured.items() if self.matters else ():
-            self._read_newest(concept, [among[place] for _kind, among, place in found])
+        for one in found:
+            if isinstance(one, PlainObservation):
+                self._keep(read_plain(one, self.reading))
+            else:
+                self._read_whole(one)
+        for concept, measured in self.measured.items() if self.matters else ():
+            self._read_newest(concept, [among[place] for _kind, among, place in measured])
         if self.matters and encounter:
-            by_name = {f"{one['resourceType']}/{one.get('id')}": one for one in resources}
+            by_name = cache(lambda: {f"{kind}/{_identifier(raw)}": raw for kind, raw in known})
             self._keep((*given, *reasons_referred_to(encounter, self.reading, partial(self._find, by_name))))
+
+    def _read_each(self, known: Sequence[tuple[str, msgspec.Raw]]) -> list[PlainObservation | dict[str, Any]]:
+        """These resources, given with their types, and the salvaged ones, without older versions of one of them."""
+        found = [(kind == "Observation" and plain_observation(raw)) or self._decoded(raw) for kind, raw in known]
+        read = [one for one in (*found, *self.salvaged) if one]
+        plain = [one.id for one in read if isinstance(one, PlainObservation)]
+        whole = [one for one in read if isinstance(one, dict)]
+        if not plain:
+            return [*current(whole)]
+        observed = [as_text(one.get("id")) for one in whole if one["resourceType"] == "Observation"]
+        if len({*plain}) == len(plain) and not {*plain}.intersection(observed):
+            return read
+        resources = [decoded(raw) for _kind, raw in known]
+        return [*current([*filter(None, resources), *self.salvaged])]
 
     def _encounter_in_context(self) -> dict[str, Any]:
         """The Encounter of the context, where it is the patient's; another one says nothing of this visit."""
@@ -519,14 +533,14 @@ class _Reading:
             self.left_out["other_patient" if owner is Owner.OTHER else "unreadable"] += 1
         return {}
 
-    def _find(self, by_name: Mapping[str, dict[str, Any]], reference: str) -> dict[str, Any]:
+    def _find(self, by_name: Callable[[], Mapping[str, msgspec.Raw]], reference: str) -> dict[str, Any]:
         """The patient's own resource that a reference names, among those that were read."""
         kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
         name = f"{kind.rpartition('/')[2]}/{identifier}"
-        if name not in by_name:
+        if name not in by_name():
             urls = {url: of for value in self.prefetch.values() for url, of in full_urls(value)}
             name = "/".join(urls.get(reference, ()))
-        found = by_name.get(name, {})
+        found = decoded(by_name()[name]) if name in by_name() else {}
         return found if found and self.names.whose(found) is Owner.OWN else {}
 
     def leave_out_foreign(self) -> None:
