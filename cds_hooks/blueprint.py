@@ -37,13 +37,13 @@ from cds_hooks.errors import (
 from cds_hooks.feedback import FeedbackRecord, FeedbackSink, read_feedback
 from cds_hooks.request import HookRequest, read_envelope, request_for
 from cds_hooks.response import render
+from cds_hooks.text_forms import UUID
 from cds_hooks.trust import Call, Caller, Gate
 
 _LOG = logging.getLogger("cds_hooks")
 _JSON = "application/json"
 _MEDIA_TYPES = (_JSON, "application/fhir+json")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FRAMES = 3
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -257,7 +257,7 @@ def _written_id(pseudonym: Callable[[str], str]) -> str:
     """The correlation id of the current call as it may be written down: a uuid as it is, and of any other text, which
     could be the id of a patient or a name, its pseudonym."""
     known = _correlation_id()
-    return known if _UUID.fullmatch(known) else pseudonym(known)
+    return known if UUID.fullmatch(known) else pseudonym(known)
 
 
 def _read_body(limit: int) -> bytes:

@@ -8,7 +8,6 @@ Specification: FHIR Resource Access; Prefetch Template.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -35,6 +34,7 @@ from cds_hooks.prefetch import (
 )
 from cds_hooks.request import FhirAuthorization, HookRequest
 from cds_hooks.scopes import Grant, Interaction, granted
+from cds_hooks.text_forms import is_loopback
 
 _GAPS = frozenset({PrefetchState.MISSING, PrefetchState.FAILED, PrefetchState.INCOMPLETE})
 # Reasons for which a server is not to blame, or may not have been asked at all.
@@ -134,15 +134,7 @@ class _Place:
         )
 
     def is_loopback(self) -> bool:
-        return _is_loopback(self.host)
-
-
-@lru_cache(maxsize=256)
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return is_loopback(self.host)
 
 
 def _place(url: str) -> _Place | None:

@@ -19,11 +19,11 @@ from cds_hooks.hooks import lacking_members, read_context
 from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
 from cds_hooks.prefetch import PrefetchValue, read_prefetch, tokens_of
 from cds_hooks.schemas import load, refusal
+from cds_hooks.text_forms import UUID
 
 if TYPE_CHECKING:
     from cds_hooks.discovery import CdsService
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HTTP_URL = re.compile(r"(?i:https?)://[^\s/?#]\S*")
 _DIGITS = re.compile(r"[0-9]{1,15}")
 _MOST_SECONDS = 10**15
@@ -210,7 +210,7 @@ def _notes(envelope: Mapping[str, Any]) -> list[str]:
         for name in ("fhirServer", "fhirAuthorization", "prefetch", "extension")
         if envelope.get(name, "") is None
     ]
-    if not _UUID.fullmatch(envelope["hookInstance"]):
+    if not UUID.fullmatch(envelope["hookInstance"]):
         notes.append("hookInstance is not a UUID")
     if server is not None:
         if not _HTTP_URL.fullmatch(server):

@@ -20,9 +20,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from cds_hooks.errors import InternalError
 from cds_hooks.schemas import load
+from cds_hooks.text_forms import UUID
 
 _SUMMARY_LENGTH = 139
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URL = re.compile(r"https?://[^\s/?#]\S*")
 # What is empty in a JSON text; it also finds some of what is written in a text, which costs a second look alone.
 # How an empty text, array or object is written; a text may have these characters in it, and is then left as it is.
@@ -231,7 +231,7 @@ class Suggestion:
 
     def __post_init__(self) -> None:
         _need(self.label, "a Suggestion needs a label")
-        _need(_UUID.fullmatch(self.uuid), "the uuid of a Suggestion must be a UUID")
+        _need(UUID.fullmatch(self.uuid), "the uuid of a Suggestion must be a UUID")
         _need(
             self.action_selection_behavior in (None, "all", "any", "at-most-one"),
             "the action_selection_behavior of a Suggestion is all, any or at-most-one",
@@ -263,7 +263,7 @@ class Card:
     extension: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _need(_UUID.fullmatch(self.uuid), "the uuid of a Card must be a UUID")
+        _need(UUID.fullmatch(self.uuid), "the uuid of a Card must be a UUID")
         _need(
             0 < len(self.summary) <= _SUMMARY_LENGTH and self.summary.isprintable() and not self.summary.isspace(),
             f"the summary of a Card is one line of 1 to {_SUMMARY_LENGTH} characters",

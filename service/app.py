@@ -16,6 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
+from cds_hooks.text_forms import is_loopback
 from cds_hooks.trust import Call, Caller, Gate
 from service.access.clients import Client, directory, fhir_policy, read_clients
 from service.answers.answered import Answered
@@ -32,7 +33,7 @@ from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
 from service.services.explanation import Explainer
 from service.services.registry import service_registry
-from service.settings import Settings, SettingsError, is_loopback
+from service.settings import Settings, SettingsError
 from service.site_codes import read_site_codes
 
 if TYPE_CHECKING:

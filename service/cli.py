@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import get_completion_class
 
+from service.commands import give_up
 from service.settings import Settings, SettingsError
 
 _T = TypeVar("_T")
@@ -87,7 +88,7 @@ def serve(example: Path | None) -> None:
         app = create_app(settings, audit=audit, tracing=traces)
         require_free_address(settings)
     except (SettingsError, KnowledgeError) as error:
-        _give_up(str(error))
+        give_up(str(error))
 
     def at_the_end() -> None:
         # The metrics come last: they say what the audit trail has lost.
@@ -134,7 +135,7 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
         explainer = Explainer(guideline, lambda: now, site_codes)
         explained = explainer.explain(service_id or _first_service(explainer.services_of, body), body)
     except (SettingsError, KnowledgeError, CdsHooksError) as problem:
-        _give_up(str(problem))
+        give_up(str(problem))
     click.echo(as_json(explained) if machine else as_text(explained, lambda text: click.style(text, bold=True)))
 
 
@@ -144,10 +145,10 @@ def _time(at: str | None) -> datetime:
     try:
         time_ = datetime.fromisoformat(at)
     except ValueError:
-        _give_up("--at takes a time like 2026-11-22T12:00:00Z.")
+        give_up("--at takes a time like 2026-11-22T12:00:00Z.")
     # Beyond these years a day more or another zone has no date.
     if not 1900 <= time_.year <= 9000:
-        _give_up("--at takes a time of the years 1900 to 9000.")
+        give_up("--at takes a time of the years 1900 to 9000.")
     return time_ if time_.tzinfo else time_.replace(tzinfo=UTC)
 
 
@@ -156,7 +157,7 @@ def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
 
     services = services_of(str(read_envelope(body)["hook"]))
     if not services:
-        _give_up("hook: no CDS service is published for it.")
+        give_up("hook: no CDS service is published for it.")
     return services[0]
 
 
@@ -223,11 +224,11 @@ def check(
     from cds_hooks.check_mark import AGENT  # noqa: PLC0415
 
     if (key_file is None) != (iss is None) or (given and key_file):
-        _give_up("A token is given with --token, or signed with --key and --iss together.")
+        give_up("A token is given with --token, or signed with --key and --iss together.")
     fixed = _token_in(given) if given else None
     given_requests = tuple(_requests(folder)) if folder else ()
     if folder and not given_requests:
-        _give_up(f"{folder}: holds no request, which is a JSON object with a hook in a file *.json.")
+        give_up(f"{folder}: holds no request, which is a JSON object with a hook in a file *.json.")
 
     def token(audience: str) -> str:
         from cds_hooks.trust.signing import claims_for  # noqa: PLC0415
@@ -248,15 +249,15 @@ def check(
             patience=6 * timeout,
         )
     except conformance.Unreachable as problem:
-        _give_up(str(problem))
+        give_up(str(problem))
     except conformance.NoneSent as problem:
-        _give_up(f"{folder}: {problem}")
+        give_up(f"{folder}: {problem}")
     results = conformance.judge(seen)
     if junit:
         try:
             junit.write_text(conformance.as_junit(seen.url, results), encoding="utf-8")
         except OSError as problem:
-            _give_up(f"{junit}: {problem.strerror}.")
+            give_up(f"{junit}: {problem.strerror}.")
     click.echo(conformance.as_json(seen.url, results) if machine else conformance.as_text(results, _coloured))
     sys.exit(0 if conformance.is_conformant(results) else 1)
 
@@ -271,7 +272,7 @@ def _requests(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         try:
             request = json.loads(path.read_bytes())
         except (OSError, ValueError):
-            _give_up(f"{name}.json is not JSON.")
+            give_up(f"{name}.json is not JSON.")
         if isinstance(request, dict) and "hook" in request:
             yield name, request
 
@@ -308,7 +309,7 @@ def replay(folder: Path, url: str | None, old: Path | None, *, machine: bool) ->
 
     over = _progress("Replaying")
     if url and old:
-        _give_up("--against compares in process; a service at a URL answers with knowledge of its own.")
+        give_up("--against compares in process; a service at a URL answers with knowledge of its own.")
     try:
         settings = Settings.from_environment(os.environ)
         if old:
@@ -350,13 +351,13 @@ def new(alg: str, kid: str | None, out: Path, *, machine: bool) -> None:
     files = {out / "private-key.json": (key, 0o600), out / "jwks.json": (key_set(key), 0o644)}
     for path in files:
         if path.exists():
-            _give_up(f"{path}: is there already, and a key that is in use must not be lost.")
+            give_up(f"{path}: is there already, and a key that is in use must not be lost.")
     for path, (members, mode) in files.items():
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
                 json.dump(members, file, indent=2)
         except OSError as problem:
-            _give_up(f"{path}: {problem.strerror}.")
+            give_up(f"{path}: {problem.strerror}.")
     private, public = map(str, files)
     click.echo(json.dumps({"private": private, "public": public}) if machine else f"{private}\n{public}")
 
@@ -396,10 +397,10 @@ def _sign(key_file: Path, claims: Mapping[str, Any], jku: str | None) -> str:
     try:
         return sign(json.loads(key_file.read_text("utf-8")), claims, **({"jku": jku} if jku else {}))
     except OSError as problem:
-        _give_up(f"{key_file}: {problem.strerror}.")
+        give_up(f"{key_file}: {problem.strerror}.")
     except (ValueError, TypeError, AttributeError, PyJWTError):
         # What the reader of the key says may hold a part of it.
-        _give_up(f"{key_file}: holds no private JWK, as `sitbone keys new` makes one.")
+        give_up(f"{key_file}: holds no private JWK, as `sitbone keys new` makes one.")
 
 
 @main.command(
@@ -423,10 +424,10 @@ def verify_token(text: str, file: Path | None, aud: str | None, *, machine: bool
     try:
         file = file or Settings.from_environment(os.environ).clients
         if file is None:
-            _give_up("Name the file of clients with --clients or in SITBONE_CLIENTS.")
+            give_up("Name the file of clients with --clients or in SITBONE_CLIENTS.")
         verified = verify(_token_in(text), read_clients(file), aud, time.time())
     except (SettingsError, CdsHooksError) as problem:
-        _give_up(str(problem))
+        give_up(str(problem))
     click.echo(as_json(verified) if machine else as_text(verified))
     sys.exit(0 if verified.accepted else 1)
 
@@ -450,7 +451,7 @@ def completion(shell: str) -> None:
     """
     completing = get_completion_class(shell)
     if completing is None:
-        _give_up(f"There is no completion for {shell}.")
+        give_up(f"There is no completion for {shell}.")
     click.echo(completing(main, {}, "sitbone", "_SITBONE_COMPLETE").source())
 
 
@@ -462,8 +463,3 @@ def _progress(label: str) -> Callable[[Sequence[_T]], Iterator[_T]]:
             yield from bar
 
     return over
-
-
-def _give_up(why: str) -> NoReturn:
-    click.echo(why, err=True)
-    sys.exit(2)

@@ -5,7 +5,6 @@ variable and what it must be. The value itself is never repeated: a setting may 
 """
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from typing import Literal, Self
 
 from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import URL, OneOf, Range, Regexp
+
+from cds_hooks.text_forms import is_loopback
 
 # Kubernetes gives the address of a Service that is called "sitbone" to every pod, in variables of these names. They are
 # nobody's typing mistake, and a start that they ended would be hard to explain.
@@ -119,14 +120,6 @@ class Settings:
                 f"{port if variable == 'SITBONE_PORT' else variable} is {_type_of(given[variable])}"
                 f" and must be {_FIELDS[variable].metadata['expected']}."
             ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach what listens on, or is at, this host."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _type_of(value: str) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import _FIELDS, FORMER_NAMES, Settings, SettingsError, is_loopback
+from cds_hooks.text_forms import is_loopback
+from service.settings import _FIELDS, FORMER_NAMES, Settings, SettingsError
 
 
 def test_without_variables_the_defaults_hold() -> None:

@@ -18,11 +18,10 @@ from cds_hooks.conformance import fhir
 from cds_hooks.conformance.observing import ORIGIN, Answer, Kind, Observations
 from cds_hooks.hooks import HOOKS, is_hook_name
 from cds_hooks.prefetch import lint_template
+from cds_hooks.text_forms import UUID, is_loopback
 
 _SUMMARY = 140
 _SECONDS = 0.5
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URL = re.compile(r"https?://[^\s/?#]\S*")
 _ID = re.compile(r"[A-Za-z0-9._~-]+")
 # A semantic version since the 3.0.0 ballot, before that the name of a trial use.
@@ -171,7 +170,7 @@ _SECURITY = "Security and Safety"
 @_check("https", _SECURITY, Level.REQUIRED, "All data is exchanged over HTTPS.")
 def _https(seen: Observations) -> Iterator[str]:
     parts = urlsplit(seen.url)
-    if parts.scheme != "https" and parts.hostname in _LOOPBACK:
+    if parts.scheme != "https" and is_loopback(parts.hostname):
         raise _NotApplicable("a loopback address is tried without")
     if parts.scheme != "https":
         yield "the address does not begin with https"
@@ -718,7 +717,7 @@ def _card_uuid(seen: Observations) -> Iterator[str]:
 def _card_uuid_form(seen: Observations) -> Iterator[str]:
     for at, card in _cards(seen):
         for where, owner in ((at, card), *_listed(at, card, "suggestions")):
-            if not (isinstance(owner.get("uuid"), str) and _UUID.fullmatch(owner["uuid"])):
+            if not (isinstance(owner.get("uuid"), str) and UUID.fullmatch(owner["uuid"])):
                 yield f"{where}.uuid: expected a UUID"
 
 

@@ -24,6 +24,7 @@ import requests
 from cds_hooks.check_mark import AGENT, EXTENSION
 from cds_hooks.hooks import HOOKS
 from cds_hooks.prefetch import PrefetchTokenError, resolve_template
+from cds_hooks.text_forms import is_loopback
 
 ORIGIN = "https://ehr.example.org"
 # How long an answer is waited for, and all slow answers together; a call is slow from a second on.
@@ -33,7 +34,6 @@ _SLOW = 1.0
 # After so many calls in a row that hung, the others of that URL are not sent.
 _HUNG = 2
 _LARGEST = 20_000_000
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _JSON = "application/json"
 _PATIENT = "conformance-check"
 _UNKNOWN = "no-such-service"
@@ -293,7 +293,7 @@ def _addresses(url: str) -> tuple[str, ...]:
         raise Unreachable("That is not the address of a web server: give it as https://host, http://host or host:port.")
     if is_whole:
         return (url,)
-    return (f"http://{url}",) if host in _LOOPBACK else (f"https://{url}", f"http://{url}")
+    return (f"http://{url}",) if is_loopback(host) else (f"https://{url}", f"http://{url}")
 
 
 def _is_usable(discovery: Answer, entries: Sequence[Mapping[str, Any]]) -> bool:

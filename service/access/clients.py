@@ -19,6 +19,7 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import ContainsOnly, Length, OneOf, Range, Regexp
 
 from cds_hooks.fhir_access import FhirPolicy
+from cds_hooks.text_forms import is_loopback
 from cds_hooks.trust import (
     ALGORITHMS,
     DEFAULT_ALGORITHMS,
@@ -32,7 +33,7 @@ from cds_hooks.trust import (
 )
 from service.prefetch_keys import SEARCHED
 from service.service_ids import FORMER_IDS, with_current
-from service.settings import EHR_PROFILES, SettingsError, is_loopback
+from service.settings import EHR_PROFILES, SettingsError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")

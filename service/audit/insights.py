@@ -18,14 +18,13 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy import Column, ColumnElement, Connection, Subquery, Table, and_, case, func, select
 
-from service.audit.schema import CALLS, CARDS, FEEDBACK, HAPPENED
+from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, HAPPENED
 
 _Key = TypeVar("_Key", bound=tuple[Any, ...])
 NO_REASON = "none given"
-_DAY = 86_400_000
-_WEEK = 7 * _DAY
+_WEEK = 7 * DAY
 # The first Monday of 1970.
-_MONDAY = 4 * _DAY
+_MONDAY = 4 * DAY
 _FIRST_MONDAY = date(1970, 1, 5)
 
 
@@ -241,7 +240,7 @@ def week_counts(connection: Connection, period: Period, today: date) -> tuple[We
     found: dict[str, dict[int, Sequence[Any]]] = defaultdict(dict)
     for week, client, *numbers in connection.execute(select(*by, *_outcomes(cards)).group_by(*by)):
         found[client][int(week)] = numbers
-    last = (min(period.until, _start_of(today) + _DAY) - 1 - _MONDAY) // _WEEK
+    last = (min(period.until, _start_of(today) + DAY) - 1 - _MONDAY) // _WEEK
     filled = [
         (week, client, weeks.get(week, (0,) * 5))
         for client, weeks in found.items()
@@ -389,7 +388,7 @@ def _cards(period: Period) -> Subquery:
     last = func.row_number().over(partition_by=(FEEDBACK.c.client, FEEDBACK.c.card), order_by=by_time)
     # Nobody reports on a card before it is shown; a day for the clocks of several hosts.
     happened = HAPPENED.label("happened")
-    reports = select(FEEDBACK, happened, last.label("last")).where(FEEDBACK.c.at >= period.since - _DAY)
+    reports = select(FEEDBACK, happened, last.label("last")).where(FEEDBACK.c.at >= period.since - DAY)
     reported = (reports if period.with_checks else reports.where(~FEEDBACK.c.is_check)).subquery()
     outcome_columns = [reported.c[name] for name in ("outcome", "happened", "reasons", "commented")]
     of_the_card = and_(reported.c.client == card.c.client, reported.c.card == card.c.uuid, reported.c.last == 1)

@@ -6,7 +6,6 @@ out, or stands as a keyed hash.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from cds_hooks import CallRecord, Feedback, FeedbackRecord
+from cds_hooks.text_forms import UUID
 from service.answers.answered import AdvisedCard, Answered
 from service.knowledge_model.model import Guideline
 from service.pseudonyms import Pseudonyms
@@ -25,7 +25,6 @@ Row: TypeAlias = dict[str, Any]
 OTHER = "other"
 # Of a chart of many findings the first tell how well a client's FHIR is made.
 _REMARKED_ON = 64
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class Rows:
             }
 
     def _uuid(self, text: str) -> str:
-        return text.lower() if _UUID.fullmatch(text) else self._pseudonyms.of(text, size=16)
+        return text.lower() if UUID.fullmatch(text) else self._pseudonyms.of(text, size=16)
 
 
 def milliseconds(time: datetime) -> int:

@@ -13,6 +13,9 @@ HEAD = "0005"
 # A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
+# In milliseconds.
+DAY = 86_400_000
+
 METADATA = MetaData()
 
 

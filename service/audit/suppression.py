@@ -21,14 +21,13 @@ from cds_hooks import HookRequest, Indicator
 from service.answers.answered import AdvisedCard, Answered, Suppressed
 from service.audit.database import reading
 from service.audit.rows import CardKey, Rows, key_of, milliseconds
-from service.audit.schema import CARDS, FEEDBACK, HAPPENED
+from service.audit.schema import CARDS, DAY, FEEDBACK, HAPPENED
 
 _LOG = logging.getLogger("sitbone")
 # In seconds: what a call waits for the audit trail, and how long it is not asked again after it did not answer.
 LONGEST_LOOK = 0.1
 _LEAVE_ALONE = 10.0
 _READERS = 2
-_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Suppression:
             self._engine,
             request.client or "",
             self._rows.patient(request.client, request.patient_id),
-            milliseconds(self._clock()) - self._days * _DAY,
+            milliseconds(self._clock()) - self._days * DAY,
         )
         try:
             return look.result(LONGEST_LOOK)

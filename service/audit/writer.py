@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from cds_hooks import ServiceUnavailable
 from service.audit.database import open_database
 from service.audit.rows import CallRows, Row, canonical
-from service.audit.schema import CALLS, CARDS, FEEDBACK
+from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK
 from service.fhir_validation import Judge
 from service.settings import Settings
 
@@ -41,7 +41,6 @@ _GATHER, _PAUSE, _LAST_CHANCE = 0.5, 1.0, 4.0
 _PURGE_EVERY = 3600.0
 _PURGE_ROWS = 5_000
 _RETRY_AFTER = 5
-_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ class AuditWriter:
         if not self._days or now < self._next_purge:
             return True
         try:
-            purge(self.engine, int(self._clock() * 1000) - self._days * _DAY)
+            purge(self.engine, int(self._clock() * 1000) - self._days * DAY)
         except SQLAlchemyError as problem:
             self._failed(problem)
             return False

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from cds_hooks.json_text import UNREADABLE
 from service.chart.elements import as_dict, as_list, as_text, changed_by, statuses
 from service.chart.patient import Owner, PatientNames, ReceivedChart
 
 # Ids of draft orders are longer in some EHRs than FHIR allows; whoever is to delete a draft must be given its id.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # What is taken where it stands alone, in no Bundle and no array.
 _ALONE = frozenset({"Appointment", "MedicationRequest", "ServiceRequest"})
 # A draft that is one of these is none any more.
@@ -109,7 +109,7 @@ def _resources(raw: object, decode: Callable[[msgspec.Raw], Any]) -> Iterator[di
         return
     try:
         value = decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         yield {}
         return
     if isinstance(value, dict):

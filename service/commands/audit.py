@@ -2,14 +2,14 @@
 
 import json
 import os
-import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.commands import give_up
 from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     settings = _settings()
     keep = days or settings.audit_days
     if days and everything:
-        _give_up("Name --days to keep some or --all to remove everything, not both.")
+        give_up("Name --days to keep some or --all to remove everything, not both.")
     if not keep and not everything:
-        _give_up("Say how many days to keep, with --days or in SITBONE_AUDIT_DAYS; --all keeps nothing.")
+        give_up("Say how many days to keep, with --days or in SITBONE_AUDIT_DAYS; --all keeps nothing.")
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.audit.database import named  # noqa: PLC0415
@@ -90,7 +90,7 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     try:
         removed = run(engine, _FOR_EVER if everything else int((time.time() - keep * _DAY) * 1000))
     except SQLAlchemyError:
-        _give_up(f"The audit trail cannot be purged: {_FAULT}")
+        give_up(f"The audit trail cannot be purged: {_FAULT}")
     finally:
         engine.dispose()
     if machine:
@@ -120,12 +120,12 @@ def report(
     Ends with 2 when the database cannot be used, is not there, or SITBONE_AUDIT is off.
     """
     if any(day and not _FIRST <= day.date() <= _LAST for day in (since, until)):
-        _give_up(f"--since and --until take days from {_FIRST} to {_LAST}.")
+        give_up(f"--since and --until take days from {_FIRST} to {_LAST}.")
     today = datetime.now(UTC).date()
     last = until.date() if until else today
     first = since.date() if since else last - timedelta(days=27)
     if first > last:
-        _give_up("--since is after --until.")
+        give_up("--since is after --until.")
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.audit.database import is_there, named, reading  # noqa: PLC0415
@@ -137,7 +137,7 @@ def report(
     address = _address(settings)
     database = named(address)
     if not is_there(address):
-        _give_up(
+        give_up(
             f"There is no audit trail at {database}. The service makes one when it starts, where SITBONE_AUDIT_URL, "
             "SITBONE_AUDIT, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they are set for it."
         )
@@ -146,7 +146,7 @@ def report(
         with reading(engine) as connection:
             found = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
     except SQLAlchemyError:
-        _give_up(f"The audit trail cannot be read: {_FAULT}")
+        give_up(f"The audit trail cannot be read: {_FAULT}")
     finally:
         engine.dispose()
     click.echo(as_json(found, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(found)}")
@@ -156,7 +156,7 @@ def _settings() -> Settings:
     try:
         return Settings.from_environment(os.environ)
     except SettingsError as problem:
-        _give_up(str(problem))
+        give_up(str(problem))
 
 
 def _address(settings: Settings) -> "URL":
@@ -165,9 +165,9 @@ def _address(settings: Settings) -> "URL":
     try:
         address = address_of(settings)
     except SettingsError as problem:
-        _give_up(str(problem))
+        give_up(str(problem))
     if address is None:
-        _give_up(
+        give_up(
             "SITBONE_AUDIT is off, so there is no audit trail: let it name the folder of one, "
             "or SITBONE_AUDIT_URL a database."
         )
@@ -181,9 +181,4 @@ def _engine(settings: Settings, *, upgrading: bool = False) -> "Engine":
     try:
         return open_database(settings, upgrading=upgrading, patience=_PATIENCE)
     except SettingsError as problem:
-        _give_up(str(problem))
-
-
-def _give_up(why: str) -> NoReturn:
-    click.echo(why, err=True)
-    sys.exit(2)
+        give_up(str(problem))

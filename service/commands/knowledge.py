@@ -7,9 +7,11 @@ import sys
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
+
+from service.commands import give_up
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "asEvaluated", "condition")
@@ -64,7 +66,7 @@ def compare(old: Path, new: Path | None, *, machine: bool) -> None:
     try:
         changes = diff(old, new or PACKAGED)
     except KnowledgeError as error:
-        _give_up(str(error))
+        give_up(str(error))
     click.echo(as_json(changes) if machine else as_text(changes))
     sys.exit(1 if changes else 0)
 
@@ -84,7 +86,7 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
     Ends with 0, and with 2 when the knowledge cannot be loaded.
     """
     if machine and form not in (None, "json"):
-        _give_up(f"Either --json or --format {form}.")
+        give_up(f"Either --json or --format {form}.")
     from service.knowledge_model.loader import load  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
     from service.knowledge_model.properties import read_properties  # noqa: PLC0415
@@ -94,7 +96,7 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
         guideline = load(folder)
         described = document(guideline, read_properties(guideline, folder))
     except KnowledgeError as error:
-        _give_up(str(error))
+        give_up(str(error))
     writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}
     click.echo(writers[form or "json"](described), nl=form != "csv")
 
@@ -123,19 +125,19 @@ def prove(folder: Path | None, requests: Path | None, *, machine: bool) -> None:
     or a known failure does so no longer, and with 2 when the knowledge cannot be loaded or z3 is not installed.
     """
     if find_spec("z3") is None:
-        _give_up("z3 is not installed: pip install 'sitbone[prove]'.")
+        give_up("z3 is not installed: pip install 'sitbone[prove]'.")
     from service.commands.prove import as_json, as_text, prove_folder, write_requests  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
 
     try:
         proof = prove_folder(folder, datetime.now(UTC).replace(microsecond=0))
     except KnowledgeError as error:
-        _give_up(str(error))
+        give_up(str(error))
     if requests:
         try:
             write_requests(proof, requests)
         except OSError as problem:
-            _give_up(f"{requests}: {problem.strerror}.")
+            give_up(f"{requests}: {problem.strerror}.")
     click.echo(as_json(proof) if machine else as_text(proof))
     sys.exit(0 if proof.holds else 1)
 
@@ -175,8 +177,3 @@ def _as_csv(described: dict[str, Any]) -> str:
             )
         )
     return text.getvalue()
-
-
-def _give_up(why: str) -> NoReturn:
-    click.echo(why, err=True)
-    sys.exit(2)

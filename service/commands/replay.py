@@ -19,13 +19,13 @@ from typing import Any
 import requests
 
 from cds_hooks.conformance import reason_of
+from cds_hooks.text_forms import UUID
 from service.app import create_app
 from service.settings import Settings
 
 _SECONDS = 30
 _FULL_DATE = re.compile(r"(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])")
 _LONG = 100
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # The ids on the cards of the responses are made by this key, which is no secret: nobody's chart is among the requests.
 PUBLISHED_KEY = "published-for-the-fixtures-of-sitbone"
 
@@ -216,7 +216,7 @@ def _numbered(answers: Mapping[str, Any]) -> dict[str, Any]:
     def numbered(answer: Any) -> Any:
         numbers: dict[str, str] = {}
         return json.loads(
-            _UUID.sub(lambda match: numbers.setdefault(match[0], f"uuid {len(numbers) + 1}"), json.dumps(answer))
+            UUID.sub(lambda match: numbers.setdefault(match[0], f"uuid {len(numbers) + 1}"), json.dumps(answer))
         )
 
     return {name: numbered(answer) for name, answer in answers.items()}

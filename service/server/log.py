@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import orjson
 
 from cds_hooks import CallRecord, FeedbackRecord
+from cds_hooks.text_forms import UUID
 from service.pseudonyms import Pseudonyms
 from service.settings import Settings
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("sitbone")
 _OWN = ("sitbone", "cds_hooks")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FRAMES = 3
 # What gunicorn says of itself; what it says of a request repeats lines, headers and addresses of that request.
 _OF_ITSELF = re.compile(r"(?i)(worker|connection (in use|to)|invalid address|can't connect|starting|listening|using)\b")
@@ -126,9 +126,9 @@ class CallLog:
                     "correlationId": record.correlation_id,
                     "client": record.client,
                     "service": record.service_id,
-                    "card": item.card if _UUID.fullmatch(item.card) else None,
+                    "card": item.card if UUID.fullmatch(item.card) else None,
                     "outcome": item.outcome,
-                    "acceptedSuggestions": [text for text in item.accepted_suggestions if _UUID.fullmatch(text)],
+                    "acceptedSuggestions": [text for text in item.accepted_suggestions if UUID.fullmatch(text)],
                     "overrideReasons": [
                         given.reason.code if given.reason.code in self._known_reasons else "other"
                         for given in item.override_reasons
