@@ -12,6 +12,7 @@ import argparse
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,7 @@ import click
 from service.cli import main as main_command
 from service.knowledge_model import loader as knowledge
 from service.knowledge_model.condition_text import as_text
-from service.knowledge_model.model import Guideline, Points, Recommendation, WeightedTest
+from service.knowledge_model.model import Guideline, RuleGroup, in_a_sentence
 from service.knowledge_model.properties import read_properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.knowledge_model.vocabulary import SYSTEMS
@@ -32,19 +33,14 @@ TESTS = HERE.parent / "tests"
 CASES = HERE.parent / "fixtures" / "cases"
 HAZARDS = HERE / "hazards.toml"
 
-_STATEMENTS_HEAD = """\
-# Source statements and the cases that hold them
+_COVERAGE_HEAD = """\
+# What carries each source statement and rule
 
 Written by `python docs/generate.py`; the tests fail when it is stale. A source statement is one of the source document,
-in our own words. A case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`. The
-rules of the decision logic are in [rules.md](rules.md).
-"""
-_RULES_HEAD = """\
-# Rules, what carries them and the cases that show them
-
-Written by `python docs/generate.py`; the tests fail when it is stale. The rows are those of
-[rules.toml](../service/knowledge/rules.toml). A row is carried by recommendations, by ratings of imaging or by the
-ranking of causes; a case is a chart with what is expected of the answer (`fixtures/cases`), run by `tests/clinical`.
+in our own words; the rules are the rows of [rules.toml](../service/knowledge/rules.toml). Each is carried by
+recommendations, which `/knowledge.html` shows with their words, by ratings of imaging, by the ranking of causes or, a
+statement, by a cause and by what is read of a chart. A case is a chart with what is expected of the answer, run by
+`tests/clinical`: how many in which files of [fixtures/cases](../fixtures/cases) name the row.
 """
 _RECOMMENDATIONS_HEAD = """\
 # Recommendations and named criteria
@@ -104,44 +100,14 @@ def cases_by(member: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _by_file(cases: Iterable[tuple[str, str]]) -> Iterator[str]:
-    files: dict[str, list[str]] = {}
-    for file, name in cases:
-        files.setdefault(file, []).append(name)
-    for file, names in files.items():
-        yield f"[{file}](../fixtures/cases/{file}): {'; '.join(names)}"
-
-
-def _links(recommendations: Iterable[Recommendation]) -> str:
-    folder = "../service/knowledge/recommendations"
-    return ", ".join(f"[{r.id}]({folder}/{r.id}.toml) {r.title}" for r in recommendations)
+def _by_file(cases: Iterable[tuple[str, str]]) -> str:
+    counted = Counter(file.removesuffix(".toml") for file, _name in cases)
+    return ", ".join(f"{file} {count}" for file, count in counted.items())
 
 
 def _row(label: str, content: str) -> Iterator[str]:
     if content:
         yield f"- {label}: {content}"
-
-
-def statements(guideline: Guideline) -> Iterator[str]:
-    """The lines of statements.md. Raises IncompleteError."""
-    tested = cases_by("statements")
-    yield _STATEMENTS_HEAD
-    for statement, words in guideline.statements.items():
-        findings = [finding.title for finding in guideline.findings.values() if statement in finding.statements]
-        causes = [cause.title for cause in guideline.causes.values() if statement in cause.statements]
-        recommendations = [r for r in guideline.recommendations if statement in r.statements]
-        if not (findings or causes or recommendations):
-            raise IncompleteError(f"{statement} is in no finding, cause or recommendation.")
-        if statement not in tested:
-            raise IncompleteError(f"{statement} has no case in fixtures/cases.")
-        yield f"## {statement}\n"
-        yield f"{words}\n"
-        yield from _row("findings", ", ".join(findings))
-        yield from _row("causes", ", ".join(causes))
-        yield from _row("recommendations", _links(recommendations))
-        yield f"\nCases ({len(tested[statement])}):\n"
-        yield from (f"- {line}" for line in _by_file(tested[statement]))
-        yield ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -152,42 +118,43 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _carriers(guideline: Guideline) -> dict[str, list[str]]:
-    """rule -> a link to each thing that names it."""
-    found: dict[str, list[str]] = {}
+    """Statement or rule -> each thing that names it."""
+    found: dict[str, dict[str, None]] = {}
+
+    def carry(ids: Iterable[str], carrier: str) -> None:
+        for id_ in ids:
+            found.setdefault(id_, {})[carrier] = None
+
     for recommendation in guideline.recommendations:
-        for rule in recommendation.rules:
-            found.setdefault(rule, []).append(
-                f"[{recommendation.id}](../service/knowledge/recommendations/{recommendation.id}.toml)"
-            )
+        carry((*recommendation.statements, *recommendation.rules), recommendation.id)
     for presentation in guideline.presentations:
-        for rule in presentation.rules:
-            link = f"[rating](../service/knowledge/ratings.toml) {presentation.id}"
-            found.setdefault(rule, []).append(link)
+        carry(presentation.rules, f"rating {presentation.id}")
     for entry in guideline.differential.entries():
-        for rule in entry.rules:
-            file = "weights.csv" if isinstance(entry, Points | WeightedTest) else "differential.toml"
-            link = f"[ranking](../service/knowledge/{file}): {guideline.causes[entry.cause].title}"
-            if link not in found.setdefault(rule, []):
-                found[rule].append(link)
-    return found
+        carry(entry.rules, f"ranking of {in_a_sentence(guideline.causes[entry.cause].title)}")
+    for cause in guideline.causes.values():
+        carry(cause.statements, f"cause {in_a_sentence(cause.title)}")
+    for finding in guideline.findings.values():
+        carry(finding.statements, f"finding {in_a_sentence(finding.title)}")
+    return {id_: [*carriers] for id_, carriers in found.items()}
 
 
-def rules(guideline: Guideline) -> Iterator[str]:
-    """The lines of rules.md. Raises IncompleteError."""
-    tested, carriers = cases_by("rules"), _carriers(guideline)
-    yield _RULES_HEAD
-    for group in guideline.rule_groups:
-        for rule in sorted(group.rows.keys() - group.open):
-            if rule not in carriers:
-                raise IncompleteError(f"{rule} is carried by nothing in service/knowledge.")
-            if rule not in tested:
-                raise IncompleteError(f"{rule} has no case in fixtures/cases.")
+def coverage(guideline: Guideline) -> Iterator[str]:
+    """The lines of coverage.md. Raises IncompleteError."""
+    tested, carriers = {**cases_by("statements"), **cases_by("rules")}, _carriers(guideline)
+    statements = RuleGroup("Source statements", guideline.statements, frozenset())
+    yield _COVERAGE_HEAD
+    for group in (statements, *guideline.rule_groups):
+        for id_ in sorted(group.rows.keys() - group.open):
+            if id_ not in carriers:
+                raise IncompleteError(f"{id_} is carried by nothing in service/knowledge.")
+            if id_ not in tested:
+                raise IncompleteError(f"{id_} has no case in fixtures/cases.")
         yield f"## {group.title}\n"
         yield from _table(
-            ("id", "rule", "carried by", "cases"),
+            ("id", "what it says", "carried by", "cases"),
             (
-                (rule, words, "<br>".join(carriers.get(rule, ["not yet"])), "<br>".join(_by_file(tested.get(rule, ()))))
-                for rule, words in group.rows.items()
+                (id_, words, "; ".join(carriers.get(id_, ["not yet"])), _by_file(tested.get(id_, ())))
+                for id_, words in group.rows.items()
             ),
         )
         yield ""
@@ -295,8 +262,7 @@ def _helped(context: click.Context) -> Iterator[str]:
 
 DOCUMENTS: Mapping[str, Callable[[Guideline], Iterator[str]]] = MappingProxyType(
     {
-        "statements.md": statements,
-        "rules.md": rules,
+        "coverage.md": coverage,
         "recommendations.md": recommendations,
         "codes.md": codes,
         "hazards.md": hazards,

@@ -1,4 +1,4 @@
-"""The documents that follow from data are up to date and complete: statements, rules, hazards hold what they name."""
+"""The documents that follow from data are up to date and complete: the coverage and the hazards hold what they name."""
 
 import tomllib
 from dataclasses import replace
@@ -41,8 +41,8 @@ def test_a_statement_without_knowledge_stops_it() -> None:
     guideline = knowledge.load()
     more = {**guideline.statements, "S37": "A statement that nothing implements."}
     object.__setattr__(guideline, "statements", more)
-    with pytest.raises(generate.IncompleteError, match="S37 is in no finding, cause or recommendation"):
-        list(generate.statements(guideline))
+    with pytest.raises(generate.IncompleteError, match="S37 is carried by nothing"):
+        list(generate.coverage(guideline))
 
 
 def test_a_rule_that_nothing_carries_stops_it_unless_it_is_open() -> None:
@@ -50,15 +50,19 @@ def test_a_rule_that_nothing_carries_stops_it_unless_it_is_open() -> None:
     group = RuleGroup("Rules", {"R-S99": "A rule."}, frozenset())
     object.__setattr__(guideline, "rule_groups", (group,))
     with pytest.raises(generate.IncompleteError, match="R-S99 is carried by nothing"):
-        list(generate.rules(guideline))
+        list(generate.coverage(guideline))
     object.__setattr__(guideline, "rule_groups", (replace(group, open=frozenset({"R-S99"})),))
-    assert "| R-S99 | A rule. | not yet |  |" in list(generate.rules(guideline))
+    assert "| R-S99 | A rule. | not yet |  |" in list(generate.coverage(guideline))
 
 
-def test_a_rule_that_the_ranking_carries_is_shown_with_its_cause() -> None:
-    lines = "\n".join(generate.rules(knowledge.load()))
-    (row,) = [line for line in lines.splitlines() if line.startswith("| R-S14 |")]
-    assert "[ranking](../service/knowledge/weights.csv): Proximal hamstring tendinopathy" in row
+def test_each_row_names_all_that_carries_it_and_its_cases_by_file() -> None:
+    lines = "\n".join(generate.coverage(knowledge.load())).splitlines()
+    (rule,) = [line for line in lines if line.startswith("| R-S14 |")]
+    assert "ranking of proximal hamstring tendinopathy" in rule
+    (statement,) = [line for line in lines if line.startswith("| S1 |")]
+    assert "cause proximal hamstring tendinopathy" in statement
+    assert "finding working diagnosis: proximal hamstring tendinopathy" in statement
+    assert "causes 6" in statement
 
 
 @pytest.mark.parametrize(
