@@ -15,7 +15,7 @@ LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-
 	$(LOCK_OPTIONS) pyproject.toml
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
-.PHONY: help run test prove bench sameness lock format clean check-python
+.PHONY: help run test prove calm bench sameness lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +33,9 @@ test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
 
 prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about all charts (the tests do it too)
 	$(BIN)/sitbone knowledge prove
+
+calm: $(VENV)/test.stamp ## count the ordinary patients that are alarmed, SITBONE_SHARED=FOLDER of whole charts
+	$(BIN)/python -m tests.calm
 
 bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson echo, BENCH_SECONDS=200
 	$(BIN)/python -m bench --seconds $(BENCH_SECONDS)

@@ -350,6 +350,11 @@ class WeightRow(Schema):
     rules = fields.String(load_default="")
 
 
+class _PriorTable(Schema):
+    percent = fields.Integer(strict=True, required=True, validate=validate.Range(min=1, max=100))
+    when = fields.Raw(load_default=None)
+
+
 class _QuestionTable(Schema):
     findings = fields.List(
         fields.String(validate=validate.Length(min=1)), required=True, validate=validate.Length(min=1)
@@ -360,6 +365,7 @@ class _QuestionTable(Schema):
     together = fields.Boolean(load_default=False)
     first = fields.Boolean(load_default=False)
     when = fields.Raw(load_default=None)
+    priors = _optional_list(_PriorTable)
 
 
 class _QuestionTermTable(Schema):

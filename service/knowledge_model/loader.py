@@ -636,6 +636,10 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
                     **entry,
                     "findings": tuple(entry["findings"]),
                     "when": read.optional(entry["when"], "questions.toml", "when"),
+                    "priors": tuple(
+                        (prior["percent"], read.optional(prior["when"], "questions.toml", "priors.when"))
+                        for prior in entry["priors"]
+                    ),
                 }
             )
             for entry in questions["questions"]
@@ -818,6 +822,8 @@ def _check_questions(guideline: Guideline, early: set[str]) -> None:
         _require(question.findings, askable, file, "findings")
         if question.when:
             _require(_opened(guideline, question.when), early, file, "when")
+        for _percent, when in question.priors:
+            _require(_opened(guideline, when) if when else (), early, file, "priors.when")
         for id_ in () if question.first else sorted(asked & set(question.findings)):
             raise KnowledgeError(file, "findings", f"{id_!r} stands in another question too")
         asked |= set() if question.first else set(question.findings)

@@ -290,6 +290,8 @@ class Question:
     together: bool
     first: bool
     when: Condition | None
+    # How plausible its answer is, in percent: that of the first condition that holds, or that has none; otherwise 100.
+    priors: tuple[tuple[int, Condition | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,9 +502,10 @@ class Guideline:
             yield condition
 
     def conditions(self) -> Iterator[Condition]:
-        """Every condition of the knowledge: those of rule_conditions, and of whom a question is asked."""
+        """Every condition of the knowledge: those of rule_conditions, of whom a question is asked, and how plausible it is."""
         yield from self.rule_conditions()
         yield from (question.when for question in self.questions if question.when)
+        yield from (when for question in self.questions for _percent, when in question.priors if when)
 
     def rules(self) -> dict[str, str]:
         """The words of every row that the knowledge has to carry, by id."""

@@ -145,6 +145,8 @@ class Kernel:
     cards: tuple[OnCard, ...]
     presentations: tuple[tuple[int, tuple[int, ...]], ...]
     questions: tuple[int, ...]
+    # Of each question: how plausible its answer is, in percent, and the place where that holds.
+    priors: tuple[tuple[tuple[int, int], ...], ...]
     asked_when: Mapping[str, Node]
 
     @property
@@ -268,6 +270,10 @@ class _Compiler:
                 for each in guideline.presentations
             ),
             questions=tuple(self.condition(q.when).true if q.when else ALWAYS for q in guideline.questions),
+            priors=tuple(
+                tuple((percent, self.condition(when).true if when else ALWAYS) for percent, when in q.priors)
+                for q in guideline.questions
+            ),
             asked_when={
                 f: self.condition(q.when) for q in guideline.questions if q.when and not q.first for f in q.findings
             },

@@ -133,7 +133,7 @@ class Questions:
         return charts_of(self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=twice | dated)
 
     def ask(self, decision: Decision) -> tuple[Asked, ...]:
-        """The questions whose answers can change most, best first; at most three."""
+        """The questions whose answers can change most and are plausible, best first; at most three."""
         charts, questions = decision.charts, self.guideline.questions
         due = self._due(decision)
         asked = [self._asked_first(charts, questions[number]) for number in self.first if due[number]]
@@ -143,25 +143,32 @@ class Questions:
         by_points: dict[int, list[Change]] = {}
         for change in self.changes(decision, reduce(or_, tried.values(), 0)):
             by_points.setdefault(change.points, []).append(change)
-        for points in sorted(by_points, reverse=True):
-            if len(asked) >= ASKED_AT_MOST or not points:
-                break
-            variants = sum(change.variants for change in by_points[points])
-            for number, of_question in tried.items():
-                if best := of_question & variants:
-                    # Of the answers that change as much, the first that is tried.
-                    variant = best & -best
-                    change = next(change for change in by_points[points] if change.variants & variant)
-                    answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
-                    finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
-                    asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
-                    tried[number] = 0
+        # Value times plausibility; of equal ones the cheaper, as they stand.
+        worth: list[tuple[int, int, int, int]] = []
+        for place, (number, of_question) in enumerate(tried.items()):
+            changing = [p for p, of in by_points.items() if any(change.variants & of_question for change in of)]
+            if points := max(changing, default=0):
+                worth.append((-points * self._plausible(decision, number), place, number, points))
+        for _value, _place, number, points in sorted(worth)[: max(ASKED_AT_MOST - len(asked), 0)]:
+            best = tried[number] & sum(change.variants for change in by_points[points])
+            # Of the answers that change as much, the first that is tried.
+            variant = best & -best
+            change = next(change for change in by_points[points] if change.variants & variant)
+            answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
+            finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
+            asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
         return tuple(asked[:ASKED_AT_MOST])
 
     def _due(self, decision: Decision) -> list[bool]:
         """Of each question whether it is asked of this patient at all."""
         of_patient = sum(1 << chart for chart in decision.charts.of_patient)
         return [bool(decision.values[place] & of_patient) for place in self.kernel.questions]
+
+    def _plausible(self, decision: Decision, number: int) -> int:
+        """How plausible an answer to this question is that changes something, in percent."""
+        of_patient = sum(1 << chart for chart in decision.charts.of_patient)
+        priors = self.kernel.priors[number]
+        return next((percent for percent, place in priors if decision.values[place] & of_patient), 100)
 
     def _asked_first(self, charts: Charts, question: Question) -> Asked:
         """A question about what is recorded in two ways."""
