@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -279,7 +279,7 @@ EXAMINED = [
     *("seated-piriformis-stretch", "single-leg-stance", "resisted-external-derotation"),
     *("faber", "gaenslen", "thigh-thrust", "sacroiliac-compression", "sacroiliac-distraction", "sacral-thrust"),
 ]
-COURSE = {"onset_days_ago": 20, "quantities": {"physiotherapy-weeks": 0, "egfr": 80}}
+COURSE: dict[str, Any] = {"onset_days_ago": 20, "quantities": {"physiotherapy-weeks": 0, "egfr": 80}}
 
 
 def asked(absent: list[str], present: list[str] = SITTING, **more: object) -> list[str]:

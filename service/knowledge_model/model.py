@@ -502,7 +502,7 @@ class Guideline:
             yield condition
 
     def conditions(self) -> Iterator[Condition]:
-        """Every condition of the knowledge: those of rule_conditions, of whom a question is asked, and how plausible it is."""
+        """Every condition of the knowledge: of rule_conditions, of whom a question is asked, of how plausible it is."""
         yield from self.rule_conditions()
         yield from (question.when for question in self.questions if question.when)
         yield from (when for question in self.questions for _percent, when in question.priors if when)
