@@ -64,7 +64,7 @@ class _Generator:
         self.chance, guideline = chance, packaged()
         self.findings = [f for f in guideline.findings.values() if f.value == "boolean"]
         self.quantities = [f for f in guideline.findings.values() if f.value == "quantity"]
-        self.locating = [f for f in self.findings if f.locates]
+        self.locating = [f for f in self.findings if f.defines_complaint]
         self.red_flags = sorted(
             guideline.base_findings(
                 name

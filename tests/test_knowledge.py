@@ -216,6 +216,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("findings.toml", "[fever]\n", "[fever]\nlocate = true\n"),
         r"findings\.toml: fever\.locate: Unknown field",
     ),
+    "a former key of a finding": (
+        _put("findings.toml", "[fever]\n", "[fever]\nlocates = true\n"),
+        r"findings\.toml: fever\.locates: is called defines_complaint now",
+    ),
     "a finding of an unknown kind": (
         _put(
             "findings.toml", '[fever]\ntitle = "Fever"\nkind = "symptom"', '[fever]\ntitle = "Fever"\nkind = "rumour"'
@@ -932,7 +936,7 @@ def test_what_no_rule_reads_is_not_asked_for(guideline: Guideline) -> None:
         for names in (
             *(condition.findings() for condition in guideline.rule_conditions()),
             guideline.differential.findings(),
-            [finding.id for finding in guideline.findings.values() if finding.locates],
+            [finding.id for finding in guideline.findings.values() if finding.defines_complaint],
         )
         for name in names
     )

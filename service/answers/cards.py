@@ -412,7 +412,7 @@ class _Cards:
         chart that may hold red flags would look like one that says nothing.
         """
         findings = self.guideline.findings
-        unread = [one for one in self._findings_not_readable if findings[one.finding].locates]
+        unread = [one for one in self._findings_not_readable if findings[one.finding].defines_complaint]
         if self.assessment.complaint == "unknown" and unread:
             card = Card(
                 uuid=self._uuid(self.responder.topics["questions"]),

@@ -455,7 +455,7 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         time = (onset if onset is not NO_DATE else recorded) if finding.dated_event else said
         assertion = source.asserts(row.concept, value, side or row.side or worded, time)
         yield assertion
-        of_pain = finding.locates or finding.kind == "diagnosis"
+        of_pain = finding.defines_complaint or finding.kind == "diagnosis"
         if index.onset and onset.when and assertion.value is True and not past and of_pain:
             yield source.asserts(index.onset, ReadValue(onset.when), assertion.side)
 

@@ -256,7 +256,7 @@ class Case:
         stated = [
             assertion
             for name, found in self.assertions.items()
-            if not ((of := self.findings[name]).whole_patient or of.background or of.side_apart)
+            if not ((of := self.findings[name]).whole_patient or of.is_context or of.ignore_side)
             for assertion in found
             if assertion.side and assertion.value is not None
         ]
@@ -272,7 +272,7 @@ class Case:
     def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
         """What holds of the finding on this side; with NO_SIDE, whatever the side."""
         found = self.assertions.get(finding, ())
-        if side == BILATERAL and self.findings[finding].either_side:
+        if side == BILATERAL and self.findings[finding].bilateral_if_either:
             return self.on_either_side(finding)
         if side != NO_SIDE and not self.findings[finding].whole_patient:
             found = tuple(s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless))
@@ -703,7 +703,7 @@ def prefetch_templates(guideline: Guideline) -> dict[str, str]:
         for names in (
             *(condition.findings() for condition in guideline.rule_conditions()),
             guideline.differential.findings(),
-            [finding.id for finding in guideline.findings.values() if finding.locates],
+            [finding.id for finding in guideline.findings.values() if finding.defines_complaint],
         )
         for name in names
     )

@@ -386,7 +386,7 @@ def _complaints_in_words(guideline: Guideline) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for words, id_ in called:
         finding = guideline.findings.get(id_)
-        if finding and finding.locates and finding.kind in KINDS_IN_WORDS and not in_doubt(words):
+        if finding and finding.defines_complaint and finding.kind in KINDS_IN_WORDS and not in_doubt(words):
             name = without_side(words)[0]
             found[name] = found.get(name, _NOWHERE) | {id_}
     return found

@@ -78,7 +78,7 @@ def _unread(guideline: Guideline) -> Iterator[Remark]:
     used = guideline.base_findings(read)
     codes = Counter(code.concept for code in guideline.codes)
     for name, finding in guideline.findings.items():
-        if name not in used and not finding.locates:
+        if name not in used and not finding.defines_complaint:
             lost = f", so that its {codes[name]} codes are of no use" if codes[name] else ""
             yield Remark("warning", "findings.toml", name, f"no rule reads it{lost}")
     for cause in guideline.causes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 from service.knowledge_model.vocabulary import (
     COSTS,
@@ -99,6 +99,15 @@ class GuidelineFile(Schema):
     thresholds = fields.Dict(keys=fields.String(), values=fields.Nested(_ThresholdFile), required=True)
 
 
+# What keys of a finding were called before, and are called now.
+FORMER_KEYS = {
+    "background": "is_context",
+    "either_side": "bilateral_if_either",
+    "locates": "defines_complaint",
+    "side_apart": "ignore_side",
+}
+
+
 class FindingFile(Schema):
     """One table of findings.toml."""
 
@@ -108,17 +117,24 @@ class FindingFile(Schema):
     unit = fields.String(load_default="")
     plausible = fields.List(fields.Float(), load_default=None, validate=validate.Length(equal=2))
     statements = _texts(required=False)
-    locates = fields.Boolean(load_default=False)
+    defines_complaint = fields.Boolean(load_default=False)
     look_back_days = fields.Integer(strict=True, load_default=None)
     no_look_back = fields.Boolean(load_default=False)
     whole_patient = fields.Boolean(load_default=False)
     past_counts = fields.Boolean(load_default=False)
     uninformative_alone = fields.Boolean(load_default=False)
-    background = fields.Boolean(load_default=False)
-    side_apart = fields.Boolean(load_default=False)
-    either_side = fields.Boolean(load_default=False)
+    is_context = fields.Boolean(load_default=False)
+    ignore_side = fields.Boolean(load_default=False)
+    bilateral_if_either = fields.Boolean(load_default=False)
     allergy_to = _texts(required=False)
     direction = fields.String(load_default="neutral", validate=validate.OneOf(DIRECTIONS))
+
+    @pre_load
+    def _no_former_key(self, table: Any, **_kwargs: Any) -> Any:
+        former = FORMER_KEYS.keys() & table if isinstance(table, dict) else ()
+        if former:
+            raise ValidationError({key: f"is called {FORMER_KEYS[key]} now" for key in former})
+        return table
 
 
 class _PresentedTable(Schema):

@@ -849,7 +849,7 @@ def _check_accounts(guideline: Guideline) -> None:
         _require([medicine.of] if medicine.of else (), medicines, "medicine_names.toml", f"{name}.of")
         _require(medicine.findings, taken, "medicine_names.toml", f"{name}.findings")
         _check_evidence(guideline, medicine.evidence, "medicine_names.toml", f"{name}.evidence")
-    nameable = {f.id for f in guideline.findings.values() if f.locates and f.kind in KINDS_IN_WORDS}
+    nameable = {f.id for f in guideline.findings.values() if f.defines_complaint and f.kind in KINDS_IN_WORDS}
     for words, synonym in guideline.synonyms.items():
         _require([synonym.of], nameable, "synonyms.toml", f"{words}.of")
         _check_evidence(guideline, synonym.evidence, "synonyms.toml", f"{words}.evidence")

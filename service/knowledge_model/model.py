@@ -53,7 +53,7 @@ class Finding:
     value: str
     unit: str
     statements: tuple[str, ...]
-    locates: bool
+    defines_complaint: bool
     look_back_days: int | None
     # Its look-back is its own: an active Condition, which stands however old, is then held to it as well.
     dated_event: bool
@@ -62,11 +62,11 @@ class Finding:
     past_counts: bool
     uninformative_alone: bool
     # A circumstance: it tells nothing of the pain, and its side is not where the pain is.
-    background: bool
+    is_context: bool
     # Its side is not where the pain is, as that of a circumstance.
-    side_apart: bool
+    ignore_side: bool
     # Where the pain is on both sides, it is present when it is on one of them.
-    either_side: bool
+    bilateral_if_either: bool
     # What a measurement of a living person can be at all, in its unit; another value is a mistake.
     plausible: Interval
     # Of an allergy: the medicines of which each is what it is an allergy to.

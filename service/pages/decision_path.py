@@ -66,7 +66,7 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
     of_kind = {kind: [r for r in guideline.recommendations if r.kind == kind] for kind in _KINDS}
     flags = of_kind["red-flag"]
     stops = [r for r in flags if r.indicator == "critical" and r.red_flag and "ranking" in r.red_flag.blocks]
-    located = "; ".join(finding.title for finding in guideline.findings.values() if finding.locates)
+    located = "; ".join(finding.title for finding in guideline.findings.values() if finding.defines_complaint)
     pattern = guideline.engine.complaint
     beside = f", or: {in_a_sentence(guideline.title_of(pattern))}" if pattern else ""
     note = f"One of these findings{beside}. Otherwise there is no card about the chart."

@@ -101,9 +101,9 @@ class Formula:
         self.guideline, self.kernel, self.terms = guideline, kernel, Terms()
         findings = guideline.findings.values()
         self.boolean = tuple(f.id for f in findings if f.value == "boolean")
-        self.locating = tuple(f for f in findings if f.locates)
+        self.locating = tuple(f for f in findings if f.defines_complaint)
         self.informative = tuple(
-            f.id for f in findings if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.background)
+            f.id for f in findings if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
         )
         self.plausible = {f.id: f.plausible for f in findings if f.value == "quantity"}
         derived = guideline.engine.derived

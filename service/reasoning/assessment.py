@@ -212,14 +212,14 @@ class Assessor:
 
     def __init__(self, guideline: Guideline) -> None:
         self.guideline, self.kernel = guideline, compiled(guideline)
-        self.locating = frozenset(f.id for f in guideline.findings.values() if f.locates)
+        self.locating = frozenset(f.id for f in guideline.findings.values() if f.defines_complaint)
         # Where none of these is stated there is no such complaint.
         self.complaint = guideline.engine.complaint
         self.sought = self.locating | guideline.base_findings([self.complaint])
         self.informative = frozenset(
             f.id
             for f in guideline.findings.values()
-            if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.background)
+            if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
         )
         self.reads = reads_of(guideline)
         self.by_kind = {

@@ -60,7 +60,7 @@ def reads_of(guideline: Guideline) -> dict[str, tuple[str, ...]]:
             sorted(
                 name
                 for name in guideline.base_findings(n for c in r.conditions() for n in c.findings())
-                if guideline.findings[name].kind != "diagnosis" and not guideline.findings[name].background
+                if guideline.findings[name].kind != "diagnosis" and not guideline.findings[name].is_context
             )
         )
         for r in guideline.recommendations

@@ -75,7 +75,7 @@ class OrderMatching:
     def _is_of_the_pain(self, name: str, state: str) -> bool:
         finding = self.guideline.findings.get(name)
         known = state not in ("absent", "unknown")
-        return finding is not None and known and not (finding.background or finding.whole_patient)
+        return finding is not None and known and not (finding.is_context or finding.whole_patient)
 
     def side_for(self, order: Order, beside: Sequence[Order]) -> str:
         """The side that an order ought to have: of what it would satisfy, otherwise of the pain."""
