@@ -20,9 +20,9 @@ from types import MappingProxyType
 import click
 
 from service.cli import main as main_command
-from service.knowledge_model import loader as knowledge
+from service.knowledge_model import loader
 from service.knowledge_model.condition_text import as_text
-from service.knowledge_model.model import Guideline, RuleGroup, in_a_sentence
+from service.knowledge_model.model import Knowledge, RuleGroup, in_a_sentence
 from service.knowledge_model.properties import read_properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.knowledge_model.vocabulary import SYSTEMS
@@ -117,7 +117,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
 
 
-def _carriers(guideline: Guideline) -> dict[str, list[str]]:
+def _carriers(knowledge: Knowledge) -> dict[str, list[str]]:
     """Statement or rule -> each thing that names it."""
     found: dict[str, dict[str, None]] = {}
 
@@ -125,25 +125,25 @@ def _carriers(guideline: Guideline) -> dict[str, list[str]]:
         for id_ in ids:
             found.setdefault(id_, {})[carrier] = None
 
-    for recommendation in guideline.recommendations:
+    for recommendation in knowledge.recommendations:
         carry((*recommendation.statements, *recommendation.rules), recommendation.id)
-    for presentation in guideline.presentations:
+    for presentation in knowledge.presentations:
         carry(presentation.rules, f"rating {presentation.id}")
-    for entry in guideline.differential.entries():
-        carry(entry.rules, f"ranking of {in_a_sentence(guideline.causes[entry.cause].title)}")
-    for cause in guideline.causes.values():
+    for entry in knowledge.differential.entries():
+        carry(entry.rules, f"ranking of {in_a_sentence(knowledge.causes[entry.cause].title)}")
+    for cause in knowledge.causes.values():
         carry(cause.statements, f"cause {in_a_sentence(cause.title)}")
-    for finding in guideline.findings.values():
+    for finding in knowledge.findings.values():
         carry(finding.statements, f"finding {in_a_sentence(finding.title)}")
     return {id_: [*carriers] for id_, carriers in found.items()}
 
 
-def coverage(guideline: Guideline) -> Iterator[str]:
+def coverage(knowledge: Knowledge) -> Iterator[str]:
     """The lines of coverage.md. Raises IncompleteError."""
-    tested, carriers = {**cases_by("statements"), **cases_by("rules")}, _carriers(guideline)
-    statements = RuleGroup("Source statements", guideline.statements, frozenset())
+    tested, carriers = {**cases_by("statements"), **cases_by("rules")}, _carriers(knowledge)
+    statements = RuleGroup("Source statements", knowledge.statements, frozenset())
     yield _COVERAGE_HEAD
-    for group in (statements, *guideline.rule_groups):
+    for group in (statements, *knowledge.rule_groups):
         for id_ in sorted(group.rows.keys() - group.open):
             if id_ not in carriers:
                 raise IncompleteError(f"{id_} is carried by nothing in service/knowledge.")
@@ -165,7 +165,7 @@ def _lines(text: str) -> str:
     return text.replace("\n", "<br>")
 
 
-def recommendations(guideline: Guideline) -> Iterator[str]:
+def recommendations(knowledge: Knowledge) -> Iterator[str]:
     """The lines of recommendations.md."""
     yield _RECOMMENDATIONS_HEAD
     yield from _table(
@@ -173,27 +173,27 @@ def recommendations(guideline: Guideline) -> Iterator[str]:
         (
             (
                 each.id,
-                *(text.replace("\n", "<br>") for text in (each.when_then, recommendation_sentence(guideline, each))),
+                *(text.replace("\n", "<br>") for text in (each.when_then, recommendation_sentence(knowledge, each))),
             )
-            for each in guideline.recommendations
+            for each in knowledge.recommendations
         ),
     )
     yield "\n## Named criteria\n"
     yield from _table(
         ("id", "title", "condition", "in words"),
         (
-            (id_, title, f"`{as_text(condition)}`", condition_sentence(guideline, condition))
-            for id_, (title, condition) in guideline.definitions.items()
+            (id_, title, f"`{as_text(condition)}`", condition_sentence(knowledge, condition))
+            for id_, (title, condition) in knowledge.definitions.items()
         ),
     )
 
 
-def codes(guideline: Guideline) -> Iterator[str]:
+def codes(knowledge: Knowledge) -> Iterator[str]:
     """The lines of codes.md."""
     systems = {uri: name for name, uri in SYSTEMS.items()}
     titles = {"icd10cm": "ICD-10-CM", "sct": "SNOMED CT", "loinc": "LOINC", "rxnorm": "RxNorm"}
     of: dict[str, dict[str, list[str]]] = {}
-    for code in guideline.codes:
+    for code in knowledge.codes:
         below = "*" if code.match == "children" else ""
         # A code with a side is below one without.
         if not (code.side and code.match == "children"):
@@ -204,13 +204,13 @@ def codes(guideline: Guideline) -> Iterator[str]:
         ("finding", *titles.values()),
         (
             (finding.title, *(", ".join(sorted(of[id_].get(system, ()))) for system in titles))
-            for id_, finding in guideline.findings.items()
+            for id_, finding in knowledge.findings.items()
             if id_ in of
         ),
     )
     yield "\n## By the form alone\n"
     yield "No standard code of these was verified: a chart says them by the local code of the form.\n"
-    yield from (f"- {finding.title} (`{id_}`)" for id_, finding in guideline.findings.items() if id_ not in of)
+    yield from (f"- {finding.title} (`{id_}`)" for id_, finding in knowledge.findings.items() if id_ not in of)
 
 
 def _of_test(named: str) -> str:
@@ -228,9 +228,9 @@ def _of_test(named: str) -> str:
     return f"[{path}](../fixtures/cases/{path}): {name}"
 
 
-def hazards(guideline: Guideline) -> Iterator[str]:
+def hazards(knowledge: Knowledge) -> Iterator[str]:
     """The lines of hazards.md. Raises IncompleteError."""
-    properties = read_properties(guideline).properties.values()
+    properties = read_properties(knowledge).properties.values()
     yield _HAZARDS_HEAD
     for id_, hazard in tomllib.loads(HAZARDS.read_text(encoding="utf-8")).items():
         yield f"## {id_} {hazard['hazard']}\n"
@@ -243,7 +243,7 @@ def hazards(guideline: Guideline) -> Iterator[str]:
         yield ""
 
 
-def cli(_guideline: Guideline) -> Iterator[str]:
+def cli(_knowledge: Knowledge) -> Iterator[str]:
     """The lines of cli.md."""
     yield _CLI_HEAD
     settings = {**main_command.context_settings, "terminal_width": _CLI_WIDTH}
@@ -260,7 +260,7 @@ def _helped(context: click.Context) -> Iterator[str]:
             yield from _helped(click.Context(command, info_name=name, parent=context, terminal_width=_CLI_WIDTH))
 
 
-DOCUMENTS: Mapping[str, Callable[[Guideline], Iterator[str]]] = MappingProxyType(
+DOCUMENTS: Mapping[str, Callable[[Knowledge], Iterator[str]]] = MappingProxyType(
     {
         "coverage.md": coverage,
         "recommendations.md": recommendations,
@@ -275,9 +275,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write the documents that follow from data.")
     parser.add_argument("--check", action="store_true", help="write nothing, say whether they are up to date")
     check = parser.parse_args(arguments).check
-    guideline = knowledge.load()
+    knowledge = loader.load()
     try:
-        texts = {name: "\n".join(lines(guideline)).rstrip() + "\n" for name, lines in DOCUMENTS.items()}
+        texts = {name: "\n".join(lines(knowledge)).rstrip() + "\n" for name, lines in DOCUMENTS.items()}
     except IncompleteError as error:
         sys.exit(str(error))
     for name, text in texts.items():

@@ -18,8 +18,8 @@ from typing import NamedTuple
 from cds_hooks import read_request
 from service.chart.case import Case, CaseReader
 from service.commands.replay import read_folder
-from service.knowledge_model import loader as knowledge
-from service.knowledge_model.model import Differential, Guideline
+from service.knowledge_model import loader
+from service.knowledge_model.model import Differential, Knowledge
 from service.knowledge_model.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, Assessor, presentations
 from service.services.evaluation import chart_of
@@ -72,58 +72,58 @@ def variations(rules: Differential) -> Iterator[tuple[str, float, Differential]]
             yield f"{name} = {value}", factor, replace(rules, **{name: value * factor})
 
 
-def _decisions(guideline: Guideline, assessment: Assessment) -> tuple[object, ...]:
+def _decisions(knowledge: Knowledge, assessment: Assessment) -> tuple[object, ...]:
     return (
         tuple(ranking.leader.id if ranking.leader else None for ranking in assessment.rankings),
         {(call.modality, call.region) for call in assessment.imaging if call.modality != "none-now"},
         {(fired.recommendation.id, fired.indicator) for fired in assessment.red_flags()},
         {call.to for call in assessment.referrals},
-        _ratings(guideline, assessment),
+        _ratings(knowledge, assessment),
     )
 
 
-def _ratings(guideline: Guideline, assessment: Assessment) -> set[tuple[bool, str, str, str]]:
+def _ratings(knowledge: Knowledge, assessment: Assessment) -> set[tuple[bool, str, str, str]]:
     """With and without a radiograph at hand, modality, region and the best rating that holds for such an order."""
     best: dict[tuple[bool, str, str], int] = {}
     for at_hand in (True, False):
-        for _presentation, rating in presentations(guideline, assessment, at_hand):
+        for _presentation, rating in presentations(knowledge, assessment, at_hand):
             for region in rating.regions:
                 order = at_hand, rating.modality, region
                 best[order] = min(best.get(order, len(RATINGS)), RATINGS.index(rating.rating))
     return {(*order, RATINGS[place]) for order, place in best.items()}
 
 
-def charts(guideline: Guideline) -> Iterator[tuple[str, Case]]:
-    folder, reader = read_folder(FIXTURES), CaseReader(guideline)
-    services = service_registry(guideline, lambda: folder.clock)
+def charts(knowledge: Knowledge) -> Iterator[tuple[str, Case]]:
+    folder, reader = read_folder(FIXTURES), CaseReader(knowledge)
+    services = service_registry(knowledge, lambda: folder.clock)
     for path in sorted((FIXTURES / "requests").glob("*.json")):
         if b'"hook": "patient-view"' in (body := path.read_bytes()):
             request = read_request(body, services.find(*CALL), correlation_id=path.stem)
             yield path.stem, reader.read(chart_of(request), folder.clock)
 
 
-def flips(guideline: Guideline) -> tuple[int, list[Flip]]:
+def flips(knowledge: Knowledge) -> tuple[int, list[Flip]]:
     """How many weights were varied, and every decision that one of them turns."""
-    assessor = Assessor(guideline)
-    before = {name: (case, _decisions(guideline, assessor.assess(case))) for name, case in charts(guideline)}
+    assessor = Assessor(knowledge)
+    before = {name: (case, _decisions(knowledge, assessor.assess(case))) for name, case in charts(knowledge)}
     ranked = {name: known for name, known in before.items() if assessor.assess(known[0]).rankings}
     found, varied = [], 0
-    for weight, factor, rules in variations(guideline.differential):
+    for weight, factor, rules in variations(knowledge.differential):
         varied += 1
-        varied_guideline = replace(guideline, differential=rules)
-        assessor = Assessor(varied_guideline)
+        varied_knowledge = replace(knowledge, differential=rules)
+        assessor = Assessor(varied_knowledge)
         for name, (case, decisions) in ranked.items():
             for decision, was, now in zip(
-                DECISIONS, decisions, _decisions(varied_guideline, assessor.assess(case)), strict=True
+                DECISIONS, decisions, _decisions(varied_knowledge, assessor.assess(case)), strict=True
             ):
                 if was != now:
                     found.append(Flip(weight, factor, decision, name))
     return varied, found
 
 
-def table(guideline: Guideline) -> str:
+def table(knowledge: Knowledge) -> str:
     """The whole document."""
-    varied, found = flips(guideline)
+    varied, found = flips(knowledge)
     rows: dict[tuple[str, float], dict[str, list[str]]] = {}
     for flip in found:
         rows.setdefault((flip.weight, flip.factor), {}).setdefault(flip.decision, []).append(flip.fixture)
@@ -138,7 +138,7 @@ def table(guideline: Guideline) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write docs/sensitivity.md.")
     parser.add_argument("--check", action="store_true", help="write nothing, say whether it is up to date")
-    text = table(knowledge.load())
+    text = table(loader.load())
     if not parser.parse_args(arguments).check:
         FILE.write_text(text, encoding="utf-8")
     elif not FILE.is_file() or FILE.read_text(encoding="utf-8") != text:

@@ -61,28 +61,28 @@ def generated_calls(count: int, seed: int = SEED) -> Iterator[Call]:
 
 class _Generator:
     def __init__(self, chance: Random) -> None:
-        self.chance, guideline = chance, packaged()
-        self.findings = [f for f in guideline.findings.values() if f.value == "boolean"]
-        self.quantities = [f for f in guideline.findings.values() if f.value == "quantity"]
+        self.chance, knowledge = chance, packaged()
+        self.findings = [f for f in knowledge.findings.values() if f.value == "boolean"]
+        self.quantities = [f for f in knowledge.findings.values() if f.value == "quantity"]
         self.locating = [f for f in self.findings if f.defines_complaint]
         self.red_flags = sorted(
-            guideline.base_findings(
+            knowledge.base_findings(
                 name
-                for recommendation in guideline.recommendations
+                for recommendation in knowledge.recommendations
                 if recommendation.red_flag
                 for condition in recommendation.conditions()
                 for name in condition.findings()
             )
             & {finding.id for finding in self.findings}
         )
-        self.orders = sorted({(code.system, code.code) for code in guideline.order_codes if code.match == "exact"})
+        self.orders = sorted({(code.system, code.code) for code in knowledge.order_codes if code.match == "exact"})
         prefixes = {system: prefix for prefix, system in SYSTEMS.items()}
         self.orders = [(prefixes[system], code) for system, code in self.orders if system in prefixes]
-        onset = guideline.engine.onset
-        self.days_since_onset = next(n for n, date in guideline.engine.derived.days_since.items() if date == onset)
+        onset = knowledge.engine.onset
+        self.days_since_onset = next(n for n, date in knowledge.engine.derived.days_since.items() if date == onset)
         # Quantity -> the numbers that conditions compare it with.
         self.limits: dict[str, list[float]] = {}
-        for condition in guideline.rule_conditions():
+        for condition in knowledge.rule_conditions():
             for leaf in condition.leaves():
                 if leaf.word in ("at_least", "at_most"):
                     self.limits.setdefault(leaf.finding, []).append(leaf.operand)

@@ -13,7 +13,7 @@ import orjson
 
 from cds_hooks import CdsHooksError
 from service.commands.replay import in_process
-from service.knowledge_model import loader as knowledge
+from service.knowledge_model import loader
 from service.services.explanation import Explainer, as_dict
 from service.settings import Settings
 
@@ -21,7 +21,7 @@ from service.settings import Settings
 def main() -> None:
     """Takes the time of all calls as its argument."""
     now = datetime.fromisoformat(sys.argv[1])
-    call, explainer = in_process(Settings(), now), Explainer(knowledge.load(), lambda: now)
+    call, explainer = in_process(Settings(), now), Explainer(loader.load(), lambda: now)
     for line in sys.stdin.buffer:
         asked = orjson.loads(line)
         body = orjson.dumps(asked["request"])

@@ -22,8 +22,8 @@ from service.access.clients import Client, directory, fhir_policy, read_clients
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES
-from service.knowledge_model import loader as knowledge
-from service.knowledge_model.model import Guideline
+from service.knowledge_model import loader
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.properties import read_properties
 from service.pages import demo_ehr, insights
 from service.pages import knowledge as knowledge_pages
@@ -95,13 +95,13 @@ def create_app(
     an `audit`, calls and feedback are in the log only. `tracing` is told of each call.
     """
     settings = settings or Settings()
-    guideline = knowledge.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
-    check_templates(guideline, clock())
-    site_codes = read_site_codes(settings.order_codes, guideline.regions) if settings.order_codes else NO_SITE_CODES
+    knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+    check_templates(knowledge, clock())
+    site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
     published = service_registry(
-        guideline,
+        knowledge,
         clock,
         lambda name: clients[name].ehr if clients and name else settings.ehr,
         site_codes=site_codes,
@@ -111,8 +111,8 @@ def create_app(
     )
     clients = _clients(settings, published)
     gate, checks = _guard(store, clients, clock, checks)
-    log = CallLog(settings, [code for code, _display in guideline.wording.override_reasons])
-    audit_trail = _audit_trail(audit, guideline, settings, clock)
+    log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons])
+    audit_trail = _audit_trail(audit, knowledge, settings, clock)
     app = _App("service", static_folder=None)
     app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
@@ -146,14 +146,14 @@ def create_app(
         )
     )
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
-    properties = read_properties(guideline, settings.knowledge_dir)
-    app.register_blueprint(knowledge_pages.create_blueprint(guideline, properties))
-    ready = {"status": "ready", "knowledge": {"version": guideline.version, "status": guideline.status}}
+    properties = read_properties(knowledge, settings.knowledge_dir)
+    app.register_blueprint(knowledge_pages.create_blueprint(knowledge, properties))
+    ready = {"status": "ready", "knowledge": {"version": knowledge.version, "status": knowledge.status}}
 
     index = _PAGE.format(
-        title=guideline.title,
-        version=guideline.version,
-        status=guideline.status,
+        title=knowledge.title,
+        version=knowledge.version,
+        status=knowledge.status,
         # A stranger learns no more here than discovery would tell.
         services=""
         if clients is not None
@@ -165,11 +165,11 @@ def create_app(
 
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
-        explainer = Explainer(guideline, clock, site_codes) if clients is None else None
-        app.register_blueprint(demo_ehr.create_blueprint(guideline, explainer, settings.body_limit))
+        explainer = Explainer(knowledge, clock, site_codes) if clients is None else None
+        app.register_blueprint(demo_ehr.create_blueprint(knowledge, explainer, settings.body_limit))
         if settings.shows_metrics():
             # It tells of a site what the metrics tell, so the same may read it.
-            outcomes = insights.create_blueprint(guideline, audit, clock)
+            outcomes = insights.create_blueprint(knowledge, audit, clock)
             outcomes.before_request(_may_watch(settings.metrics_token))
             app.register_blueprint(outcomes)
     else:
@@ -229,13 +229,13 @@ def _guard(
 
 
 def _audit_trail(
-    audit: AuditWriter | None, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
+    audit: AuditWriter | None, knowledge: Knowledge, settings: Settings, clock: Callable[[], datetime]
 ) -> AuditTrail | None:
     if audit is None:
         return None
     from service.audit import AuditTrail  # noqa: PLC0415
 
-    return AuditTrail(audit, guideline, settings, clock)
+    return AuditTrail(audit, knowledge, settings, clock)
 
 
 def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], None]:

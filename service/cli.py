@@ -130,9 +130,9 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     body = file.read()
     try:
         settings = Settings.from_environment(os.environ)
-        guideline = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
-        site_codes = read_site_codes(settings.order_codes, guideline.regions) if settings.order_codes else NO_SITE_CODES
-        explainer = Explainer(guideline, lambda: now, site_codes)
+        knowledge = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
+        explainer = Explainer(knowledge, lambda: now, site_codes)
         explained = explainer.explain(service_id or _first_service(explainer.services_of, body), body)
     except (SettingsError, KnowledgeError, CdsHooksError) as problem:
         give_up(str(problem))

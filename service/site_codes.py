@@ -23,7 +23,7 @@ _SIDES = (NO_SIDE, LEFT, RIGHT, BILATERAL)
 def read_site_codes(file: Path, regions: Sequence[str]) -> SiteCodes:
     """The codes of a site (CPT, its own) with what they mean: a CSV file with the columns of `_COLUMNS`.
 
-    `regions` are those of the knowledge (Guideline.regions).
+    `regions` are those of the knowledge (Knowledge.regions).
 
     Raises SettingsError with file, line and reason.
     """

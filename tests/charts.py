@@ -50,8 +50,8 @@ from uuid import NAMESPACE_URL, uuid5
 from service.chart.case import prefetch_templates
 from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, OrderReader
-from service.knowledge_model import loader as knowledge
-from service.knowledge_model.model import Guideline
+from service.knowledge_model import loader
+from service.knowledge_model.model import Knowledge
 from service.prefetch_keys import kind_of
 from service.service_ids import (
     ANALGESIC_SAFETY,
@@ -134,17 +134,17 @@ HOOKS = {
 
 
 @cache
-def packaged() -> Guideline:
+def packaged() -> Knowledge:
     """The knowledge that the service comes with: its titles and displays make a request readable."""
-    return knowledge.load()
+    return loader.load()
 
 
 @cache
 def _displays() -> dict[tuple[str, str], str]:
-    guideline = packaged()
+    knowledge = packaged()
     # The code of a chart's problem that has nothing to do with this pain; the knowledge has it in a range alone.
     return {(SYSTEMS["icd10cm"], "I10"): "Essential (primary) hypertension"} | {
-        (row.system, row.code): row.display for row in (*guideline.codes, *guideline.answers)
+        (row.system, row.code): row.display for row in (*knowledge.codes, *knowledge.answers)
     }
 
 
@@ -530,9 +530,9 @@ def patient(case: Case) -> Json:
 
 @cache
 def _keys() -> tuple[str, ...]:
-    guideline = packaged()
-    orders = OrderReader(guideline, _index(), NO_SITE_CODES)
-    return (*prefetch_templates(guideline), *orders.templates())
+    knowledge = packaged()
+    orders = OrderReader(knowledge, _index(), NO_SITE_CODES)
+    return (*prefetch_templates(knowledge), *orders.templates())
 
 
 def build_request(case: Case, name: str = "case") -> Json:

@@ -15,9 +15,9 @@ def verdicts(
     conditions: Mapping[str, Condition], charts: Sequence[Mapping[str, Value]]
 ) -> dict[str, list[bool | None]]:
     """What comes of each condition on charts of which nothing else is known; all charts are decided in one pass."""
-    guideline = packaged()
+    knowledge = packaged()
     added = {f"({text})": (text, condition) for text, condition in conditions.items()}
-    kernel = compiled(replace(guideline, definitions={**guideline.definitions, **added}))
+    kernel = compiled(replace(knowledge, definitions={**knowledge.definitions, **added}))
     nothing = Chart(read_json(build_request({})), "", with_sideless=True)
     values = screen(kernel, charts_of(kernel, layout(kernel, 1, charts), [nothing])).values
 

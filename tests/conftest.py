@@ -103,7 +103,7 @@ def made_once() -> Iterator[None]:
     if app is None:
         yield
         return
-    loader, pages, demo_ehr = app.knowledge, app.knowledge_pages, app.demo_ehr
+    loader, pages, demo_ehr = app.loader, app.knowledge_pages, app.demo_ehr
     evaluation = sys.modules["service.services.evaluation"]
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
     made: dict[tuple[Any, int], tuple[Any, Any]] = {}
@@ -115,11 +115,11 @@ def made_once() -> Iterator[None]:
         return packaged() if affiliate_snomed else without_affiliate()
 
     def once(make: Callable[..., Any]) -> Callable[..., Any]:
-        def of(guideline: Any, *more: Any) -> Any:
-            key = make, id(guideline)
+        def of(knowledge: Any, *more: Any) -> Any:
+            key = make, id(knowledge)
             if key not in made:
-                # The guideline is kept beside it, so that no other one gets its id.
-                made[key] = make(guideline, *more), guideline
+                # The knowledge is kept beside it, so that no other one gets its id.
+                made[key] = make(knowledge, *more), knowledge
             return made[key][0]
 
         return of
@@ -132,7 +132,7 @@ def made_once() -> Iterator[None]:
         return listed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "knowledge", SimpleNamespace(load=load))
+        patch.setattr(app, "loader", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))

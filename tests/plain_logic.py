@@ -3,29 +3,29 @@
 from collections.abc import Collection, Mapping
 
 from service.knowledge_model.conditions import Condition, Interval, Value
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 
 
 def verdict(
-    condition: Condition, known: Mapping[str, Value], twice: Collection[str], guideline: Guideline
+    condition: Condition, known: Mapping[str, Value], twice: Collection[str], knowledge: Knowledge
 ) -> bool | None:
     """What comes of a condition where these values are known and these findings are recorded in two ways."""
     if condition.parts:
-        parts = [verdict(part, known, twice, guideline) for part in condition.parts]
+        parts = [verdict(part, known, twice, knowledge) for part in condition.parts]
         # `all` is no, and the others are yes, as soon as one part is.
         decisive = condition.word != "all"
         found = decisive if decisive in parts else None if None in parts else not decisive
         return not found if condition.word == "none" and found is not None else found
-    return of_leaf(condition, known, twice, guideline)
+    return of_leaf(condition, known, twice, knowledge)
 
 
 def of_leaf(
-    condition: Condition, known: Mapping[str, Value], twice: Collection[str], guideline: Guideline
+    condition: Condition, known: Mapping[str, Value], twice: Collection[str], knowledge: Knowledge
 ) -> bool | None:
     name, operand = condition.finding, condition.operand
     value = known.get(name)
-    if name in guideline.definitions:
-        value = verdict(guideline.definitions[name][1], known, twice, guideline)
+    if name in knowledge.definitions:
+        value = verdict(knowledge.definitions[name][1], known, twice, knowledge)
     documented = {
         "contradictory": name in twice,
         "not-absent": value is not False,

@@ -254,12 +254,12 @@ def test_soon_enough_is_not_said_of_a_chart_that_was_not_heard() -> None:
     ],
 )
 def test_a_limit_that_is_missing_or_of_nothing_ends_the_start(name: str, reason: str) -> None:
-    guideline = packaged()
-    one = guideline.thresholds["seen-within-warning"]
-    others = {known: threshold for known, threshold in guideline.thresholds.items() if known != name}
+    knowledge = packaged()
+    one = knowledge.thresholds["seen-within-warning"]
+    others = {known: threshold for known, threshold in knowledge.thresholds.items() if known != name}
     thresholds = others if reason == "is missing" else others | {name: one}
     with pytest.raises(KnowledgeError, match=f"guideline.toml: thresholds.{name}: {reason}"):
-        AppointmentTiming(Evaluator(replace(guideline, thresholds=thresholds), lambda: CLOCK))
+        AppointmentTiming(Evaluator(replace(knowledge, thresholds=thresholds), lambda: CLOCK))
 
 
 def test_of_an_injury_of_which_only_the_month_is_known_the_earliest_day_leaves_the_least() -> None:

@@ -57,13 +57,13 @@ def test_what_is_decided_is_the_same_whatever_was_assessed_before() -> None:
 
 
 def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
-    guideline, cause = packaged(), "proximal-hamstring-tear"
-    ranking = guideline.differential
+    knowledge, cause = packaged(), "proximal-hamstring-tear"
+    ranking = knowledge.differential
     parts: dict[str, Any] = {
         name: tuple(entry for entry in getattr(ranking, name) if entry.cause == cause)
         for name in ("points", "tests", "caps", "vetoes")
     }
-    narrowed = replace(guideline, causes={cause: guideline.causes[cause]}, differential=replace(ranking, **parts))
+    narrowed = replace(knowledge, causes={cause: knowledge.causes[cause]}, differential=replace(ranking, **parts))
     chart = {"age": 45, "present": ["buttock-pain", "forceful-stretch-injury", "mid-hamstring-tenderness"]}
     [ranked] = Assessor(narrowed).assess(read_json(build_request(chart))).rankings
     assert [(each.id, each.band) for each in ranked.causes] == [(cause, "leads")]

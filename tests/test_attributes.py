@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from service.knowledge_model import loader as knowledge
+from service.knowledge_model import loader
 from service.knowledge_model.attributes import ATTRIBUTES, source_attributes
-from service.knowledge_model.model import PACKAGED, Guideline
+from service.knowledge_model.model import PACKAGED, Knowledge
 from tests.charts import CLOCK, SERVICE, packaged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -17,18 +17,18 @@ EXTENSION = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
 
 
 @pytest.fixture(scope="module")
-def guideline() -> Guideline:
+def knowledge() -> Knowledge:
     return packaged()
 
 
-def attributes(guideline: Guideline, id_: str) -> dict[str, str]:
-    return source_attributes(guideline)[id_]
+def attributes(knowledge: Knowledge, id_: str) -> dict[str, str]:
+    return source_attributes(knowledge)[id_]
 
 
-def test_every_recommendation_has_the_thirteen_attributes(guideline: Guideline) -> None:
+def test_every_recommendation_has_the_thirteen_attributes(knowledge: Knowledge) -> None:
     assert len(ATTRIBUTES) == 13
-    said = source_attributes(guideline)
-    assert said.keys() == {recommendation.id for recommendation in guideline.recommendations}
+    said = source_attributes(knowledge)
+    assert said.keys() == {recommendation.id for recommendation in knowledge.recommendations}
     for id_, words in said.items():
         assert tuple(words) == ATTRIBUTES
         assert all(words.values()), id_
@@ -52,24 +52,24 @@ def test_every_recommendation_has_the_thirteen_attributes(guideline: Guideline) 
     ],
 )
 def test_what_is_said_of_age_and_sex_is_what_the_conditions_read(
-    guideline: Guideline, recommendation: str, attribute: str, said: str
+    knowledge: Knowledge, recommendation: str, attribute: str, said: str
 ) -> None:
-    assert attributes(guideline, recommendation)[attribute].startswith(said)
+    assert attributes(knowledge, recommendation)[attribute].startswith(said)
 
 
-def test_the_citation_names_the_source_document_and_each_publication(guideline: Guideline) -> None:
-    citation = attributes(guideline, "rs02-significant-bruising")["citation"]
-    assert f"{guideline.source_title} (S23)" in citation
-    assert str(guideline.sources["R46"]["citation"]) in citation
+def test_the_citation_names_the_source_document_and_each_publication(knowledge: Knowledge) -> None:
+    citation = attributes(knowledge, "rs02-significant-bruising")["citation"]
+    assert f"{knowledge.source_title} (S23)" in citation
+    assert str(knowledge.sources["R46"]["citation"]) in citation
 
 
-def test_what_stands_on_no_publication_says_so(guideline: Guideline) -> None:
-    assert attributes(guideline, "rl25-ask-first")["citation"] == f"No publication: {guideline.provenance['J']}."
+def test_what_stands_on_no_publication_says_so(knowledge: Knowledge) -> None:
+    assert attributes(knowledge, "rl25-ask-first")["citation"] == f"No publication: {knowledge.provenance['J']}."
 
 
-def test_the_dates_are_those_of_the_history(guideline: Guideline) -> None:
-    (recommendation,) = [each for each in guideline.recommendations if each.id == "rl01-cauda-equina"]
-    dates = attributes(guideline, recommendation.id)["dates"]
+def test_the_dates_are_those_of_the_history(knowledge: Knowledge) -> None:
+    (recommendation,) = [each for each in knowledge.recommendations if each.id == "rl01-cauda-equina"]
+    dates = attributes(knowledge, recommendation.id)["dates"]
     assert str(recommendation.history[0].date) in dates
     assert str(recommendation.history[-1].date) in dates
     assert f"Version {recommendation.version} " in dates
@@ -79,9 +79,9 @@ def test_an_attribute_of_its_own_goes_before_that_of_the_guideline(tmp_path: Pat
     shutil.copytree(PACKAGED, tmp_path / "knowledge")
     path = tmp_path / "knowledge" / "recommendations" / "rl25-ask-first.toml"
     path.write_text(path.read_text("utf-8") + '\n[attributes]\nfunding = "A grant."\n', "utf-8")
-    guideline = knowledge.load(tmp_path / "knowledge")
-    assert attributes(guideline, "rl25-ask-first")["funding"] == "A grant."
-    assert attributes(guideline, "rl01-cauda-equina")["funding"] != "A grant."
+    knowledge = loader.load(tmp_path / "knowledge")
+    assert attributes(knowledge, "rl25-ask-first")["funding"] == "A grant."
+    assert attributes(knowledge, "rl01-cauda-equina")["funding"] != "A grant."
 
 
 @pytest.mark.parametrize("name", ["gluteal-tendinopathy", "sudden-tear", "self-care"])

@@ -83,13 +83,13 @@ def test_the_clock_of_the_fixtures_is_the_clock_of_the_cases() -> None:
 
 
 def test_the_fixtures_show_every_red_flag_cause_and_imaging_step() -> None:
-    guideline = packaged()
+    knowledge = packaged()
     assessed = [assessment_of(read("responses", name)) for name in NAMES]
-    assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(guideline.engine.red_flags)
+    assert {flag["id"] for found in assessed for flag in found["redFlags"]} == set(knowledge.engine.red_flags)
     leading = {cause["id"] for found in assessed for cause in found["causes"] if cause["band"] == "leads"}
-    assert leading == guideline.causes.keys()
+    assert leading == knowledge.causes.keys()
     called = {(c["modality"], c["region"], c["priority"]) for found in assessed for c in found["imaging"]}
-    assert called >= {(c.modality, c.region, c.priority) for r in guideline.recommendations for c in r.imaging}
+    assert called >= {(c.modality, c.region, c.priority) for r in knowledge.recommendations for c in r.imaging}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -58,9 +58,9 @@ def test_any_text_is_a_condition_or_is_refused_with_line_and_column(text: str) -
 
 
 def test_every_condition_of_the_knowledge_is_printed_as_what_it_is() -> None:
-    guideline = packaged()
-    numbers = {name: float(threshold["value"]) for name, threshold in guideline.thresholds.items()}
-    conditions = list(guideline.conditions())
+    knowledge = packaged()
+    numbers = {name: float(threshold["value"]) for name, threshold in knowledge.thresholds.items()}
+    conditions = list(knowledge.conditions())
     assert len(conditions) > 400
     for condition in conditions:
         assert parse(as_text(condition), numbers) == condition

@@ -492,13 +492,13 @@ def test_it_is_said_of_how_many_families_something_is_known(engine: Engine) -> N
 
 
 def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
-    guideline, cause = toy(), "sprain"
+    knowledge, cause = toy(), "sprain"
     parts: dict[str, Any] = {
-        name: tuple(entry for entry in getattr(guideline.differential, name) if entry.cause == cause)
+        name: tuple(entry for entry in getattr(knowledge.differential, name) if entry.cause == cause)
         for name in ("points", "tests", "caps", "vetoes")
     }
     narrowed = replace(
-        guideline, causes={cause: guideline.causes[cause]}, differential=replace(guideline.differential, **parts)
+        knowledge, causes={cause: knowledge.causes[cause]}, differential=replace(knowledge.differential, **parts)
     )
     [ranked] = Engine(narrowed).assess(present=[ANKLE, "loud-crack"]).rankings
     assert [(each.id, each.band) for each in ranked.causes] == [(cause, "leads")]

@@ -14,7 +14,7 @@ from cds_hooks import BadRequest, UnknownService
 from cds_hooks.conformance.observing import example_request
 from service.answers.answered import ASSESSMENT_KEY
 from service.cli import main
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.services.explanation import Explainer, as_dict, as_text
 from service.services.registry import service_registry
 from tests.charts import packaged
@@ -24,13 +24,13 @@ SERVICE = "gluteal-hamstring-pain"
 
 
 @pytest.fixture(scope="module")
-def guideline() -> Guideline:
+def knowledge() -> Knowledge:
     return packaged()
 
 
 @pytest.fixture(scope="module")
-def explainer(guideline: Guideline) -> Explainer:
-    return Explainer(guideline, lambda: CLOCK)
+def explainer(knowledge: Knowledge) -> Explainer:
+    return Explainer(knowledge, lambda: CLOCK)
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def rule(told: dict[str, Any], start: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_every_recommendation_that_the_chart_decides_has_a_verdict(told: Any, guideline: Guideline) -> None:
+def test_every_recommendation_that_the_chart_decides_has_a_verdict(told: Any, knowledge: Knowledge) -> None:
     rules = told("sudden-tear")["rules"]
     kinds = {"red-flag", "plan", "closing", "treatment"}
-    assert [each["id"] for each in rules] == [r.id for r in guideline.recommendations if r.kind in kinds]
+    assert [each["id"] for each in rules] == [r.id for r in knowledge.recommendations if r.kind in kinds]
     assert {each["verdict"] for each in rules} == {"yes", "no", "cannot-tell"}
 
 
@@ -107,23 +107,23 @@ def test_a_chart_without_the_complaint_has_no_verdicts(told: Any) -> None:
     assert nothing["rules"] == []
 
 
-def test_every_service_can_be_explained_on_each_of_its_hooks(explainer: Explainer, guideline: Guideline) -> None:
-    for entry in service_registry(guideline, lambda: CLOCK).discovery()["services"]:
+def test_every_service_can_be_explained_on_each_of_its_hooks(explainer: Explainer, knowledge: Knowledge) -> None:
+    for entry in service_registry(knowledge, lambda: CLOCK).discovery()["services"]:
         told = explainer.explain(entry["id"], json.dumps(example_request(entry)).encode())
         assert told.service == entry["id"]
         assert as_text(told).startswith("Request")
 
 
 def test_a_draft_order_is_explained_by_the_facts_that_it_is_judged_by(
-    explainer: Explainer, guideline: Guideline
+    explainer: Explainer, knowledge: Knowledge
 ) -> None:
     [entry] = [
         each
-        for each in service_registry(guideline, lambda: CLOCK).discovery()["services"]
+        for each in service_registry(knowledge, lambda: CLOCK).discovery()["services"]
         if (each["id"], each["hook"]) == ("analgesic-safety-sign", "order-sign")
     ]
     request = example_request(entry)
-    ibuprofen = next(code for code in guideline.codes if code.concept == "nsaid-medicine")
+    ibuprofen = next(code for code in knowledge.codes if code.concept == "nsaid-medicine")
     order = {
         "resourceType": "MedicationRequest",
         "id": "1",

@@ -53,21 +53,21 @@ from cds_hooks.prefetch import read_prefetch
 from service.chart.case import CaseReader, ResourceHead
 from service.chart.patient import ReceivedChart
 from service.reasoning.assessment import Assessor
-guideline, assessor = pickle.loads(sys.stdin.buffer.read())
+knowledge, assessor = pickle.loads(sys.stdin.buffer.read())
 request, now = json.loads(open(sys.argv[1]).read()), datetime.fromisoformat(sys.argv[2])
 prefetch = read_prefetch(msgspec.Raw(json.dumps(request["prefetch"]).encode()), [], ResourceHead)
-case = CaseReader(guideline).read(ReceivedChart(request["context"]["patientId"], prefetch), now)
+case = CaseReader(knowledge).read(ReceivedChart(request["context"]["patientId"], prefetch), now)
 print(json.dumps([fired.recommendation.id for fired in assessor.assess(case).fired]))
 """
 
 
 def test_a_process_without_the_web_decides_a_chart_by_pickled_knowledge(repository: Path) -> None:
     file = repository / "fixtures" / "requests" / "sudden-tear.json"
-    guideline = packaged()
-    explained = Explainer(guideline, lambda: CLOCK).explain("gluteal-hamstring-pain", file.read_bytes())
+    knowledge = packaged()
+    explained = Explainer(knowledge, lambda: CLOCK).explain("gluteal-hamstring-pain", file.read_bytes())
     decided = subprocess.run(
         [sys.executable, "-c", DECIDE, str(file), CLOCK.isoformat()],
-        input=pickle.dumps((guideline, Assessor(guideline))),
+        input=pickle.dumps((knowledge, Assessor(knowledge))),
         capture_output=True,
         check=True,
         timeout=60,

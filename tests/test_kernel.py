@@ -11,7 +11,7 @@ from service.chart.case import Case
 from service.chart.side_chart import Chart
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import STATES, Condition
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.decision import charts_of, decide, layout, ones, screen
 from service.reasoning.kernel import Kernel, Node, compiled
@@ -22,7 +22,7 @@ from tests.test_next_question import ASSESSOR, read, thinned
 
 
 @pytest.fixture(scope="module")
-def guideline() -> Guideline:
+def knowledge() -> Knowledge:
     return packaged()
 
 
@@ -42,38 +42,38 @@ def nodes(condition: Condition, node: Node) -> Iterator[tuple[Condition, Node]]:
         yield from nodes(*parts)
 
 
-def chart_conditions(guideline: Guideline, kernel: Kernel) -> Iterator[tuple[Condition, Node]]:
+def chart_conditions(knowledge: Knowledge, kernel: Kernel) -> Iterator[tuple[Condition, Node]]:
     """Every part of every condition that reads the chart alone, with its compiled form."""
     made = {
         name
-        for name in guideline.definitions
-        if any("considers" in n or "red-flag" in n for n in guideline.opened([name]))
+        for name in knowledge.definitions
+        if any("considers" in n or "red-flag" in n for n in knowledge.opened([name]))
     }
     for name, criterion in kernel.criteria.items():
         if name not in made or name == "red-flag-contradictory":
-            yield from nodes(guideline.definitions[name][1], criterion)
-    for rule in guideline.recommendations:
+            yield from nodes(knowledge.definitions[name][1], criterion)
+    for rule in knowledge.recommendations:
         if rule.kind == "red-flag":
             yield from nodes(rule.when, kernel.rules[rule.id].when)
 
 
 def test_every_part_of_every_condition_comes_out_as_its_words_say(
-    guideline: Guideline, kernel: Kernel, cases: list[Case]
+    knowledge: Knowledge, kernel: Kernel, cases: list[Case]
 ) -> None:
     compared = 0
     for case in cases:
         for side in case.sides():
             chart = Chart(case, side, with_sideless=True)
             decision = screen(kernel, charts_of(kernel, layout(kernel, 1), [chart]))
-            for condition, node in chart_conditions(guideline, kernel):
-                said = verdict(condition, chart.known, chart.contradictory, guideline)
+            for condition, node in chart_conditions(knowledge, kernel):
+                said = verdict(condition, chart.known, chart.contradictory, knowledge)
                 assert decision.on(node.true, 0) is (said is True), condition
                 assert decision.on(node.false, 0) is (said is False), condition
                 compared += 1
     assert compared > 50_000
 
 
-def test_the_whole_language_comes_out_as_its_words_say_on_many_charts_at_once(guideline: Guideline) -> None:
+def test_the_whole_language_comes_out_as_its_words_say_on_many_charts_at_once(knowledge: Knowledge) -> None:
     names = ("fever", "chills", "night-or-rest-pain")
     leaves = [f"{state}({name})" for name in names for state in STATES]
     joints = ("{} and {}", "any of ({}, {})", "none of ({}, {})")
@@ -89,14 +89,14 @@ def test_the_whole_language_comes_out_as_its_words_say_on_many_charts_at_once(gu
         for values in product((True, False, None), repeat=3)
     ]
     for text, found in verdicts(conditions, charts).items():
-        assert found == [verdict(conditions[text], known, (), guideline) for known in charts], text
+        assert found == [verdict(conditions[text], known, (), knowledge) for known in charts], text
 
 
-def test_no_verdict_is_both_true_and_false(guideline: Guideline, kernel: Kernel, cases: list[Case]) -> None:
+def test_no_verdict_is_both_true_and_false(knowledge: Knowledge, kernel: Kernel, cases: list[Case]) -> None:
     for case in cases:
         decision = ASSESSOR.assess(case).decision
         if decision:
-            about_charts = (r.id for r in guideline.recommendations if r.kind in CHART_KINDS)
+            about_charts = (r.id for r in knowledge.recommendations if r.kind in CHART_KINDS)
             of_all = [*kernel.criteria.values(), *(kernel.rules[id_].when for id_ in about_charts)]
             assert not any(decision.values[node.true] & decision.values[node.false] for node in of_all)
 

@@ -11,8 +11,8 @@ import pytest
 from cds_hooks import lint_template
 from service.app import create_app
 from service.chart.case import prefetch_templates
-from service.knowledge_model import loader as knowledge
-from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError, in_a_sentence
+from service.knowledge_model import loader
+from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError, in_a_sentence
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.prefetch_keys import kind_of
 from service.settings import Settings
@@ -23,8 +23,8 @@ RECOMMENDATIONS = sorted(path.name for path in (PACKAGED / "recommendations").gl
 
 
 @pytest.fixture(scope="module")
-def guideline() -> Guideline:
-    return knowledge.load()
+def knowledge() -> Knowledge:
+    return loader.load()
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -36,26 +36,26 @@ def rows(name: str) -> list[dict[str, str]]:
 # The packaged knowledge
 
 
-def test_every_red_flag_of_the_contract_has_a_recommendation(guideline: Guideline) -> None:
-    assert {r.red_flag.id for r in guideline.recommendations if r.red_flag} == set(guideline.engine.red_flags)
+def test_every_red_flag_of_the_contract_has_a_recommendation(knowledge: Knowledge) -> None:
+    assert {r.red_flag.id for r in knowledge.recommendations if r.red_flag} == set(knowledge.engine.red_flags)
 
 
-def test_every_statement_is_used_by_a_finding_a_cause_or_a_recommendation(guideline: Guideline) -> None:
-    used = {statement for finding in guideline.findings.values() for statement in finding.statements}
-    used |= {statement for cause in guideline.causes.values() for statement in cause.statements}
-    used |= {statement for recommendation in guideline.recommendations for statement in recommendation.statements}
-    assert used == guideline.statements.keys()
+def test_every_statement_is_used_by_a_finding_a_cause_or_a_recommendation(knowledge: Knowledge) -> None:
+    used = {statement for finding in knowledge.findings.values() for statement in finding.statements}
+    used |= {statement for cause in knowledge.causes.values() for statement in cause.statements}
+    used |= {statement for recommendation in knowledge.recommendations for statement in recommendation.statements}
+    assert used == knowledge.statements.keys()
 
 
 @pytest.mark.parametrize("name", RECOMMENDATIONS)
-def test_a_recommendation_of_a_draft_guideline_is_a_draft(guideline: Guideline, name: str) -> None:
-    (recommendation,) = [r for r in guideline.recommendations if r.id == Path(name).stem]
-    assert guideline.status == "draft"
+def test_a_recommendation_of_a_draft_guideline_is_a_draft(knowledge: Knowledge, name: str) -> None:
+    (recommendation,) = [r for r in knowledge.recommendations if r.id == Path(name).stem]
+    assert knowledge.status == "draft"
     assert recommendation.status == "draft"
 
 
-def test_no_two_recommendations_of_a_kind_have_one_place_in_the_order(guideline: Guideline) -> None:
-    places = [(recommendation.kind, recommendation.order) for recommendation in guideline.recommendations]
+def test_no_two_recommendations_of_a_kind_have_one_place_in_the_order(knowledge: Knowledge) -> None:
+    places = [(recommendation.kind, recommendation.order) for recommendation in knowledge.recommendations]
     assert len(places) == len(set(places))
 
 
@@ -75,33 +75,33 @@ def test_within_a_sentence_a_title_begins_small_and_an_abbreviation_keeps_its_ca
     assert in_a_sentence(title) == within
 
 
-def test_no_abbreviation_has_lost_its_capital_where_a_sentence_was_joined(guideline: Guideline) -> None:
-    for each in guideline.recommendations:
+def test_no_abbreviation_has_lost_its_capital_where_a_sentence_was_joined(knowledge: Knowledge) -> None:
+    for each in knowledge.recommendations:
         words = " ".join((each.title, each.when_then, each.summary, *each.do, *each.say)).replace("eGFR", "")
         assert not re.findall(r"\b[a-z][A-Z]{2,}", words), each.id
 
 
-def test_every_threshold_is_used(guideline: Guideline) -> None:
-    used = {leaf.threshold for condition in guideline.conditions() for leaf in condition.leaves()}
+def test_every_threshold_is_used(knowledge: Knowledge) -> None:
+    used = {leaf.threshold for condition in knowledge.conditions() for leaf in condition.leaves()}
     used.update(
         name
         for path in PACKAGED.rglob("*.toml")
         for name in re.findall(r"\{([a-z0-9-]+)\}", path.read_text(encoding="utf-8"))
     )
     # The days that a red flag allows are found by its name; one that is of no red flag ends the start (visit_planning).
-    of_flags = {name for name in guideline.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
-    assert guideline.thresholds.keys() - of_flags <= used
+    of_flags = {name for name in knowledge.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
+    assert knowledge.thresholds.keys() - of_flags <= used
 
 
-def test_every_source_is_cited(guideline: Guideline) -> None:
+def test_every_source_is_cited(knowledge: Knowledge) -> None:
     paths = [*PACKAGED.rglob("*.toml"), PACKAGED / "weights.csv"]
     cited = "".join(path.read_text(encoding="utf-8") for path in paths if path.name != "sources.toml")
-    for name in guideline.sources:
+    for name in knowledge.sources:
         assert re.search(rf":{name}\b", cited), name
 
 
-def test_what_says_its_source_is_from_memory_ships_as_a_draft_only(guideline: Guideline) -> None:
-    for recommendation in guideline.recommendations:
+def test_what_says_its_source_is_from_memory_ships_as_a_draft_only(knowledge: Knowledge) -> None:
+    for recommendation in knowledge.recommendations:
         if "M" in recommendation.evidence:
             assert recommendation.status == "draft"
 
@@ -871,7 +871,7 @@ def test_only_snomed_ct_has_codes_that_need_an_affiliate_licence() -> None:
 
 def test_the_licence_setting_leaves_out_affiliate_codes_and_the_service_starts() -> None:
     affiliate = {row["code"] for name in VALUE_SETS for row in rows(name) if row["licence"] == "affiliate"}
-    small = knowledge.load(affiliate_snomed=False)
+    small = loader.load(affiliate_snomed=False)
     held = {code.code for code in (*small.codes, *small.answers)}
     held |= {
         code.code for order in small.orders.values() for code in (*order.codes.values(), *order.body_sites.values())
@@ -896,16 +896,16 @@ def codings(resource: dict[str, object]) -> list[dict[str, str]]:
 # Prefetch templates
 
 
-def test_the_prefetch_templates_stay_within_the_restrictions_of_the_specification(guideline: Guideline) -> None:
-    templates = prefetch_templates(guideline)
+def test_the_prefetch_templates_stay_within_the_restrictions_of_the_specification(knowledge: Knowledge) -> None:
+    templates = prefetch_templates(knowledge)
     assert next(iter(templates)) == "patient"
     for template in templates.values():
         assert lint_template(template) == []
         assert len(re.sub(r"\{\{.*?\}\}", "x" * 64, template)) <= 1_500
 
 
-def observations_asked_for(guideline: Guideline) -> set[str]:
-    templates = prefetch_templates(guideline)
+def observations_asked_for(knowledge: Knowledge) -> set[str]:
+    templates = prefetch_templates(knowledge)
     keys = [key for key in templates if kind_of(key) == "observations"]
     assert keys == ["observations", *(f"observations{number}" for number in range(2, len(keys) + 1))]
     asked = [code for key in keys for code in templates[key].partition("&code=")[2].split(",")]
@@ -913,32 +913,32 @@ def observations_asked_for(guideline: Guideline) -> set[str]:
     return set(asked)
 
 
-def test_the_observations_are_asked_for_by_every_code_that_a_rule_reads(guideline: Guideline) -> None:
-    asked = observations_asked_for(guideline)
-    read = guideline.base_findings(name for c in guideline.rule_conditions() for name in c.findings())
-    read |= guideline.base_findings(guideline.differential.findings())
+def test_the_observations_are_asked_for_by_every_code_that_a_rule_reads(knowledge: Knowledge) -> None:
+    asked = observations_asked_for(knowledge)
+    read = knowledge.base_findings(name for c in knowledge.rule_conditions() for name in c.findings())
+    read |= knowledge.base_findings(knowledge.differential.findings())
     for finding in sorted(read):
-        kind = guideline.findings[finding].kind
+        kind = knowledge.findings[finding].kind
         if kind in ("medication", "allergy"):
             continue
         assert finding in asked
-        for code in guideline.codes:
+        for code in knowledge.codes:
             if code.concept == finding and code.system == SYSTEMS["loinc"] and not code.code.startswith("LA"):
                 assert code.code in asked
             if code.concept == finding and code.system == SYSTEMS["sct"]:
                 assert code.code in asked
 
 
-def test_what_no_rule_reads_is_not_asked_for(guideline: Guideline) -> None:
-    asked = observations_asked_for(guideline)
-    read = guideline.base_findings(
+def test_what_no_rule_reads_is_not_asked_for(knowledge: Knowledge) -> None:
+    asked = observations_asked_for(knowledge)
+    read = knowledge.base_findings(
         name
         for names in (
-            *(condition.findings() for condition in guideline.rule_conditions()),
-            guideline.differential.findings(),
-            [finding.id for finding in guideline.findings.values() if finding.defines_complaint],
+            *(condition.findings() for condition in knowledge.rule_conditions()),
+            knowledge.differential.findings(),
+            [finding.id for finding in knowledge.findings.values() if finding.defines_complaint],
         )
         for name in names
     )
-    local = {name for name in asked if name in guideline.findings}
+    local = {name for name in asked if name in knowledge.findings}
     assert local <= read

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
-from service.knowledge_model.model import PACKAGED, Guideline
+from service.knowledge_model.model import PACKAGED, Knowledge
 from service.pages.decision_path import decision_path
 from service.settings import Settings
 from tests.charts import packaged
@@ -59,7 +59,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def guideline() -> Guideline:
+def knowledge() -> Knowledge:
     return packaged()
 
 
@@ -88,12 +88,12 @@ def texts_of(value: Any) -> list[str]:
 
 
 def test_the_document_holds_every_recommendation_number_and_weight(
-    guideline: Guideline, document: dict[str, Any]
+    knowledge: Knowledge, document: dict[str, Any]
 ) -> None:
-    assert [each["id"] for each in document["recommendations"]] == [each.id for each in guideline.recommendations]
-    assert {each["id"] for each in document["thresholds"]} == guideline.thresholds.keys()
-    assert [each["id"] for each in document["imagingRatings"]] == [each.id for each in guideline.presentations]
-    ranking = guideline.differential
+    assert [each["id"] for each in document["recommendations"]] == [each.id for each in knowledge.recommendations]
+    assert {each["id"] for each in document["thresholds"]} == knowledge.thresholds.keys()
+    assert [each["id"] for each in document["imagingRatings"]] == [each.id for each in knowledge.presentations]
+    ranking = knowledge.differential
     for member, entries in (
         ("points", ranking.points),
         ("tests", ranking.tests),
@@ -103,21 +103,21 @@ def test_the_document_holds_every_recommendation_number_and_weight(
         assert [each["source"] for each in document["differential"][member]] == [entry.source for entry in entries]
 
 
-def test_every_statement_and_rule_comes_with_its_words(guideline: Guideline, document: dict[str, Any]) -> None:
+def test_every_statement_and_rule_comes_with_its_words(knowledge: Knowledge, document: dict[str, Any]) -> None:
     for each in document["recommendations"]:
-        assert all(guideline.statements[entry["id"]] == entry["words"] for entry in each["statements"])
-        assert all(guideline.rules()[entry["id"]] == entry["words"] for entry in each["rules"])
+        assert all(knowledge.statements[entry["id"]] == entry["words"] for entry in each["statements"])
+        assert all(knowledge.rules()[entry["id"]] == entry["words"] for entry in each["rules"])
 
 
 def test_every_source_comes_with_citation_and_link_where_it_has_one(
-    guideline: Guideline, document: dict[str, Any]
+    knowledge: Knowledge, document: dict[str, Any]
 ) -> None:
     for each in document["recommendations"]:
         for entry in each["evidence"]:
             reference = entry["tag"].partition(":")[2]
             if reference:
-                assert entry["citation"] == guideline.sources[reference]["citation"]
-                assert entry.get("url") == guideline.sources[reference].get("url")
+                assert entry["citation"] == knowledge.sources[reference]["citation"]
+                assert entry.get("url") == knowledge.sources[reference].get("url")
 
 
 def test_the_page_says_all_that_the_document_says(document: dict[str, Any], page: Page) -> None:
@@ -127,8 +127,8 @@ def test_the_page_says_all_that_the_document_says(document: dict[str, Any], page
         assert words in page.words or words in elsewhere, words
 
 
-def test_no_row_of_the_page_is_without_words(client: FlaskClient, guideline: Guideline) -> None:
-    assert not all(each.statements for each in guideline.recommendations)
+def test_no_row_of_the_page_is_without_words(client: FlaskClient, knowledge: Knowledge) -> None:
+    assert not all(each.statements for each in knowledge.recommendations)
     assert not re.search(r"<ul>\s*</ul>|<dd>\s*</dd>", client.get("/knowledge.html").get_data(as_text=True))
 
 
@@ -173,10 +173,10 @@ def test_the_page_has_one_script_by_its_digest_and_asks_no_other_host_for_anythi
     assert "unsafe" not in policy
 
 
-def test_every_link_leads_into_the_page_to_the_document_or_to_a_source(page: Page, guideline: Guideline) -> None:
+def test_every_link_leads_into_the_page_to_the_document_or_to_a_source(page: Page, knowledge: Knowledge) -> None:
     ids = page.values("id")
     assert not [id_ for id_, count in Counter(ids).items() if count > 1]
-    urls = {source["url"] for source in guideline.sources.values() if "url" in source}
+    urls = {source["url"] for source in knowledge.sources.values() if "url" in source}
     for link in page.values("href"):
         assert link.removeprefix("#") in ids or link == "knowledge" or link in urls, link
 
@@ -211,18 +211,18 @@ def test_the_knowledge_can_be_read_where_callers_need_a_token(path: str, tmp_pat
     assert guarded.get(path).status_code == 200
 
 
-def test_every_recommendation_is_in_the_picture_once_as_a_link_to_its_words(page: Page, guideline: Guideline) -> None:
-    text = str(decision_path(guideline))
+def test_every_recommendation_is_in_the_picture_once_as_a_link_to_its_words(page: Page, knowledge: Knowledge) -> None:
+    text = str(decision_path(knowledge))
     linked = re.findall(r'<a href="#([^"]+)"><rect class="chip ([a-z]+)"', text)
-    assert Counter(linked) == Counter((each.id, each.indicator) for each in guideline.recommendations)
+    assert Counter(linked) == Counter((each.id, each.indicator) for each in knowledge.recommendations)
     drawn = Page(text)
-    for title in [*(each.title for each in guideline.recommendations), *(c.title for c in guideline.causes.values())]:
+    for title in [*(each.title for each in knowledge.recommendations), *(c.title for c in knowledge.causes.values())]:
         assert title in drawn.words
     assert {link.removeprefix("#") for link in drawn.values("href")} <= set(page.values("id"))
 
 
-def test_the_stages_of_the_picture_do_not_cover_each_other(guideline: Guideline) -> None:
-    boxes = re.findall(r'class="stage" x="1" y="([\d.]+)" width="\d+" height="([\d.]+)"', str(decision_path(guideline)))
+def test_the_stages_of_the_picture_do_not_cover_each_other(knowledge: Knowledge) -> None:
+    boxes = re.findall(r'class="stage" x="1" y="([\d.]+)" width="\d+" height="([\d.]+)"', str(decision_path(knowledge)))
     edges = [(float(top), float(top) + float(height)) for top, height in boxes]
     assert len(edges) > 5
     assert all(above[1] < below[0] for above, below in pairwise(edges))

@@ -18,7 +18,7 @@ from service.answers.orders import check_templates
 from service.app import create_app
 from service.knowledge_model import loader
 from service.knowledge_model.loader import load
-from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError
+from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError
 from service.knowledge_model.properties import read_properties
 from service.pages.knowledge import document
 from service.service_ids import APPOINTMENT_TIMING, DIAGNOSIS, DISCHARGE_ADVICE, IMAGING_REFERRAL
@@ -103,7 +103,7 @@ class Without:
             return self._of_loader["_recommendation"](folder, name, *given)
         return self._once("_recommendation", name, folder, name, *given)
 
-    def guideline(self, place: Place) -> Guideline:
+    def knowledge(self, place: Place) -> Knowledge:
         """Raises KnowledgeError."""
         self.place = place
         file, path = place
@@ -151,16 +151,16 @@ def test_each_name_of_the_pack_taken_away_is_told_at_the_start_or_done_without(
     told, answered = [], []
     for place in (*filter(is_a_name, every), *others):
         try:
-            guideline = without.guideline(place)
-            services = services_by(Evaluator(guideline, lambda: CLOCK))
-            check_templates(guideline, CLOCK)
+            knowledge = without.knowledge(place)
+            services = services_by(Evaluator(knowledge, lambda: CLOCK))
+            check_templates(knowledge, CLOCK)
         except KnowledgeError as error:
             told.append(str(error))
             continue
         for service_id, body in requests:
             service = services.find(service_id, HOOKS[service_id])
             service.answer(read_request(body, service, correlation_id=""))
-        document(guideline, nothing)
+        document(knowledge, nothing)
         answered.append(place)
     assert not [error for error in told if str(tmp_path) in error]
     # Both come about: what is declared and missing ends the start, and what is only one of many is done without.
@@ -176,7 +176,7 @@ def test_a_name_of_the_packaged_knowledge_taken_away_is_told_at_the_start_or_don
     body = json.dumps(build_request({"present": ["buttock-pain", "sudden-onset", "leg-weakness"], "age": 40})).encode()
     for place in random.Random(12).sample([*filter(is_a_name, places(PACKAGED))], 5):  # noqa: S311 - no secret
         try:
-            without.guideline(place)
+            without.knowledge(place)
             client = create_app(Settings(knowledge_dir=without.folder), lambda: CLOCK).test_client()
         except KnowledgeError:
             continue

@@ -209,19 +209,19 @@ def plausible(chart: Open, number: int) -> int:
 
 def naive(chart: Open) -> list[tuple[str, str]]:
     """The wording and the finding of every question that can change something, by whole assessments, best first."""
-    guideline, sides = packaged(), len(chart.case.sides())
+    knowledge, sides = packaged(), len(chart.case.sides())
     before = outcome_of(chart.assessment, sides)
     best: dict[int, tuple[int, str]] = {}
     for number, values in chart.answers.items():
         after = outcome_of(ASSESSOR.assess(answered(chart.case, values)), sides)
         question, value = QUESTIONS.answers[number].question, sum(gains(before, after).values())
         if value > best.get(question, (0, ""))[0]:
-            best[question] = value, next(f for f in guideline.questions[question].findings if f in values)
+            best[question] = value, next(f for f in knowledge.questions[question].findings if f in values)
     due = due_of(chart)
     found = [
-        (-best[n][0] * plausible(chart, n), COSTS.index(guideline.questions[n].cost), n) for n in best.keys() & due
+        (-best[n][0] * plausible(chart, n), COSTS.index(knowledge.questions[n].cost), n) for n in best.keys() & due
     ]
-    return [(guideline.questions[n].ask, best[n][1]) for _value, _cost, n in sorted(found)]
+    return [(knowledge.questions[n].ask, best[n][1]) for _value, _cost, n in sorted(found)]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.fixture][::12], ids=lambda case: case.fixture)

@@ -147,21 +147,21 @@ def test_nothing_but_a_listed_patient_is_given(client: FlaskClient, name: str) -
 
 
 def test_an_installed_package_without_fixtures_starts_with_an_empty_chart(tmp_path: Path) -> None:
-    guideline = packaged()
+    knowledge = packaged()
     app = create_app(Settings(pages="off"))
-    app.register_blueprint(demo_ehr.create_blueprint(guideline, None, 1_000, tmp_path), url_prefix="/page")
+    app.register_blueprint(demo_ehr.create_blueprint(knowledge, None, 1_000, tmp_path), url_prefix="/page")
     assert got(app.test_client(), "/page/demo/patients") == {"clock": "", "patients": []}
 
 
 def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -> None:
-    guideline, words = packaged(), got(client, "/demo/vocabulary")
+    knowledge, words = packaged(), got(client, "/demo/vocabulary")
     assert words["system"] == LOCAL_SYSTEM
-    assert [each["id"] for each in words["findings"]] == list(guideline.findings)
-    assert [each["key"] for each in words["orders"]] == list(guideline.orders)
+    assert [each["id"] for each in words["findings"]] == list(knowledge.findings)
+    assert [each["key"] for each in words["orders"]] == list(knowledge.orders)
     assert words["codes"]["http://snomed.info/sct|279043006"] == ["buttock-pain"]
     assert words["answers"]["http://snomed.info/sct|373066001"] is True
     assert words["sides"]["http://snomed.info/sct|7771000"] == "left"
-    assert all(set(order["sides"]) == set(guideline.wording.sides) for order in words["orders"])
+    assert all(set(order["sides"]) == set(knowledge.wording.sides) for order in words["orders"])
 
 
 def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_explains_with_the_clock_of_the_service() -> None:
-    guideline = packaged()
+    knowledge = packaged()
     app = create_app(Settings(pages="off"))
     app.register_blueprint(
-        demo_ehr.create_blueprint(guideline, Explainer(guideline, lambda: CLOCK), 1_000_000), url_prefix="/p"
+        demo_ehr.create_blueprint(knowledge, Explainer(knowledge, lambda: CLOCK), 1_000_000), url_prefix="/p"
     )
     body = app.test_client().get("/p/demo/patients/cauda-equina").data
     assert json.loads(app.test_client().post("/p/explain/gluteal-hamstring-pain", data=body).data)["at"].startswith(

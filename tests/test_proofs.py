@@ -22,7 +22,7 @@ from service.commands import knowledge as command
 from service.commands.prove import Proof, Replayer, counterexample, prove_folder, write_requests
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import CONTRADICTORY, Interval
-from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError
+from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError
 from service.knowledge_model.properties import Exempted, KnownFailure, Properties, Property, read_properties
 from service.proof import prover as prover_module
 from service.proof.described import Bounds, Described, in_words
@@ -41,29 +41,29 @@ from tests.charts import CLOCK, build_request, packaged
 HAZARDS = Path(__file__).parents[1] / "docs" / "hazards.toml"
 
 
-def toy(*flags: str) -> Guideline:
+def toy(*flags: str) -> Knowledge:
     """Red flags with these conditions, and nothing else."""
-    guideline = packaged()
-    limits = {name: float(threshold["value"]) for name, threshold in guideline.thresholds.items()}
-    plain = next(r for r in guideline.recommendations if r.red_flag and r.critical_when is None and not r.treatment)
+    knowledge = packaged()
+    limits = {name: float(threshold["value"]) for name, threshold in knowledge.thresholds.items()}
+    plain = next(r for r in knowledge.recommendations if r.red_flag and r.critical_when is None and not r.treatment)
     made = (
         replace(plain, id=f"flag-{number}", when=parse(text, limits), imaging=(), referrals=())
         for number, text in enumerate(flags, start=1)
     )
-    return replace(guideline, recommendations=tuple(made))
+    return replace(knowledge, recommendations=tuple(made))
 
 
 def of_property(
-    guideline: Guideline,
+    knowledge: Knowledge,
     id_: str = "red-flags-kept",
     *,
     exceptions: Sequence[Exempted] = (),
     failures: Sequence[str] = (),
     milliseconds: int = prover_module.MILLISECONDS,
 ) -> dict[str, Result]:
-    """The results of one property about this guideline, by the names of its statements."""
+    """The results of one property about this knowledge, by the names of its statements."""
     properties = Properties({}, {}, (), (), (), ())
-    charted = Charted(guideline, compiled(guideline), properties)
+    charted = Charted(knowledge, compiled(knowledge), properties)
     of = Property(
         id_, 1, "", "", (), tuple(exceptions), tuple(KnownFailure(failing, "as it is told") for failing in failures)
     )
@@ -105,18 +105,18 @@ def test_a_known_failure_stands_and_leaves_the_list_once_it_is_mended() -> None:
 
 
 def test_an_exception_is_needed_and_holds_only_where_it_says() -> None:
-    name, guideline = "chills: flag-1", toy("fever and not-present(chills)")
+    name, knowledge = "chills: flag-1", toy("fever and not-present(chills)")
 
     def state(where: str) -> str:
         meant = Exempted((name,), "as the test has it", "[J]", parse(where, {}) if where else None)
-        return of_property(guideline, exceptions=[meant])[name].state
+        return of_property(knowledge, exceptions=[meant])[name].state
 
     assert state("") == EXCEPTION
     assert state("fever") == EXCEPTION
     # Where it is about too few charts the others still break the property.
     assert state("palpable-gap") == REFUTED
     needless = Exempted(("fever: flag-1",), "as the test has it", "[J]", None)
-    assert of_property(guideline, exceptions=[needless])["fever: flag-1"].state == NEEDLESS
+    assert of_property(knowledge, exceptions=[needless])["fever: flag-1"].state == NEEDLESS
 
 
 def test_what_cannot_be_decided_in_time_is_a_failure_and_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,12 +67,12 @@ def test_each_kind_of_call_has_its_words(id_: str, said: str) -> None:
 
 
 def test_every_sentence_names_all_that_its_recommendation_reads() -> None:
-    guideline = packaged()
-    for recommendation in guideline.recommendations:
-        sentence = recommendation_sentence(guideline, recommendation)
+    knowledge = packaged()
+    for recommendation in knowledge.recommendations:
+        sentence = recommendation_sentence(knowledge, recommendation)
         for condition in recommendation.conditions():
             for leaf in condition.leaves():
-                assert f"“{in_a_sentence(guideline.title_of(leaf.finding))}”" in sentence, recommendation.id
+                assert f"“{in_a_sentence(knowledge.title_of(leaf.finding))}”" in sentence, recommendation.id
 
 
 def test_a_number_in_the_sentence_of_an_author_is_filled_in() -> None:

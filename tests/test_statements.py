@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from service.knowledge_model import loader as knowledge
+from service.knowledge_model import loader
 from service.knowledge_model.model import RuleGroup
 
 
@@ -38,25 +38,25 @@ def test_a_statement_or_rule_without_a_case_stops_it(
 
 
 def test_a_statement_without_knowledge_stops_it() -> None:
-    guideline = knowledge.load()
-    more = {**guideline.statements, "S37": "A statement that nothing implements."}
-    object.__setattr__(guideline, "statements", more)
+    knowledge = loader.load()
+    more = {**knowledge.statements, "S37": "A statement that nothing implements."}
+    object.__setattr__(knowledge, "statements", more)
     with pytest.raises(generate.IncompleteError, match="S37 is carried by nothing"):
-        list(generate.coverage(guideline))
+        list(generate.coverage(knowledge))
 
 
 def test_a_rule_that_nothing_carries_stops_it_unless_it_is_open() -> None:
-    guideline = knowledge.load()
+    knowledge = loader.load()
     group = RuleGroup("Rules", {"R-S99": "A rule."}, frozenset())
-    object.__setattr__(guideline, "rule_groups", (group,))
+    object.__setattr__(knowledge, "rule_groups", (group,))
     with pytest.raises(generate.IncompleteError, match="R-S99 is carried by nothing"):
-        list(generate.coverage(guideline))
-    object.__setattr__(guideline, "rule_groups", (replace(group, open=frozenset({"R-S99"})),))
-    assert "| R-S99 | A rule. | not yet |  |" in list(generate.coverage(guideline))
+        list(generate.coverage(knowledge))
+    object.__setattr__(knowledge, "rule_groups", (replace(group, open=frozenset({"R-S99"})),))
+    assert "| R-S99 | A rule. | not yet |  |" in list(generate.coverage(knowledge))
 
 
 def test_each_row_names_all_that_carries_it_and_its_cases_by_file() -> None:
-    lines = "\n".join(generate.coverage(knowledge.load())).splitlines()
+    lines = "\n".join(generate.coverage(loader.load())).splitlines()
     (rule,) = [line for line in lines if line.startswith("| R-S14 |")]
     assert "ranking of proximal hamstring tendinopathy" in rule
     (statement,) = [line for line in lines if line.startswith("| S1 |")]

@@ -17,7 +17,7 @@ from cds_hooks import read_request
 from service.answers.answered import Answered
 from service.chart.case import Case
 from service.knowledge_model import loader
-from service.knowledge_model.model import LOCAL_SYSTEM, ORDER_SYSTEM, Guideline
+from service.knowledge_model.model import LOCAL_SYSTEM, ORDER_SYSTEM, Knowledge
 from service.reasoning.assessment import Assessment, Assessor
 from service.service_ids import (
     ANALGESIC_SAFETY,
@@ -46,7 +46,7 @@ _SUBJECT = {"reference": "Patient/1"}
 
 
 @cache
-def toy() -> Guideline:
+def toy() -> Knowledge:
     """The knowledge of the toy; what the reasoning makes of it is made anew for each run of tests."""
     return loader.load(PACK)
 
@@ -187,8 +187,8 @@ def _published() -> tuple[Any, tuple[str, ...]]:
 class Engine:
     """Reads, assesses and answers by the toy; made anew for each run of tests, so that nothing outlives a change."""
 
-    def __init__(self, guideline: Guideline | None = None) -> None:
-        self.evaluator = Evaluator(guideline or toy(), lambda: CLOCK)
+    def __init__(self, knowledge: Knowledge | None = None) -> None:
+        self.evaluator = Evaluator(knowledge or toy(), lambda: CLOCK)
         self.services = services_by(self.evaluator)
 
     @property

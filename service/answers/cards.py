@@ -33,7 +33,7 @@ from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import TOPIC_SYSTEM, Guideline, Recommendation, in_a_sentence
+from service.knowledge_model.model import TOPIC_SYSTEM, Knowledge, Recommendation, in_a_sentence
 from service.knowledge_model.vocabulary import INDICATORS
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
@@ -90,30 +90,30 @@ class Advice:
 
 
 class Responder:
-    """Answers by one guideline; what is the same on every card is made once."""
+    """Answers by one body of knowledge; what is the same on every card is made once."""
 
-    def __init__(self, guideline: Guideline, ids: CardIds | None = None) -> None:
-        self.guideline = guideline
+    def __init__(self, knowledge: Knowledge, ids: CardIds | None = None) -> None:
+        self.knowledge = knowledge
         self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
-            for code, display in guideline.wording.override_reasons
+            for code, display in knowledge.wording.override_reasons
         )
         self.sources = {
             topic.id: Source(topic.label, topic=Coding(code=topic.id, system=TOPIC_SYSTEM, display=topic.display))
-            for topic in guideline.wording.topics.values()
+            for topic in knowledge.wording.topics.values()
         }
-        roles = guideline.engine
+        roles = knowledge.engine
         self.topics = roles.topics
         # The urgent tiers each have one card; what is not urgent is told apart by its decision.
         self.topic_of_tier = {tier: self.topics[tier] for tier in INDICATORS[:2]}
         # What another medicine or an allergy may speak against.
         self.medicines = frozenset(medicine.treatment for medicine in roles.medicines.values())
-        self.unread_values = UnreadValues(guideline)
-        self.links = {r.id: tuple(_links(guideline, r)) for r in guideline.recommendations}
-        self._recommendations = {r.id: r for r in guideline.recommendations}
+        self.unread_values = UnreadValues(knowledge)
+        self.links = {r.id: tuple(_links(knowledge, r)) for r in knowledge.recommendations}
+        self._recommendations = {r.id: r for r in knowledge.recommendations}
         # What the basis of a card says of a recommendation, whatever the chart.
-        self.as_written = {r.id: _as_written(r) for r in guideline.recommendations}
+        self.as_written = {r.id: _as_written(r) for r in knowledge.recommendations}
         # The same recommendations stand together on many cards.
         self.evidence_lines = lru_cache(maxsize=1024)(self._evidence_lines)
 
@@ -137,7 +137,7 @@ class Responder:
             "silenced": cards.silenced,
             "wouldChange": [_would_change(change) for change in would_change if change.topic in sent],
         }
-        extension = {**assessment_extension(self.guideline, assessment, on_chart), **_filled(members)}
+        extension = {**assessment_extension(self.knowledge, assessment, on_chart), **_filled(members)}
         return Answered(assessment, advised, extension, assessment.fired)
 
     def advise(
@@ -163,7 +163,7 @@ class Responder:
         return Answered(
             assessment,
             tuple(cards.advice_card(each) for each in advice),
-            {**assessment_extension(self.guideline, assessment, on_chart), **_filled(judged)},
+            {**assessment_extension(self.knowledge, assessment, on_chart), **_filled(judged)},
             tuple(fired for each in advice for fired in each.fired),
             system_actions,
             tuple(judgements),
@@ -177,7 +177,7 @@ class Responder:
             AdvisedCard(
                 replace(
                     advised.card,
-                    summary=self.guideline.wording.sentences["deceased"],
+                    summary=self.knowledge.wording.sentences["deceased"],
                     indicator=Indicator.INFO,
                     detail=None,
                     suggestions=(),
@@ -194,10 +194,10 @@ class Responder:
     def unread(self, found: Iterable[Assertion]) -> Iterator[str]:
         """A line for each finding that could not be read."""
         for one in found:
-            measured = self.guideline.findings[one.finding].value == "quantity"
+            measured = self.knowledge.findings[one.finding].value == "quantity"
             sentence, title = (
                 "value_not_read" if measured else "recorded_not_readable",
-                self.guideline.title_of(one.finding),
+                self.knowledge.title_of(one.finding),
             )
             yield self.say(sentence, finding=title, date=self.date_of(one), resource=one.resource)
 
@@ -210,15 +210,15 @@ class Responder:
 
     def date_of(self, one: Assertion | Unrecognised) -> str:
         """When it was recorded, in words."""
-        return one.when.text if one.when else self.guideline.wording.sentences["undated"]
+        return one.when.text if one.when else self.knowledge.wording.sentences["undated"]
 
     def say(self, sentence: str, **values: object) -> str:
         """A sentence of wording.toml, filled in."""
-        return self.guideline.wording.sentences[sentence].format(**values)
+        return self.knowledge.wording.sentences[sentence].format(**values)
 
     def _evidence_lines(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         """The evidence of a card that carries these recommendations; nothing of a chart is in it."""
-        words, recommendations = self.guideline.wording, [self._recommendations[id_] for id_ in ids]
+        words, recommendations = self.knowledge.wording, [self._recommendations[id_] for id_ in ids]
         strengths = [
             words.sentences["strength"].format(
                 strength=words.strengths[strength],
@@ -227,7 +227,7 @@ class Responder:
             )
             for strength, alike in _by_strength(recommendations).items()
         ]
-        status = words.sentences[self.guideline.status].format(version=self.guideline.version)
+        status = words.sentences[self.knowledge.status].format(version=self.knowledge.version)
         return (*strengths, status, words.sentences["judgement"])
 
 
@@ -240,10 +240,10 @@ def _told_apart(advice: Iterable[Advice]) -> Iterator[Advice]:
         yield each if count == 1 else replace(each, about=f"{each.about}|{count}")
 
 
-def _links(guideline: Guideline, recommendation: Recommendation) -> Iterator[Link]:
+def _links(knowledge: Knowledge, recommendation: Recommendation) -> Iterator[Link]:
     """The primary sources that a recommendation cites and that can be opened."""
     for tag in recommendation.evidence:
-        source = guideline.sources.get(tag.partition(":")[2])
+        source = knowledge.sources.get(tag.partition(":")[2])
         if source and source["kind"] == "primary" and source.get("url"):
             yield Link(label=source["citation"], url=source["url"], type="absolute")
 
@@ -254,7 +254,7 @@ def _filled(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assessment_extension(
-    guideline: Guideline, assessment: Assessment, on_chart: OnChart = NOTHING_ORDERED
+    knowledge: Knowledge, assessment: Assessment, on_chart: OnChart = NOTHING_ORDERED
 ) -> dict[str, Any]:
     """The assessment as an integrator tests it; the members are described in openapi.yaml."""
     flags: dict[str, dict[str, Any]] = {}
@@ -266,14 +266,14 @@ def assessment_extension(
         if fired.indicator == "critical":
             entry["indicator"] = "critical"
         entry["findings"] += [
-            name for name in fired.findings() if name in guideline.findings and name not in entry["findings"]
+            name for name in fired.findings() if name in knowledge.findings and name not in entry["findings"]
         ]
     assessed = {
-        "knowledge": {"version": guideline.version, "status": guideline.status},
+        "knowledge": {"version": knowledge.version, "status": knowledge.status},
         "complaint": assessment.complaint,
         "side": assessment.side,
         "redFlags": list(flags.values()),
-        "causes": _causes_extension(guideline, assessment),
+        "causes": _causes_extension(knowledge, assessment),
         "imaging": [
             {
                 "modality": call.modality,
@@ -335,11 +335,11 @@ def _not_readable(one: Assertion | Unrecognised) -> dict[str, str]:
     return {**what, "resource": one.resource, "reason": one.unreadable}
 
 
-def _causes_extension(guideline: Guideline, assessment: Assessment) -> list[dict[str, Any]]:
+def _causes_extension(knowledge: Knowledge, assessment: Assessment) -> list[dict[str, Any]]:
     if assessment.complaint != "present":
         return []
     if not assessment.rankings:
-        return [{"id": cause, "band": "not-assessed"} for cause in guideline.causes]
+        return [{"id": cause, "band": "not-assessed"} for cause in knowledge.causes]
     sided = len(assessment.rankings) > 1
     return [
         _filled(
@@ -371,14 +371,14 @@ class _Cards:
         self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
         self.on_chart = on_chart
         self.silenced: list[dict[str, Any]] = []
-        self.guideline = responder.guideline
-        self.words = self.guideline.wording
+        self.knowledge = responder.knowledge
+        self.words = self.knowledge.wording
         self.diagnostic_topic = self.first_topic = ""
 
     @cached_property
     def matching(self) -> OrderMatching:
         # Most answers have no card.
-        return OrderMatching(self.guideline, self.assessment, self.on_chart, self.now)
+        return OrderMatching(self.knowledge, self.assessment, self.on_chart, self.now)
 
     @cached_property
     def _findings_not_readable(self) -> list[Assertion]:
@@ -411,7 +411,7 @@ class _Cards:
         """A card where a finding that would be this complaint is recorded, and none of them can be read: without it, a
         chart that may hold red flags would look like one that says nothing.
         """
-        findings = self.guideline.findings
+        findings = self.knowledge.findings
         unread = [one for one in self._findings_not_readable if findings[one.finding].defines_complaint]
         if self.assessment.complaint == "unknown" and unread:
             card = Card(
@@ -426,7 +426,7 @@ class _Cards:
 
     def _not_readable(self, unread: Iterable[Assertion]) -> Iterator[str]:
         for one in unread:
-            date, title = self.responder.date_of(one), self.guideline.title_of(one.finding)
+            date, title = self.responder.date_of(one), self.knowledge.title_of(one.finding)
             yield self._say("recorded_not_readable", finding=title, date=date, resource=one.resource)
 
     def advice_card(self, advice: Advice) -> AdvisedCard:
@@ -472,7 +472,7 @@ class _Cards:
 
     def _order_note(self, sentence: str, key: str, order: Order) -> str:
         """What was ordered or done, which need not be what is called for but answers it."""
-        template = self.guideline.orders.get(order.key) or self.guideline.orders[key]
+        template = self.knowledge.orders.get(order.key) or self.knowledge.orders[key]
         date = order.when.text if order.when else ""
         return self._say(sentence, title=template.title, date=date, resource=order.reference)
 
@@ -526,7 +526,7 @@ class _Cards:
         return AdvisedCard(card, tuple(fired))
 
     def _uuid(self, *parts: str) -> str:
-        return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.guideline.id, *parts)
+        return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.knowledge.id, *parts)
 
     def _say(self, sentence: str, **values: object) -> str:
         return self.responder.say(sentence, **values)
@@ -545,7 +545,7 @@ class _Cards:
             leading = next((r for r in self.assessment.rankings if r.leader), None)
             if leading is None or leading.leader is None or topic != self.responder.topics["diagnosis"]:
                 return summary
-            first, other = in_a_sentence(self.guideline.causes[leading.leader.id].title), self._second(leading)
+            first, other = in_a_sentence(self.knowledge.causes[leading.leader.id].title), self._second(leading)
             if other and not leading.clear:
                 first = self._say("either", first=first, other=other)
             fuller = self._say("consider_first", first=first, summary=summary)
@@ -566,7 +566,7 @@ class _Cards:
             sections.append((headings["causes"], list(self._causes())))
         if topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")):
             sections.append((headings["ask"], [self._ask(asked) for asked in self.assessment.ask]))
-        unknown = [self.guideline.title_of(name) for name in lacking]
+        unknown = [self.knowledge.title_of(name) for name in lacking]
         sections.append((headings["not_documented"], ["; ".join(unknown)] if unknown else []))
         sections.append((headings["unreadable"], list(self._problems(topic))))
         sections.append((headings["safety_net"], [self.words.sentences["safety_net"]]))
@@ -588,7 +588,7 @@ class _Cards:
     def _ask(self, asked: Asked) -> str:
         because = asked.because
         if asked.changes:
-            words = (self.guideline.question_terms[term].words for term in asked.changes)
+            words = (self.knowledge.question_terms[term].words for term in asked.changes)
             because = self._say("can_change", because=because, changes=", ".join(words))
         return self._say("ask", ask=asked.ask, because=because)
 
@@ -600,7 +600,7 @@ class _Cards:
             details.append(item.date or self.words.sentences["undated"])
             details.append(item.resource)
         details += [self.words.sentences[remark] for remark in item.remarks]
-        return self._say("evidence", finding=self.guideline.title_of(item.finding), details=", ".join(details))
+        return self._say("evidence", finding=self.knowledge.title_of(item.finding), details=", ".join(details))
 
     def _causes(self) -> Iterator[str]:
         if self.assessment.ranking_waits:
@@ -615,19 +615,19 @@ class _Cards:
                         parts.append(self._say("for_it", findings=self._titles(cause.speaks_for)))
                     if cause.speaks_against:
                         parts.append(self._say("against_it", findings=self._titles(cause.speaks_against)))
-                    known = self.guideline.causes[cause.id]
+                    known = self.knowledge.causes[cause.id]
                     yield f"{prefix}{known.title} ({known.tell_apart}); " + "; ".join(parts)
             yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
         diagnoses = self.assessment.working_diagnoses
         if diagnoses:
-            names = ", ".join(in_a_sentence(self.guideline.causes[cause].title) for cause in diagnoses)
+            names = ", ".join(in_a_sentence(self.knowledge.causes[cause].title) for cause in diagnoses)
             yield self._say("working_diagnosis", causes=names)
 
     def _lead(self, ranking: Ranking) -> str:
         leader = ranking.leader
         if leader is None:
             return self.words.sentences["not_separated"]
-        title, other = self.guideline.causes[leader.id].title, self._second(ranking)
+        title, other = self.knowledge.causes[leader.id].title, self._second(ranking)
         if other and not ranking.clear:
             return self._say("leads", first=title, other=other)
         sentence = "leads_alone" if not ranking.clear else "leads_clearly_beside" if other else "leads_clearly"
@@ -636,10 +636,10 @@ class _Cards:
     def _second(self, ranking: Ranking) -> str:
         """The cause after the leading one, if anything speaks for it: section 5.3 of the evidence, item 6."""
         others = (c.id for c in ranking.causes if c is not ranking.leader and c.points > 0)
-        return next((in_a_sentence(self.guideline.causes[other].title) for other in others), "")
+        return next((in_a_sentence(self.knowledge.causes[other].title) for other in others), "")
 
     def _titles(self, findings: Iterable[str]) -> str:
-        return ", ".join(in_a_sentence(self.guideline.title_of(name)) for name in findings)
+        return ", ".join(in_a_sentence(self.knowledge.title_of(name)) for name in findings)
 
     def _problems(self, topic: str) -> Iterator[str]:
         if self.assessment.lacking:
@@ -654,9 +654,9 @@ class _Cards:
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
         for name in self.assessment.contradictory:
-            yield self._say("contradictory", finding=self.guideline.title_of(name))
+            yield self._say("contradictory", finding=self.knowledge.title_of(name))
         for name in self.assessment.without_side:
-            yield self._say("side_unclear", finding=self.guideline.title_of(name))
+            yield self._say("side_unclear", finding=self.knowledge.title_of(name))
         if self.assessment.left_out.other_patient:
             yield self._say("other_patient", count=self.assessment.left_out.other_patient)
 
@@ -688,8 +688,8 @@ class _Cards:
     def _deciding_tests(self) -> list[str]:
         """The tests that speak for or against the leading cause and were not done."""
         leaders = {ranking.leader.id for ranking in self.assessment.rankings if ranking.leader}
-        tests = [test.finding for test in self.guideline.differential.tests if test.cause in leaders]
-        return [name for name in tests if name in self.guideline.findings and name not in self.assessment.known]
+        tests = [test.finding for test in self.knowledge.differential.tests if test.cause in leaders]
+        return [name for name in tests if name in self.knowledge.findings and name not in self.assessment.known]
 
     def _cited(self, fired: Sequence[Fired]) -> tuple[Link, ...]:
         links = dict.fromkeys(link for item in fired for link in self.responder.links[item.recommendation.id])
@@ -701,13 +701,13 @@ class _Cards:
         """The orders that a card would suggest."""
         ids = {item.recommendation.id for item in fired}
         calls: tuple[Call, ...] = (*self.assessment.imaging, *self.assessment.referrals)
-        return [call for call in calls if call.recommendation in ids and call.key in self.guideline.orders]
+        return [call for call in calls if call.recommendation in ids and call.key in self.knowledge.orders]
 
     def _suggestions(self, card: str, fired: Sequence[Fired], calls: Iterable[Call]) -> Iterator[Suggestion]:
         by_id = {item.recommendation.id: item for item in fired}
         for number, call in enumerate(calls):
             request = service_request(
-                self.guideline.orders[call.key],
+                self.knowledge.orders[call.key],
                 call.priority,
                 self._ordering(by_id[call.recommendation], self.matching.side_of(call)),
                 self.words.sides,
@@ -726,7 +726,7 @@ class _Cards:
 
     def _basis(self, fired: Sequence[Fired], evidence: Sequence[Evidence], lacking: Sequence[str]) -> dict[str, Any]:
         basis = {
-            "knowledge": {"version": self.guideline.version, "status": self.guideline.status},
+            "knowledge": {"version": self.knowledge.version, "status": self.knowledge.status},
             "recommendations": [
                 {
                     **self.responder.as_written[item.recommendation.id],

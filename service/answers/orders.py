@@ -17,7 +17,7 @@ from service.fhir_validation import violations
 from service.knowledge_model.model import (
     ORDER_SYSTEM,
     Code,
-    Guideline,
+    Knowledge,
     KnowledgeError,
     MedicineTemplate,
     MessageTemplate,
@@ -145,23 +145,23 @@ def _in_encounter(ordering: Ordering) -> dict[str, Any]:
     return {"encounter": {"reference": f"Encounter/{ordering.encounter}"}} if ordering.encounter else {}
 
 
-def check_templates(guideline: Guideline, now: datetime) -> None:
+def check_templates(knowledge: Knowledge, now: datetime) -> None:
     """Every template makes a valid ServiceRequest on every side. Raises KnowledgeError."""
-    for key, template in guideline.orders.items():
-        for side in guideline.wording.sides:
+    for key, template in knowledge.orders.items():
+        for side in knowledge.wording.sides:
             for priority in ("stat", "urgent", "routine"):
-                wrong = _violations_of(template, side, priority, now, guideline.wording.sides)
+                wrong = _violations_of(template, side, priority, now, knowledge.wording.sides)
                 if wrong:
                     raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
     ordering = Ordering("example", "example", "left", now, ("Reason",), ("Observation/example",))
-    for key, medicine in guideline.medicines.items():
+    for key, medicine in knowledge.medicines.items():
         if wrong := violations(medication_request(medicine, ordering)):
             raise KnowledgeError("orders.toml", f"medicine.{key}", f"does not make a valid MedicationRequest: {wrong}")
-    for question in guideline.questions:
+    for question in knowledge.questions:
         if wrong := violations(question_task(question.ask, ordering)):
             raise KnowledgeError("questions.toml", question.findings[0], f"does not make a valid Task: {wrong}")
-    lines = [guideline.message.opening, *(line for r in guideline.recommendations for line in r.say)]
-    if wrong := violations(communication_request(guideline.message, lines, ordering)):
+    lines = [knowledge.message.opening, *(line for r in knowledge.recommendations for line in r.say)]
+    if wrong := violations(communication_request(knowledge.message, lines, ordering)):
         raise KnowledgeError("orders.toml", "message", f"does not make a valid CommunicationRequest: {wrong}")
 
 

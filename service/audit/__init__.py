@@ -10,7 +10,7 @@ from service.answers.answered import Answered
 from service.audit.rows import Rows
 from service.audit.suppression import Suppression
 from service.audit.writer import AuditWriter, Health, open_audit
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
 from service.settings import Settings, SettingsError
 
@@ -18,17 +18,17 @@ __all__ = ["AuditTrail", "AuditWriter", "Health", "open_audit"]
 
 
 class AuditTrail:
-    """What the service tells the audit trail, by one guideline; `revise` takes what is suppressed out of an answer, and
-    is None where none ever is.
+    """What the service tells the audit trail, by one body of knowledge; `revise` takes what is suppressed out of an
+    answer, and is None where none ever is.
 
     Raises SettingsError where cards are to be suppressed and hashes do not outlive a start.
     """
 
     def __init__(
-        self, audit: AuditWriter, guideline: Guideline, settings: Settings, clock: Callable[[], datetime]
+        self, audit: AuditWriter, knowledge: Knowledge, settings: Settings, clock: Callable[[], datetime]
     ) -> None:
         self.audit, self._clock = audit, clock
-        self.rows = Rows(guideline, Pseudonyms(settings))
+        self.rows = Rows(knowledge, Pseudonyms(settings))
         if settings.suppression_days and settings.log_key is None:
             raise SettingsError("SITBONE_SUPPRESSION_DAYS needs SITBONE_LOG_KEY, by which a patient is known again.")
         days = settings.suppression_days

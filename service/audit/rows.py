@@ -18,7 +18,7 @@ import orjson
 from cds_hooks import CallRecord, Feedback, FeedbackRecord
 from cds_hooks.text_forms import UUID
 from service.answers.answered import AdvisedCard, Answered
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
 
 Row: TypeAlias = dict[str, Any]
@@ -53,11 +53,11 @@ def key_of(advised: AdvisedCard) -> CardKey | None:
 
 
 class Rows:
-    """Makes the rows by one guideline and one key."""
+    """Makes the rows by one body of knowledge and one key."""
 
-    def __init__(self, guideline: Guideline, pseudonyms: Pseudonyms) -> None:
-        self._knowledge = guideline.version
-        self._reasons = {code for code, _display in guideline.wording.override_reasons}
+    def __init__(self, knowledge: Knowledge, pseudonyms: Pseudonyms) -> None:
+        self._knowledge = knowledge.version
+        self._reasons = {code for code, _display in knowledge.wording.override_reasons}
         self._pseudonyms = pseudonyms
 
     def patient(self, client: str | None, patient_id: str) -> str:

@@ -40,7 +40,7 @@ from service.chart.patient import Owner, PatientNames, ReceivedChart
 from service.chart.questionnaires import questionnaire_response
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.engine import Derived
-from service.knowledge_model.model import Code, Finding, Guideline
+from service.knowledge_model.model import Code, Finding, Knowledge
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.prefetch_keys import (
     ALLERGIES,
@@ -191,7 +191,7 @@ _NOTHING_KNOWN = Resolved(None, None)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One patient's chart, as far as the guideline reads it."""
+    """One patient's chart, as far as the knowledge reads it."""
 
     patient: Patient
     now: datetime
@@ -319,17 +319,17 @@ def _hull(assertions: list[Assertion]) -> Interval | None:
 
 
 class CaseReader:
-    """Reads cases for one guideline; made once."""
+    """Reads cases for one body of knowledge; made once."""
 
-    def __init__(self, guideline: Guideline) -> None:
-        self._findings, self._derived = guideline.findings, guideline.engine.derived
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._findings, self._derived = knowledge.findings, knowledge.engine.derived
         # A long chart repeats these hundreds of times, and of each only the newest of each side is used.
         self.repeated = frozenset(
             f.id
-            for f in guideline.findings.values()
+            for f in knowledge.findings.values()
             if f.value == "quantity" and (f.kind == "measurement" or not f.whole_patient)
         )
-        self.index = CodeIndex(guideline)
+        self.index = CodeIndex(knowledge)
 
     def read(self, chart: ReceivedChart, now: datetime, sought: frozenset[str] | None = None) -> Case:
         """The case that a chart makes at a time in UTC.
@@ -693,31 +693,31 @@ _PRESCRIBED = "MedicationRequest?patient={{context.patientId}}&status=active,on-
 _REPORTED = "MedicationStatement?patient={{context.patientId}}&status=active,intended,on-hold,unknown"
 
 
-def prefetch_templates(guideline: Guideline) -> dict[str, str]:
-    """The prefetch templates for what the rules of the guideline read, and for nothing more.
+def prefetch_templates(knowledge: Knowledge) -> dict[str, str]:
+    """The prefetch templates for what the rules of the knowledge read, and for nothing more.
 
     Observations are asked for by code: the codes of the findings, and the ids of the local code system.
     """
-    read = guideline.base_findings(
+    read = knowledge.base_findings(
         name
         for names in (
-            *(condition.findings() for condition in guideline.rule_conditions()),
-            guideline.differential.findings(),
-            [finding.id for finding in guideline.findings.values() if finding.defines_complaint],
+            *(condition.findings() for condition in knowledge.rule_conditions()),
+            knowledge.differential.findings(),
+            [finding.id for finding in knowledge.findings.values() if finding.defines_complaint],
         )
         for name in names
     )
-    kinds = {guideline.findings[name].kind for name in read}
-    observable = {name for name in read if guideline.findings[name].kind not in ("medication", "allergy")}
+    kinds = {knowledge.findings[name].kind for name in read}
+    observable = {name for name in read if knowledge.findings[name].kind not in ("medication", "allergy")}
     # LA… are LOINC answers, which are no code of an Observation; a question's answer may be a finding.
     codes = [
         code.code
-        for code in (*guideline.codes, *(answer for answer in guideline.answers if answer.concept == "question"))
+        for code in (*knowledge.codes, *(answer for answer in knowledge.answers if answer.concept == "question"))
         if (code.concept in observable or code.concept == "question")
         and code.system in (SYSTEMS["loinc"], SYSTEMS["sct"])
         and not code.code.startswith("LA")
     ]
-    observed = dict.fromkeys((*codes, *(name for name in guideline.findings if name in observable)))
+    observed = dict.fromkeys((*codes, *(name for name in knowledge.findings if name in observable)))
     # In this order they are asked for: first what decides.
     templates = {
         PATIENT: "Patient/{{context.patientId}}",

@@ -28,7 +28,7 @@ from service.chart.elements import (
     words_of,
 )
 from service.knowledge_model.complaint_words import in_doubt, without_side
-from service.knowledge_model.model import KINDS_IN_WORDS, LOCAL_SYSTEM, Code, Guideline
+from service.knowledge_model.model import KINDS_IN_WORDS, LOCAL_SYSTEM, Code, Knowledge
 
 _WORD = re.compile(r"[a-z]{4,}")
 _LETTERS = re.compile(r"[a-z]{2,}")
@@ -127,37 +127,37 @@ class Recognised(NamedTuple):
 class CodeIndex:
     """Code -> findings, and what else codes mean, as the knowledge has it; made once."""
 
-    def __init__(self, guideline: Guideline) -> None:
-        self.findings, self.onset = guideline.findings, guideline.engine.onset
-        self.body_words = guideline.engine.body_words
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.findings, self.onset = knowledge.findings, knowledge.engine.onset
+        self.body_words = knowledge.engine.body_words
         self._exact: dict[Coding, tuple[Code, ...]] = {}
         self._children: dict[str, list[Code]] = {}
         self._ranges: list[Code] = []
-        for code in guideline.codes:
+        for code in knowledge.codes:
             if code.match == "range":
                 self._ranges.append(code)
             elif code.match == "children":
                 self._children.setdefault(code.code, []).append(code)
             else:
                 self._add(code.system, code.code, code)
-        for finding in guideline.findings:
+        for finding in knowledge.findings:
             self._add(LOCAL_SYSTEM, finding, Code(finding, LOCAL_SYSTEM, finding, "exact", "", "", ""))
-        self._read_answers(guideline)
-        self._medicines = _medicines_by_name(guideline)
+        self._read_answers(knowledge)
+        self._medicines = _medicines_by_name(knowledge)
         self._phrases = {name: name.replace("-", " ") for name in self._medicines if "-" in name}
-        self._allergies = _allergies_by_medicine(guideline)
-        self._complaints = _complaints_in_words(guideline)
+        self._allergies = _allergies_by_medicine(knowledge)
+        self._complaints = _complaints_in_words(knowledge)
         # Charts repeat their codes; the cache is bounded because callers choose what is looked up.
         self.lookup = lru_cache(maxsize=16_384)(self._lookup)
 
-    def _read_answers(self, guideline: Guideline) -> None:
-        self._systems = frozenset({LOCAL_SYSTEM, *(code.system for code in guideline.codes)})
+    def _read_answers(self, knowledge: Knowledge) -> None:
+        self._systems = frozenset({LOCAL_SYSTEM, *(code.system for code in knowledge.codes)})
         self._answers: dict[Coding, Answer] = {}
         self._sides: dict[Coding, str] = {}
         self._sites: dict[Coding, frozenset[str]] = {}
         self._questions: dict[Coding, Question] = {}
         self._none_recorded: set[Coding] = set()
-        for code in guideline.answers:
+        for code in knowledge.answers:
             key = (code.system, code.code)
             if code.concept.startswith("site:"):
                 self._sites[key] = self._sites.get(key, _NOWHERE) | {code.concept.removeprefix("site:")}
@@ -353,39 +353,39 @@ def answer_in_words(text: str) -> Answer:
     return _WORDS.get(text.strip().lower(), Answer.UNREADABLE)
 
 
-def _medicines_by_name(guideline: Guideline) -> dict[str, list[Code]]:
+def _medicines_by_name(knowledge: Knowledge) -> dict[str, list[Code]]:
     """One medicine may be several findings: warfarin is also an anticoagulant."""
     found: dict[str, list[Code]] = {}
     coded: dict[str, list[Code]] = {}
-    for code in guideline.codes:
-        if guideline.findings[code.concept].kind == "medication" and code.system == RXNORM:
+    for code in knowledge.codes:
+        if knowledge.findings[code.concept].kind == "medication" and code.system == RXNORM:
             found.setdefault(_WORD.findall(code.display.lower())[0], []).append(code)
             coded.setdefault(code.code, []).append(code)
-    for name, medicine in guideline.medicine_names.items():
+    for name, medicine in knowledge.medicine_names.items():
         rows = [Code(finding, LOCAL_SYSTEM, finding, "exact", "", "", name) for finding in medicine.findings]
         found.setdefault(name, []).extend((*coded.get(medicine.of, ()), *rows))
     return found
 
 
-def _allergies_by_medicine(guideline: Guideline) -> dict[str, list[Code]]:
+def _allergies_by_medicine(knowledge: Knowledge) -> dict[str, list[Code]]:
     """The allergies that an allergy to a medicine is, by the finding of the medicine."""
     found: dict[str, list[Code]] = {}
-    for allergy in guideline.findings.values():
+    for allergy in knowledge.findings.values():
         for medicine in allergy.allergy_to:
             row = Code(allergy.id, LOCAL_SYSTEM, allergy.id, "exact", "", "", "")
             found.setdefault(medicine, []).append(row)
     return found
 
 
-def _complaints_in_words(guideline: Guideline) -> dict[str, frozenset[str]]:
+def _complaints_in_words(knowledge: Knowledge) -> dict[str, frozenset[str]]:
     """Titles, causes, displays and synonyms, without their sides -> the complaints that are called so."""
-    called = [(finding.title, finding.id) for finding in guideline.findings.values()]
-    called += [(cause.title, f"diagnosed-{id_}") for id_, cause in guideline.causes.items()]
-    called += [(code.display, code.concept) for code in guideline.codes if not code.site]
-    called += [(words, synonym.of) for words, synonym in guideline.synonyms.items()]
+    called = [(finding.title, finding.id) for finding in knowledge.findings.values()]
+    called += [(cause.title, f"diagnosed-{id_}") for id_, cause in knowledge.causes.items()]
+    called += [(code.display, code.concept) for code in knowledge.codes if not code.site]
+    called += [(words, synonym.of) for words, synonym in knowledge.synonyms.items()]
     found: dict[str, frozenset[str]] = {}
     for words, id_ in called:
-        finding = guideline.findings.get(id_)
+        finding = knowledge.findings.get(id_)
         if finding and finding.defines_complaint and finding.kind in KINDS_IN_WORDS and not in_doubt(words):
             name = without_side(words)[0]
             found[name] = found.get(name, _NOWHERE) | {id_}

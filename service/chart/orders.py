@@ -39,7 +39,7 @@ from service.chart.elements import (
 )
 from service.chart.fhir_time import When, days_before
 from service.chart.patient import Owner, PatientNames, ReceivedChart
-from service.knowledge_model.model import ORDER_SYSTEM, Guideline
+from service.knowledge_model.model import ORDER_SYSTEM, Knowledge
 from service.knowledge_model.vocabulary import MODALITIES, SYSTEMS
 from service.prefetch_keys import IMAGING, ON_CHART, ORDERS, kind_of, split_search
 
@@ -131,17 +131,17 @@ class Meaning:
 
 
 class OrderReader:
-    """Reads orders by the codes of one guideline and of one site; made once."""
+    """Reads orders by the codes of one body of knowledge and of one site; made once."""
 
-    def __init__(self, guideline: Guideline, index: CodeIndex, site_codes: Mapping[Coding, Meaning]) -> None:
+    def __init__(self, knowledge: Knowledge, index: CodeIndex, site_codes: Mapping[Coding, Meaning]) -> None:
         self._index = index
-        self._ours = re.compile("|".join((_OF_ANY_PLACE, *guideline.engine.order_words)), re.IGNORECASE)
+        self._ours = re.compile("|".join((_OF_ANY_PLACE, *knowledge.engine.order_words)), re.IGNORECASE)
         self._meanings: dict[Coding, list[Meaning]] = {}
-        for row in guideline.order_codes:
+        for row in knowledge.order_codes:
             meaning = _meaning(row.concept, row.side)
             if meaning != Meaning():
                 self._meanings.setdefault((row.system, row.code), []).append(meaning)
-        for key in guideline.orders:
+        for key in knowledge.orders:
             self._meanings[(ORDER_SYSTEM, key)] = [_meaning(key, NO_SIDE)]
         self._meanings.update({coding: [meaning] for coding, meaning in site_codes.items()})
         self._studied = [code for system, code in self._meanings if system == LOINC]

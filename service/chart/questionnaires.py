@@ -74,7 +74,8 @@ _BETWEEN_WORDS = re.compile(r"[-_ ]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 class _SideWords:
-    """How texts name a side beside words for a part of the body: those of any place, and those of one knowledge."""
+    """How texts name a side beside words for a part of the body: those of any place, and those of one body of
+    knowledge."""
 
     def __init__(self, body_words: Sequence[str]) -> None:
         words = (word.replace("*", r"\w*") if "*" in word else f"{word}s?" for word in (*_OF_ANY_PLACE, *body_words))

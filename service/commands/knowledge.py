@@ -93,8 +93,8 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
     from service.pages.knowledge import document  # noqa: PLC0415
 
     try:
-        guideline = load(folder)
-        described = document(guideline, read_properties(guideline, folder))
+        knowledge = load(folder)
+        described = document(knowledge, read_properties(knowledge, folder))
     except KnowledgeError as error:
         give_up(str(error))
     writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}

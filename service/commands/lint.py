@@ -12,7 +12,7 @@ from pathlib import Path
 
 from service.answers.orders import check_templates
 from service.knowledge_model.loader import WEIGHTS, errors, load
-from service.knowledge_model.model import PACKAGED, Guideline, KnowledgeError
+from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError
 from service.knowledge_model.properties import read_properties
 from service.services.registry import service_registry
 
@@ -36,55 +36,55 @@ def lint(folder: Path | None = None) -> tuple[Remark, ...]:
     """Every error of the knowledge in this folder (the packaged one when None); without errors, every warning."""
     if wrong := errors(folder):
         return tuple(Remark("error", error.file, error.key, error.reason) for error in wrong)
-    guideline = load(folder)
+    knowledge = load(folder)
     try:
-        check_templates(guideline, datetime.now(UTC))
-        service_registry(guideline, lambda: datetime.now(UTC))
-        read_properties(guideline, folder)
+        check_templates(knowledge, datetime.now(UTC))
+        service_registry(knowledge, lambda: datetime.now(UTC))
+        read_properties(knowledge, folder)
     except KnowledgeError as error:
         return (Remark("error", error.file, error.key, error.reason),)
-    return tuple(_warnings(guideline, folder or PACKAGED))
+    return tuple(_warnings(knowledge, folder or PACKAGED))
 
 
-def _warnings(guideline: Guideline, folder: Path) -> Iterator[Remark]:
+def _warnings(knowledge: Knowledge, folder: Path) -> Iterator[Remark]:
     paths = [*sorted(folder.rglob("*.toml")), folder / WEIGHTS]
     files = {path: path.read_text(encoding="utf-8") for path in paths}
-    yield from _weak(guideline)
-    compared = {leaf.threshold for condition in guideline.conditions() for leaf in condition.leaves()}
-    compared |= guideline.engine.thresholds()
+    yield from _weak(knowledge)
+    compared = {leaf.threshold for condition in knowledge.conditions() for leaf in condition.leaves()}
+    compared |= knowledge.engine.thresholds()
     compared.update(name for text in files.values() for name in re.findall(r"\{([a-z0-9-]+)\}", text))
-    for name in guideline.thresholds:
+    for name in knowledge.thresholds:
         if name not in compared and not _OF_APPOINTMENTS.fullmatch(name):
             yield Remark("warning", "guideline.toml", f"thresholds.{name}", "no rule compares with it")
-    yield from _unread(guideline)
+    yield from _unread(knowledge)
     cited = "".join(words for path, words in files.items() if path.name != "sources.toml")
-    for name in guideline.sources:
+    for name in knowledge.sources:
         if not re.search(rf"\b{re.escape(name)}\b", cited):
             yield Remark("warning", "sources.toml", name, "nothing cites it")
 
 
-def _weak(guideline: Guideline) -> Iterator[Remark]:
-    for recommendation in guideline.recommendations:
+def _weak(knowledge: Knowledge) -> Iterator[Remark]:
+    for recommendation in knowledge.recommendations:
         file = f"recommendations/{recommendation.id}.toml"
         kinds = {tag.partition(":")[0] for tag in recommendation.evidence}
         if not recommendation.statements and kinds <= _UNSOURCED:
             yield Remark("warning", file, "evidence", "names no source: it stands on judgement alone")
 
 
-def _unread(guideline: Guideline) -> Iterator[Remark]:
-    read = {name for condition in guideline.conditions() for name in condition.findings()}
-    read |= guideline.differential.findings() | {*guideline.differential.tenderness}
-    read |= guideline.engine.names() | {f"diagnosed-{cause}" for cause in guideline.causes}
-    used = guideline.base_findings(read)
-    codes = Counter(code.concept for code in guideline.codes)
-    for name, finding in guideline.findings.items():
+def _unread(knowledge: Knowledge) -> Iterator[Remark]:
+    read = {name for condition in knowledge.conditions() for name in condition.findings()}
+    read |= knowledge.differential.findings() | {*knowledge.differential.tenderness}
+    read |= knowledge.engine.names() | {f"diagnosed-{cause}" for cause in knowledge.causes}
+    used = knowledge.base_findings(read)
+    codes = Counter(code.concept for code in knowledge.codes)
+    for name, finding in knowledge.findings.items():
         if name not in used and not finding.defines_complaint:
             lost = f", so that its {codes[name]} codes are of no use" if codes[name] else ""
             yield Remark("warning", "findings.toml", name, f"no rule reads it{lost}")
-    for cause in guideline.causes:
+    for cause in knowledge.causes:
         if f"considers-{cause}" not in read:
             yield Remark("warning", "causes.toml", cause, f"nothing reads whether it is considered: considers-{cause}")
-    for name in guideline.definitions:
+    for name in knowledge.definitions:
         if name not in read:
             yield Remark("warning", "definitions.toml", name, "nothing reads it")
 

@@ -14,7 +14,7 @@ import orjson
 
 from service.chart.case import prefetch_templates
 from service.knowledge_model.loader import load
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.properties import Properties, read_properties
 from service.proof.described import Described, in_words, request
 from service.proof.prover import PROVED
@@ -28,7 +28,7 @@ from service.services.explanation import Explainer
 class Proof:
     """The report about a folder of knowledge; not_replayed: the counterexamples that the service does not show."""
 
-    guideline: Guideline
+    knowledge: Knowledge
     properties: Properties
     report: Report
     now: dt.datetime
@@ -42,29 +42,29 @@ class Proof:
 
 def prove_folder(folder: Path | None, now: dt.datetime) -> Proof:
     """Proves the knowledge of this folder (the packaged one when None). Raises KnowledgeError."""
-    guideline = load(folder)
-    properties = read_properties(guideline, folder)
-    report = prove(guideline, properties)
-    replayer = Replayer(guideline, now)
+    knowledge = load(folder)
+    properties = read_properties(knowledge, folder)
+    report = prove(knowledge, properties)
+    replayer = Replayer(knowledge, now)
     missed = {
         (result.property, result.of): why
         for result in report.refuted()
         if (why := replayer.differs(result)) is not None
     }
-    return Proof(guideline, properties, report, now, missed)
+    return Proof(knowledge, properties, report, now, missed)
 
 
 class Replayer:
     """Sends charts through the whole service."""
 
-    def __init__(self, guideline: Guideline, now: dt.datetime) -> None:
-        self.guideline, self.now = guideline, now
-        self._keys = dict.fromkeys(prefetch_templates(guideline))
-        self._explainer = Explainer(guideline, lambda: now)
+    def __init__(self, knowledge: Knowledge, now: dt.datetime) -> None:
+        self.knowledge, self.now = knowledge, now
+        self._keys = dict.fromkeys(prefetch_templates(knowledge))
+        self._explainer = Explainer(knowledge, lambda: now)
 
     def request(self, chart: Described) -> dict[str, Any]:
         """The request of a chart. Raises ValueError where no documentation has such a number."""
-        return request(self.guideline, chart, self.now, self._keys)
+        return request(self.knowledge, chart, self.now, self._keys)
 
     def assessment(self, chart: Described) -> Assessment:
         """What the service makes of a chart."""
@@ -89,7 +89,7 @@ class Replayer:
 def write_requests(proof: Proof, folder: Path) -> None:
     """Writes each counterexample as requests, one for each of its charts."""
     folder.mkdir(parents=True, exist_ok=True)
-    replayer = Replayer(proof.guideline, proof.now)
+    replayer = Replayer(proof.knowledge, proof.now)
     for result in proof.report.refuted():
         if (result.property, result.of) in proof.not_replayed or result.verdict is None:
             continue
@@ -99,20 +99,20 @@ def write_requests(proof: Proof, folder: Path) -> None:
             (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
-def counterexample(guideline: Guideline, result: Result) -> str:
+def counterexample(knowledge: Knowledge, result: Result) -> str:
     """The counterexample of a result in words; empty where it has none."""
     if result.path:
         return "reads " + ", then ".join(result.path)
     if result.verdict is None or not result.verdict.charts:
         return ""
     first, *others = result.verdict.charts
-    before = in_words(guideline, first)
-    return "; then ".join((before, *(_added(guideline, first, other) for other in others)))
+    before = in_words(knowledge, first)
+    return "; then ".join((before, *(_added(knowledge, first, other) for other in others)))
 
 
-def _added(guideline: Guideline, first: Described, other: Described) -> str:
-    before = set(in_words(guideline, first).split("; "))
-    return "; ".join(part for part in in_words(guideline, other).split("; ") if part not in before)
+def _added(knowledge: Knowledge, first: Described, other: Described) -> str:
+    before = set(in_words(knowledge, first).split("; "))
+    return "; ".join(part for part in in_words(knowledge, other).split("; ") if part not in before)
 
 
 def as_text(proof: Proof) -> str:
@@ -129,7 +129,7 @@ def _lines(proof: Proof) -> Iterator[str]:
         for result in sorted(results, key=lambda each: each.state in FAILURES):
             if result.state != PROVED:
                 yield f"  {result.state}: {result.of}: {result.words}"
-                if words := counterexample(proof.guideline, result):
+                if words := counterexample(proof.knowledge, result):
                     yield f"    {words}"
                 if why := proof.not_replayed.get((id_, result.of)):
                     yield f"    the service does not show this: {why}"
@@ -169,7 +169,7 @@ def _others(proof: Proof, results: Iterable[Result]) -> Iterator[dict[str, str]]
                 "of": result.of,
                 "state": result.state,
                 "words": result.words,
-                "counterexample": counterexample(proof.guideline, result),
+                "counterexample": counterexample(proof.knowledge, result),
                 "notReplayed": proof.not_replayed.get((result.property, result.of), ""),
             }
             yield {key: words for key, words in entry.items() if words}

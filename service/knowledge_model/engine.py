@@ -1,4 +1,4 @@
-"""What the service is told of one knowledge by name (engine.toml), as frozen objects.
+"""What the service is told of one body of knowledge by name (engine.toml), as frozen objects.
 
 The code knows the roles; which finding, topic, number or region has a role is knowledge. An optional role that nothing
 has is an empty name.
@@ -88,7 +88,7 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The roles of one knowledge: services, topics, imaging, medicines by their names in forms.EngineFile.
+    """The roles of one body of knowledge: services, topics, imaging, medicines by their names in forms.EngineFile.
 
     complaint: the criterion that is the complaint, besides the findings that locate it; onset: the date when it began;
     body_words: the words for where it is, as they stand beside a side; order_words: parts of the words of its orders;

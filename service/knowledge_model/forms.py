@@ -58,7 +58,7 @@ class _ThresholdFile(Schema):
     source = _text()
 
 
-# The stated source attributes; a recommendation may have its own, and otherwise inherits those of the guideline.
+# The stated source attributes; a recommendation may have its own, and otherwise inherits those of the knowledge.
 _ATTRIBUTES = fields.Dict(
     keys=fields.String(validate=validate.OneOf(STATED_ATTRIBUTES)), values=_text(), load_default=dict
 )
@@ -78,7 +78,7 @@ class _AttributeWordsTable(Schema):
     dates = _text()
 
 
-class GuidelineFile(Schema):
+class KnowledgeFile(Schema):
     """guideline.toml."""
 
     id = _text()

@@ -31,7 +31,7 @@ from service.knowledge_model.forms import (
     DifferentialFile,
     EngineFile,
     FindingFile,
-    GuidelineFile,
+    KnowledgeFile,
     MedicineNameTable,
     OrderFile,
     QuestionFile,
@@ -56,8 +56,8 @@ from service.knowledge_model.model import (
     Debt,
     Differential,
     Finding,
-    Guideline,
     Imaging,
+    Knowledge,
     KnowledgeError,
     MedicineName,
     MedicineTemplate,
@@ -554,14 +554,14 @@ def _definition(key: str, table: Any, read: _Reader) -> tuple[str, Condition]:
     return checked["title"], read.condition(checked["when"], "definitions.toml", key)
 
 
-def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guideline:
+def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowledge:
     """The knowledge of this folder (the packaged one when None), checked.
 
     affiliate_snomed=False leaves out SNOMED CT codes that are not in the Global Patient Set.
     Raises KnowledgeError.
     """
     folder = folder or PACKAGED
-    head = _check(GuidelineFile(), _read(folder, "guideline.toml"), "guideline.toml")
+    head = _check(KnowledgeFile(), _read(folder, "guideline.toml"), "guideline.toml")
     read = _Reader(head["thresholds"])
     look_back = head["look_back_days"]
     _require(KINDS, look_back, "guideline.toml", "look_back_days")
@@ -611,7 +611,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         _read_the_rest(folder, read, causes)
         if found:
             raise found[0]
-    guideline = Guideline(
+    knowledge = Knowledge(
         id=head["id"],
         title=head["title"],
         version=head["version"],
@@ -671,8 +671,8 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Guidel
         ),
         answers=answers,
     )
-    _check_references(guideline)
-    return guideline
+    _check_references(knowledge)
+    return knowledge
 
 
 def _require(names: Iterable[str], known: Iterable[str], file: str, key: str) -> None:
@@ -680,13 +680,13 @@ def _require(names: Iterable[str], known: Iterable[str], file: str, key: str) ->
         _note(KnowledgeError(file, key, f"{name!r} is not known here"))
 
 
-def _opened(guideline: Guideline, condition: Condition, trail: tuple[str, ...] = ()) -> set[str]:
+def _opened(knowledge: Knowledge, condition: Condition, trail: tuple[str, ...] = ()) -> set[str]:
     """What a condition reads, with the named criteria in it opened."""
     names = set(condition.findings())
-    for name in condition.findings() & guideline.definitions.keys():
+    for name in condition.findings() & knowledge.definitions.keys():
         if name in trail:
             raise KnowledgeError("definitions.toml", name, "is defined by itself")
-        names |= _opened(guideline, guideline.definitions[name][1], (*trail, name))
+        names |= _opened(knowledge, knowledge.definitions[name][1], (*trail, name))
     return names
 
 
@@ -705,54 +705,54 @@ _READ_AS = {
 }
 
 
-def _check_words(guideline: Guideline, condition: Condition, file: str, key: str) -> None:
+def _check_words(knowledge: Knowledge, condition: Condition, file: str, key: str) -> None:
     """Of everything that is read is said what can be said of it."""
     for leaf in condition.leaves():
-        value = guideline.value_of(leaf.finding)
+        value = knowledge.value_of(leaf.finding)
         anything_known = leaf.operand == UNKNOWN and value != "date"
         if leaf.word not in _SAYABLE[value] and not anything_known:
             raise KnowledgeError(file, key, f"{leaf.finding} {_READ_AS[value]}")
 
 
-def _check_references(guideline: Guideline) -> None:
+def _check_references(knowledge: Knowledge) -> None:
     """Everything that is named exists, and no rule reads what a later step makes."""
-    _check_names(guideline)
-    early = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT, *guideline.engine.derived.quantities}
-    after_red_flags = early | {*guideline.engine.after_red_flags, *(f"considers-{cause}" for cause in guideline.causes)}
+    _check_names(knowledge)
+    early = {*knowledge.findings, *knowledge.definitions, *OF_THE_PATIENT, *knowledge.engine.derived.quantities}
+    after_red_flags = early | {*knowledge.engine.after_red_flags, *(f"considers-{cause}" for cause in knowledge.causes)}
     after_plan = after_red_flags | {*AFTER_PLAN}
     readable = {"red-flag": early, "plan": after_red_flags, "closing": after_plan, "treatment": after_plan}
-    readable |= {kind: after_plan | {*facts} for kind, facts in guideline.facts.items()}
-    for name, (_title, condition) in guideline.definitions.items():
+    readable |= {kind: after_plan | {*facts} for kind, facts in knowledge.facts.items()}
+    for name, (_title, condition) in knowledge.definitions.items():
         with _part():
-            _require(_opened(guideline, condition, (name,)), after_plan, "definitions.toml", name)
-            _check_words(guideline, condition, "definitions.toml", name)
-    for recommendation in guideline.recommendations:
+            _require(_opened(knowledge, condition, (name,)), after_plan, "definitions.toml", name)
+            _check_words(knowledge, condition, "definitions.toml", name)
+    for recommendation in knowledge.recommendations:
         file = f"recommendations/{recommendation.id}.toml"
         with _part():
             for condition in recommendation.conditions():
-                _require(_opened(guideline, condition), readable[recommendation.kind], file, "when")
-                _check_words(guideline, condition, file, "when")
-        _check_recommendation(guideline, recommendation, file)
+                _require(_opened(knowledge, condition), readable[recommendation.kind], file, "when")
+                _check_words(knowledge, condition, file, "when")
+        _check_recommendation(knowledge, recommendation, file)
     with _part():
-        _check_differential(guideline, early)
+        _check_differential(knowledge, early)
     with _part():
-        _check_ratings(guideline, after_plan)
-    for finding in guideline.findings.values():
-        _require(finding.statements, guideline.statements, "findings.toml", f"{finding.id}.statements")
-    _check_questions(guideline, early)
-    _require({code.concept for code in guideline.codes}, guideline.findings, "value_sets", "concept")
-    _require(guideline.health_status, guideline.findings, "guideline.toml", "health_status")
-    _check_accounts(guideline)
-    _check_engine(guideline)
+        _check_ratings(knowledge, after_plan)
+    for finding in knowledge.findings.values():
+        _require(finding.statements, knowledge.statements, "findings.toml", f"{finding.id}.statements")
+    _check_questions(knowledge, early)
+    _require({code.concept for code in knowledge.codes}, knowledge.findings, "value_sets", "concept")
+    _require(knowledge.health_status, knowledge.findings, "guideline.toml", "health_status")
+    _check_accounts(knowledge)
+    _check_engine(knowledge)
 
 
-def _check_engine(guideline: Guideline) -> None:
+def _check_engine(knowledge: Knowledge) -> None:
     """What the service is told by name is there."""
-    file, engine = "engine.toml", guideline.engine
+    file, engine = "engine.toml", knowledge.engine
     for role, topic in engine.topics.items():
-        _require([topic], guideline.wording.topics, file, f"topics.{role}")
+        _require([topic], knowledge.wording.topics, file, f"topics.{role}")
     imaging = engine.imaging
-    _require([imaging.recent], guideline.thresholds, file, "imaging.recent")
+    _require([imaging.recent], knowledge.thresholds, file, "imaging.recent")
     criteria = {
         "complaint.criterion": engine.complaint,
         "imaging.radiograph_at_hand": imaging.radiograph_at_hand,
@@ -760,34 +760,34 @@ def _check_engine(guideline: Guideline) -> None:
         "imaging.child": imaging.child,
     }
     for key, name in criteria.items():
-        _require([name] if name else (), guideline.definitions, file, key)
+        _require([name] if name else (), knowledge.definitions, file, key)
     for key in _REGIONS:
-        _require(getattr(imaging, key), guideline.regions, file, f"imaging.{key}")
+        _require(getattr(imaging, key), knowledge.regions, file, f"imaging.{key}")
     for shown in imaging.shown_by:
-        _require([shown.finding], guideline.findings, file, "imaging.shown_by.finding")
-        _require(shown.regions, guideline.regions, file, "imaging.shown_by.regions")
-    taken = {finding.id for finding in guideline.findings.values() if finding.kind == "medication"}
+        _require([shown.finding], knowledge.findings, file, "imaging.shown_by.finding")
+        _require(shown.regions, knowledge.regions, file, "imaging.shown_by.regions")
+    taken = {finding.id for finding in knowledge.findings.values() if finding.kind == "medication"}
     for role, medicine in engine.medicines.items():
         _require([medicine.finding], taken, file, f"medicines.{role}.finding")
         _require([medicine.treatment], engine.treatments, file, f"medicines.{role}.treatment")
-        for key, known in (("order", guideline.medicines), ("low_dose", guideline.thresholds)):
+        for key, known in (("order", knowledge.medicines), ("low_dose", knowledge.thresholds)):
             name = getattr(medicine, key)
             _require([name] if name else (), known, file, f"medicines.{role}.{key}")
-    if engine.emergency and f"referral-{engine.emergency}" not in guideline.orders:
+    if engine.emergency and f"referral-{engine.emergency}" not in knowledge.orders:
         _note(KnowledgeError(file, "referrals.emergency", f"{engine.emergency!r} is no referral of orders.toml"))
     _require(engine.at_discharge.values(), engine.red_flags, file, "red_flags.at_discharge")
-    facts = {*guideline.facts_of_offers(), *(fact for facts in ADVICE_FACTS.values() for fact in facts)}
-    _require(guideline.wording.facts, facts, "wording.toml", "facts")
-    _check_derived(guideline)
+    facts = {*knowledge.facts_of_offers(), *(fact for facts in ADVICE_FACTS.values() for fact in facts)}
+    _require(knowledge.wording.facts, facts, "wording.toml", "facts")
+    _check_derived(knowledge)
 
 
-def _check_derived(guideline: Guideline) -> None:
-    file, derived = "engine.toml", guideline.engine.derived
+def _check_derived(knowledge: Knowledge) -> None:
+    file, derived = "engine.toml", knowledge.engine.derived
     of_value = {
-        value: {finding.id for finding in guideline.findings.values() if finding.value == value}
+        value: {finding.id for finding in knowledge.findings.values() if finding.value == value}
         for value in ("boolean", "date")
     }
-    onset = guideline.engine.onset
+    onset = knowledge.engine.onset
     _require([onset] if onset else (), of_value["date"], file, "complaint.onset")
     for name, date in derived.days_since.items():
         _require([date], of_value["date"], file, f"derived.days_since.{name}")
@@ -799,13 +799,13 @@ def _check_derived(guideline: Guideline) -> None:
         _require([name, other], of_value["boolean"], file, f"derived.on_either_side.{name}")
 
 
-def _check_names(guideline: Guideline) -> None:
+def _check_names(knowledge: Knowledge) -> None:
     """What conditions read can be written in them."""
     read = {
-        "findings.toml": guideline.findings,
-        "definitions.toml": guideline.definitions,
-        "causes.toml": guideline.causes,
-        "guideline.toml": [f"thresholds.{name}" for name in guideline.thresholds],
+        "findings.toml": knowledge.findings,
+        "definitions.toml": knowledge.definitions,
+        "causes.toml": knowledge.causes,
+        "guideline.toml": [f"thresholds.{name}" for name in knowledge.thresholds],
     }
     for file, names in read.items():
         for name in names:
@@ -814,103 +814,103 @@ def _check_names(guideline: Guideline) -> None:
                 _note(KnowledgeError(file, name, reason))
 
 
-def _check_questions(guideline: Guideline, early: set[str]) -> None:
+def _check_questions(knowledge: Knowledge, early: set[str]) -> None:
     file = "questions.toml"
-    askable = {id_ for id_, finding in guideline.findings.items() if finding.kind != "diagnosis"} | {"age"}
+    askable = {id_ for id_, finding in knowledge.findings.items() if finding.kind != "diagnosis"} | {"age"}
     asked: set[str] = set()
-    for question in guideline.questions:
+    for question in knowledge.questions:
         _require(question.findings, askable, file, "findings")
         if question.when:
-            _require(_opened(guideline, question.when), early, file, "when")
+            _require(_opened(knowledge, question.when), early, file, "when")
         for _percent, when in question.priors:
-            _require(_opened(guideline, when) if when else (), early, file, "priors.when")
+            _require(_opened(knowledge, when) if when else (), early, file, "priors.when")
         for id_ in () if question.first else sorted(asked & set(question.findings)):
             raise KnowledgeError(file, "findings", f"{id_!r} stands in another question too")
         asked |= set() if question.first else set(question.findings)
 
 
-def _check_accounts(guideline: Guideline) -> None:
+def _check_accounts(knowledge: Knowledge) -> None:
     """What the knowledge says of itself names what exists."""
-    rules = guideline.rules()
-    ids = {recommendation.id for recommendation in guideline.recommendations}
-    for conflict in guideline.conflicts:
-        _require(conflict.statements, guideline.statements, "conflicts.toml", f"{conflict.id}.statements")
+    rules = knowledge.rules()
+    ids = {recommendation.id for recommendation in knowledge.recommendations}
+    for conflict in knowledge.conflicts:
+        _require(conflict.statements, knowledge.statements, "conflicts.toml", f"{conflict.id}.statements")
         _require(conflict.recommendations, ids, "conflicts.toml", f"{conflict.id}.recommendations")
-        _check_evidence(guideline, conflict.evidence, "conflicts.toml", f"{conflict.id}.evidence")
+        _check_evidence(knowledge, conflict.evidence, "conflicts.toml", f"{conflict.id}.evidence")
     medicines = {
         code.code
-        for code in guideline.codes
-        if code.system == SYSTEMS["rxnorm"] and guideline.findings[code.concept].kind == "medication"
+        for code in knowledge.codes
+        if code.system == SYSTEMS["rxnorm"] and knowledge.findings[code.concept].kind == "medication"
     }
-    taken = {finding.id for finding in guideline.findings.values() if finding.kind == "medication"}
-    for finding in guideline.findings.values():
+    taken = {finding.id for finding in knowledge.findings.values() if finding.kind == "medication"}
+    for finding in knowledge.findings.values():
         _require(finding.allergy_to, taken, "findings.toml", f"{finding.id}.allergy_to")
-    for name, medicine in guideline.medicine_names.items():
+    for name, medicine in knowledge.medicine_names.items():
         _require([medicine.of] if medicine.of else (), medicines, "medicine_names.toml", f"{name}.of")
         _require(medicine.findings, taken, "medicine_names.toml", f"{name}.findings")
-        _check_evidence(guideline, medicine.evidence, "medicine_names.toml", f"{name}.evidence")
-    nameable = {f.id for f in guideline.findings.values() if f.defines_complaint and f.kind in KINDS_IN_WORDS}
-    for words, synonym in guideline.synonyms.items():
+        _check_evidence(knowledge, medicine.evidence, "medicine_names.toml", f"{name}.evidence")
+    nameable = {f.id for f in knowledge.findings.values() if f.defines_complaint and f.kind in KINDS_IN_WORDS}
+    for words, synonym in knowledge.synonyms.items():
         _require([synonym.of], nameable, "synonyms.toml", f"{words}.of")
-        _check_evidence(guideline, synonym.evidence, "synonyms.toml", f"{words}.evidence")
-    for debt in guideline.debts:
+        _check_evidence(knowledge, synonym.evidence, "synonyms.toml", f"{words}.evidence")
+    for debt in knowledge.debts:
         _require(debt.rules, rules, "debts.toml", f"{debt.id}.rules")
-    for entry in guideline.differential.entries():
+    for entry in knowledge.differential.entries():
         weighs = isinstance(entry, Points | WeightedTest)
         _require(entry.rules, rules, WEIGHTS if weighs else "differential.toml", f"{entry.cause}.rules")
 
 
-def _check_evidence(guideline: Guideline, evidence: Iterable[str], file: str, key: str) -> None:
+def _check_evidence(knowledge: Knowledge, evidence: Iterable[str], file: str, key: str) -> None:
     for tag in evidence:
         kind, _, reference = tag.partition(":")
         if reference:
-            _require([reference], guideline.sources, file, key)
-        _require([kind], {*guideline.provenance, *guideline.statements}, file, key)
+            _require([reference], knowledge.sources, file, key)
+        _require([kind], {*knowledge.provenance, *knowledge.statements}, file, key)
 
 
-def _check_recommendation(guideline: Guideline, recommendation: Recommendation, file: str) -> None:
-    _require(recommendation.statements, guideline.statements, file, "statements")
-    _require([recommendation.topic], guideline.wording.topics, file, "card.topic")
-    _check_evidence(guideline, recommendation.evidence, file, "evidence")
-    _require(recommendation.rules, guideline.rules(), file, "rules")
-    engine, flag = guideline.engine, recommendation.red_flag
+def _check_recommendation(knowledge: Knowledge, recommendation: Recommendation, file: str) -> None:
+    _require(recommendation.statements, knowledge.statements, file, "statements")
+    _require([recommendation.topic], knowledge.wording.topics, file, "card.topic")
+    _check_evidence(knowledge, recommendation.evidence, file, "evidence")
+    _require(recommendation.rules, knowledge.rules(), file, "rules")
+    engine, flag = knowledge.engine, recommendation.red_flag
     if flag:
         _require([flag.id], engine.red_flags, file, "red_flag.id")
         _require(flag.blocks, ("ranking", *engine.blocks), file, "red_flag.blocks")
     _require([treatment.id for treatment in recommendation.treatment], engine.treatments, file, "treatment")
     ordered = [f"{call.modality}-{call.region}" for call in recommendation.imaging if call.modality != "none-now"]
-    _require(ordered, guideline.orders, file, "imaging")
-    _require([f"referral-{call.to}" for call in recommendation.referrals], guideline.orders, file, "referrals")
+    _require(ordered, knowledge.orders, file, "imaging")
+    _require([f"referral-{call.to}" for call in recommendation.referrals], knowledge.orders, file, "referrals")
 
 
-def _check_ratings(guideline: Guideline, readable: set[str]) -> None:
+def _check_ratings(knowledge: Knowledge, readable: set[str]) -> None:
     file = "ratings.toml"
-    _require(RATINGS, guideline.rating_words, file, "categories")
-    readable = readable | {RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in guideline.engine.red_flags)}
-    for presentation in guideline.presentations:
+    _require(RATINGS, knowledge.rating_words, file, "categories")
+    readable = readable | {RADIOGRAPH_AT_HAND, *(f"flag-{flag}" for flag in knowledge.engine.red_flags)}
+    for presentation in knowledge.presentations:
         named = {region for rating in presentation.ratings for region in rating.regions}
-        _require(named, guideline.regions, file, f"{presentation.id}.ratings.regions")
-        _check_evidence(guideline, presentation.evidence, file, f"{presentation.id}.evidence")
-        _require(presentation.rules, guideline.rules(), file, f"{presentation.id}.rules")
+        _require(named, knowledge.regions, file, f"{presentation.id}.ratings.regions")
+        _check_evidence(knowledge, presentation.evidence, file, f"{presentation.id}.evidence")
+        _require(presentation.rules, knowledge.rules(), file, f"{presentation.id}.rules")
         for condition in presentation.conditions():
-            _require(_opened(guideline, condition), readable, file, f"{presentation.id}.when")
-            _check_words(guideline, condition, file, f"{presentation.id}.when")
+            _require(_opened(knowledge, condition), readable, file, f"{presentation.id}.when")
+            _check_words(knowledge, condition, file, f"{presentation.id}.when")
 
 
-def _check_differential(guideline: Guideline, early: set[str]) -> None:
-    file, differential = "differential.toml", guideline.differential
-    _require(differential.tenderness, guideline.findings, file, "rules.tenderness")
+def _check_differential(knowledge: Knowledge, early: set[str]) -> None:
+    file, differential = "differential.toml", knowledge.differential
+    _require(differential.tenderness, knowledge.findings, file, "rules.tenderness")
     for test in differential.tests:
         _require([test.finding], early, WEIGHTS, test.cause)
-        if guideline.value_of(test.finding) != "boolean":
+        if knowledge.value_of(test.finding) != "boolean":
             raise KnowledgeError(WEIGHTS, test.cause, f"{test.finding} is no test: it is neither present nor absent")
     families = {(test.cause, test.family) for test in differential.tests}
     for cap in differential.caps:
-        _require([cap.cause], guideline.causes, file, "caps.cause")
+        _require([cap.cause], knowledge.causes, file, "caps.cause")
         if (cap.cause, cap.family) not in families:
             raise KnowledgeError(file, "caps", f"{cap.family!r} is no family of tests of {cap.cause}")
     for veto in differential.vetoes:
-        _require([veto.cause], guideline.causes, file, "vetoes.cause")
+        _require([veto.cause], knowledge.causes, file, "vetoes.cause")
     conditions = [(WEIGHTS, entry.cause, entry.when) for entry in differential.points]
     conditions += [(WEIGHTS, test.cause, test.negative_when) for test in differential.tests if test.negative_when]
     conditions += [(file, f"caps.{cap.cause}", cap.when) for cap in differential.caps]
@@ -918,5 +918,5 @@ def _check_differential(guideline: Guideline, early: set[str]) -> None:
     if differential.unranked:
         conditions.append((file, "rules.unranked", differential.unranked))
     for where, key, condition in conditions:
-        _require(_opened(guideline, condition), early, where, key)
-        _check_words(guideline, condition, where, key)
+        _require(_opened(knowledge, condition), early, where, key)
+        _check_words(knowledge, condition, where, key)

@@ -1,4 +1,4 @@
-"""The guideline: what the knowledge files say, as frozen objects. Nothing here decides anything about a patient."""
+"""The knowledge: what the knowledge files say, as frozen objects. Nothing here decides anything about a patient."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Revision:
 class Recommendation:
     """One recommendation file: its plain words, its conditions, what it calls for and what its card says.
 
-    `attributes` are those source attributes that are stated, its own or those of the guideline; the others follow from
+    `attributes` are those source attributes that are stated, its own or those of the knowledge; the others follow from
     the rest of the file (see attributes.source_attributes).
     """
 
@@ -372,7 +372,7 @@ class Rating:
 class Presentation:
     """A presentation that imaging criteria rate, in our own words, with the condition by which a chart is one.
 
-    `publisher` is whose criteria they are, of which year; empty for a judgement of this guideline.
+    `publisher` is whose criteria they are, of which year; empty for a judgement of this knowledge.
     """
 
     id: str
@@ -446,7 +446,7 @@ class Debt:
 
 
 @dataclass(frozen=True, slots=True)
-class Guideline:
+class Knowledge:
     id: str
     title: str
     version: str

@@ -16,7 +16,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Condition
-from service.knowledge_model.model import OF_THE_PATIENT, PACKAGED, Guideline, KnowledgeError
+from service.knowledge_model.model import OF_THE_PATIENT, PACKAGED, Knowledge, KnowledgeError
 
 FILE = "properties.toml"
 
@@ -168,7 +168,7 @@ class _PropertiesFile(Schema):
     sampled = fields.List(fields.Nested(_SampledTable), load_default=list)
 
 
-def read_properties(guideline: Guideline, folder: Path | None = None) -> Properties:
+def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Properties:
     """The properties of the knowledge in this folder (the packaged one when None); none where it has no such file.
 
     Raises KnowledgeError.
@@ -187,24 +187,24 @@ def read_properties(guideline: Guideline, folder: Path | None = None) -> Propert
     except ValidationError as error:
         key, reason = next(_messages(error.messages))
         raise KnowledgeError(FILE, key, reason) from None
-    limits = {name: float(threshold["value"]) for name, threshold in guideline.thresholds.items()}
+    limits = {name: float(threshold["value"]) for name, threshold in knowledge.thresholds.items()}
 
     def condition(text: str, key: str) -> Condition:
         try:
             read = parse(text, limits)
         except ValueError as error:
             raise KnowledgeError(FILE, key, str(error)) from None
-        known = {*guideline.findings, *guideline.definitions, *OF_THE_PATIENT}
-        known |= {*guideline.engine.after_red_flags, *guideline.engine.derived.quantities}
+        known = {*knowledge.findings, *knowledge.definitions, *OF_THE_PATIENT}
+        known |= {*knowledge.engine.after_red_flags, *knowledge.engine.derived.quantities}
         for name in sorted(read.findings() - known):
             raise KnowledgeError(FILE, key, f"there is no {name!r}")
         return read
 
     for number, entry in enumerate(checked["contraindications"]):
-        if entry["treatment"] not in guideline.engine.treatments:
+        if entry["treatment"] not in knowledge.engine.treatments:
             raise KnowledgeError(FILE, f"contraindications[{number}]", f"there is no treatment {entry['treatment']!r}")
     for number, entry in enumerate(checked["opposites"]):
-        ids = {each.id for each in guideline.recommendations}
+        ids = {each.id for each in knowledge.recommendations}
         for name in sorted({*entry["recommendations"]} - ids):
             raise KnowledgeError(FILE, f"opposites[{number}]", f"there is no recommendation {name!r}")
     return Properties(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.knowledge_model.conditions import Condition
-from service.knowledge_model.model import Guideline, Imaging, Recommendation, Referral, Treatment, in_a_sentence, label
+from service.knowledge_model.model import Imaging, Knowledge, Recommendation, Referral, Treatment, in_a_sentence, label
 from service.knowledge_model.quantity import in_words
 
 _STATES = {
@@ -33,53 +33,53 @@ _CHANGED = {
 }
 
 
-def condition_sentence(guideline: Guideline, condition: Condition) -> str:
+def condition_sentence(knowledge: Knowledge, condition: Condition) -> str:
     """A condition in the titles of what it reads: `“sudden onset” AND (“fever” OR “age” at least 18 years)`."""
     if condition.finding:
-        return _comparison(guideline, condition, denied=False)
+        return _comparison(knowledge, condition, denied=False)
     only = condition.parts[0]
     if condition.word == "none" and len(condition.parts) == 1 and (only.word, True) in _BOUNDS:
-        return _comparison(guideline, only, denied=True)
+        return _comparison(knowledge, only, denied=True)
     between = " AND " if condition.word == "all" else " OR "
-    parts = between.join(_part(guideline, part) for part in condition.parts)
+    parts = between.join(_part(knowledge, part) for part in condition.parts)
     return f"NONE OF ({parts})" if condition.word == "none" else parts
 
 
-def _part(guideline: Guideline, part: Condition) -> str:
-    sentence = condition_sentence(guideline, part)
+def _part(knowledge: Knowledge, part: Condition) -> str:
+    sentence = condition_sentence(knowledge, part)
     return f"({sentence})" if part.word in ("all", "any") and len(part.parts) > 1 else sentence
 
 
-def _comparison(guideline: Guideline, condition: Condition, *, denied: bool) -> str:
+def _comparison(knowledge: Knowledge, condition: Condition, *, denied: bool) -> str:
     # Titles have words such as "and" in them.
-    title = f"“{in_a_sentence(guideline.title_of(condition.finding))}”"
+    title = f"“{in_a_sentence(knowledge.title_of(condition.finding))}”"
     if condition.word == "is":
         return _STATES[condition.operand].format(title)
     if condition.word == "one_of":
         return f"{title} {' or '.join(sorted(condition.operand))}"
-    threshold = guideline.thresholds[condition.threshold]
+    threshold = knowledge.thresholds[condition.threshold]
     return f"{title} {_BOUNDS[condition.word, denied]} {in_words(threshold['value'], threshold['unit'])}"
 
 
-def recommendation_sentence(guideline: Guideline, recommendation: Recommendation) -> str:
+def recommendation_sentence(knowledge: Knowledge, recommendation: Recommendation) -> str:
     """WHEN and THEN of a recommendation, a line for each, from its conditions and from all that it calls for."""
-    when = condition_sentence(guideline, recommendation.when)
-    return f"WHEN {when},\nTHEN {'; '.join(_then(guideline, recommendation))}."
+    when = condition_sentence(knowledge, recommendation.when)
+    return f"WHEN {when},\nTHEN {'; '.join(_then(knowledge, recommendation))}."
 
 
-def _then(guideline: Guideline, recommendation: Recommendation) -> Iterator[str]:
+def _then(knowledge: Knowledge, recommendation: Recommendation) -> Iterator[str]:
     flag = recommendation.red_flag
     if flag:
         yield f"{recommendation.indicator} red flag {flag.id}"
         if "ranking" in flag.blocks:
             yield "the ranking of causes waits"
-        yield from (f"{block} waits" for block in guideline.engine.blocks if block in flag.blocks)
+        yield from (f"{block} waits" for block in knowledge.engine.blocks if block in flag.blocks)
     if recommendation.critical_when:
-        yield f"critical WHEN {condition_sentence(guideline, recommendation.critical_when)}"
+        yield f"critical WHEN {condition_sentence(knowledge, recommendation.critical_when)}"
     for imaging in recommendation.imaging:
-        yield _imaging(guideline, imaging)
+        yield _imaging(knowledge, imaging)
     for referral in recommendation.referrals:
-        yield _called_for(guideline, guideline.orders[f"referral-{referral.to}"].title, referral)
+        yield _called_for(knowledge, knowledge.orders[f"referral-{referral.to}"].title, referral)
     for treatment in recommendation.treatment:
         yield _treatment(treatment)
     if recommendation.change:
@@ -87,16 +87,16 @@ def _then(guideline: Guideline, recommendation: Recommendation) -> Iterator[str]
     yield f"say, as {recommendation.indicator}: “{recommendation.summary}”"
 
 
-def _imaging(guideline: Guideline, imaging: Imaging) -> str:
+def _imaging(knowledge: Knowledge, imaging: Imaging) -> str:
     if imaging.modality == "none-now":
-        return _called_for(guideline, "no imaging for now", imaging)
-    title = guideline.orders[f"{imaging.modality}-{imaging.region}"].title
-    return _called_for(guideline, f"{title}, or {imaging.alternative}" if imaging.alternative else title, imaging)
+        return _called_for(knowledge, "no imaging for now", imaging)
+    title = knowledge.orders[f"{imaging.modality}-{imaging.region}"].title
+    return _called_for(knowledge, f"{title}, or {imaging.alternative}" if imaging.alternative else title, imaging)
 
 
-def _called_for(guideline: Guideline, title: str, call: Imaging | Referral) -> str:
+def _called_for(knowledge: Knowledge, title: str, call: Imaging | Referral) -> str:
     words = f"{in_a_sentence(title)} ({call.priority})"
-    return f"{words} WHEN {condition_sentence(guideline, call.when)}" if call.when else words
+    return f"{words} WHEN {condition_sentence(knowledge, call.when)}" if call.when else words
 
 
 def _treatment(treatment: Treatment) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from service.knowledge_model.model import Guideline, Recommendation, in_a_sentence, label
+from service.knowledge_model.model import Knowledge, Recommendation, in_a_sentence, label
 from service.knowledge_model.vocabulary import ADVICE_FACTS
 
 # Pixels of the picture at its own size.
@@ -46,11 +46,11 @@ class _Stage(NamedTuple):
     words: str = ""
 
 
-def decision_path(guideline: Guideline) -> Markup:
+def decision_path(knowledge: Knowledge) -> Markup:
     """The picture, as an element of a page. Every text of the knowledge in it is escaped."""
     drawn: list[Markup] = []
     top = 1.0
-    for number, stage in enumerate(_stages(guideline), start=1):
+    for number, stage in enumerate(_stages(knowledge), start=1):
         if number > 1:
             drawn.append(_arrow(top, stage.arrow))
             top += _BETWEEN
@@ -62,13 +62,13 @@ def decision_path(guideline: Guideline) -> Markup:
     ).format(_WIDTH, top + 1, _WIDTH, Markup("").join(drawn))
 
 
-def _stages(guideline: Guideline) -> Iterator[_Stage]:
-    of_kind = {kind: [r for r in guideline.recommendations if r.kind == kind] for kind in _KINDS}
+def _stages(knowledge: Knowledge) -> Iterator[_Stage]:
+    of_kind = {kind: [r for r in knowledge.recommendations if r.kind == kind] for kind in _KINDS}
     flags = of_kind["red-flag"]
     stops = [r for r in flags if r.indicator == "critical" and r.red_flag and "ranking" in r.red_flag.blocks]
-    located = "; ".join(finding.title for finding in guideline.findings.values() if finding.defines_complaint)
-    pattern = guideline.engine.complaint
-    beside = f", or: {in_a_sentence(guideline.title_of(pattern))}" if pattern else ""
+    located = "; ".join(finding.title for finding in knowledge.findings.values() if finding.defines_complaint)
+    pattern = knowledge.engine.complaint
+    beside = f", or: {in_a_sentence(knowledge.title_of(pattern))}" if pattern else ""
     note = f"One of these findings{beside}. Otherwise there is no card about the chart."
     yield _Stage("Is it this pain?", note, (), words=located)
     yield _Stage(
@@ -81,8 +81,8 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
         ),
         "yes",
     )
-    ranking = guideline.differential
-    causes = tuple(_Chip("causes", cause.title, "") for cause in guideline.causes.values())
+    ranking = knowledge.differential
+    causes = tuple(_Chip("causes", cause.title, "") for cause in knowledge.causes.values())
     yield _Stage(
         "Ranking of causes",
         f"By points. A cause leads with at least {ranking.lead_at_least}, and {ranking.lead_by} more than the next.",
@@ -95,7 +95,7 @@ def _stages(guideline: Guideline) -> Iterator[_Stage]:
     yield _Stage(
         "Treatment",
         "What is offered, held, or offered with care.",
-        tuple(_treatments(of_kind["treatment"], guideline.engine.treatments)),
+        tuple(_treatments(of_kind["treatment"], knowledge.engine.treatments)),
     )
     advice = tuple(_Group(label(kind), _chips(of_kind[kind])) for kind in ADVICE_FACTS)
     yield _Stage("Hook context", "A draft order, an appointment or a discharge is held against all of this.", advice)

@@ -17,7 +17,7 @@ from flask import Blueprint, Response, render_template, request
 
 from cds_hooks.errors import UnknownService
 from service.answers.orders import Ordering, service_request
-from service.knowledge_model.model import LOCAL_SYSTEM, Guideline
+from service.knowledge_model.model import LOCAL_SYSTEM, Knowledge
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.services.explanation import Explainer, as_dict
 
@@ -34,7 +34,7 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 def create_blueprint(
-    guideline: Guideline, explainer: Explainer | None, body_limit: int, patients: Path = PATIENTS
+    knowledge: Knowledge, explainer: Explainer | None, body_limit: int, patients: Path = PATIENTS
 ) -> Blueprint:
     """`/`, its files under `/demo/files/`, its data: `/demo/patients`, `/demo/patients/<name>`, `/demo/vocabulary`; and
     `/explain/<service id>`, the whole decision about a request of at most `body_limit` bytes.
@@ -48,7 +48,7 @@ def create_blueprint(
         key=lambda each: (each["group"], each["title"]),
     )
     listed = orjson.dumps({"clock": _clock(patients), "patients": entries})
-    described = orjson.dumps(vocabulary(guideline))
+    described = orjson.dumps(vocabulary(knowledge))
     files = {path.name: path.read_bytes() for path in (Path(__file__).parent / "static").iterdir()}
     blueprint = Blueprint("demo", __name__, template_folder=".")
 
@@ -56,9 +56,9 @@ def create_blueprint(
     def page() -> str:
         return render_template(
             "demo_ehr.html",
-            title=guideline.title,
-            version=guideline.version,
-            draft=guideline.status == "draft",
+            title=knowledge.title,
+            version=knowledge.version,
+            draft=knowledge.status == "draft",
             explains=bool(explainer),
         )
 
@@ -134,18 +134,18 @@ def _listing(name: str, body: bytes, sentence: str, file: str) -> dict[str, str]
     }
 
 
-def vocabulary(guideline: Guideline) -> dict[str, Any]:
+def vocabulary(knowledge: Knowledge) -> dict[str, Any]:
     """What can be documented and ordered, with the codes by which the page knows it again in a chart."""
     codes: dict[str, list[str]] = {}
-    for code in guideline.codes:
+    for code in knowledge.codes:
         if code.match != "range":
             codes.setdefault(f"{code.system}|{code.code}", []).append(code.concept)
     meanings = {"yes": True, "no": False, "unknown": None}
-    answers = {f"{code.system}|{code.code}": code for code in guideline.answers}
+    answers = {f"{code.system}|{code.code}": code for code in knowledge.answers}
     medicines = {
         code.display: {"system": code.system, "code": code.code, "display": code.display}
-        for code in guideline.codes
-        if code.system == SYSTEMS["rxnorm"] and guideline.findings[code.concept].kind == "medication"
+        for code in knowledge.codes
+        if code.system == SYSTEMS["rxnorm"] and knowledge.findings[code.concept].kind == "medication"
     }
     return {
         "system": LOCAL_SYSTEM,
@@ -158,25 +158,25 @@ def vocabulary(guideline: Guideline) -> dict[str, Any]:
                 "unit": finding.unit,
                 "sided": not finding.whole_patient,
             }
-            for finding in guideline.findings.values()
+            for finding in knowledge.findings.values()
         ],
         "codes": codes,
         "answers": {key: meanings[code.concept] for key, code in answers.items() if code.concept in meanings},
         "sides": {key: code.side for key, code in answers.items() if code.concept == "side"},
         "orders": [
-            {"key": key, "title": template.title, "sided": template.sided, "sides": _by_side(guideline, key)}
-            for key, template in guideline.orders.items()
+            {"key": key, "title": template.title, "sided": template.sided, "sides": _by_side(knowledge, key)}
+            for key, template in knowledge.orders.items()
         ],
         "medicines": [medicines[display] for display in sorted(medicines)],
     }
 
 
-def _by_side(guideline: Guideline, key: str) -> dict[str, Any]:
+def _by_side(knowledge: Knowledge, key: str) -> dict[str, Any]:
     """What an order says of what and where, for each side."""
     now = datetime.now(UTC)
     made = {}
-    for side in guideline.wording.sides:
+    for side in knowledge.wording.sides:
         ordering = Ordering("", "", side, now, (), ())
-        request = service_request(guideline.orders[key], "routine", ordering, guideline.wording.sides)
+        request = service_request(knowledge.orders[key], "routine", ordering, knowledge.wording.sides)
         made[side] = {member: request[member] for member in request if member in ("code", "bodySite")}
     return made

@@ -24,7 +24,7 @@ from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
 from cds_hooks.errors import BadRequest, ServiceUnavailable, UnknownService
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.pages.plots import Row, Span, bars, columns, spans
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ QUESTIONS = (
 )
 
 
-def create_blueprint(guideline: Guideline, audit: AuditWriter | None, clock: Callable[[], datetime]) -> Blueprint:
+def create_blueprint(knowledge: Knowledge, audit: AuditWriter | None, clock: Callable[[], datetime]) -> Blueprint:
     """`/insights` and `/insights/<table>.csv` of this audit trail; without one, the page says that there is none."""
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "insights.css"))
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -184,7 +184,7 @@ def create_blueprint(guideline: Guideline, audit: AuditWriter | None, clock: Cal
         chosen = {"from": first.isoformat(), "to": last.isoformat(), "client": client or ""}
         return render_template(
             "insights.html",
-            title=guideline.title,
+            title=knowledge.title,
             # A file of the product that holds no word of the knowledge.
             style=Markup(style),  # noqa: S704
             recorded=audit is not None,

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from service.knowledge_model.attributes import source_attributes
 from service.knowledge_model.condition_text import as_text
-from service.knowledge_model.model import Guideline, Presentation, Recommendation
+from service.knowledge_model.model import Knowledge, Presentation, Recommendation
 from service.knowledge_model.properties import Properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.pages.decision_path import decision_path
@@ -27,13 +27,13 @@ from service.pages.decision_path import decision_path
 _HERE = Path(__file__).parent
 
 
-def create_blueprint(guideline: Guideline, properties: Properties) -> Blueprint:
-    """`/knowledge` and `/knowledge.html` of this guideline."""
-    described = document(guideline, properties)
+def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
+    """`/knowledge` and `/knowledge.html` of this knowledge."""
+    described = document(knowledge, properties)
     as_json = orjson.dumps(described)
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
-    as_page = page(described, style, script, decision_path(guideline)).encode()
+    as_page = page(described, style, script, decision_path(knowledge)).encode()
     headers = {
         "Content-Security-Policy": f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -43,7 +43,7 @@ def create_blueprint(guideline: Guideline, properties: Properties) -> Blueprint:
     blueprint = Blueprint("knowledge", __name__)
 
     @blueprint.get("/knowledge")
-    def knowledge() -> Response:
+    def knowledge_document() -> Response:
         return Response(as_json, content_type="application/json")
 
     @blueprint.get("/knowledge.html")
@@ -87,54 +87,54 @@ def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def document(guideline: Guideline, properties: Properties) -> dict[str, Any]:
+def document(knowledge: Knowledge, properties: Properties) -> dict[str, Any]:
     """All that the knowledge says, in JSON types; openapi.yaml describes it as Knowledge."""
-    attributes = source_attributes(guideline)
+    attributes = source_attributes(knowledge)
     return {
-        "id": guideline.id,
-        "title": guideline.title,
-        "version": guideline.version,
-        "date": guideline.date.isoformat(),
-        "status": guideline.status,
-        "sourceDocument": guideline.source_title,
+        "id": knowledge.id,
+        "title": knowledge.title,
+        "version": knowledge.version,
+        "date": knowledge.date.isoformat(),
+        "status": knowledge.status,
+        "sourceDocument": knowledge.source_title,
         "appraisal": {
-            "externalValidation": guideline.appraisal["external_validation"],
-            "fairness": guideline.appraisal["fairness"],
-            "review": guideline.appraisal["review"],
+            "externalValidation": knowledge.appraisal["external_validation"],
+            "fairness": knowledge.appraisal["fairness"],
+            "review": knowledge.appraisal["review"],
         },
-        "provenance": _worded(guideline.provenance, guideline.provenance),
+        "provenance": _worded(knowledge.provenance, knowledge.provenance),
         "recommendations": [
-            {**_recommendation(guideline, each), "attributes": attributes[each.id]}
-            for each in guideline.recommendations
+            {**_recommendation(knowledge, each), "attributes": attributes[each.id]}
+            for each in knowledge.recommendations
         ],
         "criteria": [
             {
                 "id": id_,
                 "title": title,
                 "condition": as_text(condition),
-                "inWords": condition_sentence(guideline, condition),
+                "inWords": condition_sentence(knowledge, condition),
             }
-            for id_, (title, condition) in guideline.definitions.items()
+            for id_, (title, condition) in knowledge.definitions.items()
         ],
         "causes": [
-            {"id": cause.id, "title": cause.title, "tellApart": cause.tell_apart} for cause in guideline.causes.values()
+            {"id": cause.id, "title": cause.title, "tellApart": cause.tell_apart} for cause in knowledge.causes.values()
         ],
-        "differential": _differential(guideline),
-        "imagingRatings": [_presentation(guideline, each) for each in guideline.presentations],
+        "differential": _differential(knowledge),
+        "imagingRatings": [_presentation(knowledge, each) for each in knowledge.presentations],
         "thresholds": [
             {"id": id_, **threshold, "date": threshold["date"].isoformat()}
-            for id_, threshold in guideline.thresholds.items()
+            for id_, threshold in knowledge.thresholds.items()
         ],
         "conflicts": [
             {
                 **asdict(conflict),
-                "statements": _worded(conflict.statements, guideline.statements),
-                "evidence": _evidence(guideline, conflict.evidence),
+                "statements": _worded(conflict.statements, knowledge.statements),
+                "evidence": _evidence(knowledge, conflict.evidence),
             }
-            for conflict in guideline.conflicts
+            for conflict in knowledge.conflicts
         ],
         "properties": _properties(properties),
-        "debts": [{**asdict(debt), "rules": _worded(debt.rules, guideline.rules())} for debt in guideline.debts],
+        "debts": [{**asdict(debt), "rules": _worded(debt.rules, knowledge.rules())} for debt in knowledge.debts],
     }
 
 
@@ -178,16 +178,16 @@ def _worded(ids: Iterable[str], words: Mapping[str, str]) -> list[dict[str, str]
     return [{"id": id_, "words": words[id_]} for id_ in ids]
 
 
-def _evidence(guideline: Guideline, tags: Iterable[str]) -> list[dict[str, Any]]:
+def _evidence(knowledge: Knowledge, tags: Iterable[str]) -> list[dict[str, Any]]:
     """Each tag with what it means; one that names a source, with the source."""
     found = []
     for tag in tags:
         kind, _, reference = tag.partition(":")
-        entry: dict[str, Any] = {"tag": tag, "provenance": guideline.provenance.get(kind, guideline.source_title)}
-        if tag in guideline.statements:
-            entry["citation"] = guideline.statements[tag]
+        entry: dict[str, Any] = {"tag": tag, "provenance": knowledge.provenance.get(kind, knowledge.source_title)}
+        if tag in knowledge.statements:
+            entry["citation"] = knowledge.statements[tag]
         if reference:
-            source = guideline.sources[reference]
+            source = knowledge.sources[reference]
             entry |= {"citation": source["citation"], "kind": source["kind"], "toVerify": source["to_verify"]}
             if "url" in source:
                 entry["url"] = source["url"]
@@ -195,7 +195,7 @@ def _evidence(guideline: Guideline, tags: Iterable[str]) -> list[dict[str, Any]]
     return found
 
 
-def _recommendation(guideline: Guideline, recommendation: Recommendation) -> dict[str, Any]:
+def _recommendation(knowledge: Knowledge, recommendation: Recommendation) -> dict[str, Any]:
     return {
         "id": recommendation.id,
         "version": recommendation.version,
@@ -207,12 +207,12 @@ def _recommendation(guideline: Guideline, recommendation: Recommendation) -> dic
         "do": list(recommendation.do),
         "say": list(recommendation.say),
         "whenThen": recommendation.when_then,
-        "asEvaluated": recommendation_sentence(guideline, recommendation),
+        "asEvaluated": recommendation_sentence(knowledge, recommendation),
         "condition": as_text(recommendation.when),
-        "rules": _worded(recommendation.rules, guideline.rules()),
-        "statements": _worded(recommendation.statements, guideline.statements),
-        "strength": {"id": recommendation.strength, "words": guideline.wording.strengths[recommendation.strength]},
-        "evidence": _evidence(guideline, recommendation.evidence),
+        "rules": _worded(recommendation.rules, knowledge.rules()),
+        "statements": _worded(recommendation.statements, knowledge.statements),
+        "strength": {"id": recommendation.strength, "words": knowledge.wording.strengths[recommendation.strength]},
+        "evidence": _evidence(knowledge, recommendation.evidence),
         "history": [
             {
                 "version": revision.version,
@@ -225,9 +225,9 @@ def _recommendation(guideline: Guideline, recommendation: Recommendation) -> dic
     }
 
 
-def _differential(guideline: Guideline) -> dict[str, Any]:
-    differential = guideline.differential
-    causes = {id_: cause.title for id_, cause in guideline.causes.items()}
+def _differential(knowledge: Knowledge) -> dict[str, Any]:
+    differential = knowledge.differential
+    causes = {id_: cause.title for id_, cause in knowledge.causes.items()}
     return {
         "leadAtLeast": differential.lead_at_least,
         "leadBy": differential.lead_by,
@@ -246,7 +246,7 @@ def _differential(guideline: Guideline) -> dict[str, Any]:
             {
                 "cause": causes[test.cause],
                 "family": test.family,
-                "finding": guideline.title_of(test.finding),
+                "finding": knowledge.title_of(test.finding),
                 "positive": test.positive,
                 "negative": test.negative,
                 "source": test.source,
@@ -270,20 +270,20 @@ def _differential(guideline: Guideline) -> dict[str, Any]:
     }
 
 
-def _presentation(guideline: Guideline, presentation: Presentation) -> dict[str, Any]:
+def _presentation(knowledge: Knowledge, presentation: Presentation) -> dict[str, Any]:
     return {
         "id": presentation.id,
         "presentation": presentation.presentation,
         "source": " ".join(filter(None, (presentation.publisher, presentation.topic, str(presentation.year)))),
         "verified": presentation.verified,
         "condition": as_text(presentation.when),
-        "rules": _worded(presentation.rules, guideline.rules()),
-        "evidence": _evidence(guideline, presentation.evidence),
+        "rules": _worded(presentation.rules, knowledge.rules()),
+        "evidence": _evidence(knowledge, presentation.evidence),
         "ratings": [
             {
                 "modality": rating.modality,
                 "regions": list(rating.regions),
-                "rating": guideline.rating_words[rating.rating],
+                "rating": knowledge.rating_words[rating.rating],
                 "score": rating.score,
                 "radiation": rating.radiation,
                 "condition": as_text(rating.when) if rating.when else None,

@@ -11,7 +11,7 @@ from typing import Any
 from service.chart.elements import LEFT
 from service.chart.fhir_time import days_before, read_when, years_old
 from service.knowledge_model.conditions import Interval
-from service.knowledge_model.model import LOCAL_SYSTEM, Guideline
+from service.knowledge_model.model import LOCAL_SYSTEM, Knowledge
 from service.proof.formula import ChartFormula, Limit, Number
 from service.reasoning.kernel import Atom
 
@@ -115,12 +115,12 @@ def value_of(bounds: Bounds) -> Interval:
 # In words
 
 
-def in_words(guideline: Guideline, chart: Described) -> str:
+def in_words(knowledge: Knowledge, chart: Described) -> str:
     """The chart in a sentence: what is present, what is absent, and the numbers."""
     parts = []
     for name, bounds in chart.numbers.items():
-        title = guideline.title_of(name)
-        finding = guideline.findings.get(name)
+        title = knowledge.title_of(name)
+        finding = knowledge.findings.get(name)
         unit = f" {finding.unit}" if finding and finding.unit and not finding.unit.startswith("{") else ""
         parts.append(f"{title}: {_number(value_of(bounds))}{unit}")
     for words, findings in (
@@ -128,7 +128,7 @@ def in_words(guideline: Guideline, chart: Described) -> str:
         ("absent", chart.absent),
         ("present and absent at once", chart.contradictory),
     ):
-        parts += [f"{guideline.title_of(name)}: {words}{_on(chart, name)}" for name in findings]
+        parts += [f"{knowledge.title_of(name)}: {words}{_on(chart, name)}" for name in findings]
     if chart.sex:
         parts.append(chart.sex)
     return "; ".join(parts) or "nothing documented"
@@ -146,12 +146,12 @@ def _number(value: Interval) -> str:
 # As a request
 
 
-def request(guideline: Guideline, chart: Described, now: dt.datetime, keys: Mapping[str, Any]) -> dict[str, Any]:
+def request(knowledge: Knowledge, chart: Described, now: dt.datetime, keys: Mapping[str, Any]) -> dict[str, Any]:
     """A request of the hook patient-view for a patient with this chart. keys: those of the prefetch templates.
 
     Raises ValueError where a number has bounds that no documentation has.
     """
-    resources = [*_observations(guideline, chart, now)]
+    resources = [*_observations(knowledge, chart, now)]
     bundles = {key: {"resourceType": "Bundle", "type": "searchset", "total": 0} for key in keys}
     bundles["observations"] = {
         "resourceType": "Bundle",
@@ -173,7 +173,7 @@ def request(guideline: Guideline, chart: Described, now: dt.datetime, keys: Mapp
     }
 
 
-def _observations(guideline: Guideline, chart: Described, now: dt.datetime) -> Iterator[dict[str, Any]]:
+def _observations(knowledge: Knowledge, chart: Described, now: dt.datetime) -> Iterator[dict[str, Any]]:
     time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def observation(finding: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _observations(guideline: Guideline, chart: Described, now: dt.datetime) -> I
         return {
             "status": "final",
             "code": {
-                "coding": [{"system": LOCAL_SYSTEM, "code": finding, "display": guideline.findings[finding].title}]
+                "coding": [{"system": LOCAL_SYSTEM, "code": finding, "display": knowledge.findings[finding].title}]
             },
             "subject": {"reference": f"Patient/{PATIENT}"},
             "effectiveDateTime": time,
@@ -193,12 +193,12 @@ def _observations(guideline: Guideline, chart: Described, now: dt.datetime) -> I
         yield observation(finding, {"valueBoolean": True})
     for finding in (*chart.absent, *chart.contradictory):
         yield observation(finding, {"valueBoolean": False})
-    dates = guideline.engine.derived.days_since
+    dates = knowledge.engine.derived.days_since
     for name, bounds in chart.numbers.items():
         if name in dates:
             yield observation(dates[name], {"valueDateTime": _date(bounds, now)})
-        elif name in guideline.findings:
-            unit = guideline.findings[name].unit
+        elif name in knowledge.findings:
+            unit = knowledge.findings[name].unit
             # Two measurements of one time that differ are the span between them.
             for value in dict.fromkeys(value_of(bounds)):
                 quantity = {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}

@@ -18,7 +18,7 @@ import z3
 
 from service.chart.elements import LEFT, RIGHT
 from service.knowledge_model.conditions import ANYWHERE, CONTRADICTORY, Condition, Interval
-from service.knowledge_model.model import AFTER_PLAN, RADIOGRAPH_AT_HAND, Guideline
+from service.knowledge_model.model import AFTER_PLAN, RADIOGRAPH_AT_HAND, Knowledge
 from service.knowledge_model.vocabulary import CLINICAL_KINDS
 from service.proof.terms import FALSE, TRUE, Terms
 from service.reasoning.kernel import (
@@ -97,16 +97,16 @@ def limit_of(word: str, bound: float, *, whole: bool) -> Limit:
 class Formula:
     """One compiled knowledge as a formula, of which charts are made."""
 
-    def __init__(self, guideline: Guideline, kernel: Kernel) -> None:
-        self.guideline, self.kernel, self.terms = guideline, kernel, Terms()
-        findings = guideline.findings.values()
+    def __init__(self, knowledge: Knowledge, kernel: Kernel) -> None:
+        self.knowledge, self.kernel, self.terms = knowledge, kernel, Terms()
+        findings = knowledge.findings.values()
         self.boolean = tuple(f.id for f in findings if f.value == "boolean")
         self.locating = tuple(f for f in findings if f.defines_complaint)
         self.informative = tuple(
             f.id for f in findings if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
         )
         self.plausible = {f.id: f.plausible for f in findings if f.value == "quantity"}
-        derived = guideline.engine.derived
+        derived = knowledge.engine.derived
         # These are whole numbers: above one is the same as from the next.
         self.spans = {"age": _YEARS, **dict.fromkeys(derived.days_since, _DAYS)}
         self.plausible |= {name: Interval(0, inf) for name in self.spans}
@@ -115,7 +115,7 @@ class Formula:
         self.of_both_sides = tuple(dict.fromkeys(of for names in derived.on_both_sides.values() for of in names))
         self.on_either_side = derived.on_either_side
         self.limits: dict[str, set[Limit]] = {name: set() for name in self.plausible}
-        facts = {fact for names in guideline.facts.values() for fact in names}
+        facts = {fact for names in knowledge.facts.values() for fact in names}
         for atom in kernel.atoms:
             if atom.word in ("at_least", "at_most"):
                 if atom.finding in facts:
@@ -125,7 +125,7 @@ class Formula:
         # What a rating or a card about a draft reads beside the chart; nothing ties it to the chart here.
         self.facts = facts | {RADIOGRAPH_AT_HAND}
         self.flags: dict[str, list[int]] = {}
-        for rule in guideline.recommendations:
+        for rule in knowledge.recommendations:
             if rule.red_flag:
                 self.flags.setdefault(f"flag-{rule.red_flag.id}", []).append(kernel.rules[rule.id].holds)
         self.size = kernel.size + sum(map(len, kernel.stages))
@@ -227,7 +227,7 @@ class ChartFormula:
         elif finding in self.formula.facts:
             pair = (self.known(finding, f"{word} {operand}"), self.known(finding, f"not {word} {operand}"))
             self.constraints.append(self.terms.at_most_one(pair))
-        elif finding not in self.formula.guideline.findings or word != "is":
+        elif finding not in self.formula.knowledge.findings or word != "is":
             return
         elif operand == "present":
             pair = (self.known(finding, "present"), self.known(finding, "absent"))
@@ -354,7 +354,7 @@ class ChartFormula:
             self.numbers[f.id].known if f.id in self.numbers else self.values[atoms[Atom(f.id)].true]
             for f in self.formula.locating
         ]
-        if criterion := kernel.criteria.get(self.formula.guideline.engine.complaint):
+        if criterion := kernel.criteria.get(self.formula.knowledge.engine.complaint):
             located.append(self.values[criterion.true])
         return self.terms.either(located)
 

@@ -140,7 +140,7 @@ def _no_imaging_alone(of: Charted) -> Iterator[Statement]:
         words = f"no imaging for now never stands beside {flag.id} ({flag.title})"
         yield of.never(name, flag.id, words, waits, of.fires(flag))
     for finding in of.directed("worrying"):
-        if of.guideline.findings[finding].kind not in CLINICAL_KINDS:
+        if of.knowledge.findings[finding].kind not in CLINICAL_KINDS:
             continue
         yield Statement(
             name,
@@ -153,7 +153,7 @@ def _no_imaging_alone(of: Charted) -> Iterator[Statement]:
 
 
 def _not_both(of: Charted) -> Iterator[Statement]:
-    by_id = {r.id: r for r in of.guideline.recommendations}
+    by_id = {r.id: r for r in of.knowledge.recommendations}
     for pair in of.properties.opposites:
         first, second = (by_id[id_] for id_ in pair.recommendations)
         yield of.never(
@@ -215,7 +215,7 @@ def _ranking_unread(of: Charted) -> Iterator[Read]:
 
 
 def _can_fire(of: Charted) -> Iterator[Statement]:
-    for rule in of.guideline.recommendations:
+    for rule in of.knowledge.recommendations:
         yield Statement(
             "can-fire",
             rule.id,
@@ -229,7 +229,7 @@ def _can_fire(of: Charted) -> Iterator[Statement]:
 def _parts_matter(of: Charted) -> Iterator[Statement]:
     kernel, terms = of.kernel, of.terms
     roots = [(name, node, TRUE) for name, node in kernel.criteria.items()]
-    for rule in of.guideline.recommendations:
+    for rule in of.knowledge.recommendations:
         compiled = kernel.rules[rule.id]
         about = {"red-flag": OF_PATIENT, "plan": OF_PLAN}.get(rule.kind, OF_SIDE)
         within = of.chart.values[kernel.atoms[Atom(about)].true]
@@ -294,7 +294,7 @@ def _findings_matter(of: Charted) -> Iterator[Statement]:
         for rule in of.kernel.rules.values()
         for place in (rule.holds, rule.critical, *rule.imaging, *rule.referrals)
     } | {place for when, ratings in of.kernel.presentations for place in (when, *ratings)}
-    for finding in of.guideline.findings.values():
+    for finding in of.knowledge.findings.values():
         number = of.formula.number_of.get(finding.id, finding.id)
         if number in of.chart.numbers:
             others = [of.chart.another(number, f"other {number} ")]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from service.knowledge_model.model import Guideline, KnowledgeError
+from service.knowledge_model.model import Knowledge, KnowledgeError
 from service.knowledge_model.properties import FILE, Properties, Property
 from service.proof.properties import PROPERTIES, statements_of
 from service.proof.prover import MILLISECONDS, PROVED, REFUTED, UNDECIDED, Prover, Verdict
@@ -53,13 +53,13 @@ class Report:
         )
 
 
-def prove(guideline: Guideline, properties: Properties, milliseconds: int = MILLISECONDS) -> Report:
+def prove(knowledge: Knowledge, properties: Properties, milliseconds: int = MILLISECONDS) -> Report:
     """Every statement of every property, decided about all charts; each question in so many milliseconds at most.
 
     Raises KnowledgeError where properties.toml names a property that there is not, or lacks one.
     """
     _require_all(properties)
-    charted = Charted(guideline, compiled(guideline), properties)
+    charted = Charted(knowledge, compiled(knowledge), properties)
     prover = Prover(charted.chart, milliseconds)
     results, seconds = {}, {}
     for id_, of in properties.properties.items():

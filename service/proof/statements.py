@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from service.knowledge_model.model import Guideline, Recommendation
+from service.knowledge_model.model import Knowledge, Recommendation
 from service.knowledge_model.properties import Properties
 from service.knowledge_model.vocabulary import CHART_KINDS, INDICATORS, PRIORITIES
 from service.proof.formula import ChartFormula, Formula
@@ -86,16 +86,16 @@ class Called:
 class Charted:
     """One compiled knowledge, a chart of which nothing is given, and what can be observed of charts."""
 
-    guideline: Guideline
+    knowledge: Knowledge
     kernel: Kernel
     properties: Properties
     formula: Formula = field(init=False)
     chart: ChartFormula = field(init=False)
 
     def __post_init__(self) -> None:
-        self.formula = Formula(self.guideline, self.kernel)
+        self.formula = Formula(self.knowledge, self.kernel)
         self.chart = ChartFormula(self.formula)
-        self.rules = [r for r in self.guideline.recommendations if r.kind in CHART_KINDS]
+        self.rules = [r for r in self.knowledge.recommendations if r.kind in CHART_KINDS]
         self.red_flags = [r for r in self.rules if r.red_flag]
         # The treatments that anything holds.
         self.held = tuple(name for term, *names in self.kernel.outcome for name in names if term == "hold")
@@ -220,12 +220,12 @@ class Charted:
 
     def directed(self, direction: str) -> Iterator[str]:
         """The findings of this direction that have two states."""
-        for finding in self.guideline.findings.values():
+        for finding in self.knowledge.findings.values():
             if finding.direction == direction and finding.value == "boolean":
                 yield finding.id
 
     def title(self, finding: str) -> str:
-        return self.guideline.title_of(finding)
+        return self.knowledge.title_of(finding)
 
     def worse(self, finding: str) -> tuple[ChartFormula, tuple[int, ...]]:
         """The chart with this finding present, and that it was unknown or absent, and not recorded in two ways."""

@@ -1,1 +1,1 @@
-"""The case by the guideline: causes ranked, what is called for, what to ask next. Pure."""
+"""The case by the knowledge: causes ranked, what is called for, what to ask next. Pure."""

@@ -1,4 +1,4 @@
-"""A case and the knowledge -> what the guideline calls for. Pure: the clock is in the case, there is no I/O.
+"""A case and the knowledge -> what the knowledge calls for. Pure: the clock is in the case, there is no I/O.
 
 What is decided stands in decision.py, why in evidence.py, what to ask in questions.py; here it is put together. Sides
 are judged apart; red flags belong to the patient and also count what has no side.
@@ -24,7 +24,7 @@ from service.knowledge_model.model import (
     AFTER_PLAN,
     OF_THE_PATIENT,
     RADIOGRAPH_AT_HAND,
-    Guideline,
+    Knowledge,
     Presentation,
     Rating,
     Recommendation,
@@ -81,18 +81,18 @@ class TreatmentCall(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the guideline makes of one case."""
+    """What the knowledge makes of one case."""
 
     complaint: str
     side: str
     data: dict[str, str]
     left_out: LeftOut
     fired: tuple[Fired, ...] = ()
-    # What makes this the complaint of the guideline.
+    # What makes this the complaint of the knowledge.
     located_by: tuple[Evidence, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     ranking_waits: bool = False
-    # Whether the causes of the guideline are not those of this patient.
+    # Whether the causes of the knowledge are not those of this patient.
     unranked: bool = False
     imaging: tuple[ImagingCall, ...] = ()
     referrals: tuple[ReferralCall, ...] = ()
@@ -208,24 +208,24 @@ class Judgement:
 
 
 class Assessor:
-    """Assesses cases by one guideline; made once."""
+    """Assesses cases by one body of knowledge; made once."""
 
-    def __init__(self, guideline: Guideline) -> None:
-        self.guideline, self.kernel = guideline, compiled(guideline)
-        self.locating = frozenset(f.id for f in guideline.findings.values() if f.defines_complaint)
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.knowledge, self.kernel = knowledge, compiled(knowledge)
+        self.locating = frozenset(f.id for f in knowledge.findings.values() if f.defines_complaint)
         # Where none of these is stated there is no such complaint.
-        self.complaint = guideline.engine.complaint
-        self.sought = self.locating | guideline.base_findings([self.complaint])
+        self.complaint = knowledge.engine.complaint
+        self.sought = self.locating | knowledge.base_findings([self.complaint])
         self.informative = frozenset(
             f.id
-            for f in guideline.findings.values()
+            for f in knowledge.findings.values()
             if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
         )
-        self.reads = reads_of(guideline)
+        self.reads = reads_of(knowledge)
         self.by_kind = {
-            kind: tuple(r for r in guideline.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
+            kind: tuple(r for r in knowledge.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
-        self.questions = Questions(guideline, self.kernel, self.informative)
+        self.questions = Questions(knowledge, self.kernel, self.informative)
         # The patient as documented alone, with one side and with two.
         self._layouts = {charts: layout(self.kernel, charts) for charts in (1, 2)}
 
@@ -244,7 +244,7 @@ class Assessor:
         return assembly.assessment(located_by) if located_by else self._without_complaint(case)
 
     def _located_by(self, reader: EvidenceReader) -> tuple[Evidence, ...]:
-        """What is documented, on any side, that makes this the complaint of the guideline."""
+        """What is documented, on any side, that makes this the complaint of the knowledge."""
         found: dict[tuple[str, str], Evidence] = {}
         charts, criterion = reader.decision.charts, self.kernel.criteria.get(self.complaint)
         for number in charts.of_patient:
@@ -339,7 +339,7 @@ class Assessor:
             self._without_complaint(case),
             fired=tuple(assembly.fired),
             treatment=tuple(
-                assembly.treatment[id_] for id_ in self.guideline.engine.treatments if id_ in assembly.treatment
+                assembly.treatment[id_] for id_ in self.knowledge.engine.treatments if id_ in assembly.treatment
             ),
             decision=decision,
             made=assembly.made,
@@ -352,7 +352,7 @@ class Assessor:
             return ()
         cards: dict[str, list[str]] = {}
         for fired in assessment.fired:
-            topic = self.guideline.engine.topics.get(fired.indicator, fired.recommendation.topic)
+            topic = self.knowledge.engine.topics.get(fired.indicator, fired.recommendation.topic)
             cards.setdefault(topic, []).append(fired.recommendation.id)
         return tuple(self.questions.would_change(assessment.decision, cards))
 
@@ -361,7 +361,7 @@ class Assessor:
         if decision is None:
             raise ValueError("nothing was decided")
         return EvidenceReader(
-            self.guideline, self.reads, decision.judged(facts) if facts else decision, assessment.made, facts
+            self.knowledge, self.reads, decision.judged(facts) if facts else decision, assessment.made, facts
         )
 
     def _without_complaint(self, case: Case) -> Assessment:
@@ -390,7 +390,7 @@ class _Assembly:
 
     def __init__(self, assessor: Assessor, decision: Decision, made: dict[str, tuple[str, ...]]) -> None:
         self.assessor, self.decision, self.made = assessor, decision, made
-        self.reader = EvidenceReader(assessor.guideline, assessor.reads, decision, made, {})
+        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision, made, {})
         self.fired: list[Fired] = []
         self.imaging: list[ImagingCall] = []
         self.referrals: list[ReferralCall] = []
@@ -438,7 +438,7 @@ class _Assembly:
                 msgspec.structs.replace(call, cautions=tuple(self.cautions[id_]))
                 if id_ in self.cautions and call.state == "offer"
                 else call
-                for id_ in self.assessor.guideline.engine.treatments
+                for id_ in self.assessor.knowledge.engine.treatments
                 if (call := self.treatment.get(id_))
             ),
             # What is asked next must not delay an emergency.
@@ -475,7 +475,7 @@ class _Assembly:
 
     def _collect_treatment(self, recommendation: Recommendation, fired: Fired) -> None:
         """A hold is never undone by an offer."""
-        findings = self.assessor.guideline.findings
+        findings = self.assessor.knowledge.findings
         for treatment in recommendation.treatment:
             if treatment.state == "caution":
                 self.cautions.setdefault(treatment.id, []).append(recommendation.id)
@@ -495,7 +495,7 @@ class _Assembly:
         """What later conditions read of the red flags, and the findings that it stands on."""
         critical = [fired for fired in self.fired if fired.indicator == "critical"]
         behind = {"critical-red-flag": critical, "insufficient-data": [], **{name: [] for name in AFTER_PLAN}}
-        for block in self.assessor.guideline.engine.blocks:
+        for block in self.assessor.knowledge.engine.blocks:
             behind[f"{block}-red-flag"] = [
                 fired
                 for fired in self.fired
@@ -521,7 +521,7 @@ class _Assembly:
 
 
 def presentations(
-    guideline: Guideline, assessment: Assessment, radiograph_at_hand: bool, supposed: str = ""
+    knowledge: Knowledge, assessment: Assessment, radiograph_at_hand: bool, supposed: str = ""
 ) -> tuple[tuple[Presentation, Rating], ...]:
     """Every rating that holds for this chart, with the presentation that it is of; `supposed` is a red flag that is
     taken as raised.
@@ -529,11 +529,11 @@ def presentations(
     if assessment.decision is None:
         return ()
     raised = {flag.id for fired in assessment.all_fired if (flag := fired.recommendation.red_flag)} | {supposed}
-    facts = {f"flag-{flag}": flag in raised for flag in guideline.engine.red_flags}
+    facts = {f"flag-{flag}": flag in raised for flag in knowledge.engine.red_flags}
     decision = assessment.decision.judged({**facts, RADIOGRAPH_AT_HAND: radiograph_at_hand})
     return tuple(
         (presentation, rating)
-        for presentation, (when, ratings) in zip(guideline.presentations, decision.kernel.presentations, strict=True)
+        for presentation, (when, ratings) in zip(knowledge.presentations, decision.kernel.presentations, strict=True)
         if decision.where(when)
         for rating, place in zip(presentation.ratings, ratings, strict=True)
         if decision.where(place)

@@ -71,29 +71,29 @@ def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     for weight in reader.kernel.weights:
         if values[weight.place] & bit:
             findings = reader.grounds(weight.when, chart) if weight.when else _done(reader, chart, weight)
-            named = tuple(name for name in findings if name in reader.guideline.findings)
+            named = tuple(name for name in findings if name in reader.knowledge.findings)
             yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
 
 
 def _done(reader: EvidenceReader, chart: int, weight: Weight) -> list[str]:
     """The tests behind a result: the test itself, or those of a group that came out that way."""
-    if weight.test in reader.guideline.findings:
+    if weight.test in reader.knowledge.findings:
         return [weight.test]
-    tests = sorted(reader.guideline.base_findings([weight.test]))
+    tests = sorted(reader.knowledge.base_findings([weight.test]))
     return [name for name in tests if reader.value(name, chart) is (weight.points > 0)]
 
 
 def rank(reader: EvidenceReader, chart: int) -> Ranking:
     """The causes on this chart of a side, best first."""
-    guideline, decision = reader.guideline, reader.decision
-    rules, of_chart = guideline.differential, decision.charts.charts[chart]
-    score = _Score(guideline.causes)
+    knowledge, decision = reader.knowledge, reader.decision
+    rules, of_chart = knowledge.differential, decision.charts.charts[chart]
+    score = _Score(knowledge.causes)
     known = set()
     for weighed in weigh(reader, chart):
         score.add(weighed.cause, weighed.points, weighed.findings)
         if weighed.family:
             known.add(weighed.family)
-    order = sorted(guideline.causes, key=lambda cause: -score.points[cause])
+    order = sorted(knowledge.causes, key=lambda cause: -score.points[cause])
     top, *others = (score.points[cause] for cause in order)
     distance = top - others[0] if others else inf
     leads = next((cause for cause, bits in decision.leads.items() if bits & 1 << chart), None)

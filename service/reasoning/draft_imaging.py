@@ -2,7 +2,7 @@
 instead or besides. Pure.
 
 Each selected draft is rated by the presentations of ratings.toml that hold for the chart, the best of them counting,
-and against what the guideline itself calls for.
+and against what the knowledge itself calls for.
 """
 
 from __future__ import annotations
@@ -122,11 +122,11 @@ class JudgedDrafts:
 
 
 class DraftImaging:
-    """Judges drafts by one guideline; made once."""
+    """Judges drafts by one body of knowledge; made once."""
 
     def __init__(self, assessor: Assessor) -> None:
         self._assessor = assessor
-        roles = assessor.guideline.engine.imaging
+        roles = assessor.knowledge.engine.imaging
         self._regions = roles.regions_of_complaint | roles.other_regions
 
     def judge(
@@ -154,8 +154,8 @@ class _Judging:
     ) -> None:
         self.assessor, self.case, self.assessment = assessor, case, assessment
         self.drafts, self.on_chart, self.now = drafts, on_chart, case.now
-        self.guideline, self.roles = assessor.guideline, assessor.guideline.engine.imaging
-        self.matching = OrderMatching(self.guideline, assessment, on_chart, case.now)
+        self.knowledge, self.roles = assessor.knowledge, assessor.knowledge.engine.imaging
+        self.matching = OrderMatching(self.knowledge, assessment, on_chart, case.now)
         self.imaging = self.matching.imaging
         self.judgements: list[Judgement] = []
         self.by_id = {fired.recommendation.id: fired for fired in assessment.fired}
@@ -274,7 +274,7 @@ class _Judging:
         return False
 
     def _radiograph_before(self, order: Order) -> ImagingCall | None:
-        """The radiograph that the guideline calls for before other imaging of where the pain is, or of the same
+        """The radiograph that the knowledge calls for before other imaging of where the pain is, or of the same
         region, on that side.
         """
         for call in self.imaging:
@@ -397,7 +397,7 @@ class _Judging:
             return None
         beside = [*self._beside(one.drafted), *proposed]
         wrong_side = one.other_side or (order.sides_differ and one.side in (LEFT, RIGHT))
-        if wrong_side and order.key in self.guideline.orders and one.rating != USUALLY_NOT:
+        if wrong_side and order.key in self.knowledge.orders and one.rating != USUALLY_NOT:
             side = self.matching.compared(order.key, one.side)
             if any(other.covers(order.key, side) for other in beside):
                 return None
@@ -439,7 +439,7 @@ class _Judging:
         besides: dict[Call, None] = {}
         for fired in warnings:
             called = [call for call in self.imaging if fired.recommendation.id in self.assessment.called_by(call)]
-            at_once = not days_allowed(self.guideline, self.assessment, fired) or self.matching.has_radiograph(())
+            at_once = not days_allowed(self.knowledge, self.assessment, fired) or self.matching.has_radiograph(())
             radiographs = [call for call in called if call.modality == RADIOGRAPH]
             besides |= dict.fromkeys(
                 self._left(called if at_once or not radiographs else radiographs, ordered, _ids([fired]))

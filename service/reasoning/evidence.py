@@ -9,7 +9,7 @@ import msgspec
 
 from service.chart.fhir_time import When
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
-from service.knowledge_model.model import OF_THE_PATIENT, Finding, Guideline, Recommendation
+from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation
 from service.reasoning.decision import Decision, ones
 from service.reasoning.kernel import Atom, Kernel, Node
 
@@ -53,17 +53,17 @@ class Verdict(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...]
 
 
-def reads_of(guideline: Guideline) -> dict[str, tuple[str, ...]]:
+def reads_of(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
     """What each recommendation reads, to say what of it is unknown: neither a working diagnosis nor a circumstance."""
     return {
         r.id: tuple(
             sorted(
                 name
-                for name in guideline.base_findings(n for c in r.conditions() for n in c.findings())
-                if guideline.findings[name].kind != "diagnosis" and not guideline.findings[name].is_context
+                for name in knowledge.base_findings(n for c in r.conditions() for n in c.findings())
+                if knowledge.findings[name].kind != "diagnosis" and not knowledge.findings[name].is_context
             )
         )
-        for r in guideline.recommendations
+        for r in knowledge.recommendations
     }
 
 
@@ -76,15 +76,15 @@ class EvidenceReader:
 
     def __init__(
         self,
-        guideline: Guideline,
+        knowledge: Knowledge,
         reads: Mapping[str, Sequence[str]],
         decision: Decision,
         made: Mapping[str, Sequence[str]],
         facts: Mapping[str, Value],
     ) -> None:
-        self.guideline, self.reads, self.decision, self.made, self.facts = guideline, reads, decision, made, facts
+        self.knowledge, self.reads, self.decision, self.made, self.facts = knowledge, reads, decision, made, facts
         self.kernel: Kernel = decision.kernel
-        self.derived = guideline.engine.derived
+        self.derived = knowledge.engine.derived
         # Many recommendations stand on one finding, or on one criterion.
         self._used: dict[tuple[str, int], Evidence] = {}
         self._opened: dict[tuple[str, int], list[str]] = {}
@@ -128,7 +128,7 @@ class EvidenceReader:
 
     def grounds(self, node: Node, chart: int) -> list[str]:
         """The findings of the chart that carry the verdict of this condition, named criteria opened."""
-        findings, criteria = self.guideline.findings, self.kernel.criteria
+        findings, criteria = self.knowledge.findings, self.kernel.criteria
         known = self.decision.charts.charts[chart].known
         grounds: list[str] = []
         for leaf in self.carrying(node, chart):
@@ -199,14 +199,14 @@ class EvidenceReader:
 
     def _evidence(self, name: str, number: int) -> Evidence:
         chart, value = self.decision.charts.charts[number], self.value(name, number)
-        if name not in self.guideline.findings:
+        if name not in self.knowledge.findings:
             return Evidence(name, state(value), "", "", "Patient" if name in OF_THE_PATIENT else "", ())
         resolved = chart.resolved.get(name)
         assertion = resolved.assertion if resolved else None
         if assertion is None:
             # Made from other assertions, as leg symptoms on both sides are.
             return Evidence(name, state(value), "", "", "", ())
-        stated = with_unit(self.guideline.findings[name], value if value is not None else assertion.value)
+        stated = with_unit(self.knowledge.findings[name], value if value is not None else assertion.value)
         return Evidence(
             name,
             CONTRADICTORY if name in chart.contradictory else stated,

@@ -23,7 +23,7 @@ from service.knowledge_model.conditions import CONTRADICTORY, UNKNOWN, WORDS, Co
 from service.knowledge_model.model import (
     AFTER_PLAN,
     RADIOGRAPH_AT_HAND,
-    Guideline,
+    Knowledge,
     Recommendation,
     WeightedTest,
 )
@@ -178,14 +178,14 @@ class Kernel:
         return {name: value for name, value in self.__dict__.items() if name != "run"}
 
 
-def compiled(guideline: Guideline) -> Kernel:
-    """The knowledge of this guideline, compiled."""
+def compiled(knowledge: Knowledge) -> Kernel:
+    """The knowledge of this knowledge, compiled."""
     # Once to count how many places each stage has, and once to have them in a row.
     apart = range(2, 5 * _MANY, _MANY)
-    counted = _Compiler(guideline, apart)
+    counted = _Compiler(knowledge, apart)
     counted.kernel()
     lengths = (end - start for start, end in zip(apart, counted.ends, strict=True))
-    return _Compiler(guideline, list(accumulate(lengths, initial=2))[:-1]).kernel()
+    return _Compiler(knowledge, list(accumulate(lengths, initial=2))[:-1]).kernel()
 
 
 def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tuple[int, ...]]:
@@ -215,8 +215,8 @@ def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tupl
 class _Compiler:
     """Gives each operation a place, the same to those that are the same. starts: the first of atoms, of each stage."""
 
-    def __init__(self, guideline: Guideline, starts: Sequence[int]) -> None:
-        self.guideline, self.ends = guideline, list(starts)
+    def __init__(self, knowledge: Knowledge, starts: Sequence[int]) -> None:
+        self.knowledge, self.ends = knowledge, list(starts)
         self.atoms: dict[Atom, Places] = {}
         self.places: dict[tuple[str, tuple[int, ...]], int] = {}
         self.operations: tuple[list[Operation], ...] = ([], [], [], [])
@@ -224,28 +224,28 @@ class _Compiler:
         self.stage = {NEVER: CHART, ALWAYS: CHART}
         self.opposites = {NEVER: ALWAYS, ALWAYS: NEVER}
         self.criteria: dict[str, Node] = {}
-        self.derived = guideline.engine.derived
-        flags = (f"flag-{flag}" for flag in guideline.engine.red_flags)
-        considers = (f"considers-{cause}" for cause in guideline.causes)
-        judged = (fact for facts in guideline.facts.values() for fact in facts)
+        self.derived = knowledge.engine.derived
+        flags = (f"flag-{flag}" for flag in knowledge.engine.red_flags)
+        considers = (f"considers-{cause}" for cause in knowledge.causes)
+        judged = (fact for facts in knowledge.facts.values() for fact in facts)
         self.made_by = {
-            **dict.fromkeys((*guideline.engine.after_red_flags, OF_PLAN, *considers), FLAGGED),
+            **dict.fromkeys((*knowledge.engine.after_red_flags, OF_PLAN, *considers), FLAGGED),
             **dict.fromkeys(AFTER_PLAN, PLANNED),
             **dict.fromkeys((RADIOGRAPH_AT_HAND, *flags, *judged), JUDGED),
         }
 
     def kernel(self) -> Kernel:
-        guideline, ranking = self.guideline, self.guideline.differential
-        stated = (finding.id for finding in guideline.findings.values() if finding.value == "boolean")
+        knowledge, ranking = self.knowledge, self.knowledge.differential
+        stated = (finding.id for finding in knowledge.findings.values() if finding.value == "boolean")
         for name in (*self.made_by, OF_PATIENT, OF_SIDE, INFORMED, *stated):
             self.atom(Atom(name))
-        for name in guideline.definitions:
+        for name in knowledge.definitions:
             self.criterion(name)
         for name in self.derived.on_both_sides:
             self.pair(name)
-        rules = {r.id: self.rule(r) for r in guideline.recommendations}
+        rules = {r.id: self.rule(r) for r in knowledge.recommendations}
         by_kind = {
-            kind: [(r, rules[r.id]) for r in guideline.recommendations if r.kind == kind] for kind in CHART_KINDS
+            kind: [(r, rules[r.id]) for r in knowledge.recommendations if r.kind == kind] for kind in CHART_KINDS
         }
         flags = by_kind["red-flag"]
         vetoes = [(veto.cause, self.condition(veto.when).true) for veto in ranking.vetoes]
@@ -255,27 +255,27 @@ class _Compiler:
             red_flags=self.of_red_flags(flags),
             plan=self.of_plan([*flags, *by_kind["plan"]]),
             weights=(*self.points(), *self.tests()),
-            vetoes={cause: self.either(place for of, place in vetoes if of == cause) for cause in guideline.causes},
+            vetoes={cause: self.either(place for of, place in vetoes if of == cause) for cause in knowledge.causes},
             unranked=self.condition(ranking.unranked).true if ranking.unranked else NEVER,
             lead_at_least=ranking.lead_at_least,
             lead_by=ranking.lead_by,
             on_both_sides=self.derived.on_both_sides,
-            after_red_flags=guideline.engine.after_red_flags,
-            considered={cause: self.pair(f"considers-{cause}") for cause in guideline.causes},
-            diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in guideline.causes},
+            after_red_flags=knowledge.engine.after_red_flags,
+            considered={cause: self.pair(f"considers-{cause}") for cause in knowledge.causes},
+            diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in knowledge.causes},
             outcome=self.outcome([each for kind in by_kind.values() for each in kind]),
             cards=tuple(self.cards([each for kind in by_kind.values() for each in kind])),
             presentations=tuple(
                 (self.of_side(each.when), tuple(self.of_side(rating.when) for rating in each.ratings))
-                for each in guideline.presentations
+                for each in knowledge.presentations
             ),
-            questions=tuple(self.condition(q.when).true if q.when else ALWAYS for q in guideline.questions),
+            questions=tuple(self.condition(q.when).true if q.when else ALWAYS for q in knowledge.questions),
             priors=tuple(
                 tuple((percent, self.condition(when).true if when else ALWAYS) for percent, when in q.priors)
-                for q in guideline.questions
+                for q in knowledge.questions
             ),
             asked_when={
-                f: self.condition(q.when) for q in guideline.questions if q.when and not q.first for f in q.findings
+                f: self.condition(q.when) for q in knowledge.questions if q.when and not q.first for f in q.findings
             },
             atoms=self.atoms,
             stages=tuple(map(tuple, self.operations)),
@@ -337,17 +337,17 @@ class _Compiler:
 
     def criterion(self, name: str) -> Node:
         if name not in self.criteria:
-            self.criteria[name] = self.condition(self.guideline.definitions[name][1])
+            self.criteria[name] = self.condition(self.knowledge.definitions[name][1])
         return self.criteria[name]
 
     def pair(self, name: str) -> Places:
         """Where a finding or a criterion is present and where it is absent."""
-        if name in self.guideline.definitions:
+        if name in self.knowledge.definitions:
             criterion = self.criterion(name)
             return Places(criterion.true, criterion.false)
         stated = self.atom(Atom(name))
         if name == RADIOGRAPH_AT_HAND:
-            at_hand, not_awaited = stated.true, self.guideline.engine.imaging.radiograph_at_hand
+            at_hand, not_awaited = stated.true, self.knowledge.engine.imaging.radiograph_at_hand
             if not_awaited:
                 at_hand = self.either((at_hand, self.criterion(not_awaited).true))
             return Places(at_hand, self.opposite(at_hand))
@@ -395,7 +395,7 @@ class _Compiler:
         """Where anything is known of this."""
         if name in self.derived.count_of:
             return self.either(place for of in self.derived.count_of[name] for place in self.pair(of))
-        if self.guideline.value_of(name) != "boolean":
+        if self.knowledge.value_of(name) != "boolean":
             return self.atom(Atom(name, "is", KNOWN)).true
         return self.either(self.pair(name))
 
@@ -438,7 +438,7 @@ class _Compiler:
             "critical-red-flag": self.either(rule.critical for _r, rule in flags),
             **{
                 f"{block}-red-flag": self.either(r.holds if block in of else r.critical for of, r in blocks)
-                for block in self.guideline.engine.blocks
+                for block in self.knowledge.engine.blocks
             },
             "ranking-waits": self.either(rule.critical for of, rule in blocks if "ranking" in of),
             "any-red-flag": self.either(rule.holds for _r, rule in flags),
@@ -473,7 +473,7 @@ class _Compiler:
 
     def cards(self, rules: Sequence[tuple[Recommendation, Rule]]) -> Iterator[OnCard]:
         """The urgent tiers each have one card; what is not urgent stands on that of its topic."""
-        topics, found = self.guideline.engine.topics, dict[OnCard, list[int]]()
+        topics, found = self.knowledge.engine.topics, dict[OnCard, list[int]]()
         for r, rule in rules:
             adds = frozenset(what for treatment in r.treatment for what in treatment.adds)
             cautions = frozenset(treatment.id for treatment in r.treatment if treatment.state == "caution")
@@ -487,13 +487,13 @@ class _Compiler:
     # -- the ranking --------------------------------------------------------------------------------------------------
 
     def points(self) -> Iterator[Weight]:
-        for entry in self.guideline.differential.points:
+        for entry in self.knowledge.differential.points:
             when = self.condition(entry.when)
             yield Weight(entry.cause, entry.points, when.true, entry.source, when, "", "")
 
     def tests(self) -> Iterator[Weight]:
         """Of the tests of a family the one with the largest weight counts, and no more than its caps allow."""
-        for (cause, family), (tests, caps) in self.guideline.differential.families.items():
+        for (cause, family), (tests, caps) in self.knowledge.differential.families.items():
             results = [
                 (weight, place, test)
                 for test in tests

@@ -1,4 +1,4 @@
-"""Whether orders and studies satisfy what the guideline calls for, and for which side. Every service asks here, so that
+"""Whether orders and studies satisfy what the knowledge calls for, and for which side. Every service asks here, so that
 what one of them accepts no other asks for again. Pure.
 """
 
@@ -12,7 +12,7 @@ from functools import cached_property
 from service.chart.assertions import SIDE_UNREADABLE
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.orders import OnChart, Order
-from service.knowledge_model.model import Guideline, Presentation, Rating
+from service.knowledge_model.model import Knowledge, Presentation, Rating
 from service.knowledge_model.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, ImagingCall, ReferralCall, presentations
 from service.reasoning.differential import NO_SIDE_NAMED
@@ -29,11 +29,11 @@ Applicable = tuple[Presentation, Rating]
 class OrderMatching:
     """Which orders satisfy which calls on one chart, at a time in UTC."""
 
-    def __init__(self, guideline: Guideline, assessment: Assessment, on_chart: OnChart, now: datetime) -> None:
-        self.guideline, self.assessment, self.on_chart = guideline, assessment, on_chart
-        self.now, self.roles = now, guideline.engine.imaging
+    def __init__(self, knowledge: Knowledge, assessment: Assessment, on_chart: OnChart, now: datetime) -> None:
+        self.knowledge, self.assessment, self.on_chart = knowledge, assessment, on_chart
+        self.now, self.roles = now, knowledge.engine.imaging
         # How long imaging counts as done not long ago.
-        self.recent_days = int(guideline.thresholds[self.roles.recent]["value"])
+        self.recent_days = int(knowledge.thresholds[self.roles.recent]["value"])
         self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
         self._applicable: dict[tuple[bool, str], tuple[Applicable, ...]] = {}
         self._called_for: dict[tuple[str, frozenset[str] | None], str] = {}
@@ -73,7 +73,7 @@ class OrderMatching:
         return SIDE_UNREADABLE in item.remarks and self._is_of_the_pain(item.finding, item.state)
 
     def _is_of_the_pain(self, name: str, state: str) -> bool:
-        finding = self.guideline.findings.get(name)
+        finding = self.knowledge.findings.get(name)
         known = state not in ("absent", "unknown")
         return finding is not None and known and not (finding.is_context or finding.whole_patient)
 
@@ -85,7 +85,7 @@ class OrderMatching:
 
     def compared(self, key: str, side: str) -> str:
         """The side by which orders of this template are compared; none where its words have none."""
-        template = self.guideline.orders.get(key)
+        template = self.knowledge.orders.get(key)
         return NO_SIDE if template and not template.sided else side
 
     # -- what is done -------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class OrderMatching:
         """
         key = (self.has_radiograph(orders, side, of_late=of_late), supposed)
         if key not in self._applicable:
-            self._applicable[key] = presentations(self.guideline, self.assessment, *key)
+            self._applicable[key] = presentations(self.knowledge, self.assessment, *key)
         return self._applicable[key]
 
     def satisfying(

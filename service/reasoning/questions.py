@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from service.chart.side_chart import Chart
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import Guideline, Question
+from service.knowledge_model.model import Knowledge, Question
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
 from service.reasoning.kernel import NEVER, Kernel
@@ -63,14 +63,14 @@ class WouldChange(NamedTuple):
 
 
 class Questions:
-    """The questions of one guideline, and the charts in which they are answered; made once."""
+    """The questions of one knowledge, and the charts in which they are answered; made once."""
 
-    def __init__(self, guideline: Guideline, kernel: Kernel, informative: frozenset[str]) -> None:
-        self.guideline, self.kernel = guideline, kernel
+    def __init__(self, knowledge: Knowledge, kernel: Kernel, informative: frozenset[str]) -> None:
+        self.knowledge, self.kernel = knowledge, kernel
         # A date is answered by the days since then.
-        self.read_date_as = {date: days for days, date in guideline.engine.derived.days_since.items()}
+        self.read_date_as = {date: days for days, date in knowledge.engine.derived.days_since.items()}
         self.tries = {
-            f: _values(guideline, f, self.read_date_as.get(f, f)) for q in guideline.questions for f in q.findings
+            f: _values(knowledge, f, self.read_date_as.get(f, f)) for q in knowledge.questions for f in q.findings
         }
         self.answers = tuple(self._answers())
         read = [{self.read_date_as.get(f, f): value for f, value in answer.values.items()} for answer in self.answers]
@@ -83,19 +83,19 @@ class Questions:
         self.variants = {charts: self._variants(charts) for charts in self.layouts}
         # Finding -> the variants in which it is answered alone.
         self.alone = {charts: self._alone(charts) for charts in self.layouts}
-        self.asked_first = frozenset(f for q in guideline.questions if q.first for f in q.findings)
-        self.points = {term: of.points for term, of in guideline.question_terms.items()}
+        self.asked_first = frozenset(f for q in knowledge.questions if q.first for f in q.findings)
+        self.points = {term: of.points for term, of in knowledge.question_terms.items()}
         self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
-        self.first = [n for n, q in enumerate(guideline.questions) if q.first]
+        self.first = [n for n, q in enumerate(knowledge.questions) if q.first]
         # The cheapest first, then in the order of the file.
         self.order = sorted(
-            (n for n, q in enumerate(guideline.questions) if not q.first),
-            key=lambda n: COSTS.index(guideline.questions[n].cost),
+            (n for n, q in enumerate(knowledge.questions) if not q.first),
+            key=lambda n: COSTS.index(knowledge.questions[n].cost),
         )
 
     def _answers(self) -> Iterator[Answer]:
         """Of each question all its findings at once where they go together, then one after the other; yes first."""
-        for number, question in enumerate(self.guideline.questions):
+        for number, question in enumerate(self.knowledge.questions):
             if question.first:
                 continue
             tries = {f: self.tries[f] for f in question.findings}
@@ -108,7 +108,7 @@ class Questions:
 
     def _variants(self, charts: int) -> list[tuple[int, int]]:
         """Of each question the variants in which one finding is answered, and those in which several are together."""
-        variants = [(0, 0) for _question in self.guideline.questions]
+        variants = [(0, 0) for _question in self.knowledge.questions]
         for number, answer in enumerate(self.answers, start=1):
             alone, together = variants[answer.question]
             variant = 1 << number * charts
@@ -134,7 +134,7 @@ class Questions:
 
     def ask(self, decision: Decision) -> tuple[Asked, ...]:
         """The questions whose answers can change most and are plausible, best first; at most three."""
-        charts, questions = decision.charts, self.guideline.questions
+        charts, questions = decision.charts, self.knowledge.questions
         due = self._due(decision)
         asked = [self._asked_first(charts, questions[number]) for number in self.first if due[number]]
         open_ = self._open(charts) - {item.finding for item in asked}
@@ -181,7 +181,7 @@ class Questions:
         alone, together = self.variants[charts.layout.charts][number]
         if not together:
             return alone
-        return alone | together if len(open_.intersection(self.guideline.questions[number].findings)) > 1 else alone
+        return alone | together if len(open_.intersection(self.knowledge.questions[number].findings)) > 1 else alone
 
     def _open(self, charts: Charts) -> set[str]:
         """What is unknown of all that is asked."""
@@ -231,7 +231,7 @@ class Questions:
 
     def would_change(self, decision: Decision, cards: Mapping[str, Iterable[str]]) -> Iterator[WouldChange]:
         """What a single answer would do to each of these cards: the topic of each, and the recommendations on it."""
-        charts, first, topics = decision.charts, decision.charts.layout.first, self.guideline.engine.topics
+        charts, first, topics = decision.charts, decision.charts.layout.first, self.knowledge.engine.topics
         due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
         answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
         answered &= ~self._closed(charts, self._open(charts))
@@ -252,7 +252,7 @@ class Questions:
 
     def _shown(self, decision: Decision) -> dict[str, int]:
         """Topic -> the variants in which there is a card of it."""
-        charts, kernel, topics = decision.charts, self.kernel, self.guideline.engine.topics
+        charts, kernel, topics = decision.charts, self.kernel, self.knowledge.engine.topics
 
         def so(term: str, name: str) -> int:
             return charts.anywhere(decision.values[kernel.outcome.get((term, name), NEVER)])
@@ -285,15 +285,15 @@ class Questions:
         yield 1, again
 
 
-def _values(guideline: Guideline, finding: str, read_as: str) -> tuple[Value, ...]:
+def _values(knowledge: Knowledge, finding: str, read_as: str) -> tuple[Value, ...]:
     """What an answer may be: absent or present; of a quantity, or what a date is read as, one value in each stretch
     between its thresholds.
     """
-    known = guideline.findings.get(finding)
+    known = knowledge.findings.get(finding)
     if known and known.value == "boolean":
         return (False, True)
-    leaves = [leaf for c in guideline.rule_conditions() for leaf in c.leaves() if leaf.finding == read_as]
-    days = read_as in guideline.engine.derived.days_since
+    leaves = [leaf for c in knowledge.rule_conditions() for leaf in c.leaves() if leaf.finding == read_as]
+    days = read_as in knowledge.engine.derived.days_since
     stretches: dict[tuple[bool, ...], Value] = {}
     bounds = {
         value

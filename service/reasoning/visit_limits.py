@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Fired
 
@@ -29,25 +29,25 @@ class Limit:
     emergency: bool = False
 
 
-def limit_of(guideline: Guideline, assessment: Assessment) -> Limit | None:
+def limit_of(knowledge: Knowledge, assessment: Assessment) -> Limit | None:
     """What allows the fewest days of all that is urgent on the chart."""
     allowed = [
-        (days_allowed(guideline, assessment, fired), fired)
+        (days_allowed(knowledge, assessment, fired), fired)
         for fired in assessment.fired
         if fired.indicator in URGENT and fired.recommendation.kind in ("red-flag", "plan")
     ]
     if not allowed:
         return None
     days = min(day for day, _fired in allowed)
-    emergency = any(_is_for_emergency_care(guideline, fired) for _day, fired in allowed)
+    emergency = any(_is_for_emergency_care(knowledge, fired) for _day, fired in allowed)
     return Limit(days, tuple(fired for day, fired in allowed if day == days), emergency)
 
 
-def days_allowed(guideline: Guideline, assessment: Assessment, fired: Fired) -> int:
+def days_allowed(knowledge: Knowledge, assessment: Assessment, fired: Fired) -> int:
     """How many days until a visit something urgent allows: from today, and where the evidence has a window since the
     injury, no later than that leaves.
     """
-    thresholds = guideline.thresholds
+    thresholds = knowledge.thresholds
     # The closest: of this recommendation, of its red flag, of whatever is as urgent.
     days = next(int(thresholds[name]["value"]) for name in _names("seen-within", fired) if name in thresholds)
     by_day = next((int(thresholds[name]["value"]) for name in _names("seen-by-day", fired) if name in thresholds), 0)
@@ -59,12 +59,12 @@ def days_allowed(guideline: Guideline, assessment: Assessment, fired: Fired) -> 
     return days
 
 
-def _is_for_emergency_care(guideline: Guideline, fired: Fired) -> bool:
+def _is_for_emergency_care(knowledge: Knowledge, fired: Fired) -> bool:
     """A critical red flag that refers to emergency care at once, unless it has days of its own."""
     referrals = fired.recommendation.referrals
     *own, _of_all = _names("seen-within", fired)
-    at_once = any(to.to == guideline.engine.emergency and to.priority == "stat" for to in referrals)
-    return fired.indicator == URGENT[0] and at_once and guideline.thresholds.keys().isdisjoint(own)
+    at_once = any(to.to == knowledge.engine.emergency and to.priority == "stat" for to in referrals)
+    return fired.indicator == URGENT[0] and at_once and knowledge.thresholds.keys().isdisjoint(own)
 
 
 def _names(word: str, fired: Fired) -> tuple[str, str, str]:

@@ -90,11 +90,11 @@ class AnalgesicSafety:
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self._index = evaluator.index
-        self._roles = evaluator.guideline.engine.medicines
+        self._roles = evaluator.knowledge.engine.medicines
         self._by_finding = {medicine.finding: role for role, medicine in self._roles.items()}
         self._called = {role: self._index.names_of(medicine.finding) for role, medicine in self._roles.items()}
         aspirin = self._roles.get(_ASPIRIN)
-        low_dose = evaluator.guideline.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
+        low_dose = evaluator.knowledge.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
         self._low_dose = float(low_dose)
 
     def answer(self, request: HookRequest) -> Answered:
@@ -122,7 +122,7 @@ class AnalgesicSafety:
         ]
         advice = [
             Advice(
-                self._evaluator.guideline.engine.topics[_KIND],
+                self._evaluator.knowledge.engine.topics[_KIND],
                 order.reference,
                 fired,
                 tuple(_changes(evaluation, orders, order, fired)),
@@ -284,7 +284,7 @@ def _fired_for(fired_on_chart: Sequence[Fired], order: _Order, state: str) -> li
 
 def _prescribed(evaluation: Evaluation, role: str, orders: Sequence[_Order]) -> bool:
     drafted = {order.reference for order in orders}
-    medicine = evaluation.evaluator.guideline.engine.medicines.get(role)
+    medicine = evaluation.evaluator.knowledge.engine.medicines.get(role)
     return medicine is not None and any(
         assertion.value is True and assertion.resource not in drafted
         for assertion in evaluation.case.assertions.get(medicine.finding, ())
@@ -304,15 +304,15 @@ def _changes(
     changes = {item.recommendation.change for item in fired}
     if changes == {""} or not order.draft.can_be_named:
         return
-    guideline, assessment = evaluation.evaluator.guideline, evaluation.assessment
-    sentences = guideline.wording.sentences
+    knowledge, assessment = evaluation.evaluator.knowledge, evaluation.assessment
+    sentences = knowledge.wording.sentences
     delete = Action("delete", sentences["remove_label"], resource_id=order.reference)
-    instead = guideline.engine.medicines.get(_ACETAMINOPHEN)
+    instead = knowledge.engine.medicines.get(_ACETAMINOPHEN)
     states = {call.id: call.state for call in assessment.treatment}
     in_use = _prescribed(evaluation, _ACETAMINOPHEN, orders) or any(_ACETAMINOPHEN in o.medicines for o in orders)
     template = None
     if "replace" in changes and not in_use and instead and states.get(instead.treatment) == "offer":
-        template = guideline.medicines.get(instead.order)
+        template = knowledge.medicines.get(instead.order)
     if template:
         ordering = Ordering.of(
             evaluation.request,

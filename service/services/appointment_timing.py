@@ -49,12 +49,12 @@ class AppointmentTiming:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        guideline = evaluator.guideline
-        limits = {name for name in guideline.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
+        knowledge = evaluator.knowledge
+        limits = {name for name in knowledge.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
-        raised_by = [r.id for r in guideline.recommendations if r.red_flag]
-        planned_by = [r.id for r in guideline.recommendations if r.kind == "plan"]
-        of_all = (*guideline.engine.red_flags, *raised_by, *planned_by)
+        raised_by = [r.id for r in knowledge.recommendations if r.red_flag]
+        planned_by = [r.id for r in knowledge.recommendations if r.kind == "plan"]
+        of_all = (*knowledge.engine.red_flags, *raised_by, *planned_by)
         known = needed | {f"{name}-{of}" for of in of_all for name in needed}
         windows = {f"seen-by-day-{i}-{of}" for i in URGENT for of in of_all}
         if not limits.isdisjoint(windows):
@@ -98,7 +98,7 @@ class AppointmentTiming:
         unknown = evaluation.assessment.complaint == "unknown"
         judgement = (evaluation.screened(()) if unknown else evaluation).judge(_KIND, facts)
         fired = judgement.fired
-        topic = self._evaluator.guideline.engine.topics[_KIND]
+        topic = self._evaluator.knowledge.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
         advice = [Advice(topic, _ABOUT, about, tuple(_referrals(evaluation, limit)), several=True)] if fired else []
         return evaluation.advise(
@@ -174,7 +174,7 @@ def _is_late(days: Interval | None, limit: Limit | None) -> bool | None:
 
 def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
     """The urgent referrals that what sets the limit calls for."""
-    guideline, assessment = evaluation.evaluator.guideline, evaluation.assessment
+    knowledge, assessment = evaluation.evaluator.knowledge, evaluation.assessment
     behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
     for call in assessment.referrals:
         called_by = assessment.called_by(call)
@@ -189,9 +189,9 @@ def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
             (item.resource for item in fired.evidence),
         )
         name = f"referral-{call.to}"
-        request = service_request(guideline.orders[name], call.priority, ordering, guideline.wording.sides)
+        request = service_request(knowledge.orders[name], call.priority, ordering, knowledge.wording.sides)
         title = request["code"]["text"]
-        label = guideline.wording.sentences["order_label"].format(title=title)
+        label = knowledge.wording.sentences["order_label"].format(title=title)
         yield Change(name, label, (Action("create", title, resource=request),), order=name)
 
 

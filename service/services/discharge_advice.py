@@ -38,18 +38,18 @@ class DischargeAdvice:
         added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
         unknown, limit = assessment.complaint == "unknown", evaluation.limit()
         flags = {flag.id for f in assessment.fired if (flag := f.recommendation.red_flag)}
-        guideline = self._evaluator.guideline
+        knowledge = self._evaluator.knowledge
         facts: dict[str, Value] = {
-            f"{treatment}-offered": treatment in offered for treatment in guideline.engine.treatments
+            f"{treatment}-offered": treatment in offered for treatment in knowledge.engine.treatments
         }
-        for what, treatments in guideline.additions().items():
+        for what, treatments in knowledge.additions().items():
             of_it = not treatments.isdisjoint(offered)
             facts |= {
                 f"{what}-offered": of_it and what in added - without,
                 f"{what}-left-out": of_it and what in without,
             }
-        facts |= {name: flag in flags for name, flag in guideline.engine.at_discharge.items()}
-        facts = {name: fact for name, fact in facts.items() if name in guideline.wording.facts}
+        facts |= {name: flag in flags for name, flag in knowledge.engine.at_discharge.items()}
+        facts = {name: fact for name, fact in facts.items() if name in knowledge.wording.facts}
         facts |= {
             "value-not-read": bool(self._evaluator.responder.unread_values.of(evaluation.case)),
             "medicine-not-read": bool(evaluation.case.unrecognised),
@@ -60,7 +60,7 @@ class DischargeAdvice:
         }
         judging = evaluation.screened(()) if unknown else evaluation
         judgement = judging.judge(_KIND, facts)
-        fired, topic = judgement.fired, guideline.engine.topics[_KIND]
+        fired, topic = judgement.fired, knowledge.engine.topics[_KIND]
         advice = [Advice(topic, _KIND, _with_reasons(evaluation, fired), tuple(_message(evaluation, fired)))]
         words = [line for item in fired for line in item.recommendation.say]
         judged = {"goingHome": {"message": bool(words)}}
@@ -80,8 +80,8 @@ def _message(evaluation: Evaluation, fired: Sequence[Fired]) -> Iterator[Change]
     lines = [line for item in fired for line in item.recommendation.say]
     if not lines:
         return
-    guideline = evaluation.evaluator.guideline
-    ordering = Ordering.of(evaluation.request, evaluation.assessment.side, evaluation.now, guideline.title)
-    request = communication_request(guideline.message, (guideline.message.opening, *lines), ordering)
-    action = Action("create", guideline.message.title, resource=request)
-    yield Change("message", guideline.wording.sentences["message_label"], (action,), recommended=True)
+    knowledge = evaluation.evaluator.knowledge
+    ordering = Ordering.of(evaluation.request, evaluation.assessment.side, evaluation.now, knowledge.title)
+    request = communication_request(knowledge.message, (knowledge.message.opening, *lines), ordering)
+    action = Action("create", knowledge.message.title, resource=request)
+    yield Change("message", knowledge.wording.sentences["message_label"], (action,), recommended=True)

@@ -16,7 +16,7 @@ from service.chart.draft_orders import HookContext, hook_context
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OnChart, OrderReader, SiteCodes
 from service.chart.patient import ReceivedChart
 from service.knowledge_model.conditions import Value
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Assessor, Judgement
 from service.reasoning.differential import NO_SIDE_NAMED
@@ -25,7 +25,7 @@ from service.reasoning.visit_limits import Limit, limit_of
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One call: the request, its time, the chart that came with it, and what the guideline makes of that."""
+    """One call: the request, its time, the chart that came with it, and what the knowledge makes of that."""
 
     evaluator: Evaluator
     request: HookRequest
@@ -41,7 +41,7 @@ class Evaluation:
 
     def limit(self) -> Limit | None:
         """What allows the fewest days until a visit."""
-        return limit_of(self.evaluator.guideline, self.assessment)
+        return limit_of(self.evaluator.knowledge, self.assessment)
 
     def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Evaluation:
         """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
@@ -98,7 +98,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Reads and assesses by one guideline; made once.
+    """Reads and assesses by one body of knowledge; made once.
 
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
     of cards.
@@ -106,17 +106,17 @@ class Evaluator:
 
     def __init__(
         self,
-        guideline: Guideline,
+        knowledge: Knowledge,
         clock: Callable[[], datetime],
         site_codes: SiteCodes = NO_SITE_CODES,
         never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
         ids: CardIds | None = None,
     ) -> None:
-        self.guideline = guideline
-        self.assessor, self.responder = Assessor(guideline), Responder(guideline, ids)
-        self._reader, self.clock, self.never_sends = CaseReader(guideline), clock, never_sends
+        self.knowledge = knowledge
+        self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids)
+        self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
-        self.orders = OrderReader(guideline, self.index, site_codes)
+        self.orders = OrderReader(knowledge, self.index, site_codes)
 
     def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> Answered:
         """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""

@@ -20,7 +20,7 @@ from service.chart.case import Case
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.fhir_validation import remarks
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Evidence, Fired, Verdict
@@ -36,7 +36,7 @@ _VERDICTS = {True: "yes", False: "no", None: "cannot-tell"}
 class Explanation:
     """The decision about one request, and what led to it."""
 
-    guideline: Guideline
+    knowledge: Knowledge
     service: str
     hook: str
     now: datetime
@@ -55,13 +55,13 @@ class Explanation:
 
 
 class Explainer:
-    """Explains by one guideline; made once. `clock` gives the time of a request, in UTC."""
+    """Explains by one body of knowledge; made once. `clock` gives the time of a request, in UTC."""
 
     def __init__(
-        self, guideline: Guideline, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
+        self, knowledge: Knowledge, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
     ) -> None:
-        self.guideline = guideline
-        self._evaluator = Evaluator(guideline, clock, site_codes)
+        self.knowledge = knowledge
+        self._evaluator = Evaluator(knowledge, clock, site_codes)
         self._catalogue = services_by(self._evaluator)
 
     def services_of(self, hook: str) -> list[str]:
@@ -81,7 +81,7 @@ class Explainer:
             evaluation = self._evaluator.evaluate(request)
             case, assessment = evaluation.case, evaluation.assessment
         return Explanation(
-            guideline=self.guideline,
+            knowledge=self.knowledge,
             service=service.id,
             hook=service.hook,
             now=case.now,
@@ -107,7 +107,7 @@ class Explainer:
 
 def as_dict(explanation: Explanation) -> dict[str, Any]:
     """The explanation in JSON types; openapi.yaml describes it as Explanation."""
-    assessment, guideline = explanation.assessment, explanation.guideline
+    assessment, knowledge = explanation.assessment, explanation.knowledge
     fired_by_id = {fired.recommendation.id: fired for fired in assessment.fired}
     return {
         "service": explanation.service,
@@ -115,8 +115,8 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "at": explanation.now.isoformat(timespec="seconds"),
         "notes": list(explanation.notes),
         "notValid": [{"resource": resource, "where": where} for resource, where in explanation.invalid],
-        "assessment": assessment_extension(guideline, assessment),
-        "locatedBy": [_evidence(guideline, item) for item in assessment.located_by],
+        "assessment": assessment_extension(knowledge, assessment),
+        "locatedBy": [_evidence(knowledge, item) for item in assessment.located_by],
         "rules": [_rule(explanation, verdict, fired_by_id) for verdict in explanation.verdicts],
         "ranking": {
             "waits": assessment.ranking_waits,
@@ -130,7 +130,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
                     "causes": [
                         {
                             "id": cause.id,
-                            "title": guideline.causes[cause.id].title,
+                            "title": knowledge.causes[cause.id].title,
                             "band": cause.band,
                             "points": cause.points,
                             "made": _made_of(explanation, ranking.side, cause.id),
@@ -145,7 +145,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
             {"finding": asked.finding, "ask": asked.ask, "because": asked.because, "changes": list(asked.changes)}
             for asked in assessment.ask
         ],
-        "judged": [_judged(guideline, judgement, verdicts) for judgement, verdicts in explanation.judged],
+        "judged": [_judged(knowledge, judgement, verdicts) for judgement, verdicts in explanation.judged],
         "contradictory": list(assessment.contradictory),
         "withoutSide": list(assessment.without_side),
         "cards": [
@@ -160,10 +160,10 @@ def as_json(explanation: Explanation) -> str:
     return orjson.dumps(as_dict(explanation), option=orjson.OPT_INDENT_2).decode()
 
 
-def _evidence(guideline: Guideline, item: Evidence) -> dict[str, Any]:
+def _evidence(knowledge: Knowledge, item: Evidence) -> dict[str, Any]:
     entry = {
         "id": item.finding,
-        "title": guideline.title_of(item.finding),
+        "title": knowledge.title_of(item.finding),
         "state": item.state,
         "side": item.side,
         "date": item.date,
@@ -175,17 +175,17 @@ def _evidence(guideline: Guideline, item: Evidence) -> dict[str, Any]:
 
 def _rule(explanation: Explanation, verdict: Verdict, fired_by_id: Mapping[str, Fired]) -> dict[str, Any]:
     recommendation, fired = verdict.recommendation, fired_by_id.get(verdict.recommendation.id)
-    entry = _verdict(explanation.guideline, verdict)
+    entry = _verdict(explanation.knowledge, verdict)
     if fired:
         entry["indicator"] = fired.indicator
-        entry["findings"] = [_evidence(explanation.guideline, item) for item in fired.evidence]
+        entry["findings"] = [_evidence(explanation.knowledge, item) for item in fired.evidence]
     elif verdict.holds:
         waits = explanation.assessment.ranking_waits and recommendation.kind == "plan"
         entry["heldBack"] = "waits-for-red-flag" if waits else "left-out"
     return entry
 
 
-def _verdict(guideline: Guideline, verdict: Verdict) -> dict[str, Any]:
+def _verdict(knowledge: Knowledge, verdict: Verdict) -> dict[str, Any]:
     recommendation = verdict.recommendation
     return {
         "id": recommendation.id,
@@ -193,8 +193,8 @@ def _verdict(guideline: Guideline, verdict: Verdict) -> dict[str, Any]:
         "kind": recommendation.kind,
         "verdict": _VERDICTS[verdict.holds],
         "indicator": recommendation.indicator,
-        "findings": [_evidence(guideline, item) for item in verdict.evidence],
-        "unknown": [{"id": name, "title": guideline.title_of(name)} for name in verdict.unknown],
+        "findings": [_evidence(knowledge, item) for item in verdict.evidence],
+        "unknown": [{"id": name, "title": knowledge.title_of(name)} for name in verdict.unknown],
     }
 
 
@@ -211,11 +211,11 @@ def _made_of(explanation: Explanation, side: str, cause: str) -> list[dict[str, 
     ]
 
 
-def _judged(guideline: Guideline, judgement: Judgement, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+def _judged(knowledge: Knowledge, judgement: Judgement, verdicts: Iterable[Verdict]) -> dict[str, Any]:
     return {
         "kind": judgement.kind,
         "facts": {name: _plain(value) for name, value in judgement.facts.items()},
-        "rules": [_verdict(guideline, verdict) for verdict in verdicts],
+        "rules": [_verdict(knowledge, verdict) for verdict in verdicts],
         "fired": [fired.recommendation.id for fired in judgement.fired],
     }
 

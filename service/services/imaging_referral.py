@@ -106,8 +106,8 @@ class _Advising:
 
     def __init__(self, evaluation: Evaluation, drafts: Sequence[DraftOrder]) -> None:
         self.evaluation, self.drafts = evaluation, drafts
-        self.guideline = evaluation.evaluator.guideline
-        self.words, self.topic = self.guideline.wording, self.guideline.engine.topics[KIND]
+        self.knowledge = evaluation.evaluator.knowledge
+        self.words, self.topic = self.knowledge.wording, self.knowledge.engine.topics[KIND]
 
     def of_draft(self, judged: JudgedOrder) -> Advice:
         """The advice about a draft."""
@@ -142,7 +142,7 @@ class _Advising:
 
     def _elsewhere(self, calls: Iterable[Call]) -> Iterator[str]:
         for call in calls:
-            title = self.guideline.orders[call.key].title
+            title = self.knowledge.orders[call.key].title
             yield self.words.sentences["proposed_elsewhere"].format(title=title)
 
     def _not_recognised(self) -> Iterator[str]:
@@ -165,14 +165,14 @@ class _Advising:
             source.append(sentences["radiation"].format(level=rating.radiation))
         return sentences["rated"].format(
             title=title,
-            rating=self.guideline.rating_words[rating.rating],
+            rating=self.knowledge.rating_words[rating.rating],
             presentation=presentation.presentation,
             source=", ".join(source),
             evidence="; ".join(presentation.evidence),
         )
 
     def _title(self, order: Order) -> str:
-        template = self.guideline.orders.get(order.key)
+        template = self.knowledge.orders.get(order.key)
         return template.title if template else self.words.topics[self.topic].display
 
     # -- suggestions --------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class _Advising:
             behind.recommendation.title,
             (item.resource for item in behind.evidence),
         )
-        request = service_request(self.guideline.orders[call.key], call.priority, ordering, self.words.sides)
+        request = service_request(self.knowledge.orders[call.key], call.priority, ordering, self.words.sides)
         return Action("create", request["code"]["text"], resource=request)
 
 
@@ -245,7 +245,7 @@ def _entry(one: RatedOrder) -> dict[str, Any]:
 def _annotations(request: HookRequest, judged: JudgedDrafts, ids: CardIds) -> Iterator[SystemAction]:
     """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none.
 
-    It stands on published criteria where any hold, whatever a judgement of this guideline makes of the order.
+    It stands on published criteria where any hold, whatever a judgement of this knowledge makes of the order.
     """
     written = as_written(request.context.get("draftOrders")) if judged.rated else {}
     for one in judged.rated:

@@ -13,7 +13,7 @@ from service.answers.answered import Answered
 from service.answers.profiles import in_dialect
 from service.chart.case import ResourceHead, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
-from service.knowledge_model.model import Guideline
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import PUBLISHED
 from service.pseudonyms import CardIds
 from service.services.analgesic_safety import AnalgesicSafety
@@ -47,7 +47,7 @@ def _always(_request: HookRequest) -> bool:
 
 
 def service_registry(
-    guideline: Guideline,
+    knowledge: Knowledge,
     clock: Callable[[], datetime],
     ehr_of: Callable[[str | None], str] = lambda _client: _AS_IT_IS,
     *,
@@ -62,7 +62,7 @@ def service_registry(
     that are signed to carry their rating, and `never_sends` which kinds of data never come. `card_ids` makes the ids
     of cards.
     """
-    return services_by(Evaluator(guideline, clock, site_codes, never_sends, card_ids), ehr_of, annotates)
+    return services_by(Evaluator(knowledge, clock, site_codes, never_sends, card_ids), ehr_of, annotates)
 
 
 def services_by(
@@ -71,7 +71,7 @@ def services_by(
     annotates: Callable[[str | None], bool] = lambda _client: False,
 ) -> ServiceRegistry[Answered]:
     """The services that read and assess by this evaluator; see service_registry."""
-    guideline = evaluator.guideline
+    knowledge = evaluator.knowledge
     imaging = ImagingReferral(evaluator, annotates)
     analgesics = AnalgesicSafety(evaluator)
     appointments = AppointmentTiming(evaluator)
@@ -79,26 +79,26 @@ def services_by(
     def diagnose(request: HookRequest) -> Answered:
         return evaluator.evaluate(request, whole_chart=False).respond()
 
-    templates = {**prefetch_templates(guideline), **evaluator.orders.templates()}
-    publishing = {KNOWLEDGE_KEY: {"id": guideline.id, "version": guideline.version, "status": guideline.status}}
+    templates = {**prefetch_templates(knowledge), **evaluator.orders.templates()}
+    publishing = {KNOWLEDGE_KEY: {"id": knowledge.id, "version": knowledge.version, "status": knowledge.status}}
 
     def service(
         name: str, answer: Callable[[HookRequest], Answered], needs_chart: Callable[[HookRequest], bool]
     ) -> Iterator[CdsService[Answered]]:
-        presented = guideline.engine.services[name]
+        presented = knowledge.engine.services[name]
 
         def in_words_of_client(request: HookRequest) -> Answered:
             answered, ehr = answer(request), ehr_of(request.client)
             if ehr == _AS_IT_IS:
                 return answered
-            cards = (replace(each, card=in_dialect(ehr, each.card, guideline.wording)) for each in answered.advised)
+            cards = (replace(each, card=in_dialect(ehr, each.card, knowledge.wording)) for each in answered.advised)
             return replace(answered, advised=tuple(cards))
 
         for hook, id_ in _ENTRIES[name].items():
             yield CdsService(
                 id=id_,
                 hook=hook,
-                title=presented.title or guideline.title,
+                title=presented.title or knowledge.title,
                 description=presented.description,
                 prefetch=templates,
                 answer=in_words_of_client,

@@ -33,12 +33,12 @@ def test_the_rating_of_an_imaging_order_changes_only_with_the_leading_cause(foun
 
 def test_no_imaging_is_called_for_by_what_leads_the_ranking() -> None:
     """What a single weight does not turn, two could: imaging reads findings and working diagnoses alone."""
-    guideline = packaged()
-    for recommendation in guideline.recommendations:
+    knowledge = packaged()
+    for recommendation in knowledge.recommendations:
         for call in recommendation.imaging:
             if call.modality != "none-now":
                 conditions = [recommendation.when, *([call.when] if call.when else [])]
-                read = guideline.opened(name for condition in conditions for name in condition.findings())
+                read = knowledge.opened(name for condition in conditions for name in condition.findings())
                 assert not {name for name in read if name.startswith("considers-")}, recommendation.id
 
 

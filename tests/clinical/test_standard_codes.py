@@ -92,22 +92,22 @@ def _ways(condition: Condition) -> Iterator[Way]:
 
 
 def _ways_of_leaf(leaf: Condition) -> Iterator[Way]:
-    guideline, name = packaged(), leaf.finding
+    knowledge, name = packaged(), leaf.finding
     if leaf.word == "is" and leaf.operand in ("not-present", "not-absent", "unknown"):
         yield {}
     elif leaf.word in ("at_least", "at_most"):
-        if name == "age" or name in guideline.findings:
+        if name == "age" or name in knowledge.findings:
             yield {name: leaf.operand + (1 if leaf.word == "at_least" else -1)}
     elif leaf.operand == "present":
-        if name in guideline.definitions:
-            yield from _ways(guideline.definitions[name][1])
-        elif name in guideline.findings or name in RAISED_BY:
+        if name in knowledge.definitions:
+            yield from _ways(knowledge.definitions[name][1])
+        elif name in knowledge.findings or name in RAISED_BY:
             yield {RAISED_BY.get(name, name): True}
 
 
 def _request(way: Way) -> Json | None:
     """A chart of it in standard codes alone; nothing where a finding has none."""
-    guideline = packaged()
+    knowledge = packaged()
     case: dict[str, Any] = {
         "age": 50,
         "sex": "female",
@@ -119,8 +119,8 @@ def _request(way: Way) -> Json | None:
         if finding == "age":
             case["age"] = int(value)
             continue
-        kind = guideline.findings[finding].kind
-        codes = [code for code in guideline.codes if code.concept == finding and code.match != "range"]
+        kind = knowledge.findings[finding].kind
+        codes = [code for code in knowledge.codes if code.concept == finding and code.match != "range"]
         if not codes:
             return None
         code = f"{PREFIXES[codes[0].system]}|{codes[0].code}"
