@@ -1351,3 +1351,85 @@ def test_of_a_measurement_that_is_all_too_old_nothing_is_read(monkeypatch: pytes
     old = [observation("body-temperature", id=f"t{n}", effectiveDateTime=f"20{n:02}-01-01") for n in range(10, 20)]
     assert read(*old).left_out.outdated == 10
     assert asserted == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# When the episode began, and a suspicion
+
+
+def on_left(finding: str, day: str | None, **members: Any) -> Json:
+    left = {"coding": [{"system": SCT, "code": "7771000"}]}
+    made = observation(finding, id=f"{finding}-{day}", bodySite=left, valueBoolean=True) | {"effectiveDateTime": day}
+    return {name: value for name, value in (made | members).items() if value is not None}
+
+
+def onset(day: str) -> Json:
+    return observation("onset-date", id="onset", valueDateTime=day)
+
+
+RADIOGRAPH = "radiograph-normal"
+
+
+@pytest.mark.parametrize(
+    ("imaged", "beside", "counts"),
+    [
+        # The onset decides, also where the injury was written down later.
+        ("2026-11-10", [onset("2026-11-11")], False),
+        ("2026-11-11", [onset("2026-11-11"), on_left("pop-at-injury", TODAY)], True),
+        # Without it the first documentation of the injury does, and a sign after it opens nothing anew.
+        ("2026-11-12", [on_left("pop-at-injury", "2026-11-13")], False),
+        ("2026-11-13", [on_left("pop-at-injury", "2026-11-13"), on_left("pop-at-injury", TODAY)], True),
+        ("2026-11-13", [on_left("pop-at-injury", "2026-11-13"), on_left("significant-bruising", TODAY)], True),
+        # A second injury does.
+        ("2026-11-13", [on_left("pop-at-injury", "2026-11-13"), on_left("fall-on-buttock", TODAY)], False),
+        # Without an injury its signs tell.
+        ("2026-11-13", [on_left("significant-bruising", TODAY)], False),
+        # What has no date may have been there before; what is absent asks for nothing.
+        ("2026-11-13", [on_left("significant-bruising", None)], True),
+        ("2026-11-13", [on_left("significant-bruising", TODAY, valueBoolean=False)], True),
+        ("2026-11-13", [], True),
+    ],
+)
+def test_imaging_older_than_the_episode_is_history(imaged: str, beside: list[Json], counts: bool) -> None:
+    case = read(on_left(RADIOGRAPH, imaged), *beside)
+    assert held(case, RADIOGRAPH, "left") is (True if counts else None)
+    assert case.left_out.outdated == (not counts)
+
+
+def test_an_injury_of_the_other_side_makes_no_history_of_this_one() -> None:
+    right = {"coding": [{"system": SCT, "code": "24028007"}]}
+    fall = observation("fall-on-buttock", id="fall", valueBoolean=True, bodySite=right)
+    assert held(read(on_left(RADIOGRAPH, "2026-11-10"), fall), RADIOGRAPH, "left") is True
+    both = {"coding": [{"system": SCT, "code": "51440002"}]}
+    assert held(read(on_left(RADIOGRAPH, "2026-11-10"), {**fall, "bodySite": both}), RADIOGRAPH, "left") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "finding", "other"),
+    [
+        ("confirmed", "radiograph-avulsion-fracture", "suspected-bony-avulsion"),
+        ("provisional", "suspected-bony-avulsion", "radiograph-avulsion-fracture"),
+        ("differential", "suspected-bony-avulsion", "radiograph-avulsion-fracture"),
+        ("unconfirmed", "suspected-bony-avulsion", "radiograph-avulsion-fracture"),
+    ],
+)
+def test_a_diagnosis_that_is_not_confirmed_is_a_suspicion_and_no_result(status: str, finding: str, other: str) -> None:
+    case = read(condition("S32.612A", **verified(status)))
+    assert (held(case, finding, "left"), held(case, other, "left")) == (True, None)
+
+
+def test_a_refuted_diagnosis_is_the_absence_of_the_result() -> None:
+    case = read(condition("S32.612A", **verified("refuted")))
+    assert held(case, "radiograph-avulsion-fracture", "left") is False
+    assert held(case, "suspected-bony-avulsion", "left") is None
+
+
+def test_pain_of_the_other_side_alone_is_known_on_the_side_that_does_not_hurt() -> None:
+    def elsewhere(case: Case, side: str) -> object:
+        return Chart(case, side, with_sideless=True)["pain-on-the-other-side"]
+
+    case = read(on_left("buttock-pain", TODAY))
+    assert (elsewhere(case, "right"), elsewhere(case, "left"), elsewhere(case, "")) == (True, None, None)
+    # Pain without a side may be of both.
+    case = read(on_left("buttock-pain", TODAY), observation("thigh-pain", id="thigh", valueBoolean=True))
+    assert elsewhere(case, "right") is None

@@ -100,6 +100,21 @@ def test_every_source_is_cited(knowledge: Knowledge) -> None:
         assert re.search(rf":{name}\b", cited), name
 
 
+def test_the_ages_stand_in_one_table_the_youngest_first(knowledge: Knowledge) -> None:
+    of_age = [threshold["unit"] == "a" for threshold in knowledge.thresholds.values()]
+    ages = [threshold["value"] for threshold in knowledge.thresholds.values() if threshold["unit"] == "a"]
+    assert of_age[: len(ages)] == [True] * len(ages)
+    assert ages == sorted(ages)
+
+
+def test_a_result_that_a_diagnosis_can_state_has_a_suspicion_of_its_own(knowledge: Knowledge) -> None:
+    # A Condition that is not confirmed is the question and no result.
+    coded = {code.concept for code in knowledge.codes if code.system == SYSTEMS["icd10cm"]}
+    results = [f for f in knowledge.findings.values() if f.kind == "result" and f.id in coded]
+    assert [finding.id for finding in results if not finding.suspicion] == []
+    assert all(not knowledge.findings[finding.suspicion].suspicion for finding in results)
+
+
 def test_what_says_its_source_is_from_memory_ships_as_a_draft_only(knowledge: Knowledge) -> None:
     for recommendation in knowledge.recommendations:
         if "M" in recommendation.evidence:
@@ -342,7 +357,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a definition with an unknown finding": (
         _put("definitions.toml", "any of (fever, body", "any of (feaver, body"),
-        r"definitions\.toml: has-fever: 'feaver' is not known here",
+        r"definitions\.toml: hip-region-complaint: 'feaver' is not known here",
     ),
     "a definition that is defined by itself": (
         _put("definitions.toml", "any of (fever, body", "any of (has-fever, body"),
@@ -357,7 +372,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     # recommendations
     "an unknown key of a recommendation": (
-        _put(BRUISING, "version = 3\n", "version = 3\nurgent = true\n"),
+        _put(BRUISING, "version = 4\n", "version = 4\nurgent = true\n"),
         r"rs02-significant-bruising\.toml: urgent: Unknown field",
     ),
     "an id that is not the name of the file": (
@@ -369,7 +384,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs02-significant-bruising\.toml: history: Missing data",
     ),
     "a history that ends with another version": (
-        _put(BRUISING, "version = 3\n", "version = 4\n"),
+        _put(BRUISING, "version = 4\n", "version = 5\n"),
         r"rs02-significant-bruising\.toml: history: ends with the present version",
     ),
     "a red flag in a file of another kind": (
@@ -728,6 +743,22 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "on either side by what is no finding": (
         _put("engine.toml", '= "hip-prosthesis"', '= "prosthesis"'),
         r"engine\.toml: derived\.on_either_side\.hip-prosthesis-on-either-side: 'prosthesis' is not known here",
+    ),
+    "on the other side by what is no finding": (
+        _put("engine.toml", 'pain-on-the-other-side = ["buttock-pain"', 'pain-on-the-other-side = ["pain"'),
+        r"engine\.toml: derived\.on_the_other_side\.pain-on-the-other-side: 'pain' is not known here",
+    ),
+    "a result that may be history and is no finding": (
+        _put("engine.toml", 'results = [\n  "radiograph-done"', 'results = [\n  "radiogram"'),
+        r"engine\.toml: imaging\.results: 'radiogram' is not known here",
+    ),
+    "what imaging is asked for by that is no finding": (
+        _put("engine.toml", '["sudden-onset", "pop-at-injury"', '["sudden-onset", "bang"'),
+        r"engine\.toml: imaging\.asked_for_by: 'bang' is not known here",
+    ),
+    "a suspicion that is no finding": (
+        _put("findings.toml", 'suspicion = "suspected-bony-avulsion"', 'suspicion = "hunch"'),
+        r"findings\.toml: radiograph-avulsion-fracture\.suspicion: 'hunch' is not known here",
     ),
     "a fact of a red flag that does not exist": (
         _put("engine.toml", 'bone-stress-possible = "bone-stress"', 'bone-stress-possible = "stress"'),

@@ -23,7 +23,7 @@ from service.commands.prove import Proof, Replayer, counterexample, prove_folder
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import CONTRADICTORY, Interval
 from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError
-from service.knowledge_model.properties import Exempted, KnownFailure, Properties, Property, read_properties
+from service.knowledge_model.properties import Demand, Exempted, KnownFailure, Properties, Property, read_properties
 from service.proof import prover as prover_module
 from service.proof.described import Bounds, Described, in_words
 from service.proof.formula import ChartFormula, Formula
@@ -62,7 +62,7 @@ def of_property(
     milliseconds: int = prover_module.MILLISECONDS,
 ) -> dict[str, Result]:
     """The results of one property about this knowledge, by the names of its statements."""
-    properties = Properties({}, {}, (), (), (), ())
+    properties = Properties({}, {}, (), (), (), (), ())
     charted = Charted(knowledge, compiled(knowledge), properties)
     of = Property(
         id_, 1, "", "", (), tuple(exceptions), tuple(KnownFailure(failing, "as it is told") for failing in failures)
@@ -119,6 +119,30 @@ def test_an_exception_is_needed_and_holds_only_where_it_says() -> None:
     assert of_property(knowledge, exceptions=[needless])["fever: flag-1"].state == NEEDLESS
 
 
+def demanding(*demands: Demand) -> list[Result]:
+    """The results of what these demands ask of a red flag with a fever."""
+    knowledge = toy("fever and not-present(chills)")
+    charted = Charted(knowledge, compiled(knowledge), Properties({}, {}, (), (), (), demands, ()))
+    of = Property("demanded", 1, "", "", (), (), ())
+    return [*decided(of, charted, Prover(charted.chart))]
+
+
+def test_a_demand_is_proved_or_refuted_on_every_chart_on_which_its_condition_is_so() -> None:
+    def demand(where: str, **what: Any) -> Demand:
+        nothing = {"urgency": "", "calls": (), "imaging": False, "not_offered": (), "never": ()}
+        return Demand("a-fever", parse(where, {}), where, "[J]", **{**nothing, **what})
+
+    calm = "fever and absent(chills)"
+    assert [result.state for result in demanding(demand(calm, urgency="critical"))] == [PROVED]
+    assert [result.state for result in demanding(demand("fever", urgency="critical"))] == [REFUTED]
+    assert [result.state for result in demanding(demand("chills", never=("flag-1",)))] == [PROVED]
+    assert [result.state for result in demanding(demand(calm, never=("flag-1",)))] == [REFUTED]
+    # The red flag of the test calls for nothing and offers nothing.
+    called = demanding(demand(calm, calls=("mri-pelvis urgent or mri-thigh urgent",), imaging=True))
+    assert [result.state for result in called] == [REFUTED, REFUTED]
+    assert [result.state for result in demanding(demand(calm, not_offered=("nsaid",)))] == [PROVED]
+
+
 def test_what_cannot_be_decided_in_time_is_a_failure_and_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(z3.Solver, "check", lambda self, *assumptions: z3.unknown)
     results = of_property(toy("fever and not-present(chills)"), failures=["chills: flag-1"])
@@ -154,6 +178,11 @@ def test_a_property_that_is_not_named_stops_the_proof() -> None:
         ('source = "[J]"', 'source = "as I say"', "names [J] or a source"),
         ('when = "nsaid-allergy"', 'when = "nsaid-alergy"', "there is no 'nsaid-alergy'"),
         ('when = "nsaid-allergy"', 'when = "nsaid-allergy and"', "properties.toml"),
+        ('id = "a-foot-drop"', 'id = "a-child"', "demands.a-child: stands twice"),
+        ('"referral-spine urgent"]', '"referral-spine soon"]', "names an order and its priority"),
+        ('"referral-spine urgent"]', '"referral-wizard urgent"]', "there is no order 'referral-wizard'"),
+        ('not_offered = ["physiotherapy", "nsaid"]', 'not_offered = ["dancing"]', "there is no treatment 'dancing'"),
+        ('never = ["rl11-no-imaging-yet"', 'never = ["rl99"', "there is no recommendation 'rl99'"),
         ('worse = "higher"', 'worse = "taller"', "Must be one of"),
         (
             '"rl09-lumbar-imaging-waits", "rl10-lumbar-mri"',
@@ -196,7 +225,7 @@ def test_the_packaged_knowledge_keeps_its_properties(proof: Proof) -> None:
     for id_, results in proof.report.results.items():
         group = proof.properties.properties[id_].group
         of_group[group] = of_group.get(group, 0) + sum(result.state == PROVED for result in results)
-    assert of_group.keys() == proof.properties.groups.keys() == {1, 2, 3, 4, 5, 6, 7}
+    assert of_group.keys() == proof.properties.groups.keys() == {1, 2, 3, 4, 5, 6, 7, 8}
     assert all(of_group.values())
 
 

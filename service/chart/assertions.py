@@ -448,12 +448,14 @@ def _condition(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assert
         rows, source = in_words, msgspec.structs.replace(source, remarks=(*source.remarks, BY_TEXT))
     for row in rows:
         finding = index.findings[row.concept]
+        if finding.suspicion and present is PRESENT and verification & _TENTATIVE:
+            finding = index.findings[finding.suspicion]
         if (finding.kind == "medication" and row.system != LOCAL_SYSTEM) or (row.site and row.site not in at):
             continue
         value = present if finding.value == "boolean" else ReadValue(onset.when if finding.value == "date" else None)
         # An event is as old as its onset, and not as its record where the onset is there and cannot be read.
         time = (onset if onset is not NO_DATE else recorded) if finding.dated_event else said
-        assertion = source.asserts(row.concept, value, side or row.side or worded, time)
+        assertion = source.asserts(finding.id, value, side or row.side or worded, time)
         yield assertion
         of_pain = finding.defines_complaint or finding.kind == "diagnosis"
         if index.onset and onset.when and assertion.value is True and not past and of_pain:

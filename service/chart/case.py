@@ -39,7 +39,7 @@ from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames, ReceivedChart
 from service.chart.questionnaires import questionnaire_response
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.engine import Derived
+from service.knowledge_model.engine import Derived, ImagingRoles
 from service.knowledge_model.model import Code, Finding, Knowledge
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.prefetch_keys import (
@@ -206,10 +206,16 @@ class Case:
     # What follows from findings, and which of them is the onset.
     derived: Derived
     onset: str
+    # By what imaging is asked for; see engine.ImagingRoles.
+    asked_for_by: tuple[frozenset[str], ...]
     # What was read of the chart in full, as it came.
     resources: tuple[msgspec.Raw, ...]
     # Medicines that may be taken, and allergies that may be to a medicine, of which nothing could be read.
     unrecognised: tuple[Unrecognised, ...] = ()
+
+    def began(self, side: str) -> datetime | None:
+        """When this episode began on a side; see began."""
+        return began(self.assertions, side, self.onset, self.asked_for_by)
 
     def lacks(self, kinds: Collection[str] = COMPLAINT) -> bool:
         """Whether anything of these kinds of data did not arrive in full."""
@@ -308,6 +314,29 @@ def resolve(candidates: Iterable[Assertion]) -> Resolved:
     return Resolved(_hull([newest, *rivals]), newest)
 
 
+def began(
+    assertions: Mapping[str, Sequence[Assertion]], side: str, onset: str, asked_for_by: Iterable[frozenset[str]]
+) -> datetime | None:
+    """When this episode began on a side, NO_SIDE for either: the latest onset or injury; otherwise, of what imaging is
+    asked for by, the day on which it was first documented. That it is written down again begins nothing anew.
+    """
+
+    def here(name: str) -> list[Assertion]:
+        of = assertions.get(name, ())
+        return [each for each in of if not side or each.side in (side, BILATERAL, NO_SIDE)]
+
+    onsets = [each.value for each in here(onset) if isinstance(each.value, When)]
+    if onsets:
+        return max(onsets, key=lambda when: when.high).low
+    for group in asked_for_by:
+        present = {name: [each.when for each in here(name) if each.value is True] for name in sorted(group)}
+        # Of what has no date nobody can tell when it was first there.
+        first = [min(when.low for when in of if when) for of in present.values() if of and all(of)]
+        if first:
+            return max(first)
+    return None
+
+
 def _said_last(assertion: Assertion) -> datetime:
     return assertion.when.high if assertion.when else datetime.min.replace(tzinfo=UTC)
 
@@ -323,6 +352,7 @@ class CaseReader:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._findings, self._derived = knowledge.findings, knowledge.engine.derived
+        self._imaging = knowledge.engine.imaging
         # A long chart repeats these hundreds of times, and of each only the newest of each side is used.
         self.repeated = frozenset(
             f.id
@@ -346,6 +376,7 @@ class CaseReader:
                 reading.take(value)
         reading.read_known()
         reading.leave_out_foreign()
+        reading.leave_out_earlier_imaging(self._imaging)
         reading.require(chart.prefetch)
         return Case(
             patient=reading.patient(),
@@ -358,6 +389,7 @@ class CaseReader:
             findings=self._findings,
             derived=self._derived,
             onset=self.index.onset,
+            asked_for_by=self._imaging.asked_for_by,
             resources=tuple(among[place] for _kind, among, place in reading.known) if reading.matters else (),
             unrecognised=tuple(reading.unrecognised),
         )
@@ -551,6 +583,21 @@ class _Reading:
         if self.foreign and not self.understood and not self.salvaged and read.isdisjoint(_OF_FINDINGS):
             self.left_out["unreadable"] += self.foreign
             self.kinds -= _BY_CODE
+
+    def leave_out_earlier_imaging(self, imaging: ImagingRoles) -> None:
+        """What imaging showed before this episode began is history: it answers no question of today."""
+        for name in imaging.results & self.assertions.keys():
+            counts = []
+            for one in self.assertions[name]:
+                start = began(self.assertions, one.side, self.index.onset, imaging.asked_for_by)
+                earlier = start is not None and one.when is not None and one.when.high.date() < start.date()
+                self.left_out["outdated"] += earlier
+                if not earlier:
+                    counts.append(one)
+            if counts:
+                self.assertions[name] = counts
+            else:
+                del self.assertions[name]
 
     def _patient(self) -> dict[str, Any]:
         return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})

@@ -24,7 +24,7 @@ class Chart:
         self.case, self.side, self.with_sideless = case, side, with_sideless
         self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.assertions}
         derived = case.derived
-        for name in (*derived.on_both_sides, *derived.on_either_side):
+        for name in (*derived.on_both_sides, *derived.on_either_side, *derived.on_the_other_side):
             self.resolved[name] = self._derived_finding(name)
         self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
         self.known: dict[str, Value] = {
@@ -53,7 +53,10 @@ class Chart:
         if stated.value is True:
             return stated
         either = self.case.derived.on_either_side
-        derived = self.case.on_either_side(either[name]) if name in either else _on_both_sides(self.case, name)
+        if name in self.case.derived.on_the_other_side:
+            derived = _on_the_other_side(self.case, self.side, name)
+        else:
+            derived = self.case.on_either_side(either[name]) if name in either else _on_both_sides(self.case, name)
         return stated if derived.value is None else derived
 
 
@@ -71,6 +74,16 @@ def sides_with(case: Case, name: str) -> dict[str, frozenset[str]]:
 def _on_both_sides(case: Case, name: str) -> Resolved:
     sides = frozenset[str]().union(*sides_with(case, name).values())
     return Resolved(True if sides == {LEFT, RIGHT} else None, None)
+
+
+def _on_the_other_side(case: Case, side: str, name: str) -> Resolved:
+    """Whether one of these is on the other side, and none of them on this one or without a side."""
+    made_of = [of for of in case.derived.on_the_other_side[name] if of in case.assertions]
+    other = {LEFT: RIGHT, RIGHT: LEFT}.get(side, NO_SIDE)
+    if not other or not any(case.resolve(of, other, with_sideless=False).value is True for of in made_of):
+        return Resolved(None, None)
+    here = any(case.resolve(of, side, with_sideless=True).value is True for of in made_of)
+    return Resolved(None if here else True, None)
 
 
 def _days_since(chart: Chart, date: str) -> Value:

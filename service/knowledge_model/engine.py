@@ -34,7 +34,9 @@ class ImagingRoles:
     recent: the number of days that imaging counts as done not long ago; regions_of_complaint: what the pain is imaged
     by; other_regions: what is judged besides; shown_on_both_sides: the regions of which a radiograph shows left and
     right; radiograph_at_hand: the criterion under which no imaging waits for a radiograph; recent_injury, child: those
-    under which no draft is only taken away.
+    under which no draft is only taken away; results: the findings that imaging shows, history where they are older than
+    this episode; asked_for_by: what it is asked for by, in groups, of which the first that is documented tells when the
+    episode began where no onset does.
     """
 
     recent: str
@@ -45,6 +47,8 @@ class ImagingRoles:
     recent_injury: str
     child: str
     shown_by: tuple[ShownBy, ...]
+    results: frozenset[str]
+    asked_for_by: tuple[frozenset[str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,15 @@ class Derived:
     """What follows from findings, each by its name.
 
     days_since: of which date; count_of: of how many tests, or other findings, that are present; on_both_sides,
-    on_either_side: findings that are also present by others, of which on the left and on the right, or by which one.
+    on_either_side: findings that are also present by others, of which on the left and on the right, or by which one;
+    on_the_other_side: those that are present where one of these is on the other side and none of them on this one.
     """
 
     days_since: Mapping[str, str]
     count_of: Mapping[str, tuple[str, ...]]
     on_both_sides: Mapping[str, tuple[str, ...]]
     on_either_side: Mapping[str, str]
+    on_the_other_side: Mapping[str, tuple[str, ...]]
 
     @property
     def quantities(self) -> frozenset[str]:
@@ -126,5 +132,10 @@ class Engine:
         medicines = (medicine.finding for medicine in self.medicines.values())
         imaging = self.imaging
         criteria = (self.complaint, imaging.radiograph_at_hand, imaging.recent_injury, imaging.child)
-        sides = (name for names in self.derived.on_both_sides.values() for name in names)
-        return frozenset((*shown, *medicines, *criteria, *sides, *self.derived.on_either_side.values())) - {""}
+        derived = self.derived
+        sides = (
+            name for of in (derived.on_both_sides, derived.on_the_other_side) for names in of.values() for name in names
+        )
+        return frozenset(
+            (*shown, *medicines, *criteria, *sides, *derived.on_either_side.values(), *imaging.results)
+        ) - {""}

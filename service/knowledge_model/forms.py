@@ -127,6 +127,7 @@ class FindingFile(Schema):
     ignore_side = fields.Boolean(load_default=False)
     bilateral_if_either = fields.Boolean(load_default=False)
     allergy_to = _texts(required=False)
+    suspicion = fields.String(load_default="")
     direction = fields.String(load_default="neutral", validate=validate.OneOf(DIRECTIONS))
 
     @pre_load
@@ -157,6 +158,8 @@ class _ImagingRolesTable(Schema):
     recent_injury = fields.String(load_default="")
     child = fields.String(load_default="")
     shown_by = _optional_list(_ShownByTable)
+    results = _texts(required=False)
+    asked_for_by = fields.List(fields.List(fields.String(), validate=validate.Length(min=1)), load_default=list)
 
 
 class _JudgedMedicineTable(Schema):
@@ -186,6 +189,7 @@ class _DerivedTable(Schema):
     count_of = _LISTS
     on_both_sides = _LISTS
     on_either_side = _NAMES
+    on_the_other_side = _LISTS
 
 
 class _RedFlagsTable(Schema):
@@ -312,6 +316,8 @@ class RecommendationFile(Schema):
     imaging = _optional_list(_ImagingTable)
     referrals = _optional_list(_ReferralTable)
     treatment = _optional_list(_TreatmentTable)
+    # Of a plan: it is said beside a red flag that makes the ranking wait, too, for what it calls for has a deadline.
+    in_emergency = fields.Boolean(load_default=False)
     change = fields.String(load_default="", validate=validate.OneOf(("", "replace", "remove")))
     card = fields.Nested(_CardTable, required=True)
     attributes = _ATTRIBUTES

@@ -279,6 +279,7 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
         ),
         history=tuple(Revision(**entry) for entry in raw["history"]),
         attributes={name: stated[name] for name in STATED_ATTRIBUTES},
+        in_emergency=raw["in_emergency"],
         change=raw["change"],
         topic=card["topic"],
         indicator=flag["indicator"] if flag else card["indicator"],
@@ -438,6 +439,7 @@ def _engine(folder: Path) -> Engine:
             {name: tuple(of) for name, of in derived["count_of"].items()},
             {name: tuple(of) for name, of in derived["on_both_sides"].items()},
             derived["on_either_side"],
+            {name: tuple(of) for name, of in derived["on_the_other_side"].items()},
         ),
         red_flags=tuple(raw["red_flags"]["ids"]),
         blocks=tuple(raw["red_flags"]["blocks"]),
@@ -445,7 +447,15 @@ def _engine(folder: Path) -> Engine:
         treatments=tuple(raw["treatments"]["ids"]),
         services={name: Presented(**table) for name, table in raw["services"].items()},
         topics=raw["topics"],
-        imaging=ImagingRoles(**{**imaging, **regions, "shown_by": shown_by}),
+        imaging=ImagingRoles(
+            **{
+                **imaging,
+                **regions,
+                "shown_by": shown_by,
+                "results": frozenset(imaging["results"]),
+                "asked_for_by": tuple(frozenset(group) for group in imaging["asked_for_by"]),
+            }
+        ),
         medicines={name: JudgedMedicine(**table) for name, table in raw["medicines"].items()},
         emergency=raw["referrals"]["emergency"],
     )
@@ -739,6 +749,8 @@ def _check_references(knowledge: Knowledge) -> None:
         _check_ratings(knowledge, after_plan)
     for finding in knowledge.findings.values():
         _require(finding.statements, knowledge.statements, "findings.toml", f"{finding.id}.statements")
+        named = [finding.suspicion] if finding.suspicion else ()
+        _require(named, knowledge.findings, "findings.toml", f"{finding.id}.suspicion")
     _check_questions(knowledge, early)
     _require({code.concept for code in knowledge.codes}, knowledge.findings, "value_sets", "concept")
     _require(knowledge.health_status, knowledge.findings, "guideline.toml", "health_status")
@@ -766,6 +778,9 @@ def _check_engine(knowledge: Knowledge) -> None:
     for shown in imaging.shown_by:
         _require([shown.finding], knowledge.findings, file, "imaging.shown_by.finding")
         _require(shown.regions, knowledge.regions, file, "imaging.shown_by.regions")
+    _require(imaging.results, knowledge.findings, file, "imaging.results")
+    for group in imaging.asked_for_by:
+        _require(group, knowledge.findings, file, "imaging.asked_for_by")
     taken = {finding.id for finding in knowledge.findings.values() if finding.kind == "medication"}
     for role, medicine in engine.medicines.items():
         _require([medicine.finding], taken, file, f"medicines.{role}.finding")
@@ -797,6 +812,8 @@ def _check_derived(knowledge: Knowledge) -> None:
         _require([name, *made_of], of_value["boolean"], file, f"derived.on_both_sides.{name}")
     for name, other in derived.on_either_side.items():
         _require([name, other], of_value["boolean"], file, f"derived.on_either_side.{name}")
+    for name, made_of in derived.on_the_other_side.items():
+        _require([name, *made_of], of_value["boolean"], file, f"derived.on_the_other_side.{name}")
 
 
 def _check_names(knowledge: Knowledge) -> None:

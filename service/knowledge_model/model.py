@@ -71,6 +71,8 @@ class Finding:
     plausible: Interval
     # Of an allergy: the medicines of which each is what it is an allergy to.
     allergy_to: tuple[str, ...]
+    # Of a result: the finding that a Condition states in its place which is not confirmed.
+    suspicion: str
     # What its presence speaks for: worrying, neutral or benign; what properties quantify over.
     direction: str
 
@@ -155,6 +157,8 @@ class Recommendation:
     imaging: tuple[Imaging, ...]
     referrals: tuple[Referral, ...]
     treatment: tuple[Treatment, ...]
+    # A plan whose calls have a deadline, which does not wait for a red flag as other plans do.
+    in_emergency: bool
     # What is suggested to be done with it: replace, remove, or nothing.
     change: str
     topic: str
@@ -165,6 +169,11 @@ class Recommendation:
     say: tuple[str, ...]
     history: tuple[Revision, ...]
     attributes: Mapping[str, str]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is left away while a red flag makes the ranking wait."""
+        return self.kind == "plan" and not self.in_emergency
 
     def conditions(self) -> Iterator[Condition]:
         """Every condition in the file."""

@@ -17,6 +17,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Condition
 from service.knowledge_model.model import OF_THE_PATIENT, PACKAGED, Knowledge, KnowledgeError
+from service.knowledge_model.vocabulary import INDICATORS
 
 FILE = "properties.toml"
 
@@ -82,6 +83,26 @@ class Opposites:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What a danger demands: of every chart on which `where` is so, each of these holds.
+
+    urgency: the level of a card, or a more urgent one; calls: each a key of orders.toml and a priority, or a sooner
+    one, with " or " between those of which one is enough; imaging: that some is called for; not_offered: treatments;
+    never: recommendations that do not hold.
+    """
+
+    id: str
+    where: Condition
+    text: str
+    source: str
+    urgency: str
+    calls: tuple[str, ...]
+    imaging: bool
+    not_offered: tuple[str, ...]
+    never: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """What no proof covers, why, and the tests that sample it."""
 
@@ -99,6 +120,7 @@ class Properties:
     contraindications: tuple[Contraindication, ...]
     numbers: tuple[Direction, ...]
     opposites: tuple[Opposites, ...]
+    demands: tuple[Demand, ...]
     sampled: tuple[Sampled, ...]
 
 
@@ -153,6 +175,23 @@ class _OppositesTable(Schema):
     reason = _text()
 
 
+_CALL = r"[a-z-]+ (?:stat|urgent|routine)"
+
+
+class _DemandTable(Schema):
+    id = _text()
+    where = _text()
+    source = _judged()
+    urgency = fields.String(load_default="", validate=validate.OneOf(("", *INDICATORS[:2])))
+    calls = fields.List(
+        fields.String(validate=validate.Regexp(rf"{_CALL}(?: or {_CALL})*$", error="names an order and its priority")),
+        load_default=list,
+    )
+    imaging = fields.Boolean(load_default=False)
+    not_offered = fields.List(fields.String(), load_default=list)
+    never = fields.List(fields.String(), load_default=list)
+
+
 class _SampledTable(Schema):
     what = _text()
     why = _text()
@@ -165,6 +204,7 @@ class _PropertiesFile(Schema):
     contraindications = fields.List(fields.Nested(_ContraindicationTable), load_default=list)
     numbers = fields.List(fields.Nested(_NumberTable), load_default=list)
     opposites = fields.List(fields.Nested(_OppositesTable), load_default=list)
+    demands = fields.List(fields.Nested(_DemandTable), load_default=list)
     sampled = fields.List(fields.Nested(_SampledTable), load_default=list)
 
 
@@ -175,7 +215,7 @@ def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Propert
     """
     path = (folder or PACKAGED) / FILE
     if not path.exists():
-        return Properties({}, {}, (), (), (), ())
+        return Properties({}, {}, (), (), (), (), ())
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -207,6 +247,7 @@ def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Propert
         ids = {each.id for each in knowledge.recommendations}
         for name in sorted({*entry["recommendations"]} - ids):
             raise KnowledgeError(FILE, f"opposites[{number}]", f"there is no recommendation {name!r}")
+    _check_demands(knowledge, checked["demands"])
     return Properties(
         groups={int(number): words for number, words in checked["groups"].items()},
         properties={
@@ -223,8 +264,37 @@ def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Propert
             Opposites((entry["recommendations"][0], entry["recommendations"][1]), entry["reason"])
             for entry in checked["opposites"]
         ),
+        demands=tuple(
+            Demand(
+                entry["id"],
+                condition(entry["where"], f"demands.{entry['id']}"),
+                entry["where"],
+                entry["source"],
+                entry["urgency"],
+                tuple(entry["calls"]),
+                entry["imaging"],
+                tuple(entry["not_offered"]),
+                tuple(entry["never"]),
+            )
+            for entry in checked["demands"]
+        ),
         sampled=tuple(Sampled(**{**entry, "tests": tuple(entry["tests"])}) for entry in checked["sampled"]),
     )
+
+
+def _check_demands(knowledge: Knowledge, entries: list[dict[str, Any]]) -> None:
+    ids = {each.id for each in knowledge.recommendations}
+    for number, entry in enumerate(entries):
+        key = f"demands.{entry['id']}"
+        if entry["id"] in [other["id"] for other in entries[:number]]:
+            raise KnowledgeError(FILE, key, "stands twice")
+        orders = {call.split()[0] for calls in entry["calls"] for call in calls.split(" or ")}
+        for name in sorted(orders - {*knowledge.orders}):
+            raise KnowledgeError(FILE, key, f"there is no order {name!r}")
+        for name in sorted({*entry["not_offered"]} - {*knowledge.engine.treatments}):
+            raise KnowledgeError(FILE, key, f"there is no treatment {name!r}")
+        for name in sorted({*entry["never"]} - ids):
+            raise KnowledgeError(FILE, key, f"there is no recommendation {name!r}")
 
 
 def _property(

@@ -170,6 +170,19 @@ def _properties(properties: Properties) -> dict[str, Any]:
         "opposites": [
             {"recommendations": list(entry.recommendations), "reason": entry.reason} for entry in properties.opposites
         ],
+        "demands": [
+            {
+                "id": entry.id,
+                "condition": entry.text,
+                "source": entry.source,
+                "urgency": entry.urgency,
+                "calls": list(entry.calls),
+                "imaging": entry.imaging,
+                "notOffered": list(entry.not_offered),
+                "never": list(entry.never),
+            }
+            for entry in properties.demands
+        ],
         "sampled": [{"what": entry.what, "why": entry.why} for entry in properties.sampled],
     }
 

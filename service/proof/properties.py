@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS, PRIORITIES
 from service.proof.formula import ChartFormula
 from service.proof.reads import Reads
-from service.proof.statements import NONE_NOW, Charted, Claim, Read, Statement
+from service.proof.statements import NONE_NOW, Charted, Claim, Observed, Read, Statement
 from service.proof.terms import FALSE, TRUE
-from service.reasoning.kernel import OF_PATIENT, OF_PLAN, OF_SIDE, Atom, Node
+from service.reasoning.kernel import Atom, Node, charts_of
 
 # ---------------------------------------------------------------------------------------------------------------------
 # 1. Worrying and benign findings
@@ -66,6 +66,28 @@ def _calls_kept(of: Charted) -> Iterator[Statement]:
                     ),
                     given,
                 )
+
+
+def _deadlines_kept(of: Charted) -> Iterator[Statement]:
+    """As calls-kept, of the referrals with a deadline by whatever calls for them."""
+    called = {
+        call.key: call.priority
+        for rule in of.rules
+        for call, _place in of.calls_of(rule)
+        if not call.modality and call.priority == PRIORITIES[1]
+    }
+    for finding in of.directed("worrying"):
+        then, given = of.worse(finding)
+        for key, priority in called.items():
+            observed = of.calls(f"{key} ({priority} or sooner)", key, priority)
+            yield Statement(
+                "deadlines-kept",
+                f"{finding}: {key}",
+                f"{of.title(finding)}, present, never takes away {key} with a deadline",
+                (of.chart, then),
+                (Claim(0, observed), Claim(1, observed, holds=False)),
+                given,
+            )
 
 
 def _holds_kept(of: Charted) -> Iterator[Statement]:
@@ -182,6 +204,31 @@ def _deadline(of: Charted) -> Iterator[Statement]:
             )
 
 
+def _demanded(of: Charted) -> Iterator[Statement]:
+    by_id = {r.id: r for r in of.rules}
+    for entry in of.properties.demands:
+        true, _false = of.chart.condition(entry.where)
+
+        def statement(
+            what: str, observed: Observed, *, holds: bool, id_: str = entry.id, given: int = true
+        ) -> Statement:
+            words = f"{what} where {id_.replace('-', ' ')}"
+            claim = Claim(0, observed, holds=holds)
+            return Statement("demanded", f"{id_}: {what}", words, (of.chart,), (claim,), (given,))
+
+        if entry.urgency:
+            observed = of.urgency(entry.urgency)
+            yield statement(observed.words, observed, holds=False)
+        for calls in entry.calls:
+            yield statement(calls, of.one_of_calls(calls), holds=False)
+        if entry.imaging:
+            yield statement("imaging", of.imaging(none_now=False), holds=False)
+        for treatment in entry.not_offered:
+            yield statement(f"no offer of {treatment}", of.offers(treatment), holds=True)
+        for id_ in entry.never:
+            yield statement(f"never {id_}", of.fires(by_id[id_]), holds=True)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # 5. What reads the ranking
 
@@ -231,8 +278,7 @@ def _parts_matter(of: Charted) -> Iterator[Statement]:
     roots = [(name, node, TRUE) for name, node in kernel.criteria.items()]
     for rule in of.knowledge.recommendations:
         compiled = kernel.rules[rule.id]
-        about = {"red-flag": OF_PATIENT, "plan": OF_PLAN}.get(rule.kind, OF_SIDE)
-        within = of.chart.values[kernel.atoms[Atom(about)].true]
+        within = of.chart.values[kernel.atoms[Atom(charts_of(rule))].true]
         roots.append((rule.id, compiled.when, within))
         if compiled.critical_when:
             roots.append((f"{rule.id} (critical)", compiled.critical_when, within))
@@ -361,6 +407,7 @@ _PROPERTIES: Mapping[str, Callable[[Charted], Iterator[Statement | Read]]] = {
     "urgency-kept": _urgency_kept,
     "red-flags-kept": _red_flags_kept,
     "calls-kept": _calls_kept,
+    "deadlines-kept": _deadlines_kept,
     "holds-kept": _holds_kept,
     "benign-quiet": _benign_quiet,
     "never-offered": _not_offered,
@@ -368,6 +415,7 @@ _PROPERTIES: Mapping[str, Callable[[Charted], Iterator[Statement | Read]]] = {
     "no-imaging-alone": _no_imaging_alone,
     "not-both": _not_both,
     "critical-in-time": _deadline,
+    "demanded": _demanded,
     "ranking-unread": _ranking_unread,
     "can-fire": _can_fire,
     "parts-matter": _parts_matter,

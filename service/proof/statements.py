@@ -152,6 +152,16 @@ class Charted:
             ),
         )
 
+    def one_of_calls(self, calls: str) -> Observed:
+        """One of these calls, each a key and the priority that it has at least: "radiograph-hip stat or referral-…"."""
+        named = [call.split() for call in calls.split(" or ")]
+        each = [self.calls(key, key, priority) for key, priority in named]
+        return Observed(
+            calls,
+            lambda chart: self.terms.either(one.term(chart) for one in each),
+            lambda assessment: any(one.seen(assessment) for one in each),
+        )
+
     def calls_of(self, recommendation: Recommendation) -> Iterator[tuple[Called, int]]:
         rule = self.kernel.rules[recommendation.id]
         for imaging, place in zip(recommendation.imaging, rule.imaging, strict=True):

@@ -417,8 +417,7 @@ class _Assembly:
         rankings = tuple([rank(self.reader, chart) for chart in charts.of_side]) if ranked else ()
         self._note_considered(rankings)
         for kind in CHART_KINDS[1:]:
-            if kind != "plan" or not waits:
-                self.gather(of_kind[kind])
+            self.gather(r for r in of_kind[kind] if not (waits and r.waits))
         withheld = {what for call in self.treatment.values() for what in call.without}
         offered = {call.id for call in self.treatment.values() if call.state == "offer"}
         sides = [charts.charts[chart].side for chart in charts.of_patient]

@@ -36,11 +36,15 @@ CHART, FLAGGED, PLANNED, JUDGED = range(4)
 # Atoms that no condition names: which charts red flags, the plan and all the rest are about, and whether anything is
 # known that may tell of the pain.
 OF_PATIENT, OF_PLAN, OF_SIDE, INFORMED = "charts of the patient", "charts of the plan", "charts of a side", "informed"
-_ABOUT = {"red-flag": OF_PATIENT, "plan": OF_PLAN}
 # The operand of an atom that is true wherever a quantity has a value.
 KNOWN = "known"
 # The most places that a stage can have while they are counted.
 _MANY = 1 << 20
+
+
+def charts_of(rule: Recommendation) -> str:
+    """The atom that says on which charts a recommendation can hold."""
+    return OF_PATIENT if rule.kind == "red-flag" else OF_PLAN if rule.waits else OF_SIDE
 
 
 class Atom(NamedTuple):
@@ -415,7 +419,7 @@ class _Compiler:
 
     def rule(self, rule: Recommendation) -> Rule:
         when = self.condition(rule.when)
-        holds = self.both((when.true, self.atom(Atom(_ABOUT.get(rule.kind, OF_SIDE))).true))
+        holds = self.both((when.true, self.atom(Atom(charts_of(rule))).true))
         critical_when = self.condition(rule.critical_when) if rule.critical_when else None
         grave = critical_when.true if critical_when else ALWAYS if rule.indicator == "critical" else NEVER
 

@@ -108,14 +108,14 @@ class OrderMatching:
         return order.when is None or self.assessment.changed_since(order.when)
 
     def _radiograph_done(self, side: str) -> bool:
-        """Whether where it hurts was radiographed in this episode: since its onset, or where that is not known within
+        """Whether where it hurts was radiographed in this episode: since it began, or where that is not known within
         the set time. A radiograph from before the injury does not show it.
         """
-        onset = self.assessment.onset()
-        if onset is None:
+        began = self.assessment.case.began(NO_SIDE) if self.assessment.case else None
+        if began is None:
             return any(self._is_radiograph(order, side) for order in self.recently_done)
         return any(
-            self._is_radiograph(order, side) and order.when is not None and order.when.high >= onset.low
+            self._is_radiograph(order, side) and order.when is not None and order.when.high.date() >= began.date()
             for order in self.on_chart.done
         )
 

@@ -180,7 +180,7 @@ def _rule(explanation: Explanation, verdict: Verdict, fired_by_id: Mapping[str, 
         entry["indicator"] = fired.indicator
         entry["findings"] = [_evidence(explanation.knowledge, item) for item in fired.evidence]
     elif verdict.holds:
-        waits = explanation.assessment.ranking_waits and recommendation.kind == "plan"
+        waits = explanation.assessment.ranking_waits and recommendation.waits
         entry["heldBack"] = "waits-for-red-flag" if waits else "left-out"
     return entry
 
