@@ -19,6 +19,8 @@ from math import ceil, floor
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import msgspec
+
 from service.knowledge_model.conditions import CONTRADICTORY, UNKNOWN, WORDS, Condition
 from service.knowledge_model.model import (
     AFTER_PLAN,
@@ -65,7 +67,7 @@ class Places(NamedTuple):
     false: int
 
 
-class Node(NamedTuple):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A condition with the places of its verdict."""
 
     word: str
@@ -84,7 +86,7 @@ class Operation(NamedTuple):
     of: tuple[int, ...]
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """A recommendation: its condition, that of its critical form, and those of its calls.
 
     holds, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so.
@@ -98,7 +100,7 @@ class Rule(NamedTuple):
     referrals: tuple[int, ...]
 
 
-class Weight(NamedTuple):
+class Weight(msgspec.Struct, frozen=True, gc=False):
     """Points of a cause on the charts at `place`: of a condition, or of a test, which then has a family."""
 
     cause: str
@@ -110,7 +112,7 @@ class Weight(NamedTuple):
     test: str
 
 
-class OnCard(NamedTuple):
+class OnCard(msgspec.Struct, frozen=True, gc=False):
     """What puts a card of this topic where it holds; not where all that it `adds` to is left out by another
     recommendation, nor where nothing that it `cautions` of is offered.
     """
@@ -486,7 +488,7 @@ class _Compiler:
             for topic, place in (of_tier, of_topic):
                 found.setdefault(OnCard(topic, NEVER, adds, cautions), []).append(place)
         for card, places in found.items():
-            yield card._replace(place=self.either(places))
+            yield msgspec.structs.replace(card, place=self.either(places))
 
     # -- the ranking --------------------------------------------------------------------------------------------------
 
