@@ -37,7 +37,7 @@ prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about
 calm: $(VENV)/test.stamp ## count the ordinary patients that are alarmed, SITBONE_SHARED=FOLDER of whole charts
 	$(BIN)/python -m tests.calm
 
-bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson echo, BENCH_SECONDS=200
+bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson app, BENCH_SECONDS=200
 	$(BIN)/python -m bench --seconds $(BENCH_SECONDS)
 
 sameness: $(VENV)/test.stamp ## compare the decisions with those of another checkout, BESIDE=FOLDER

@@ -1,1 +1,1 @@
-"""How fast the service answers, beside a bare Flask + orjson echo under the same server settings: ``make bench``."""
+"""How fast the service answers, beside a bare Flask + orjson app under the same server settings: ``make bench``."""

@@ -1,8 +1,8 @@
-"""Runs the service and the echo side by side under the same server settings, loads them in turn, prints the table.
+"""Runs the service and the bare app side by side under the same server settings, loads them in turn, prints the table.
 
-Each row is one kind of chart. Echo and service take turns round by round, so that what else the machine does meets
-both; the ratio is taken within a round, and each figure is the median of its rounds. Needs Linux, as the figures of the
-processes are read from /proc.
+Each row is one kind of chart. The bare app and the service take turns round by round, so that what else the machine
+does meets both; the ratio is taken within a round, and each figure is the median of its rounds. Needs Linux, as the
+figures of the processes are read from /proc.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from bench.charts import SIZES, Chart
 from bench.trust import Trust
 
 REPOSITORY = Path(__file__).parents[1]
-ECHO = [sys.executable, "-m", "bench.echo"]
+BARE = [sys.executable, "-m", "bench.bare"]
 SERVICE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 ROUNDS = 5
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -61,11 +61,12 @@ class Row:
     """The medians of a case, and the service alone at half of its throughput."""
 
     case: Case
-    echo: Figures
+    bare: Figures
     service: Figures
     ratio: float
     lowest_ratio: float
     highest_ratio: float
+    cpu_ratio: float
     half_load_p50: float
     half_load_p99: float
 
@@ -205,7 +206,7 @@ def measure(
     """Measure each case; ``seconds`` is for all of them together, start, stop and signing not counted.
 
     With an ``algorithm`` the service lets in a client that signs by it, and each call has a token of its own. With the
-    folder of another checkout the service that lies there takes the place of the echo.
+    folder of another checkout the service that lies there takes the place of the bare app.
 
     Raises:
         RuntimeError: a server did not start, or answered with something else than 200.
@@ -215,7 +216,7 @@ def measure(
     with contextlib.ExitStack() as running:
         trust = Trust.make(algorithm) if algorithm else None
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        other = Server(SERVICE, checkout=beside) if beside else Server(ECHO)
+        other = Server(SERVICE, checkout=beside) if beside else Server(BARE)
         servers = [other, Server(service, trust, folder)]
         for server in servers:
             running.callback(server.stop)
@@ -231,16 +232,17 @@ def measure(
 
 def _row(case: Case, servers: list[Server], load: Load, part: float, rounds: int) -> Row:
     taken = [[_round(server, case, load, part) for server in servers] for _ in range(rounds)]
-    echo, service = (_medians(list(column)) for column in zip(*taken, strict=True))
+    bare, service = (_medians(list(column)) for column in zip(*taken, strict=True))
     ratios = [b.calls_per_second / a.calls_per_second for a, b in taken]
     half = load.offer(servers[1], case, part, rate=service.calls_per_second / 2).took
     return Row(
         case=case,
-        echo=echo,
+        bare=bare,
         service=service,
         ratio=statistics.median(ratios),
         lowest_ratio=min(ratios),
         highest_ratio=max(ratios),
+        cpu_ratio=bare.cpu_per_call / service.cpu_per_call if service.cpu_per_call else 0,
         half_load_p50=_percentile(half, 50),
         half_load_p99=_percentile(half, 99),
     )
@@ -285,14 +287,14 @@ def machine() -> dict[str, Any]:
         **{package: importlib.metadata.version(package) for package in packages},
         "workers": "two gthread workers of eight threads, for both",
         "load": "eight kept-alive connections, from a third process on the same cores",
-        "echo": "Flask + orjson; loads the body and dumps it back",
+        "bare app": "Flask + orjson; reads the body and answers a constant card",
     }
 
 
-_COLUMNS = "{:8} {:10} {:5} |{:>9}{:>8}{:>8}{:>8}{:>6} |{:>9}{:>8}{:>8}{:>8}{:>6} |{:>7}{:>12} |{:>9}{:>8}"
+_COLUMNS = "{:8} {:10} {:5} |{:>9}{:>8}{:>8}{:>8}{:>6} |{:>9}{:>8}{:>8}{:>8}{:>6} |{:>7}{:>12}{:>6} |{:>9}{:>8}"
 
 _SERVER = ["p50", "p99", "CPU", "MB"]
-_HEADINGS = ["", "", "", "echo", *_SERVER, "service", *_SERVER, "ratio", "", "half p50", "p99"]
+_HEADINGS = ["", "", "", "bare", *_SERVER, "service", *_SERVER, "ratio", "", "CPU", "half p50", "p99"]
 
 
 def _line(row: Row) -> str:
@@ -302,7 +304,7 @@ def _line(row: Row) -> str:
         "fresh" if row.case.fresh else "seen",
         *(
             text
-            for each in (row.echo, row.service)
+            for each in (row.bare, row.service)
             for text in (
                 f"{each.calls_per_second:.0f}",
                 f"{each.p50:.1f}",
@@ -313,6 +315,7 @@ def _line(row: Row) -> str:
         ),
         f"{row.ratio:.2f}",
         f"{row.lowest_ratio:.2f}-{row.highest_ratio:.2f}",
+        f"{row.cpu_ratio:.2f}",
         f"{row.half_load_p50:.1f}",
         f"{row.half_load_p99:.1f}",
     )
@@ -326,13 +329,13 @@ def main() -> None:
         "--trust", metavar="ALGORITHM", choices=["ES384", "RS384"], help="a client's new token in each call, signed so"
     )
     parser.add_argument(
-        "--beside", metavar="FOLDER", type=Path, help="measure beside the service of another checkout, not the echo"
+        "--beside", metavar="FOLDER", type=Path, help="measure beside the service of another checkout, not the bare app"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
     about = machine()
     if given.beside:
-        about["echo"] = f"none: in its columns stands the service of {given.beside}"
+        about["bare app"] = f"none: in its columns stands the service of {given.beside}"
     rows = measure(CASES, given.seconds, algorithm=given.trust, beside=given.beside)
     if given.json:
         print(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=2))
@@ -340,7 +343,8 @@ def main() -> None:
     for name, value in about.items():
         print(f"{name:15} {value}")
     print("\ncalls/s, latency p50 and p99 in ms, CPU in ms a call, memory in MB of the largest worker;")
-    print(f"medians of {ROUNDS} rounds, echo and service in turn; ratio = service / echo in calls/s, lowest-highest;")
+    print(f"medians of {ROUNDS} rounds, bare app and service in turn; ratio = service / bare app in calls/s,")
+    print("lowest-highest, and of the calls that a second of CPU is enough for;")
     print("half: the service alone, at half of the calls/s that it can answer")
     print(_COLUMNS.format(*_HEADINGS))
     for row in rows:

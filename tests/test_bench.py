@@ -52,15 +52,15 @@ def test_a_chart_has_its_length_and_twenty_findings_only_with_the_complaint(
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "beside"), [(None, None), ("ES384", None), (None, REPOSITORY)], ids=["echo", "trust", "checkout"]
+    ("algorithm", "beside"), [(None, None), ("ES384", None), (None, REPOSITORY)], ids=["bare", "trust", "checkout"]
 )
 def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | None, beside: Path | None) -> None:
     (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1, algorithm=algorithm, beside=beside)
 
-    figures = [getattr(server, each.name) for server in (row.echo, row.service) for each in fields(Figures)]
-    figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.half_load_p50, row.half_load_p99]
+    figures = [getattr(server, each.name) for server in (row.bare, row.service) for each in fields(Figures)]
+    figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.cpu_ratio, row.half_load_p50, row.half_load_p99]
     assert all(math.isfinite(figure) and figure >= 0 for figure in figures)
-    assert row.ratio == pytest.approx(row.service.calls_per_second / row.echo.calls_per_second)
+    assert row.ratio == pytest.approx(row.service.calls_per_second / row.bare.calls_per_second)
 
 
 def test_another_checkout_runs_by_its_own_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -371,7 +371,8 @@ class ChartFormula:
         if condition.word != "is":
             places = kernel.atoms[Atom(condition.finding, condition.word, condition.operand)]
         elif condition.finding in kernel.criteria:
-            places = Places(*kernel.criteria[condition.finding][-2:])
+            criterion = kernel.criteria[condition.finding]
+            places = Places(criterion.true, criterion.false)
         else:
             places = kernel.atoms[Atom(condition.finding)]
         true, false = self.values[places.true], self.values[places.false]
