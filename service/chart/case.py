@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from cds_hooks.errors import PreconditionFailed
+from cds_hooks.json_text import UNREADABLE
 from cds_hooks.prefetch import Head, PrefetchValue, full_urls
 from service.chart import assertions, medicines
 from service.chart.assertions import Assertion, PlainObservation, Reading, plain_observation, read_plain
@@ -68,7 +69,6 @@ _TYPES = frozenset({*_READERS, "Patient", "Medication"})
 _BY_CODE = frozenset({"Observation", "Condition"})
 # Of which some are in every chart that was sent.
 _OF_FINDINGS = frozenset({"Observation", "Condition", "QuestionnaireResponse"})
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Coding(msgspec.Struct, gc=False):
@@ -126,14 +126,14 @@ class _Made(msgspec.Struct, gc=False):
 def _day_of(raw: msgspec.Raw) -> date | None:
     """When an Observation was made, to the day as it is written; None where it does not say, or cannot be read."""
     try:
-        made = _MADE.decode(raw).date_time
-    except _UNREADABLE:
-        made = None
-    if made is not None:
-        return made.date()
+        moment = _MADE.decode(raw).date_time
+    except UNREADABLE:
+        moment = None
+    if moment is not None:
+        return moment.date()
     try:
         return _DATES.decode(raw).day()
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -150,7 +150,7 @@ class _Words(msgspec.Struct, gc=False):
 def _identifier(raw: msgspec.Raw) -> str | None:
     try:
         return _IDENTIFIED.decode(raw).id
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -398,7 +398,7 @@ class CaseReader:
 def _head(raw: msgspec.Raw) -> ResourceHead | None:
     try:
         return _HEAD.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -501,7 +501,7 @@ class _Reading:
         kind, among, place = at
         try:
             rows = tuple(self.index.complaints_in_words(_WORDS.decode(among[place]).code))
-        except _UNREADABLE:
+        except UNREADABLE:
             return
         if rows:
             self._take_known(kind, rows, at)

@@ -64,7 +64,7 @@ def described(chart: ChartFormula, reads: Callable[[int], bool]) -> Described:
     return Described(
         tuple(finding for finding in boolean if where(Atom(finding), 0)),
         tuple(finding for finding in boolean if where(Atom(finding), 1)),
-        tuple(finding for finding in boolean if reads(chart.twice[finding])),
+        tuple(finding for finding in boolean if reads(chart.contradictory[finding])),
         {name: _bounds(number, reads) for name, number in chart.numbers.items() if reads(number.known)},
         next((sex for sex, term in chart.sex.items() if reads(term)), ""),
         sided,

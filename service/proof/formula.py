@@ -160,9 +160,9 @@ class ChartFormula:
         self.constraints.append(self.terms.at_most_one(tuple(self.sex.values())))
         self.bilateral = self.terms.variable(f"{name}bilateral")
         # Whatever is recorded in two ways tells of the pain, also where no condition asks whether it is.
-        self.twice = {finding: self.known(finding, CONTRADICTORY) for finding in formula.boolean}
-        for finding, twice in self.twice.items():
-            states = (twice, *(self.known(finding, state) for state in STATED))
+        self.contradictory = {finding: self.known(finding, CONTRADICTORY) for finding in formula.boolean}
+        for finding, contradictory in self.contradictory.items():
+            states = (contradictory, *(self.known(finding, state) for state in STATED))
             self.constraints.append(self.terms.at_most_one(states))
         self.changed = set(range(formula.size))
         for atom, places in formula.kernel.atoms.items():
@@ -175,7 +175,7 @@ class ChartFormula:
         other = copy(self)
         other.name = f"{self.name}{finding} {'present' if present else 'absent'} "
         other.values, other.changed, other.constraints = self.values.copy(), set(), []
-        other.twice = {**self.twice, finding: FALSE}
+        other.contradictory = {**self.contradictory, finding: FALSE}
         values = {Atom(finding): (TRUE, FALSE) if present else (FALSE, TRUE)}
         values[Atom(finding, "is", CONTRADICTORY)] = (FALSE, FALSE)
         if finding in self.formula.of_both_sides:
@@ -232,7 +232,7 @@ class ChartFormula:
         elif operand == "present":
             pair = (self.known(finding, "present"), self.known(finding, "absent"))
         elif operand == CONTRADICTORY:
-            pair = (self.twice[finding], FALSE)
+            pair = (self.contradictory[finding], FALSE)
         else:
             # Of a date, whether the days since then are known.
             days = self.formula.number_of.get(finding, "")
@@ -297,7 +297,7 @@ class ChartFormula:
                 yield self.numbers[number].known
             elif Atom(name) in atoms:
                 yield from (self.values[place] for place in atoms[Atom(name)])
-                yield self.twice[name]
+                yield self.contradictory[name]
 
     def _make(self, name: str, value: int) -> None:
         true, false = self.formula.kernel.atoms[Atom(name)]

@@ -12,13 +12,13 @@ class Reads:
     """What a place is made of."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.made = {operation.place: operation.of for stage in kernel.stages for operation in stage}
+        self.operations = {operation.place: operation.of for stage in kernel.stages for operation in stage}
         self.name = {place: atom.finding for atom, places in kernel.atoms.items() for place in places}
         self.criterion = {place: name for name, node in kernel.criteria.items() for place in (node.true, node.false)}
         self.causes = {f"considers-{cause}" for cause in kernel.considered}
         # What a stage makes of its charts stands on what it was made of.
         stages = {**kernel.red_flags, **kernel.plan}
-        self.made |= {
+        self.operations |= {
             place: (stages[atom.finding],)
             for atom, places in kernel.atoms.items()
             if atom.finding in stages
@@ -33,7 +33,7 @@ class Reads:
             here = waiting.popleft()
             if self.name.get(here) in self.causes:
                 return tuple(dict.fromkeys(reversed([*self._back(here, came_from)])))
-            for part in self.made.get(here, ()):
+            for part in self.operations.get(here, ()):
                 if part not in came_from:
                     came_from[part] = here
                     waiting.append(part)

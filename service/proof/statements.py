@@ -239,7 +239,7 @@ class Charted:
 
     def worse(self, finding: str) -> tuple[ChartFormula, tuple[int, ...]]:
         """The chart with this finding present, and that it was unknown or absent, and not recorded in two ways."""
-        given = (-self.state(finding, "present"), -self.chart.twice[finding])
+        given = (-self.state(finding, "present"), -self.chart.contradictory[finding])
         return self.chart.stated(finding, present=True), given
 
     def critical(self, recommendation: Recommendation) -> Observed:

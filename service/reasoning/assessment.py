@@ -110,7 +110,7 @@ class Assessment:
     case: Case | None = None
     decision: Decision | None = None
     # What the red flags, the ranking and the plan made of it -> the findings that this stands on.
-    made: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    derived_flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # Whatever holds, also what is said only beside an offer: how to take care with what is not offered.
     all_fired: tuple[Fired, ...] = ()
     # Every call, of which the most urgent ones are in imaging and referrals.
@@ -253,7 +253,7 @@ class Assessor:
                 name for name in charts.case.assertions if name in self.locating and known.get(name)
             ]
             if not named and criterion and reader.verdict(criterion, number):
-                named = reader.grounds(criterion, number)
+                named = reader.evidence_for(criterion, number)
             for name in named:
                 item = reader.used(name, number)
                 found[item.finding, item.side] = item
@@ -284,7 +284,7 @@ class Assessor:
             return ()
         reader, charts = self._reader(assessment, facts), assessment.decision.charts
         return tuple(
-            reader.told(recommendation, charts.of_patient if kind == "red-flag" else charts.of_side)
+            reader.verdict_of(recommendation, charts.of_patient if kind == "red-flag" else charts.of_side)
             for kind in kinds
             for recommendation in self.by_kind[kind]
         )
@@ -342,7 +342,7 @@ class Assessor:
                 assembly.treatment[id_] for id_ in self.knowledge.engine.treatments if id_ in assembly.treatment
             ),
             decision=decision,
-            made=assembly.made,
+            derived_flags=assembly.derived_flags,
             all_fired=tuple(assembly.fired),
         )
 
@@ -361,7 +361,7 @@ class Assessor:
         if decision is None:
             raise ValueError("nothing was decided")
         return EvidenceReader(
-            self.knowledge, self.reads, decision.judged(facts) if facts else decision, assessment.made, facts
+            self.knowledge, self.reads, decision.judged(facts) if facts else decision, assessment.derived_flags, facts
         )
 
     def _without_complaint(self, case: Case) -> Assessment:
@@ -388,9 +388,9 @@ class Assessor:
 class _Assembly:
     """An assessment that is being put together: what holds, recommendation by recommendation, and what it calls for."""
 
-    def __init__(self, assessor: Assessor, decision: Decision, made: dict[str, tuple[str, ...]]) -> None:
-        self.assessor, self.decision, self.made = assessor, decision, made
-        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision, made, {})
+    def __init__(self, assessor: Assessor, decision: Decision, derived_flags: dict[str, tuple[str, ...]]) -> None:
+        self.assessor, self.decision, self.derived_flags = assessor, decision, derived_flags
+        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision, derived_flags, {})
         self.fired: list[Fired] = []
         self.imaging: list[ImagingCall] = []
         self.referrals: list[ReferralCall] = []
@@ -455,7 +455,7 @@ class _Assembly:
             lacking=case.lacking,
             case=case,
             decision=decision,
-            made=self.made,
+            derived_flags=self.derived_flags,
             all_fired=tuple(self.fired),
             calls=(*self.imaging, *self.referrals),
         )
@@ -500,23 +500,25 @@ class _Assembly:
                 for fired in self.fired
                 if (flag := fired.recommendation.red_flag) and (block in flag.blocks or fired.indicator == "critical")
             ]
-        self.made |= {name: _unique(f for item in fired for f in item.findings()) for name, fired in behind.items()}
+        self.derived_flags |= {
+            name: _unique(f for item in fired for f in item.findings()) for name, fired in behind.items()
+        }
 
     def _note_considered(self, rankings: Sequence[Ranking]) -> None:
         """A cause is considered when it leads or is the clinician's working diagnosis."""
         charts, kernel = self.decision.charts, self.assessor.kernel
         for cause, (considered, _not) in kernel.considered.items():
-            grounds: list[str] = []
+            flags: list[str] = []
             for number, chart in enumerate(charts.of_side):
                 if not self.decision.on(considered, chart):
                     continue
                 leader = rankings[number].leader if rankings else None
                 if leader is not None and leader.id == cause:
-                    grounds += leader.speaks_for
+                    flags += leader.speaks_for
                 if self.decision.on(kernel.diagnosed[cause], chart):
-                    grounds.append(f"diagnosed-{cause}")
+                    flags.append(f"diagnosed-{cause}")
                     self.working_diagnoses.append(cause)
-            self.made[f"considers-{cause}"] = _unique(grounds)
+            self.derived_flags[f"considers-{cause}"] = _unique(flags)
 
 
 def presentations(

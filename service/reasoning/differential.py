@@ -70,7 +70,7 @@ def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     values, bit = reader.decision.values, 1 << chart
     for weight in reader.kernel.weights:
         if values[weight.place] & bit:
-            findings = reader.grounds(weight.when, chart) if weight.when else _done(reader, chart, weight)
+            findings = reader.evidence_for(weight.when, chart) if weight.when else _done(reader, chart, weight)
             named = tuple(name for name in findings if name in reader.knowledge.findings)
             yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
 

@@ -70,8 +70,8 @@ def reads_of(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
 class EvidenceReader:
     """Reads the evidence of one decision.
 
-    made: what stages have made -> the findings that it stands on; facts: what is known of what is judged beside the
-    chart; reads: see reads_of.
+    derived_flags: what stages have made -> the findings that it stands on; facts: what is known of what is judged
+    beside the chart; reads: see reads_of.
     """
 
     def __init__(
@@ -79,10 +79,16 @@ class EvidenceReader:
         knowledge: Knowledge,
         reads: Mapping[str, Sequence[str]],
         decision: Decision,
-        made: Mapping[str, Sequence[str]],
+        derived_flags: Mapping[str, Sequence[str]],
         facts: Mapping[str, Value],
     ) -> None:
-        self.knowledge, self.reads, self.decision, self.made, self.facts = knowledge, reads, decision, made, facts
+        self.knowledge, self.reads, self.decision, self.derived_flags, self.facts = (
+            knowledge,
+            reads,
+            decision,
+            derived_flags,
+            facts,
+        )
         self.kernel: Kernel = decision.kernel
         self.derived = knowledge.engine.derived
         # Many recommendations stand on one finding, or on one criterion.
@@ -126,28 +132,28 @@ class EvidenceReader:
 
     # -- names --------------------------------------------------------------------------------------------------------
 
-    def grounds(self, node: Node, chart: int) -> list[str]:
+    def evidence_for(self, node: Node, chart: int) -> list[str]:
         """The findings of the chart that carry the verdict of this condition, named criteria opened."""
         findings, criteria = self.knowledge.findings, self.kernel.criteria
         known = self.decision.charts.charts[chart].known
-        grounds: list[str] = []
+        names: list[str] = []
         for leaf in self.carrying(node, chart):
             name = leaf.finding
             if leaf.operand == CONTRADICTORY:
                 if self.verdict(leaf, chart):
-                    grounds.append(name)
+                    names.append(name)
             elif name in findings:
                 if name in known:
-                    grounds.append(name)
+                    names.append(name)
             elif name in criteria:
-                grounds += self._of_criterion(name, chart)
-            elif name in self.made:
+                names += self._of_criterion(name, chart)
+            elif name in self.derived_flags:
                 if self.decision.on(self.kernel.atoms[Atom(name)].true, chart):
-                    grounds += self.made[name]
+                    names += self.derived_flags[name]
             # What is not so about what is judged is no reason.
             elif self.value(name, chart) not in (None, False):
-                grounds += self._behind(name, known)
-        return grounds
+                names += self._behind(name, known)
+        return names
 
     def _behind(self, name: str, known: Collection[str]) -> Iterable[str]:
         """The findings that something is made of beside the named criteria."""
@@ -159,7 +165,7 @@ class EvidenceReader:
         key = (name, chart)
         if key not in self._opened:
             node = self.kernel.criteria[name]
-            self._opened[key] = [] if self.verdict(node, chart) is None else self.grounds(node, chart)
+            self._opened[key] = [] if self.verdict(node, chart) is None else self.evidence_for(node, chart)
         return self._opened[key]
 
     def waited_for(self, node: Node, chart: int) -> Iterator[str]:
@@ -222,7 +228,7 @@ class EvidenceReader:
         found: dict[tuple[str, str], Evidence] = {}
         nodes = tuple(nodes)
         for chart in charts:
-            for name in (name for node in nodes for name in self.grounds(node, chart)):
+            for name in (name for node in nodes for name in self.evidence_for(node, chart)):
                 item = self.used(name, chart)
                 found.setdefault((item.finding, item.side), item)
         return tuple(found.values())
@@ -241,10 +247,10 @@ class EvidenceReader:
         unknown: list[str] = []
         critical = False
         for chart in met:
-            names = self.grounds(rule.when, chart)
+            names = self.evidence_for(rule.when, chart)
             if rule.critical_when and values[rule.critical_when.true] & 1 << chart:
                 critical = True
-                names += self.grounds(rule.critical_when, chart)
+                names += self.evidence_for(rule.critical_when, chart)
             for name in names:
                 item = self.used(name, chart)
                 evidence.setdefault((item.finding, item.side), item)
@@ -257,7 +263,7 @@ class EvidenceReader:
             tuple(dict.fromkeys(unknown)),
         )
 
-    def told(self, recommendation: Recommendation, charts: Iterable[int]) -> Verdict:
+    def verdict_of(self, recommendation: Recommendation, charts: Iterable[int]) -> Verdict:
         """The verdict of all sides: yes where it is on one, no where it is on each."""
         rule = self.kernel.rules[recommendation.id]
         sides = [(self.verdict(rule.when, chart), chart) for chart in charts]

@@ -197,8 +197,8 @@ def compiled(knowledge: Knowledge) -> Kernel:
 def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tuple[int, ...]]:
     if not operations:
         return lambda _values: ()
-    made = {operation.place for operation in operations}
-    read = sorted({place for operation in operations for place in operation.of} - made | {NEVER, ALWAYS})
+    written = {operation.place for operation in operations}
+    read = sorted({place for operation in operations for place in operation.of} - written | {NEVER, ALWAYS})
     signs = {"and": " & ", "or": " | "}
     lines = [
         f"x{place} = x{ALWAYS} ^ x{of[0]}" if word == "not" else f"x{place} = {signs[word].join(f'x{p}' for p in of)}"
@@ -391,8 +391,10 @@ class _Compiler:
             return Places(false, true)
         # The others speak of documentation, and not of the patient: they are true or false of every chart.
         if state == CONTRADICTORY:
-            twice = self.atom(Atom(name, "is", CONTRADICTORY)).true
-            documented = self.both((twice, self.opposite(true))) if name in self.derived.on_both_sides else twice
+            contradictory = self.atom(Atom(name, "is", CONTRADICTORY)).true
+            documented = (
+                self.both((contradictory, self.opposite(true))) if name in self.derived.on_both_sides else contradictory
+            )
         else:
             documented = self.opposite({"not-absent": false, "not-present": true, UNKNOWN: self.known(name)}[state])
         return Places(documented, self.opposite(documented))

@@ -128,9 +128,11 @@ class Questions:
         """The charts of a case, and the same with each answer to each question."""
         of_patient = charts[:2] if len(charts) == 4 else charts
         # What is recorded in two ways is asked for first, and not tried.
-        twice = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
+        contradictory = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
         dated = {self.read_date_as[name] for chart in of_patient for name in chart.dated if name in self.read_date_as}
-        return charts_of(self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=twice | dated)
+        return charts_of(
+            self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=contradictory | dated
+        )
 
     def ask(self, decision: Decision) -> tuple[Asked, ...]:
         """The questions whose answers can change most and are plausible, best first; at most three."""
@@ -172,8 +174,8 @@ class Questions:
 
     def _asked_first(self, charts: Charts, question: Question) -> Asked:
         """A question about what is recorded in two ways."""
-        twice = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
-        finding = next((f for f in question.findings if f in twice), question.findings[0])
+        contradictory = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
+        finding = next((f for f in question.findings if f in contradictory), question.findings[0])
         return Asked(finding, question.ask, question.because)
 
     def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
@@ -254,15 +256,15 @@ class Questions:
         """Topic -> the variants in which there is a card of it."""
         charts, kernel, topics = decision.charts, self.kernel, self.knowledge.engine.topics
 
-        def so(term: str, name: str) -> int:
+        def bits_of(term: str, name: str) -> int:
             return charts.anywhere(decision.values[kernel.outcome.get((term, name), NEVER)])
 
         shown: dict[str, int] = {}
         for card in kernel.cards:
             if bits := charts.anywhere(decision.values[card.place]):
-                bits &= ~reduce(or_, (so("without", what) for what in card.adds), 0)
+                bits &= ~reduce(or_, (bits_of("without", what) for what in card.adds), 0)
                 if card.cautions:
-                    bits &= reduce(or_, (so("offer", id_) & ~so("hold", id_) for id_ in card.cautions))
+                    bits &= reduce(or_, (bits_of("offer", id_) & ~bits_of("hold", id_) for id_ in card.cautions))
                 shown[card.topic] = shown.get(card.topic, 0) | bits
         # Self-care and treatment wait for the evaluation.
         critical = shown.get(topics["critical"], 0)
