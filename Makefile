@@ -15,7 +15,7 @@ LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-
 	$(LOCK_OPTIONS) pyproject.toml
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
-.PHONY: help run test prove calm bench sameness lock format clean check-python
+.PHONY: help run test prove calm mutate bench sameness lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,6 +37,12 @@ prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about
 calm: $(VENV)/test.stamp ## count the ordinary patients that are alarmed, SITBONE_SHARED=FOLDER of whole charts
 	$(BIN)/python -m tests.calm
 
+# With ONLY one room or module: make mutate ONLY='service.reasoning.differential*'
+mutate: $(VENV)/test.stamp ## break the reasoning line by line and see whether its tests notice, ONLY=MODULE
+	$(PIP_INSTALL) --no-build-isolation --editable '.[mutate]'
+	$(BIN)/mutmut run $(if $(ONLY),"$(ONLY)")
+	$(BIN)/mutmut results
+
 bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson app, BENCH_SECONDS=200
 	$(BIN)/python -m bench --seconds $(BENCH_SECONDS)
 
@@ -55,6 +61,7 @@ lock: check-python ## write both lock files from pyproject.toml
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		mutants \
 		tests/ehr/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -5,14 +5,18 @@ What the packaged knowledge decides is tested by named cases (tests/clinical). H
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from service.chart.assertions import Assertion
 from service.chart.fhir_time import read_when
-from service.knowledge_model.conditions import Interval
+from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.assessment import Assessment, presentations
+from service.reasoning.decision import Decision
 from service.reasoning.visit_limits import days_allowed, limit_of
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
 from tests.toy import CLOCK, Engine, day, done, fired, order, toy
@@ -20,7 +24,7 @@ from tests.toy import CLOCK, Engine, day, done, fired, order, toy
 ANKLE = "ankle-pain"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine() -> Engine:
     return Engine()
 
@@ -73,7 +77,10 @@ def test_without_the_complaint_nothing_holds(engine: Engine, chart: dict[str, An
     assert assessment.complaint == "absent"
     assert assessment.decision is None
     assert (assessment.fired, assessment.rankings, assessment.ask, assessment.treatment) == ((), (), (), ())
-    assert engine.assessor.judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired == ()
+    judged = engine.assessor.judge(assessment, "imaging-order", {"order-rating": "usually-not"})
+    assert judged.fired == ()
+    assert judged.assessment is assessment
+    assert (judged.kind, judged.facts) == ("imaging-order", {"order-rating": "usually-not"})
     assert engine.assessor.verdicts(assessment, "red-flag") == ()
     assert engine.assessor.weights(assessment) == ()
     assert engine.assessor.unanswered_flags(assessment) == ()
@@ -86,6 +93,19 @@ def test_without_the_complaint_nothing_holds(engine: Engine, chart: dict[str, An
 )
 def test_where_the_complaint_may_be_missing_it_is_unknown(engine: Engine, chart: dict[str, Any]) -> None:
     assert engine.assess(**chart).complaint == "unknown"
+
+
+def test_without_the_complaint_it_is_still_told_what_was_looked_at(engine: Engine) -> None:
+    assessment = engine.assess(
+        present=["swelling"], asked=["fever"], numbers={"pain-severity": 99}, withheld=["conditions"]
+    )
+    assert assessment.side == "unspecified"
+    assert assessment.case is not None
+    assert assessment.data == assessment.case.data
+    assert assessment.data["observations"] == "supplied"
+    assert assessment.lacking == {"conditions"}
+    assert assessment.left_out == assessment.case.left_out
+    assert [one.finding for one in assessment.not_readable if isinstance(one, Assertion)] == ["pain-severity"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,8 +148,11 @@ def test_a_warning_with_a_critical_form_is_critical_where_that_holds(engine: Eng
 def test_without_anything_that_tells_of_the_pain_too_little_is_known(engine: Engine) -> None:
     pain_alone = engine.assess(present=[ANKLE, "fever, undated"])
     assert "tr4-rest" in fired(pain_alone), "a red flag is enough to know"
-    assessment = engine.assess(present=[ANKLE], numbers={"pain-severity": 8})
+    # Neither a number nor a risk tells of it.
+    assessment = engine.assess(present=[ANKLE, "bad-kidney", "toy-pill"], numbers={"pain-severity": 8})
     assert assessment.rankings == ()
+    assert not assessment.unranked
+    assert not assessment.ranking_waits
     assert "rest" not in treatment(assessment)
     assert "rest" in treatment(engine.assess(present=[ANKLE], absent=["swelling"]))
 
@@ -242,8 +265,27 @@ def test_what_speaks_against_a_treatment_is_told_whatever_the_complaint(engine: 
     assert screened.complaint == "absent"
     assert [(call.id, call.state, call.because) for call in screened.treatment] == [("pill", "hold", ("bad-kidney",))]
     assert fired(screened) == {"tr8-no-pill"}
+    assert screened.all_fired == screened.fired
+    # What is judged by it afterwards does not need the complaint.
+    [judged] = engine.assessor.judge(
+        screened, "analgesic-order", {"nsaid-drafted": True, "held-by-the-chart": True}
+    ).fired
+    assert judged.recommendation.id == "ao1-pill-held"
+    assert engine.assessor.screen(case, ["rest"]).treatment == ()
     strap = engine.assessor.screen(case, ["strap"], by_side=True)
     assert [item.side for each in strap.fired for item in each.evidence] == ["right", "left"]
+
+
+def test_what_is_done_to_one_side_is_held_by_what_is_there(engine: Engine) -> None:
+    def held(*, by_side: bool, **chart: Any) -> bool:
+        return bool(engine.assessor.screen(engine.case(**chart), ["strap"], by_side=by_side).treatment)
+
+    one_of_two = {"present": ["cold-foot, right", "swelling"], "absent": ["cold-foot"]}
+    assert held(by_side=True, **one_of_two)
+    assert not held(by_side=False, **one_of_two)
+    # With one side, what has none is about that.
+    assert held(by_side=True, present=["swelling", "cold-foot, no side"])
+    assert not held(by_side=True, present=["swelling", "swelling, right", "cold-foot, no side"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -271,6 +313,12 @@ def test_with_both_sides_what_has_no_side_counts_for_red_flags_alone(engine: Eng
     one = engine.assess(present=[ANKLE, "swelling", "bony-tenderness, no side"])
     assert "pl1-bony" in fired(one)
     assert one.without_side == ()
+    verdicts = {
+        v.recommendation.id: v.holds
+        for v in engine.assessor.verdicts(engine.assess(present=[*both, "blue-toes, no side"]), "red-flag", "plan")
+    }
+    assert verdicts["rf1-blue-foot"] is True
+    assert verdicts["pl1-bony"] is None
 
 
 def test_what_is_on_both_sides_is_so_by_the_one_left_and_the_other_right(engine: Engine) -> None:
@@ -362,6 +410,14 @@ def test_of_two_injuries_the_later_one_counts(engine: Engine) -> None:
     assert onset.text == day(5)
 
 
+def test_the_latest_onset_is_the_one_that_ends_last(engine: Engine) -> None:
+    dates = {"injury-date, no side, 40 days ago": day(40), "injury-date, no side": "2026-10"}
+    onset = engine.assess(present=[ANKLE], dates=dates).onset()
+    assert onset is not None
+    assert onset.text == "2026-10"
+    assert engine.assess(present=[ANKLE]).onset() is None
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Counts
 
@@ -424,6 +480,8 @@ def test_the_bands_say_how_near_a_cause_is(engine: Engine) -> None:
 
 def test_a_ranking_is_clear_where_the_next_is_far(engine: Engine) -> None:
     assert not engine.assess(present=[ANKLE, "slow-start"]).rankings[0].clear
+    near = engine.assess(present=[ANKLE, "loud-crack", "swelling", "numb-foot"], numbers={"pain-severity": 7})
+    assert not near.rankings[0].clear
     assert engine.assess(present=[ANKLE, "loud-crack"]).rankings[0].clear
 
 
@@ -478,6 +536,7 @@ def test_what_is_considered_stands_on_what_speaks_for_it(engine: Engine) -> None
 
 def test_each_point_says_its_findings_its_family_and_its_source(engine: Engine) -> None:
     weights = engine.assessor.weights(engine.assess(present=[ANKLE, "swelling", "drawer-test", "squeeze-test"]))
+    assert {each.source for _side, each in weights} == {"[J]"}
     assert [(side, each.cause, each.points, each.findings, each.family) for side, each in weights] == [
         ("left", "sprain", 1, ("swelling",), ""),
         ("left", "tendon", 5, ("squeeze-test",), "squeeze"),
@@ -486,9 +545,19 @@ def test_each_point_says_its_findings_its_family_and_its_source(engine: Engine) 
     ]
 
 
+def test_what_is_not_ranked_has_no_points(engine: Engine) -> None:
+    assert engine.assessor.weights(engine.assess(present=[ANKLE, "blue-toes", "swelling"])) == ()
+    assert engine.assessor.weights(engine.assess(present=[ANKLE, "swelling"], age=17)) == ()
+
+
 def test_it_is_said_of_how_many_families_something_is_known(engine: Engine) -> None:
     [ranking] = engine.assess(present=[ANKLE, "squeeze-test", "bony-tenderness"]).rankings
     assert (ranking.families_known, ranking.families) == (2, 4)
+    [ranking] = engine.assess(present=[ANKLE, "squeeze-test", "drawer-test"]).rankings
+    assert ranking.families_known == 3
+    [ranking] = engine.assess(present=[ANKLE, "swelling"]).rankings
+    assert ranking.families_known == 0
+    assert {cause.side for cause in ranking.causes} == {"left"}
 
 
 def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
@@ -579,6 +648,63 @@ def test_it_is_told_which_single_answers_would_take_a_card_away_or_make_it_grave
     assert "loud-crack" not in changes(present=[ANKLE], absent=["loud-crack"])["check"][1]
 
 
+CHARTS: tuple[dict[str, Any], ...] = (
+    {"present": [ANKLE]},
+    {"present": [ANKLE, "swelling", "loud-crack", "numb-foot"], "numbers": {"pain-severity": 3}},
+    {"present": [ANKLE, "slow-start", "drawer-test"], "absent": ["loud-crack"], "age": None},
+    {"present": [ANKLE, "fever", "metal-plate, right"], "dates": {"injury-date": "2026-10"}},
+    {"present": [ANKLE, "ankle-pain, right", "swelling", "slow-start, right", "bony-tenderness, no side"]},
+    {"present": [ANKLE, "cold-foot, right", "loud-crack"], "absent": ["loud-crack", "tilt-test, right"], "age": 17},
+)
+
+
+def with_answers(chart: Mapping[str, Any], values: Mapping[str, Value], sides: Iterable[str]) -> dict[str, Any]:
+    """The chart on which these are also stated, of each of these sides."""
+    more: dict[str, Any] = {"present": [], "absent": [], "numbers": {}, "dates": {}, **chart}
+    for name, value in values.items():
+        if isinstance(value, Interval) and name == "age":
+            more["age"] = int(value.low)
+        elif isinstance(value, Interval) and toy().findings[name].value == "date":
+            more["dates"] = {**more["dates"], f"{name}, no side": day(int(value.low))}
+        elif isinstance(value, Interval):
+            more["numbers"] = {**more["numbers"], **{f"{name}{side}": value.low for side in sides}}
+        else:
+            state = "present" if value else "absent"
+            more[state] = [*more[state], *(f"{name}{side}" for side in sides)]
+    return more
+
+
+def decided_of(decision: Decision, variant: int) -> dict[str, list[int]]:
+    """All that is decided of one variant of a patient, chart by chart."""
+    charts = range(variant * decision.charts.layout.charts, (variant + 1) * decision.charts.layout.charts)
+    found = {f"{cause} leads": [bits >> chart & 1 for chart in charts] for cause, bits in decision.leads.items()}
+    for name in ("waits", "insufficient", "unranked"):
+        found[name] = [getattr(decision, name) >> charts[0] & 1]
+    for recommendation in toy().recommendations:
+        if recommendation.kind in CHART_KINDS:
+            rule = decision.kernel.rules[recommendation.id]
+            for number, place in enumerate((rule.holds, rule.critical, *rule.imaging, *rule.referrals)):
+                found[f"{recommendation.id} {number}"] = [decision.values[place] >> chart & 1 for chart in charts]
+    return found
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_every_answer_is_decided_as_the_chart_that_has_it_would_be(engine: Engine, chart: dict[str, Any]) -> None:
+    questions, decision = engine.assessor.questions, engine.assess(**chart).decision
+    assert decision is not None
+    charts = decision.charts
+    sides = ["", ", right"] if charts.layout.charts > 1 else [", right" if charts.charts[0].side == "right" else ""]
+    compared = 0
+    for number, answer in enumerate(questions.answers, start=1):
+        values = {name: value for name, value in answer.values.items() if questions.read_as[name] in charts.open}
+        if values:
+            whole = engine.assess(**with_answers(chart, values, sides)).decision
+            assert whole is not None
+            assert decided_of(decision, number) == decided_of(whole, 0), values
+            compared += 1
+    assert compared > 8
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What is judged beside the chart
 
@@ -591,7 +717,9 @@ def test_judging_leaves_the_assessment_as_it_was(engine: Engine) -> None:
     assert [f.recommendation.id for f in judge(assessment, "imaging-order", {"order-rating": "usually-not"}).fired] == [
         "io3-usually-not"
     ]
-    assert judge(assessment, "imaging-order", {"order-rating": "appropriate"}).fired == ()
+    facts = {"order-rating": "appropriate"}
+    judged = judge(assessment, "imaging-order", facts)
+    assert (judged.assessment, judged.kind, judged.facts, judged.fired) == (assessment, "imaging-order", facts, ())
     assert tuple(assessment.decision.values) == before
 
 
@@ -818,6 +946,37 @@ def test_only_what_was_not_known_before_is_news(engine: Engine) -> None:
     assert changed(day(20), present=[ANKLE, "swelling"], dates={"injury-date": day(10)})
     assert not changed(day(20), present=[ANKLE, "swelling"], dates={"injury-date": day(20)})
     assert not changed(day(20), present=[ANKLE, "swelling"])
+
+
+def test_a_date_is_news_by_the_day_that_it_names(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "swelling"], dates={"injury-date, no side": day(50)})
+    [severe] = [each for each in assessment.fired if each.recommendation.id == "pl3-severe"]
+    [item] = severe.evidence
+    assert item.finding == "injury-date"
+
+    def news(days: int) -> bool:
+        moment = read_when(day(days))
+        assert moment is not None
+        return assessment.is_news(item, moment)
+
+    # It was written down today.
+    assert not news(1)
+    assert not news(50)
+    assert news(51)
+    moment = read_when(day(400))
+    assert moment is not None
+    [age] = [one for one in found(assessment, "tr7-pill").evidence if one.finding == "age"]
+    assert not assessment.is_news(age, moment)
+
+
+def test_what_was_known_of_the_other_side_is_news_of_this_one(engine: Engine) -> None:
+    moment = read_when(day(20))
+    assert moment is not None
+    both = [ANKLE, "ankle-pain, right, 30 days ago"]
+    assert engine.assess(present=[*both, "loud-crack", "loud-crack, right, 30 days ago"]).changed_since(moment)
+    assert not engine.assess(
+        present=[*both, "loud-crack", "loud-crack, 30 days ago", "loud-crack, right, 30 days ago"]
+    ).changed_since(moment)
 
 
 def test_a_criterion_holds_on_any_side_and_one_that_there_is_not_nowhere(engine: Engine) -> None:
