@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,9 @@ def create_blueprint(
     `/explain/<service id>`, the whole decision about a request of at most `body_limit` bytes.
 
     Without an `explainer` the page tells what stands on the cards. `patients` is a folder as fixtures/README.md
-    describes it; it is read once, and may be missing.
+    describes it; it is read once, when the page is first asked for, and may be missing.
     """
-    requests = dict(_requests(patients / "requests"))
-    entries = sorted(
-        (_listing(name, *each) for name, each in _examples(patients, requests)),
-        key=lambda each: (each["group"], each["title"]),
-    )
-    listed = orjson.dumps({"clock": _clock(patients), "patients": entries})
+    made_up = _Patients(patients)
     described = orjson.dumps(vocabulary(knowledge))
     files = {path.name: path.read_bytes() for path in (Path(__file__).parent / "static").iterdir()}
     blueprint = Blueprint("demo", __name__, template_folder=".")
@@ -70,13 +66,13 @@ def create_blueprint(
 
     @blueprint.get("/demo/patients")
     def patient_list() -> Response:
-        return Response(listed, content_type="application/json")
+        return Response(made_up.listed, content_type="application/json")
 
     @blueprint.get("/demo/patients/<path:name>")
     def patient(name: str) -> Response:
-        if name not in requests:
+        if name not in made_up.requests:
             raise UnknownService("There is no such patient; /demo/patients has the list.")
-        return Response(requests[name], content_type="application/json")
+        return Response(made_up.requests[name], content_type="application/json")
 
     @blueprint.get("/demo/vocabulary")
     def words() -> Response:
@@ -96,6 +92,27 @@ def create_blueprint(
         return response
 
     return blueprint
+
+
+class _Patients:
+    """The made-up patients of a folder, each read when one is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def requests(self) -> Mapping[str, bytes]:
+        """Name -> body."""
+        return dict(_requests(self._folder / "requests"))
+
+    @cached_property
+    def listed(self) -> bytes:
+        """What the page chooses from."""
+        entries = sorted(
+            (_listing(name, *each) for name, each in _examples(self._folder, self.requests)),
+            key=lambda each: (each["group"], each["title"]),
+        )
+        return orjson.dumps({"clock": _clock(self._folder), "patients": entries})
 
 
 def _requests(folder: Path) -> Iterator[tuple[str, bytes]]:

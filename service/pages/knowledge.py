@@ -1,6 +1,6 @@
 """The whole knowledge for those who have to judge it: as JSON, and as a page that can be read and printed.
 
-Both are made once, at start, from one document, so that they cannot differ.
+Both are made once, when they are first asked for, from one document, so that they cannot differ.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ _HERE = Path(__file__).parent
 
 def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
     """`/knowledge` and `/knowledge.html` of this knowledge."""
-    described = document(knowledge, properties)
-    as_json = orjson.dumps(described)
+    described = cache(lambda: document(knowledge, properties))
+    as_json = cache(lambda: orjson.dumps(described()))
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
-    as_page = page(described, style, script, decision_path(knowledge)).encode()
+    as_page = cache(lambda: page(described(), style, script, decision_path(knowledge)).encode())
     headers = {
         "Content-Security-Policy": f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -44,11 +45,11 @@ def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
 
     @blueprint.get("/knowledge")
     def knowledge_document() -> Response:
-        return Response(as_json, content_type="application/json")
+        return Response(as_json(), content_type="application/json")
 
     @blueprint.get("/knowledge.html")
     def knowledge_page() -> Response:
-        return Response(as_page, content_type="text/html; charset=utf-8", headers=headers)
+        return Response(as_page(), content_type="text/html; charset=utf-8", headers=headers)
 
     return blueprint
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
 
+from cds_hooks import ServiceRegistry
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
 from service.answers.cards import assessment_extension
@@ -60,9 +62,16 @@ class Explainer:
     def __init__(
         self, knowledge: Knowledge, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
     ) -> None:
-        self.knowledge = knowledge
-        self._evaluator = Evaluator(knowledge, clock, site_codes)
-        self._catalogue = services_by(self._evaluator)
+        self.knowledge, self._clock, self._site_codes = knowledge, clock, site_codes
+
+    # Made when the first request is explained: most processes never explain one.
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.knowledge, self._clock, self._site_codes)
+
+    @cached_property
+    def _catalogue(self) -> ServiceRegistry[Answered]:
+        return services_by(self._evaluator)
 
     def services_of(self, hook: str) -> list[str]:
         """The ids of the CDS services of a hook, in the order of discovery."""
