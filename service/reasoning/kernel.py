@@ -242,26 +242,19 @@ class _Compiler:
 
     def kernel(self) -> Kernel:
         knowledge, ranking = self.knowledge, self.knowledge.differential
-        stated = (finding.id for finding in knowledge.findings.values() if finding.value == "boolean")
-        for name in (*self.made_by, OF_PATIENT, OF_SIDE, INFORMED, *stated):
-            self.atom(Atom(name))
-        for name in knowledge.definitions:
-            self.criterion(name)
-        for name in self.derived.on_both_sides:
-            self.pair(name)
+        self.place_names()
         rules = {r.id: self.rule(r) for r in knowledge.recommendations}
         by_kind = {
             kind: [(r, rules[r.id]) for r in knowledge.recommendations if r.kind == kind] for kind in CHART_KINDS
         }
-        flags = by_kind["red-flag"]
-        vetoes = [(veto.cause, self.condition(veto.when).true) for veto in ranking.vetoes]
+        flags, of_charts = by_kind["red-flag"], [each for kind in by_kind.values() for each in kind]
         return Kernel(
             criteria=self.criteria,
             rules=rules,
             red_flags=self.of_red_flags(flags),
             plan=self.of_plan([*flags, *by_kind["plan"]]),
             weights=(*self.points(), *self.tests()),
-            vetoes={cause: self.either(place for of, place in vetoes if of == cause) for cause in knowledge.causes},
+            vetoes=self.vetoes(),
             unranked=self.condition(ranking.unranked).true if ranking.unranked else NEVER,
             lead_at_least=ranking.lead_at_least,
             lead_by=ranking.lead_by,
@@ -269,23 +262,37 @@ class _Compiler:
             after_red_flags=knowledge.engine.after_red_flags,
             considered={cause: self.pair(f"considers-{cause}") for cause in knowledge.causes},
             diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in knowledge.causes},
-            outcome=self.outcome([each for kind in by_kind.values() for each in kind]),
-            cards=tuple(self.cards([each for kind in by_kind.values() for each in kind])),
+            outcome=self.outcome(of_charts),
+            cards=tuple(self.cards(of_charts)),
             presentations=tuple(
                 (self.of_side(each.when), tuple(self.of_side(rating.when) for rating in each.ratings))
                 for each in knowledge.presentations
             ),
-            questions=tuple(self.condition(q.when).true if q.when else ALWAYS for q in knowledge.questions),
+            questions=tuple(self.true(question.when) for question in knowledge.questions),
             priors=tuple(
-                tuple((percent, self.condition(when).true if when else ALWAYS) for percent, when in q.priors)
-                for q in knowledge.questions
+                tuple((percent, self.true(when)) for percent, when in question.priors)
+                for question in knowledge.questions
             ),
-            asked_when={
-                f: self.condition(q.when) for q in knowledge.questions if q.when and not q.first for f in q.findings
-            },
+            asked_when=self.asked_when(),
             atoms=self.atoms,
             stages=tuple(map(tuple, self.operations)),
         )
+
+    def place_names(self) -> None:
+        """Gives a place to whatever a chart or a stage states, read by a condition or not."""
+        knowledge = self.knowledge
+        stated = (finding.id for finding in knowledge.findings.values() if finding.value == "boolean")
+        for name in (*self.made_by, OF_PATIENT, OF_SIDE, INFORMED, *stated):
+            self.atom(Atom(name))
+        for name in knowledge.definitions:
+            self.criterion(name)
+        for name in self.derived.on_both_sides:
+            self.pair(name)
+
+    def asked_when(self) -> dict[str, Node]:
+        """Finding -> the condition under which it is asked for, where there is one."""
+        questions = (q for q in self.knowledge.questions if q.when and not q.first)
+        return {finding: self.condition(q.when) for q in questions if q.when for finding in q.findings}
 
     # -- operations ---------------------------------------------------------------------------------------------------
 
@@ -417,9 +424,12 @@ class _Compiler:
 
     # -- recommendations ----------------------------------------------------------------------------------------------
 
+    def true(self, condition: Condition | None) -> int:
+        """Where this is so; everywhere where there is no condition."""
+        return self.condition(condition).true if condition else ALWAYS
+
     def of_side(self, condition: Condition | None) -> int:
-        true = self.condition(condition).true if condition else ALWAYS
-        return self.both((true, self.atom(Atom(OF_SIDE)).true))
+        return self.both((self.true(condition), self.atom(Atom(OF_SIDE)).true))
 
     def rule(self, rule: Recommendation) -> Rule:
         when = self.condition(rule.when)
@@ -428,7 +438,7 @@ class _Compiler:
         grave = critical_when.true if critical_when else ALWAYS if rule.indicator == "critical" else NEVER
 
         def called(conditions: Iterable[Condition | None]) -> tuple[int, ...]:
-            return tuple(self.both((holds, self.condition(each).true if each else ALWAYS)) for each in conditions)
+            return tuple(self.both((holds, self.true(each))) for each in conditions)
 
         return Rule(
             when,
@@ -493,6 +503,11 @@ class _Compiler:
             yield msgspec.structs.replace(card, place=self.either(places))
 
     # -- the ranking --------------------------------------------------------------------------------------------------
+
+    def vetoes(self) -> dict[str, int]:
+        """Cause -> where it cannot lead."""
+        vetoes = [(veto.cause, self.condition(veto.when).true) for veto in self.knowledge.differential.vetoes]
+        return {cause: self.either(place for of, place in vetoes if of == cause) for cause in self.knowledge.causes}
 
     def points(self) -> Iterator[Weight]:
         for entry in self.knowledge.differential.points:

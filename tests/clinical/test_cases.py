@@ -78,50 +78,65 @@ def _calls(entries: list[Json], *members: str) -> list[str]:
 
 def _held(answered: Answered, expect: Mapping[str, Any]) -> Json:
     """What the answer holds of what is expected, in the same form."""
-    answer, found = answered.answer, answered.found
-    imaging, referrals = (
-        _calls(found["imaging"], "modality", "region", "priority"),
-        _calls(found["referrals"], "to", "priority"),
-    )
-    words = answered.text
-    treatment = {entry["id"]: entry["state"] for entry in found["treatment"]}
-    bands: dict[str, str] = {}
-    for cause in found["causes"]:
-        bands[f"{cause['side']} {cause['id']}" if "side" in cause else cause["id"]] = cause["band"]
-    without = {entry["id"]: entry.get("without", []) for entry in found["treatment"]}
-    cautions = {entry["id"]: entry.get("cautions", []) for entry in found["treatment"]}
-    leads = [cause for cause, band in bands.items() if band == "leads"]
-    held = {
+    held = {**_decided(answered.found, expect), **_called(answered.found, expect), **_said(answered, expect)}
+    return {member: held[member] for member in expect}
+
+
+def _decided(found: Json, expect: Mapping[str, Any]) -> Json:
+    """Red flags, causes, treatment and questions."""
+    bands = {
+        f"{cause['side']} {cause['id']}" if "side" in cause else cause["id"]: cause["band"] for cause in found["causes"]
+    }
+
+    def treated(member: str, otherwise: object) -> Json:
+        of = {entry["id"]: entry.get(member, otherwise) for entry in found["treatment"]}
+        return {id_: of.get(id_, otherwise) for id_ in expect.get("treatment" if member == "state" else member, {})}
+
+    return {
         "complaint": found["complaint"],
         "side": found["side"],
-        "cards": [card["indicator"] for card in answer["cards"]],
         "red_flags": {flag["id"]: flag["indicator"] for flag in found["redFlags"]},
         "flags_absent": [flag["id"] for flag in found["redFlags"] if flag["id"] in expect.get("flags_absent", ())],
         "causes": {id_: bands.get(id_) for id_ in expect.get("causes", {})},
-        "leads": leads,
+        "leads": [cause for cause, band in bands.items() if band == "leads"],
+        "treatment": treated("state", "not mentioned"),
+        "without": treated("without", []),
+        "cautions": treated("cautions", []),
+        "ask": [finding for finding in expect.get("ask", ()) if finding in found["ask"]],
+        "ask_first": (found["ask"] or ["nothing"])[0],
+        "ask_nothing": not found["ask"],
+    }
+
+
+def _called(found: Json, expect: Mapping[str, Any]) -> Json:
+    """Imaging and referrals, and what came of the orders in the hook context."""
+    imaging = _calls(found["imaging"], "modality", "region", "priority")
+    referrals = _calls(found["referrals"], "to", "priority")
+    return {
         "imaging": imaging,
         "imaging_absent": [call for call in imaging if call.startswith(tuple(expect.get("imaging_absent", ["-"])))],
         "alternative": [entry.get("alternative", "") for entry in found["imaging"]],
         "referrals": referrals,
         "referrals_absent": [call for call in referrals if call.split()[0] in expect.get("referrals_absent", ())],
-        "treatment": {id_: treatment.get(id_, "not mentioned") for id_ in expect.get("treatment", {})},
-        "without": {id_: without.get(id_, []) for id_ in expect.get("without", {})},
-        "cautions": {id_: cautions.get(id_, []) for id_ in expect.get("cautions", {})},
-        "ask": [finding for finding in expect.get("ask", ()) if finding in found["ask"]],
-        "ask_first": (found["ask"] or ["nothing"])[0],
-        "ask_nothing": not found["ask"],
         "judged": _judged(found),
         "silenced": [entry["topic"] for entry in found.get("silenced", ())],
-        "topics": [card["source"]["topic"]["code"] for card in answer["cards"]],
-        "suggestions": [suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", [])],
-        "message_says": [phrase for phrase in expect.get("message_says", ()) if phrase.lower() in _message(answer)],
-        "message_never_says": [
-            phrase for phrase in expect.get("message_never_says", ()) if phrase.lower() in _message(answer)
-        ],
-        "card_says": [phrase for phrase in expect.get("card_says", ()) if phrase.lower() in words.lower()],
-        "card_never_says": [phrase for phrase in expect.get("card_never_says", ()) if phrase.lower() in words.lower()],
     }
-    return {member: held[member] for member in expect}
+
+
+def _said(answered: Answered, expect: Mapping[str, Any]) -> Json:
+    """The cards, and which of the phrases that are to be there or not are there."""
+    cards, words, message = answered.answer["cards"], answered.text.lower(), _message(answered.answer)
+
+    def phrases(member: str, text: str) -> list[str]:
+        return [phrase for phrase in expect.get(member, ()) if phrase.lower() in text]
+
+    return {
+        "cards": [card["indicator"] for card in cards],
+        "topics": [card["source"]["topic"]["code"] for card in cards],
+        "suggestions": [suggestion["label"] for card in cards for suggestion in card.get("suggestions", [])],
+        **{member: phrases(member, message) for member in ("message_says", "message_never_says")},
+        **{member: phrases(member, words) for member in ("card_says", "card_never_says")},
+    }
 
 
 def _judged(found: Json) -> Json:
