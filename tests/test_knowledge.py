@@ -764,6 +764,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _put("engine.toml", 'bone-stress-possible = "bone-stress"', 'bone-stress-possible = "stress"'),
         r"engine\.toml: red_flags\.at_discharge: 'stress' is not known here",
     ),
+    "a red flag that is said to stay in an emergency": (
+        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising"\nin_emergency = true'),
+        r"rs02-significant-bruising\.toml: in_emergency: is said of a plan",
+    ),
     "a red flag that makes something unknown wait": (
         _put(BRUISING, 'blocks = ["exercise"', 'blocks = ["dancing"'),
         r"rs02-significant-bruising\.toml: red_flag\.blocks: 'dancing' is not known here",

@@ -895,6 +895,8 @@ def _check_recommendation(knowledge: Knowledge, recommendation: Recommendation, 
         _require([flag.id], engine.red_flags, file, "red_flag.id")
         _require(flag.blocks, ("ranking", *engine.blocks), file, "red_flag.blocks")
     _require([treatment.id for treatment in recommendation.treatment], engine.treatments, file, "treatment")
+    if recommendation.in_emergency and recommendation.kind != "plan":
+        raise KnowledgeError(file, "in_emergency", "is said of a plan: nothing else waits for an emergency")
     ordered = [f"{call.modality}-{call.region}" for call in recommendation.imaging if call.modality != "none-now"]
     _require(ordered, knowledge.orders, file, "imaging")
     _require([f"referral-{call.to}" for call in recommendation.referrals], knowledge.orders, file, "referrals")
