@@ -1,4 +1,4 @@
-"""Writes sensitivity.md: which decisions hang on a single weight of the ranking.
+"""Writes sensitivity.md: which decisions depend on a single weight of the ranking.
 
     python docs/sensitivity.py [--check]
 
@@ -33,13 +33,13 @@ FACTORS = (0.5, 1.5)
 DECISIONS = ("leading cause", "imaging", "red flags", "referrals", "ratings of imaging orders")
 
 _HEAD = """\
-# What hangs on a single weight
+# What depends on a single weight
 
 Written by `python docs/sensitivity.py`; the tests fail when it is stale. Every weight of the ranking, and the three
 distances of its rules, is halved and raised by half, one at a time, over the fixtures with this complaint. Weights that
 change no decision are counted and not listed. The weights are a proposal: a clinician has to sign them.
 
-No red flag and no call for imaging hangs on a single weight. How an imaging order would be rated, with and without a
+No red flag and no call for imaging depends on a single weight. How an imaging order would be rated, with and without a
 radiograph at hand, follows the leading cause where the published criteria are about a cause.
 """
 

@@ -82,7 +82,7 @@ class _Generator:
         self.days_since_onset = next(n for n, date in knowledge.engine.derived.days_since.items() if date == onset)
         # Quantity -> the numbers that conditions compare it with.
         self.limits: dict[str, list[float]] = {}
-        for condition in knowledge.rule_conditions():
+        for condition in knowledge.recommendation_conditions():
             for leaf in condition.leaves():
                 if leaf.word in ("at_least", "at_most"):
                     self.limits.setdefault(leaf.finding, []).append(leaf.operand)

@@ -35,7 +35,7 @@ def test_each_card_carries_the_recommendations_that_its_extension_names(file: Pa
         named = (card.extension or {})["org.sitbone.basis"]["recommendations"]
         assert [(each["id"], each["version"]) for each in named] == [*advised.versions()]
         assert [each["indicator"] for each in named] == [fired.indicator for fired in advised.fired]
-        assert {id_ for id_, _version in advised.versions()} <= {*found.rules()}
+        assert {id_ for id_, _version in advised.versions()} <= {*found.recommendations()}
     assert (found.response.extension or {})[ASSESSMENT_KEY] is found.extension
 
 
@@ -43,7 +43,9 @@ def test_what_was_judged_of_each_draft_is_returned_with_its_facts() -> None:
     found = answered_from(REQUESTS / "analgesic-safety-sign" / "two-nsaids.json")
     assert [judgement.kind for judgement in found.judgements] == ["analgesic-order"] * 2
     assert any(judgement.facts["second-nsaid-drafted"] for judgement in found.judgements)
-    assert {one.recommendation.id for judgement in found.judgements for one in judgement.fired} <= {*found.rules()}
+    assert {one.recommendation.id for judgement in found.judgements for one in judgement.fired} <= {
+        *found.recommendations()
+    }
 
 
 def test_where_nothing_is_to_be_judged_no_chart_is_read() -> None:
@@ -59,7 +61,7 @@ def test_of_a_patient_who_has_died_no_recommendation_is_left() -> None:
     request["prefetch"]["patient"]["deceasedBoolean"] = True
     found = answered("gluteal-hamstring-pain", json.dumps(request).encode())
     [advised] = found.advised
-    assert (advised.fired, found.rules(), found.extension["deceased"]) == ((), (), True)
+    assert (advised.fired, found.recommendations(), found.extension["deceased"]) == ((), (), True)
 
 
 def test_the_cards_of_an_answer_are_those_in_the_words_of_the_ehr() -> None:
@@ -68,4 +70,4 @@ def test_the_cards_of_an_answer_are_those_in_the_words_of_the_ehr() -> None:
     plain, changed = (answered("analgesic-safety-sign", body, each) for each in (SERVICES, epic))
     assert [each.card for each in changed.advised] == [*changed.response.cards]
     assert [each.card for each in changed.advised] != [each.card for each in plain.advised]
-    assert changed.rules() == plain.rules()
+    assert changed.recommendations() == plain.recommendations()

@@ -749,7 +749,7 @@ def test_a_rating_reads_the_red_flags_and_whether_there_is_a_radiograph(engine: 
 def drafted(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> tuple[list[str], list[dict[str, Any]]]:
     """What is said of draft orders, and how each is judged."""
     answered = engine.answered(IMAGING_REFERRAL, drafts=drafts, **chart)
-    return list(answered.rules()), [dict(each) for each in answered.extension["orders"]]
+    return list(answered.recommendations()), [dict(each) for each in answered.extension["orders"]]
 
 
 CRACK = {"present": [ANKLE, "loud-crack"]}
@@ -901,7 +901,7 @@ def test_the_fewest_days_count_and_an_emergency_allows_none(engine: Engine) -> N
 
 def test_a_visit_is_too_late_after_the_day_that_is_allowed(engine: Engine) -> None:
     def said(date: str) -> tuple[str, ...]:
-        return engine.answered(APPOINTMENT_TIMING, appointment=f"{date}T12:00:00Z", **CRACK).rules()
+        return engine.answered(APPOINTMENT_TIMING, appointment=f"{date}T12:00:00Z", **CRACK).recommendations()
 
     assert "vp1-late" in said("2026-11-26")
     assert said("2026-11-25") == ()
@@ -917,13 +917,13 @@ def test_a_medicine_that_the_chart_holds_is_told(engine: Engine) -> None:
         "subject": {"reference": "Patient/1"},
     }
     held = engine.answered(ANALGESIC_SAFETY, present=[ANKLE, "bad-kidney"], drafts=[draft])
-    assert held.rules()[0] == "ao1-pill-held"
-    assert engine.answered(ANALGESIC_SAFETY, present=[ANKLE], drafts=[draft]).rules() == ()
+    assert held.recommendations()[0] == "ao1-pill-held"
+    assert engine.answered(ANALGESIC_SAFETY, present=[ANKLE], drafts=[draft]).recommendations() == ()
 
 
 def test_at_a_discharge_what_is_offered_and_which_red_flag_is_raised_can_be_read(engine: Engine) -> None:
-    assert engine.answered(DISCHARGE_ADVICE, present=[ANKLE, "swelling"]).rules() == ("gh1-home",)
-    assert set(engine.answered(DISCHARGE_ADVICE, **CRACK).rules()) == {"gh1-home", "gh2-crack", "rf3-crack"}
+    assert engine.answered(DISCHARGE_ADVICE, present=[ANKLE, "swelling"]).recommendations() == ("gh1-home",)
+    assert set(engine.answered(DISCHARGE_ADVICE, **CRACK).recommendations()) == {"gh1-home", "gh2-crack", "rf3-crack"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

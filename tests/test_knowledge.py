@@ -950,7 +950,7 @@ def observations_asked_for(knowledge: Knowledge) -> set[str]:
 
 def test_the_observations_are_asked_for_by_every_code_that_a_rule_reads(knowledge: Knowledge) -> None:
     asked = observations_asked_for(knowledge)
-    read = knowledge.base_findings(name for c in knowledge.rule_conditions() for name in c.findings())
+    read = knowledge.base_findings(name for c in knowledge.recommendation_conditions() for name in c.findings())
     read |= knowledge.base_findings(knowledge.differential.findings())
     for finding in sorted(read):
         kind = knowledge.findings[finding].kind
@@ -969,7 +969,7 @@ def test_what_no_rule_reads_is_not_asked_for(knowledge: Knowledge) -> None:
     read = knowledge.base_findings(
         name
         for names in (
-            *(condition.findings() for condition in knowledge.rule_conditions()),
+            *(condition.findings() for condition in knowledge.recommendation_conditions()),
             knowledge.differential.findings(),
             [finding.id for finding in knowledge.findings.values() if finding.defines_complaint],
         )

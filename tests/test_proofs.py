@@ -27,10 +27,10 @@ from service.knowledge_model.properties import Demand, Exempted, KnownFailure, P
 from service.proof import prover as prover_module
 from service.proof.described import Bounds, Described, in_words
 from service.proof.formula import ChartFormula, Formula
-from service.proof.properties import statements_of
+from service.proof.properties import propositions_of
+from service.proof.propositions import Charted, Claim, Proposition
 from service.proof.prover import PROVED, REFUTED, UNDECIDED, Prover
-from service.proof.report import EXCEPTION, KNOWN_FAILURE, MENDED, NEEDLESS, NO_STATEMENT, Result, decided, prove
-from service.proof.statements import Charted, Claim, Statement
+from service.proof.report import EXCEPTION, KNOWN_FAILURE, MENDED, NEEDLESS, NO_PROPOSITION, Result, decided, prove
 from service.reasoning.assessment import Assessment, ImagingCall
 from service.reasoning.decision import Decision
 from service.reasoning.kernel import compiled
@@ -61,7 +61,7 @@ def of_property(
     failures: Sequence[str] = (),
     milliseconds: int = prover_module.MILLISECONDS,
 ) -> dict[str, Result]:
-    """The results of one property about this knowledge, by the names of its statements."""
+    """The results of one property about this knowledge, by the names of its propositions."""
     properties = Properties({}, {}, (), (), (), (), ())
     charted = Charted(knowledge, compiled(knowledge), properties)
     of = Property(
@@ -151,7 +151,7 @@ def test_what_cannot_be_decided_in_time_is_a_failure_and_no_pass(monkeypatch: py
 
 
 def test_a_name_that_is_no_statement_is_a_failure() -> None:
-    assert of_property(toy("fever"), failures=["hiccups: flag-1"])["hiccups: flag-1"].state == NO_STATEMENT
+    assert of_property(toy("fever"), failures=["hiccups: flag-1"])["hiccups: flag-1"].state == NO_PROPOSITION
 
 
 def test_a_part_that_follows_from_the_rest_is_found() -> None:
@@ -220,7 +220,7 @@ def proof() -> Proof:
 
 def test_the_packaged_knowledge_keeps_its_properties(proof: Proof) -> None:
     assert [(failure.of, failure.state) for failure in proof.report.failures] == []
-    # Each of the groups has statements that are proved.
+    # Each of the groups has propositions that are proved.
     of_group: dict[int, int] = {}
     for id_, results in proof.report.results.items():
         group = proof.properties.properties[id_].group
@@ -363,8 +363,8 @@ def test_the_service_keeps_the_proved_properties_on_charts_that_it_reads(
     worse = replace(without, present=(*without.present, finding), absent=still_absent)
     assessments = [_REPLAYER.assessment(each) for each in (without, worse)]
     for id_ in ("urgency-kept", "red-flags-kept", "calls-kept", "holds-kept"):
-        for statement in _of_finding(id_, finding):
-            claimed = [_seen(claim, assessments[claim.chart]) is claim.holds for claim in statement.broken_by]
+        for proposition in _of_finding(id_, finding):
+            claimed = [_seen(claim, assessments[claim.chart]) is claim.holds for claim in proposition.broken_by]
             assert not all(claimed), in_words(packaged(), worse)
 
 
@@ -382,8 +382,8 @@ def test_with_both_sides_too_a_worrying_finding_takes_nothing_grave_away(
     present = ["buttock-pain, left", "buttock-pain, right", *others]
     absent = entries([name for name in chart.absent if name != finding])
     assessments = [_assessed({"present": [*present, *more], "absent": absent}) for more in ([], entries([finding]))]
-    for statement in (*_of_finding("urgency-kept", finding), *_of_finding("red-flags-kept", finding)):
-        claimed = [_seen(claim, assessments[claim.chart]) is claim.holds for claim in statement.broken_by]
+    for proposition in (*_of_finding("urgency-kept", finding), *_of_finding("red-flags-kept", finding)):
+        claimed = [_seen(claim, assessments[claim.chart]) is claim.holds for claim in proposition.broken_by]
         assert not all(claimed), (present, absent)
 
 
@@ -416,15 +416,15 @@ def _seen(claim: Claim, assessment: Assessment) -> bool:
     return assessment.complaint == "present" and claim.observed.seen(assessment)
 
 
-def _of_finding(id_: str, finding: str) -> list[Statement]:
+def _of_finding(id_: str, finding: str) -> list[Proposition]:
     of = _CHARTED.properties.properties[id_]
     unproved = {name for entry in of.exceptions for name in entry.of} | {entry.of for entry in of.known_failures}
-    if id_ not in _STATEMENTS:
-        _STATEMENTS[id_] = [s for s in statements_of(id_, _CHARTED) if isinstance(s, Statement)]
-    return [s for s in _STATEMENTS[id_] if s.of.startswith(f"{finding}: ") and s.of not in unproved]
+    if id_ not in _PROPOSITIONS:
+        _PROPOSITIONS[id_] = [s for s in propositions_of(id_, _CHARTED) if isinstance(s, Proposition)]
+    return [s for s in _PROPOSITIONS[id_] if s.of.startswith(f"{finding}: ") and s.of not in unproved]
 
 
-_STATEMENTS: dict[str, list[Statement]] = {}
+_PROPOSITIONS: dict[str, list[Proposition]] = {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -68,6 +68,6 @@ class Answered:
         """Whether there is any card, shown or not."""
         return bool(self.advised or self.suppressed)
 
-    def rules(self) -> tuple[str, ...]:
+    def recommendations(self) -> tuple[str, ...]:
         """The ids of the recommendations that led to the response."""
         return tuple(dict.fromkeys(each.recommendation.id for each in self.fired))

@@ -158,7 +158,7 @@ def _indicators(answered: Answered) -> dict[str, str]:
     """What fired; of what a card carries, by its indicator."""
     cards = (*answered.advised, *(each.advised for each in answered.suppressed))
     carried = {fired.recommendation.id: fired.indicator for advised in cards for fired in advised.fired}
-    return {**dict.fromkeys(answered.rules(), ""), **carried}
+    return {**dict.fromkeys(answered.recommendations(), ""), **carried}
 
 
 def _codes(item: Feedback, known: Collection[str]) -> set[str]:

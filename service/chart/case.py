@@ -748,7 +748,7 @@ def prefetch_templates(knowledge: Knowledge) -> dict[str, str]:
     read = knowledge.base_findings(
         name
         for names in (
-            *(condition.findings() for condition in knowledge.rule_conditions()),
+            *(condition.findings() for condition in knowledge.recommendation_conditions()),
             knowledge.differential.findings(),
             [finding.id for finding in knowledge.findings.values() if finding.defines_complaint],
         )

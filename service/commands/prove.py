@@ -78,7 +78,7 @@ class Replayer:
             assessments = [self.assessment(chart) for chart in result.verdict.charts]
         except ValueError as problem:
             return str(problem)
-        for claim in result.verdict.statement.broken_by:
+        for claim in result.verdict.proposition.broken_by:
             assessment = assessments[claim.chart]
             seen = assessment.complaint == "present" and claim.observed.seen(assessment)
             if seen is not claim.holds:
@@ -124,7 +124,7 @@ def _lines(proof: Proof) -> Iterator[str]:
     for id_, results in proof.report.results.items():
         of = proof.properties.properties[id_]
         counts = Counter(result.state for result in results)
-        summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no statement"
+        summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no proposition"
         yield f"{id_}: {summary}; {proof.report.seconds[id_]:.1f} s. {of.title}"
         for result in sorted(results, key=lambda each: each.state in FAILURES):
             if result.state != PROVED:

@@ -72,7 +72,9 @@ class _Before:
         self.red_flags = of_kind["red-flag"]
         self.ranked = self.red_flags | of_kind["plan"] | knowledge.opened(knowledge.differential.findings())
         # What judges an order or a visit stands on the whole assessment.
-        self.whole = knowledge.opened(name for each in knowledge.rule_conditions() for name in each.findings())
+        self.whole = knowledge.opened(
+            name for each in knowledge.recommendation_conditions() for name in each.findings()
+        )
 
     def reaching(self, recommendation: Recommendation) -> frozenset[str]:
         if recommendation.kind == "red-flag":

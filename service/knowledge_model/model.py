@@ -500,7 +500,7 @@ class Knowledge:
     codes: tuple[Code, ...]
     answers: tuple[Code, ...]
 
-    def rule_conditions(self) -> Iterator[Condition]:
+    def recommendation_conditions(self) -> Iterator[Condition]:
         """Every condition that the assessment evaluates."""
         for recommendation in self.recommendations:
             yield from recommendation.conditions()
@@ -512,7 +512,7 @@ class Knowledge:
 
     def conditions(self) -> Iterator[Condition]:
         """Every condition of the knowledge: of rule_conditions, of whom a question is asked, of how plausible it is."""
-        yield from self.rule_conditions()
+        yield from self.recommendation_conditions()
         yield from (question.when for question in self.questions if question.when)
         yield from (when for question in self.questions for _percent, when in question.priors if when)
 

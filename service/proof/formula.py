@@ -138,7 +138,7 @@ class ChartFormula:
     """A chart: a term for the place of every verdict, and what limits the chart to what there can be.
 
     values: by place; constraints: what is so of every chart; leads: of each cause whether it leads. What ties that to
-    the points is in ranking(), and is left away at first: most statements hold whichever cause leads.
+    the points is in ranking(), and is left away at first: most propositions hold whichever cause leads.
     """
 
     def __init__(self, formula: Formula, name: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What each property of properties.toml says, statement by statement."""
+"""What each property of properties.toml says, proposition by proposition."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS, PRIORITIES
 from service.proof.formula import ChartFormula
+from service.proof.propositions import NONE_NOW, Charted, Claim, Observed, Proposition, Read
 from service.proof.reads import Reads
-from service.proof.statements import NONE_NOW, Charted, Claim, Observed, Read, Statement
 from service.proof.terms import FALSE, TRUE
 from service.reasoning.kernel import Atom, Node, charts_of
 
@@ -16,12 +16,12 @@ from service.reasoning.kernel import Atom, Node, charts_of
 # 1. Worrying and benign findings
 
 
-def _urgency_kept(of: Charted) -> Iterator[Statement]:
+def _urgency_kept(of: Charted) -> Iterator[Proposition]:
     for finding in of.directed("worrying"):
         then, given = of.worse(finding)
         for level in INDICATORS[:2]:
             observed = of.urgency(level)
-            yield Statement(
+            yield Proposition(
                 "urgency-kept",
                 f"{finding}: {level}",
                 f"{of.title(finding)}, present, never takes away {observed.words}",
@@ -31,11 +31,11 @@ def _urgency_kept(of: Charted) -> Iterator[Statement]:
             )
 
 
-def _red_flags_kept(of: Charted) -> Iterator[Statement]:
+def _red_flags_kept(of: Charted) -> Iterator[Proposition]:
     for finding in of.directed("worrying"):
         then, given = of.worse(finding)
         for flag in of.red_flags:
-            yield Statement(
+            yield Proposition(
                 "red-flags-kept",
                 f"{finding}: {flag.id}",
                 f"{of.title(finding)}, present, never takes away the red flag of {flag.id}",
@@ -45,7 +45,7 @@ def _red_flags_kept(of: Charted) -> Iterator[Statement]:
             )
 
 
-def _calls_kept(of: Charted) -> Iterator[Statement]:
+def _calls_kept(of: Charted) -> Iterator[Proposition]:
     for finding in of.directed("worrying"):
         then, given = of.worse(finding)
         seen = set()
@@ -55,7 +55,7 @@ def _calls_kept(of: Charted) -> Iterator[Statement]:
                     continue
                 seen.add((call.key, call.priority))
                 words = f"{call.key} ({call.priority})"
-                yield Statement(
+                yield Proposition(
                     "calls-kept",
                     f"{finding}: {words}",
                     f"{of.title(finding)}, present, never takes away {words} that a red flag calls for",
@@ -68,7 +68,7 @@ def _calls_kept(of: Charted) -> Iterator[Statement]:
                 )
 
 
-def _deadlines_kept(of: Charted) -> Iterator[Statement]:
+def _deadlines_kept(of: Charted) -> Iterator[Proposition]:
     """As calls-kept, of the referrals with a deadline by whatever calls for them."""
     called = {
         call.key: call.priority
@@ -80,7 +80,7 @@ def _deadlines_kept(of: Charted) -> Iterator[Statement]:
         then, given = of.worse(finding)
         for key, priority in called.items():
             observed = of.calls(f"{key} ({priority} or sooner)", key, priority)
-            yield Statement(
+            yield Proposition(
                 "deadlines-kept",
                 f"{finding}: {key}",
                 f"{of.title(finding)}, present, never takes away {key} with a deadline",
@@ -90,11 +90,11 @@ def _deadlines_kept(of: Charted) -> Iterator[Statement]:
             )
 
 
-def _holds_kept(of: Charted) -> Iterator[Statement]:
+def _holds_kept(of: Charted) -> Iterator[Proposition]:
     for finding in of.directed("worrying"):
         then, given = of.worse(finding)
         for treatment in of.held:
-            yield Statement(
+            yield Proposition(
                 "holds-kept",
                 f"{finding}: {treatment}",
                 f"{of.title(finding)}, present, never turns a hold of {treatment} into an offer",
@@ -104,13 +104,13 @@ def _holds_kept(of: Charted) -> Iterator[Statement]:
             )
 
 
-def _benign_quiet(of: Charted) -> Iterator[Statement]:
+def _benign_quiet(of: Charted) -> Iterator[Proposition]:
     for finding in of.directed("benign"):
         given = (-of.state(finding, "present"), -of.state(finding, "absent"))
         then = of.chart.stated(finding, present=False)
         for level in INDICATORS[:2]:
             observed = of.urgency(level)
-            yield Statement(
+            yield Proposition(
                 "benign-quiet",
                 f"{finding}: {level}",
                 f"{of.title(finding)}, absent instead of unknown, never adds {observed.words}",
@@ -124,10 +124,10 @@ def _benign_quiet(of: Charted) -> Iterator[Statement]:
 # 2. Contraindicated treatment
 
 
-def _not_offered(of: Charted) -> Iterator[Statement]:
+def _not_offered(of: Charted) -> Iterator[Proposition]:
     for entry in of.properties.contraindications:
         true, _false = of.chart.condition(entry.when)
-        yield Statement(
+        yield Proposition(
             "never-offered",
             f"{entry.treatment}: {entry.text}",
             f"{entry.treatment} is never offered where {entry.text}",
@@ -137,7 +137,7 @@ def _not_offered(of: Charted) -> Iterator[Statement]:
         )
 
 
-def _hold_stands(of: Charted) -> Iterator[Statement]:
+def _hold_stands(of: Charted) -> Iterator[Proposition]:
     for rule in of.rules:
         for treatment in rule.treatment:
             if treatment.state == "hold":
@@ -154,7 +154,7 @@ def _hold_stands(of: Charted) -> Iterator[Statement]:
 # 3. Advice that contradicts other advice
 
 
-def _no_imaging_alone(of: Charted) -> Iterator[Statement]:
+def _no_imaging_alone(of: Charted) -> Iterator[Proposition]:
     waits = of.imaging(none_now=True)
     name = "no-imaging-alone"
     yield of.never(name, "imaging", "no imaging for now never stands beside imaging", waits, of.imaging(none_now=False))
@@ -164,7 +164,7 @@ def _no_imaging_alone(of: Charted) -> Iterator[Statement]:
     for finding in of.directed("worrying"):
         if of.knowledge.findings[finding].kind not in CLINICAL_KINDS:
             continue
-        yield Statement(
+        yield Proposition(
             name,
             finding,
             f"no imaging for now is never said where there is: {of.title(finding)}",
@@ -174,7 +174,7 @@ def _no_imaging_alone(of: Charted) -> Iterator[Statement]:
         )
 
 
-def _not_both(of: Charted) -> Iterator[Statement]:
+def _not_both(of: Charted) -> Iterator[Proposition]:
     by_id = {r.id: r for r in of.knowledge.recommendations}
     for pair in of.properties.opposites:
         first, second = (by_id[id_] for id_ in pair.recommendations)
@@ -191,11 +191,11 @@ def _not_both(of: Charted) -> Iterator[Statement]:
 # 4. What is critical
 
 
-def _deadline(of: Charted) -> Iterator[Statement]:
+def _deadline(of: Charted) -> Iterator[Proposition]:
     in_time = of.in_time()
     for rule in of.rules:
         if rule.indicator == INDICATORS[0] or rule.critical_when is not None:
-            yield Statement(
+            yield Proposition(
                 "critical-in-time",
                 rule.id,
                 f"a critical card of {rule.id} ({rule.title}) has imaging or a referral with a deadline",
@@ -204,29 +204,29 @@ def _deadline(of: Charted) -> Iterator[Statement]:
             )
 
 
-def _demanded(of: Charted) -> Iterator[Statement]:
+def _demanded(of: Charted) -> Iterator[Proposition]:
     by_id = {r.id: r for r in of.rules}
     for entry in of.properties.demands:
         true, _false = of.chart.condition(entry.where)
 
-        def statement(
+        def proposition(
             what: str, observed: Observed, *, holds: bool, id_: str = entry.id, given: int = true
-        ) -> Statement:
+        ) -> Proposition:
             words = f"{what} where {id_.replace('-', ' ')}"
             claim = Claim(0, observed, holds=holds)
-            return Statement("demanded", f"{id_}: {what}", words, (of.chart,), (claim,), (given,))
+            return Proposition("demanded", f"{id_}: {what}", words, (of.chart,), (claim,), (given,))
 
         if entry.urgency:
             observed = of.urgency(entry.urgency)
-            yield statement(observed.words, observed, holds=False)
+            yield proposition(observed.words, observed, holds=False)
         for calls in entry.calls:
-            yield statement(calls, of.one_of_calls(calls), holds=False)
+            yield proposition(calls, of.one_of_calls(calls), holds=False)
         if entry.imaging:
-            yield statement("imaging", of.imaging(none_now=False), holds=False)
+            yield proposition("imaging", of.imaging(none_now=False), holds=False)
         for treatment in entry.not_offered:
-            yield statement(f"no offer of {treatment}", of.offers(treatment), holds=True)
+            yield proposition(f"no offer of {treatment}", of.offers(treatment), holds=True)
         for id_ in entry.never:
-            yield statement(f"never {id_}", of.fires(by_id[id_]), holds=True)
+            yield proposition(f"never {id_}", of.fires(by_id[id_]), holds=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -261,9 +261,9 @@ def _ranking_unread(of: Charted) -> Iterator[Read]:
 # 6. Nothing that says nothing
 
 
-def _can_fire(of: Charted) -> Iterator[Statement]:
+def _can_fire(of: Charted) -> Iterator[Proposition]:
     for rule in of.knowledge.recommendations:
-        yield Statement(
+        yield Proposition(
             "can-fire",
             rule.id,
             f"there is a chart on which {rule.id} ({rule.title}) holds",
@@ -273,7 +273,7 @@ def _can_fire(of: Charted) -> Iterator[Statement]:
         )
 
 
-def _parts_matter(of: Charted) -> Iterator[Statement]:
+def _parts_matter(of: Charted) -> Iterator[Proposition]:
     kernel, terms = of.kernel, of.terms
     roots = [(name, node, TRUE) for name, node in kernel.criteria.items()]
     for rule in of.knowledge.recommendations:
@@ -296,7 +296,7 @@ def _parts_matter(of: Charted) -> Iterator[Statement]:
                 for place, other in ((values[root.true], true), (values[root.false], false))
                 for sign in (1, -1)
             )
-            yield Statement(
+            yield Proposition(
                 "parts-matter",
                 f"{name}: {where}" + (f" ({seen[where]})" if seen[where] > 1 else ""),
                 f"there is a chart on which {name} would differ without this part: {where}",
@@ -334,7 +334,7 @@ def _supposing(chart: ChartFormula, node: Node, replaced: Node, by: tuple[int, i
     return (false, true) if node.word == "none" else (true, false)
 
 
-def _findings_matter(of: Charted) -> Iterator[Statement]:
+def _findings_matter(of: Charted) -> Iterator[Proposition]:
     places = {
         place
         for rule in of.kernel.rules.values()
@@ -355,7 +355,7 @@ def _findings_matter(of: Charted) -> Iterator[Statement]:
             )
             if changed != FALSE:
                 break
-        yield Statement(
+        yield Proposition(
             "findings-matter",
             finding.id,
             f"there is a chart on which it changes a recommendation whether there is: {finding.title}",
@@ -370,7 +370,7 @@ def _findings_matter(of: Charted) -> Iterator[Statement]:
 # 7. Numbers
 
 
-def _monotone(of: Charted) -> Iterator[Statement]:
+def _monotone(of: Charted) -> Iterator[Proposition]:
     for entry in of.properties.numbers:
         then = of.chart.another(entry.number, f"worse {entry.number} ")
         here, there = of.chart.numbers[entry.number], then.numbers[entry.number]
@@ -384,7 +384,7 @@ def _monotone(of: Charted) -> Iterator[Statement]:
         number = f"{of.title(entry.number)}, {entry.worse},"
         for level in INDICATORS[:2]:
             observed = of.urgency(level)
-            yield Statement(
+            yield Proposition(
                 "numbers-one-way",
                 f"{entry.number}: {level}",
                 f"{number} never takes away {observed.words}",
@@ -393,7 +393,7 @@ def _monotone(of: Charted) -> Iterator[Statement]:
                 given,
             )
         for treatment in of.held:
-            yield Statement(
+            yield Proposition(
                 "numbers-one-way",
                 f"{entry.number}: {treatment}",
                 f"{number} never turns a hold of {treatment} into an offer",
@@ -403,7 +403,7 @@ def _monotone(of: Charted) -> Iterator[Statement]:
             )
 
 
-_PROPERTIES: Mapping[str, Callable[[Charted], Iterator[Statement | Read]]] = {
+_PROPERTIES: Mapping[str, Callable[[Charted], Iterator[Proposition | Read]]] = {
     "urgency-kept": _urgency_kept,
     "red-flags-kept": _red_flags_kept,
     "calls-kept": _calls_kept,
@@ -425,6 +425,6 @@ _PROPERTIES: Mapping[str, Callable[[Charted], Iterator[Statement | Read]]] = {
 PROPERTIES = frozenset(_PROPERTIES)
 
 
-def statements_of(property_: str, of: Charted) -> Iterator[Statement | Read]:
-    """The statements of a property about this knowledge. Raises KeyError for one that is not known."""
+def propositions_of(property_: str, of: Charted) -> Iterator[Proposition | Read]:
+    """The propositions of a property about this knowledge. Raises KeyError for one that is not known."""
     return _PROPERTIES[property_](of)

@@ -1,7 +1,7 @@
-"""Decides statements over all charts by z3: proved, refuted with the smallest chart that was found, or not in time.
+"""Decides propositions over all charts by z3: proved, refuted with the smallest chart that was found, or not in time.
 
-Statements of the same charts are asked together. Whichever cause leads at first; where that leaves a chart, the points
-of the ranking are added, as sums of integers.
+Propositions about the same charts are asked together. Whichever cause leads at first; where that leaves a chart, the
+points of the ranking are added, as sums of integers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import z3
 from service.knowledge_model.conditions import CONTRADICTORY
 from service.proof.described import Described, described
 from service.proof.formula import ChartFormula
-from service.proof.statements import Statement
+from service.proof.propositions import Proposition
 from service.proof.terms import FALSE, TRUE, Terms
 
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
@@ -26,9 +26,9 @@ MILLISECONDS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What comes of a statement; charts: where it is refuted, the charts that do."""
+    """What comes of a proposition; charts: where it is refuted, the charts that do."""
 
-    statement: Statement
+    proposition: Proposition
     state: str
     charts: tuple[Described, ...] = ()
 
@@ -68,7 +68,7 @@ class _Solver:
 
 
 class Prover:
-    """Decides statements about the charts of one formula.
+    """Decides propositions about the charts of one formula.
 
     seconds: of each property, the time of the processor that it took.
     """
@@ -83,19 +83,19 @@ class Prover:
         # What a chart is described by.
         self._stated = _stated(chart)
 
-    def decide(self, statements: Iterable[Statement], unless: Mapping[str, int] | None = None) -> list[Verdict]:
-        """The verdicts, in the order of the statements. unless: of a statement, the charts that it is not about."""
+    def decide(self, propositions: Iterable[Proposition], unless: Mapping[str, int] | None = None) -> list[Verdict]:
+        """The verdicts, in the order of the propositions. unless: of a proposition, the charts that it is not about."""
         verdicts: list[Verdict] = []
-        for _charts, group in groupby(statements, key=lambda statement: tuple(map(id, statement.charts))):
+        for _charts, group in groupby(propositions, key=lambda proposition: tuple(map(id, proposition.charts))):
             began = time.process_time()
-            statements_ = list(group)
-            verdicts += self._together(statements_, unless or {})
-            property_ = statements_[0].property
+            alike = list(group)
+            verdicts += self._together(alike, unless or {})
+            property_ = alike[0].property
             self.seconds[property_] = self.seconds.get(property_, 0.0) + time.process_time() - began
         return verdicts
 
-    def _together(self, group: Sequence[Statement], unless: Mapping[str, int]) -> list[Verdict]:
-        asked = [self.terms.both((statement.broken, -unless.get(statement.of, FALSE))) for statement in group]
+    def _together(self, group: Sequence[Proposition], unless: Mapping[str, int]) -> list[Verdict]:
+        asked = [self.terms.both((proposition.broken, -unless.get(proposition.of, FALSE))) for proposition in group]
         then = group[0].charts[1:]
         if group[0].exists:
             missing = self._missing(asked, then)
@@ -105,7 +105,7 @@ class Prover:
         return [found.get(number, Verdict(s, PROVED)) for number, s in enumerate(group)]
 
     def _left(self, asked: Sequence[int], then: Sequence[ChartFormula]) -> list[int]:
-        """The numbers of the statements that are not proved whichever cause leads."""
+        """The numbers of the propositions that are not proved whichever cause leads."""
         open_ = [number for number, term in enumerate(asked) if term != FALSE]
         left: list[int] = []
         with self._quick.apart():
@@ -123,7 +123,7 @@ class Prover:
         return sorted(left)
 
     def _missing(self, asked: Sequence[int], then: Sequence[ChartFormula]) -> dict[int, str]:
-        """Of statements that there is such a chart, the numbers of those for which none was found."""
+        """Of propositions that there is such a chart, the numbers of those for which none was found."""
         # Most are found where nothing is ranked, and where no points are needed to say so.
         unranked = self.terms.both(-may for chart in (self.chart, *then) for may in chart.may_lead.values())
         with self._quick.apart():
@@ -160,7 +160,9 @@ class Prover:
             if chart.leads is not self.chart.leads:
                 self._exact.require_written(chart.ranking())
 
-    def _with_points(self, group: Sequence[Statement], asked: Sequence[int], left: Iterable[int]) -> dict[int, Verdict]:
+    def _with_points(
+        self, group: Sequence[Proposition], asked: Sequence[int], left: Iterable[int]
+    ) -> dict[int, Verdict]:
         found: dict[int, Verdict] = {}
         with self._exact.apart():
             self._require_charts(group[0].charts[1:])
@@ -174,7 +176,7 @@ class Prover:
                         found[number] = Verdict(group[number], UNDECIDED)
         return found
 
-    def _smallest(self, statement: Statement) -> tuple[Described, ...]:
+    def _smallest(self, proposition: Proposition) -> tuple[Described, ...]:
         """The chart of what was found, with numbers that are known exactly where they can be, and without every finding
         that can be left away.
         """
@@ -182,7 +184,7 @@ class Prover:
         reads = solver.reads()
         exact = [
             self.terms.implies(self.terms.both((number.known, number.high[limit])), number.low[limit])
-            for chart in statement.charts
+            for chart in proposition.charts
             for number in chart.numbers.values()
             for limit in number.limits
         ]
@@ -196,7 +198,7 @@ class Prover:
             elif solver.ask(-term) == z3.sat:
                 reads = solver.reads()
                 solver.require((-term,))
-        return tuple(described(chart, reads) for chart in statement.charts)
+        return tuple(described(chart, reads) for chart in proposition.charts)
 
 
 def _stated(chart: ChartFormula) -> list[int]:

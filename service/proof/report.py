@@ -8,20 +8,21 @@ from dataclasses import dataclass
 
 from service.knowledge_model.model import Knowledge, KnowledgeError
 from service.knowledge_model.properties import FILE, Properties, Property
-from service.proof.properties import PROPERTIES, statements_of
+from service.proof.properties import PROPERTIES, propositions_of
+from service.proof.propositions import Charted, Proposition, Read
 from service.proof.prover import MILLISECONDS, PROVED, REFUTED, UNDECIDED, Prover, Verdict
-from service.proof.statements import Charted, Read, Statement
 from service.reasoning.kernel import compiled
 
-# What comes of a statement. The last four are failures.
+# What comes of a proposition. The last four are failures.
 EXCEPTION, KNOWN_FAILURE = "exception", "known failure"
-MENDED, NEEDLESS, NO_STATEMENT = "no longer fails", "needs no exception", "no such statement"
-FAILURES = (REFUTED, UNDECIDED, MENDED, NEEDLESS, NO_STATEMENT)
+MENDED, NEEDLESS, NO_PROPOSITION = "no longer fails", "needs no exception", "no such proposition"
+FAILURES = (REFUTED, UNDECIDED, MENDED, NEEDLESS, NO_PROPOSITION)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What comes of one statement; verdict: what the solver found, None where it was not asked; path: what it reads."""
+    """What comes of one proposition; verdict: what the solver found, None where it was not asked; path: what it
+    reads."""
 
     property: str
     of: str
@@ -54,7 +55,7 @@ class Report:
 
 
 def prove(knowledge: Knowledge, properties: Properties, milliseconds: int = MILLISECONDS) -> Report:
-    """Every statement of every property, decided about all charts; each question in so many milliseconds at most.
+    """Every proposition of every property, decided about all charts; each question in so many milliseconds at most.
 
     Raises KnowledgeError where properties.toml names a property that there is not, or lacks one.
     """
@@ -70,32 +71,32 @@ def prove(knowledge: Knowledge, properties: Properties, milliseconds: int = MILL
 
 
 def decided(of: Property, charted: Charted, prover: Prover) -> Iterable[Result]:
-    """The result of every statement of a property, and of every name that is none."""
-    statements = list(statements_of(of.id, charted))
+    """The result of every proposition of a property, and of every name that is none."""
+    propositions = list(propositions_of(of.id, charted))
     exempted = {name: entry for entry in of.exceptions for name in entry.of}
     known = {failure.of for failure in of.known_failures}
-    names = {statement.of for statement in statements}
+    names = {proposition.of for proposition in propositions}
     for name in (*exempted, *known):
         if name not in names:
-            yield Result(of.id, name, "it is named among the exceptions or known failures", NO_STATEMENT)
-    asked = [statement for statement in statements if isinstance(statement, Statement)]
-    # Beyond the charts that an exception is about, the statement has to hold.
+            yield Result(of.id, name, "it is named among the exceptions or known failures", NO_PROPOSITION)
+    asked = [proposition for proposition in propositions if isinstance(proposition, Proposition)]
+    # Beyond the charts that an exception is about, the proposition has to hold.
     within = {
-        statement.of: statement.charts[-1].condition(where)[0]
-        for statement in asked
-        if statement.of in exempted and (where := exempted[statement.of].where)
+        proposition.of: proposition.charts[-1].condition(where)[0]
+        for proposition in asked
+        if proposition.of in exempted and (where := exempted[proposition.of].where)
     }
-    beyond = {v.statement.of: v.state for v in prover.decide((s for s in asked if s.of in within), within)}
-    verdicts = {verdict.statement.of: verdict for verdict in prover.decide(asked)}
-    for statement in statements:
-        verdict = verdicts.get(statement.of)
-        path = statement.path if isinstance(statement, Read) else ()
+    beyond = {v.proposition.of: v.state for v in prover.decide((s for s in asked if s.of in within), within)}
+    verdicts = {verdict.proposition.of: verdict for verdict in prover.decide(asked)}
+    for proposition in propositions:
+        verdict = verdicts.get(proposition.of)
+        path = proposition.path if isinstance(proposition, Read) else ()
         state = verdict.state if verdict else REFUTED if path else PROVED
-        if statement.of in exempted and beyond.get(statement.of, PROVED) == PROVED:
+        if proposition.of in exempted and beyond.get(proposition.of, PROVED) == PROVED:
             state = {REFUTED: EXCEPTION, PROVED: NEEDLESS}.get(state, state)
-        elif statement.of in known:
+        elif proposition.of in known:
             state = {REFUTED: KNOWN_FAILURE, PROVED: MENDED}.get(state, state)
-        yield Result(of.id, statement.of, statement.words, state, verdict, path)
+        yield Result(of.id, proposition.of, proposition.words, state, verdict, path)
 
 
 def _require_all(properties: Properties) -> None:

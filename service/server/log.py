@@ -105,7 +105,7 @@ class CallLog:
             "states": dict(call.states),
             "notes": list(call.notes),
             "milliseconds": {stage: round(1000 * seconds, 3) for stage, seconds in call.seconds.items()},
-            "rules": answered.rules() if answered else (),
+            "rules": answered.recommendations() if answered else (),
             "cards": len(answered.advised) if answered else 0,
             **({"check": True} if call.is_check else {}),
         }

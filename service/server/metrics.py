@@ -161,7 +161,7 @@ class Metrics:
             call.hook or "",
             call.status,
             tuple(call.states.items()),
-            answered.rules() if answered else (),
+            answered.recommendations() if answered else (),
             tuple(each.card.indicator for each in answered.advised) if answered else None,
             len(answered.suppressed) if answered else 0,
         )

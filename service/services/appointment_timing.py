@@ -160,7 +160,7 @@ def _days(moment: datetime, written: str, now: datetime) -> float:
 
 
 def _is_late(days: Interval | None, limit: Limit | None) -> bool | None:
-    """Whether it is later than is allowed; None where that hangs on the day of the span, or where there is no day."""
+    """Whether it is later than is allowed; None where that depends on the day of the span, or where there is no day."""
     if limit is None:
         return None if days is None else False
     if limit.emergency:

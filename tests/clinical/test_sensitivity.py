@@ -1,4 +1,4 @@
-"""No red flag and no imaging decision hangs on a single weight of the ranking."""
+"""No red flag and no imaging decision depends on a single weight of the ranking."""
 
 import pytest
 

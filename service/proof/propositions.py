@@ -1,4 +1,5 @@
-"""A statement about all charts, as a term and as what can be seen of an assessment; what can be observed of a chart."""
+"""A proposition about all charts, as a term and as what can be seen of an assessment; what can be observed of a
+chart."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Proposition:
     """What is never so, of one chart or of two that differ in one thing.
 
     of: its name within the property; broken_by: what is all so where it does not hold; given: what charts it is about.
@@ -252,6 +253,6 @@ class Charted:
             ),
         )
 
-    def never(self, property_: str, of: str, words: str, *broken_by: Observed) -> Statement:
+    def never(self, property_: str, of: str, words: str, *broken_by: Observed) -> Proposition:
         """That these are never decided of one chart."""
-        return Statement(property_, of, words, (self.chart,), tuple(Claim(0, each) for each in broken_by))
+        return Proposition(property_, of, words, (self.chart,), tuple(Claim(0, each) for each in broken_by))
