@@ -392,7 +392,7 @@ def test_a_date_of_a_months_precision_is_a_span_of_days(
     assessment = engine.assess(
         present=[ANKLE, "swelling"], numbers={"pain-severity": 2}, dates={"injury-date": written}
     )
-    verdicts = {v.recommendation.id: v for v in engine.assessor.verdicts(assessment, "plan", "treatment")}
+    verdicts = {v.recommendation.id: v for v in engine.assessor.verdicts(assessment, "plan", "closing", "treatment")}
     assert verdicts["tr10-exercise"].holds is exercise
     assert verdicts["pl3-severe"].holds is lasting
     if lasting is None:
