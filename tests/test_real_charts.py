@@ -128,10 +128,16 @@ def grafted(chart: Chart, vignette: Json) -> Json:
 
 # What of these charts holds the NSAID, and what changes nothing of what is compared: cautions, and what is read with
 # something else only (osteoporosis with a fall, a diuretic with an ACE inhibitor).
-_HOLDING = {"anticoagulant-medicine", "nsaid-medicine", "lithium-or-methotrexate"}
+_HOLDING = {
+    "anticoagulant-medicine",
+    "nsaid-medicine",
+    "lithium-or-methotrexate",
+    "heart-failure",
+    "advanced-kidney-disease",
+}
 _WITHOUT_EFFECT = {
     *("osteoporosis", "diuretic-medicine", "warfarin-medicine", "antiplatelet-medicine", "acetaminophen-medicine"),
-    "cardiovascular-disease",
+    *("cardiovascular-disease", "diabetes", "hip-joint-disease"),
 }
 
 
