@@ -617,7 +617,10 @@ class _Cards:
                         parts.append(self._say("against_it", findings=self._titles(cause.speaks_against)))
                     known = self.knowledge.causes[cause.id]
                     yield f"{prefix}{known.title} ({known.tell_apart}); " + "; ".join(parts)
-            yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
+            if ranking.families_known:
+                yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
+            else:
+                yield prefix + self.words.sentences["nothing_examined"]
         diagnoses = self.assessment.working_diagnoses
         if diagnoses:
             names = ", ".join(in_a_sentence(self.knowledge.causes[cause].title) for cause in diagnoses)
@@ -634,8 +637,8 @@ class _Cards:
         return self._say(sentence, first=in_a_sentence(title), other=other)
 
     def _second(self, ranking: Ranking) -> str:
-        """The cause after the leading one, if anything speaks for it: section 5.3 of the evidence, item 6."""
-        others = (c.id for c in ranking.causes if c is not ranking.leader and c.points > 0)
+        """The cause after the leading one that is possible too: section 5.3 of the evidence, item 6."""
+        others = (c.id for c in ranking.causes if c is not ranking.leader and c.band == "possible")
         return next((in_a_sentence(self.knowledge.causes[other].title) for other in others), "")
 
     def _titles(self, findings: Iterable[str]) -> str:

@@ -96,6 +96,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "not_separated": (),
         "ranking_waits": (),
         "completeness": ("known", "families"),
+        "nothing_examined": (),
         "for_it": ("findings",),
         "against_it": ("findings",),
         "working_diagnosis": ("causes",),

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
+from service.knowledge_model.conditions import Condition
 from tests.calm import benign_cases
 from tests.charts import CLOCK, SERVICE, Json, assessment_of, build_request, named_cases, packaged
 
@@ -58,12 +59,20 @@ def _present(answer: Json) -> dict[str, bool | None]:
     return said
 
 
+def _absences(condition: Condition) -> Iterator[str]:
+    """The findings whose absence it asks for, named criteria opened."""
+    for leaf in condition.leaves():
+        if leaf.finding in packaged().definitions:
+            yield from _absences(packaged().definitions[leaf.finding][1])
+        elif leaf.operand == "absent":
+            yield leaf.finding
+
+
 def _for_what_is_absent(answer: Json) -> list[str]:
     said = _present(answer)
     weights = packaged().differential.points
     # A negative finding may speak for a cause: that is a weight of its own.
-    by_absence = {f for p in weights for leaf in p.when.leaves() if leaf.operand == "absent" for f in (leaf.finding,)}
-    by_absence |= {"ischial-tenderness"}
+    by_absence = {name for weight in weights for name in _absences(weight.when)}
     causes = assessment_of(answer)["causes"]
     return [
         f"{cause['id']}: {name}"
