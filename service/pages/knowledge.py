@@ -23,7 +23,7 @@ from service.knowledge_model.condition_text import as_text
 from service.knowledge_model.model import Knowledge, Presentation, Recommendation
 from service.knowledge_model.properties import Properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
-from service.pages.decision_path import decision_path
+from service.pages.decision_path import Stage, decision_path
 
 _HERE = Path(__file__).parent
 
@@ -59,8 +59,8 @@ def _digest(text: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def page(described: Mapping[str, Any], style: str, script: str, path: Markup) -> str:
-    """The page of a document with the picture of its path; every text of the knowledge in it is escaped."""
+def page(described: Mapping[str, Any], style: str, script: str, path: Iterable[Stage]) -> str:
+    """The page of a document with the path of a decision; every text of the knowledge in it is escaped."""
     templates = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
