@@ -141,6 +141,10 @@ _WITHOUT_EFFECT = {
 }
 
 
+# What makes an answer more plausible, so that it may be asked before others; an anticoagulant that is known is not asked.
+_ASKED_BESIDE = {"diabetes": "fever", "osteoporosis": "unable-to-bear-weight"}
+
+
 def decided(found: Json) -> Json:
     """What must not depend on the rest of a chart."""
     return {
@@ -161,6 +165,8 @@ def expected_with(chart: Chart, alone: Json) -> Json:
     if "anticoagulant-medicine" in chart.findings and "significant-bruising" in expected["redFlags"]:
         expected["redFlags"]["haematoma-on-anticoagulant"] = "critical"
         expected["referrals"] = [["emergency", "stat"], *expected["referrals"]]
+    if "hip-joint-disease" in chart.findings and not expected["leads"]:
+        expected["leads"] = ["outside"]
     return expected
 
 
@@ -173,7 +179,14 @@ def test_a_patient_within_an_ordinary_chart_is_decided_as_alone(
     for chart in charts:
         assert chart.findings <= _HOLDING | _WITHOUT_EFFECT
         found = json.loads(json.dumps(decided(assessment(client, grafted(chart, vignette)))))
-        assert found == expected_with(chart, alone)
+        expected = expected_with(chart, alone)
+        asked, asked_alone = found.pop("ask"), expected.pop("ask")
+        beside = {_ASKED_BESIDE[finding] for finding in chart.findings & _ASKED_BESIDE.keys()}
+        if "anticoagulant-medicine" in chart.findings:
+            assert "anticoagulated" not in asked
+        else:
+            assert asked == asked_alone or beside & {*asked}
+        assert found == expected
 
 
 def test_a_fall_onto_the_buttock_meets_the_osteoporosis_of_a_chart(
