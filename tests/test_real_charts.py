@@ -141,7 +141,7 @@ _WITHOUT_EFFECT = {
 }
 
 
-# What makes an answer more plausible, so that it may be asked before others; an anticoagulant that is known is not asked.
+# What makes an answer more plausible, so that it may be asked before others.
 _ASKED_BESIDE = {"diabetes": "fever", "osteoporosis": "unable-to-bear-weight"}
 
 
