@@ -243,8 +243,6 @@ _TELLING = frozenset(
 )
 # In bytes of JSON: what is longer is read each time, so that what is remembered stays small.
 _LONGEST_REMEMBERED = 2_000
-
-
 _NOT_SENT = msgspec.Raw()
 
 
@@ -307,36 +305,33 @@ def plain_observation(raw: msgspec.Raw) -> PlainObservation | None:
 
 def read_plain(plain: PlainObservation, reading: Reading) -> Iterator[Assertion]:
     """What a plain Observation asserts: the same as one that is read whole, in half of the time."""
-    status = statuses(plain.status)
-    if status & _NOT_EVIDENCE:
-        return
     when = moment(plain.effective_date_time)
-    named = reference_to({"resourceType": "Observation", "id": plain.id})
-    source = Source(reading, named, Dated(when) if when else UNREADABLE_DATE, tentative(status))
-    written = plain.telling()
-    known = len(written) <= _LONGEST_REMEMBERED
-    for one in _remembered(written, reading.index) if known else _parts(decoded(msgspec.Raw(written)), reading.index):
-        yield source.asserts(one.finding, one.value, one.side)
+    named = reference_to({"resourceType": plain.resource_type, "id": plain.id})
+    source = Source(reading, named, Dated(when) if when else UNREADABLE_DATE)
+    return _asserted(statuses(plain.status), source, plain.telling())
 
 
 def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
-    status = statuses(resource.get("status"))
-    if status & _NOT_EVIDENCE:
-        return
-    time = dated(resource, EFFECTIVE, ("issued",))
-    source = Source(reading, reference_to(resource), time, tentative(status))
-    for one in _said(resource, reading.index):
-        yield source.asserts(one.finding, one.value, one.side)
-
-
-def _said(resource: Mapping[str, Any], index: CodeIndex) -> Sequence[Said]:
+    source = Source(reading, reference_to(resource), dated(resource, EFFECTIVE, ("issued",)))
     telling = {name: value for name, value in resource.items() if name in _TELLING or "value" in name}
     try:
-        written = orjson.dumps(telling)
+        said: bytes | Iterator[Said] = orjson.dumps(telling)
     except TypeError:
         # Nested too deeply, or a number too large, to be written as what it was read from.
-        return tuple(_parts(telling, index))
-    return _remembered(written, index) if len(written) <= _LONGEST_REMEMBERED else tuple(_parts(telling, index))
+        said = _parts(telling, reading.index)
+    return _asserted(statuses(resource.get("status")), source, said)
+
+
+def _asserted(status: frozenset[str], source: Source, said: bytes | Iterator[Said]) -> Iterator[Assertion]:
+    """What an Observation of this status asserts; `said`: what it says, or the members that tell it as JSON."""
+    if status & _NOT_EVIDENCE:
+        return
+    source = msgspec.structs.replace(source, remarks=tentative(status))
+    if isinstance(said, bytes):
+        read = _remembered if len(said) <= _LONGEST_REMEMBERED else _remembered.__wrapped__
+        said = iter(read(said, source.reading.index))
+    for one in said:
+        yield source.asserts(one.finding, one.value, one.side)
 
 
 # Charts repeat their findings. Nothing of a patient, a visit or a time is in what is remembered.
