@@ -141,8 +141,8 @@ class Assessment:
         """Whether this named criterion of the knowledge is so on any side."""
         if self.decision is None:
             return False
-        of, patient = self.decision.kernel.criteria.get(criterion), self.decision.charts.of_patient
-        return of is not None and any(self.decision.on(of.true, chart) for chart in patient)
+        of = self.decision.kernel.criteria.get(criterion)
+        return of is not None and self.decision.of_patient(of.true)
 
     def onset(self) -> When | None:
         """The latest onset or injury that is documented, on either side."""

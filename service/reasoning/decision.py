@@ -217,6 +217,11 @@ class Decision:
         """Whether this is so on this chart of the patient as documented."""
         return bool(self.values[place] & 1 << chart)
 
+    def of_patient(self, place: int) -> bool:
+        """Whether this is so on any chart of the patient as documented by which red flags are judged."""
+        # These are the first ones.
+        return bool(self.values[place] & (1 << len(self.charts.of_patient)) - 1)
+
     def where(self, place: int) -> list[int]:
         """The charts of the patient as documented on which this is so."""
         bits = self.values[place] & self.charts.documented

@@ -163,14 +163,12 @@ class Questions:
 
     def _due(self, decision: Decision) -> list[bool]:
         """Of each question whether it is asked of this patient at all."""
-        of_patient = sum(1 << chart for chart in decision.charts.of_patient)
-        return [bool(decision.values[place] & of_patient) for place in self.kernel.questions]
+        return [decision.of_patient(place) for place in self.kernel.questions]
 
     def _plausible(self, decision: Decision, number: int) -> int:
         """How plausible an answer to this question is that changes something, in percent."""
-        of_patient = sum(1 << chart for chart in decision.charts.of_patient)
         priors = self.kernel.priors[number]
-        return next((percent for percent, place in priors if decision.values[place] & of_patient), 100)
+        return next((percent for percent, place in priors if decision.of_patient(place)), 100)
 
     def _asked_first(self, charts: Charts, question: Question) -> Asked:
         """A question about what is recorded in two ways."""
