@@ -142,20 +142,20 @@ class Questions:
         open_ = self._open(charts) - {item.finding for item in asked}
         closed = self._closed(charts, open_)
         tried = {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
-        by_points: dict[int, list[Change]] = {}
-        for change in self.changes(decision, reduce(or_, tried.values(), 0)):
-            by_points.setdefault(change.points, []).append(change)
+        changes = self.changes(decision, reduce(or_, tried.values(), 0))
+        by_points: dict[int, int] = {}
+        for change in changes:
+            by_points[change.points] = by_points.get(change.points, 0) | change.variants
         # Value times plausibility; of equal ones the cheaper, as they stand.
         worth: list[tuple[int, int, int, int]] = []
         for place, (number, of_question) in enumerate(tried.items()):
-            changing = [p for p, of in by_points.items() if any(change.variants & of_question for change in of)]
-            if points := max(changing, default=0):
+            if points := max((points for points, variants in by_points.items() if variants & of_question), default=0):
                 worth.append((-points * self._plausible(decision, number), place, number, points))
         for _value, _place, number, points in sorted(worth)[: max(ASKED_AT_MOST - len(asked), 0)]:
-            best = tried[number] & sum(change.variants for change in by_points[points])
+            best = tried[number] & by_points[points]
             # Of the answers that change as much, the first that is tried.
             variant = best & -best
-            change = next(change for change in by_points[points] if change.variants & variant)
+            change = next(change for change in changes if change.variants & variant)
             answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
             finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
             asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
