@@ -111,6 +111,15 @@ def test_however_much_some_clients_want_something_is_left_for_the_next(clients: 
     assert all(taken)
 
 
+def test_calls_whose_client_is_not_known_yet_keep_nobody_out() -> None:
+    places = Capacity(at_work=1, in_flight=2, several_clients=True)
+    unknown = [places.take(io.BytesIO()) for _ in range(10)]
+    places.take(io.BytesIO()).belongs_to("patient")
+    for place in unknown:
+        place.leave()
+    assert places.free == 1
+
+
 def test_a_client_gets_its_share_back_with_each_answer_and_a_single_client_has_no_bound() -> None:
     shared = Capacity(at_work=1, in_flight=3, several_clients=True)
     first, second = shared.take(io.BytesIO()), shared.take(io.BytesIO())

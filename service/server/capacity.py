@@ -32,8 +32,9 @@ class Capacity:
     """The places of one process; made before it forks, shared by its threads.
 
     `at_work` calls are worked on at a time, `in_flight` are let in, those included. All bodies above SMALL_BODY
-    take at most `large_bytes` together, and so does what is fetched beyond it. `several_clients` says whether a client
-    has a share only.
+    take at most `large_bytes` together, and so does what is fetched beyond it. With `several_clients` a call is let in
+    when it is known whose it is, and a client has a share only: those whose share is used up take no place while they
+    are told so.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class Capacity:
 
         Specification: CDS Service Response, HTTP Status Codes.
         """
-        with self.changed:
-            if not self.free:
-                raise _full()
-            self.free -= 1
-        return Place(self, body)
+        place = Place(self, body)
+        if not self.several_clients:
+            with self.changed:
+                place.let_in()
+        return place
 
 
 class Place:
@@ -66,13 +67,22 @@ class Place:
     def __init__(self, capacity: Capacity, body: _Readable) -> None:
         self._capacity = capacity
         self._body = body
+        self._is_in = False
         self._works = False
         self._bytes = 0
         self._fetched = 0
         self._client: str | None = None
 
+    def let_in(self) -> None:
+        """Take one of the free places; whoever calls holds `changed`. Raises ServiceUnavailable when there is none."""
+        if not self._capacity.free:
+            raise _full()
+        self._capacity.free -= 1
+        self._is_in = True
+
     def belongs_to(self, client: str) -> None:
-        """Count the call as one of this client. Raises ServiceUnavailable when the client has its share already.
+        """Count the call as one of this client. Raises ServiceUnavailable when the client has its share already, or
+        nothing is free.
 
         A client may have as many places as are free beside them: half of all where it is alone, and the more clients
         want in, the less each has. So the next one always finds something free.
@@ -82,12 +92,13 @@ class Place:
             return
         with capacity.changed:
             taken = capacity.by_client[client]
-            if taken and taken > capacity.free:
+            if taken and taken >= capacity.free:
                 raise ServiceUnavailable(
                     "The calls of this client that are not answered yet are as many as its share of the service. "
                     "Call again after the time in Retry-After.",
                     retry_after=_COME_BACK,
                 )
+            self.let_in()
             capacity.by_client[client] += 1
             self._client = client
 
@@ -135,7 +146,7 @@ class Place:
         self._return_bytes(self._bytes)
         with self._capacity.changed:
             self._capacity.free_fetched += max(0, self._fetched - SMALL_BODY)
-            self._capacity.free += 1
+            self._capacity.free += self._is_in
             if self._client is not None:
                 self._capacity.by_client[self._client] -= 1
 
