@@ -102,7 +102,9 @@ def _instant(value: object) -> datetime:
 
 def _uuid(owner: str) -> fields.String:
     return fields.String(
-        required=True, validate=validate.Length(min=1), metadata={"expected": f"a string, the uuid of the {owner}"}
+        required=True,
+        validate=validate.Length(min=1),
+        metadata={"expected": f"a string, the uuid of the {owner}", "description": f"The uuid of the {owner}."},
     )
 
 
@@ -113,16 +115,18 @@ _CODING = Schema.from_dict(
         ),
         "system": fields.String(allow_none=True),
         "display": fields.String(allow_none=True),
-    }
+    },
+    name="ReasonCoding",
 )(unknown=EXCLUDE)
 _REASON = Schema.from_dict(
     {
         "reason": fields.Nested(_CODING, allow_none=True),
-        "userComment": fields.String(allow_none=True),
-    }
+        "userComment": fields.String(allow_none=True, metadata={"description": "Read and not kept in the log."}),
+    },
+    name="OverrideReason",
 )(unknown=EXCLUDE)
-_SUGGESTION = Schema.from_dict({"id": _uuid("suggestion")})(unknown=EXCLUDE)
-_FEEDBACK = Schema.from_dict(
+_SUGGESTION = Schema.from_dict({"id": _uuid("suggestion")}, name="AcceptedSuggestion")(unknown=EXCLUDE)
+FEEDBACK = Schema.from_dict(
     {
         "card": _uuid("card"),
         "outcome": fields.String(
@@ -146,11 +150,17 @@ _FEEDBACK = Schema.from_dict(
         "outcomeTimestamp": fields.Function(
             deserialize=_instant,
             required=True,
-            metadata={"expected": "a string, a date and time with an offset such as 1985-04-12T23:20:50Z"},
+            metadata={
+                "expected": "a string, a date and time with an offset such as 1985-04-12T23:20:50Z",
+                "type": "string",
+                "format": "date-time",
+                "description": "With an offset from UTC.",
+            },
         ),
-    }
+    },
+    name="Feedback",
 )(unknown=EXCLUDE)
-_BATCH = Schema.from_dict(
+BATCH = Schema.from_dict(
     {
         "feedback": fields.List(
             fields.Raw(),
@@ -158,7 +168,8 @@ _BATCH = Schema.from_dict(
             validate=validate.Length(1, MOST_ELEMENTS),
             metadata={"expected": f"an array with 1 to {MOST_ELEMENTS} elements"},
         )
-    }
+    },
+    name="FeedbackRequest",
 )(unknown=EXCLUDE)
 
 
@@ -175,9 +186,9 @@ def read_feedback(body: bytes) -> FeedbackBatch:
     except ValueError as problem:
         raise BadRequest(f"body: {problem}") from None
     try:
-        batch = _BATCH.load(members)["feedback"]
+        batch = BATCH.load(members)["feedback"]
     except ValidationError as problem:
-        raise refusal(problem, _BATCH, members) from None
+        raise refusal(problem, BATCH, members) from None
     kept: list[Feedback] = []
     refused: list[BadRequest] = []
     for place, raw in enumerate(batch):
@@ -206,9 +217,9 @@ def _feedback(raw: Any, at: str) -> Feedback:
     except UNREADABLE:
         raise BadRequest(f"{at}: expected values that can be read, received others.", expression=at) from None
     try:
-        element: Mapping[str, Any] = _FEEDBACK.load(data)
+        element: Mapping[str, Any] = FEEDBACK.load(data)
     except ValidationError as problem:
-        raise refusal(problem, _FEEDBACK, data, at) from None
+        raise refusal(problem, FEEDBACK, data, at) from None
     accepted = element.get("acceptedSuggestions") or ()
     if element["outcome"] == "accepted" and not accepted:
         raise BadRequest(

@@ -26,15 +26,20 @@ _REVERSE_DOMAIN = re.compile(r"[a-z][a-z0-9-]*(?:\.[A-Za-z0-9-]+)+")
 def _bare_id(kind: str, *, required: bool) -> fields.Field[Any]:
     """A FHIR id, which may come with its resource type before it and is handed on without."""
     prefix = f"{kind}/"
+    sound = rf"^(?!{prefix}\s*$).*\S"
     return fields.String(
         required=required,
-        validate=validate.Regexp(rf"(?!{prefix}\s*$).*\S"),
-        post_load=lambda value: value.removeprefix(prefix),
-        metadata={"expected": f"a string, the id of the {kind}"},
+        allow_none=not required,
+        validate=validate.Regexp(sound if required else f"{sound}|^$"),
+        post_load=lambda value: value and value.removeprefix(prefix),
+        metadata={
+            "expected": f"a string, the id of the {kind}",
+            "description": f"The id of the {kind}, bare or as {prefix}id.",
+        },
     )
 
 
-def _raw(*types: str, required: bool = True) -> fields.Field[Any]:
+def _raw(*types: str, holds: str, required: bool = True) -> fields.Field[Any]:
     """A member that holds resources: checked for its JSON type, never decoded."""
 
     def of_type(value: object) -> object:
@@ -42,7 +47,15 @@ def _raw(*types: str, required: bool = True) -> fields.Field[Any]:
             raise ValidationError("another JSON type")
         return value
 
-    return fields.Function(deserialize=of_type, required=required, metadata={"expected": f"an {' or '.join(types)}"})
+    return fields.Function(
+        deserialize=of_type,
+        required=required,
+        metadata={
+            "expected": f"an {' or '.join(types)}",
+            "type": types[0] if len(types) == 1 else list(types),
+            "description": holds,
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +81,61 @@ def _define(
     """`encounter`, `user` and `patient` say whether the hook requires them; a missing user is accepted all the same."""
     schema = Schema.from_dict(
         {
-            "userId": fields.String(metadata={"expected": "a string, the reference of the current user"}),
+            "userId": fields.String(
+                allow_none=True,
+                metadata={
+                    "expected": "a string, the reference of the current user",
+                    "description": "The reference of the current user.",
+                },
+            ),
             "patientId": _bare_id("Patient", required=patient),
             "encounterId": _bare_id("Encounter", required=encounter),
             **members,
-        }
+        },
+        name="".join(word.capitalize() for word in name.split("-")) + "Context",
     )
     resources = frozenset(member for member, field in members.items() if isinstance(field, fields.Function))
     return HookDefinition(name, schema(unknown=INCLUDE), resources, user, deprecated)
 
 
-def _references() -> fields.Field[Any]:
-    return fields.List(fields.String(), required=True, metadata={"expected": "an array of references"})
+def _references(of: str) -> fields.Field[Any]:
+    return fields.List(
+        fields.String(),
+        required=True,
+        metadata={"expected": "an array of references", "description": f"The references of {of}."},
+    )
 
 
+_DRAFTS = "A Bundle of the draft orders."
 _DEFINITIONS = (
     _define("patient-view"),
     _define("encounter-start", encounter=True),
     _define("encounter-discharge", encounter=True),
-    _define("order-select", selections=_references(), draftOrders=_raw("object")),
-    _define("order-sign", draftOrders=_raw("object")),
+    _define(
+        "order-select",
+        selections=_references("the drafts that are judged; the others count as ordered"),
+        draftOrders=_raw("object", holds=_DRAFTS),
+    ),
+    _define("order-sign", draftOrders=_raw("object", holds=_DRAFTS)),
     _define(
         "order-dispatch",
         user=False,
-        dispatchedOrders=_references(),
+        dispatchedOrders=_references("the orders that are dispatched"),
         performer=fields.String(required=True, metadata={"expected": "a string, the reference of the performer"}),
-        fulfillmentTasks=_raw("array", required=False),
+        fulfillmentTasks=_raw("array", holds="The Tasks of who is to fulfil them.", required=False),
     ),
     # The library's text says Bundle, its examples are arrays; clients follow either.
-    _define("appointment-book", appointments=_raw("object", "array")),
-    _define("allergyintolerance-create", allergyIntolerance=_raw("object")),
-    _define("medication-refill", user=False, medications=_raw("object")),
-    _define("problem-list-item-create", conditions=_raw("object")),
-    _define("medication-prescribe", medications=_raw("object"), deprecated=True),
-    _define("order-review", orders=_raw("object"), deprecated=True),
+    _define(
+        "appointment-book",
+        appointments=_raw("object", "array", holds="A Bundle or an array of the proposed Appointments."),
+    ),
+    _define("allergyintolerance-create", allergyIntolerance=_raw("object", holds="The AllergyIntolerance.")),
+    _define("medication-refill", user=False, medications=_raw("object", holds="A Bundle of MedicationRequests.")),
+    _define("problem-list-item-create", conditions=_raw("object", holds="A Bundle of Conditions.")),
+    _define(
+        "medication-prescribe", medications=_raw("object", holds="A Bundle of MedicationRequests."), deprecated=True
+    ),
+    _define("order-review", orders=_raw("object", holds="A Bundle of orders."), deprecated=True),
 )
 HOOKS: Mapping[str, HookDefinition] = MappingProxyType({definition.name: definition for definition in _DEFINITIONS})
 _CUSTOM = _define("custom", patient=False, user=False)

@@ -48,14 +48,24 @@ _AUTHORIZATION = Schema.from_dict(
         ),
         "token_type": fields.String(allow_none=True),
         "expires_in": fields.Function(
-            deserialize=_seconds, allow_none=True, metadata={"expected": "a number of seconds"}
+            deserialize=_seconds,
+            allow_none=True,
+            metadata={
+                "expected": "a number of seconds",
+                "description": "In seconds.",
+                "type": ["number", "string"],
+                "exclusiveMinimum": -_MOST_SECONDS,
+                "exclusiveMaximum": _MOST_SECONDS,
+                "pattern": f"^{_DIGITS.pattern}$",
+            },
         ),
         "scope": fields.String(allow_none=True),
         "subject": fields.String(allow_none=True),
         "patient": fields.String(allow_none=True),
-    }
-)
-_ENVELOPE = Schema.from_dict(
+    },
+    name="FhirAuthorization",
+)(unknown=EXCLUDE)
+ENVELOPE = Schema.from_dict(
     {
         "hook": fields.String(
             required=True, validate=validate.Length(min=1), metadata={"expected": "a string, the name of the hook"}
@@ -63,13 +73,27 @@ _ENVELOPE = Schema.from_dict(
         "hookInstance": fields.String(
             required=True,
             validate=validate.Length(min=1, max=256),
-            metadata={"expected": "a string of 1 to 256 characters, a UUID"},
+            metadata={
+                "expected": "a string of 1 to 256 characters, a UUID",
+                "description": "A UUID; another string is accepted and noted in the log.",
+            },
         ),
         "context": fields.Dict(required=True),
         "fhirServer": fields.String(allow_none=True),
-        "fhirAuthorization": fields.Nested(_AUTHORIZATION, unknown=EXCLUDE, allow_none=True),
-        "prefetch": fields.Dict(allow_none=True, metadata={"expected": "an object with one member per prefetch key"}),
-    }
+        "fhirAuthorization": fields.Nested(_AUTHORIZATION, allow_none=True),
+        "prefetch": fields.Dict(
+            allow_none=True,
+            metadata={
+                "expected": "an object with one member per prefetch key",
+                "description": (
+                    "For each key a resource, a Bundle, or null for no data, which counts as empty. Discovery has the "
+                    "templates. An OperationOutcome or anything else that is no resource counts as failed, which is "
+                    "not the same."
+                ),
+            },
+        ),
+    },
+    name="HookRequest",
 )(unknown=EXCLUDE)
 
 
@@ -131,9 +155,9 @@ def read_envelope(body: bytes) -> Mapping[str, Member]:
     if isinstance(authorization, dict):
         checked = {**members, "fhirAuthorization": _decoded(authorization, "fhirAuthorization")}
     try:
-        loaded: dict[str, Member] = load(_ENVELOPE, checked)
+        loaded: dict[str, Member] = load(ENVELOPE, checked)
     except ValidationError as problem:
-        raise refusal(problem, _ENVELOPE, checked) from None
+        raise refusal(problem, ENVELOPE, checked) from None
     return {**members, **loaded}
 
 

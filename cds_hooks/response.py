@@ -334,6 +334,13 @@ class HasResponse(Protocol):
 _Text: TypeAlias = Annotated[str, Meta(min_length=1)]
 _Url: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]")]
 _Content: TypeAlias = Annotated[dict[str, Any], Meta(min_length=1)]
+_Resource: TypeAlias = Annotated[dict[str, Any], Meta(min_length=1, description="A complete FHIR resource.")]
+_Deleted: TypeAlias = Annotated[
+    str, Meta(min_length=1, description="The reference, as Type/id, of the resource that is deleted.")
+]
+_Topic: TypeAlias = Annotated[
+    "_CodingForm", Meta(description="The same from call to call, for clients that remember overrides by it.")
+]
 
 
 class _Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename="camel"):
@@ -358,10 +365,12 @@ class _SourceForm(_Strict, kw_only=True):
     label: _Text
     url: _Url | UnsetType = UNSET
     icon: _Url | UnsetType = UNSET
-    topic: _CodingForm | UnsetType = UNSET
+    topic: _Topic | UnsetType = UNSET
 
 
 class _LinkForm(_Strict, kw_only=True):
+    """A page, or a SMART app, that the user may open from a card."""
+
     label: _Text
     url: _Url
     type: Literal["absolute", "smart"]
@@ -370,17 +379,23 @@ class _LinkForm(_Strict, kw_only=True):
 
 
 class _SystemActionForm(_Strict, kw_only=True):
+    """An action that the client may apply by itself."""
+
     type: Literal["create", "update", "delete"]
     description: _Text | UnsetType = UNSET
-    resource: _Content | UnsetType = UNSET
-    resource_id: _Text | UnsetType = UNSET
+    resource: _Resource | UnsetType = UNSET
+    resource_id: _Deleted | UnsetType = UNSET
 
 
 class _ActionForm(_SystemActionForm, kw_only=True):
+    """What a suggestion changes: a resource to create or update, or the reference of one to delete."""
+
     description: _Text
 
 
 class _SuggestionForm(_Strict, kw_only=True):
+    """A choice on a card; whoever takes it takes its actions."""
+
     label: _Text
     uuid: _Text
     is_recommended: bool | UnsetType = UNSET
@@ -389,11 +404,13 @@ class _SuggestionForm(_Strict, kw_only=True):
 
 
 class _CardForm(_Strict, kw_only=True):
+    """One piece of advice."""
+
     uuid: _Text
     summary: Annotated[str, Meta(min_length=1, max_length=_SUMMARY_LENGTH)]
     indicator: Literal["info", "warning", "critical"]
     source: _SourceForm
-    detail: _Text | UnsetType = UNSET
+    detail: Annotated[str, Meta(min_length=1, description="GitHub Flavored Markdown.")] | UnsetType = UNSET
     suggestions: Annotated[list[_SuggestionForm], Meta(min_length=1)] | UnsetType = UNSET
     selection_behavior: Literal["at-most-one", "any"] | UnsetType = UNSET
     override_reasons: Annotated[list[_ReasonForm], Meta(min_length=1)] | UnsetType = UNSET
@@ -417,7 +434,7 @@ def _of_form(form: Any, *, required: bool = False) -> fields.Field[Any]:
             at = re.search(r"\$[^`]*", str(problem))
             raise ValidationError(f"is not of its form at {at[0] if at else '$'}") from None
 
-    return fields.Function(deserialize=check, required=required)
+    return fields.Function(deserialize=check, required=required, metadata={"form": form})
 
 
 RESPONSE_SCHEMA = Schema.from_dict(
@@ -425,7 +442,8 @@ RESPONSE_SCHEMA = Schema.from_dict(
         "cards": _of_form(list[_CardForm], required=True),
         "systemActions": _of_form(Annotated[list[_SystemActionForm], Meta(min_length=1)]),
         "extension": _of_form(_Content),
-    }
+    },
+    name="Response",
 )()
 
 

@@ -9,16 +9,27 @@ statement or a rule that is not open has no knowledge or no case, or a hazard na
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import click
+import msgspec
+import yaml
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
 
+from cds_hooks.feedback import BATCH, FEEDBACK
+from cds_hooks.hooks import HOOKS
+from cds_hooks.request import ENVELOPE
+from cds_hooks.response import RESPONSE_SCHEMA
 from service.cli import main as main_command
 from service.knowledge_model import loader
 from service.knowledge_model.condition_text import as_text
@@ -26,9 +37,11 @@ from service.knowledge_model.model import Knowledge, RuleGroup, in_a_sentence
 from service.knowledge_model.properties import read_properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.knowledge_model.vocabulary import SYSTEMS
+from service.services.registry import service_registry
 
 HERE = Path(__file__).parent
-FOLDER = HERE
+FOLDER = HERE.parent
+OPENAPI = HERE.parent / "openapi.yaml"
 TESTS = HERE.parent / "tests"
 CASES = HERE.parent / "fixtures" / "cases"
 HAZARDS = HERE / "hazards.toml"
@@ -260,13 +273,126 @@ def _helped(context: click.Context) -> Iterator[str]:
             yield from _helped(click.Context(command, info_name=name, parent=context, terminal_width=_CLI_WIDTH))
 
 
+_PLACE = "#/components/schemas/"
+_MADE = "    # The rest is made by `python docs/generate.py` from the schemas that every request and response passes."
+# What is checked beside the schemas, or said of more than one member.
+_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "HookRequest": {"description": "Other members are accepted and ignored, and an extension whatever it holds."},
+    "FeedbackRequest": {"description": "Other members and extensions are accepted everywhere and ignored."},
+    "Feedback": {
+        "if": {"properties": {"outcome": {"const": "accepted"}}},
+        "then": {
+            "required": ["acceptedSuggestions"],
+            "properties": {"acceptedSuggestions": {"type": "array", "minItems": 1}},
+        },
+    },
+    "Card": {"dependentRequired": {"suggestions": ["selectionBehavior"]}},
+}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"{_PLACE}{name}"}
+
+
+def _request_schemas(hooks: Sequence[str]) -> dict[str, Any]:
+    """The components of what is sent, from the marshmallow schemas."""
+    spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[MarshmallowPlugin()])
+    contexts = {hook: type(HOOKS[hook].schema).__name__ for hook in hooks}
+    spec.components.schema("HookRequest", schema=ENVELOPE)
+    for hook, name in contexts.items():
+        spec.components.schema(name, schema=HOOKS[hook].schema)
+    spec.components.schema("FeedbackRequest", schema=BATCH)
+    spec.components.schema("Feedback", schema=FEEDBACK)
+    found: dict[str, Any] = spec.to_dict()["components"]["schemas"]
+    found["HookRequest"]["properties"]["hook"] = {"enum": list(hooks)}
+    found["HookRequest"]["allOf"] = [
+        {"if": {"properties": {"hook": {"const": hook}}}, "then": {"properties": {"context": _reference(name)}}}
+        for hook, name in contexts.items()
+    ]
+    found["FeedbackRequest"]["properties"]["feedback"]["items"] = _reference("Feedback")
+    # Each element is read by itself; of the plural spelling one reason may stand without its array.
+    of_feedback = found["Feedback"]["properties"]
+    of_feedback["overrideReasons"] = {
+        "description": "Another spelling that is in use, with several reasons, or with one as an object.",
+        "anyOf": [of_feedback["overrideReasons"], _reference("OverrideReason")],
+    }
+    return found
+
+
+def _response_schemas() -> dict[str, Any]:
+    """The components of what is answered, from the msgspec forms behind the marshmallow schema."""
+    members, forms = msgspec.json.schema_components(
+        [field.metadata["form"] for field in RESPONSE_SCHEMA.fields.values()], ref_template=_PLACE + "{name}"
+    )
+    required = [name for name, field in RESPONSE_SCHEMA.fields.items() if field.required]
+    properties = dict(zip(RESPONSE_SCHEMA.fields, members, strict=True))
+    response = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    # An extension stands first in the forms, because they inherit it, and last for who reads.
+    for form in forms.values():
+        form["properties"]["extension"] = form["properties"].pop("extension")
+    text = json.dumps({"Response": response, **forms})
+    named: dict[str, Any] = json.loads(re.sub(r'(?<=["/])_(\w+)Form(?=")', r"\1", text))
+    return named
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes what is short in one line, and double quotation marks, as openapi.yaml has them."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, flow_style=flow_style or _is_short(mapping))
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, flow_style=flow_style or _is_short(sequence))
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, indentless=False)
+
+    def choose_scalar_style(self) -> str:
+        style: str = super().choose_scalar_style()
+        return '"' if style == "'" else style
+
+
+def _is_short(value: object) -> bool:
+    return len(json.dumps(value)) <= 90
+
+
+def _tidy(schema: Any) -> Any:
+    """Without what says nothing to a reader: titles, which are the names, and marks of what is only read."""
+    if isinstance(schema, list):
+        return [_tidy(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    said = {"type": None, "description": None} if "properties" in schema else {}
+    return {
+        name: _tidy(each)
+        for name, each in {**said, **schema}.items()
+        if each is not None and name not in ("title", "writeOnly") and (name, each) != ("additionalProperties", {})
+    }
+
+
+def openapi(knowledge: Knowledge) -> Iterator[str]:
+    """The lines of openapi.yaml: what is written by hand, and below it the components that follow from schemas."""
+    registry = service_registry(knowledge, lambda: datetime.now(UTC))
+    hooks = list(dict.fromkeys(entry["hook"] for entry in registry.discovery()["services"]))
+    made = {
+        name: {**schema, **_BESIDE.get(name, {})}
+        for name, schema in {**_request_schemas(hooks), **_response_schemas()}.items()
+    }
+    by_hand, _mark, _stale = OPENAPI.read_text(encoding="utf-8").partition(_MADE)
+    yield by_hand.rstrip()
+    yield _MADE
+    text = yaml.dump(_tidy(made), Dumper=_Readable, sort_keys=False, width=112, allow_unicode=True)
+    yield from (f"    {line}" for line in text.splitlines())
+
+
 DOCUMENTS: Mapping[str, Callable[[Knowledge], Iterator[str]]] = MappingProxyType(
     {
-        "coverage.md": coverage,
-        "recommendations.md": recommendations,
-        "codes.md": codes,
-        "hazards.md": hazards,
-        "cli.md": cli,
+        "docs/coverage.md": coverage,
+        "docs/recommendations.md": recommendations,
+        "docs/codes.md": codes,
+        "docs/hazards.md": hazards,
+        "docs/cli.md": cli,
+        "openapi.yaml": openapi,
     }
 )
 
@@ -285,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not check:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-            sys.exit(f"docs/{name} is stale: run python docs/generate.py")
+            sys.exit(f"{name} is stale: run python docs/generate.py")
 
 
 if __name__ == "__main__":

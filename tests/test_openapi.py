@@ -498,6 +498,15 @@ def test_what_the_document_allows_the_application_takes(
     assert client.post(url, json=body).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["Card", "Suggestion"])
+def test_what_the_document_says_of_our_own_is_said_of_members_that_are_checked(name: str) -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    own = schemas[f"Sitbone{name}"]
+    narrowed = next((part for part in own.get("allOf", ()) if "properties" in part), own)
+    named = {*narrowed["properties"], *narrowed.get("required", ()), *narrowed.get("propertyNames", {}).get("enum", ())}
+    assert named <= set(schemas[name]["properties"])
+
+
 def test_every_member_that_the_document_has_in_an_answer_is_sent_in_one() -> None:
     """Members of an assessment, a card or a basis that no case brings about are promises without proof."""
     bodies = [

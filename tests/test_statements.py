@@ -18,10 +18,11 @@ def test_the_documents_are_up_to_date() -> None:
 @pytest.mark.parametrize("name", generate.DOCUMENTS)
 def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    (tmp_path / "docs").mkdir()
     generate.main([])
     generate.main(["--check"])
     (tmp_path / name).write_text("old", "utf-8")
-    with pytest.raises(SystemExit, match=f"docs/{name} is stale"):
+    with pytest.raises(SystemExit, match=f"{name} is stale"):
         generate.main(["--check"])
 
 
