@@ -25,7 +25,7 @@ from service.chart.orders import NO_SITE_CODES
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.knowledge_model.properties import read_properties
-from service.pages import demo_ehr, insights
+from service.pages import demo_ehr, insights, why
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.server.capacity import PROBES, Capacity, Place
@@ -113,8 +113,9 @@ def create_app(
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons])
     audit_trail = _audit_trail(audit, knowledge, settings, clock)
+    address_of_why = why.address_maker(settings)
     app = _App("service", static_folder=None)
-    app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
+    app.extensions |= {"audit_trail": audit_trail, "card_ids": ids, "address_of_why": address_of_why}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
@@ -148,6 +149,7 @@ def create_app(
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
     properties = read_properties(knowledge, settings.knowledge_dir)
     app.register_blueprint(knowledge_pages.create_blueprint(knowledge, properties))
+    app.register_blueprint(why.create_blueprint(knowledge))
     ready = {"status": "ready", "knowledge": {"version": knowledge.version, "status": knowledge.status}}
 
     index = _PAGE.format(

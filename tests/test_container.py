@@ -167,9 +167,10 @@ def in_docker(repository: Path, folder: Path) -> Iterator[Container]:
     docker("build", "--tag", name, repository)
     try:
         clients = ("--volume", f"{folder}:/etc/sitbone:ro", "--env", "SITBONE_CLIENTS=/etc/sitbone/clients.toml")
+        public = ("--env", "SITBONE_PUBLIC_BASE_URL=https://cds.example.org")
         # As the guide for operators has it: a new volume.
         store = ("--volume", f"{name}:/data", "--env", "SITBONE_STORE=/data")
-        outside = ("--publish", "127.0.0.1::8080", *clients, *store)
+        outside = ("--publish", "127.0.0.1::8080", *clients, *public, *store)
         docker("run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", *outside, name)
         yield Container(f"http://{docker('port', name, '8080/tcp')}", is_healthy, stop)
     finally:

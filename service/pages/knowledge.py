@@ -36,7 +36,7 @@ def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
     as_page = cache(lambda: page(described(), style, script, decision_path(knowledge)).encode())
     headers = {
-        "Content-Security-Policy": f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "Content-Security-Policy": f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
@@ -54,7 +54,7 @@ def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
     return blueprint
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """The source by which a policy allows this text and no other."""
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
@@ -130,7 +130,7 @@ def document(knowledge: Knowledge, properties: Properties) -> dict[str, Any]:
             {
                 **asdict(conflict),
                 "statements": _worded(conflict.statements, knowledge.statements),
-                "evidence": _evidence(knowledge, conflict.evidence),
+                "evidence": evidence_of(knowledge, conflict.evidence),
             }
             for conflict in knowledge.conflicts
         ],
@@ -192,7 +192,7 @@ def _worded(ids: Iterable[str], words: Mapping[str, str]) -> list[dict[str, str]
     return [{"id": id_, "words": words[id_]} for id_ in ids]
 
 
-def _evidence(knowledge: Knowledge, tags: Iterable[str]) -> list[dict[str, Any]]:
+def evidence_of(knowledge: Knowledge, tags: Iterable[str]) -> list[dict[str, Any]]:
     """Each tag with what it means; one that names a source, with the source."""
     found = []
     for tag in tags:
@@ -226,7 +226,7 @@ def _recommendation(knowledge: Knowledge, recommendation: Recommendation) -> dic
         "rules": _worded(recommendation.rules, knowledge.rules()),
         "statements": _worded(recommendation.statements, knowledge.statements),
         "strength": {"id": recommendation.strength, "words": knowledge.wording.strengths[recommendation.strength]},
-        "evidence": _evidence(knowledge, recommendation.evidence),
+        "evidence": evidence_of(knowledge, recommendation.evidence),
         "history": [
             {
                 "version": revision.version,
@@ -292,7 +292,7 @@ def _presentation(knowledge: Knowledge, presentation: Presentation) -> dict[str,
         "verified": presentation.verified,
         "condition": as_text(presentation.when),
         "rules": _worded(presentation.rules, knowledge.rules()),
-        "evidence": _evidence(knowledge, presentation.evidence),
+        "evidence": evidence_of(knowledge, presentation.evidence),
         "ratings": [
             {
                 "modality": rating.modality,

@@ -1,0 +1,154 @@
+"""Why something is recommended: the page that every card links to.
+
+It says of recommendations what they recommend, on what grounds, and what would change it. It reads no chart and needs
+no token: the address names recommendations alone (see service.why_address).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cds_hooks.text_forms import is_loopback
+from service.knowledge_model.conditions import Condition
+from service.knowledge_model.model import Knowledge, Recommendation
+from service.knowledge_model.quantity import in_words
+from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
+from service.pages.knowledge import digest, evidence_of
+from service.settings import Settings, SettingsError
+from service.why_address import MOST, PATH, path_of
+
+_HERE = Path(__file__).parent
+# Tags in brackets, and what may be the id of a statement or a rule.
+_MARKS = re.compile(r"\[([^\[\]]+)\]|\b([A-Z][\w-]*\d\w*)")
+_STANDS = {"all": "all of these hold", "any": "at least one of these holds", "none": "none of these holds"}
+
+
+def address_maker(settings: Settings) -> Callable[[Sequence[str]], str]:
+    """What makes, during a request, the absolute address of the page about some recommendations.
+
+    It begins with the public base URL; without one, where nobody but this machine can call, with the address that the
+    request went to. Raises SettingsError where others can call and no public base URL is set.
+    """
+    public = settings.public_base_url
+    if public is not None:
+        return lambda ids: public + path_of(ids)
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            "SITBONE_HOST is no loopback address, and every card links to the page that says why: set "
+            "SITBONE_PUBLIC_BASE_URL to the address at which clinicians and clients find the service."
+        )
+    return lambda ids: request.root_url.rstrip("/") + path_of(ids)
+
+
+def create_blueprint(knowledge: Knowledge) -> Blueprint:
+    """`/why/<id>+<id>…` of this knowledge."""
+    templates = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "why.css"))
+    # It is of the product and holds no word of the knowledge.
+    template = templates.get_template("why.html", globals={"style": Markup(style), "knowledge": knowledge})  # noqa: S704
+    known = {each.id: each for each in knowledge.recommendations}
+    described = cache(lambda id_: describe(knowledge, known[id_]))
+    headers = {
+        "Content-Security-Policy": f"default-src 'none'; style-src '{digest(style)}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+    blueprint = Blueprint("why", __name__)
+
+    @blueprint.get(f"{PATH}<ids>")
+    def why(ids: str) -> Response:
+        wanted = list(dict.fromkeys(filter(None, re.split(r"[+ ,]", ids))))
+        found, unknown = [each for each in wanted if each in known], [each for each in wanted if each not in known]
+        too_many = len(wanted) > MOST
+        status = 400 if too_many else 404 if unknown or not wanted else 200
+        text = template.render(
+            recommendations=[described(each) for each in found] if status == 200 else [],
+            criteria=list(criteria(knowledge, [known[each] for each in found])) if status == 200 else [],
+            unknown=unknown[:MOST],
+            rest=path_of(found).removeprefix(PATH) if found and not too_many else "",
+            most=MOST,
+            too_many=too_many,
+            safety_net=knowledge.wording.sentences["safety_net"],
+        )
+        return Response(text, status=status, content_type="text/html; charset=utf-8", headers=headers)
+
+    return blueprint
+
+
+def describe(knowledge: Knowledge, recommendation: Recommendation) -> dict[str, Any]:
+    """What the page says of one recommendation."""
+    last = recommendation.history[-1]
+    return {
+        "recommendation": recommendation,
+        "reasons": recommendation.when_then.strip(),
+        "strength": knowledge.wording.strengths[recommendation.strength],
+        "statements": [knowledge.statements[id_] for id_ in recommendation.statements],
+        # The statements of the source document stand by themselves.
+        "evidence": [
+            each for each in evidence_of(knowledge, recommendation.evidence) if each["tag"] not in knowledge.statements
+        ],
+        "numbers": list(_numbers(knowledge, recommendation)),
+        "standing": _standing(knowledge, recommendation.when),
+        "critical": condition_sentence(knowledge, recommendation.critical_when) if recommendation.critical_when else "",
+        "evaluated": recommendation_sentence(knowledge, recommendation),
+        "last": last,
+    }
+
+
+def _standing(knowledge: Knowledge, condition: Condition) -> Mapping[str, Any]:
+    """As long as what a condition holds: which of its parts, each in words."""
+    if len(condition.parts) < 2:
+        return {"while": "this holds", "parts": [condition_sentence(knowledge, condition)]}
+    return {
+        "while": _STANDS[condition.word],
+        "parts": [condition_sentence(knowledge, part) for part in condition.parts],
+    }
+
+
+def _numbers(knowledge: Knowledge, recommendation: Recommendation) -> Iterator[Mapping[str, Any]]:
+    """Each number that its conditions compare with, with where it comes from."""
+    names = (leaf.threshold for condition in recommendation.conditions() for leaf in condition.leaves())
+    for name in dict.fromkeys(filter(None, names)):
+        threshold = knowledge.thresholds[name]
+        yield {
+            "name": name.replace("-", " ").capitalize(),
+            "value": in_words(threshold["value"], threshold["unit"]),
+            "from": list(cited_in(knowledge, threshold["source"])),
+        }
+
+
+def cited_in(knowledge: Knowledge, text: str) -> Iterator[Mapping[str, Any]]:
+    """What the tags and ids within a text of the knowledge stand for, such as "RF7: 48 hours for a child [V2:R83]"."""
+    rules = {**knowledge.statements, **knowledge.rules()}
+    for marked, word in _MARKS.findall(text):
+        if marked:
+            yield from evidence_of(knowledge, re.split(r"[,;]\s*", marked))
+        elif word in rules:
+            yield {
+                "citation": rules[word],
+                "provenance": knowledge.source_title if word in knowledge.statements else "",
+            }
+
+
+def criteria(knowledge: Knowledge, recommendations: Iterable[Recommendation]) -> Iterator[Mapping[str, str]]:
+    """The named criteria that recommendations read, also through one another."""
+    waiting = [leaf.finding for each in recommendations for one in each.conditions() for leaf in one.leaves()]
+    seen = set()
+    while waiting:
+        name = waiting.pop(0)
+        if name in knowledge.definitions and name not in seen:
+            seen.add(name)
+            title, condition = knowledge.definitions[name]
+            yield {"title": title, "words": condition_sentence(knowledge, condition)}
+            waiting += [leaf.finding for leaf in condition.leaves()]

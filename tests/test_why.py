@@ -1,0 +1,194 @@
+"""The page that says why: short first, complete below, without script, token or anything of a patient."""
+
+import json
+import re
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_hooks.trust.signing import key_set, new_key
+from service.app import create_app
+from service.knowledge_model.model import PACKAGED, Knowledge
+from service.settings import Settings, SettingsError
+from service.why_address import MOST, path_of
+from tests.charts import packaged
+from tests.test_knowledge_page import CLIENTS, Page
+
+PAIR = ("rs01-sudden-tear", "rl07-suspected-tear")
+
+
+@pytest.fixture(scope="module")
+def knowledge() -> Knowledge:
+    return packaged()
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return create_app().test_client()
+
+
+def page_of(client: FlaskClient, *ids: str) -> Page:
+    return Page(client.get(path_of(ids)).get_data(as_text=True))
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def address_of(app: Flask, *ids: str) -> str:
+    return str(app.extensions["address_of_why"](ids))
+
+
+def test_the_address_has_the_ids_in_their_order_each_once() -> None:
+    assert path_of(["b", "a", "b"]) == "/why/b+a"
+
+
+def test_the_address_of_more_than_a_page_has_is_that_of_the_first_ones(client: FlaskClient) -> None:
+    path = path_of([each.id for each in packaged().recommendations])
+    assert path.count("+") == MOST - 1
+    assert len(path) < 1_500
+    assert client.get(path).status_code == 200
+
+
+def test_each_recommendation_of_the_knowledge_has_its_page(client: FlaskClient, knowledge: Knowledge) -> None:
+    safety_net = knowledge.wording.sentences["safety_net"]
+    for each in knowledge.recommendations:
+        page = page_of(client, each.id)
+        said = [each.title, each.when_then, each.summary, *each.do, *each.say, safety_net, each.history[-1].change]
+        said += [knowledge.statements[id_] for id_ in each.statements]
+        said += [str(knowledge.sources[tag.partition(":")[2]]["citation"]) for tag in each.evidence if ":" in tag]
+        assert [text for text in said if squeezed(text) not in page.words] == [], each.id
+        urls = {knowledge.sources[tag.partition(":")[2]].get("url") for tag in each.evidence if ":" in tag} - {None}
+        assert urls <= set(page.values("href"))
+        assert f"Draft: knowledge {knowledge.version} is not yet signed by a clinician." in page.words
+        assert "No clinician has signed it." in page.words
+
+
+def test_evidence_is_said_in_words_and_not_in_tags(client: FlaskClient, knowledge: Knowledge) -> None:
+    for each in knowledge.recommendations:
+        words = page_of(client, each.id).words
+        # What the author of a sentence wrote is the author's, and a citation may have a page S159.
+        for text in (each.when_then, *(str(source["citation"]) for source in knowledge.sources.values())):
+            words = words.replace(squeezed(text), "")
+        assert not re.search(r"\[(V2?|C|M|J)\b|\bV2?:R\d|\b(S\d{1,2}|RF\d+)\b", words), each.id
+
+
+def test_the_short_part_comes_first_and_stands_for_itself(client: FlaskClient) -> None:
+    page = page_of(client, *PAIR)
+    short, _, depth = page.words.partition("Safety net.")
+    for title in ("Sudden sharp pain with a snap or pop", "Suspected tear without the full triad"):
+        assert title in short
+        assert title in depth
+    assert short.index("Sudden sharp") < short.index("Suspected tear")
+    assert "WHEN the pain began suddenly" in short
+    assert "Examine today" in depth
+    assert len(page_of(client, PAIR[0]).words.partition("Safety net.")[0].split()) < 100
+
+
+def test_it_says_what_would_change_the_advice_in_words(client: FlaskClient) -> None:
+    words = page_of(client, *PAIR).words
+    assert "It stands while all of these hold: “sudden onset” “sharp pain” “snap or pop at the injury”" in words
+    assert "It is critical when" in words
+    # A named criterion that a condition reads, and one that this reads.
+    assert (
+        "MRI of the hamstring origin due “over 20 years, a radiograph that shows no avulsion, or pregnancy” AND"
+        in words
+    )
+    assert "Radiograph already done, or pregnancy “radiograph already done” OR “pregnancy”" in words
+
+
+def test_numbers_come_with_where_they_are_from(client: FlaskClient) -> None:
+    assert "Adult, 18 years: " in page_of(client, "gh08-ibuprofen").words
+
+
+def test_a_recommendation_that_is_signed_names_who_signed_it(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGED, tmp_path / "knowledge")
+    path = tmp_path / "knowledge" / "recommendations" / "rl25-ask-first.toml"
+    text = path.read_text("utf-8").replace('status = "draft"', 'status = "active"')
+    path.write_text(f'{text.rstrip()}\nsigned_by = "A. <b>Clinician</b>"\n', "utf-8")
+    client = create_app(Settings(knowledge_dir=tmp_path / "knowledge")).test_client()
+    page = page_of(client, "rl25-ask-first")
+    assert "Signed by A. <b>Clinician</b>." in page.words
+    assert "b" not in {tag for tag, _ in page.elements}
+
+
+@pytest.mark.parametrize("ids", ["none", "rs01-sudden-tear+none+<script>", "+"])
+def test_an_address_that_names_no_recommendation_is_a_page_that_says_so(client: FlaskClient, ids: str) -> None:
+    response = client.get(f"/why/{ids}")
+    page = Page(response.get_data(as_text=True))
+    assert response.status_code == 404
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert "No such recommendation" in page.words
+    if "none" in ids:
+        assert "none" in page.words
+        assert ("rs01-sudden-tear" in page.values("href")) is ("rs01" in ids)
+
+
+def test_an_address_has_a_limit(client: FlaskClient) -> None:
+    response = client.get(f"/why/{'+'.join(f'x{number}' for number in range(MOST + 1))}")
+    assert response.status_code == 400
+    assert f"at most {MOST}" in response.get_data(as_text=True)
+
+
+def test_it_asks_no_host_for_anything_and_needs_no_script(client: FlaskClient, knowledge: Knowledge) -> None:
+    page = page_of(client, *(each.id for each in knowledge.recommendations))
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "link", "iframe", "object", "embed", "form", "base"}
+    names = {name for _tag, attributes in page.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on") or name in ("style", "src", "srcset")}
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+    policy = client.get(path_of(PAIR)).headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "script-src" not in policy
+    assert "unsafe" not in policy
+
+
+def test_every_link_leads_into_the_page_to_the_knowledge_or_to_a_source(
+    client: FlaskClient, knowledge: Knowledge
+) -> None:
+    ids = [each.id for each in knowledge.recommendations]
+    whole = Page(client.get("/knowledge.html").get_data(as_text=True)).values("id")
+    urls = {source["url"] for source in knowledge.sources.values() if "url" in source}
+    page = page_of(client, *ids)
+    for link in page.values("href"):
+        there = link.removeprefix("../knowledge.html").removeprefix("#")
+        assert link in urls or there in ("", *(whole if link.startswith("..") else page.values("id"))), link
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def guarded(folder: Path, **settings: Any) -> Settings:
+    (folder / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
+    (folder / "clients.toml").write_text(CLIENTS, "utf-8")
+    return Settings(clients=folder / "clients.toml", store=folder / "store", **settings)
+
+
+@pytest.mark.parametrize("pages", ["auto", "off"])
+def test_it_is_there_where_callers_need_a_token_and_the_trial_pages_are_off(pages: str, tmp_path: Path) -> None:
+    client = create_app(guarded(tmp_path, pages=pages)).test_client()
+    assert client.get("/cds-services").status_code == 401
+    assert client.get(path_of(PAIR)).status_code == 200
+
+
+def test_the_address_begins_with_the_public_base_url(tmp_path: Path) -> None:
+    app = create_app(guarded(tmp_path, host="10.0.0.5", public_base_url="https://cds.example.org/pain"))
+    with app.test_request_context(base_url="http://elsewhere.example.org"):
+        assert address_of(app, *PAIR) == "https://cds.example.org/pain/why/rs01-sudden-tear+rl07-suspected-tear"
+
+
+def test_on_loopback_the_address_begins_as_that_of_the_request() -> None:
+    app = create_app(Settings(port=9000))
+    with app.test_request_context(base_url="http://localhost:9000/under/"):
+        assert address_of(app, "rs01-sudden-tear") == "http://localhost:9000/under/why/rs01-sudden-tear"
+
+
+def test_where_others_can_call_the_start_asks_for_the_public_base_url(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="set SITBONE_PUBLIC_BASE_URL to the address"):
+        create_app(guarded(tmp_path, host="10.0.0.5"))
