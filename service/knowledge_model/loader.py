@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,15 @@ def _messages(messages: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield from _messages(inner, path if part in ("value", "key") else f"{path}.{part}" if path else part)
 
 
-def _check(schema: Schema, data: Any, file: str, key: str = "") -> Any:
+@cache
+def _form(schema: type[Schema]) -> Schema:
+    """Made once: a schema copies all of its fields, which takes longer than to check a row with it."""
+    return schema()
+
+
+def _check(schema: type[Schema], data: Any, file: str, key: str = "") -> Any:
     try:
-        return schema.load(data)
+        return _form(schema).load(data)
     except ValidationError as error:
         first, *others = (KnowledgeError(file, path, reason) for path, reason in _messages(error.messages, key))
         for other in others if _FOUND.get() is not None else ():
@@ -172,7 +179,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
         raise KnowledgeError(name, "file", f"is not TOML: {error}") from error
 
 
-def _table(folder: Path, name: str, schema: Schema) -> dict[str, Any]:
+def _table(folder: Path, name: str, schema: type[Schema]) -> dict[str, Any]:
     """A file whose top-level tables all have one form."""
     tables = {}
     for key, table in _read(folder, name).items():
@@ -195,7 +202,7 @@ def _codes(folder: Path, name: str, *, affiliate: bool) -> tuple[Code, ...]:
     codes = []
     for number, row in _rows(folder, file):
         with _part():
-            checked = _check(CodeRow(), row, file, f"line {number}")
+            checked = _check(CodeRow, row, file, f"line {number}")
             if affiliate or checked["licence"] == "open":
                 del checked["licence"], checked["source"]
                 codes.append(Code(**{**checked, "system": SYSTEMS[checked["system"]]}))
@@ -235,7 +242,7 @@ def _as_now_written(raw: object) -> str:
 
 
 def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[str, str]) -> Recommendation:
-    raw = _check(RecommendationFile(), _read(folder, name), name)
+    raw = _check(RecommendationFile, _read(folder, name), name)
     if raw["id"] != Path(name).stem:
         raise KnowledgeError(name, "id", "is the name of its file")
     if raw["history"][-1]["version"] != raw["version"]:
@@ -295,7 +302,7 @@ def _differential(folder: Path, read: _Reader, causes: Collection[str]) -> Diffe
     for former in table.keys() & {"points", "tests"}:
         reason = f"stand in {WEIGHTS}: a row for each condition or test, a column for each cause"
         raise KnowledgeError(name, former, reason)
-    raw = _check(DifferentialFile(), table, name)
+    raw = _check(DifferentialFile, table, name)
     clip = raw["rules"].pop("clip")
     raw["rules"]["tenderness"] = tuple(raw["rules"]["tenderness"])
     raw["rules"]["stays_possible"] = tuple(raw["rules"].get("stays_possible", ()))
@@ -345,7 +352,7 @@ def _weights_of(
     row: dict[str, Any], read: _Reader, causes: Iterable[str], line: str
 ) -> Iterator[tuple[str, Points | WeightedTest]]:
     cells = {cause: cell for cause in causes if (cell := (row.pop(cause, None) or "").strip())}
-    checked = _check(WeightRow(), row, WEIGHTS, line)
+    checked = _check(WeightRow, row, WEIGHTS, line)
     if not cells:
         raise KnowledgeError(WEIGHTS, line, "weighs for no cause")
     when = read.condition(checked["when"], WEIGHTS, f"{line}.when")
@@ -369,7 +376,7 @@ def _weights_of(
 
 def _wording(folder: Path) -> Wording:
     file = "wording.toml"
-    raw = _check(WordingFile(), _read(folder, file), file)
+    raw = _check(WordingFile, _read(folder, file), file)
     tables = {"headings": HEADINGS, "strengths": STRENGTHS, "sides": SIDES, "data": DATA}
     for key, needed in tables.items():
         _require(needed, raw[key], file, key)
@@ -392,7 +399,7 @@ def _wording(folder: Path) -> Wording:
 
 
 def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
-    raw = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")
+    raw = _check(OrderFile, _read(folder, "orders.toml"), "orders.toml")
     codes = _codes(folder, "orders", affiliate=affiliate)
     every = {code.code for code in _codes(folder, "orders", affiliate=True)}
     placed = {table["body_site"] for table in raw["imaging"].values()} - {""}
@@ -421,7 +428,7 @@ def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
 
 def _engine(folder: Path) -> Engine:
     file = "engine.toml"
-    raw = _check(EngineFile(), _read(folder, file), file)
+    raw = _check(EngineFile, _read(folder, file), file)
     imaging = raw["imaging"]
     regions = {name: frozenset(imaging[name]) for name in _REGIONS}
     shown_by = tuple(
@@ -462,7 +469,7 @@ def _engine(folder: Path) -> Engine:
 
 
 def _medicine_names(folder: Path) -> dict[str, MedicineName]:
-    tables = _table(folder, "medicine_names.toml", MedicineNameTable())
+    tables = _table(folder, "medicine_names.toml", MedicineNameTable)
     for name in tables:
         if not _NAME.fullmatch(name):
             raise KnowledgeError(
@@ -477,7 +484,7 @@ def _medicine_names(folder: Path) -> dict[str, MedicineName]:
 
 
 def _synonyms(folder: Path) -> dict[str, Synonym]:
-    tables = _table(folder, "synonyms.toml", SynonymTable())
+    tables = _table(folder, "synonyms.toml", SynonymTable)
     for words in tables:
         if words != without_side(words)[0] or in_doubt(words):
             raise KnowledgeError("synonyms.toml", words, "is not in small letters, without punctuation, side and doubt")
@@ -486,7 +493,7 @@ def _synonyms(folder: Path) -> dict[str, Synonym]:
 
 def _medicines(folder: Path, codes: Iterable[Code]) -> dict[str, MedicineTemplate]:
     """The medicines that are proposed, each with the row of its value set."""
-    tables = _check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["medicine"]
+    tables = _check(OrderFile, _read(folder, "orders.toml"), "orders.toml")["medicine"]
     rows = {(code.concept, code.code): code for code in codes if code.system == SYSTEMS["rxnorm"]}
     for key, table in tables.items():
         if (table["concept"], table["code"]) not in rows:
@@ -521,7 +528,7 @@ def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rule_groups(folder: Path) -> tuple[RuleGroup, ...]:
     file = "rules.toml"
-    groups = _check(RulesFile(), _read(folder, file), file)["groups"]
+    groups = _check(RulesFile, _read(folder, file), file)["groups"]
     seen: set[str] = set()
     for key, group in groups.items():
         _require(group["open"], group["rows"], file, f"groups.{key}.open")
@@ -543,7 +550,7 @@ def _read_the_rest(folder: Path, read: _Reader, causes: Collection[str]) -> None
         _orders(folder, affiliate=True)
     with _part():
         _rule_groups(folder)
-    for name, schema in (("sources", SourceTable()), ("conflicts", ConflictTable()), ("debts", DebtTable())):
+    for name, schema in (("sources", SourceTable), ("conflicts", ConflictTable), ("debts", DebtTable)):
         with _part():
             _table(folder, f"{name}.toml", schema)
     with _part():
@@ -560,7 +567,7 @@ def _definition(key: str, table: Any, read: _Reader) -> tuple[str, Condition]:
         raise KnowledgeError("definitions.toml", key, "is no table")
     # Up to version 0.3.0 a condition stood in the table itself.
     older = {name: table.pop(name) for name in (*JOINTS, "finding", *WORDS) if name in table}
-    checked = _check(CriterionFile(), {**table, **({"when": older} if older else {})}, "definitions.toml", key)
+    checked = _check(CriterionFile, {**table, **({"when": older} if older else {})}, "definitions.toml", key)
     return checked["title"], read.condition(checked["when"], "definitions.toml", key)
 
 
@@ -571,7 +578,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
     Raises KnowledgeError.
     """
     folder = folder or PACKAGED
-    head = _check(KnowledgeFile(), _read(folder, "guideline.toml"), "guideline.toml")
+    head = _check(KnowledgeFile, _read(folder, "guideline.toml"), "guideline.toml")
     read = _Reader(head["thresholds"])
     look_back = head["look_back_days"]
     _require(KINDS, look_back, "guideline.toml", "look_back_days")
@@ -593,7 +600,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
         )
 
     findings = {}
-    for key, table in _table(folder, "findings.toml", FindingFile()).items():
+    for key, table in _table(folder, "findings.toml", FindingFile).items():
         with _part():
             findings[key] = finding(key, table)
     definitions = {}
@@ -602,7 +609,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
             definitions[key] = _definition(key, table, read)
     causes = {
         key: Cause(key, table["title"], tuple(table["statements"]), table["tell_apart"])
-        for key, table in _table(folder, "causes.toml", CauseFile()).items()
+        for key, table in _table(folder, "causes.toml", CauseFile).items()
     }
     names = sorted(path.name for path in (folder / "recommendations").glob("*.toml"))
     if not names:
@@ -615,8 +622,8 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
         sorted(recommended, key=lambda r: (RECOMMENDATION_KINDS.index(r.kind), r.order, r.id)),
     )
     answers = _codes(folder, "answers", affiliate=affiliate_snomed)
-    ratings = _check(RatingsFile(), _read(folder, "ratings.toml"), "ratings.toml")
-    questions = _check(QuestionFile(), _read(folder, "questions.toml"), "questions.toml")
+    ratings = _check(RatingsFile, _read(folder, "ratings.toml"), "ratings.toml")
+    questions = _check(QuestionFile, _read(folder, "questions.toml"), "questions.toml")
     if (found := _FOUND.get()) is not None:
         _read_the_rest(folder, read, causes)
         if found:
@@ -665,13 +672,13 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
         medicines=_medicines(folder, _codes(folder, "safety", affiliate=affiliate_snomed)),
         medicine_names=_medicine_names(folder),
         synonyms=_synonyms(folder),
-        message=MessageTemplate(**_check(OrderFile(), _read(folder, "orders.toml"), "orders.toml")["message"]),
-        sources=_table(folder, "sources.toml", SourceTable()),
+        message=MessageTemplate(**_check(OrderFile, _read(folder, "orders.toml"), "orders.toml")["message"]),
+        sources=_table(folder, "sources.toml", SourceTable),
         rule_groups=_rule_groups(folder),
         conflicts=tuple(
-            Conflict(key, **_tuples(table)) for key, table in _table(folder, "conflicts.toml", ConflictTable()).items()
+            Conflict(key, **_tuples(table)) for key, table in _table(folder, "conflicts.toml", ConflictTable).items()
         ),
-        debts=tuple(Debt(key, **_tuples(table)) for key, table in _table(folder, "debts.toml", DebtTable()).items()),
+        debts=tuple(Debt(key, **_tuples(table)) for key, table in _table(folder, "debts.toml", DebtTable).items()),
         codes=tuple(
             code
             for name in _CHART_CODES
