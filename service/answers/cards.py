@@ -150,20 +150,21 @@ class Responder:
         *,
         judged: Mapping[str, Any],
         judgements: Iterable[Judgement] = (),
+        would_change: Sequence[WouldChange] = (),
         system_actions: tuple[SystemAction, ...] = (),
     ) -> Answered:
         """The answer to a hook at which there is something to judge: a card for each advice.
 
         What it judges is still to be dealt with when the orders that a card suggests are placed: the card stays, and
         names them instead. `judged` are members that join the assessment in the extension, such as the rating of each
-        order; `judgements` what they stand on.
+        order; `judgements` what they stand on; `would_change` as of respond.
         """
-        advice = tuple(_told_apart(advice))
+        advice, members = tuple(_told_apart(advice)), {**judged, "wouldChange": list(map(_would_change, would_change))}
         cards = _Cards(self, assessment, request, now, on_chart)
         return Answered(
             assessment,
             tuple(cards.advice_card(each) for each in advice),
-            {**assessment_extension(self.knowledge, assessment, on_chart), **_filled(judged)},
+            {**assessment_extension(self.knowledge, assessment, on_chart), **_filled(members)},
             tuple(fired for each in advice for fired in each.fired),
             system_actions,
             tuple(judgements),
@@ -232,12 +233,17 @@ class Responder:
 
 
 def _told_apart(advice: Iterable[Advice]) -> Iterator[Advice]:
-    """Each about something of its own: drafts without an id are named alike, and numbered from the second on."""
-    seen: Counter[tuple[str, str]] = Counter()
-    for each in advice:
-        seen[each.topic, each.about] += 1
-        count = seen[each.topic, each.about]
-        yield each if count == 1 else replace(each, about=f"{each.about}|{count}")
+    advice = tuple(advice)
+    for each, about in zip(advice, numbered(each.about for each in advice), strict=True):
+        yield each if about == each.about else replace(each, about=about)
+
+
+def numbered(names: Iterable[str]) -> Iterator[str]:
+    """Each a name of its own: drafts without an id are named alike, and numbered from the second on."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name}|{seen[name]}"
 
 
 def _links(knowledge: Knowledge, recommendation: Recommendation) -> Iterator[Link]:
@@ -315,8 +321,9 @@ def assessment_extension(
 
 def _would_change(change: WouldChange) -> dict[str, Any]:
     by = {"removedBy": _answers(change.removed_by), "raisedBy": _answers(change.raised_by)}
+    about = {"about": change.about} if change.about else {}
     # That no single answer does is said, and not left to be concluded.
-    return {"topic": change.topic, **(_filled(by) or {"noSingleAnswer": True})}
+    return {"topic": change.topic, **about, **(_filled(by) or {"noSingleAnswer": True})}
 
 
 def _answers(answers: Sequence[tuple[str, Value]]) -> dict[str, Any]:

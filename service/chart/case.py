@@ -7,7 +7,7 @@ far as the codes of each; what the rules can use is then read in full.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import groupby
@@ -57,6 +57,8 @@ from service.prefetch_keys import (
     split_search,
 )
 
+# What stands for the resource of what nobody has documented yet.
+_ANSWERED = "answer"
 # Clocks and time zones differ by less.
 _A_DAY = timedelta(days=1)
 _READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion | Unrecognised]]] = {
@@ -212,6 +214,29 @@ class Case:
     resources: tuple[msgspec.Raw, ...]
     # Medicines that may be taken, and allergies that may be to a medicine, of which nothing could be read.
     unrecognised: tuple[Unrecognised, ...] = ()
+    # The sides of this pain where they are to stay as they were; see answered.
+    fixed_sides: tuple[str, ...] = ()
+
+    def answered(self, answers: Mapping[str, Value]) -> Case:
+        """This case, in which these findings are stated now for the whole of this pain; of a date, the days since."""
+        sides = self.sides()
+        side = sides[0] if len(sides) == 1 else BILATERAL
+        patient, assertions = self.patient, dict(self.assertions)
+        now = When(self.now, self.now, self.now.date().isoformat())
+        for finding, value in answers.items():
+            if finding not in self.findings:
+                # The age is asked for and is no finding.
+                patient = replace(patient, age=value if isinstance(value, Interval) else patient.age)
+                continue
+            if isinstance(value, str):
+                raise TypeError(finding)
+            said: bool | Interval | When | None = value
+            if self.findings[finding].value == "date" and isinstance(value, Interval):
+                day = self.now - timedelta(days=value.low)
+                said = When(day, day, day.date().isoformat())
+            whole = self.findings[finding].whole_patient or isinstance(said, When)
+            assertions[finding] = (Assertion(finding, said, NO_SIDE if whole else side, now, _ANSWERED),)
+        return replace(self, patient=patient, assertions=assertions, fixed_sides=sides)
 
     def began(self, side: str) -> datetime | None:
         """When this episode began on a side; see began."""
@@ -259,6 +284,8 @@ class Case:
 
     def sides(self) -> tuple[str, ...]:
         """The sides of this pain that are documented: none (''), one, bilateral, or left and right apart."""
+        if self.fixed_sides:
+            return self.fixed_sides
         stated = [
             assertion
             for name, found in self.assertions.items()

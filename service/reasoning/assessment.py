@@ -39,8 +39,10 @@ from service.knowledge_model.vocabulary import (
 from service.reasoning.decision import Decision, charts_of, decide, layout, screen, sides_of
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, with_unit
-from service.reasoning.kernel import compiled
-from service.reasoning.questions import Asked, Questions, WouldChange
+from service.reasoning.kernel import NEVER, Rule, compiled
+from service.reasoning.questions import Asked, Questions, SingleAnswers, WouldChange
+
+_Ask = Callable[[Decision], tuple[Asked, ...]]
 
 
 class ImagingCall(msgspec.Struct, frozen=True):
@@ -226,22 +228,72 @@ class Assessor:
             kind: tuple(r for r in knowledge.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
         self.questions = Questions(knowledge, self.kernel, self.informative)
-        # The patient as documented alone, with one side and with two.
-        self._layouts = {charts: layout(self.kernel, charts) for charts in (1, 2)}
+        # The patient as documented alone, by so many charts.
+        self._layouts = {charts: layout(self.kernel, charts) for charts in (1, 2, 4)}
 
     def assess(self, case: Case) -> Assessment:
         """The assessment of a case; without the complaint it holds nothing but what was looked at."""
         # Most charts: nothing of this pain, and no rule has to be asked.
         if self.sought.isdisjoint(case.assertions):
             return self._without_complaint(case)
-        sides = case.sides()
-        charts = [Chart(case, side, with_sideless=True) for side in sides]
-        if len(sides) > 1:
-            charts += sides_of(case, sides)
+        charts = _charts_of(case)
         decision = decide(self.kernel, self.questions.charts(charts, informed=case.knows(self.informative)))
+        return self._assembled(decision, self.questions.ask)
+
+    def _assembled(self, decision: Decision, ask: _Ask) -> Assessment:
         assembly = _Assembly(self, decision, {})
         located_by = self._located_by(assembly.reader)
-        return assembly.assessment(located_by) if located_by else self._without_complaint(case)
+        if not located_by:
+            return self._without_complaint(decision.charts.case)
+        return assembly.assessment(located_by, ask)
+
+    def answered(
+        self, assessment: Assessment, read: Callable[[Decision], Iterable[int]]
+    ) -> Iterator[tuple[SingleAnswers, Assessment]]:
+        """The single answers to what is asked by which any of what is read differs, those together that are alike in
+        all of it, with the assessment of the chart so answered, which asks nothing.
+
+        read: the charts on which each of what is read is so. It is looked up in the one decision, so that a chart is
+        assessed once for all answers that are alike. Dates, and what is recorded without a value, are read otherwise
+        too, and so each answer to them has a chart of its own.
+        """
+        decision = assessment.decision
+        if decision is None or assessment.complaint != "present":
+            return
+        case, charts = decision.charts.case, decision.charts
+        apart = {*self.questions.read_date_as}
+        apart |= {name for name, found in case.assertions.items() if any(each.value is None for each in found)}
+        apart = apart.union(*(charts.charts[number].contradictory for number in charts.of_patient))
+        for answers in self.questions.alike(decision, read(decision), apart):
+            other = case.answered(dict(answers[:1]))
+            of_other = _charts_of(other)
+            laid_out = charts_of(
+                self.kernel, self._layouts[len(of_other)], of_other, informed=other.knows(self.informative)
+            )
+            yield answers, self._assembled(decide(self.kernel, laid_out), lambda _decision: ())
+
+    def of_chart(self) -> Iterator[tuple[Recommendation, Rule]]:
+        """The recommendations that the chart alone decides, each as it is compiled."""
+        return ((r, self.kernel.rules[r.id]) for kind in CHART_KINDS for r in self.by_kind[kind])
+
+    def read_by(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[int, ...]]:
+        """The places in the kernel of what the conditions of these read of a chart; see answered."""
+        yield from self.read_of(
+            leaf.finding
+            for r in recommendations
+            for condition in (r.when, r.critical_when)
+            if condition
+            for leaf in condition.leaves()
+        )
+
+    def read_of(self, names: Iterable[str]) -> Iterator[tuple[int, ...]]:
+        """The places of findings, criteria and of what else conditions name, and of what these are derived of."""
+        derived, named = self.knowledge.engine.derived, {*names}
+        named |= {of for name in named for of in derived.on_both_sides.get(name, derived.count_of.get(name, ()))}
+        criteria = (self.kernel.pair_of(name) for name in sorted(named & self.kernel.criteria.keys()))
+        atoms = (pair for atom, pair in self.kernel.atoms.items() if atom.finding in named)
+        # What follows from facts is not decided before they are known.
+        yield from ((place,) for pair in (*criteria, *atoms) for place in pair if place < self.kernel.judged_from)
 
     def _located_by(self, reader: EvidenceReader) -> tuple[Evidence, ...]:
         """What is documented, on any side, that makes this the complaint of the knowledge."""
@@ -405,7 +457,7 @@ class _Assembly:
             self._collect(recommendation, met)
             self._collect_treatment(recommendation, fired)
 
-    def assessment(self, located_by: tuple[Evidence, ...]) -> Assessment:
+    def assessment(self, located_by: tuple[Evidence, ...], ask: _Ask) -> Assessment:
         """The whole assessment of a chart with the complaint."""
         assessor, decision, charts = self.assessor, self.decision, self.decision.charts
         case, of_kind = charts.case, assessor.by_kind
@@ -441,7 +493,7 @@ class _Assembly:
                 if (call := self.treatment.get(id_))
             ),
             # What is asked next must not delay an emergency.
-            ask=() if waits else assessor.questions.ask(decision),
+            ask=() if waits else ask(decision),
             contradictory=_unique(
                 name
                 for chart in (charts.charts[number] for number in charts.of_patient)
@@ -529,9 +581,7 @@ def presentations(
     """
     if assessment.decision is None:
         return ()
-    raised = {flag.id for fired in assessment.all_fired if (flag := fired.recommendation.red_flag)} | {supposed}
-    facts = {f"flag-{flag}": flag in raised for flag in knowledge.engine.red_flags}
-    decision = assessment.decision.judged({**facts, RADIOGRAPH_AT_HAND: radiograph_at_hand})
+    decision = _beside_flags(knowledge, assessment.decision, radiograph_at_hand, supposed)
     return tuple(
         (presentation, rating)
         for presentation, (when, ratings) in zip(knowledge.presentations, decision.kernel.presentations, strict=True)
@@ -539,6 +589,33 @@ def presentations(
         for rating, place in zip(presentation.ratings, ratings, strict=True)
         if decision.where(place)
     )
+
+
+def read_by_presentations(knowledge: Knowledge, decision: Decision) -> Iterator[int]:
+    """The charts on which each rating holds, without and with a radiograph at hand; see Assessor.answered."""
+    for radiograph_at_hand in (False, True):
+        judged = _beside_flags(knowledge, decision, radiograph_at_hand)
+        for when, ratings in decision.kernel.presentations:
+            yield from (judged.values[when] & judged.values[place] for place in ratings)
+
+
+def _beside_flags(knowledge: Knowledge, decision: Decision, radiograph_at_hand: bool, supposed: str = "") -> Decision:
+    """What the presentations read beside the chart: which red flags are raised, and whether there is a radiograph."""
+    kernel, charts = decision.kernel, decision.charts
+    raised = {
+        f"flag-{flag}": charts.anywhere(decision.values[kernel.outcome.get(("flag", flag), NEVER)])
+        for flag in knowledge.engine.red_flags
+    }
+    if supposed:
+        raised[f"flag-{supposed}"] = charts.layout.first
+    return decision.judged({RADIOGRAPH_AT_HAND: radiograph_at_hand}, raised)
+
+
+def _charts_of(case: Case) -> list[Chart]:
+    """The charts of a case: of its one side, or of each with what has no side, and then of each by itself."""
+    sides = case.sides()
+    charts = [Chart(case, side, with_sideless=True) for side in sides]
+    return [*charts, *sides_of(case, sides)] if len(sides) > 1 else charts
 
 
 def _waits(reader: EvidenceReader, recommendation: Recommendation, chart: int) -> bool:

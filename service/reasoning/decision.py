@@ -8,9 +8,10 @@ Variant 0 is the patient as documented.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 from service.chart.case import Case
@@ -227,11 +228,25 @@ class Decision:
         bits = self.values[place] & self.charts.documented
         return ones(bits) if bits else []
 
-    def judged(self, facts: Mapping[str, Value]) -> Decision:
-        """The same with what is known of a draft order, an appointment or a patient who goes home."""
-        values = list(self.values)
+    def read(self, places: Iterable[tuple[int, ...]]) -> Iterator[int]:
+        """On which charts any of these places is so, for each group of them."""
+        for of in places:
+            bits = 0
+            for place in of:
+                bits |= self.values[place]
+            yield bits
+
+    def judged(self, facts: Mapping[str, Value], in_variants: Mapping[str, int] = MappingProxyType({})) -> Decision:
+        """The same with what is known of a draft order, an appointment or a patient who goes home; and what is so in
+        these variants, and not in the others.
+        """
+        values, every = list(self.values), self.charts.layout.every
         for name, value in facts.items():
-            _state(self.kernel, values, name, value, self.charts.layout.every)
+            _state(self.kernel, values, name, value, every)
+        for name, variants in in_variants.items():
+            true, false = self.kernel.atoms[Atom(name)]
+            values[true] = self.charts.everywhere(variants)
+            values[false] = every ^ values[true]
         values += self.kernel.run[JUDGED](values)
         return replace(self, values=values)
 

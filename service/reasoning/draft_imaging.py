@@ -20,10 +20,11 @@ from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Imaging, Recommendation
 from service.knowledge_model.vocabulary import INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
-from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement
+from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement, read_by_presentations
+from service.reasoning.decision import Decision
 from service.reasoning.evidence import Fired
 from service.reasoning.order_matching import Applicable, Call, OrderMatching
-from service.reasoning.visit_limits import days_allowed
+from service.reasoning.visit_limits import days_allowed, limit_key
 
 KIND = "imaging-order"
 APPROPRIATE, _MAY_BE, USUALLY_NOT = RATINGS
@@ -128,6 +129,50 @@ class DraftImaging:
         self._assessor = assessor
         roles = assessor.knowledge.engine.imaging
         self._regions = roles.regions_of_complaint | roles.other_regions
+        self._by_all, self._by_each = frozenset(self._read_by_all()), frozenset(self._read_of_each())
+
+    def read(self, decision: Decision, on_chart: OnChart) -> Iterator[int]:
+        """The charts on which each of what is read here is so; see Assessor.answered."""
+        yield from read_by_presentations(self._assessor.knowledge, decision)
+        yield from decision.read(self._by_all)
+        case = decision.charts.case
+        asked = any(each.value is None for found in case.assertions.values() for each in found)
+        shown = any(shown.finding in case.assertions for shown in self._assessor.knowledge.engine.imaging.shown_by)
+        # Only then it matters of which recommendation something is, for its side and whether it is news, or for what
+        # one waits.
+        if asked or shown or on_chart.done or decision.charts.layout.charts > 1:
+            yield from decision.read(self._by_each)
+
+    def _read_by_all(self) -> Iterator[tuple[int, ...]]:
+        """The places in the kernel of what is called for and of red flags, those together that are alike."""
+        assessor, roles = self._assessor, self._assessor.knowledge.engine.imaging
+        alike: dict[object, list[int]] = {}
+        for recommendation, rule in assessor.of_chart():
+            is_flag, calls = bool(recommendation.red_flag), (*recommendation.imaging, *recommendation.referrals)
+            for indicator, place in ((_CRITICAL, rule.critical), (recommendation.indicator, rule.holds)):
+                limit = limit_key(assessor.knowledge, recommendation, indicator) if is_flag else None
+                alike.setdefault((indicator, limit, calls), []).append(place)
+            for call, place in zip(calls, (*rule.imaging, *rule.referrals), strict=True):
+                alike.setdefault(call, []).append(place)
+        yield from map(tuple, alike.values())
+        yield from assessor.read_by(assessor.by_kind[KIND])
+        yield from assessor.read_of((roles.child, roles.recent_injury))
+
+    def _read_of_each(self) -> Iterator[tuple[int, ...]]:
+        """The places in the kernel of each recommendation, and of what red flags and presentations read."""
+        assessor = self._assessor
+        for recommendation, rule in assessor.of_chart():
+            yield from ((place,) for place in (rule.holds, rule.critical, *rule.imaging, *rule.referrals))
+            if recommendation.red_flag:
+                yield from ((place,) for node in rule.when.nodes() for place in (node.true, node.false))
+        conditions = [
+            when
+            for presentation in assessor.knowledge.presentations
+            for when in (presentation.when, *(rating.when for rating in presentation.ratings))
+            if when
+        ]
+        yield from assessor.read_of(leaf.finding for condition in conditions for leaf in condition.leaves())
+        yield from assessor.read_of(name for names in assessor.knowledge.engine.imaging.asked_for_by for name in names)
 
     def judge(
         self, case: Case, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart

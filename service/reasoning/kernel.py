@@ -77,6 +77,12 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     true: int
     false: int
 
+    def nodes(self) -> Iterator[Node]:
+        """This and all that it is made of."""
+        yield self
+        for part in self.parts:
+            yield from part.nodes()
+
 
 class Operation(NamedTuple):
     """`word` (and, or, not) of these places, of which the result is at `place`."""
@@ -159,6 +165,15 @@ class Kernel:
     def size(self) -> int:
         """How many places come before those of the operations."""
         return 2 + 2 * len(self.atoms)
+
+    @property
+    def judged_from(self) -> int:
+        """The first place of what is made of the facts that are judged beside a chart."""
+        return self.size + sum(len(self.stages[stage]) for stage in (CHART, FLAGGED, PLANNED))
+
+    def pair_of(self, criterion: str) -> Places:
+        """Where this named criterion is true and where it is false."""
+        return Places(self.criteria[criterion].true, self.criteria[criterion].false)
 
     @cached_property
     def of_finding(self) -> Mapping[str, list[tuple[str, Any, int, int]]]:
@@ -476,6 +491,7 @@ class _Compiler:
             found.setdefault(("tier", "critical"), []).append(rule.critical)
             found.setdefault(("tier", r.indicator), []).append(rule.holds)
             if r.red_flag:
+                found.setdefault(("flag", r.red_flag.id), []).append(rule.holds)
                 found.setdefault(("critical-flag", r.red_flag.id), []).append(rule.critical)
             for call, place in zip(r.imaging, rule.imaging, strict=True):
                 # The advice to wait is no imaging.

@@ -51,6 +51,10 @@ class Change(NamedTuple):
         return tuple(term for _points, term in sorted(self.gains, key=lambda gain: -gain[0]))
 
 
+# Findings, each with an answer to it, of which each is given alone.
+SingleAnswers = tuple[tuple[str, Value], ...]
+
+
 class WouldChange(NamedTuple):
     """The single answers that alone remove the card of a topic, and those that raise it; there may be none.
 
@@ -58,8 +62,10 @@ class WouldChange(NamedTuple):
     """
 
     topic: str
-    removed_by: tuple[tuple[str, Value], ...]
-    raised_by: tuple[tuple[str, Value], ...]
+    removed_by: SingleAnswers
+    raised_by: SingleAnswers
+    # What of the hook context the card is about; empty where it is about the chart.
+    about: str = ""
 
 
 class Questions:
@@ -232,9 +238,7 @@ class Questions:
     def would_change(self, decision: Decision, cards: Mapping[str, Iterable[str]]) -> Iterator[WouldChange]:
         """What a single answer would do to each of these cards: the topic of each, and the recommendations on it."""
         charts, first, topics = decision.charts, decision.charts.layout.first, self.knowledge.engine.topics
-        due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
-        answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
-        answered &= ~self._closed(charts, self._open(charts))
+        answered = self._answered_alone(decision)
         shown = self._shown(decision)
         tiers = [topics[tier] for tier in INDICATORS[:-1]]
         for topic, recommendations in cards.items():
@@ -249,6 +253,32 @@ class Questions:
             yield WouldChange(
                 topic, self._answers_in(charts, gone & ~raised & answered), self._answers_in(charts, raised & answered)
             )
+
+    def _answered_alone(self, decision: Decision) -> int:
+        """The variants in which one finding is answered that is unknown and asked of this patient."""
+        charts = decision.charts
+        due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
+        answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
+        return answered & ~self._closed(charts, self._open(charts))
+
+    def alike(self, decision: Decision, read: Iterable[int], apart: Collection[str]) -> list[SingleAnswers]:
+        """The single answers by which something that is read differs from the patient as documented, those together
+        that are alike in all of it; see Assessor.answered. The answers about findings `apart` each by itself.
+        """
+        charts, first = decision.charts, decision.charts.layout.first
+        every = self._answered_alone(decision)
+        by_itself = reduce(or_, (self.alone[charts.layout.charts].get(finding, 0) for finding in apart), 0) & every
+        classes, same = [every & ~by_itself], every & ~by_itself
+        for bits in read:
+            if not (differing := bits ^ charts.as_documented(bits)):
+                continue
+            for chart in range(charts.layout.charts):
+                if of_chart := differing >> chart & first & every:
+                    same &= ~of_chart
+                    classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
+        apart_ = [1 << number for number in ones(by_itself)]
+        found = [*(of for of in classes if of and not of & same), *apart_]
+        return [self._answers_in(charts, of) for of in found]
 
     def _shown(self, decision: Decision) -> dict[str, int]:
         """Topic -> the variants in which there is a card of it."""
@@ -268,7 +298,7 @@ class Questions:
         critical = shown.get(topics["critical"], 0)
         return {topic: of & ~critical if topic == topics["treatment"] else of for topic, of in shown.items()}
 
-    def _answers_in(self, charts: Charts, variants: int) -> tuple[tuple[str, Value], ...]:
+    def _answers_in(self, charts: Charts, variants: int) -> SingleAnswers:
         numbers = (number // charts.layout.charts - 1 for number in ones(variants))
         return tuple(item for number in numbers for item in self.answers[number].values.items())
 

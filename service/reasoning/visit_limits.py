@@ -5,11 +5,13 @@ The days are knowledge (guideline.toml, seen-within-… and seen-by-day-…).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from service.knowledge_model.model import Knowledge
+from service.knowledge_model.model import Knowledge, Recommendation
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Fired
+from service.reasoning.kernel import Kernel
 
 # The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
 URGENT = ("critical", "warning")
@@ -41,6 +43,31 @@ def limit_of(knowledge: Knowledge, assessment: Assessment) -> Limit | None:
     days = min(day for day, _fired in allowed)
     emergency = any(_is_for_emergency_care(knowledge, fired) for _day, fired in allowed)
     return Limit(days, tuple(fired for day, fired in allowed if day == days), emergency)
+
+
+def read_for_limits(knowledge: Knowledge, kernel: Kernel) -> Iterator[tuple[int, ...]]:
+    """The places in the kernel of what sets a limit, those together that set the same; see Assessor.answered."""
+    found: dict[tuple[str, str, str, bool], list[int]] = {}
+    for recommendation in knowledge.recommendations:
+        if recommendation.kind not in ("red-flag", "plan"):
+            continue
+        rule = kernel.rules[recommendation.id]
+        for indicator, place in ((URGENT[0], rule.critical), (recommendation.indicator, rule.holds)):
+            if indicator in URGENT:
+                found.setdefault(limit_key(knowledge, recommendation, indicator), []).append(place)
+    yield from map(tuple, found.values())
+
+
+def limit_key(knowledge: Knowledge, recommendation: Recommendation, indicator: str) -> tuple[str, str, str, bool]:
+    """What is the same where two recommendations allow the same: the thresholds, of a window the one that has it, and
+    whether it is for emergency care.
+    """
+    fired = Fired(recommendation, indicator, (), ())
+    within, by_day = (
+        next((name for name in _names(word, fired) if name in knowledge.thresholds), "")
+        for word in ("seen-within", "seen-by-day")
+    )
+    return within, by_day, recommendation.id if by_day else "", _is_for_emergency_care(knowledge, fired)
 
 
 def days_allowed(knowledge: Knowledge, assessment: Assessment, fired: Fired) -> int:

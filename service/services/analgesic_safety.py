@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
@@ -84,6 +84,15 @@ class _Order:
         return frozenset(self.treated_as[name] for name in self.medicines if self.nsaid or name not in _ALL_NSAIDS)
 
 
+class _Judged(NamedTuple):
+    """What fires for each draft, beside what of the chart."""
+
+    evaluation: Evaluation
+    unread: Sequence[Assertion]
+    judgements: list[Judgement]
+    of_orders: list[tuple[_Order, tuple[Fired, ...]]]
+
+
 class AnalgesicSafety:
     """Answers order-select and order-sign; made once."""
 
@@ -96,13 +105,46 @@ class AnalgesicSafety:
         aspirin = self._roles.get(_ASPIRIN)
         low_dose = evaluator.knowledge.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
         self._low_dose = float(low_dose)
+        self._read = frozenset(evaluator.assessor.read_by(evaluator.assessor.by_kind[_KIND]))
+        self._read_of = {id_: frozenset(self._read_to_hold(id_)) for id_ in self._treatments(MEDICINE_ROLES)}
 
     def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something speaks against; nothing for the others."""
         orders, left_out = self._orders(request)
         if not any(order.draft.selected for order in orders):
             return self._evaluator.say_nothing(request, {"medications": [], "draftsLeftOut": left_out})
+        treatments = frozenset(id_ for order in orders if order.draft.selected for id_ in order.treatments())
+        read = {*self._read, *(places for id_ in treatments for places in self._read_of[id_])}
         evaluation = self._evaluator.evaluate(request, orders=False)
+        judged = self._judged(evaluation, orders)
+        would_change = evaluation.would_change(
+            _KIND,
+            lambda other: [(order.reference, fired) for order, fired in self._judged(other, orders).of_orders],
+            lambda decision: decision.read(read),
+        )
+        evaluation = judged.evaluation
+        advice = [
+            Advice(
+                self._evaluator.knowledge.engine.topics[_KIND],
+                order.reference,
+                fired,
+                tuple(_changes(evaluation, orders, order, fired)),
+                _unread(evaluation, order, judged.unread),
+            )
+            for order, fired in judged.of_orders
+            if fired
+        ]
+        return evaluation.advise(
+            advice,
+            judged.judgements,
+            judged={
+                "medications": [_entry(order, fired) for order, fired in judged.of_orders],
+                "draftsLeftOut": left_out,
+            },
+            would_change=would_change,
+        )
+
+    def _judged(self, evaluation: Evaluation, orders: Sequence[_Order]) -> _Judged:
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
         # nor for care with it. Here somebody is about to order it.
         screened = evaluation.screened(self._treatments(_SCREENED))
@@ -116,29 +158,21 @@ class AnalgesicSafety:
         selected = [order for order in orders if order.draft.selected]
         unread = self._evaluator.responder.unread_values.of(evaluation.case)
         judgements = [_judge(evaluation, fired_on_chart, orders, order, unread) for order in selected]
-        judged = [
+        fired = [
             (order, (*judgement.fired, *_behind(judgement, fired_on_chart, order)))
             for order, judgement in zip(selected, judgements, strict=True)
         ]
-        advice = [
-            Advice(
-                self._evaluator.knowledge.engine.topics[_KIND],
-                order.reference,
-                fired,
-                tuple(_changes(evaluation, orders, order, fired)),
-                _unread(evaluation, order, unread),
-            )
-            for order, fired in judged
-            if fired
-        ]
-        return evaluation.advise(
-            advice,
-            judgements,
-            judged={
-                "medications": [_entry(order, fired) for order, fired in judged],
-                "draftsLeftOut": left_out,
-            },
-        )
+        return _Judged(evaluation, unread, judgements, fired)
+
+    def _read_to_hold(self, treatment: str) -> Iterator[tuple[int, ...]]:
+        """The places in the kernel of what is read for what holds a treatment or cautions of it: whether that is so
+        beside the complaint, and what it reads, by which it is so without.
+        """
+        assessor = self._evaluator.assessor
+        for recommendation in self._evaluator.knowledge.recommendations:
+            if any(call.id == treatment and call.state != "offer" for call in recommendation.treatment):
+                yield (assessor.kernel.rules[recommendation.id].holds,)
+                yield from assessor.read_by([recommendation])
 
     def _treatments(self, roles: Iterable[str]) -> frozenset[str]:
         return frozenset(self._roles[role].treatment for role in roles if role in self._roles)

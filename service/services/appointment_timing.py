@@ -26,8 +26,9 @@ from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import KnowledgeError
+from service.reasoning.assessment import Judgement
 from service.reasoning.evidence import Fired
-from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit
+from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit, read_for_limits
 from service.services.evaluation import Evaluation, Evaluator, in_context
 
 _KIND = "appointment"
@@ -48,7 +49,7 @@ class AppointmentTiming:
     """Answers appointment-book; made once. Raises KnowledgeError for a limit that is missing or of nothing."""
 
     def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+        self._evaluator, assessor = evaluator, evaluator.assessor
         knowledge = evaluator.knowledge
         limits = {name for name in knowledge.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
@@ -63,6 +64,10 @@ class AppointmentTiming:
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is missing")
         for name in sorted(limits - known - windows - needed):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is of no indicator and red flag")
+
+        self._read = frozenset(
+            (*assessor.read_by(assessor.by_kind[_KIND]), *read_for_limits(knowledge, assessor.kernel))
+        )
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any appointment is a visit to come."""
@@ -81,23 +86,11 @@ class AppointmentTiming:
             judged = {"appointments": [_entry(one, None, received=False) for one in booked]}
             return self._evaluator.say_nothing(request, {**judged, "draftsLeftOut": context.left_out()})
         evaluation = self._evaluator.evaluate(request)
-        # What lies in the past is no visit to come.
-        ahead = [one for one in booked if not one.past]
-        known = [one.days for one in ahead if one.days]
-        earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
-        limit = evaluation.limit()
-        late = _is_late(earliest, limit)
-        received = not evaluation.case.lacks()
-        facts: dict[str, Value] = {
-            "days-until-appointment": earliest,
-            "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
-            "later-than-allowed": late,
-            "emergency-care-due": limit is not None and limit.emergency,
-            "chart-not-heard": not received,
-        }
-        unknown = evaluation.assessment.complaint == "unknown"
-        judgement = (evaluation.screened(()) if unknown else evaluation).judge(_KIND, facts)
-        fired = judgement.fired
+        judgement = self._judged(evaluation, booked)
+        would_change = evaluation.would_change(
+            _KIND, lambda other: [(_ABOUT, self._judged(other, booked).fired)], lambda d: d.read(self._read)
+        )
+        fired, limit, received = judgement.fired, evaluation.limit(), not evaluation.case.lacks()
         topic = self._evaluator.knowledge.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
         advice = [Advice(topic, _ABOUT, about, tuple(_referrals(evaluation, limit)), several=True)] if fired else []
@@ -108,7 +101,25 @@ class AppointmentTiming:
                 "appointments": [_entry(one, limit, received=received) for one in booked],
                 "draftsLeftOut": context.left_out(),
             },
+            would_change=would_change,
         )
+
+    def _judged(self, evaluation: Evaluation, booked: Sequence[_Booked]) -> Judgement:
+        # What lies in the past is no visit to come.
+        ahead = [one for one in booked if not one.past]
+        known = [one.days for one in ahead if one.days]
+        earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
+        limit = evaluation.limit()
+        late = _is_late(earliest, limit)
+        facts: dict[str, Value] = {
+            "days-until-appointment": earliest,
+            "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
+            "later-than-allowed": late,
+            "emergency-care-due": limit is not None and limit.emergency,
+            "chart-not-heard": evaluation.case.lacks(),
+        }
+        unknown = evaluation.assessment.complaint == "unknown"
+        return (evaluation.screened(()) if unknown else evaluation).judge(_KIND, facts)
 
 
 def _is_to_come(context: HookContext, booked: Sequence[_Booked]) -> bool:

@@ -17,21 +17,50 @@ from service.answers.orders import Ordering, communication_request
 from service.knowledge_model.conditions import Value
 from service.knowledge_model.vocabulary import AT_DISCHARGE
 from service.prefetch_keys import MEDICINES
+from service.reasoning.assessment import Judgement
 from service.reasoning.evidence import Fired
+from service.reasoning.visit_limits import read_for_limits
 from service.services.evaluation import Evaluation, Evaluator
 
 _KIND = AT_DISCHARGE
+# What is read of the chart, of what an answer can change.
+_TERMS = frozenset({"tier", "flag", "offer", "hold", "without"})
 
 
 class DischargeAdvice:
     """Answers encounter-discharge; made once."""
 
     def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+        self._evaluator, assessor = evaluator, evaluator.assessor
+        kernel, knowledge = assessor.kernel, evaluator.knowledge
+        adds = (r for r in knowledge.recommendations if any(call.adds for call in r.treatment))
+        self._read = frozenset(
+            (
+                *assessor.read_by(assessor.by_kind[_KIND]),
+                *read_for_limits(knowledge, kernel),
+                *((place,) for (term, _name), place in kernel.outcome.items() if term in _TERMS),
+                *((kernel.rules[r.id].holds,) for r in adds),
+            )
+        )
 
     def answer(self, request: HookRequest) -> Answered:
         """One card; none where the chart has nothing to do with this pain."""
         evaluation = self._evaluator.evaluate(request, orders=False)
+        judgement = self._judged(evaluation)
+        would_change = evaluation.would_change(
+            _KIND, lambda other: [(_KIND, self._judged(other).fired)], lambda decision: decision.read(self._read)
+        )
+        fired, topic = judgement.fired, self._evaluator.knowledge.engine.topics[_KIND]
+        words = [line for item in fired for line in item.recommendation.say]
+        advice = [Advice(topic, _KIND, _with_reasons(evaluation, fired), tuple(_message(evaluation, fired)))]
+        return evaluation.advise(
+            advice if fired else (),
+            [judgement],
+            judged={"goingHome": {"message": bool(words)}},
+            would_change=would_change,
+        )
+
+    def _judged(self, evaluation: Evaluation) -> Judgement:
         assessment = evaluation.assessment
         offered = assessment.offered()
         without = {what for call in assessment.treatment for what in call.without}
@@ -59,12 +88,7 @@ class DischargeAdvice:
             "chart-not-heard": unknown,
         }
         judging = evaluation.screened(()) if unknown else evaluation
-        judgement = judging.judge(_KIND, facts)
-        fired, topic = judgement.fired, knowledge.engine.topics[_KIND]
-        advice = [Advice(topic, _KIND, _with_reasons(evaluation, fired), tuple(_message(evaluation, fired)))]
-        words = [line for item in fired for line in item.recommendation.say]
-        judged = {"goingHome": {"message": bool(words)}}
-        return evaluation.advise(advice if fired else (), [judgement], judged=judged)
+        return judging.judge(_KIND, facts)
 
 
 def _with_reasons(evaluation: Evaluation, fired: Sequence[Fired]) -> tuple[Fired, ...]:

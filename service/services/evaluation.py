@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from cds_hooks import HookRequest, SystemAction
 from service.answers.answered import Answered
-from service.answers.cards import Advice, Responder
+from service.answers.cards import Advice, Responder, numbered
 from service.chart.case import Case, CaseReader, LeftOut
 from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
 from service.chart.draft_orders import HookContext, hook_context
@@ -17,10 +17,17 @@ from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OnChart, OrderR
 from service.chart.patient import ReceivedChart
 from service.knowledge_model.conditions import Value
 from service.knowledge_model.model import Knowledge
+from service.knowledge_model.vocabulary import INDICATORS
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Assessor, Judgement
+from service.reasoning.decision import Decision
 from service.reasoning.differential import NO_SIDE_NAMED
+from service.reasoning.evidence import Fired
+from service.reasoning.questions import WouldChange
 from service.reasoning.visit_limits import Limit, limit_of
+
+# What a card is about, and what fired for it, the most important first.
+Judged: TypeAlias = tuple[str, Sequence[Fired]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Evaluation:
         judgements: Iterable[Judgement],
         *,
         judged: Mapping[str, Any],
+        would_change: Sequence[WouldChange],
         system_actions: tuple[SystemAction, ...] = (),
     ) -> Answered:
         """The cards about the hook context; see Responder.advise."""
@@ -89,12 +97,45 @@ class Evaluation:
             self.on_chart if proposes else NOTHING_ORDERED,
             judged=judged,
             judgements=judgements,
+            would_change=would_change,
             system_actions=system_actions,
         )
         return self._unless_deceased(answered)
 
+    def would_change(
+        self,
+        kind: str,
+        cards: Callable[[Evaluation], Iterable[Judged]],
+        read: Callable[[Decision], Iterable[int]],
+    ) -> tuple[WouldChange, ...]:
+        """What a single answer to what is asked would do to each card about the hook context.
+
+        `cards` says of a chart which there are, without their words, `read` what of it tells; see Assessor.answered.
+        """
+        before = _urgency(cards(self)) if self.assessment.complaint == "present" else {}
+        if not before:
+            return ()
+        removed: dict[str, list[tuple[str, Value]]] = {about: [] for about in before}
+        raised: dict[str, list[tuple[str, Value]]] = {about: [] for about in before}
+        for answers, assessment in self.evaluator.assessor.answered(self.assessment, read):
+            after = _urgency(cards(replace(self, case=assessment.case or self.case, assessment=assessment)))
+            new = min((after[about] for about in after.keys() - before.keys()), default=len(INDICATORS))
+            for about, urgency in before.items():
+                if after.get(about, new) < urgency:
+                    raised[about] += answers
+                elif about not in after:
+                    removed[about] += answers
+        topic = self.evaluator.responder.topics[kind]
+        return tuple(WouldChange(topic, tuple(removed[of]), tuple(raised[of]), of) for of in before)
+
     def _unless_deceased(self, answered: Answered) -> Answered:
         return self.evaluator.responder.of_deceased(answered) if self.case.patient.deceased else answered
+
+
+def _urgency(cards: Iterable[Judged]) -> dict[str, int]:
+    """How urgent each card is, by what it is about; the lower the more urgent."""
+    said = [(about, INDICATORS.index(fired[0].indicator)) for about, fired in cards if fired]
+    return dict(zip(numbered(about for about, _urgency in said), (urgency for _about, urgency in said), strict=True))
 
 
 class Evaluator:

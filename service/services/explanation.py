@@ -314,13 +314,14 @@ def _treated(call: Mapping[str, Any]) -> str:
 
 def _would_change(cards: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for card in cards:
+        name = f"{card['topic']}, {card['about']}" if "about" in card else card["topic"]
         if card.get("noSingleAnswer"):
-            yield f"{card['topic']}: no single answer"
+            yield f"{name}: no single answer"
         for member, word in (("raisedBy", "raised by"), ("removedBy", "removed by")):
             if answers := card.get(member):
                 numbers = (f"{each['finding']} {each['as']:g}" for each in answers.get("numbers", ()))
                 absent = (f"no {name}" for name in answers.get("absent", ()))
-                yield f"{card['topic']}: {word} any of {', '.join((*answers.get('present', ()), *absent, *numbers))}"
+                yield f"{name}: {word} any of {', '.join((*answers.get('present', ()), *absent, *numbers))}"
 
 
 def _hook_context(judged: Mapping[str, Any]) -> Iterator[str]:
