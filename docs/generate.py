@@ -223,7 +223,9 @@ def codes(knowledge: Knowledge) -> Iterator[str]:
     )
     yield "\n## By the form alone\n"
     yield "No standard code of these was verified: a chart says them by the local code of the form.\n"
-    yield from (f"- {finding.title} (`{id_}`)" for id_, finding in knowledge.findings.items() if id_ not in of)
+    by_date = {date.due.weeks for date in knowledge.findings.values() if date.due}
+    alone = knowledge.findings.keys() - of.keys() - by_date
+    yield from (f"- {finding.title} (`{id_}`)" for id_, finding in knowledge.findings.items() if id_ in alone)
 
 
 def _of_test(named: str) -> str:

@@ -11,6 +11,7 @@ members of a case:
     present absent unknown   entries, each an Observation
     quantities          finding or code = number, or "38.5 Cel, 2 days ago"
     onset_days_ago      the onset, as a date
+    dates               finding or code = in how many days it is; a day gone by is negative
     conditions          entries: active, confirmed and recorded on the day of the clock unless they say otherwise
     medications allergies   entries
     answers             linkId = value: a QuestionnaireResponse; a table is a group with that title
@@ -104,6 +105,7 @@ MEMBERS = frozenset(
         "unknown",
         "quantities",
         "onset_days_ago",
+        "dates",
         "conditions",
         "medications",
         "allergies",
@@ -285,6 +287,8 @@ def _observations(case: Case) -> Iterator[Json]:
             yield _observation(entry, _said(entry, state))
     for key, said in case.get("quantities", {}).items():
         yield _measured(key, said, case)
+    for key, ahead in case.get("dates", {}).items():
+        yield _observation(_entry(key, case), {"valueDateTime": days_ago(-ahead).isoformat()})
     if "onset_days_ago" in case:
         onset = {"valueDateTime": days_ago(case["onset_days_ago"]).isoformat()}
         yield _observation(_entry("loinc|38201-0, no side", case), onset)

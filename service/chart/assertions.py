@@ -130,8 +130,10 @@ def _read_measure(given: Given, finding: Finding) -> ReadValue:
         # A bare number has no unit: sound for a score or a count only.
         bare = given.kind in ("Integer", "Decimal") and finding.unit.startswith("{")
         measured = read_number(given.content) if bare else None
-    if measured is None:
-        return UNREADABLE
+    return UNREADABLE if measured is None else _measured(measured, finding)
+
+
+def _measured(measured: Interval, finding: Finding) -> ReadValue:
     low, high = finding.plausible
     return ReadValue(None, IMPLAUSIBLE) if measured.high < low or measured.low > high else ReadValue(measured)
 
@@ -220,6 +222,22 @@ class Source(msgspec.Struct, frozen=True):
             self.past,
             unreadable,
         )
+
+    def states(self, finding: str, value: ReadValue, side: str = NO_SIDE) -> Iterator[Assertion]:
+        """What it says of a finding; in place of a date that lies ahead, what follows from it today."""
+        due = self.reading.index.findings[finding].due
+        if due is None:
+            yield self.asserts(finding, value, side)
+        elif not isinstance(value.value, When):
+            yield self.asserts(due.present, value, side)
+        else:
+            today = self.reading.now.toordinal()
+            # Days beyond it: fewer than none while it lies ahead.
+            least, most = today - value.value.high.toordinal(), today - value.value.low.toordinal()
+            if least <= due.days_after:
+                yield self.asserts(due.present, PRESENT, side)
+                low, high = (due.weeks_then + days / 7 for days in (least, most))
+                yield self.asserts(due.weeks, _measured(Interval(low, high), self.reading.index.findings[due.weeks]))
 
 
 def tentative(status: frozenset[str]) -> tuple[str, ...]:
@@ -331,7 +349,7 @@ def _asserted(status: frozenset[str], source: Source, said: bytes | Iterator[Sai
         read = _remembered if len(said) <= _LONGEST_REMEMBERED else _remembered.__wrapped__
         said = iter(read(said, source.reading.index))
     for one in said:
-        yield source.asserts(one.finding, one.value, one.side)
+        yield from source.states(one.finding, one.value, one.side)
 
 
 # Charts repeat their findings. Nothing of a patient, a visit or a time is in what is remembered.

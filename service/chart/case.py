@@ -781,6 +781,8 @@ def prefetch_templates(knowledge: Knowledge) -> dict[str, str]:
         )
         for name in names
     )
+    # A date that states one of them in its place.
+    read |= {finding.id for finding in knowledge.findings.values() if finding.due and finding.due.present in read}
     kinds = {knowledge.findings[name].kind for name in read}
     observable = {name for name in read if knowledge.findings[name].kind not in ("medication", "allergy")}
     # LA… are LOINC answers, which are no code of an Observation; a question's answer may be a finding.

@@ -215,7 +215,7 @@ class _Form:
             without = reply.unreadable or (not reply.side and self.asked_without_side[reply.finding] > 1)
             if without and not finding.whole_patient:
                 source = structs.replace(source, remarks=(*source.remarks, SIDE_UNREADABLE))
-            yield source.asserts(reply.finding, reply.value, NO_SIDE if without else reply.side)
+            yield from source.states(reply.finding, reply.value, NO_SIDE if without else reply.side)
 
     # -- items --------------------------------------------------------------------------------------------------------
 

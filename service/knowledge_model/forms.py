@@ -99,6 +99,13 @@ class KnowledgeFile(Schema):
     thresholds = fields.Dict(keys=fields.String(), values=fields.Nested(_ThresholdFile), required=True)
 
 
+class _DueTable(Schema):
+    present = _text()
+    days_after = fields.Integer(strict=True, required=True)
+    weeks = _text()
+    weeks_then = fields.Float(required=True)
+
+
 # What keys of a finding were called before, and are called now.
 FORMER_KEYS = {
     "background": "is_context",
@@ -128,6 +135,7 @@ class FindingFile(Schema):
     bilateral_if_either = fields.Boolean(load_default=False)
     allergy_to = _texts(required=False)
     suspicion = fields.String(load_default="")
+    due = fields.Nested(_DueTable, load_default=None)
     direction = fields.String(load_default="neutral", validate=validate.OneOf(DIRECTIONS))
 
     @pre_load

@@ -56,6 +56,7 @@ from service.knowledge_model.model import (
     Conflict,
     Debt,
     Differential,
+    Due,
     Finding,
     Imaging,
     Knowledge,
@@ -596,6 +597,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
             look_back_days=days,
             dated_event=own is not None,
             plausible=Interval(*(table.pop("plausible") or ANYWHERE)),
+            due=Due(**due) if (due := table.pop("due")) else None,
             **{**table, "statements": tuple(table["statements"]), "allergy_to": tuple(table["allergy_to"])},
         )
 
@@ -758,11 +760,21 @@ def _check_references(knowledge: Knowledge) -> None:
         _require(finding.statements, knowledge.statements, "findings.toml", f"{finding.id}.statements")
         named = [finding.suspicion] if finding.suspicion else ()
         _require(named, knowledge.findings, "findings.toml", f"{finding.id}.suspicion")
+        if finding.due:
+            _check_due(knowledge, finding.id, finding.due)
     _check_questions(knowledge, early)
     _require({code.concept for code in knowledge.codes}, knowledge.findings, "value_sets", "concept")
     _require(knowledge.health_status, knowledge.findings, "guideline.toml", "health_status")
     _check_accounts(knowledge)
     _check_engine(knowledge)
+
+
+def _check_due(knowledge: Knowledge, date: str, due: Due) -> None:
+    """A date that lies ahead states a finding and a quantity in weeks."""
+    present = {finding.id for finding in knowledge.findings.values() if finding.value == "boolean"}
+    weeks = {finding.id for finding in knowledge.findings.values() if finding.unit == "wk"}
+    _require([due.present], present, "findings.toml", f"{date}.due.present")
+    _require([due.weeks], weeks, "findings.toml", f"{date}.due.weeks")
 
 
 def _check_engine(knowledge: Knowledge) -> None:

@@ -46,6 +46,20 @@ def label(id_: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """What a date in the future states today, such as that on which a pregnancy is due.
+
+    present: a finding that is present until so many `days_after` that day; weeks: a quantity in weeks, and
+    `weeks_then` what it is on that day.
+    """
+
+    present: str
+    days_after: int
+    weeks: str
+    weeks_then: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     id: str
     title: str
@@ -73,6 +87,8 @@ class Finding:
     allergy_to: tuple[str, ...]
     # Of a result: the finding that a Condition states in its place which is not confirmed.
     suspicion: str
+    # Of a date that lies ahead: what it states in its place.
+    due: Due | None
     # What its presence speaks for: worrying, neutral or benign; what properties quantify over.
     direction: str
 
