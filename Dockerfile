@@ -1,7 +1,8 @@
 # The service alone, for a read-only file system and a user without rights: nothing is written but to /tmp.
 # It listens to the network, so it starts only with a file that says who may call (docs/trust.md), here ./sitbone/clients.toml:
 #   docker build --tag sitbone . && docker run --read-only --tmpfs /tmp --publish 8080:8080 \
-#     --volume "$PWD/sitbone:/etc/sitbone:ro" --env SITBONE_CLIENTS=/etc/sitbone/clients.toml sitbone
+#     --volume "$PWD/sitbone:/etc/sitbone:ro" --env SITBONE_CLIENTS=/etc/sitbone/clients.toml \
+#     --env SITBONE_PUBLIC_BASE_URL=https://cds.example.org sitbone
 
 FROM python:3.13-slim AS build
 WORKDIR /src

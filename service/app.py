@@ -25,7 +25,7 @@ from service.chart.orders import NO_SITE_CODES
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.knowledge_model.properties import read_properties
-from service.pages import demo_ehr, insights, why
+from service.pages import api_docs, demo_ehr, insights, why
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.server.capacity import PROBES, Capacity, Place
@@ -168,7 +168,16 @@ def create_app(
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
         explainer = Explainer(knowledge, clock, site_codes) if clients is None else None
-        app.register_blueprint(demo_ehr.create_blueprint(knowledge, explainer, settings.body_limit))
+        app.register_blueprint(
+            demo_ehr.create_blueprint(
+                knowledge,
+                explainer,
+                settings.body_limit,
+                fetches=settings.fhir_access == "on",
+                insights=settings.shows_metrics(),
+            )
+        )
+        app.register_blueprint(api_docs.create_blueprint())
         if settings.shows_metrics():
             # It tells of a site what the metrics tell, so the same may read it.
             outcomes = insights.create_blueprint(knowledge, audit, clock)

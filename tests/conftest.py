@@ -103,11 +103,10 @@ def made_once() -> Iterator[None]:
     if app is None:
         yield
         return
-    loader, pages, demo_ehr = app.loader, app.knowledge_pages, app.demo_ehr
+    loader, pages = app.loader, app.knowledge_pages
     evaluation = sys.modules["service.services.evaluation"]
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
     made: dict[tuple[Any, int], tuple[Any, Any]] = {}
-    listed: list[Any] = []
 
     def load(folder: Path | None, *, affiliate_snomed: bool = True) -> Any:
         if folder:
@@ -124,19 +123,11 @@ def made_once() -> Iterator[None]:
 
         return of
 
-    def examples(folder: Path, requests: Any, *, tell: Callable[..., Any] = demo_ehr._examples) -> Any:
-        if folder != demo_ehr.PATIENTS:
-            return tell(folder, requests)
-        # The examples of the page at `/`: all files of cases are read for them.
-        listed.extend(() if listed else tell(folder, requests))
-        return listed
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "loader", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
-        patch.setattr(demo_ehr, "_examples", examples)
         yield
 
 

@@ -26,7 +26,7 @@ from service.service_ids import FORMER_IDS
 from service.settings import Settings
 from tests.recording import KEY as SECRET
 
-DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text("utf-8"))
+DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "service" / "openapi.yaml").read_text("utf-8"))
 SERVICE = "/cds-services/gluteal-hamstring-pain"
 FEEDBACK = f"{SERVICE}/feedback"
 CALL_PATH = "/cds-services/{id}"
@@ -221,6 +221,13 @@ CASES = [
         for name in ("demo_ehr.js", "demo_ehr.css", "mark.svg")
     ),
     Case("/demo/files/{id}", "get", 404, "/demo/files/none.js"),
+    Case("/docs", "get", 200, "/docs"),
+    *(
+        Case("/docs/files/{id}", "get", 200, f"/docs/files/{name}")
+        for name in ("api_docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
+    ),
+    Case("/docs/files/{id}", "get", 404, "/docs/files/none.js"),
+    Case("/openapi.yaml", "get", 200, "/openapi.yaml"),
     Case("/demo/patients", "get", 200, "/demo/patients"),
     Case("/demo/patients/{id}", "get", 200, "/demo/patients/cauda-equina"),
     Case("/demo/patients/{id}", "get", 404, "/demo/patients/none"),

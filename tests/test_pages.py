@@ -18,8 +18,17 @@ from service.settings import Settings
 from tests.charts import CLOCK, packaged
 
 FILES = Path(demo_ehr.__file__).parent / "static"
+REQUESTS = demo_ehr.PERSONAS / "requests"
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
-DATA = ["/demo/patients", "/demo/patients/cauda-equina", "/demo/vocabulary", "/demo/files/demo_ehr.js"]
+DATA = [
+    "/docs",
+    "/openapi.yaml",
+    "/docs/files/api_docs.js",
+    "/demo/patients",
+    "/demo/patients/cauda-equina",
+    "/demo/vocabulary",
+    "/demo/files/demo_ehr.js",
+]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,7 @@ def test_a_body_over_the_limit_is_not_explained() -> None:
     assert small.post("/explain/gluteal-hamstring-pain", data=b" " * 1_001).status_code == 413
 
 
-@pytest.mark.parametrize("path", ["/", *DATA])
+@pytest.mark.parametrize("path", ["/", *(path for path in DATA if path.startswith("/demo/"))])
 def test_nothing_but_the_service_itself_may_be_asked_by_the_page(client: FlaskClient, path: str) -> None:
     policy = dict(
         part.strip().partition(" ")[::2] for part in client.get(path).headers["Content-Security-Policy"].split(";")
@@ -124,21 +133,23 @@ def test_no_module_reads_text_as_html_or_code_or_names_another_host(path: Path) 
         assert (FILES / name).is_file(), name
 
 
-def test_the_patients_are_those_of_the_fixtures_with_the_sentences_of_their_cases(
+def test_each_made_up_patient_has_a_name_a_story_and_the_chart_of_its_fixture(
     client: FlaskClient, repository: Path
 ) -> None:
     listed = got(client, "/demo/patients")
-    folder = repository / "fixtures"
-    names = {
-        path.relative_to(folder / "requests").with_suffix("").as_posix() for path in folder.rglob("requests/**/*.json")
+    assert {path.relative_to(REQUESTS).with_suffix("").as_posix() for path in REQUESTS.rglob("*.json")} == {
+        each["name"] for each in listed["patients"]
     }
-    assert {each["name"] for each in listed["patients"]} == names
-    assert listed["clock"] == (folder / "clock.txt").read_text("utf-8").strip()
+    assert listed["clock"][:19] == (repository / "fixtures" / "clock.txt").read_text("utf-8")[:19]
+    assert len({each["title"] for each in listed["patients"]}) == len(listed["patients"])
     [equina] = [each for each in listed["patients"] if each["name"] == "cauda-equina"]
-    assert equina["group"] == "Red flags"
-    assert equina["sentence"]
+    assert equina["title"] == "Dana Reyes, 38"
+    assert equina["group"] == "Today"
     for each in listed["patients"]:
-        assert got(client, f"/demo/patients/{each['name']}")["hook"] == each["hook"]
+        body = client.get(f"/demo/patients/{each['name']}").data
+        assert body == (repository / "fixtures" / "requests" / f"{each['name']}.json").read_bytes(), each["name"]
+        assert json.loads(body)["hook"] == each["hook"]
+        assert 20 <= len(each["story"]) <= 180
 
 
 @pytest.mark.parametrize("name", ["no-such", "..%2fclock.txt", "%2e%2e/cases/patients.toml", "cauda-equina.json"])
@@ -146,11 +157,31 @@ def test_nothing_but_a_listed_patient_is_given(client: FlaskClient, name: str) -
     assert client.get(f"/demo/patients/{name}").status_code == 404
 
 
-def test_an_installed_package_without_fixtures_starts_with_an_empty_chart(tmp_path: Path) -> None:
-    knowledge = packaged()
-    app = create_app(Settings(pages="off"))
-    app.register_blueprint(demo_ehr.create_blueprint(knowledge, None, 1_000, tmp_path), url_prefix="/page")
-    assert got(app.test_client(), "/page/demo/patients") == {"clock": "", "patients": []}
+@pytest.mark.parametrize(("fhir_access", "fetches"), [("on", "true"), ("off", "false")])
+def test_the_address_of_a_fhir_server_is_asked_for_where_the_service_reads_any(fhir_access: str, fetches: str) -> None:
+    text = create_app(Settings(fhir_access=fhir_access)).test_client().get("/").get_data(as_text=True)
+    assert f'data-fetches="{fetches}"' in text
+
+
+def test_the_other_pages_are_one_click_away(client: FlaskClient, guarded: dict[str, Any]) -> None:
+    links = re.findall(r'<a href="([a-z.]+)"', client.get("/").get_data(as_text=True))
+    assert {"knowledge.html", "docs", "insights"} <= set(links)
+    assert [client.get(f"/{link}").status_code for link in links] == [200] * len(links)
+    without = create_app(Settings(pages="on", **guarded)).test_client().get("/").get_data(as_text=True)
+    assert 'href="insights"' not in without
+
+
+def test_the_description_of_the_api_is_drawn_under_the_same_policy_but_for_pictures_in_its_style(
+    client: FlaskClient, repository: Path
+) -> None:
+    text = client.get("/docs").get_data(as_text=True)
+    assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?![^>]*\ssrc=)", text)
+    for name in re.findall(r'(?:src|href)="([a-z]+/files/[^"]+)"', text):
+        assert client.get(f"/{name}").status_code == 200, name
+    strict = client.get("/").headers["Content-Security-Policy"]
+    policy = client.get("/docs").headers["Content-Security-Policy"]
+    assert policy == strict.replace("img-src 'self'", "img-src 'self' data:")
+    assert client.get("/openapi.yaml").data == (repository / "service" / "openapi.yaml").read_bytes()
 
 
 def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -> None:

@@ -7,8 +7,8 @@ an EHR has of its own: made-up patients, the findings that can be documented, th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from service.knowledge_model.model import LOCAL_SYSTEM, Knowledge
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.services.explanation import Explainer, as_dict
 
-# Where the made-up patients lie in a checkout; an installed package has none, and the page starts with an empty chart.
-PATIENTS = Path(__file__).parents[2] / "fixtures"
+# The made-up patients: their stories in personas.toml, and of each the request of its name.
+PERSONAS = Path(__file__).parent / "personas"
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -35,15 +35,15 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 def create_blueprint(
-    knowledge: Knowledge, explainer: Explainer | None, body_limit: int, patients: Path = PATIENTS
+    knowledge: Knowledge, explainer: Explainer | None, body_limit: int, *, fetches: bool = False, insights: bool = False
 ) -> Blueprint:
     """`/`, its files under `/demo/files/`, its data: `/demo/patients`, `/demo/patients/<name>`, `/demo/vocabulary`; and
     `/explain/<service id>`, the whole decision about a request of at most `body_limit` bytes.
 
-    Without an `explainer` the page tells what stands on the cards. `patients` is a folder as fixtures/README.md
-    describes it; it is read once, when the page is first asked for, and may be missing.
+    Without an `explainer` the page tells what stands on the cards. `fetches` says that the service reads FHIR servers,
+    so that the page asks for the address of one; `insights` that there is the page of that name.
     """
-    made_up = _Patients(patients)
+    made_up = _Personas()
     described = orjson.dumps(vocabulary(knowledge))
     files = {path.name: path.read_bytes() for path in (Path(__file__).parent / "static").iterdir()}
     blueprint = Blueprint("demo", __name__, template_folder=".")
@@ -56,6 +56,8 @@ def create_blueprint(
             version=knowledge.version,
             draft=knowledge.status == "draft",
             explains=bool(explainer),
+            fetches=fetches,
+            insights=insights,
         )
 
     @blueprint.get("/demo/files/<name>")
@@ -94,61 +96,32 @@ def create_blueprint(
     return blueprint
 
 
-class _Patients:
-    """The made-up patients of a folder, each read when one is first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+class _Personas:
+    """The made-up patients, read when the first one is asked for."""
 
     @cached_property
     def requests(self) -> Mapping[str, bytes]:
         """Name -> body."""
-        return dict(_requests(self._folder / "requests"))
+        return {name: (PERSONAS / "requests" / f"{name}.json").read_bytes() for name in personas()["personas"]}
 
     @cached_property
     def listed(self) -> bytes:
-        """What the page chooses from."""
-        entries = sorted(
-            (_listing(name, *each) for name, each in _examples(self._folder, self.requests)),
-            key=lambda each: (each["group"], each["title"]),
-        )
-        return orjson.dumps({"clock": _clock(self._folder), "patients": entries})
+        """What the page chooses from, with the time at which the requests were made."""
+        described = personas()
+        entries = []
+        for name, entry in described["personas"].items():
+            request = orjson.loads(self.requests[name])
+            born = date.fromisoformat(request["prefetch"]["patient"]["birthDate"])
+            made = described["clock"].date()
+            age = made.year - born.year - ((made.month, made.day) < (born.month, born.day))
+            told = {"group": entry["group"], "story": entry["story"], "hook": request["hook"]}
+            entries.append({"name": name, "title": f"{entry['name']}, {age}", **told})
+        return orjson.dumps({"clock": described["clock"], "patients": entries})
 
 
-def _requests(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """name -> body of each request; in a subfolder lie those of the service of its name."""
-    for path in sorted(folder.rglob("*.json")):
-        yield path.relative_to(folder).with_suffix("").as_posix(), path.read_bytes()
-
-
-def _clock(folder: Path) -> str:
-    """The time at which the requests were made; the page moves their dates to today."""
-    path = folder / "clock.txt"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-
-
-def _examples(folder: Path, requests: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[bytes, str, str]]]:
-    """Each request with the sentence of its case and the file of cases that holds it."""
-    sentences = {}
-    for path in sorted((folder / "cases").glob("*.toml")):
-        for sentence, case in tomllib.loads(path.read_text(encoding="utf-8")).items():
-            if "fixture" in case:
-                sentences[case["fixture"]] = (sentence, path.stem)
-    for name, body in requests.items():
-        sentence, file = sentences.get(name, ("", ""))
-        yield name, (body, sentence, file)
-
-
-def _listing(name: str, body: bytes, sentence: str, file: str) -> dict[str, str]:
-    service, _, last = name.rpartition("/")
-    return {
-        "name": name,
-        "title": last.replace("-", " ").capitalize(),
-        "sentence": sentence,
-        "service": service,
-        "group": (file or service or "other").replace("_", " ").replace("-", " ").capitalize(),
-        "hook": orjson.loads(body)["hook"],
-    }
+def personas() -> dict[str, Any]:
+    """What personas.toml says."""
+    return tomllib.loads((PERSONAS / "personas.toml").read_text(encoding="utf-8"))
 
 
 def vocabulary(knowledge: Knowledge) -> dict[str, Any]:

@@ -61,11 +61,14 @@ class DemoEhr:
     def feedback(self) -> list[Any]:
         return [entry for path, body in self.sent if path.endswith("/feedback") for entry in body["feedback"]]
 
-    def document(self, search: str, finding: str, state: str, **members: str) -> None:
+    def document(self, search: str, finding: str, state: str = "present", **members: str) -> None:
         """Document a finding through the form."""
         self.page.locator("#finding-search").fill(search)
         self.page.locator(f"#find-{finding}").click()
-        self.page.locator(f"#state-{state}").check()
+        if "value" in members:
+            self.page.locator("#finding-value").fill(members["value"])
+        else:
+            self.page.locator(f"#state-{state}").check()
         if "side" in members:
             self.page.locator("#finding-side").select_option(members["side"])
         if "date" in members:

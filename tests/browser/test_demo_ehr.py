@@ -2,7 +2,10 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -31,6 +34,47 @@ def observed(demo: Any) -> list[dict[str, Any]]:
     """The entries of all searches for Observations in the last call."""
     prefetch = demo.calls("patient-view")[-1]["prefetch"]
     return [entry for key, found in prefetch.items() if key.startswith("observations") for entry in found["entry"]]
+
+
+class Chart(BaseHTTPRequestHandler):
+    """A FHIR server with one patient, who is numb between the legs."""
+
+    def do_GET(self) -> None:
+        local = "https://sitbone.example.org/fhir/CodeSystem/findings"
+        seen = [
+            {
+                "resourceType": "Observation",
+                "id": code,
+                "status": "final",
+                "code": {"coding": [{"system": local, "code": code}]},
+                "subject": {"reference": "Patient/example"},
+                "effectiveDateTime": str(TODAY),
+                "valueBoolean": True,
+            }
+            for code in ("buttock-pain", "saddle-numbness")
+        ]
+        if self.path.startswith("/fhir/Patient/example"):
+            answer: dict[str, Any] = {"resourceType": "Patient", "id": "example", "birthDate": "1980-05-01"}
+        else:
+            found = seen if self.path.startswith("/fhir/Observation") else []
+            answer = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": each} for each in found]}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/fhir+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is written."""
+
+
+@pytest.fixture
+def chart_server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Chart) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/fhir"
+        server.shutdown()
 
 
 def a_card(**members: Any) -> dict[str, Any]:
@@ -93,6 +137,10 @@ def test_a_new_finding_after_the_order_brings_a_card_back(demo: Any) -> None:
 def test_a_card_is_dismissed_with_a_reason_and_the_service_is_told(demo: Any) -> None:
     demo.open(TORN)
     demo.page.locator(".dismiss summary").first.click()
+    expect(demo.page.locator(".dismiss input:checked")).to_have_count(0)
+    demo.page.get_by_role("button", name="Dismiss this card").first.click()
+    expect(demo.page.get_by_role("alert").first).to_have_text("Choose a reason, or say it in your own words.")
+    assert demo.feedback() == []
     demo.page.get_by_label("Patient prefers another approach").first.check()
     demo.page.get_by_label("In your own words").first.fill("Seen by the surgeon")
     demo.look("dismissing")
@@ -120,7 +168,7 @@ def test_a_finding_that_is_taken_back_takes_its_card_away(demo: Any, state: str)
 
 def test_an_empty_chart_becomes_a_case_finding_by_finding(demo: Any) -> None:
     demo.open()
-    demo.page.locator("#patient-").click()
+    demo.page.get_by_role("button", name="An empty chart").click()
     demo.settle()
     expect(demo.cards()).to_have_count(0)
     demo.document("buttock pain", "buttock-pain", "present", side="right")
@@ -180,9 +228,17 @@ def test_every_step_calls_each_service_of_its_hook_as_discovery_has_it(demo: Any
         demo.sent.clear()
         demo.step(hook)
         expect(demo.page.locator("#steps [aria-current=step]")).to_contain_text(hook)
+        if hook == "appointment-book":
+            assert demo.sent == []
+            demo.look("asks-the-day")
+            demo.page.locator("#day-book").click()
+            assert demo.sent == []
+            demo.page.locator("#day").fill(str(TODAY + timedelta(days=3)))
+            demo.page.locator("#day-book").click()
+            demo.settle()
         called = {path.removeprefix("/cds-services/") for path, _ in demo.sent}
         assert called == {service["id"] for service in discovery if service["hook"] == hook}
-        expect(demo.page.locator(".call .problem")).to_have_count(0)
+        expect(demo.page.locator(".call > .problem")).to_have_count(0)
         for path, body in demo.sent:
             [service] = [each for each in discovery if path.endswith(each["id"]) and each["hook"] == hook]
             assert body["prefetch"].keys() == service["prefetch"].keys()
@@ -223,6 +279,9 @@ def test_an_order_can_be_replaced_by_what_its_card_suggests(demo: Any) -> None:
 def test_a_day_that_is_proposed_is_put_to_the_service_of_booking(demo: Any) -> None:
     demo.open("cauda-equina")
     demo.page.locator("#book-add").click()
+    expect(demo.page.locator("#book-date")).to_have_value("")
+    demo.page.locator("#book").click()
+    assert demo.calls("appointment-book") == []
     demo.page.locator("#book-date").fill(str(TODAY + timedelta(days=30)))
     demo.page.locator("#book").click()
     demo.settle()
@@ -239,7 +298,7 @@ def test_request_response_reason_and_command_are_one_click_away(demo: Any) -> No
     sent = demo.calls("patient-view")[-1]
     body = demo.page.locator("#inspector-body")
     demo.page.locator(f"#request-{SERVICE}").click()
-    assert json.loads(body.locator("pre").inner_text()) == sent
+    assert json.loads(body.locator("textarea").input_value()) == sent
     demo.look("request")
     demo.page.locator("#tab-response").click()
     assert json.loads(body.locator("pre").inner_text())["cards"]
@@ -250,6 +309,47 @@ def test_request_response_reason_and_command_are_one_click_away(demo: Any) -> No
     assert json.dumps(sent, separators=(",", ":"), ensure_ascii=False) in command
     demo.page.locator("#inspector-close").click()
     expect(demo.page.locator("#inspector")).to_be_hidden()
+
+
+def test_a_request_can_be_changed_and_sent(demo: Any) -> None:
+    demo.open("cauda-equina")
+    sent = demo.calls("patient-view")[-1]
+    demo.page.locator(f"#request-{SERVICE}").click()
+    text = demo.page.locator("#request-text")
+    text.fill("{")
+    demo.page.locator("#request-send").click()
+    expect(demo.page.get_by_role("alert")).to_contain_text("Not JSON")
+    for found in sent["prefetch"].values():
+        if found and "entry" in found:
+            kept = [each for each in found["entry"] if "addle" not in json.dumps(each["resource"]["code"])]
+            found |= {"entry": kept, "total": len(kept)}
+    text.fill(json.dumps(sent))
+    demo.page.locator("#request-send").click()
+    expect(demo.page.locator("#tab-response")).to_be_focused()
+    assert demo.calls("patient-view")[-1] == sent
+    shown = json.loads(demo.page.locator("#inspector-body pre").inner_text())["cards"]
+    assert "critical" not in [each["indicator"] for each in shown]
+    demo.look("sent")
+    demo.page.locator("#inspector-close").click()
+    expect(demo.cards("critical")).to_have_count(0)
+
+
+def test_a_chart_on_a_fhir_server_is_fetched_by_the_service(demo: Any, chart_server: str) -> None:
+    demo.open()
+    demo.page.locator("#server summary").click()
+    demo.page.locator("#server-open").click()
+    demo.page.get_by_label("Address of the server").fill(chart_server)
+    demo.page.get_by_label("Id of the patient").fill("example")
+    demo.page.get_by_label("Access token").fill("only-for-the-server")
+    demo.look("server")
+    demo.page.locator("#server-open").click()
+    demo.settle()
+    body = demo.calls("patient-view")[-1]
+    assert "prefetch" not in body
+    assert body["fhirServer"] == chart_server
+    expect(demo.cards("critical")).to_have_count(1)
+    expect(demo.page.locator("#part-data + ul")).to_contain_text("fetched")
+    demo.look("server-read")
 
 
 def test_the_explanation_tells_what_fired_and_what_did_not_and_leads_to_the_knowledge(demo: Any) -> None:
@@ -363,6 +463,7 @@ def test_a_visit_can_be_made_with_the_keyboard_alone(demo: Any) -> None:
     tab_to(".dismiss summary")
     keyboard.press("Enter")
     tab_to(".dismiss input[type=radio]")
+    keyboard.press("Space")
     keyboard.press("ArrowDown")
     tab_to(".dismiss button")
     keyboard.press("Enter")
@@ -378,6 +479,37 @@ def test_a_visit_can_be_made_with_the_keyboard_alone(demo: Any) -> None:
     expect(demo.page.locator(f"#request-{SERVICE}")).to_be_focused()
 
 
+def test_a_top_card_that_changes_comes_into_view_with_the_keyboard_on_it(window: Any) -> None:
+    demo = window(**PHONE)
+    demo.open("gluteal-tendinopathy")
+    assert demo.page.evaluate("document.activeElement === document.body")
+    demo.page.get_by_role("button", name="Patients").click()
+    demo.document("saddle", "saddle-numbness", "present")
+    top = demo.cards().first
+    expect(top).to_be_focused()
+    expect(top.locator("h3")).to_be_in_viewport(ratio=1)
+    assert "critical" in (top.get_attribute("class") or "")
+    demo.look("phone-changed")
+    demo.page.get_by_role("button", name="Patients").click()
+    demo.document("pain severity", "pain-severity", value="7")
+    expect(demo.page.locator("#patients")).to_be_visible()
+
+
+def test_a_patient_is_found_by_any_words_of_the_story(demo: Any) -> None:
+    demo.open()
+    demo.page.locator("#patient-search").fill("apixaban bruise")
+    rows = demo.page.locator("#patient-list details li:visible")
+    expect(rows).to_have_count(1)
+    expect(demo.page.get_by_role("status")).to_have_text("1 patient found.")
+    expect(rows).to_contain_text("George Haddad")
+    rows.get_by_role("button").click()
+    demo.settle()
+    expect(demo.page.locator("#chart .banner")).to_contain_text("George Haddad")
+    demo.look("found")
+    demo.page.locator("#patient-search").fill("")
+    assert rows.count() > 1
+
+
 def test_what_changes_is_said_to_those_who_do_not_see_it(demo: Any) -> None:
     demo.open(TORN)
     expect(demo.page.get_by_role("status")).to_contain_text("critical, Sudden sharp pain with a pop")
@@ -389,10 +521,12 @@ def test_on_a_phone_one_part_is_shown_at_a_time(window: Any) -> None:
     demo = window(**PHONE)
     demo.open()
     page = demo.page
+    expect(demo.cards().first.locator("h3")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#patients")).to_be_hidden()
+    page.get_by_role("button", name="Patients").click()
     expect(page.locator("#patients")).to_be_visible()
     demo.look("phone-patients")
-    page.locator("#patient-list summary", has_text="Red flags").click()
-    page.locator("#patient-cauda-equina").click()
+    page.get_by_role("button", name="Dana Reyes").click()
     demo.settle()
     expect(page.locator("#cards")).to_be_visible()
     expect(page.locator("#patients")).to_be_hidden()

@@ -20,7 +20,7 @@ export function card(entry, done, act) {
   }
   return h(
     "article",
-    { class: `card ${indicator}`, "aria-labelledby": id, "data-topic": entry.source.topic?.code },
+    { class: `card ${indicator}`, "aria-labelledby": id, tabindex: "-1", "data-topic": entry.source.topic?.code },
     head,
     suggestions(entry, done, act),
     entry.detail ? detail(entry.detail) : false,
@@ -67,9 +67,10 @@ function detail(text) {
 function dismissal(entry, act) {
   const name = `why-${entry.uuid}`;
   const comment = h("input", { id: `${name}-comment`, type: "text", maxlength: 200, autocomplete: "off" });
+  const missing = h("p", { class: "problem", role: "alert", hidden: true }, "Choose a reason, or say it in your own words.");
   const reasons = (entry.overrideReasons ?? []).map((reason, place) => {
     const id = `${name}-${place}`;
-    return h("div", { class: "choice" }, h("input", { type: "radio", id, name, value: reason.code, checked: place === 0 }), h("label", { for: id }, reason.display ?? reason.code));
+    return h("div", { class: "choice" }, h("input", { type: "radio", id, name, value: reason.code }), h("label", { for: id }, reason.display ?? reason.code));
   });
   return h(
     "details",
@@ -81,11 +82,13 @@ function dismissal(entry, act) {
       h("fieldset", {}, h("legend", {}, "Why is it dismissed?"), reasons),
       h("label", { for: comment.id }, "In your own words (optional)"),
       comment,
+      missing,
       h("button", {
         type: "button",
         onclick: (event) => {
           const chosen = event.target.closest(".dismiss").querySelector(`input[name="${name}"]:checked`)?.value;
-          act.dismiss(entry, entry.overrideReasons?.find((each) => each.code === chosen), comment.value.trim());
+          missing.hidden = Boolean(chosen || comment.value.trim());
+          if (missing.hidden) act.dismiss(entry, entry.overrideReasons?.find((each) => each.code === chosen), comment.value.trim());
         },
       }, "Dismiss this card"),
     ),

@@ -1,11 +1,12 @@
 // The chart as a clinician reads it.
-import { age, asList, dayAfter, nameOf, reference, today, whenOf } from "./ehr.js";
+import { age, asList, nameOf, reference, today, whenOf } from "./ehr.js";
 import { h } from "./dom.js";
 
 const MARKS = { present: "●", absent: "○", unknown: "?", value: "–" };
 
 /** The whole chart. `act` has change(finding id), sign(), order(key, side), medicine(coding), book(date), drop(reference). */
-export function chart(ehr, act, about) {
+export function chart(ehr, act, about, data) {
+  if (ehr.server) return [elsewhere(ehr, data), drafts(ehr, act), appointment(ehr, act)];
   const observed = ehr.of("Observation");
   const placed = ehr.of("ServiceRequest", "Procedure", "ImagingStudy", "DiagnosticReport", "CommunicationRequest", "Appointment", "Task");
   return [
@@ -23,10 +24,19 @@ export function chart(ehr, act, about) {
 
 function banner(ehr, about) {
   const { gender, birthDate } = ehr.patient;
-  const who = gender ? gender[0].toUpperCase() + gender.slice(1) : "Sex not recorded";
+  const who = [gender ?? "sex not recorded", birthDate ? `${age(birthDate)} years, born ${birthDate}` : "age not recorded"].join(", ");
   return h("div", { class: "banner" },
-    h("p", {}, h("strong", {}, birthDate ? `${who}, ${age(birthDate)} years` : `${who}, age not recorded`), birthDate ? ` born ${birthDate}` : ""),
-    h("p", { class: "quiet" }, about ? `Made up to try: ${about[0].toLowerCase()}${about.slice(1)}` : "A made-up patient"));
+    h("p", {}, h("strong", {}, about ? about.title.split(",")[0] : "An empty chart"), who),
+    about ? h("p", {}, about.story) : false,
+    h("p", { class: "quiet" }, "A made-up patient"));
+}
+
+/** A chart that only the service reads: of each kind of data, what became of it. */
+function elsewhere(ehr, data) {
+  return [
+    h("div", { class: "banner" }, h("p", {}, h("strong", {}, `Patient/${ehr.patientId}`)), h("p", { class: "quiet" }, `On ${ehr.server.address}, read by the service`)),
+    section("What the service has read", "data", Object.entries(data ?? {}).map(([key, state]) => row(key, state)), "Nothing yet"),
+  ];
 }
 
 function section(title, id, rows, none) {
@@ -102,10 +112,10 @@ function drafts(ehr, act) {
 const option = ({ key, title }) => h("option", { value: key }, title);
 
 function appointment(ehr, act) {
-  const date = h("input", { type: "date", id: "book-date", value: ehr.appointments[0]?.start?.slice(0, 10) ?? dayAfter(today(), 14) });
+  const date = h("input", { type: "date", id: "book-date", min: today(), required: true, value: ehr.appointments[0]?.start?.slice(0, 10) ?? "" });
   return h("section", { class: ehr.appointments.length ? "part" : "part none", "aria-labelledby": "part-appointment" },
     h("h3", { id: "part-appointment" }, "Appointment"),
     ehr.appointments.length ? h("ul", { class: "rows" }, ehr.appointments.map((each) => row(titleOf(each), each.status))) : h("p", { class: "quiet" }, "None proposed"),
     h("details", { id: "book-form" }, h("summary", { id: "book-add" }, "Propose a day"),
-      h("div", { class: "form" }, h("label", { for: "book-date" }, "Day"), date, h("button", { type: "button", id: "book", onclick: () => act.book(date.value) }, "Propose this day"))));
+      h("div", { class: "form" }, h("label", { for: "book-date" }, "Day"), date, h("button", { type: "button", id: "book", onclick: () => (date.reportValidity() ? act.book(date.value) : false) }, "Propose this day"))));
 }

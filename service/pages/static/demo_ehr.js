@@ -3,7 +3,7 @@ import { inspector } from "./inspector.js";
 import { card } from "./cards.js";
 import { chart } from "./chart.js";
 import { findingForm } from "./finding_form.js";
-import { Ehr, STEPS } from "./ehr.js";
+import { Ehr, STEPS, today } from "./ehr.js";
 import { byId, fill, h, say } from "./dom.js";
 
 let underWay = 0;
@@ -12,7 +12,7 @@ const [listed, vocabulary, discovery] = await Promise.all(["demo/patients", "dem
 const services = discovery.services ?? [];
 const ehr = new Ehr(vocabulary);
 const form = findingForm(byId("document"), ehr, document_);
-const state = { name: null, step: "patient-view", calls: [], outcomes: new Map(), turn: 0, refused: discovery.issue?.[0]?.diagnostics ?? "" };
+const state = { name: null, step: "patient-view", calls: [], outcomes: new Map(), turn: 0, top: null, refused: discovery.issue?.[0]?.diagnostics ?? "" };
 
 async function read(path) {
   return (await asking(path)).json();
@@ -40,17 +40,32 @@ async function post(url, body) {
   return { url: new URL(url, location).href, request: body, response, status: answer.status, milliseconds: Math.round(performance.now() - start) };
 }
 
-/** Call every service of the step, as an EHR does when the step is reached. */
+/** Call every service of the step, as an EHR does when the step is reached; where a day is to be booked, with the day. */
 async function call() {
   const turn = (state.turn += 1);
-  const called = services.filter((service) => service.hook === state.step);
+  const called = asksDay() ? [] : services.filter((service) => service.hook === state.step);
   const calls = await Promise.all(called.map(async (service) => ({ ...(await post(`cds-services/${service.id}`, ehr.request(service, crypto.randomUUID()))), service })));
   if (turn !== state.turn) return;
   state.calls = calls;
   state.outcomes = new Map();
   draw();
+  followTop();
   const cards = calls.flatMap((each) => each.response.cards ?? []);
   say(cards.length ? `${counted(cards.length, "card")}: ${cards.map((each) => `${each.indicator}, ${each.summary}`).join(". ")}` : "No card.");
+}
+
+/** Bring a top card that reads otherwise than the one before into view, with the keyboard on it. */
+function followTop() {
+  const cards = state.calls.flatMap((each) => each.response.cards ?? []);
+  const top = cards.find((each) => !state.outcomes.get(each.uuid)?.dismissed);
+  const reads = top ? `${top.indicator} ${top.summary} ${top.detail}` : "";
+  const changed = state.top !== null && reads !== state.top;
+  state.top = reads;
+  if (!changed) return;
+  show("cards");
+  const target = top ? byId(`card-${top.uuid}`).closest(".card") : byId("cards");
+  target.focus({ preventScroll: true });
+  target.scrollIntoView({ block: top ? "start" : "nearest" });
 }
 
 function counted(number, what) {
@@ -83,6 +98,7 @@ const acting = (service) => ({
     state.outcomes.set(entry.uuid, { dismissed: comment || reason?.display || "no reason given" });
     draw();
     byId("cards").focus();
+    followTop();
     const overrideReason = { ...(reason ? { reason } : {}), ...(comment ? { userComment: comment } : {}) };
     await feedback(service, { card: entry.uuid, outcome: "overridden", ...(Object.keys(overrideReason).length ? { overrideReason } : {}) });
     say("The card was dismissed, and the service was told why.");
@@ -96,7 +112,7 @@ async function sign() {
   await call();
   if (state.calls.some((each) => each.status !== 200 || each.response.cards?.length)) {
     show("cards");
-    byId("cards").focus();
+    if (!byId("cards").contains(document.activeElement)) byId("cards").focus();
     return;
   }
   await finish(back);
@@ -106,7 +122,7 @@ async function finish(step = "patient-view") {
   ehr.sign();
   state.step = step;
   await call();
-  byId("cards").focus();
+  if (!byId("cards").contains(document.activeElement)) byId("cards").focus();
 }
 
 async function document_(id, said) {
@@ -142,6 +158,7 @@ async function go(step) {
 
 async function choose(name) {
   state.name = name;
+  byId("server").open = false;
   if (name) {
     const request = await read(`demo/patients/${name}`);
     ehr.load(request, listed.clock);
@@ -153,6 +170,7 @@ async function choose(name) {
   history.replaceState(null, "", name ? `#${name}` : location.pathname);
   await call();
   show("cards");
+  byId("cards").scrollTop = 0;
   const chosen = byId(`patient-${name}`);
   chosen.closest("details")?.setAttribute("open", "");
   chosen.scrollIntoView({ block: "nearest" });
@@ -168,9 +186,12 @@ function show(pane) {
 function draw() {
   drawSteps();
   drawPatients();
-  fill(byId("chart-body"), chart(ehr, onChart, listed.patients.find((each) => each.name === state.name)?.sentence));
-  fill(byId("cards-body"), state.refused ? h("p", { class: "problem" }, state.refused) : false, state.calls.length ? state.calls.map(drawCall) : h("p", { class: "quiet" }, "No service of Sitbone is called at this step."), signing(), asked());
+  const data = state.calls.map((each) => each.response.extension?.["org.sitbone.assessment"]?.data).find(Boolean);
+  fill(byId("chart-body"), chart(ehr, onChart, listed.patients.find((each) => each.name === state.name), data));
+  fill(byId("cards-body"), state.refused ? h("p", { class: "problem" }, state.refused) : false, asksDay() ? dayForm() : state.calls.length ? state.calls.map(drawCall) : h("p", { class: "quiet" }, "No service of Sitbone is called at this step."), signing(), asked());
   const count = state.calls.flatMap((each) => each.response.cards ?? []).length;
+  const whose = ehr.server ? `Patient/${ehr.patientId}` : listed.patients.find((each) => each.name === state.name)?.title;
+  byId("cards-title").textContent = whose ? `Cards: ${whose}` : "Cards";
   byId("count").textContent = count ? `(${count})` : "";
 }
 
@@ -179,17 +200,35 @@ function drawSteps() {
 }
 
 function drawPatients() {
-  const groups = Map.groupBy(listed.patients, (each) => each.group);
-  const entry = (name, title, sentence) => h("li", {}, h("button", { type: "button", id: `patient-${name}`, "aria-current": name === (state.name ?? "") ? "true" : false, title: sentence, onclick: () => choose(name) }, title));
+  const chosen = (name) => (!ehr.server && name === (state.name ?? "") ? "true" : false);
   if (byId("patient-")) {
     for (const button of byId("patient-list").querySelectorAll("button")) {
-      if (button.id === `patient-${state.name ?? ""}`) button.setAttribute("aria-current", "true");
+      if (chosen(button.id.slice("patient-".length))) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     }
     return;
   }
-  fill(byId("patient-list"), h("ul", { class: "rows" }, entry("", "An empty chart", "Nothing documented yet")),
-    [...groups].map(([group, members]) => h("details", { open: members.some((each) => each.name === state.name) }, h("summary", {}, group, h("small", {}, String(members.length))), h("ul", { class: "rows" }, members.map((each) => entry(each.name, each.title, each.sentence))))));
+  const entry = (name, title, story) => h("li", {}, h("button", { type: "button", id: `patient-${name}`, "aria-current": chosen(name), onclick: () => choose(name) }, h("span", { class: "what" }, title), h("span", { class: "story" }, story)));
+  const groups = Map.groupBy(listed.patients, (each) => each.group);
+  fill(byId("patient-list"),
+    [...groups].map(([group, members]) => h("details", { open: members.some((each) => each.name === state.name) }, h("summary", {}, group, h("small", {}, String(members.length))), h("ul", { class: "rows" }, members.map((each) => entry(each.name, each.title, each.story))))),
+    h("ul", { class: "rows" }, entry("", "An empty chart", "Document what you like.")));
+}
+
+/** Leave those patients in the list whose name, story or group has all these words. */
+function find(text) {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  let found = 0;
+  for (const group of byId("patient-list").querySelectorAll("details")) {
+    const name = group.querySelector("summary").textContent;
+    const rows = [...group.querySelectorAll("li")];
+    for (const row of rows) row.hidden = !words.every((word) => `${name} ${row.textContent}`.toLowerCase().includes(word));
+    const left = rows.filter((row) => !row.hidden).length;
+    group.hidden = !left;
+    group.open = words.length ? Boolean(left) : rows.some((row) => row.querySelector("[aria-current]"));
+    found += left;
+  }
+  say(words.length ? `${counted(found, "patient")} found.` : "");
 }
 
 function drawCall(made) {
@@ -214,9 +253,16 @@ function buttons(made) {
     type: "button", id: `${tab}-${made.service.id}`, class: "small",
     onclick: async () => {
       if (tab === "why" && !made.explanation) made.explanation = await explained(made);
-      inspector(made, tab, ehr.byId);
+      inspector(made, tab, ehr.byId, (body) => resend(made, body));
     },
   }, title, h("span", { class: "hidden" }, ` of ${made.service.title ?? made.service.id}`))));
+}
+
+/** Send a changed request in the place of the one of this call; the chart stays as it is. */
+async function resend(made, body) {
+  Object.assign(made, await post(`cds-services/${made.service.id}`, body), { explanation: null });
+  draw();
+  followTop();
 }
 
 /** The whole decision, where the service tells it without a token. */
@@ -228,6 +274,7 @@ async function explained(made) {
 
 /** What the services ask for, once, however many of them do. */
 function asked() {
+  if (ehr.server) return false;
   const every = state.calls.flatMap((each) => each.response.extension?.["org.sitbone.assessment"]?.ask ?? []);
   const ids = [...new Set(every)].filter((id) => ehr.byId.get(id)?.value === "boolean");
   if (!ids.length) return false;
@@ -235,6 +282,39 @@ function asked() {
   return h("section", { class: "asked", "aria-label": "What would change the advice most" }, h("h4", {}, "What would change the advice most"),
     h("ul", {}, ids.map((id) => h("li", {}, h("span", {}, ehr.byId.get(id).title), h("span", { class: "buttons" },
       [["present", "Yes"], ["absent", "No"]].map(([state_, word]) => h("button", { type: "button", class: "small", id: `ask-${id}-${state_}`, onclick: () => answer(id, state_) }, word, h("span", { class: "hidden" }, `: ${ehr.byId.get(id).title}`))))))));
+}
+
+/** Whether a visit is to be booked and nobody has said for which day. */
+function asksDay() {
+  return state.step === "appointment-book" && !ehr.appointments.length;
+}
+
+function dayForm() {
+  const date = h("input", { type: "date", id: "day", min: today(), required: true });
+  return h("div", { class: "card form" }, h("label", { for: "day" }, "For which day is the visit to be booked?"), date,
+    h("button", { type: "button", id: "day-book", class: "primary", onclick: () => (date.reportValidity() ? onChart.book(date.value) : false) }, "Ask about this day"));
+}
+
+/** Where the service may read a FHIR server: the address of one, and whose chart there. */
+function serverForm() {
+  const field = (id, label, more = {}) => [h("label", { for: `server-${id}` }, label), h("input", { id: `server-${id}`, type: "text", autocomplete: "off", ...more })];
+  const given = (id) => byId(`server-${id}`).value.trim();
+  const open = async (event) => {
+    event.preventDefault();
+    state.name = null;
+    ehr.connect({ address: given("address"), patient: given("patient"), encounter: given("encounter"), token: given("token") });
+    state.step = "patient-view";
+    history.replaceState(null, "", location.pathname);
+    await call();
+    show("cards");
+  };
+  return h("form", { class: "form", onsubmit: open },
+    field("address", "Address of the server", { type: "url", required: true, placeholder: "http://127.0.0.1:8103/fhir/R4" }),
+    field("patient", "Id of the patient", { required: true }),
+    field("encounter", "Id of the encounter (optional)"),
+    field("token", "Access token (optional)", { type: "password" }),
+    h("p", { class: "quiet" }, "Without a file of clients the service reads servers on its own machine alone."),
+    h("button", { type: "submit", id: "server-open" }, "Open this chart"));
 }
 
 function signing() {
@@ -245,8 +325,10 @@ function signing() {
 // -- starting -------------------------------------------------------------------------------------------------------
 
 for (const button of document.querySelectorAll(".panes button")) button.addEventListener("click", () => show(button.dataset.pane));
+byId("patient-search").addEventListener("input", (event) => find(event.target.value));
+byId("server").hidden = document.body.dataset.fetches !== "true";
+fill(byId("server-form"), serverForm());
 const named = decodeURIComponent(location.hash.slice(1));
-const first = [named, "sudden-pop-with-bruising"].find((name) => listed.patients.some((each) => each.name === name));
+const first = [named, listed.patients[0]?.name].find((name) => listed.patients.some((each) => each.name === name));
 await choose(first ?? "");
-show(named ? "cards" : "patients");
 document.body.dataset.ready = "true";

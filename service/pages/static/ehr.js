@@ -66,6 +66,16 @@ export class Ehr {
     this.sentKeys = null;
     this.touched = new Set();
     this.made = 0;
+    this.server = null;
+  }
+
+  /** A chart that stays on a FHIR server: the service fetches it. `token` and `encounter` may be empty. */
+  connect({ address, patient, encounter, token }) {
+    this.empty();
+    this.server = { address, token };
+    this.patientId = patient.replace(/^Patient\//, "");
+    this.encounterId = encounter.replace(/^Encounter\//, "");
+    this.resources = [];
   }
 
   /** Take over the chart of a request, as of today. */
@@ -94,11 +104,16 @@ export class Ehr {
   // -- what is sent -------------------------------------------------------------------------------------------------
 
   request(service, hookInstance) {
+    if (this.server) {
+      const { address, token } = this.server;
+      const granted = { access_token: token, token_type: "Bearer", expires_in: 300, scope: "patient/*.rs", subject: "sitbone-page" };
+      return { hook: service.hook, hookInstance, fhirServer: address, ...(token ? { fhirAuthorization: granted } : {}), context: this.context(service.hook) };
+    }
     return { hook: service.hook, hookInstance, context: this.context(service.hook), prefetch: this.prefetch(service.prefetch ?? {}) };
   }
 
   context(hook) {
-    const context = { userId: USER, patientId: this.patientId, encounterId: this.encounterId };
+    const context = { userId: USER, patientId: this.patientId, ...(this.encounterId ? { encounterId: this.encounterId } : {}) };
     if (hook.startsWith("order-")) context.draftOrders = bundle(this.drafts, "collection");
     if (hook === "order-select") context.selections = this.drafts.map(reference);
     if (hook === "appointment-book") context.appointments = bundle(this.appointments, "collection");
@@ -180,7 +195,7 @@ export class Ehr {
     const order = this.vocabulary.orders.find((each) => each.key === key);
     this.drafts.push({
       resourceType: "ServiceRequest", id: this.newId("ServiceRequest"), status: "draft", intent: "plan", priority: "routine",
-      subject: this.subject(), encounter: { reference: `Encounter/${this.encounterId}` }, authoredOn: new Date().toISOString(),
+      subject: this.subject(), ...this.encounter(), authoredOn: new Date().toISOString(),
       ...order.sides[order.sided ? side : "unspecified"],
     });
   }
@@ -188,7 +203,7 @@ export class Ehr {
   draftMedicine(coding) {
     this.drafts.push({
       resourceType: "MedicationRequest", id: this.newId("MedicationRequest"), status: "draft", intent: "plan",
-      subject: this.subject(), encounter: { reference: `Encounter/${this.encounterId}` }, authoredOn: new Date().toISOString(),
+      subject: this.subject(), ...this.encounter(), authoredOn: new Date().toISOString(),
       medicationCodeableConcept: { coding: [coding], text: coding.display },
     });
   }
@@ -198,6 +213,10 @@ export class Ehr {
     const end = `${date}T09:30:00Z`;
     const participant = [{ actor: this.subject(), status: "accepted" }, { actor: { reference: USER }, status: "accepted" }];
     this.appointments = [{ resourceType: "Appointment", id: "appointment-here", status: "proposed", start, end, participant }];
+  }
+
+  encounter() {
+    return this.encounterId ? { encounter: { reference: `Encounter/${this.encounterId}` } } : {};
   }
 
   subject() {

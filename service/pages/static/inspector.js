@@ -4,8 +4,8 @@ import { byId, fill, h } from "./dom.js";
 const TABS = [["request", "Request"], ["response", "Response"], ["why", "Why"], ["curl", "curl"]];
 const VERDICTS = [["yes", "Fired"], ["cannot-tell", "Could not tell"], ["no", "Did not fire"]];
 
-/** Opens the dialog on one call and tab. */
-export function inspector(call, first, titles) {
+/** Opens the dialog on one call and tab. `send` sends a changed request in the place of this call's. */
+export function inspector(call, first, titles, send) {
   const dialog = byId("inspector");
   byId("inspector-close").onclick = () => dialog.close();
   byId("inspector-title").textContent = call.service.title ?? call.service.id;
@@ -29,9 +29,32 @@ export function inspector(call, first, titles) {
 
   function body() {
     if (shown === "why") return why(call, titles);
-    const text = { request: () => JSON.stringify(call.request, null, 2), response: () => JSON.stringify(call.response, null, 2), curl: () => curl(call) }[shown]();
+    if (shown === "request") return request();
+    const text = { response: () => JSON.stringify(call.response, null, 2), curl: () => curl(call) }[shown]();
     const copy = h("button", { type: "button", class: "small", onclick: async () => { await navigator.clipboard.writeText(text); copy.textContent = "Copied"; } }, "Copy");
     return [h("p", { class: "where" }, shown === "response" ? `HTTP ${call.status}, ${call.milliseconds} ms in the browser` : `POST ${call.url}`, copy), h("pre", {}, text)];
+  }
+
+  /** The request as text that can be changed and sent. */
+  function request() {
+    const text = h("textarea", { id: "request-text", rows: 24, spellcheck: "false", "aria-label": "Request, to be changed", value: JSON.stringify(call.request, null, 2) });
+    const wrong = h("p", { class: "problem", role: "alert", hidden: true });
+    const sent = async () => {
+      let body;
+      try {
+        body = JSON.parse(text.value);
+      } catch (problem) {
+        if (!(problem instanceof SyntaxError)) throw problem;
+        wrong.textContent = `Not JSON: ${problem.message}`;
+        wrong.hidden = false;
+        return;
+      }
+      await send(body);
+      shown = "response";
+      draw();
+      byId("tab-response").focus();
+    };
+    return [h("p", { class: "where" }, `POST ${call.url}`, h("button", { type: "button", id: "request-send", class: "small primary", onclick: sent }, "Send")), wrong, text];
   }
 
   draw();
