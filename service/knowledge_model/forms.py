@@ -136,6 +136,7 @@ class FindingFile(Schema):
     allergy_to = _texts(required=False)
     suspicion = fields.String(load_default="")
     due = fields.Nested(_DueTable, load_default=None)
+    short = fields.String(load_default="")
     direction = fields.String(load_default="neutral", validate=validate.OneOf(DIRECTIONS))
 
     @pre_load
@@ -290,8 +291,10 @@ class _TreatmentTable(Schema):
 class _CardTable(Schema):
     topic = _text()
     indicator = fields.String(load_default="", validate=validate.OneOf(("", *INDICATORS)))
-    summary = fields.String(required=True, validate=validate.Length(min=1, max=128))
-    do = _texts()
+    summary = fields.String(required=True, validate=validate.Length(min=1, max=200))
+    leads = fields.Boolean(load_default=False)
+    do = _texts(required=False)
+    more = _texts(required=False)
     say = _texts(required=False)
 
 
@@ -441,6 +444,7 @@ class WordingFile(Schema):
 
 class _OrderTable(Schema):
     title = _text()
+    short = fields.String(load_default="")
     body_site = fields.String(load_default="")
     sided = fields.Boolean(load_default=True)
 

@@ -81,10 +81,12 @@ from service.knowledge_model.model import (
     Veto,
     WeightedTest,
     Wording,
+    in_a_sentence,
 )
 from service.knowledge_model.quantity import UNITS, in_words
 from service.knowledge_model.vocabulary import (
     ADVICE_FACTS,
+    CARD_PLACES,
     DATA,
     HEADINGS,
     KINDS,
@@ -99,6 +101,8 @@ from service.knowledge_model.vocabulary import (
 
 # The value sets of what a chart holds; those of orders are apart.
 _CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "conditions", "medicines")
+# What is filled into a summary needs some of the 139 characters that CDS Hooks allows.
+_SUMMARY = 128
 _PLACE = re.compile(r"\{([^{}]*)\}")
 WEIGHTS = "weights.csv"
 _OF_A_CONDITION = re.compile(r"-?\d+")
@@ -233,6 +237,10 @@ class _Reader:
         _require(_PLACE.findall(text), self.words, file, key)
         return _PLACE.sub(lambda place: self.words[place[1]], text)
 
+    def card_line(self, text: str) -> str:
+        """A line of a card; the places that are no threshold are filled in with what the chart says."""
+        return _PLACE.sub(lambda place: self.words.get(place[1], place[0]), text)
+
 
 def _as_now_written(raw: object) -> str:
     """How a condition in the form of up to version 0.3.0 of the knowledge is written now; nothing for what was none."""
@@ -291,8 +299,10 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
         change=raw["change"],
         topic=card["topic"],
         indicator=flag["indicator"] if flag else card["indicator"],
-        summary=card["summary"],
-        do=tuple(read.line(line, name, "card.do") for line in card["do"]),
+        summary=read.card_line(card["summary"]),
+        leads=card["leads"],
+        do=tuple(map(read.card_line, card["do"] or card["more"])),
+        more=tuple(read.line(line, name, "card.more") for line in card["more"]),
         say=tuple(card["say"]),
     )
 
@@ -419,6 +429,7 @@ def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
             templates[prefix + key] = OrderTemplate(
                 key=prefix + key,
                 title=table["title"],
+                short=table["short"] or in_a_sentence(table["title"]),
                 sided=table["sided"],
                 codes=by_concept.get(prefix + key, {}),
                 # A site whose code is left out by the licence setting is simply not sent.
@@ -598,6 +609,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
             dated_event=own is not None,
             plausible=Interval(*(table.pop("plausible") or ANYWHERE)),
             due=Due(**due) if (due := table.pop("due")) else None,
+            short=table.pop("short") or in_a_sentence(table["title"]),
             **{**table, "statements": tuple(table["statements"]), "allergy_to": tuple(table["allergy_to"])},
         )
 
@@ -907,6 +919,11 @@ def _check_evidence(knowledge: Knowledge, evidence: Iterable[str], file: str, ke
 def _check_recommendation(knowledge: Knowledge, recommendation: Recommendation, file: str) -> None:
     _require(recommendation.statements, knowledge.statements, file, "statements")
     _require([recommendation.topic], knowledge.wording.topics, file, "card.topic")
+    for key, lines in (("summary", [recommendation.summary]), ("do", recommendation.do)):
+        for line in lines:
+            _require(_PLACE.findall(line), {*CARD_PLACES, *knowledge.wording.facts}, file, f"card.{key}")
+    if len(_PLACE.sub("", recommendation.summary)) > _SUMMARY:
+        raise KnowledgeError(file, "card.summary", f"is longer than {_SUMMARY} characters, what is filled in apart")
     _check_evidence(knowledge, recommendation.evidence, file, "evidence")
     _require(recommendation.rules, knowledge.rules(), file, "rules")
     engine, flag = knowledge.engine, recommendation.red_flag

@@ -89,6 +89,8 @@ class Finding:
     suspicion: str
     # Of a date that lies ahead: what it states in its place.
     due: Due | None
+    # Its title as a word within a line of a card.
+    short: str
     # What its presence speaks for: worrying, neutral or benign; what properties quantify over.
     direction: str
 
@@ -179,8 +181,13 @@ class Recommendation:
     change: str
     topic: str
     indicator: str
+    # A line of a card; see card_lines.py for the places that are filled in by the chart.
     summary: str
+    # Whether it goes first on its card, as what imaging or an examination has answered does.
+    leads: bool
+    # What to do, in short, and what a clinician who wants the whole reads instead.
     do: tuple[str, ...]
+    more: tuple[str, ...]
     # The same for the patient, in plain language.
     say: tuple[str, ...]
     history: tuple[Revision, ...]
@@ -358,6 +365,8 @@ class OrderTemplate:
 
     key: str
     title: str
+    # The same as a word within a line of a card.
+    short: str
     # Whether the side belongs into its words.
     sided: bool
     codes: Mapping[str, Code]

@@ -79,13 +79,20 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
 UNITS = frozenset(_CONVERSIONS)
 
 
-# How the units of time are read out; a UCUM annotation such as {score} is not.
-_SPOKEN = MappingProxyType({"d": "days", "wk": "weeks", "a": "years"})
+# How units are written for people where UCUM writes them otherwise; an annotation such as {score} is not written.
+_WRITTEN = MappingProxyType(
+    {"d": "days", "wk": "weeks", "a": "years", "Cel": "°C", "mL/min/{1.73_m2}": "mL/min/1.73 m²", "{percent}": "%"}
+)
 
 
 def in_words(value: float, unit: str) -> str:
     """A limit as a clinician reads it."""
-    return f"{value:g}" if unit.startswith("{") else f"{value:g} {_SPOKEN.get(unit, unit)}"
+    return f"{value:g} {unit_in_words(unit)}".strip()
+
+
+def unit_in_words(unit: str) -> str:
+    """A UCUM unit as people write it; empty for a pure number."""
+    return _WRITTEN.get(unit, "" if unit.startswith("{") else unit)
 
 
 def read_number(value: object, comparator: str | None = None) -> Interval | None:

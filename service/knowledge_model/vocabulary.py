@@ -51,17 +51,35 @@ STRENGTHS = ("source-document", "evidence", "judgement")
 SIDES = ("left", "right", "bilateral", "unspecified")
 # The kinds of data that a card may miss.
 DATA = SEARCHED
-HEADINGS = ("why", "consider", "causes", "ask", "not_documented", "unreadable", "grounds", "safety_net")
+# Of the short text of a card, then of the full one.
+HEADINGS = (
+    *("do", "because", "hold", "ask_short", "check", "safety_net"),
+    *("why", "consider", "causes", "ask", "not_documented", "unreadable", "grounds"),
+)
 # The sentences that cards say, each with what is filled in.
 SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "safety_net": (),
         "judgement": (),
-        "more": ("summary", "count"),
-        "consider_first": ("first", "summary"),
+        "safety_net_short": (),
+        "status_draft": ("version",),
+        "status_active": ("version",),
+        "on_day": ("findings", "date"),
+        "not_present": ("finding",),
+        "recorded_both_ways": ("finding",),
+        "of_side": ("finding", "side"),
+        "with_remark": ("finding", "remark"),
+        "more_findings": ("findings", "count"),
+        "all_of": ("first", "last"),
+        "today": (),
+        "by_date": ("date",),
+        "pattern_of": ("first",),
+        "possibly": ("first",),
+        "why_link": (),
         "evidence": ("finding", "details"),
         "order_label": ("title",),
-        "rated": ("title", "rating", "presentation", "source", "evidence"),
+        "with_priority": ("title", "priority"),
+        "rated": ("title", "rating", "presentation", "source"),
         "criteria": ("publisher", "topic", "year"),
         "own_judgement": (),
         "score": ("score",),
@@ -69,12 +87,12 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "another_region": ("title",),
         "proposed_elsewhere": ("title",),
         "not_recognised": ("count",),
-        "already_ordered": ("title", "date", "resource"),
-        "already_done": ("title", "date", "resource"),
-        "already_shown": ("title", "date", "resource"),
-        "value_not_read": ("finding", "date", "resource"),
-        "medication_not_read": ("resource", "date"),
-        "allergy_not_read": ("resource", "date"),
+        "already_ordered": ("title", "date"),
+        "already_done": ("title", "date"),
+        "already_shown": ("title", "date"),
+        "value_not_read": ("finding", "date"),
+        "medication_not_read": ("date",),
+        "allergy_not_read": ("date",),
         "more_not_read": ("count",),
         "replace_label": ("title",),
         "remove_label": (),
@@ -111,7 +129,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "reported": (),
         "byText": (),
         "sideUnreadable": (),
-        "recorded_not_readable": ("finding", "date", "resource"),
+        "recorded_not_readable": ("finding", "date"),
         "complaint_not_readable": (),
         "deceased": (),
         "contradictory": ("finding",),
@@ -196,6 +214,8 @@ RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
 # What engine.toml has to name: the services that are published, and the topics of their cards, the urgent tiers first.
 PUBLISHED = ("diagnosis", "imaging-referral", "analgesic-safety", "appointment-timing", "discharge-advice")
 TOPIC_ROLES = (*INDICATORS[:2], "questions", "diagnosis", "treatment", *ADVICE_FACTS)
+# What a line of a card may have filled in besides the facts of the hook context; see answers/card_lines.py.
+CARD_PLACES = ("findings", "day", "by", "orders", "cause", "order", "side")
 # The medicines whose orders can be judged.
 MEDICINE_ROLES = ("nsaid", "aspirin", "acetaminophen", "corticosteroid-injection")
 

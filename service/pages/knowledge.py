@@ -218,7 +218,7 @@ def _recommendation(knowledge: Knowledge, recommendation: Recommendation) -> dic
         "status": recommendation.status,
         "indicator": recommendation.indicator,
         "summary": recommendation.summary,
-        "do": list(recommendation.do),
+        "do": [*recommendation.do, *recommendation.more],
         "say": list(recommendation.say),
         "whenThen": recommendation.when_then,
         "asEvaluated": recommendation_sentence(knowledge, recommendation),

@@ -275,8 +275,8 @@ def _unrecognised(evaluation: Evaluation, order: _Order) -> tuple[Unrecognised, 
 
 def _unread(evaluation: Evaluation, order: _Order, unread: Sequence[Assertion]) -> tuple[str, ...]:
     responder = evaluation.evaluator.responder
-    values = responder.unread(unread) if order.nsaid else ()
-    return (*values, *responder.unrecognised(_unrecognised(evaluation, order)))
+    values = responder.unread(unread, evaluation.now) if order.nsaid else ()
+    return (*values, *responder.unrecognised(_unrecognised(evaluation, order), evaluation.now))
 
 
 def _amount(a_day: float | None) -> Interval | None:

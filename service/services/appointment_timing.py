@@ -19,7 +19,7 @@ from typing import Any
 
 from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
-from service.answers.cards import Advice, Change
+from service.answers.cards import Advice, Change, order_label
 from service.answers.orders import Ordering, service_request
 from service.chart.draft_orders import ContextResource, HookContext
 from service.chart.elements import as_dict, as_list, as_text
@@ -202,7 +202,7 @@ def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
         name = f"referral-{call.to}"
         request = service_request(knowledge.orders[name], call.priority, ordering, knowledge.wording.sides)
         title = request["code"]["text"]
-        label = knowledge.wording.sentences["order_label"].format(title=title)
+        label = order_label(knowledge, title, call.priority)
         yield Change(name, label, (Action("create", title, resource=request),), order=name)
 
 

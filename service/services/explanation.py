@@ -17,7 +17,7 @@ import orjson
 from cds_hooks import ServiceRegistry
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
-from service.answers.cards import assessment_extension
+from service.answers.extension import assessment_extension
 from service.chart.case import Case
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.fhir_validation import remarks

@@ -12,7 +12,7 @@ from typing import Any
 
 from cds_hooks import Action, HookRequest, SystemAction
 from service.answers.answered import Answered
-from service.answers.cards import Advice, Change
+from service.answers.cards import Advice, Change, order_label
 from service.answers.orders import Ordering, question_task, service_request
 from service.chart.draft_orders import HookContext, as_written
 from service.chart.elements import as_list
@@ -128,7 +128,8 @@ class _Advising:
         """The advice about a draft."""
         notes = (*self._notes(judged.rated), *self._elsewhere(judged.elsewhere))
         reference = judged.rated.order.reference
-        return Advice(self.topic, reference, judged.fired, tuple(self._changes(judged)), notes)
+        title = self._title(judged.rated.order)
+        return Advice(self.topic, reference, judged.fired, tuple(self._changes(judged)), notes, title=title)
 
     def of_work_up(self, work_up: WorkUp) -> Advice:
         """The advice about what red flags call for beside the drafts."""
@@ -152,8 +153,8 @@ class _Advising:
             ("already_shown" if shown else "already_done", one.done),
         ):
             if order:
-                date = order.when.text if order.when else self.words.sentences["undated"]
-                yield self.words.sentences[sentence].format(title=title, date=date, resource=order.reference)
+                date = self.evaluation.evaluator.responder.date_of(order, self.evaluation.now)
+                yield self.words.sentences[sentence].format(title=title, date=date)
 
     def _elsewhere(self, calls: Iterable[Call]) -> Iterator[str]:
         for call in calls:
@@ -183,7 +184,6 @@ class _Advising:
             rating=self.knowledge.rating_words[rating.rating],
             presentation=presentation.presentation,
             source=", ".join(source),
-            evidence="; ".join(presentation.evidence),
         )
 
     def _title(self, order: Order) -> str:
@@ -215,7 +215,7 @@ class _Advising:
 
     def _addition(self, proposal: Proposal, *, recommended: bool) -> Change:
         create = self._create(proposal)
-        label = self.words.sentences["order_label"].format(title=create.description)
+        label = order_label(self.knowledge, create.description, proposal.call.priority)
         return Change(f"add-{proposal.call.key}", label, (create,), recommended)
 
     def _create(self, proposal: Proposal) -> Action:

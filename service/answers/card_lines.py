@@ -1,0 +1,216 @@
+"""The lines of cards: knowledge writes them, and leaves places that are filled in by what the chart says.
+
+A line may have `{findings}` (what made the recommendation hold, in short words), `{day}` (days since the onset or
+injury, where they are known), `{by}` (when it is due: "today", "by Dec 3"), `{orders}` (what is left to be ordered),
+`{cause}` (the leading causes), `{order}` (the draft that the card is about), `{side}` and the name of a fact of the
+hook context, which stands for its value. What stands in [brackets] is left out where a place within says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from service.answers.content import Content
+from service.chart.elements import BILATERAL
+from service.chart.fhir_time import read_when
+from service.knowledge_model.conditions import CONTRADICTORY
+from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, in_a_sentence
+from service.knowledge_model.quantity import unit_in_words
+from service.reasoning.assessment import Assessment
+from service.reasoning.differential import NO_SIDE_NAMED, Ranking
+from service.reasoning.evidence import Evidence, Fired
+from service.reasoning.visit_limits import URGENT, days_allowed
+
+_OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_DATE = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
+# The year is named of what is older than this, in days.
+_THIS_YEAR = 300
+# So many findings a summary names at most.
+_NAMED = 3
+
+
+def fill(line: str, value_of: Callable[[str], str]) -> str:
+    """The line with its places filled in."""
+
+    def if_said(optional: re.Match[str]) -> str:
+        return optional[1] if all(map(value_of, _PLACE.findall(optional[1]))) else ""
+
+    return _PLACE.sub(lambda place: value_of(place[1]), _OPTIONAL.sub(if_said, line)).strip()
+
+
+def as_people_write(date: str, now: datetime) -> str:
+    """A FHIR date as people write it, as precise as it is; without its year where that is clear. Empty for none."""
+    found = _DATE.match(date)
+    when = read_when(found[0]) if found else None
+    if found is None or when is None:
+        return ""
+    day = when.low
+    if not found[3]:
+        return f"{day:%b %Y}" if found[2] else found[1]
+    clear = abs((now - day).days) < _THIS_YEAR
+    return f"{day:%b} {day.day}" if clear else f"{day:%b} {day.day}, {day.year}"
+
+
+def _with_unit(state: str, *, in_full: bool) -> str:
+    """A number with its unit, left out in a summary where the finding is known by its number: eGFR 28."""
+    number, space, unit = state.rpartition(" ")
+    if not space or (not in_full and "{" in unit):
+        return number or unit
+    return f"{number} {unit_in_words(unit)}"
+
+
+class CardLines:
+    """Fills in the lines of the cards of one answer."""
+
+    def __init__(self, knowledge: Knowledge, assessment: Assessment, now: datetime) -> None:
+        self.knowledge, self.assessment, self.now = knowledge, assessment, now
+        self.words = knowledge.wording
+
+    def summaries(self, content: Content) -> Iterator[str]:
+        """The summary of a card, with fewer and fewer findings: whoever asks takes the first that fits."""
+        lead, prefix = content.fired[0], self._prefix(content)
+        named = list(self._deciding(content.fired))
+        for count in range(min(_NAMED, len(named)), -1, -1):
+            text = fill(lead.recommendation.summary, lambda name, to=count: self._place(content, name, named[:to]))  # type: ignore[misc]
+            yield prefix + in_a_sentence(text) if prefix else text[:1].upper() + text[1:]
+        yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
+
+    def do(self, content: Content, fired: Fired) -> Iterator[str]:
+        """What a recommendation says to do, in short."""
+        for line in fired.recommendation.do:
+            named = [item for item in map(self.item, fired.evidence) if item]
+            if text := fill(line, lambda name: self._place(content, name, named[:_NAMED])):  # noqa: B023
+                yield text
+
+    def because(self, content: Content, at_most: int) -> str:
+        """What a card stands on, each finding with its date; what is present comes first."""
+        by_date: dict[str, list[str]] = {}
+        found = sorted(content.evidence, key=lambda item: item.state == "absent")
+        items = [(item, text) for item in found if (text := self.item(item, dated=False))]
+        for item, text in items[:at_most]:
+            by_date.setdefault(as_people_write(item.date, self.now), []).append(text)
+        groups = (
+            self._say("on_day", findings=", ".join(texts), date=date) if date else ", ".join(texts)
+            for date, texts in by_date.items()
+        )
+        text = "; ".join(groups)
+        more = len(items) - at_most
+        return self._say("more_findings", findings=text, count=more) if more > 0 else text
+
+    def item(self, item: Evidence, *, dated: bool = True) -> str:
+        """A finding as it was used, in a few words; empty where it is none of the chart, or nobody knows of it."""
+        finding = self.knowledge.findings.get(item.finding)
+        if finding is None and item.finding not in OF_THE_PATIENT:
+            return ""
+        short = finding.short if finding else in_a_sentence(self.knowledge.title_of(item.finding))
+        if item.state == "present":
+            text = short
+        elif item.state == "absent":
+            text = self._say("not_present", finding=short)
+        elif item.state == CONTRADICTORY:
+            text = self._say("recorded_both_ways", finding=short)
+        elif item.state == "unknown":
+            return ""
+        elif finding and finding.value == "date":
+            text = f"{short} {as_people_write(item.state, self.now)}"
+        else:
+            text = f"{short} {_with_unit(item.state, in_full=not dated)}"
+            if dated and (date := as_people_write(item.date, self.now)):
+                text = self._say("on_day", findings=text, date=date)
+        if item.side and item.side not in (BILATERAL, self.assessment.side) and self.assessment.side == BILATERAL:
+            text = self._say("of_side", finding=text, side=self.words.sides[item.side])
+        for remark in item.remarks:
+            text = self._say("with_remark", finding=text, remark=self.words.sentences[remark])
+        return text
+
+    def side_of(self, fired: Fired) -> str:
+        """The side that a recommendation holds for."""
+        sides = {item.side for item in fired.evidence if item.side}
+        return sides.pop() if len(sides) == 1 else self.assessment.side
+
+    def _prefix(self, content: Content) -> str:
+        side = "" if content.about else self.side_of(content.fired[0])
+        return "" if side in ("", NO_SIDE_NAMED) else f"{self.words.sides[side].capitalize()}: "
+
+    def _deciding(self, fired: Sequence[Fired]) -> Iterator[str]:
+        """What made the card fire, in short: of each red flag that is as urgent as the first recommendation one by one,
+        what is worrying before what is not."""
+        flags = [f for f in fired if f.recommendation.red_flag and f.indicator == fired[0].indicator]
+        told: dict[str, None] = {}
+        of_each = [list(self._worrying(f.evidence)) for f in (flags or fired[:1])]
+        for place in range(max(map(len, of_each), default=0)):
+            told |= dict.fromkeys(items[place] for items in of_each if place < len(items))
+        yield from told
+
+    def _worrying(self, evidence: Iterable[Evidence]) -> Iterator[str]:
+        findings = self.knowledge.findings
+        present = [item for item in evidence if item.finding in findings and item.state not in ("absent", "unknown")]
+        for item in sorted(present, key=lambda item: findings[item.finding].direction != "worrying"):
+            yield self.item(item)
+
+    def _place(self, content: Content, name: str, named: Sequence[str]) -> str:
+        said: dict[str, Callable[[], str]] = {
+            "findings": lambda: ", ".join(named),
+            "orders": lambda: self._all_of(content.orders),
+            "order": lambda: content.about,
+            "side": self._side,
+            "by": lambda: self._by(content.fired),
+            "day": lambda: self._day(content.fired[0]),
+            "cause": self._causes,
+        }
+        if name in said:
+            return said[name]()
+        # A fact of the hook context, of which one kind is judged at a time.
+        states = (item.state for fired in content.fired for item in fired.evidence if item.finding == name)
+        return next(states, "")
+
+    def _side(self) -> str:
+        return "" if self.assessment.side == NO_SIDE_NAMED else self.words.sides[self.assessment.side]
+
+    def _by(self, fired: Iterable[Fired]) -> str:
+        allowed = [
+            days_allowed(self.knowledge, self.assessment, one)
+            for one in fired
+            if one.indicator in URGENT and one.recommendation.kind in ("red-flag", "plan")
+        ]
+        if not allowed:
+            return ""
+        if not min(allowed):
+            return self.words.sentences["today"]
+        day = (self.now + timedelta(days=min(allowed))).date()
+        return self._say("by_date", date=as_people_write(day.isoformat(), self.now))
+
+    def _day(self, fired: Fired) -> str:
+        since = self.assessment.days_since_onset(fired)
+        exact = {days.low for days in since if days.low == days.high}
+        return f"{exact.pop():g}" if len(exact) == 1 and len(since) == 1 else ""
+
+    def _causes(self) -> str:
+        """The leading cause of each side, as certain as it is."""
+        led = [ranking for ranking in self.assessment.rankings if ranking.leader]
+        if len(led) < 2:
+            return "".join(map(self._cause, led))
+        sides = self.words.sides
+        return "; ".join(self._say("of_side", finding=self._cause(one), side=sides[one.side]) for one in led)
+
+    def _cause(self, ranking: Ranking) -> str:
+        causes, leader = self.knowledge.causes, ranking.leader
+        if leader is None:
+            return ""
+        first = in_a_sentence(causes[leader.id].title)
+        if ranking.clear:
+            return self._say("pattern_of", first=first)
+        others = (c.id for c in ranking.causes if c is not leader and c.band == "possible")
+        if other := next(others, ""):
+            return self._say("either", first=first, other=in_a_sentence(causes[other].title))
+        return self._say("possibly", first=first)
+
+    def _all_of(self, names: Sequence[str]) -> str:
+        *first, last = names or ("",)
+        return self._say("all_of", first=", ".join(first), last=last) if first else last
+
+    def _say(self, sentence: str, **values: object) -> str:
+        return self.words.sentences[sentence].format(**values)

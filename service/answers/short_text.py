@@ -1,0 +1,105 @@
+"""The card that is read in five seconds: what to do, because of what, what has to wait, what to ask.
+
+It has so many words at most, all cards of an answer together too, and no sentence stands on two of them. What is never
+cut stands on it even so: each red flag with its action, what speaks against a treatment, what is missing or could not
+be read. What is cut first are the questions, then the reasons, then what is not urgent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.answers.card_lines import CardLines
+from service.answers.content import Content
+from service.knowledge_model.model import Knowledge
+from service.reasoning.evidence import Fired
+
+# In words, without the line that says what knowledge it is.
+OF_A_CARD = 80
+_WITHOUT_REASONS = 55
+OF_AN_ANSWER = 200
+_ASKED = 2
+_REASONS = 6
+_SUMMARY = 139
+
+
+class ShortText:
+    """Writes the cards of one answer, one after the other."""
+
+    def __init__(self, knowledge: Knowledge, lines: CardLines) -> None:
+        self.knowledge, self.lines, self.words = knowledge, lines, knowledge.wording
+        self._said: set[str] = set()
+        self._left = OF_AN_ANSWER
+
+    def summary(self, content: Content) -> str:
+        """What, why, where, by when: below 140 characters."""
+        return next(text for text in self.lines.summaries(content) if len(text) <= _SUMMARY)
+
+    def detail(self, content: Content) -> str:
+        """GitHub Flavored Markdown."""
+        needed: dict[str, list[str]] = {}
+        waiting: list[str] = []
+        for number, fired in enumerate(content.fired):
+            label = "hold" if holds(fired) else "do"
+            for place, line in enumerate(self.lines.do(content, fired)):
+                if label == "hold" or number == 0 or (fired.recommendation.red_flag and place == 0):
+                    self._add(needed, label, line)
+                else:
+                    waiting.append(line)
+        for note in content.notes:
+            self._add(needed, "because", note)
+        for check in content.checks:
+            self._add(needed, "check", check)
+        room = min(OF_A_CARD, self._left)
+        for line in waiting:
+            if _count(needed) + len(line.split()) <= min(_WITHOUT_REASONS, room):
+                self._add(needed, "do", line)
+        self._add_reasons(needed, content, room)
+        self._add_questions(needed, content, room)
+        self._left = max(0, self._left - _count(needed))
+        headings = self.words.headings
+        labels = ("do", "because", "hold", "ask_short", "check")
+        written = [f"**{headings[label]}** {' '.join(needed[label])}" for label in labels if needed.get(label)]
+        return "\n\n".join([*written, *self._safety_net(content), self._status()])
+
+    def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            lines.setdefault(label, []).append(line)
+
+    def _add_reasons(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
+        for at_most in range(_REASONS, 0, -1):
+            text = self.lines.because(content, at_most)
+            if text and _count(lines) + len(text.split()) <= room:
+                self._add(lines, "because", text[:1].upper() + text[1:] + ".")
+                return
+
+    def _add_questions(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
+        if not content.asks:
+            return
+        for asked in self.lines.assessment.ask[:_ASKED]:
+            short = self.knowledge.findings[asked.finding].short
+            question = short[:1].upper() + short[1:] + "?"
+            if _count(lines) + len(question.split()) <= room:
+                self._add(lines, "ask_short", question)
+
+    def _safety_net(self, content: Content) -> Iterator[str]:
+        """Once, and only where the patient may go home with this card."""
+        sentence = self.words.sentences["safety_net_short"]
+        urgent = any(fired.indicator != "info" for fired in (content.fired[0], *self.lines.assessment.fired))
+        if not (urgent or content.about or sentence in self._said):
+            self._said.add(sentence)
+            yield f"**{self.words.headings['safety_net']}** {sentence}"
+
+    def _status(self) -> str:
+        return self.words.sentences[f"status_{self.knowledge.status}"].format(version=self.knowledge.version)
+
+
+def holds(fired: Fired) -> bool:
+    """Whether it says nothing but that a treatment has to wait."""
+    treatment = fired.recommendation.treatment
+    return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
+
+
+def _count(lines: dict[str, list[str]]) -> int:
+    return sum(len(line.split()) for of_label in lines.values() for line in of_label)
