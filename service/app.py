@@ -103,7 +103,7 @@ def create_app(
     published = service_registry(
         knowledge,
         clock,
-        lambda name: clients[name].ehr if clients and name else settings.ehr,
+        lambda name: clients[name].style if clients and name else settings.style,
         site_codes=site_codes,
         never_sends=lambda name: clients[name].never_sends if clients and name else (),
         annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",

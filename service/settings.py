@@ -39,6 +39,24 @@ FORMER_NAMES = {
 
 # The EHRs whose way with answers is known; see profiles.py.
 EHR_PROFILES = ("generic", "epic", "oracle-health")
+# How much a card says: what is read in five seconds, or the whole depth.
+DETAILS = ("short", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a client likes its answers.
+
+    ehr: one of EHR_PROFILES; detail: how much a card says, one of DETAILS; extensions: whether there
+    are any, for some client libraries refuse a response or a card that has one.
+    """
+
+    ehr: str = EHR_PROFILES[0]
+    detail: str = DETAILS[0]
+    extensions: bool = True
+
+
+AS_IT_IS = Style()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,8 @@ class Settings:
     public_base_url: str | None = None
     # How answers are put for a caller who needs no entry among the clients.
     ehr: str = "generic"
+    detail: str = "short"
+    extensions: str = "on"
     snomed_ct: str = "all"
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
@@ -77,6 +97,11 @@ class Settings:
     trusted_proxies: int = 0
     pages: str = "auto"
     metrics_token: str | None = field(default=None, repr=False)
+
+    @property
+    def style(self) -> Style:
+        """How a caller who needs no entry among the clients likes its answers."""
+        return Style(self.ehr, self.detail, self.extensions == "on")
 
     def shows_pages(self) -> bool:
         """Whether the service can be tried in a browser; of itself only where nobody else can see it."""
@@ -214,6 +239,14 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_EHR",
         validate=OneOf(EHR_PROFILES),
         metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"},
+    )
+    detail = fields.String(
+        data_key="SITBONE_DETAIL", validate=OneOf(DETAILS), metadata={"expected": f"one of {', '.join(DETAILS)}"}
+    )
+    extensions = fields.String(
+        data_key="SITBONE_EXTENSIONS",
+        validate=OneOf(["on", "off"]),
+        metadata={"expected": "on or off: whether answers have extensions where no file of clients says so"},
     )
     snomed_ct = fields.String(
         data_key="SITBONE_SNOMED_CT",

@@ -10,6 +10,7 @@ import pytest
 from cds_hooks import ServiceRegistry, read_request
 from service.answers.answered import ASSESSMENT_KEY, Answered
 from service.services.registry import service_registry
+from service.settings import Style
 from tests.charts import CLOCK, build_request, packaged
 
 SERVICES: ServiceRegistry[Answered] = service_registry(packaged(), lambda: CLOCK)
@@ -66,7 +67,7 @@ def test_of_a_patient_who_has_died_no_recommendation_is_left() -> None:
 
 def test_the_cards_of_an_answer_are_those_in_the_words_of_the_ehr() -> None:
     body = (REQUESTS / "analgesic-safety-sign" / "nsaid-with-kidney-disease.json").read_bytes()
-    epic = service_registry(packaged(), lambda: CLOCK, lambda _client: "epic")
+    epic = service_registry(packaged(), lambda: CLOCK, lambda _client: Style("epic"))
     plain, changed = (answered("analgesic-safety-sign", body, each) for each in (SERVICES, epic))
     assert [each.card for each in changed.advised] == [*changed.response.cards]
     assert [each.card for each in changed.advised] != [each.card for each in plain.advised]

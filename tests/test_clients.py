@@ -42,7 +42,7 @@ def test_an_entry_needs_an_issuer_and_keys_and_has_defaults_for_the_rest(read: R
     )
     assert (trusted.algorithms, trusted.skew, trusted.lifetime) == (("ES384", "RS384"), 60, 300)
     assert (trusted.audiences, trusted.services, trusted.tenants, trusted.calls_per_minute) == ((), (), (), None)
-    assert (client.fhir_servers, client.ehr, client.internal_hosts, client.jwks_file) == (
+    assert (client.fhir_servers, client.style.ehr, client.internal_hosts, client.jwks_file) == (
         (),
         "generic",
         frozenset(),
@@ -81,7 +81,7 @@ def test_an_entry_may_say_all_that_is_said_of_a_client(read: Read, file: Path) -
     assert client.trusted.lifetime == 3600
     assert client.jwks_file == file.parent / "jwks.json"
     assert client.fhir_servers == ("https://fhir.a.example.org/r4", "https://ehr.lan:8443/fhir")
-    assert (client.ehr, client.internal_hosts) == ("epic", frozenset({"ehr.lan"}))
+    assert (client.style.ehr, client.internal_hosts) == ("epic", frozenset({"ehr.lan"}))
 
 
 @pytest.mark.parametrize(
@@ -233,4 +233,4 @@ def test_the_example_file_can_be_used_once_its_keys_are_there(repository: Path, 
     (tmp_path / "county-clinic-jwks.json").write_text(json.dumps(key_set(new_key("RS384", "mine"))))
     (tmp_path / "clients.toml").write_text(text)
     found = read_clients(tmp_path / "clients.toml", [DIAGNOSIS, DIAGNOSIS_ENCOUNTER])
-    assert {client.ehr for client in found.values()} == {"generic", "epic", "oracle-health"}
+    assert {client.style.ehr for client in found.values()} == {"generic", "epic", "oracle-health"}

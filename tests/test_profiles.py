@@ -8,9 +8,9 @@ import pytest
 from cds_hooks import Action, Card, Indicator, Source, Suggestion
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from fixtures.build import dialects
-from service.answers.profiles import in_dialect
+from service.answers.profiles import in_style
 from service.app import create_app
-from service.settings import EHR_PROFILES, Settings
+from service.settings import EHR_PROFILES, Settings, Style
 from tests.charts import CLOCK, Json, named_cases, packaged
 
 WORDING = packaged().wording
@@ -37,17 +37,17 @@ def answer(*suggestions: Suggestion, behaviour: str | None = "any") -> Card:
 
 def test_the_generic_dialect_is_the_answer_as_it_is() -> None:
     card = answer(REPLACE, REMOVE, behaviour="at-most-one")
-    assert in_dialect("generic", card, WORDING) is card
+    assert in_style(Style("generic"), card, WORDING) is card
 
 
 @pytest.mark.parametrize("ehr", EHR_PROFILES)
 def test_a_card_without_suggestions_stays_as_it_is(ehr: str) -> None:
     card = answer()
-    assert in_dialect(ehr, card, WORDING) is card
+    assert in_style(Style(ehr), card, WORDING) is card
 
 
 def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() -> None:
-    card = in_dialect("epic", answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("epic"), answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
     assert card.selection_behavior == "any"
     assert [[action.type for action in suggestion.actions] for suggestion in card.suggestions] == [
         ["create"],
@@ -66,49 +66,49 @@ def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() ->
 
 def test_for_epic_alternatives_are_left_out_because_all_of_them_could_be_taken() -> None:
     recommended_last = answer(ORDERS[0], REPLACE, behaviour="at-most-one")
-    kept = in_dialect("epic", recommended_last, WORDING).suggestions
+    kept = in_style(Style("epic"), recommended_last, WORDING).suggestions
     assert {action.type for suggestion in kept for action in suggestion.actions} == {"create", "delete"}
     assert len(kept) == 2
-    first_of_equals = in_dialect("epic", answer(*ORDERS, behaviour="at-most-one"), WORDING)
+    first_of_equals = in_style(Style("epic"), answer(*ORDERS, behaviour="at-most-one"), WORDING)
     assert [suggestion.label for suggestion in first_of_equals.suggestions] == ["Order 1"]
 
 
 def test_for_epic_a_question_is_left_out() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = in_dialect("epic", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("epic"), answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
     assert card.suggestions == (ORDERS[0],)
-    bare = in_dialect("epic", answer(question, behaviour="at-most-one"), WORDING)
+    bare = in_style(Style("epic"), answer(question, behaviour="at-most-one"), WORDING)
     assert (bare.suggestions, bare.selection_behavior, bare.detail) == ((), None, "Detail")
 
 
 def test_for_oracle_health_a_choice_with_a_question_stays() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = in_dialect("oracle-health", answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("oracle-health"), answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
     assert (card.suggestions, card.selection_behavior) == ((ORDERS[0], question), "at-most-one")
 
 
 def test_for_epic_orders_that_may_all_be_taken_stay() -> None:
-    card = in_dialect("epic", answer(*ORDERS), WORDING)
+    card = in_style(Style("epic"), answer(*ORDERS), WORDING)
     assert card.suggestions == ORDERS
     assert card.detail == "Detail"
 
 
 def test_for_oracle_health_orders_that_may_all_be_taken_are_offered_together_first() -> None:
-    card = in_dialect("oracle-health", answer(*ORDERS), WORDING)
+    card = in_style(Style("oracle-health"), answer(*ORDERS), WORDING)
     assert card.selection_behavior == "at-most-one"
     assert [len(suggestion.actions) for suggestion in card.suggestions] == [2, 1, 1]
     assert [bool(suggestion.is_recommended) for suggestion in card.suggestions] == [True, False, False]
 
 
 def test_for_oracle_health_a_replacement_stays_one_suggestion() -> None:
-    card = in_dialect("oracle-health", answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("oracle-health"), answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
     assert card.suggestions == (REPLACE, REMOVE)
 
 
 @pytest.mark.parametrize("ehr", EHR_PROFILES)
 def test_ids_of_suggestions_are_unique_and_the_same_from_call_to_call(ehr: str) -> None:
     def ids() -> list[str]:
-        card = in_dialect(ehr, answer(REPLACE, REMOVE, *ORDERS[:0]), WORDING)
+        card = in_style(Style(ehr), answer(REPLACE, REMOVE, *ORDERS[:0]), WORDING)
         return [suggestion.uuid for suggestion in card.suggestions]
 
     assert ids() == ids()

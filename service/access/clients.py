@@ -33,7 +33,7 @@ from cds_hooks.trust import (
 )
 from service.prefetch_keys import SEARCHED
 from service.service_ids import FORMER_IDS, with_current
-from service.settings import EHR_PROFILES, SettingsError
+from service.settings import DETAILS, EHR_PROFILES, SettingsError, Style
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
@@ -56,7 +56,7 @@ class Client:
     trusted: TrustedClient
     jwks_file: Path | None
     fhir_servers: tuple[str, ...]
-    ehr: str
+    style: Style
     internal_hosts: frozenset[str]
     pama_rating: bool
     # The kinds of data that its calls never have.
@@ -127,15 +127,16 @@ def _client(file: Path, name: str, members: Any) -> Client:
         entry = _SCHEMA.load(members)
     except ValidationError as problem:
         raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
-    own = ("jwks_file", "fhir_servers", "ehr", "internal_hosts", "pama_rating", "never_sends")
-    jwks_file, servers, ehr, hosts, pama_rating, never_sends = (entry.pop(key) for key in own)
+    own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends")
+    jwks_file, servers, hosts, pama_rating, never_sends = (entry.pop(key) for key in own)
+    style = Style(entry.pop("ehr"), entry.pop("detail"), entry.pop("extensions") == "on")
     entry["services"] = with_current(entry["services"])
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     client = Client(
         TrustedClient(name, **trusted),
         file.parent / jwks_file if jwks_file else None,
         tuple(servers),
-        ehr,
+        style,
         frozenset(hosts),
         pama_rating,
         frozenset(never_sends),
@@ -236,6 +237,10 @@ class _ClientSchema(Schema):
     ehr = fields.String(
         load_default="generic", validate=OneOf(EHR_PROFILES), metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"}
     )
+    detail = fields.String(
+        load_default="short", validate=OneOf(DETAILS), metadata={"expected": f"one of {', '.join(DETAILS)}"}
+    )
+    extensions = fields.String(load_default="on", validate=OneOf(["on", "off"]), metadata={"expected": "on or off"})
     pama_rating = fields.Boolean(
         load_default=False, truthy={True}, falsy={False}, metadata={"expected": "true or false"}
     )

@@ -57,12 +57,14 @@ class Answered:
     system_actions: tuple[SystemAction, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
+    # Whether the assessment is sent.
+    extensions: bool = True
 
     @property
     def response(self) -> HookResponse:
         """What is sent."""
         cards = tuple(each.card for each in self.advised)
-        return HookResponse(cards, self.system_actions, {ASSESSMENT_KEY: self.extension})
+        return HookResponse(cards, self.system_actions, {ASSESSMENT_KEY: self.extension} if self.extensions else None)
 
     def has_cards(self) -> bool:
         """Whether there is any card, shown or not."""

@@ -52,10 +52,9 @@ from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired
 from service.reasoning.order_matching import Call, OrderMatching
 from service.reasoning.questions import WouldChange
 from service.reasoning.unread_values import UnreadValues
+from service.settings import AS_IT_IS, Style
 
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
-# How much a card says; a client chooses.
-SHORT, FULL = DETAILS = ("short", "full")
 _Selection = Literal["at-most-one", "any"]
 _SUGGESTIONS = 4
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
@@ -103,16 +102,16 @@ class Advice:
 class Responder:
     """Answers by one body of knowledge; what is the same on every card is made once.
 
-    `detail_of` says by the client's name how much a card says, one of DETAILS.
+    `style_of` says by the client's name how it likes its answers.
     """
 
     def __init__(
         self,
         knowledge: Knowledge,
         ids: CardIds | None = None,
-        detail_of: Callable[[str | None], str] = lambda _client: SHORT,
+        style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
     ) -> None:
-        self.knowledge, self.detail_of = knowledge, detail_of
+        self.knowledge, self.style_of = knowledge, style_of
         self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
@@ -268,7 +267,7 @@ class _Cards:
         self.diagnostic_topic = self.first_topic = ""
         self.lines = CardLines(self.knowledge, assessment, now)
         self.text = ShortText(self.knowledge, self.lines)
-        self.full = responder.detail_of(request.client) == FULL
+        self.full = responder.style_of(request.client).detail == "full"
 
     @cached_property
     def matching(self) -> OrderMatching:

@@ -22,15 +22,17 @@ from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Suggestion
 from service.knowledge_model.model import Wording
+from service.settings import Style
 
 # What comes first leaves nobody without a medicine or an order when the second step is forgotten.
 _ORDER_OF_STEPS = ("create", "update", "delete")
 
 
-def in_dialect(ehr: str, card: Card, wording: Wording) -> Card:
-    """The same card as this EHR takes it; `ehr` is one of settings.EHR_PROFILES."""
-    change = _DIALECTS.get(ehr)
-    return change(card, wording) if change and card.suggestions else card
+def in_style(style: Style, card: Card, wording: Wording) -> Card:
+    """The same card as this client takes it."""
+    change = _DIALECTS.get(style.ehr)
+    changed = change(card, wording) if change and card.suggestions else card
+    return changed if style.extensions else replace(changed, extension=None)
 
 
 def _epic(card: Card, wording: Wording) -> Card:

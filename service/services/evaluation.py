@@ -25,6 +25,7 @@ from service.reasoning.differential import NO_SIDE_NAMED
 from service.reasoning.evidence import Fired
 from service.reasoning.questions import WouldChange
 from service.reasoning.visit_limits import Limit, limit_of
+from service.settings import AS_IT_IS, Style
 
 # What a card is about, and what fired for it, the most important first.
 Judged: TypeAlias = tuple[str, Sequence[Fired]]
@@ -142,7 +143,7 @@ class Evaluator:
     """Reads and assesses by one body of knowledge; made once.
 
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
-    of cards.
+    of cards; `style_of` says by the client's name how it likes its answers.
     """
 
     def __init__(
@@ -152,9 +153,11 @@ class Evaluator:
         site_codes: SiteCodes = NO_SITE_CODES,
         never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
         ids: CardIds | None = None,
+        *,
+        style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
     ) -> None:
-        self.knowledge = knowledge
-        self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids)
+        self.knowledge, self.style_of = knowledge, style_of
+        self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
         self.orders = OrderReader(knowledge, self.index, site_codes)

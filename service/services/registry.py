@@ -10,7 +10,7 @@ from types import MappingProxyType
 from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from service import service_ids as ids
 from service.answers.answered import Answered
-from service.answers.profiles import in_dialect
+from service.answers.profiles import in_style
 from service.chart.case import ResourceHead, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.knowledge_model.model import Knowledge
@@ -21,13 +21,12 @@ from service.services.appointment_timing import AppointmentTiming
 from service.services.discharge_advice import DischargeAdvice
 from service.services.evaluation import Evaluator
 from service.services.imaging_referral import ImagingReferral
-from service.settings import EHR_PROFILES
+from service.settings import AS_IT_IS, Style
 
 _NEEDS = (
     "FHIR R4. Needs the Patient and at least one of Condition and Observation, in the prefetch. "
     "The knowledge is a draft until a clinician has signed it: see the extension."
 )
-_AS_IT_IS = EHR_PROFILES[0]
 KNOWLEDGE_KEY = "org.sitbone.knowledge"
 # Each service with its hooks, and the id under which it answers that hook.
 _ENTRIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -49,25 +48,24 @@ def _always(_request: HookRequest) -> bool:
 def service_registry(
     knowledge: Knowledge,
     clock: Callable[[], datetime],
-    ehr_of: Callable[[str | None], str] = lambda _client: _AS_IT_IS,
+    style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
     *,
     site_codes: SiteCodes = NO_SITE_CODES,
     annotates: Callable[[str | None], bool] = lambda _client: False,
     never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
     card_ids: CardIds | None = None,
 ) -> ServiceRegistry[Answered]:
-    """Every service with its hooks; `clock` gives the time of a call, in UTC, `ehr_of` the profile of a client by name.
+    """Every service with its hooks; `clock` gives the time of a call, in UTC, `style_of` the style of a client by name.
 
     `site_codes` are a site's own codes of imaging orders; `annotates` says by the client's name who wants the orders
     that are signed to carry their rating, and `never_sends` which kinds of data never come. `card_ids` makes the ids
     of cards.
     """
-    return services_by(Evaluator(knowledge, clock, site_codes, never_sends, card_ids), ehr_of, annotates)
+    return services_by(Evaluator(knowledge, clock, site_codes, never_sends, card_ids, style_of=style_of), annotates)
 
 
 def services_by(
     evaluator: Evaluator,
-    ehr_of: Callable[[str | None], str] = lambda _client: _AS_IT_IS,
     annotates: Callable[[str | None], bool] = lambda _client: False,
 ) -> ServiceRegistry[Answered]:
     """The services that read and assess by this evaluator; see service_registry."""
@@ -87,12 +85,12 @@ def services_by(
     ) -> Iterator[CdsService[Answered]]:
         presented = knowledge.engine.services[name]
 
-        def in_words_of_client(request: HookRequest) -> Answered:
-            answered, ehr = answer(request), ehr_of(request.client)
-            if ehr == _AS_IT_IS:
+        def in_style_of_client(request: HookRequest) -> Answered:
+            answered, style = answer(request), evaluator.style_of(request.client)
+            if style == AS_IT_IS:
                 return answered
-            cards = (replace(each, card=in_dialect(ehr, each.card, knowledge.wording)) for each in answered.advised)
-            return replace(answered, advised=tuple(cards))
+            cards = (replace(each, card=in_style(style, each.card, knowledge.wording)) for each in answered.advised)
+            return replace(answered, advised=tuple(cards), extensions=style.extensions)
 
         for hook, id_ in _ENTRIES[name].items():
             yield CdsService(
@@ -101,7 +99,7 @@ def services_by(
                 title=presented.title or knowledge.title,
                 description=presented.description,
                 prefetch=templates,
-                answer=in_words_of_client,
+                answer=in_style_of_client,
                 usage_requirements=_NEEDS,
                 extension=publishing,
                 needs_chart=needs_chart,
