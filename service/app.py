@@ -108,14 +108,14 @@ def create_app(
         never_sends=lambda name: clients[name].never_sends if clients and name else (),
         annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",
         card_ids=ids,
+        why_at=why.address_maker(settings),
     )
     clients = _clients(settings, published)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons])
     audit_trail = _audit_trail(audit, knowledge, settings, clock)
-    address_of_why = why.address_maker(settings)
     app = _App("service", static_folder=None)
-    app.extensions |= {"audit_trail": audit_trail, "card_ids": ids, "address_of_why": address_of_why}
+    app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)

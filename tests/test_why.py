@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import key_set, new_key
 from service.app import create_app
 from service.knowledge_model.model import PACKAGED, Knowledge
+from service.pages.why import address_maker
 from service.settings import Settings, SettingsError
 from service.why_address import MOST, path_of
 from tests.charts import packaged
@@ -38,10 +38,6 @@ def page_of(client: FlaskClient, *ids: str) -> Page:
 
 def squeezed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
-
-
-def address_of(app: Flask, *ids: str) -> str:
-    return str(app.extensions["address_of_why"](ids))
 
 
 def test_the_address_has_the_ids_in_their_order_each_once() -> None:
@@ -178,15 +174,15 @@ def test_it_is_there_where_callers_need_a_token_and_the_trial_pages_are_off(page
 
 
 def test_the_address_begins_with_the_public_base_url(tmp_path: Path) -> None:
-    app = create_app(guarded(tmp_path, host="10.0.0.5", public_base_url="https://cds.example.org/pain"))
-    with app.test_request_context(base_url="http://elsewhere.example.org"):
-        assert address_of(app, *PAIR) == "https://cds.example.org/pain/why/rs01-sudden-tear+rl07-suspected-tear"
+    settings = guarded(tmp_path, host="10.0.0.5", public_base_url="https://cds.example.org/pain")
+    with create_app(settings).test_request_context(base_url="http://elsewhere.example.org"):
+        assert address_maker(settings)(PAIR) == "https://cds.example.org/pain/why/rs01-sudden-tear+rl07-suspected-tear"
 
 
 def test_on_loopback_the_address_begins_as_that_of_the_request() -> None:
-    app = create_app(Settings(port=9000))
-    with app.test_request_context(base_url="http://localhost:9000/under/"):
-        assert address_of(app, "rs01-sudden-tear") == "http://localhost:9000/under/why/rs01-sudden-tear"
+    settings = Settings(port=9000)
+    with create_app(settings).test_request_context(base_url="http://localhost:9000/under/"):
+        assert address_maker(settings)(["rs01-sudden-tear"]) == "http://localhost:9000/under/why/rs01-sudden-tear"
 
 
 def test_where_others_can_call_the_start_asks_for_the_public_base_url(tmp_path: Path) -> None:

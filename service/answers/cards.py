@@ -20,6 +20,7 @@ from cds_hooks import (
     Coding,
     HookRequest,
     Indicator,
+    Link,
     PrefetchState,
     Source,
     Suggestion,
@@ -102,7 +103,8 @@ class Advice:
 class Responder:
     """Answers by one body of knowledge; what is the same on every card is made once.
 
-    `style_of` says by the client's name how it likes its answers.
+    `style_of` says by the client's name how it likes its answers; `why_at` makes the address of the page that says why
+    these recommendations, by id, are given, where there is one.
     """
 
     def __init__(
@@ -110,8 +112,9 @@ class Responder:
         knowledge: Knowledge,
         ids: CardIds | None = None,
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
+        why_at: Callable[[Sequence[str]], str] | None = None,
     ) -> None:
-        self.knowledge, self.style_of = knowledge, style_of
+        self.knowledge, self.style_of, self.why_at = knowledge, style_of, why_at
         self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
@@ -431,16 +434,19 @@ class _Cards:
             asks=topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")),
             causes=topic == self.diagnostic_topic,
         )
+        why_at = self.responder.why_at
+        why = why_at([item.recommendation.id for item in fired]) if why_at else None
         detail = FullText(self.knowledge, self.assessment).detail if self.full else self.text.detail
         card = Card(
             uuid=uuid,
             summary=self.text.summary(content),
             indicator=Indicator(fired[0].indicator),
             detail=detail(content),
-            source=self.responder.sources[topic],
+            source=replace(self.responder.sources[topic], url=why),
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
+            links=(Link(self.words.sentences["why_link"], why, "absolute"),) if why else (),
             extension={BASIS_KEY: self._basis(content)},
         )
         return AdvisedCard(card, tuple(fired))

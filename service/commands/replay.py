@@ -22,12 +22,16 @@ from cds_hooks.conformance import reason_of
 from cds_hooks.text_forms import UUID
 from service.app import create_app
 from service.settings import Settings
+from service.why_address import PATH as WHY
 
 _SECONDS = 30
 _FULL_DATE = re.compile(r"(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])")
 _LONG = 100
 # The ids on the cards of the responses are made by this key, which is no secret: nobody's chart is among the requests.
 PUBLISHED_KEY = "published-for-the-fixtures-of-sitbone"
+# Where the links of the responses lead.
+PUBLISHED_AT = "http://127.0.0.1:8080"
+_BEFORE_WHY = re.compile(rf'https?://[^"\s]*?(?={WHY})')
 
 # A path and a body (None: a GET) -> the body of the answer.
 Caller = Callable[[str, str, bytes | None], bytes]
@@ -91,8 +95,9 @@ def read_folder(folder: Path) -> Folder:
 
 
 def in_process(settings: Settings, clock: datetime) -> Caller:
-    """This service, with its clock held still and the ids of cards made by the published key."""
-    client = create_app(replace(settings, card_key=PUBLISHED_KEY), clock=lambda: clock).test_client()
+    """This service, with its clock held still, the ids of cards made by the published key and links to one address."""
+    published = replace(settings, card_key=PUBLISHED_KEY, public_base_url=PUBLISHED_AT)
+    client = create_app(published, clock=lambda: clock).test_client()
 
     def call(path: str, name: str, body: bytes | None) -> bytes:
         headers = {"X-Correlation-Id": name}
@@ -211,13 +216,13 @@ def _to_the_day(value: Any) -> Any:
 
 
 def _numbered(answers: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers with each uuid replaced by its number: a running service makes ids by a key of its own."""
+    """The answers with each uuid replaced by its number, and links without where they lead to: a running service makes
+    ids by a key of its own, and has an address of its own."""
 
     def numbered(answer: Any) -> Any:
         numbers: dict[str, str] = {}
-        return json.loads(
-            UUID.sub(lambda match: numbers.setdefault(match[0], f"uuid {len(numbers) + 1}"), json.dumps(answer))
-        )
+        text = _BEFORE_WHY.sub("", json.dumps(answer))
+        return json.loads(UUID.sub(lambda match: numbers.setdefault(match[0], f"uuid {len(numbers) + 1}"), text))
 
     return {name: numbered(answer) for name, answer in answers.items()}
 
