@@ -135,6 +135,11 @@ HOOKS = {
 }
 
 
+def sentence(name: str, **values: object) -> str:
+    """A sentence of the packaged knowledge as cards have it."""
+    return packaged().wording.sentences[name].format(**values)
+
+
 @cache
 def packaged() -> Knowledge:
     """The knowledge that the service comes with: its titles and displays make a request readable."""

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.chart.dosage import most_in_a_day, strength_of
 from service.fhir_validation import violations
-from tests.charts import CLOCK, PATIENT, SYSTEMS, Json, assessment_of, build_request, collection
+from tests.charts import CLOCK, PATIENT, SYSTEMS, Json, assessment_of, build_request, collection, packaged, sentence
 
 CHART: Json = {
     "age": 40,
@@ -319,4 +319,5 @@ def test_an_egfr_without_a_unit_is_named_and_its_unit_not_guessed(unit: Json, cl
     answer = client.post("/cds-services/analgesic-safety-sign", json=request).get_json()
     (card,) = answer["cards"]
     assert card["indicator"] == ("warning" if unit else "info")
-    assert ("without a number and unit that can be used" in card["detail"]) is not bool(unit)
+    unread = sentence("value_not_read", finding=packaged().title_of("egfr"), date="Nov 22")
+    assert (unread in card["detail"]) is not bool(unit)

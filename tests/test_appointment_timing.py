@@ -13,7 +13,7 @@ from service.fhir_validation import violations
 from service.knowledge_model.model import KnowledgeError
 from service.services.appointment_timing import AppointmentTiming
 from service.services.evaluation import Evaluator
-from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection, packaged
+from tests.charts import ANOTHER, CLOCK, PATIENT, Json, build_request, collection, packaged, sentence
 
 WEAK: Json = {"age": 58, "side": "left", "present": ["buttock-pain", "leg-weakness"], "service": "appointment-timing"}
 
@@ -146,7 +146,7 @@ def test_of_a_span_every_day_has_to_be_soon_enough(
 
 def test_the_days_of_a_span_stand_on_the_card() -> None:
     (card,) = ask(collection([appointment("2026-12")]), chart=CANCER)["cards"]
-    assert "Days until the earliest appointment: 9 to 39" in card["detail"]
+    assert "9 to 39 days" in card["summary"]
 
 
 def test_a_visit_that_is_surely_in_time_makes_up_for_one_that_may_not_be() -> None:
@@ -224,7 +224,8 @@ def test_an_accepted_referral_is_named_instead_of_suggested_and_the_card_stays(f
     (again,) = call(json=request).get_json()["cards"]
     assert (again["uuid"], again["indicator"]) == (card["uuid"], "critical")
     assert [suggestion["uuid"] for suggestion in again["suggestions"]] == [kept["uuid"]]
-    assert "already ordered 2026-11-22 (ServiceRequest/placed)" in again["detail"]
+    (title,) = {accepted["actions"][0]["resource"]["code"]["coding"][-1]["display"]}
+    assert sentence("already_ordered", title=title, date="Nov 22") in again["detail"]
     for status, when in (("revoked", CLOCK.isoformat()), ("active", "2026-11-01")):
         order |= {"status": status, "authoredOn": when}
         assert call(json=request).get_json()["cards"][0]["suggestions"] == card["suggestions"]

@@ -1100,7 +1100,7 @@ def test_a_complaint_that_cannot_be_read_is_said_on_a_card(client: FlaskClient, 
     answer = client.post(SERVICE, json=request).get_json()
     (card,) = answer["cards"]
     assert "could not be read" in card["summary"]
-    assert "Observation/p" in card["detail"]
+    assert card["detail"].startswith("**Check:** ")
     assert "suggestions" not in card
     assert _assessment(answer)["complaint"] == "unknown"
     assert told("buttock-pain", reason)(answer)

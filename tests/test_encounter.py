@@ -12,7 +12,7 @@ from cds_hooks import read_request
 from service.app import create_app
 from service.chart.case import Case
 from service.services.evaluation import chart_of
-from tests.charts import ANOTHER, CLOCK, ENCOUNTER, LOCAL, PATIENT, SERVICE, Json
+from tests.charts import ANOTHER, CLOCK, ENCOUNTER, LOCAL, PATIENT, SERVICE, Json, sentence
 from tests.test_case_reading import (
     CALLED,
     GUIDELINE,
@@ -97,7 +97,7 @@ def test_a_danger_as_a_reason_is_provisional_and_is_evaluated(client: FlaskClien
     visit = encounter(reasonCode=[BUTTOCK, concept("G83.4", ICD)])
     answer = client.post(SERVICE, json=call([], encounter=visit)).get_json()
     assert answer["cards"][0]["indicator"] == "critical"
-    assert f"Encounter/{ENCOUNTER}, provisional" in answer["cards"][0]["detail"]
+    assert f"({sentence('provisional')})" in answer["cards"][0]["summary"] + answer["cards"][0]["detail"]
 
 
 def test_what_is_no_finding_by_itself_is_none_as_a_reason() -> None:
@@ -381,7 +381,7 @@ def test_the_complaint_of_the_visit_opens_the_chart(client: FlaskClient) -> None
 def test_the_card_says_that_the_complaint_was_recognised_by_its_words(client: FlaskClient) -> None:
     visit = encounter(reasonCode=[{"text": "Left buttock pain"}])
     answer = client.post(SERVICE, json=call([], encounter=visit)).get_json()
-    assert "recognised by its words, not by a code" in answer["cards"][0]["detail"]
+    assert sentence("byText") in answer["cards"][0]["detail"]
     (found,) = answer["cards"][0]["extension"]["org.sitbone.basis"]["findings"]
     assert (found["byText"], found["resource"]) == (True, f"Encounter/{ENCOUNTER}")
 

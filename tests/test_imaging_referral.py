@@ -15,7 +15,7 @@ from service.app import create_app
 from service.fhir_validation import violations
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
-from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases, packaged
+from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases, packaged, sentence
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -292,7 +292,7 @@ def test_a_call_that_several_recommendations_share_is_missing_where_one_of_them_
     # The warning of an infection comes before the tear and calls for the same MRI.
     present = ["buttock-pain", "sudden-onset", "sharp-pain", "pop-at-injury", "warm-red-swelling", "radiograph-normal"]
     answer = ask(plain, call(VEINS, present=present))
-    assert "Order: MRI of the pelvis without contrast, left" in labels(answer)
+    assert "Order: MRI of the pelvis without contrast, left (urgent)" in labels(answer)
 
 
 @pytest.mark.parametrize(
@@ -393,17 +393,15 @@ def test_a_draft_that_cannot_be_recognised_is_counted_and_a_red_flag_is_still_he
     answer = ask(plain, request)
     assert assessment(answer)["notRecognised"] == 1
     (card,) = answer["cards"]
-    assert (card["indicator"], card["summary"]) == (
-        "critical",
-        "A red flag calls for orders that were not recognised among these",
-    )
-    assert "could not be recognised: 1" in card["detail"]
+    recommendations = card["extension"]["org.sitbone.basis"]["recommendations"]
+    assert (card["indicator"], recommendations[0]["id"]) == ("critical", "io01b-orders-not-recognised")
+    assert sentence("not_recognised", count=1) in card["detail"]
 
 
 def test_drafts_that_are_recognised_are_not_counted_as_unrecognised(plain: FlaskClient) -> None:
     answer = ask(plain, call(LUMBAR, VEINS, {"id": "o7", "order": "sct|308481009"}))
     assert assessment(answer)["notRecognised"] == 0
-    assert "could not be recognised" not in answer["cards"][0]["detail"]
+    assert sentence("not_recognised", count=1)[:30] not in answer["cards"][0]["detail"]
 
 
 def test_a_draft_in_words_that_is_not_selected_brings_no_card(plain: FlaskClient) -> None:
@@ -517,14 +515,14 @@ def test_the_question_that_is_missing_can_be_added_as_a_task(plain: FlaskClient)
     assert (task["resourceType"], task["status"], task["intent"]) == ("Task", "requested", "proposal")
     assert task["for"] == {"reference": f"Patient/{call()['context']['patientId']}"}
     assert question["label"] == f"Add the question: {task['description']}"
-    assert task["description"] in answer["cards"][0]["detail"]
+    assert packaged().findings[assessment(answer)["ask"][0]].short.capitalize() in answer["cards"][0]["detail"]
     assert not question.get("isRecommended")
 
 
 def test_no_question_is_added_where_the_order_itself_lacks_something(plain: FlaskClient) -> None:
     assert labels(ask(plain, call({"id": "o1", "order": "sct|113091000"}))) == [
-        "Order: MRI of the pelvis without contrast, left",
-        "Order: Referral to orthopaedics",
+        "Order: MRI of the pelvis without contrast, left (urgent)",
+        "Order: Referral to orthopedics (urgent)",
     ]
 
 

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.chart.case import Case
 from service.chart.fhir_time import When
-from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, Json
+from tests.charts import ANOTHER, CLOCK, LOCAL, PATIENT, SERVICE, Json, packaged, sentence
 from tests.test_case_reading import SCT, call, form, held, observation, read
 
 YES: Json = {"valueBoolean": True}
@@ -243,7 +243,7 @@ def test_a_wrong_type_is_said_on_the_card_and_not_called_undocumented(client: Fl
     asked = form(item("onset-date", YES), item("buttock-pain", YES))
     answer = client.post(SERVICE, json=call([asked])).get_json()
     details = "\n".join(card["detail"] for card in answer["cards"])
-    assert "Date of onset or injury: recorded 2026-11-22 (QuestionnaireResponse/q) in a way that could not" in details
+    assert sentence("recorded_not_readable", finding=packaged().title_of("onset-date"), date="Nov 22") in details
     undocumented = [card["extension"]["org.sitbone.basis"]["notDocumented"] for card in answer["cards"]]
     assert not any("onset-date" in names for names in undocumented)
 
@@ -336,7 +336,7 @@ def test_where_the_side_cannot_be_read_the_order_has_none_and_the_card_says_so(c
     text = found["order"]["code"]["text"]
     assert "left" not in text
     assert "right" not in text
-    assert "its side could not be read" in found["detail"]
+    assert sentence("sideUnreadable") in found["detail"]
     basis = found["answer"]["cards"][0]["extension"]["org.sitbone.basis"]["findings"]
     assert {one["id"] for one in basis if one.get("sideUnreadable")} == set(TEAR) & {one["id"] for one in basis}
 

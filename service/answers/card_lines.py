@@ -105,7 +105,7 @@ class CardLines:
         finding = self.knowledge.findings.get(item.finding)
         if finding is None and item.finding not in OF_THE_PATIENT:
             return ""
-        short = finding.short if finding else in_a_sentence(self.knowledge.title_of(item.finding))
+        short = self.knowledge.short_of(item.finding)
         if item.state == "present":
             text = short
         elif item.state == "absent":
@@ -154,7 +154,7 @@ class CardLines:
     def _place(self, content: Content, name: str, named: Sequence[str]) -> str:
         said: dict[str, Callable[[], str]] = {
             "findings": lambda: ", ".join(named),
-            "orders": lambda: self._all_of(content.orders),
+            "orders": lambda: self.all_of(content.orders),
             "order": lambda: content.about,
             "side": self._side,
             "by": lambda: self._by(content.fired),
@@ -208,7 +208,8 @@ class CardLines:
             return self._say("either", first=first, other=in_a_sentence(causes[other].title))
         return self._say("possibly", first=first)
 
-    def _all_of(self, names: Sequence[str]) -> str:
+    def all_of(self, names: Sequence[str]) -> str:
+        """Names as they stand in a sentence."""
         *first, last = names or ("",)
         return self._say("all_of", first=", ".join(first), last=last) if first else last
 

@@ -422,15 +422,17 @@ class _Cards:
         orders: Sequence[str] = (),
         about: str = "",
     ) -> AdvisedCard:
+        evidence, orders = self._evidence(fired), tuple(dict.fromkeys(orders))
         content = Content(
             topic,
             fired,
-            self._evidence(fired),
+            evidence,
             self._not_documented(topic, fired),
             notes,
-            tuple(dict.fromkeys(orders)),
+            orders,
             about,
-            tuple(self._checks(topic)),
+            (*self._sides_not_read(evidence), *self._checks(topic)),
+            orders[_SUGGESTIONS:],
             asks=topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")),
             causes=topic == self.diagnostic_topic,
         )
@@ -469,6 +471,13 @@ class _Cards:
         """
         seen = {(item.finding, item.side, item.state): item for fire in fired for item in fire.evidence}
         return list(seen.values()) or list(self.assessment.located_by)
+
+    def _sides_not_read(self, evidence: Iterable[Evidence]) -> Iterator[str]:
+        remark = "sideUnreadable"
+        for item in evidence:
+            if remark in item.remarks:
+                title = self.knowledge.title_of(item.finding)
+                yield self._say("with_remark", finding=title, remark=self.words.sentences[remark])
 
     def _checks(self, topic: str) -> Iterator[str]:
         if self.assessment.lacking:

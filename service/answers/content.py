@@ -14,8 +14,9 @@ class Content:
 
     lacking: findings that are not documented and would change it; notes: what was found out beside the
     recommendations, such as an order that is placed already; orders: what is left to be ordered, in short words; about:
-    the draft that the card is about, in words; checks: what could not be read or is missing, a sentence each; asks:
-    whether questions stand on it; causes: whether the differential diagnosis does.
+    the draft that the card is about, in words; checks: what could not be read or is missing, a sentence each; beyond:
+    those of the orders that have no suggestion, for a card has few; asks: whether questions stand on it; causes:
+    whether the differential diagnosis does.
     """
 
     topic: str
@@ -26,5 +27,6 @@ class Content:
     orders: Sequence[str]
     about: str
     checks: Sequence[str]
+    beyond: Sequence[str]
     asks: bool
     causes: bool

@@ -46,6 +46,9 @@ class ShortText:
                     self._add(needed, label, line)
                 else:
                     waiting.append(line)
+        if content.beyond:
+            orders = self.lines.all_of(content.beyond)
+            self._add(needed, "do", self.words.sentences["also_order"].format(orders=orders))
         for note in content.notes:
             self._add(needed, "because", note)
         for check in content.checks:
@@ -65,21 +68,20 @@ class ShortText:
     def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
-            lines.setdefault(label, []).append(line)
+            lines.setdefault(label, []).append(_capital(line) if line.endswith((".", "?")) else f"{_capital(line)}.")
 
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
         for at_most in range(_REASONS, 0, -1):
             text = self.lines.because(content, at_most)
             if text and _count(lines) + len(text.split()) <= room:
-                self._add(lines, "because", text[:1].upper() + text[1:] + ".")
+                self._add(lines, "because", text)
                 return
 
     def _add_questions(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
         if not content.asks:
             return
         for asked in self.lines.assessment.ask[:_ASKED]:
-            short = self.knowledge.findings[asked.finding].short
-            question = short[:1].upper() + short[1:] + "?"
+            question = _capital(self.knowledge.short_of(asked.finding)) + "?"
             if _count(lines) + len(question.split()) <= room:
                 self._add(lines, "ask_short", question)
 
@@ -99,6 +101,10 @@ def holds(fired: Fired) -> bool:
     """Whether it says nothing but that a treatment has to wait."""
     treatment = fired.recommendation.treatment
     return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _count(lines: dict[str, list[str]]) -> int:

@@ -613,6 +613,10 @@ class Knowledge:
             return self.wording.facts[finding]
         return finding.replace("-", " ").capitalize()
 
+    def short_of(self, finding: str) -> str:
+        """How it is called within a line of a card."""
+        return self.findings[finding].short if finding in self.findings else in_a_sentence(self.title_of(finding))
+
     def base_findings(self, ids: Iterable[str]) -> frozenset[str]:
         """The findings of the chart behind these ids, with named criteria and derived quantities opened."""
         found: set[str] = set()

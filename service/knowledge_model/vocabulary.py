@@ -78,6 +78,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "why_link": (),
         "evidence": ("finding", "details"),
         "order_label": ("title",),
+        "also_order": ("orders",),
         "with_priority": ("title", "priority"),
         "rated": ("title", "rating", "presentation", "source"),
         "criteria": ("publisher", "topic", "year"),
