@@ -38,7 +38,7 @@ from service.answers.extension import (
     would_change_extension,
 )
 from service.answers.full_text import FullText
-from service.answers.orders import Ordering, service_request
+from service.answers.orders import Indications, Ordering, service_request
 from service.answers.short_text import ShortText, holds
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
@@ -131,6 +131,7 @@ class Responder:
         # What another medicine or an allergy may speak against.
         self.medicines = frozenset(medicine.treatment for medicine in roles.medicines.values())
         self.unread_values = UnreadValues(knowledge)
+        self.indications = Indications(knowledge)
         # What the basis of a card says of a recommendation, whatever the chart.
         self.as_written = {r.id: as_written(r) for r in knowledge.recommendations}
 
@@ -559,7 +560,9 @@ class _Cards:
 
     def _ordering(self, fired: Fired, side: str) -> Ordering:
         resources = (item.resource for item in fired.evidence)
-        return Ordering.of(self.request, side, self.now, fired.recommendation.title, resources)
+        return Ordering.of(
+            self.request, side, self.now, self.responder.indications.of(self.assessment, fired), resources
+        )
 
     def _basis(self, content: Content) -> dict[str, Any]:
         basis = {

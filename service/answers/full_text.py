@@ -27,7 +27,7 @@ class FullText:
         unknown = [self.knowledge.title_of(name) for name in content.lacking]
         recommendations = [fired.recommendation for fired in content.fired]
         sections = [
-            (headings["consider"], [line for each in recommendations for line in each.more]),
+            (headings["consider"], [line for each in recommendations for line in each.more or each.do]),
             (headings["why"], [*content.notes, *(self._evidence_line(item) for item in content.evidence)]),
             (headings["causes"], list(self._causes()) if content.causes else []),
             (headings["ask"], [self._ask(asked) for asked in self.assessment.ask] if content.asks else []),

@@ -7,6 +7,7 @@ ServiceRequest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,11 +23,17 @@ from service.knowledge_model.model import (
     MedicineTemplate,
     MessageTemplate,
     OrderTemplate,
+    in_a_sentence,
 )
+from service.reasoning.assessment import Assessment
+from service.reasoning.evidence import Fired
 
 # What a ServiceRequest of R4 may give as its reason.
 _REASONS = ("Condition/", "Observation/", "DiagnosticReport/", "DocumentReference/")
 _REASONS_OF_MEDICINES = _REASONS[:2]
+# What the user of a hook may be: CDS Hooks Library, context.userId.
+_USER = re.compile(r"(?:Practitioner|PractitionerRole|Patient|RelatedPerson)/[A-Za-z0-9.-]{1,64}")
+_EXAMPLE, _REFERRED = "Practitioner/example", ("Observation/example", "Patient/example")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +44,31 @@ class Ordering:
     encounter: str
     side: str
     authored: datetime
-    reasons: tuple[str, ...]
+    # CodeableConcepts.
+    reasons: tuple[Mapping[str, Any], ...]
     references: tuple[str, ...]
+    # Who would sign it, where the hook says who that is.
+    requester: str = ""
 
     @classmethod
     def of(
-        cls, request: HookRequest, side: str, authored: datetime, reason: str, resources: Iterable[str] = ()
+        cls,
+        request: HookRequest,
+        side: str,
+        authored: datetime,
+        reasons: Iterable[Mapping[str, Any]],
+        resources: Iterable[str] = (),
     ) -> Ordering:
-        """For the patient and the encounter of a call; `resources` are the ones that the reason stands on."""
+        """For the patient and the encounter of a call, by its user; `reasons`: see Indications; `resources` are the
+        ones that they stand on.
+        """
         return cls(
             patient=request.patient_id,
             encounter=request.encounter_id,
             side=side,
             authored=authored,
-            reasons=(reason,),
+            reasons=tuple(reasons),
+            requester=_requester(request),
             references=tuple(dict.fromkeys(name for name in resources if name.startswith(_REASONS))),
         )
 
@@ -78,11 +96,12 @@ def service_request(
         "resourceType": "ServiceRequest",
         "status": "draft",
         "intent": "proposal",
+        "category": [template.category],
         "priority": priority,
         "code": concept,
         "subject": {"reference": f"Patient/{ordering.patient}"},
         "authoredOn": ordering.authored.isoformat(timespec="seconds"),
-        "reasonCode": [{"text": reason} for reason in ordering.reasons],
+        "reasonCode": list(ordering.reasons),
     }
     request |= _in_encounter(ordering)
     references = [{"reference": name} for name in ordering.references if name.startswith(_REASONS)]
@@ -105,7 +124,7 @@ def medication_request(template: MedicineTemplate, ordering: Ordering) -> dict[s
         "medicationCodeableConcept": {"coding": [_coding(template.code)], "text": template.code.display},
         "subject": {"reference": f"Patient/{ordering.patient}"},
         "authoredOn": ordering.authored.isoformat(timespec="seconds"),
-        "reasonCode": [{"text": reason} for reason in ordering.reasons],
+        "reasonCode": list(ordering.reasons),
         "dosageInstruction": [{"text": template.dosage}],
     }
     references = [{"reference": name} for name in ordering.references if name.startswith(_REASONS_OF_MEDICINES)]
@@ -124,7 +143,7 @@ def communication_request(template: MessageTemplate, lines: Iterable[str], order
         "payload": [{"contentString": line} for line in lines],
         "authoredOn": ordering.authored.isoformat(timespec="seconds"),
         "recipient": [patient],
-        "reasonCode": [{"text": reason} for reason in ordering.reasons],
+        "reasonCode": list(ordering.reasons),
     } | _in_encounter(ordering)
 
 
@@ -137,12 +156,52 @@ def question_task(question: str, ordering: Ordering) -> dict[str, Any]:
         "description": question,
         "for": {"reference": f"Patient/{ordering.patient}"},
         "authoredOn": ordering.authored.isoformat(timespec="seconds"),
-        "reasonCode": {"text": ", ".join(ordering.reasons)},
+        "reasonCode": {"text": ", ".join(reason["text"] for reason in ordering.reasons)},
     } | _in_encounter(ordering)
 
 
 def _in_encounter(ordering: Ordering) -> dict[str, Any]:
-    return {"encounter": {"reference": f"Encounter/{ordering.encounter}"}} if ordering.encounter else {}
+    """Who asks for it, and in which encounter."""
+    encounter = {"encounter": {"reference": f"Encounter/{ordering.encounter}"}} if ordering.encounter else {}
+    return encounter | ({"requester": {"reference": ordering.requester}} if ordering.requester else {})
+
+
+def _requester(request: HookRequest) -> str:
+    user = request.context.get("userId")
+    return user if isinstance(user, str) and _USER.fullmatch(user) else ""
+
+
+class Indications:
+    """Why something is ordered: the complaint, coded where it has a code, and what is suspected. Made once."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        self._complaints = {
+            id_: _complaint(finding.title, [code for code in knowledge.codes if code.concept == id_])
+            for id_, finding in knowledge.findings.items()
+            if finding.defines_complaint
+        }
+
+    def of(self, assessment: Assessment, fired: Fired | None = None) -> tuple[Mapping[str, Any], ...]:
+        """The CodeableConcepts of an order that `fired` calls for; the title of the knowledge without a complaint."""
+        located = (item.finding for item in assessment.located_by)
+        found = [self._complaints[name] for name in dict.fromkeys(located) if name in self._complaints][:1]
+        suspected = self._suspected(assessment, fired)
+        return (*found, *([{"text": suspected}] if suspected else ())) or ({"text": self._knowledge.title},)
+
+    def _suspected(self, assessment: Assessment, fired: Fired | None) -> str:
+        words, flag = self._knowledge.wording, fired.recommendation.red_flag if fired else None
+        if flag:
+            return words.suspicions[flag.id]
+        leaders = [ranking.leader.id for ranking in assessment.rankings if ranking.leader]
+        named = dict.fromkeys(in_a_sentence(self._knowledge.causes[leader].title) for leader in leaders)
+        return words.sentences["suspected"].format(first=", ".join(named)) if named else ""
+
+
+def _complaint(title: str, codes: Iterable[Code]) -> dict[str, Any]:
+    """With the first code that has no side: the side stands in the body site."""
+    coded = next((code for code in codes if code.match == "exact" and not code.side), None)
+    return {"coding": [_coding(coded)], "text": title} if coded else {"text": title}
 
 
 def check_templates(knowledge: Knowledge, now: datetime) -> None:
@@ -153,7 +212,7 @@ def check_templates(knowledge: Knowledge, now: datetime) -> None:
                 wrong = _violations_of(template, side, priority, now, knowledge.wording.sides)
                 if wrong:
                     raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
-    ordering = Ordering("example", "example", "left", now, ("Reason",), ("Observation/example",))
+    ordering = Ordering("example", "example", "left", now, ({"text": "Reason"},), ("Observation/example",), _EXAMPLE)
     for key, medicine in knowledge.medicines.items():
         if wrong := violations(medication_request(medicine, ordering)):
             raise KnowledgeError("orders.toml", f"medicine.{key}", f"does not make a valid MedicationRequest: {wrong}")
@@ -166,5 +225,5 @@ def check_templates(knowledge: Knowledge, now: datetime) -> None:
 
 
 def _violations_of(template: OrderTemplate, side: str, priority: str, now: datetime, sides: Mapping[str, str]) -> str:
-    ordering = Ordering("example", "example", side, now, ("Reason",), ("Observation/example", "Patient/example"))
+    ordering = Ordering("example", "example", side, now, ({"text": "Reason"},), _REFERRED, _EXAMPLE)
     return violations(service_request(template, priority, ordering, sides))

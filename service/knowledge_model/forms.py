@@ -435,6 +435,7 @@ class WordingFile(Schema):
     headings = _TEXT_TABLE
     facts = _TEXT_TABLE
     sentences = _TEXT_TABLE
+    suspicions = _TEXT_TABLE
     strengths = _TEXT_TABLE
     sides = _TEXT_TABLE
     data = _TEXT_TABLE
@@ -461,9 +462,15 @@ class _MessageTable(Schema):
     opening = _text()
 
 
+class _CategoriesTable(Schema):
+    imaging = _text()
+    referral = _text()
+
+
 class OrderFile(Schema):
     """orders.toml."""
 
+    categories = fields.Nested(_CategoriesTable, required=True)
     medicine = fields.Dict(keys=fields.String(), values=fields.Nested(_MedicineTable), required=True)
     message = fields.Nested(_MessageTable, required=True)
     imaging = fields.Dict(keys=fields.String(), values=fields.Nested(_OrderTable), required=True)

@@ -103,6 +103,7 @@ from service.knowledge_model.vocabulary import (
 _CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "conditions", "medicines")
 # What is filled into a summary needs some of the 139 characters that CDS Hooks allows.
 _SUMMARY = 128
+_CATEGORY = "category-"
 _PLACE = re.compile(r"\{([^{}]*)\}")
 WEIGHTS = "weights.csv"
 _OF_A_CONDITION = re.compile(r"-?\d+")
@@ -401,6 +402,7 @@ def _wording(folder: Path) -> Wording:
         headings=raw["headings"],
         facts=raw["facts"],
         sentences=raw["sentences"],
+        suspicions=raw["suspicions"],
         strengths=raw["strengths"],
         sides=raw["sides"],
         data=raw["data"],
@@ -418,9 +420,17 @@ def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
     _require(placed | raw["sided_body_sites"].keys(), every, "orders.toml", "body_site")
     by_concept: dict[str, dict[str, Code]] = {}
     by_code: dict[str, Code] = {}
+    by_category: dict[str, Mapping[str, str]] = {}
     for code in codes:
         by_concept.setdefault(code.concept, {})[code.side] = code
         by_code[code.code] = code
+        if code.concept.startswith(_CATEGORY):
+            coding = {"system": code.system, "code": code.code, "display": code.display}
+            by_category[code.concept.removeprefix(_CATEGORY)] = coding
+    categories = {
+        group: {**({"coding": [by_category[group]]} if group in by_category else {}), "text": words}
+        for group, words in raw["categories"].items()
+    }
     templates = {}
     for group, prefix in (("imaging", ""), ("referral", "referral-")):
         for key, table in raw[group].items():
@@ -430,6 +440,7 @@ def _orders(folder: Path, *, affiliate: bool) -> dict[str, OrderTemplate]:
                 key=prefix + key,
                 title=table["title"],
                 short=table["short"] or in_a_sentence(table["title"]),
+                category=categories[group],
                 sided=table["sided"],
                 codes=by_concept.get(prefix + key, {}),
                 # A site whose code is left out by the licence setting is simply not sent.
@@ -792,6 +803,8 @@ def _check_due(knowledge: Knowledge, date: str, due: Due) -> None:
 def _check_engine(knowledge: Knowledge) -> None:
     """What the service is told by name is there."""
     file, engine = "engine.toml", knowledge.engine
+    _require(knowledge.wording.suspicions, engine.red_flags, "wording.toml", "suspicions")
+    _require(engine.red_flags, knowledge.wording.suspicions, "wording.toml", "suspicions")
     for role, topic in engine.topics.items():
         _require([topic], knowledge.wording.topics, file, f"topics.{role}")
     imaging = engine.imaging

@@ -348,6 +348,8 @@ class Wording:
     # How the hook context is called among the reasons of a card.
     facts: Mapping[str, str]
     sentences: Mapping[str, str]
+    # By red flag: what is suspected, as the indication of an order.
+    suspicions: Mapping[str, str]
     strengths: Mapping[str, str]
     sides: Mapping[str, str]
     # How the kinds of data are called where they are missing.
@@ -367,6 +369,8 @@ class OrderTemplate:
     title: str
     # The same as a word within a line of a card.
     short: str
+    # A CodeableConcept: imaging, or a referral.
+    category: Mapping[str, Any]
     # Whether the side belongs into its words.
     sided: bool
     codes: Mapping[str, Code]

@@ -75,6 +75,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "by_date": ("date",),
         "pattern_of": ("first",),
         "possibly": ("first",),
+        "suspected": ("first",),
         "why_link": (),
         "evidence": ("finding", "details"),
         "order_label": ("title",),

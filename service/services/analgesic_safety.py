@@ -352,7 +352,7 @@ def _changes(
             evaluation.request,
             assessment.side,
             evaluation.now,
-            fired[0].recommendation.title,
+            evaluation.indication(),
             (item.resource for each in fired for item in each.evidence),
         )
         create = Action("create", template.title, resource=medication_request(template, ordering))

@@ -196,7 +196,7 @@ def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
             evaluation.request,
             assessment.side,
             evaluation.now,
-            fired.recommendation.title,
+            evaluation.indication(fired),
             (item.resource for item in fired.evidence),
         )
         name = f"referral-{call.to}"

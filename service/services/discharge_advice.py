@@ -105,7 +105,7 @@ def _message(evaluation: Evaluation, fired: Sequence[Fired]) -> Iterator[Change]
     if not lines:
         return
     knowledge = evaluation.evaluator.knowledge
-    ordering = Ordering.of(evaluation.request, evaluation.assessment.side, evaluation.now, knowledge.title)
+    ordering = Ordering.of(evaluation.request, evaluation.assessment.side, evaluation.now, evaluation.indication())
     request = communication_request(knowledge.message, (knowledge.message.opening, *lines), ordering)
     action = Action("create", knowledge.message.title, resource=request)
     yield Change("message", knowledge.wording.sentences["message_label"], (action,), recommended=True)

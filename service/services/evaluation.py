@@ -47,6 +47,10 @@ class Evaluation:
         """See Assessor.judge."""
         return self.evaluator.assessor.judge(self.assessment, kind, facts)
 
+    def indication(self, fired: Fired | None = None) -> tuple[Mapping[str, Any], ...]:
+        """Why something is ordered; see Indications."""
+        return self.evaluator.responder.indications.of(self.assessment, fired)
+
     def limit(self) -> Limit | None:
         """What allows the fewest days until a visit."""
         return limit_of(self.evaluator.knowledge, self.assessment)

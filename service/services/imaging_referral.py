@@ -208,8 +208,8 @@ class _Advising:
         elif delete and judged.removable:
             yield Change("remove", remove, (delete,), recommended=True)
         if judged.wants_a_finding and assessment.ask:
-            question, reason = assessment.ask[0].ask, judged.fired[0].recommendation.title
-            ordering = Ordering.of(self.evaluation.request, assessment.side, self.evaluation.now, reason)
+            question, reasons = assessment.ask[0].ask, self.evaluation.indication()
+            ordering = Ordering.of(self.evaluation.request, assessment.side, self.evaluation.now, reasons)
             label = sentences["question_label"].format(question=question)
             yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
 
@@ -224,7 +224,7 @@ class _Advising:
             self.evaluation.request,
             proposal.side,
             self.evaluation.now,
-            behind.recommendation.title,
+            self.evaluation.indication(behind),
             (item.resource for item in behind.evidence),
         )
         request = service_request(self.knowledge.orders[call.key], call.priority, ordering, self.words.sides)
