@@ -549,7 +549,7 @@ def test_whoever_takes_all_that_is_suggested_has_one_mri(plain: FlaskClient) -> 
     actions = [a for card in answer["cards"] for s in card.get("suggestions", ()) for a in s["actions"]]
     created = [action["resource"]["code"]["text"] for action in actions if action["type"] == "create"]
     deleted = [action["resourceId"] for action in actions if action["type"] == "delete"]
-    assert sorted(created) == ["MRI of the pelvis without contrast, left", "Referral to orthopaedics"]
+    assert sorted(created) == ["MRI of the pelvis without contrast, left", "Referral to orthopedics"]
     assert deleted == ["ServiceRequest/o1"]
 
 
