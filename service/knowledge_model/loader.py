@@ -102,7 +102,7 @@ from service.knowledge_model.vocabulary import (
 # The value sets of what a chart holds; those of orders are apart.
 _CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "conditions", "medicines")
 # What is filled into a summary needs some of the 139 characters that CDS Hooks allows.
-_SUMMARY = 128
+_SUMMARY = 100
 _CATEGORY = "category-"
 _PLACE = re.compile(r"\{([^{}]*)\}")
 WEIGHTS = "weights.csv"
@@ -302,7 +302,7 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
         indicator=flag["indicator"] if flag else card["indicator"],
         summary=read.card_line(card["summary"]),
         leads=card["leads"],
-        do=tuple(map(read.card_line, card["do"] or card["more"])),
+        do=tuple(map(read.card_line, card["do"])),
         more=tuple(read.line(line, name, "card.more") for line in card["more"]),
         say=tuple(card["say"]),
     )
