@@ -41,6 +41,8 @@ FORMER_NAMES = {
 EHR_PROFILES = ("generic", "epic", "oracle-health")
 # How much a card says: what is read in five seconds, or the whole depth.
 DETAILS = ("short", "full")
+# Whose words stand on cards and in orders.
+SPELLINGS = ("us", "uk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,13 @@ class Style:
     """How a client likes its answers.
 
     ehr: one of EHR_PROFILES; detail: how much a card says, one of DETAILS; extensions: whether there
-    are any, for some client libraries refuse a response or a card that has one.
+    are any, for some client libraries refuse a response or a card that has one; spelling: one of SPELLINGS.
     """
 
     ehr: str = EHR_PROFILES[0]
     detail: str = DETAILS[0]
     extensions: bool = True
+    spelling: str = "us"
 
 
 AS_IT_IS = Style()
@@ -77,6 +80,7 @@ class Settings:
     ehr: str = "generic"
     detail: str = "short"
     extensions: str = "on"
+    spelling: str = "us"
     snomed_ct: str = "all"
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
@@ -101,7 +105,7 @@ class Settings:
     @property
     def style(self) -> Style:
         """How a caller who needs no entry among the clients likes its answers."""
-        return Style(self.ehr, self.detail, self.extensions == "on")
+        return Style(self.ehr, self.detail, self.extensions == "on", self.spelling)
 
     def shows_pages(self) -> bool:
         """Whether the service can be tried in a browser; of itself only where nobody else can see it."""
@@ -247,6 +251,9 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_EXTENSIONS",
         validate=OneOf(["on", "off"]),
         metadata={"expected": "on or off: whether answers have extensions where no file of clients says so"},
+    )
+    spelling = fields.String(
+        data_key="SITBONE_SPELLING", validate=OneOf(SPELLINGS), metadata={"expected": f"one of {', '.join(SPELLINGS)}"}
     )
     snomed_ct = fields.String(
         data_key="SITBONE_SNOMED_CT",

@@ -1,6 +1,7 @@
 """One decision in the dialects of EHRs: what changes, and that nothing of its meaning is lost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from cds_hooks import Action, Card, Indicator, Source, Suggestion
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from fixtures.build import dialects
 from service.answers.profiles import in_style
+from service.answers.spelling import Spelling
 from service.app import create_app
 from service.settings import EHR_PROFILES, Settings, Style
 from tests.charts import CLOCK, Json, named_cases, packaged
 
 WORDING = packaged().wording
+SPELLING = Spelling({"hematoma": "haematoma", "acetaminophen": "paracetamol", "orthopedics": "orthopaedics"})
 UUIDS = tuple(f"6f1c9d0e-3c57-4d0b-9a55-00000000000{number}" for number in range(4))
 CREATE = Action("create", "New order", resource={"resourceType": "MedicationRequest"})
 DELETE = Action("delete", "Remove this order", resource_id="MedicationRequest/m1")
@@ -37,17 +40,17 @@ def answer(*suggestions: Suggestion, behaviour: str | None = "any") -> Card:
 
 def test_the_generic_dialect_is_the_answer_as_it_is() -> None:
     card = answer(REPLACE, REMOVE, behaviour="at-most-one")
-    assert in_style(Style("generic"), card, WORDING) is card
+    assert in_style(Style("generic"), card, WORDING, SPELLING) is card
 
 
 @pytest.mark.parametrize("ehr", EHR_PROFILES)
 def test_a_card_without_suggestions_stays_as_it_is(ehr: str) -> None:
     card = answer()
-    assert in_style(Style(ehr), card, WORDING) is card
+    assert in_style(Style(ehr), card, WORDING, SPELLING) is card
 
 
 def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() -> None:
-    card = in_style(Style("epic"), answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("epic"), answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING, SPELLING)
     assert card.selection_behavior == "any"
     assert [[action.type for action in suggestion.actions] for suggestion in card.suggestions] == [
         ["create"],
@@ -66,49 +69,49 @@ def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() ->
 
 def test_for_epic_alternatives_are_left_out_because_all_of_them_could_be_taken() -> None:
     recommended_last = answer(ORDERS[0], REPLACE, behaviour="at-most-one")
-    kept = in_style(Style("epic"), recommended_last, WORDING).suggestions
+    kept = in_style(Style("epic"), recommended_last, WORDING, SPELLING).suggestions
     assert {action.type for suggestion in kept for action in suggestion.actions} == {"create", "delete"}
     assert len(kept) == 2
-    first_of_equals = in_style(Style("epic"), answer(*ORDERS, behaviour="at-most-one"), WORDING)
+    first_of_equals = in_style(Style("epic"), answer(*ORDERS, behaviour="at-most-one"), WORDING, SPELLING)
     assert [suggestion.label for suggestion in first_of_equals.suggestions] == ["Order 1"]
 
 
 def test_for_epic_a_question_is_left_out() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = in_style(Style("epic"), answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("epic"), answer(ORDERS[0], question, behaviour="at-most-one"), WORDING, SPELLING)
     assert card.suggestions == (ORDERS[0],)
-    bare = in_style(Style("epic"), answer(question, behaviour="at-most-one"), WORDING)
+    bare = in_style(Style("epic"), answer(question, behaviour="at-most-one"), WORDING, SPELLING)
     assert (bare.suggestions, bare.selection_behavior, bare.detail) == ((), None, "Detail")
 
 
 def test_for_oracle_health_a_choice_with_a_question_stays() -> None:
     question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = in_style(Style("oracle-health"), answer(ORDERS[0], question, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("oracle-health"), answer(ORDERS[0], question, behaviour="at-most-one"), WORDING, SPELLING)
     assert (card.suggestions, card.selection_behavior) == ((ORDERS[0], question), "at-most-one")
 
 
 def test_for_epic_orders_that_may_all_be_taken_stay() -> None:
-    card = in_style(Style("epic"), answer(*ORDERS), WORDING)
+    card = in_style(Style("epic"), answer(*ORDERS), WORDING, SPELLING)
     assert card.suggestions == ORDERS
     assert card.detail == "Detail"
 
 
 def test_for_oracle_health_orders_that_may_all_be_taken_are_offered_together_first() -> None:
-    card = in_style(Style("oracle-health"), answer(*ORDERS), WORDING)
+    card = in_style(Style("oracle-health"), answer(*ORDERS), WORDING, SPELLING)
     assert card.selection_behavior == "at-most-one"
     assert [len(suggestion.actions) for suggestion in card.suggestions] == [2, 1, 1]
     assert [bool(suggestion.is_recommended) for suggestion in card.suggestions] == [True, False, False]
 
 
 def test_for_oracle_health_a_replacement_stays_one_suggestion() -> None:
-    card = in_style(Style("oracle-health"), answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING)
+    card = in_style(Style("oracle-health"), answer(REPLACE, REMOVE, behaviour="at-most-one"), WORDING, SPELLING)
     assert card.suggestions == (REPLACE, REMOVE)
 
 
 @pytest.mark.parametrize("ehr", EHR_PROFILES)
 def test_ids_of_suggestions_are_unique_and_the_same_from_call_to_call(ehr: str) -> None:
     def ids() -> list[str]:
-        card = in_style(Style(ehr), answer(REPLACE, REMOVE, *ORDERS[:0]), WORDING)
+        card = in_style(Style(ehr), answer(REPLACE, REMOVE, *ORDERS[:0]), WORDING, SPELLING)
         return [suggestion.uuid for suggestion in card.suggestions]
 
     assert ids() == ids()
@@ -171,3 +174,22 @@ def test_the_dialects_of_the_fixtures_are_those_of_the_service() -> None:
     }
     assert kept == dialects()
     assert {name.partition("/")[0] for name in kept} == {"epic", "oracle-health"}
+
+
+def test_a_reader_in_the_united_kingdom_gets_their_words_on_the_card_and_in_the_order() -> None:
+    code: Json = {"coding": [{"code": "x", "display": "hematoma"}], "text": "Acetaminophen"}
+    resource = {"resourceType": "ServiceRequest", "code": code}
+    order = Suggestion("Order: Orthopedics", REPLACE.uuid, (Action("create", "hematomas and hematoma", resource),))
+    card = replace(answer(order), summary="Hematoma: orthopedics today", detail="Acetaminophen, no orthopedics.")
+    changed = in_style(Style(spelling="uk"), card, WORDING, SPELLING)
+    assert (changed.summary, changed.detail) == ("Haematoma: orthopaedics today", "Paracetamol, no orthopaedics.")
+    (suggestion,) = changed.suggestions
+    (action,) = suggestion.actions
+    assert (suggestion.label, action.description) == ("Order: Orthopaedics", "hematomas and haematoma")
+    assert action.resource == resource | {"code": code | {"text": "Paracetamol"}}
+    assert in_style(Style(), card, WORDING, SPELLING) is card
+
+
+def test_without_extensions_a_card_has_none() -> None:
+    card = replace(answer(*ORDERS), extension={"org.example": 1})
+    assert in_style(Style(extensions=False), card, WORDING, SPELLING).extension is None

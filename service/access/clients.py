@@ -33,7 +33,7 @@ from cds_hooks.trust import (
 )
 from service.prefetch_keys import SEARCHED
 from service.service_ids import FORMER_IDS, with_current
-from service.settings import DETAILS, EHR_PROFILES, SettingsError, Style
+from service.settings import DETAILS, EHR_PROFILES, SPELLINGS, SettingsError, Style
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
@@ -129,7 +129,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
         raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
     own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends")
     jwks_file, servers, hosts, pama_rating, never_sends = (entry.pop(key) for key in own)
-    style = Style(entry.pop("ehr"), entry.pop("detail"), entry.pop("extensions") == "on")
+    style = Style(entry.pop("ehr"), entry.pop("detail"), entry.pop("extensions") == "on", entry.pop("spelling"))
     entry["services"] = with_current(entry["services"])
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     client = Client(
@@ -241,6 +241,9 @@ class _ClientSchema(Schema):
         load_default="short", validate=OneOf(DETAILS), metadata={"expected": f"one of {', '.join(DETAILS)}"}
     )
     extensions = fields.String(load_default="on", validate=OneOf(["on", "off"]), metadata={"expected": "on or off"})
+    spelling = fields.String(
+        load_default="us", validate=OneOf(SPELLINGS), metadata={"expected": f"one of {', '.join(SPELLINGS)}"}
+    )
     pama_rating = fields.Boolean(
         load_default=False, truthy={True}, falsy={False}, metadata={"expected": "true or false"}
     )

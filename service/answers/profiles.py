@@ -21,6 +21,7 @@ from types import MappingProxyType
 from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Suggestion
+from service.answers.spelling import Spelling
 from service.knowledge_model.model import Wording
 from service.settings import Style
 
@@ -28,10 +29,12 @@ from service.settings import Style
 _ORDER_OF_STEPS = ("create", "update", "delete")
 
 
-def in_style(style: Style, card: Card, wording: Wording) -> Card:
-    """The same card as this client takes it."""
+def in_style(style: Style, card: Card, wording: Wording, spelling: Spelling) -> Card:
+    """The same card as this client takes it; `spelling` is that of the United Kingdom."""
     change = _DIALECTS.get(style.ehr)
     changed = change(card, wording) if change and card.suggestions else card
+    if style.spelling == "uk":
+        changed = spelling.card(changed)
     return changed if style.extensions else replace(changed, extension=None)
 
 

@@ -429,6 +429,12 @@ class _OverrideReasonTable(Schema):
     display = _text()
 
 
+class UkWordsFile(Schema):
+    """uk_words.toml."""
+
+    words = _TEXT_TABLE
+
+
 class WordingFile(Schema):
     """wording.toml."""
 

@@ -41,6 +41,7 @@ from service.knowledge_model.forms import (
     RulesFile,
     SourceTable,
     SynonymTable,
+    UkWordsFile,
     WeightRow,
     WordingFile,
 )
@@ -697,6 +698,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
         medicines=_medicines(folder, _codes(folder, "safety", affiliate=affiliate_snomed)),
         medicine_names=_medicine_names(folder),
         synonyms=_synonyms(folder),
+        uk_words=_check(UkWordsFile, _read(folder, "uk_words.toml"), "uk_words.toml")["words"],
         message=MessageTemplate(**_check(OrderFile, _read(folder, "orders.toml"), "orders.toml")["message"]),
         sources=_table(folder, "sources.toml", SourceTable),
         rule_groups=_rule_groups(folder),

@@ -521,6 +521,8 @@ class Knowledge:
     # What else a medicine is called, in small letters.
     medicine_names: Mapping[str, MedicineName]
     synonyms: Mapping[str, Synonym]
+    # What readers in the United Kingdom write instead of a word, both in small letters.
+    uk_words: Mapping[str, str]
     message: MessageTemplate
     sources: Mapping[str, Mapping[str, Any]]
     rule_groups: tuple[RuleGroup, ...]

@@ -11,6 +11,7 @@ from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from service import service_ids as ids
 from service.answers.answered import Answered
 from service.answers.profiles import in_style
+from service.answers.spelling import Spelling
 from service.chart.case import ResourceHead, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.knowledge_model.model import Knowledge
@@ -80,6 +81,7 @@ def services_by(
         return evaluator.evaluate(request, whole_chart=False).respond()
 
     templates = {**prefetch_templates(knowledge), **evaluator.orders.templates()}
+    spelling = Spelling(knowledge.uk_words)
     publishing = {KNOWLEDGE_KEY: {"id": knowledge.id, "version": knowledge.version, "status": knowledge.status}}
 
     def service(
@@ -91,7 +93,9 @@ def services_by(
             answered, style = answer(request), evaluator.style_of(request.client)
             if style == AS_IT_IS:
                 return answered
-            cards = (replace(each, card=in_style(style, each.card, knowledge.wording)) for each in answered.advised)
+            cards = (
+                replace(each, card=in_style(style, each.card, knowledge.wording, spelling)) for each in answered.advised
+            )
             return replace(answered, advised=tuple(cards), extensions=style.extensions)
 
         for hook, id_ in _ENTRIES[name].items():
