@@ -13,7 +13,7 @@ from service.answers.profiles import in_style
 from service.answers.spelling import Spelling
 from service.app import create_app
 from service.settings import EHR_PROFILES, Settings, Style
-from tests.charts import CLOCK, Json, named_cases, packaged
+from tests.charts import CLOCK, Json, named_cases, packaged, sentence
 
 WORDING = packaged().wording
 SPELLING = Spelling({"hematoma": "haematoma", "acetaminophen": "paracetamol", "orthopedics": "orthopaedics"})
@@ -63,7 +63,7 @@ def test_for_epic_a_replacement_becomes_numbered_steps_that_belong_together() ->
     ]
     assert [suggestion.label for suggestion in card.suggestions] == said
     assert card.detail is not None
-    assert card.detail.startswith("The 2 numbered suggestions of this card belong together")
+    assert card.detail.startswith(sentence("steps_together", count=2))
     assert card.detail.endswith("Detail")
 
 

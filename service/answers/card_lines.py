@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from service.answers.content import Content
 from service.chart.elements import BILATERAL
@@ -30,6 +32,9 @@ _DATE = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
 _THIS_YEAR = 300
 # So many findings a summary names at most.
 _NAMED = 3
+# And where all orders are too long, so many of them.
+_ORDERS = 2
+SIDE_UNREADABLE = "sideUnreadable"
 
 
 def fill(line: str, value_of: Callable[[str], str]) -> str:
@@ -54,6 +59,12 @@ def as_people_write(date: str, now: datetime) -> str:
     return f"{day:%b} {day.day}" if clear else f"{day:%b} {day.day}, {day.year}"
 
 
+def capital(text: str) -> str:
+    """The text with a capital at its beginning, unless it begins with an abbreviation such as eGFR."""
+    first_word = text.partition(" ")[0]
+    return text if any(letter.isupper() for letter in first_word[1:]) else text[:1].upper() + text[1:]
+
+
 def _with_unit(state: str, *, in_full: bool) -> str:
     """A number with its unit, left out in a summary where the finding is known by its number: eGFR 28."""
     number, space, unit = state.rpartition(" ")
@@ -73,25 +84,29 @@ class CardLines:
         """The summary of a card, with fewer and fewer findings: whoever asks takes the first that fits."""
         lead, prefix = content.fired[0], self._prefix(content)
         named = list(self._deciding(content.fired))
-        for count in range(min(_NAMED, len(named)), -1, -1):
-            text = fill(lead.recommendation.summary, lambda name, to=count: self._place(content, name, named[:to]))  # type: ignore[misc]
-            yield prefix + in_a_sentence(text) if prefix else text[:1].upper() + text[1:]
+        few = replace(content, orders=content.orders[:_ORDERS])
+        for told in dict.fromkeys((content.orders, few.orders)):
+            of_it = replace(content, orders=told)
+            for count in range(min(_NAMED, len(named)), -1, -1):
+                text = fill(lead.recommendation.summary, partial(self._place, of_it, named[:count]))
+                yield prefix + in_a_sentence(text) if prefix else capital(text)
         yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
 
     def do(self, content: Content, fired: Fired) -> Iterator[str]:
         """What a recommendation says to do, in short."""
         for line in fired.recommendation.do:
             named = [item for item in map(self.item, fired.evidence) if item]
-            if text := fill(line, lambda name: self._place(content, name, named[:_NAMED])):  # noqa: B023
+            if text := fill(line, partial(self._place, content, named[:_NAMED])):
                 yield text
 
     def because(self, content: Content, at_most: int) -> str:
         """What a card stands on, each finding with its date; what is present comes first."""
         by_date: dict[str, list[str]] = {}
-        found = sorted(content.evidence, key=lambda item: item.state == "absent")
+        # What is present says most, the age the least.
+        found = sorted(content.evidence, key=lambda item: (item.finding in OF_THE_PATIENT, item.state == "absent"))
         items = [(item, text) for item in found if (text := self.item(item, dated=False))]
         for item, text in items[:at_most]:
-            by_date.setdefault(as_people_write(item.date, self.now), []).append(text)
+            by_date.setdefault(self._dated(item), []).append(text)
         groups = (
             self._say("on_day", findings=", ".join(texts), date=date) if date else ", ".join(texts)
             for date, texts in by_date.items()
@@ -123,8 +138,16 @@ class CardLines:
         if item.side and item.side not in (BILATERAL, self.assessment.side) and self.assessment.side == BILATERAL:
             text = self._say("of_side", finding=text, side=self.words.sides[item.side])
         for remark in item.remarks:
+            if remark == SIDE_UNREADABLE:
+                # It is said apart.
+                continue
             text = self._say("with_remark", finding=text, remark=self.words.sentences[remark])
         return text
+
+    def _dated(self, item: Evidence) -> str:
+        """When it was recorded; of a date, which says when it was itself, nothing."""
+        finding = self.knowledge.findings.get(item.finding)
+        return "" if finding and finding.value == "date" else as_people_write(item.date, self.now)
 
     def side_of(self, fired: Fired) -> str:
         """The side that a recommendation holds for."""
@@ -151,7 +174,7 @@ class CardLines:
         for item in sorted(present, key=lambda item: findings[item.finding].direction != "worrying"):
             yield self.item(item)
 
-    def _place(self, content: Content, name: str, named: Sequence[str]) -> str:
+    def _place(self, content: Content, named: Sequence[str], name: str) -> str:
         said: dict[str, Callable[[], str]] = {
             "findings": lambda: ", ".join(named),
             "orders": lambda: self.all_of(content.orders),

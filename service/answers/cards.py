@@ -27,7 +27,7 @@ from cds_hooks import (
     SystemAction,
 )
 from service.answers.answered import AdvisedCard, Answered
-from service.answers.card_lines import CardLines, as_people_write
+from service.answers.card_lines import SIDE_UNREADABLE, CardLines, as_people_write
 from service.answers.content import Content
 from service.answers.extension import (
     BASIS_KEY,
@@ -474,11 +474,10 @@ class _Cards:
         return list(seen.values()) or list(self.assessment.located_by)
 
     def _sides_not_read(self, evidence: Iterable[Evidence]) -> Iterator[str]:
-        remark = "sideUnreadable"
-        for item in evidence:
-            if remark in item.remarks:
-                title = self.knowledge.title_of(item.finding)
-                yield self._say("with_remark", finding=title, remark=self.words.sentences[remark])
+        found = [self.knowledge.short_of(item.finding) for item in evidence if SIDE_UNREADABLE in item.remarks]
+        if found:
+            remark = self.words.sentences[SIDE_UNREADABLE]
+            yield self._say("with_remark", finding=", ".join(found), remark=remark)
 
     def _checks(self, topic: str) -> Iterator[str]:
         if self.assessment.lacking:

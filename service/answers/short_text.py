@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.answers.card_lines import CardLines
+from service.answers.card_lines import CardLines, capital
 from service.answers.content import Content
 from service.knowledge_model.model import Knowledge
 from service.reasoning.evidence import Fired
@@ -68,7 +68,7 @@ class ShortText:
     def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
-            lines.setdefault(label, []).append(_capital(line) if line.endswith((".", "?")) else f"{_capital(line)}.")
+            lines.setdefault(label, []).append(capital(line) if line.endswith((".", "?")) else f"{capital(line)}.")
 
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
         for at_most in range(_REASONS, 0, -1):
@@ -81,7 +81,7 @@ class ShortText:
         if not content.asks:
             return
         for asked in self.lines.assessment.ask[:_ASKED]:
-            question = _capital(self.knowledge.short_of(asked.finding)) + "?"
+            question = capital(self.knowledge.short_of(asked.finding)) + "?"
             if _count(lines) + len(question.split()) <= room:
                 self._add(lines, "ask_short", question)
 
@@ -101,10 +101,6 @@ def holds(fired: Fired) -> bool:
     """Whether it says nothing but that a treatment has to wait."""
     treatment = fired.recommendation.treatment
     return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _count(lines: dict[str, list[str]]) -> int:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
+from service.answers.card_lines import capital
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
 from service.chart.assertions import Assertion
@@ -24,6 +25,7 @@ from service.chart.draft_orders import ContextResource
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import label
 from service.knowledge_model.vocabulary import MEDICINE_ROLES
 from service.prefetch_keys import MEDICINES
 from service.reasoning.assessment import Judgement
@@ -60,6 +62,8 @@ class _Order:
     aspirin_a_day: float | None
     # Whether that is aspirin in no more than a low dose.
     low_dose: bool
+    # How it is called on a card, in our words.
+    title: str
 
     @property
     def reference(self) -> str:
@@ -216,7 +220,8 @@ class AnalgesicSafety:
             aspirin_a_day = None if grams is None else round(grams * 1000, 3)
         low_dose = aspirin_a_day is not None and aspirin_a_day <= self._low_dose
         treated_as = {role: self._roles[role].treatment for role in medicines}
-        return _Order(draft, medicines, treated_as, topical, a_day, aspirin_a_day, low_dose)
+        title = capital(next((row.display for row in self._index.rows(concept)), "") or label(min(medicines)))
+        return _Order(draft, medicines, treated_as, topical, a_day, aspirin_a_day, low_dose, title)
 
 
 def _judge(
