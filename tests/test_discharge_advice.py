@@ -96,8 +96,8 @@ def test_the_extension_says_whether_there_is_a_message(client: FlaskClient) -> N
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("allergies", "Allergies did not arrive: reasons against a medicine cannot be excluded"),
-        ("medications", "Prescribed medicines did not arrive: reasons against a medicine cannot be excluded"),
+        ("allergies", "Allergies did not arrive: contraindications to a medicine cannot be excluded"),
+        ("medications", "Prescribed medicines did not arrive: contraindications to a medicine cannot be excluded"),
         ("conditions", "Conditions did not arrive: red flags cannot be excluded"),
         ("observations", "Observations did not arrive: red flags cannot be excluded"),
     ],
