@@ -410,7 +410,12 @@ def test_a_draft_in_words_that_is_not_selected_brings_no_card(plain: FlaskClient
 
 
 @pytest.mark.parametrize(
-    ("words", "cards"), [("right hip", ["This order names two different sides"]), ("left hip", []), ("both hips", [])]
+    ("words", "cards"),
+    [
+        ("right hip", ["MRI of the hip without contrast: two different sides in one order"]),
+        ("left hip", []),
+        ("both hips", []),
+    ],
 )
 def test_the_words_of_an_order_may_name_the_other_side_than_its_code(
     words: str, cards: list[str], plain: FlaskClient
