@@ -372,7 +372,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     # recommendations
     "an unknown key of a recommendation": (
-        _put(BRUISING, "version = 4\n", "version = 4\nurgent = true\n"),
+        _put(BRUISING, "version = 5\n", "version = 5\nurgent = true\n"),
         r"rs02-significant-bruising\.toml: urgent: Unknown field",
     ),
     "an id that is not the name of the file": (
@@ -384,7 +384,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs02-significant-bruising\.toml: history: Missing data",
     ),
     "a history that ends with another version": (
-        _put(BRUISING, "version = 4\n", "version = 5\n"),
+        _put(BRUISING, "version = 5\n", "version = 6\n"),
         r"rs02-significant-bruising\.toml: history: ends with the present version",
     ),
     "a red flag in a file of another kind": (

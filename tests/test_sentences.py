@@ -45,7 +45,7 @@ def test_the_sentence_of_a_recommendation_says_what_it_calls_for() -> None:
         "radiograph of the pelvis, AP (stat) WHEN “radiograph already done” not documented as present; "
         "radiograph of the hip (stat) WHEN “radiograph already done” not documented as present; "
         "MRI of the hip without contrast (urgent) WHEN “normal radiograph”; emergency referral (stat); "
-        "say, as critical: “Possible fracture of pelvis or hip: emergency trauma assessment with radiographs now”."
+        "say, as critical: “[{findings}: ]trauma pathway for pelvis and hip[. Now: {orders}]”."
     )
 
 
