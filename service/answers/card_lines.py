@@ -95,7 +95,7 @@ class CardLines:
     def do(self, content: Content, fired: Fired) -> Iterator[str]:
         """What a recommendation says to do, in short."""
         for line in fired.recommendation.do:
-            named = [item for item in map(self.item, fired.evidence) if item]
+            named = list(self._worrying(fired.evidence)) or list(filter(None, map(self.item, fired.evidence)))
             if text := fill(line, partial(self._place, content, named[:_NAMED])):
                 yield text
 
@@ -163,7 +163,9 @@ class CardLines:
         what is worrying before what is not."""
         flags = [f for f in fired if f.recommendation.red_flag and f.indicator == fired[0].indicator]
         told: dict[str, None] = {}
-        of_each = [list(self._worrying(f.evidence)) for f in (flags or fired[:1])]
+        found = [list(self._worrying(f.evidence)) for f in (flags or fired)]
+        # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it.
+        of_each = found if flags else next(([items] for items in found if items), [])
         for place in range(max(map(len, of_each), default=0)):
             told |= dict.fromkeys(items[place] for items in of_each if place < len(items))
         yield from told
@@ -182,7 +184,7 @@ class CardLines:
             "side": self._side,
             "by": lambda: self._by(content.fired),
             "day": lambda: self._day(content.fired[0]),
-            "cause": self._causes,
+            "cause": self.causes,
         }
         if name in said:
             return said[name]()
@@ -211,7 +213,7 @@ class CardLines:
         exact = {days.low for days in since if days.low == days.high}
         return f"{exact.pop():g}" if len(exact) == 1 and len(since) == 1 else ""
 
-    def _causes(self) -> str:
+    def causes(self) -> str:
         """The leading cause of each side, as certain as it is."""
         led = [ranking for ranking in self.assessment.rankings if ranking.leader]
         if len(led) < 2:

@@ -43,7 +43,7 @@ from service.answers.short_text import ShortText, holds
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
-from service.knowledge_model.model import TOPIC_SYSTEM, Knowledge, in_a_sentence
+from service.knowledge_model.model import ORDER_SYSTEM, TOPIC_SYSTEM, Knowledge, in_a_sentence
 from service.knowledge_model.vocabulary import INDICATORS, PRIORITIES
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
@@ -348,12 +348,18 @@ class _Cards:
             )
             for change in left[:_SUGGESTIONS]
         )
-        orders = [self.knowledge.orders[change.order].short for change in left if change.order]
+        orders = [short for change in left for action in change.actions if (short := self._ordered_by(action))]
         one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
         notes = (*advice.notes, *ordered)
         return self._card(
             advice.topic, advice.fired, uuid, suggestions, one_of, notes=notes, orders=orders, about=advice.title
         )
+
+    def _ordered_by(self, action: Action) -> str:
+        """What an action orders, in short words; nothing where it is none of our orders."""
+        codings = ((action.resource or {}).get("code") or {}).get("coding", ())
+        keys = (coding["code"] for coding in codings if coding["system"] == ORDER_SYSTEM)
+        return next((self.knowledge.orders[key].short for key in keys if key in self.knowledge.orders), "")
 
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[AdvisedCard]:
         """The card of a topic; none where every order that it would suggest has been placed."""
@@ -368,7 +374,11 @@ class _Cards:
             for call in calls
             if not placed[call.key] and (call.key not in done or self.matching.changed_since(done[call.key]))
         ]
-        notes = tuple(self._order_note("already_done", key, order) for key, order in done.items())
+        standing = ((key, orders[0]) for key, orders in placed.items() if orders)
+        notes = (
+            *(self._order_note("already_done", key, order) for key, order in done.items()),
+            *(self._order_note("already_ordered", key, order) for key, order in standing),
+        )
         suggestions = tuple(self._suggestions(uuid, fired, left[:_SUGGESTIONS]))
         orders = [self.knowledge.orders[call.key].short for call in left]
         yield self._card(topic, fired, uuid, suggestions, "any", notes=notes, orders=orders)
@@ -439,12 +449,13 @@ class _Cards:
         )
         why_at = self.responder.why_at
         why = why_at([item.recommendation.id for item in fired]) if why_at else None
-        detail = FullText(self.knowledge, self.assessment).detail if self.full else self.text.detail
+        summary = self.text.summary(content)
+        in_full = FullText(self.knowledge, self.assessment).detail(content) if self.full else None
         card = Card(
             uuid=uuid,
-            summary=self.text.summary(content),
+            summary=summary,
             indicator=Indicator(fired[0].indicator),
-            detail=detail(content),
+            detail=in_full or self.text.detail(content, summary),
             source=replace(self.responder.sources[topic], url=why),
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,

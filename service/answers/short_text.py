@@ -7,7 +7,7 @@ be read. What is cut first are the questions, then the reasons, then what is not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from service.answers.card_lines import CardLines, capital
 from service.answers.content import Content
@@ -35,24 +35,30 @@ class ShortText:
         """What, why, where, by when: below 140 characters."""
         return next(text for text in self.lines.summaries(content) if len(text) <= _SUMMARY)
 
-    def detail(self, content: Content) -> str:
-        """GitHub Flavored Markdown."""
+    def detail(self, content: Content, summary: str) -> str:
+        """GitHub Flavored Markdown; `summary` is that of the card, which may say the leading cause already."""
         needed: dict[str, list[str]] = {}
         waiting: list[str] = []
         for number, fired in enumerate(content.fired):
             label = "hold" if holds(fired) else "do"
             for place, line in enumerate(self.lines.do(content, fired)):
-                if label == "hold" or number == 0 or (fired.recommendation.red_flag and place == 0):
+                flags = fired.recommendation.red_flag and place == 0
+                if label == "hold" or number == 0 or flags or _cautions(fired):
                     self._add(needed, label, line)
                 else:
                     waiting.append(line)
         if content.beyond:
             orders = self.lines.all_of(content.beyond)
             self._add(needed, "do", self.words.sentences["also_order"].format(orders=orders))
+        cause = self.lines.causes() if content.causes else ""
+        if cause and cause.lower() not in summary.lower():
+            self._add(needed, "because", cause)
         for note in content.notes:
             self._add(needed, "because", note)
         for check in content.checks:
             self._add(needed, "check", check)
+        if "hold" in needed:
+            needed["hold"] = list(_together(needed["hold"]))
         room = min(OF_A_CARD, self._left)
         for line in waiting:
             if _count(needed) + len(line.split()) <= min(_WITHOUT_REASONS, room):
@@ -101,6 +107,22 @@ def holds(fired: Fired) -> bool:
     """Whether it says nothing but that a treatment has to wait."""
     treatment = fired.recommendation.treatment
     return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
+
+
+def _together(lines: Iterable[str]) -> Iterator[str]:
+    """What must not be given said once, with all that speaks against it."""
+    reasons: dict[str, list[str]] = {}
+    for line in lines:
+        what, _, reason = line.removesuffix(".").partition(": ")
+        reasons.setdefault(what, []).append(reason)
+    for what, against in reasons.items():
+        said = "; ".join(dict.fromkeys(filter(None, against)))
+        yield f"{what}: {said}." if said else f"{what}."
+
+
+def _cautions(fired: Fired) -> bool:
+    """Whether it says with what care something is offered."""
+    return any(treatment.state == "caution" for treatment in fired.recommendation.treatment)
 
 
 def _count(lines: dict[str, list[str]]) -> int:
