@@ -1,4 +1,4 @@
-"""The knowledge as JSON and as a page: complete, the same, safe to open, and open to everybody."""
+"""The knowledge as JSON and as pages: complete, the same, safe to open, and open to everybody."""
 
 import base64
 import hashlib
@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from flask.testing import FlaskClient
@@ -21,6 +22,7 @@ from service.pages.decision_path import decision_path
 from service.settings import Settings
 from tests.charts import packaged
 
+WHOLE, INDEX, ONE = "/knowledge/whole.html", "/knowledge.html", "/knowledge/rl07-suspected-tear.html"
 # The page has words for them: what the mark of the evidence means, and the strength in a sentence.
 SAID_OTHERWISE = ("primary", "secondary", "source-document")
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
@@ -76,7 +78,8 @@ def document(client: FlaskClient) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def page(client: FlaskClient) -> Page:
-    return Page(client.get("/knowledge.html").get_data(as_text=True))
+    """All of it on one page."""
+    return Page(client.get(WHOLE).get_data(as_text=True))
 
 
 def texts_of(value: Any) -> list[str]:
@@ -129,7 +132,7 @@ def test_the_page_says_all_that_the_document_says(document: dict[str, Any], page
 
 def test_no_row_of_the_page_is_without_words(client: FlaskClient, knowledge: Knowledge) -> None:
     assert not all(each.statements for each in knowledge.recommendations)
-    assert not re.search(r"<ul>\s*</ul>|<dd>\s*</dd>", client.get("/knowledge.html").get_data(as_text=True))
+    assert not re.search(r"<ul>\s*</ul>|<dd>\s*</dd>", client.get(WHOLE).get_data(as_text=True))
 
 
 def test_the_page_says_that_nobody_has_signed(page: Page, document: dict[str, Any]) -> None:
@@ -143,13 +146,15 @@ def test_a_signed_recommendation_names_who_signed_it(tmp_path: Path) -> None:
     text = path.read_text("utf-8").replace('status = "draft"', 'status = "active"')
     path.write_text(f'{text.rstrip()}\nsigned_by = "A. Clinician"\n', "utf-8")
     signed = create_app(Settings(knowledge_dir=tmp_path / "knowledge")).test_client()
-    assert "Signed by A. Clinician." in signed.get("/knowledge.html").get_data(as_text=True)
+    assert "Signed by A. Clinician." in signed.get(WHOLE).get_data(as_text=True)
 
 
+@pytest.mark.parametrize(("path", "scripts"), [(WHOLE, 0), (INDEX, 1), (ONE, 0)])
 def test_the_page_has_one_script_by_its_digest_and_asks_no_other_host_for_anything(
-    client: FlaskClient, page: Page
+    path: str, scripts: int, client: FlaskClient
 ) -> None:
-    assert [attributes for tag, attributes in page.elements if tag == "script"] == [{}]
+    page = Page(client.get(path).get_data(as_text=True))
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [{}] * scripts
     assert not {tag for tag, _ in page.elements} & {
         "img",
         "link",
@@ -163,14 +168,59 @@ def test_the_page_has_one_script_by_its_digest_and_asks_no_other_host_for_anythi
     assert not {name for name in names if name.startswith("on") or name in ("style", "src", "srcset")}
     assert "url(" not in page.style
     assert "@import" not in page.style
-    policy = client.get("/knowledge.html").headers["Content-Security-Policy"]
+    policy = client.get(path).headers["Content-Security-Policy"]
     digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
     assert policy.startswith("default-src 'none';")
     assert f"style-src 'sha256-{digest}'" in policy
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy
+    assert scripts == 0 or f"script-src 'sha256-{digest}'" in policy
     assert not re.search(r"innerHTML|fetch|eval|https?:", page.script)
     assert "unsafe" not in policy
+
+
+def test_each_recommendation_has_a_page_with_all_that_the_document_says_of_it(
+    client: FlaskClient, document: dict[str, Any]
+) -> None:
+    for each in document["recommendations"]:
+        page = Page(client.get(f"/knowledge/{each['id']}.html").get_data(as_text=True))
+        elsewhere = [*page.values("href"), *SAID_OTHERWISE]
+        for text in texts_of(each):
+            words = re.sub(r"\s+", " ", text).strip()
+            assert words in page.words or words in elsewhere, (each["id"], words)
+        levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_search_comes_first_and_knows_every_word_of_every_recommendation(
+    client: FlaskClient, document: dict[str, Any]
+) -> None:
+    page = Page(client.get(INDEX).get_data(as_text=True))
+    ids = page.values("id")
+    assert ids.index("search") == 0
+    words = dict(zip(page.values("href"), page.values("data-words"), strict=False))
+    assert list(words) == [f"knowledge/{each['id']}.html" for each in document["recommendations"]]
+    for each in document["recommendations"]:
+        found = words[f"knowledge/{each['id']}.html"]
+        assert all(word in found for word in re.findall(r"[a-z]{3,}", " ".join(each["do"]).lower()))
+
+
+def test_every_link_of_the_page_to_search_and_of_one_recommendation_leads_somewhere(
+    client: FlaskClient, knowledge: Knowledge, page: Page
+) -> None:
+    urls = {source["url"] for source in knowledge.sources.values() if "url" in source}
+    for path in (INDEX, ONE):
+        links = Page(client.get(path).get_data(as_text=True)).values("href")
+        assert len(links) > 5
+        for link in set(links) - urls:
+            address, _, anchor = urljoin(path, link).partition("#")
+            assert client.get(address).status_code == 200, link
+            assert not anchor or anchor in page.values("id"), link
+
+
+def test_a_page_of_no_recommendation_is_a_404(client: FlaskClient) -> None:
+    assert client.get("/knowledge/none.html").status_code == 404
 
 
 def test_every_link_leads_into_the_page_to_the_document_or_to_a_source(page: Page, knowledge: Knowledge) -> None:
@@ -178,7 +228,7 @@ def test_every_link_leads_into_the_page_to_the_document_or_to_a_source(page: Pag
     assert not [id_ for id_, count in Counter(ids).items() if count > 1]
     urls = {source["url"] for source in knowledge.sources.values() if "url" in source}
     for link in page.values("href"):
-        assert link.removeprefix("#") in ids or link == "knowledge" or link in urls, link
+        assert link.removeprefix("#") in ids or link in ("../knowledge", "../knowledge.html") or link in urls, link
 
 
 def test_the_page_can_be_read_on_a_phone_in_the_dark_and_on_paper(page: Page) -> None:
@@ -197,12 +247,13 @@ def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
     text = re.sub(r'(?m)^title = ".*"$', "title = '<script>alert(1)</script>\"'", path.read_text("utf-8"), count=1)
     path.write_text(text, "utf-8")
     spoilt = create_app(Settings(knowledge_dir=tmp_path / "knowledge")).test_client()
-    page = Page(spoilt.get("/knowledge.html").get_data(as_text=True))
-    assert [tag for tag, _ in page.elements].count("script") == 1
-    assert '<script>alert(1)</script>"' in page.words
+    for address, scripts in ((WHOLE, 0), (INDEX, 1), ("/knowledge/rl25-ask-first.html", 0)):
+        page = Page(spoilt.get(address).get_data(as_text=True))
+        assert [tag for tag, _ in page.elements].count("script") == scripts
+        assert '<script>alert(1)</script>"' in page.words
 
 
-@pytest.mark.parametrize("path", ["/knowledge", "/knowledge.html"])
+@pytest.mark.parametrize("path", ["/knowledge", WHOLE, INDEX, ONE])
 def test_the_knowledge_can_be_read_where_callers_need_a_token(path: str, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
     (tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")

@@ -182,4 +182,4 @@ def test_a_name_of_the_packaged_knowledge_taken_away_is_told_at_the_start_or_don
             continue
         answer = client.post(f"/cds-services/{DIAGNOSIS}", data=body, content_type="application/json")
         assert answer.status_code == 200, (place, answer.text)
-        assert client.get("/knowledge.html").status_code == 200, place
+        assert client.get("/knowledge/whole.html").status_code == 200, place

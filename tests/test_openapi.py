@@ -246,6 +246,8 @@ CASES = [
     Case("/insights/{id}.csv", "get", 404, "/insights/none.csv", client="recorded"),
     Case("/knowledge", "get", 200, "/knowledge"),
     Case("/knowledge.html", "get", 200, "/knowledge.html"),
+    Case("/knowledge/{id}.html", "get", 200, "/knowledge/rl07-suspected-tear.html"),
+    Case("/knowledge/{id}.html", "get", 404, "/knowledge/none.html"),
     Case("/why/{id}", "get", 200, "/why/rs01-sudden-tear+rl07-suspected-tear"),
     Case("/why/{id}", "get", 400, f"/why/{'+'.join(f'x{number}' for number in range(41))}"),
     Case("/why/{id}", "get", 404, "/why/rs01-sudden-tear+none"),

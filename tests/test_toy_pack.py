@@ -128,7 +128,7 @@ def test_the_side_is_read_beside_the_words_that_the_pack_has_for_its_region(clie
 
 
 def test_the_pages_are_those_of_the_pack(client: FlaskClient) -> None:
-    page = client.get("/knowledge.html").text
+    page = client.get("/knowledge/whole.html").text
     assert toy().title in page
     assert "tr6-ice" in page
     assert not re.search("hamstring|glut", page.replace("gluteal-hamstring-pain", ""), re.IGNORECASE)

@@ -78,7 +78,7 @@ def _unread(knowledge: Knowledge) -> Iterator[Remark]:
     used = knowledge.base_findings(read)
     codes = Counter(code.concept for code in knowledge.codes)
     for name, finding in knowledge.findings.items():
-        if name not in used and not finding.defines_complaint:
+        if name not in used and not finding.defines_complaint and not (finding.due and finding.due.present in used):
             lost = f", so that its {codes[name]} codes are of no use" if codes[name] else ""
             yield Remark("warning", "findings.toml", name, f"no rule reads it{lost}")
     for cause in knowledge.causes:

@@ -59,6 +59,14 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
             "mL/min/1.73": (1, 0),
         },
         "kg": {"kg": (1, 0), "g": (0.001, 0), "[lb_av]": (0.45359237, 0), "lb": (0.45359237, 0)},
+        "10*9/L": {
+            **dict.fromkeys(("10*9/L", "10^9/L", "x10*9/L", "x10^9/L", "x10E9/L", "10E9/L", "G/L"), (1, 0)),
+            **dict.fromkeys(("10*3/uL", "10^3/uL", "x10*3/uL", "x10^3/uL", "x10E3/uL", "10E3/uL"), (1, 0)),
+            **dict.fromkeys(("10*3/mm3", "10^3/mm3", "K/uL", "K/mm3", "10*3/mcL", "Thousand/uL", "thou/uL"), (1, 0)),
+            **dict.fromkeys(("/uL", "{cells}/uL", "/mm3", "/mcL"), (0.001, 0)),
+        },
+        # A ratio: as pure numbers, below.
+        "{INR}": {"{INR}": (1, 0), "INR": (1, 0), "1": (1, 0), "": (1, 0), "{ratio}": (1, 0), "ratio": (1, 0)},
         # A share that is called by its number: the unit is left out where it is shown.
         "{percent}": {"%": (1, 0), "{percent}": (1, 0)},
         "g": {"g": (1, 0), "gram": (1, 0), "grams": (1, 0), "mg": (0.001, 0), "ug": (1e-6, 0), "mcg": (1e-6, 0)},

@@ -1,5 +1,5 @@
 """The path of a decision: its stages in the order in which service.reasoning.assessment takes them, with the
-recommendations of each. The page draws it (knowledge.html).
+recommendations of each. The pages of the knowledge draw it.
 """
 
 from __future__ import annotations

@@ -1,24 +1,22 @@
-// Finds recommendations by their words; without it the page is complete.
+// Finds recommendations by their words; without it the path of a decision leads to each of them.
 (() => {
-  const articles = [...document.querySelectorAll("#recommendations > article")];
-  const texts = articles.map((article) => article.textContent.toLowerCase());
+  const list = document.getElementById("found");
+  const rows = [...list.children];
+  const texts = rows.map((row) => `${row.textContent} ${row.dataset.words}`.toLowerCase());
+  // A link to a recommendation of the time when all were on this page.
+  const named = decodeURIComponent(location.hash.slice(1));
+  const own = rows.find((row) => row.querySelector("a").getAttribute("href") === `knowledge/${named}.html`);
+  if (own) location.replace(own.querySelector("a").href);
   const field = Object.assign(document.createElement("input"), { type: "search", id: "words", autocomplete: "off" });
   const label = Object.assign(document.createElement("label"), { htmlFor: "words", textContent: "Find a recommendation by any words in it" });
   const found = document.createElement("p");
   found.setAttribute("role", "status");
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    articles.forEach((article, place) => { article.hidden = !words.every((word) => texts[place].includes(word)); });
-    const count = articles.filter((article) => !article.hidden).length;
-    found.textContent = words.length ? `${count} of ${articles.length}` : "";
-  });
-  // A link into the page must not lead to what a search has hidden.
-  addEventListener("hashchange", () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!target?.closest("[hidden]")) return;
-    field.value = "";
-    field.dispatchEvent(new Event("input"));
-    target.scrollIntoView();
+    rows.forEach((row, place) => { row.hidden = !words.every((word) => texts[place].includes(word)); });
+    list.hidden = !words.length;
+    document.getElementById("path").hidden = Boolean(words.length);
+    found.textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
   });
   document.getElementById("search").append(label, field, found);
 })();

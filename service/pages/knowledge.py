@@ -1,15 +1,16 @@
-"""The whole knowledge for those who have to judge it: as JSON, and as a page that can be read and printed.
+"""The whole knowledge for those who have to judge it: as JSON, and as pages that can be searched, read and printed.
 
-Both are made once, when they are first asked for, from one document, so that they cannot differ.
+All are made when they are first asked for, from one document, so that they cannot differ.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,29 @@ from flask import Blueprint, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cds_hooks.errors import UnknownService
 from service.knowledge_model.attributes import source_attributes
 from service.knowledge_model.condition_text import as_text
 from service.knowledge_model.model import Knowledge, Presentation, Recommendation
 from service.knowledge_model.properties import Properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
-from service.pages.decision_path import Stage, decision_path
+from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent
 
 
+# What the page of everything is called beside those of one recommendation each.
+WHOLE = "whole"
+
+
 def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
-    """`/knowledge` and `/knowledge.html` of this knowledge."""
+    """`/knowledge`; `/knowledge.html`, where recommendations are found; `/knowledge/<id>.html`, a page for each; and
+    `/knowledge/whole.html`, all of it."""
     described = cache(lambda: document(knowledge, properties))
     as_json = cache(lambda: orjson.dumps(described()))
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
-    as_page = cache(lambda: page(described(), style, script, decision_path(knowledge)).encode())
+    pages = cache(lambda: Pages(knowledge, described(), style, script))
     headers = {
         "Content-Security-Policy": f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -49,7 +56,14 @@ def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
 
     @blueprint.get("/knowledge.html")
     def knowledge_page() -> Response:
-        return Response(as_page(), content_type="text/html; charset=utf-8", headers=headers)
+        return Response(pages().index, content_type="text/html; charset=utf-8", headers=headers)
+
+    @blueprint.get("/knowledge/<id_>.html")
+    def recommendation_page(id_: str) -> Response:
+        if id_ != WHOLE and id_ not in pages().ids:
+            raise UnknownService("The knowledge in force has no recommendation of this id; /knowledge.html has all.")
+        text = pages().whole if id_ == WHOLE else pages().of(id_)
+        return Response(text, content_type="text/html; charset=utf-8", headers=headers)
 
     return blueprint
 
@@ -59,14 +73,69 @@ def digest(text: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def page(described: Mapping[str, Any], style: str, script: str, path: Iterable[Stage]) -> str:
-    """The page of a document with the path of a decision; every text of the knowledge in it is escaped."""
-    templates = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    # Both are files of the product and hold no word of the knowledge.
-    inline = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
-    return templates.get_template("knowledge.html").render(described, **inline, path=path, weights=_weights(described))
+class Pages:
+    """The pages of a document, each made when it is first asked for; every text of the knowledge in them is escaped."""
+
+    def __init__(self, knowledge: Knowledge, described: Mapping[str, Any], style: str, script: str) -> None:
+        self._knowledge, self._described = knowledge, described
+        # Both are files of the product and hold no word of the knowledge.
+        self._inline = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
+        self._templates = Environment(
+            loader=FileSystemLoader(_HERE),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.ids = {each["id"]: place for place, each in enumerate(described["recommendations"])}
+
+    @cached_property
+    def index(self) -> str:
+        """Where recommendations are found."""
+        words = {each["id"]: " ".join(sorted(_words(each))) for each in self._described["recommendations"]}
+        return self._render("knowledge.html", path=list(decision_path(self._knowledge)), words=words)
+
+    @cached_property
+    def whole(self) -> str:
+        """All of it."""
+        path = list(decision_path(self._knowledge))
+        return self._render("knowledge_whole.html", path=path, weights=_weights(self._described))
+
+    def of(self, id_: str) -> str:
+        """The page of one recommendation."""
+        every, place = self._described["recommendations"], self.ids[id_]
+        return self._render(
+            "knowledge_one.html",
+            recommendation=every[place],
+            criteria=list(criteria(self._knowledge, [self._knowledge.recommendations[place]])),
+            before=every[place - 1] if place else None,
+            after=every[place + 1] if place + 1 < len(every) else None,
+        )
+
+    def _render(self, name: str, **members: Any) -> str:
+        return self._templates.get_template(name).render(self._described, **self._inline, **members)
+
+
+def _words(value: Any) -> set[str]:
+    """Every word of the texts in a value, in small letters."""
+    if isinstance(value, Mapping):
+        return set().union(*map(_words, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_words, value))
+    return set(re.findall(r"[^\W_][\w.-]+", value.lower())) if isinstance(value, str) else set()
+
+
+def criteria(knowledge: Knowledge, recommendations: Iterable[Recommendation]) -> Iterator[Mapping[str, str]]:
+    """The named criteria that recommendations read, also through one another."""
+    waiting = [leaf.finding for each in recommendations for one in each.conditions() for leaf in one.leaves()]
+    seen = set()
+    while waiting:
+        name = waiting.pop(0)
+        if name in knowledge.definitions and name not in seen:
+            seen.add(name)
+            title, condition = knowledge.definitions[name]
+            yield {"title": title, "words": condition_sentence(knowledge, condition)}
+            waiting += [leaf.finding for leaf in condition.leaves()]
 
 
 def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:

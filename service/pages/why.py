@@ -7,7 +7,7 @@ no token: the address names recommendations alone (see service.why_address).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from service.knowledge_model.conditions import Condition
 from service.knowledge_model.model import Knowledge, Recommendation
 from service.knowledge_model.quantity import in_words
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
-from service.pages.knowledge import digest, evidence_of
+from service.pages.knowledge import criteria, digest, evidence_of
 from service.settings import Settings, SettingsError
 from service.why_address import MOST, PATH, path_of
 
@@ -139,16 +139,3 @@ def cited_in(knowledge: Knowledge, text: str) -> Iterator[Mapping[str, Any]]:
                 "citation": rules[word],
                 "provenance": knowledge.source_title if word in knowledge.statements else "",
             }
-
-
-def criteria(knowledge: Knowledge, recommendations: Iterable[Recommendation]) -> Iterator[Mapping[str, str]]:
-    """The named criteria that recommendations read, also through one another."""
-    waiting = [leaf.finding for each in recommendations for one in each.conditions() for leaf in one.leaves()]
-    seen = set()
-    while waiting:
-        name = waiting.pop(0)
-        if name in knowledge.definitions and name not in seen:
-            seen.add(name)
-            title, condition = knowledge.definitions[name]
-            yield {"title": title, "words": condition_sentence(knowledge, condition)}
-            waiting += [leaf.finding for leaf in condition.leaves()]

@@ -349,6 +349,7 @@ def test_a_chart_on_a_fhir_server_is_fetched_by_the_service(demo: Any, chart_ser
     assert body["fhirServer"] == chart_server
     expect(demo.cards("critical")).to_have_count(1)
     expect(demo.page.locator("#part-data + ul")).to_contain_text("fetched")
+    expect(demo.page.locator(".document")).to_be_hidden()
     demo.look("server-read")
 
 

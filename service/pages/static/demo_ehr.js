@@ -190,6 +190,8 @@ function draw() {
   fill(byId("chart-body"), chart(ehr, onChart, listed.patients.find((each) => each.name === state.name), data));
   fill(byId("cards-body"), state.refused ? h("p", { class: "problem" }, state.refused) : false, asksDay() ? dayForm() : state.calls.length ? state.calls.map(drawCall) : h("p", { class: "quiet" }, "No service of Sitbone is called at this step."), signing(), asked());
   const count = state.calls.flatMap((each) => each.response.cards ?? []).length;
+  // What is documented here would not reach a chart that lies elsewhere.
+  document.querySelector(".document").hidden = Boolean(ehr.server);
   const whose = ehr.server ? `Patient/${ehr.patientId}` : listed.patients.find((each) => each.name === state.name)?.title;
   byId("cards-title").textContent = whose ? `Cards: ${whose}` : "Cards";
   byId("count").textContent = count ? `(${count})` : "";

@@ -90,7 +90,7 @@ function verdicts(rules) {
 function rule({ id, title, verdict, indicator, heldBack, findings, unknown }) {
   const stated = findings.map((each) => [each.title, [each.state, each.side, each.date].filter(Boolean).join(", ")].filter(Boolean).join(": "));
   return h("li", {},
-    h("a", { href: `knowledge.html#${id}`, target: "_blank", rel: "noopener" }, title, h("span", { class: "hidden" }, " (opens a new tab)")),
+    h("a", { href: `knowledge/${id}.html`, target: "_blank", rel: "noopener" }, title, h("span", { class: "hidden" }, " (opens a new tab)")),
     verdict === "yes" ? h("span", { class: "tag" }, heldBack ? heldBack.replaceAll("-", " ") : indicator) : false,
     stated.length ? h("p", {}, stated.join("; ")) : false,
     unknown.length ? h("p", {}, `Unknown: ${unknown.map((each) => each.title).join("; ")}`) : false);
