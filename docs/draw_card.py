@@ -20,7 +20,6 @@ COLOURS = {"critical": ("#b3261e", "#fdecea"), "warning": ("#8a5a00", "#fff4e0")
 LABELS = {"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"}
 WIDTH, MARGIN, LINE = 820, 24, 20
 CHARACTERS = 92
-SHOWN = ("Consider", "Why", "Not documented, would change this", "Safety net")
 
 
 class Drawing:
@@ -37,9 +36,9 @@ class Drawing:
             f"{escape(text)}</text>"
         )
 
-    def wrapped(self, text: str, *, bullet: bool = False) -> None:
-        for number, line in enumerate(textwrap.wrap(text, CHARACTERS)):
-            self.text(("• " if bullet and not number else "") + line, indent=12 if bullet and not number else 22)
+    def wrapped(self, text: str) -> None:
+        for line in textwrap.wrap(text, CHARACTERS):
+            self.text(line)
 
 
 def draw(card: dict[str, Any]) -> str:
@@ -53,12 +52,12 @@ def draw(card: dict[str, Any]) -> str:
         drawing.y += 3
     band = drawing.y + 12
     drawing.y += 12
-    for heading, body in re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", card["detail"], re.DOTALL):
-        if heading in SHOWN:
-            drawing.y += 6
-            drawing.text(heading, weight="700")
-            for line in body.splitlines():
-                drawing.wrapped(line.removeprefix("- "), bullet=True)
+    *paragraphs, status = card["detail"].split("\n\n")
+    for paragraph in paragraphs:
+        heading, body = re.fullmatch(r"\*\*(.+?)\*\* (.+)", paragraph, re.DOTALL).groups()  # type: ignore[union-attr]
+        drawing.y += 6
+        drawing.text(heading, weight="700")
+        drawing.wrapped(body)
     drawing.y += 14
     x: float = MARGIN
     for suggestion in card.get("suggestions", []):
@@ -74,7 +73,8 @@ def draw(card: dict[str, Any]) -> str:
     drawing.y += 38
     reasons = ", ".join(reason["display"].lower() for reason in card["overrideReasons"][:3])
     drawing.text(f"Dismiss with a reason: {reasons}, …", size=12, colour="#5f5b66")
-    drawing.text(f"Source: {card['source']['label']} · {draft(card)}", size=12, colour="#5f5b66")
+    links = "".join(f" · {link['label']}" for link in card["links"])
+    drawing.text(f"Source: {card['source']['label']} · {status}{links}", size=12, colour="#5f5b66")
     height = drawing.y + MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
@@ -84,12 +84,6 @@ def draw(card: dict[str, Any]) -> str:
         f'<path d="M1 {band} V11 a10 10 0 0 1 10 -10 H{WIDTH - 11} a10 10 0 0 1 10 10 V{band} Z" fill="{pale}"/>'
         f'<rect x="1" y="11" width="6" height="{height - 22}" fill="{strong}"/>' + "\n".join(drawing.parts) + "</svg>\n"
     )
-
-
-def draft(card: dict[str, Any]) -> str:
-    """What the card says of the state of its knowledge."""
-    lines: list[str] = card["detail"].splitlines()
-    return next(line.removeprefix("- ") for line in lines if line.startswith("- knowledge"))
 
 
 def main() -> int:

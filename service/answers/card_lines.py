@@ -83,10 +83,10 @@ class CardLines:
     def summaries(self, content: Content) -> Iterator[str]:
         """The summary of a card, with fewer and fewer findings: whoever asks takes the first that fits."""
         lead, prefix = content.fired[0], self._prefix(content)
-        named = list(self._deciding(content.fired))
-        few = replace(content, orders=content.orders[:_ORDERS])
-        for told in dict.fromkeys((content.orders, few.orders)):
-            of_it = replace(content, orders=told)
+        named = list(dict.fromkeys(self._deciding(content.fired, self._side_of(lead))))
+        orders, few = content.orders, content.orders[:_ORDERS]
+        for told, causes in ((orders, True), (few, True), ((), True), (few, False), ((), False)):
+            of_it = replace(content, orders=told, causes=causes)
             for count in range(min(_NAMED, len(named)), -1, -1):
                 text = fill(lead.recommendation.summary, partial(self._place, of_it, named[:count]))
                 yield prefix + in_a_sentence(text) if prefix else capital(text)
@@ -95,7 +95,9 @@ class CardLines:
     def do(self, content: Content, fired: Fired) -> Iterator[str]:
         """What a recommendation says to do, in short."""
         for line in fired.recommendation.do:
-            named = list(self._worrying(fired.evidence)) or list(filter(None, map(self.item, fired.evidence)))
+            named = list(self._worrying(fired.evidence, self._side_of(fired))) or list(
+                filter(None, map(self.item, fired.evidence))
+            )
             if text := fill(line, partial(self._place, content, named[:_NAMED])):
                 yield text
 
@@ -115,8 +117,11 @@ class CardLines:
         more = len(items) - at_most
         return self._say("more_findings", findings=text, count=more) if more > 0 else text
 
-    def item(self, item: Evidence, *, dated: bool = True) -> str:
-        """A finding as it was used, in a few words; empty where it is none of the chart, or nobody knows of it."""
+    def item(self, item: Evidence, *, dated: bool = True, side: str = "") -> str:
+        """A finding as it was used, in a few words; empty where it is none of the chart, or nobody knows of it.
+
+        Where both sides are documented its own is said, unless it is this `side`.
+        """
         finding = self.knowledge.findings.get(item.finding)
         if finding is None and item.finding not in OF_THE_PATIENT:
             return ""
@@ -135,7 +140,7 @@ class CardLines:
             text = f"{short} {_with_unit(item.state, in_full=not dated)}"
             if dated and (date := as_people_write(item.date, self.now)):
                 text = self._say("on_day", findings=text, date=date)
-        if item.side and item.side not in (BILATERAL, self.assessment.side) and self.assessment.side == BILATERAL:
+        if item.side and item.side not in (BILATERAL, side) and self.assessment.side == BILATERAL:
             text = self._say("of_side", finding=text, side=self.words.sides[item.side])
         for remark in item.remarks:
             if remark == SIDE_UNREADABLE:
@@ -149,32 +154,40 @@ class CardLines:
         finding = self.knowledge.findings.get(item.finding)
         return "" if finding and finding.value == "date" else as_people_write(item.date, self.now)
 
-    def side_of(self, fired: Fired) -> str:
+    def _led(self) -> list[Ranking]:
+        return [ranking for ranking in self.assessment.rankings if ranking.leader]
+
+    def _side_of(self, fired: Fired) -> str:
         """The side that a recommendation holds for."""
         sides = {item.side for item in fired.evidence if item.side}
         return sides.pop() if len(sides) == 1 else self.assessment.side
 
     def _prefix(self, content: Content) -> str:
-        side = "" if content.about else self.side_of(content.fired[0])
+        lead = content.fired[0]
+        # The causes of both sides are named together.
+        both = "{cause}" in lead.recommendation.summary and len(self._led()) > 1
+        side = "" if content.about else BILATERAL if both else self._side_of(lead)
         return "" if side in ("", NO_SIDE_NAMED) else f"{self.words.sides[side].capitalize()}: "
 
-    def _deciding(self, fired: Sequence[Fired]) -> Iterator[str]:
+    def _deciding(self, fired: Sequence[Fired], side: str) -> Iterator[str]:
         """What made the card fire, in short: of each red flag that is as urgent as the first recommendation one by one,
         what is worrying before what is not."""
         flags = [f for f in fired if f.recommendation.red_flag and f.indicator == fired[0].indicator]
         told: dict[str, None] = {}
-        found = [list(self._worrying(f.evidence)) for f in (flags or fired)]
+        found = [list(self._worrying(f.evidence, side)) for f in (flags or fired)]
         # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it.
         of_each = found if flags else next(([items] for items in found if items), [])
         for place in range(max(map(len, of_each), default=0)):
             told |= dict.fromkeys(items[place] for items in of_each if place < len(items))
         yield from told
 
-    def _worrying(self, evidence: Iterable[Evidence]) -> Iterator[str]:
+    def _worrying(self, evidence: Iterable[Evidence], side: str) -> Iterator[str]:
+        """What is present, what speaks for a danger first; the onset is told in days."""
         findings = self.knowledge.findings
         present = [item for item in evidence if item.finding in findings and item.state not in ("absent", "unknown")]
         for item in sorted(present, key=lambda item: findings[item.finding].direction != "worrying"):
-            yield self.item(item)
+            if findings[item.finding].value != "date":
+                yield self.item(item, side=side)
 
     def _place(self, content: Content, named: Sequence[str], name: str) -> str:
         said: dict[str, Callable[[], str]] = {
@@ -184,7 +197,7 @@ class CardLines:
             "side": self._side,
             "by": lambda: self._by(content.fired),
             "day": lambda: self._day(content.fired[0]),
-            "cause": self.causes,
+            "cause": self.causes if content.causes else str,
         }
         if name in said:
             return said[name]()
@@ -215,7 +228,7 @@ class CardLines:
 
     def causes(self) -> str:
         """The leading cause of each side, as certain as it is."""
-        led = [ranking for ranking in self.assessment.rankings if ranking.leader]
+        led = self._led()
         if len(led) < 2:
             return "".join(map(self._cause, led))
         sides = self.words.sides

@@ -309,8 +309,12 @@ class _Cards:
         self.first_topic = next((topic for topic in self.words.topics if topic in tiers), "")
         for topic in self.words.topics:
             if topic in tiers:
-                # What has been answered leads, then the most important.
-                yield from self._chart_card(topic, sorted(tiers[topic], key=lambda one: not one.recommendation.leads))
+                yield from self._chart_card(topic, sorted(tiers[topic], key=self._place))
+
+    def _place(self, fired: Fired) -> tuple[bool, bool]:
+        """An emergency leads its card, then what has been answered, then the most important."""
+        at_once = ((to.to, to.priority) for to in fired.recommendation.referrals)
+        return (self.knowledge.engine.emergency, PRIORITIES[0]) not in at_once, not fired.recommendation.leads
 
     def complaint_not_read(self) -> Iterator[AdvisedCard]:
         """A card where a finding that would be this complaint is recorded, and none of them can be read: without it, a

@@ -42,8 +42,8 @@ class ShortText:
         for number, fired in enumerate(content.fired):
             label = "hold" if holds(fired) else "do"
             for place, line in enumerate(self.lines.do(content, fired)):
-                flags = fired.recommendation.red_flag and place == 0
-                if label == "hold" or number == 0 or flags or _cautions(fired):
+                first = place == 0 and (fired.recommendation.red_flag or fired.recommendation.kind == "closing")
+                if label == "hold" or number == 0 or first or _cautions(fired):
                     self._add(needed, label, line)
                 else:
                     waiting.append(line)
