@@ -282,7 +282,8 @@ class Questions:
                     same &= ~of_chart
                     classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
         apart_ = [1 << number for number in ones(by_itself)]
-        found = [*(of for of in classes if of and not of & same), *apart_]
+        # In the order in which they are asked, whatever the order of what is read.
+        found = sorted((*(of for of in classes if of and not of & same), *apart_), key=lambda of: of & -of)
         return [self._answers_in(charts, of) for of in found]
 
     def _shown(self, decision: Decision) -> dict[str, int]:
