@@ -2,7 +2,7 @@
 
     python -m tests.missing_names [--sample COUNT] [--seed NUMBER]
 
-tries all of them, or a sample, in this process (20 minutes for all on one slow core): the knowledge without the name is
+tries all of them, or a sample, in this process (seven minutes of CPU for all): the knowledge without the name is
 loaded as at a start, answers a request and more of each kind of service, with its explanation, and makes the knowledge
 page.
 What is neither told nor done without would be a 500 to a clinician: it is printed, and the command ends with 1.

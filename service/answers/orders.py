@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from cds_hooks import HookRequest
@@ -23,6 +24,7 @@ from service.knowledge_model.model import (
     MessageTemplate,
     OrderTemplate,
 )
+from service.knowledge_model.vocabulary import PRIORITIES
 
 # What a ServiceRequest of R4 may give as its reason.
 _REASONS = ("Condition/", "Observation/", "DiagnosticReport/", "DocumentReference/")
@@ -146,13 +148,14 @@ def _in_encounter(ordering: Ordering) -> dict[str, Any]:
 
 
 def check_templates(knowledge: Knowledge, now: datetime) -> None:
-    """Every template makes a valid ServiceRequest on every side. Raises KnowledgeError."""
+    """Every template makes a valid ServiceRequest on every side and at every priority. Raises KnowledgeError."""
+    sides = knowledge.wording.sides
+    # The priority changes nothing of a side.
+    each = [*product(sides, PRIORITIES[:1]), *product([*sides][:1], PRIORITIES[1:])]
     for key, template in knowledge.orders.items():
-        for side in knowledge.wording.sides:
-            for priority in ("stat", "urgent", "routine"):
-                wrong = _violations_of(template, side, priority, now, knowledge.wording.sides)
-                if wrong:
-                    raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
+        for side, priority in each:
+            if wrong := _violations_of(template, side, priority, now, sides):
+                raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
     ordering = Ordering("example", "example", "left", now, ("Reason",), ("Observation/example",))
     for key, medicine in knowledge.medicines.items():
         if wrong := violations(medication_request(medicine, ordering)):
