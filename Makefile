@@ -29,7 +29,7 @@ test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder
 
 prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about all charts (the tests do it too)
 	$(BIN)/sitbone knowledge prove

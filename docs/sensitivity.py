@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from service.knowledge_model import loader
 from service.knowledge_model.model import Differential, Knowledge
 from service.knowledge_model.vocabulary import RATINGS
 from service.reasoning.assessment import Assessment, Assessor, presentations
+from service.reasoning.differential import Weighed
 from service.services.evaluation import chart_of
 from service.services.registry import service_registry
 
@@ -53,23 +55,54 @@ class Flip(NamedTuple):
     fixture: str
 
 
-def variations(rules: Differential) -> Iterator[tuple[str, float, Differential]]:
-    """Each weight with its factor and the ranking that has it."""
+class Variation(NamedTuple):
+    """A weight with its factor, the ranking that has it, and whether points that count on a chart may be others by it.
+
+    On a chart where none may be others, nothing is decided otherwise.
+    """
+
+    weight: str
+    factor: float
+    rules: Differential
+    concerns: Callable[[Weighed], bool]
+
+
+def variations(rules: Differential) -> Iterator[Variation]:
+    """Each weight, and each distance between causes."""
     for factor in FACTORS:
         for number, entry in enumerate(rules.points):
             points = list(rules.points)
             points[number] = replace(entry, points=entry.points * factor)  # type: ignore[arg-type]
             read = ", ".join(sorted(entry.when.findings()))
-            yield f"{entry.cause} {entry.points:+d}: {read}", factor, replace(rules, points=tuple(points))
+            yield Variation(
+                f"{entry.cause} {entry.points:+d}: {read}",
+                factor,
+                replace(rules, points=tuple(points)),
+                partial(_is_of, of=(entry.cause, entry.points, "", entry.source)),
+            )
         for number, test in enumerate(rules.tests):
             for side in ("positive", "negative"):
                 tests = list(rules.tests)
                 weight = getattr(test, side)
                 tests[number] = replace(test, **{side: weight * factor})
-                yield f"{test.cause} {weight:+d}: {test.finding} {side}", factor, replace(rules, tests=tuple(tests))
+                yield Variation(
+                    f"{test.cause} {weight:+d}: {test.finding} {side}",
+                    factor,
+                    replace(rules, tests=tuple(tests)),
+                    partial(_is_of_family, of=(test.cause, test.family)),
+                )
         for name in ("lead_at_least", "lead_by", "clear_by"):
             value = getattr(rules, name)
-            yield f"{name} = {value}", factor, replace(rules, **{name: value * factor})
+            yield Variation(f"{name} = {value}", factor, replace(rules, **{name: value * factor}), lambda _: True)
+
+
+def _is_of(weighed: Weighed, of: tuple[str, int, str, str]) -> bool:
+    return (weighed.cause, weighed.points, weighed.family, weighed.source) == of
+
+
+def _is_of_family(weighed: Weighed, of: tuple[str, str]) -> bool:
+    """Of a family of tests the largest weight counts: another weight of one may let another one count."""
+    return (weighed.cause, weighed.family) == of
 
 
 def _decisions(knowledge: Knowledge, assessment: Assessment) -> tuple[object, ...]:
@@ -105,14 +138,19 @@ def charts(knowledge: Knowledge) -> Iterator[tuple[str, Case]]:
 def flips(knowledge: Knowledge) -> tuple[int, list[Flip]]:
     """How many weights were varied, and every decision that one of them turns."""
     assessor = Assessor(knowledge)
-    before = {name: (case, _decisions(knowledge, assessor.assess(case))) for name, case in charts(knowledge)}
-    ranked = {name: known for name, known in before.items() if assessor.assess(known[0]).rankings}
+    ranked = []
+    for name, case in charts(knowledge):
+        if (assessment := assessor.assess(case)).rankings:
+            counting = [weighed for _side, weighed in assessor.weights(assessment)]
+            ranked.append((name, case, counting, _decisions(knowledge, assessment)))
     found, varied = [], 0
-    for weight, factor, rules in variations(knowledge.differential):
+    for weight, factor, rules, concerns in variations(knowledge.differential):
         varied += 1
         varied_knowledge = replace(knowledge, differential=rules)
         assessor = Assessor(varied_knowledge)
-        for name, (case, decisions) in ranked.items():
+        for name, case, counting, decisions in ranked:
+            if not any(map(concerns, counting)):
+                continue
             for decision, was, now in zip(
                 DECISIONS, decisions, _decisions(varied_knowledge, assessor.assess(case)), strict=True
             ):
@@ -121,9 +159,8 @@ def flips(knowledge: Knowledge) -> tuple[int, list[Flip]]:
     return varied, found
 
 
-def table(knowledge: Knowledge) -> str:
-    """The whole document."""
-    varied, found = flips(knowledge)
+def table(varied: int, found: Sequence[Flip]) -> str:
+    """The whole document, of what `flips` gives."""
     rows: dict[tuple[str, float], dict[str, list[str]]] = {}
     for flip in found:
         rows.setdefault((flip.weight, flip.factor), {}).setdefault(flip.decision, []).append(flip.fixture)
@@ -138,7 +175,7 @@ def table(knowledge: Knowledge) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write docs/sensitivity.md.")
     parser.add_argument("--check", action="store_true", help="write nothing, say whether it is up to date")
-    text = table(loader.load())
+    text = table(*flips(loader.load()))
     if not parser.parse_args(arguments).check:
         FILE.write_text(text, encoding="utf-8")
     elif not FILE.is_file() or FILE.read_text(encoding="utf-8") != text:

@@ -38,16 +38,39 @@ ONE_AFTER_THE_OTHER = frozenset(
         "test_store.py",
     }
 )
-# What takes longest begins first, so that no process waits for another at the end.
-_LONG = frozenset({*ONE_AFTER_THE_OTHER, "test_bad_input.py"})
+# What takes longest begins first, so that no process waits for another at the end: ten seconds of a processor and more.
+_LONG = frozenset(
+    {
+        *ONE_AFTER_THE_OTHER,
+        "test_audit.py",
+        "test_bad_input.py",
+        "test_case_reading.py",
+        "test_demo_ehr.py",
+        "test_guides.py",
+        "test_knowledge.py",
+        "test_knowledge_commands.py",
+        "test_schemathesis.py",
+        "test_sensitivity.py",
+        "test_silence.py",
+    }
+)
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
-    """Gives each process whole files, as their tests share servers; and some files to one process alone."""
+    """Gives each process whole files, as their tests share servers; those with a browser to one, and some files to one
+    process alone.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return "one after the other" if Path(file).name in ONE_AFTER_THE_OTHER else file
+        file = Path(super()._split_scope(nodeid))
+        if file.name in ONE_AFTER_THE_OTHER:
+            return "one after the other"
+        return "browser" if file.parent.name == "browser" else str(file)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: the process whose tests go one after the other waits most of the time."""
+    return min(len(os.sched_getaffinity(0)) + 1, 4)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:

@@ -807,6 +807,71 @@ def test_the_other_side_is_no_repetition_and_is_told(engine: Engine) -> None:
     assert "io5-done" not in said
 
 
+ON_BOTH = [ANKLE, f"{ANKLE}, right"]
+
+
+def test_with_pain_on_both_sides_an_order_is_for_the_side_of_what_calls_for_it(engine: Engine) -> None:
+    cracked = {"present": [*ON_BOTH, "loud-crack"]}
+    for side, said in (("left", []), ("right", ["io2-other-side"]), ("", [])):
+        assert drafted(engine, order("radiograph-ankle", side), **cracked)[0] == said
+    # What nothing calls for is compared with the pain, which is on both.
+    assert "io2-other-side" not in drafted(engine, order("mri-knee", "right"), **cracked)[0]
+
+
+def test_what_both_sides_call_for_takes_an_order_for_each(engine: Engine) -> None:
+    cracked = {"present": [*ON_BOTH, "loud-crack", "loud-crack, right"]}
+    left, right = (order("radiograph-ankle", side) for side in ("left", "right"))
+    assert "io1-missing" in drafted(engine, left, **cracked)[0]
+    assert "io1-missing" in drafted(engine, right, **cracked)[0]
+    for enough in ([left, right], [order("radiograph-ankle")]):
+        assert drafted(engine, *enough, **cracked)[0] == []
+    assert drafted(engine, left, orders=[done("radiograph-ankle", 0, "right")], **cracked)[0] == []
+
+
+def test_what_has_no_side_by_its_nature_calls_for_both_where_both_hurt(engine: Engine) -> None:
+    fever = {"present": [*ON_BOTH, "fever"]}
+    left = order("mri-ankle", "left")
+    assert "io1-missing" in drafted(engine, left, **fever)[0]
+    assert drafted(engine, left, order("mri-ankle", "right"), **fever)[0] == []
+    # What is called for on the one side, its alternative on the other.
+    assert drafted(engine, left, order("ultrasound-ankle", "right"), **fever)[0] == []
+    assert "io2-other-side" in drafted(engine, order("ultrasound-ankle", "right"), present=[ANKLE, "fever"])[0]
+
+
+@pytest.mark.parametrize("side", ["left", "right", ""])
+def test_where_no_side_is_known_an_order_for_any_will_do(engine: Engine, side: str) -> None:
+    nowhere = {"present": [f"{ANKLE}, no side", "loud-crack, no side"]}
+    said, [judged] = drafted(engine, order("radiograph-ankle", side), **nowhere)
+    assert (said, judged["rating"], judged["because"]) == ([], "appropriate", "called-for")
+
+
+def test_a_radiograph_shows_the_side_of_which_it_is(engine: Engine) -> None:
+    mri = order("mri-ankle", "left")
+    for pain in ([ANKLE], ON_BOTH):
+        tender = {"present": [*pain, "loud-crack", "bony-tenderness"]}
+        for side, waits in (("left", False), ("right", True), ("", False)):
+            said, [judged] = drafted(engine, mri, orders=[done("radiograph-ankle", 0, side)], **tender)
+            assert ("io4-radiograph-first" in said) is waits
+            assert judged["rating"] == ("usually-not" if waits else "appropriate")
+    # Of another part it shows nothing of this one, and what is no radiograph nothing at all.
+    for other in ("mri-knee", "ct-ankle"):
+        assert "io4-radiograph-first" in drafted(engine, mri, orders=[done(other, 0)], **CRACK)[0]
+
+
+@pytest.mark.parametrize(("ago", "waits"), [(90, False), (91, True)])
+def test_a_radiograph_counts_for_its_days_where_nobody_knows_when_it_began(
+    engine: Engine, ago: int, waits: bool
+) -> None:
+    slow = {"present": [f"{ANKLE}, 100 days ago", "loud-crack, 100 days ago"]}
+    said, _judged = drafted(engine, order("mri-ankle", "left"), orders=[done("radiograph-ankle", ago)], **slow)
+    assert ("io4-radiograph-first" in said) is waits
+
+
+def test_a_radiograph_that_is_ordered_is_waited_for_no_more(engine: Engine) -> None:
+    ordered = [order("radiograph-ankle", "left", status="active")]
+    assert "io4-radiograph-first" not in drafted(engine, order("mri-ankle", "left"), orders=ordered, **CRACK)[0]
+
+
 def test_the_same_order_twice_is_told_once(engine: Engine) -> None:
     said, _judged = drafted(
         engine, order("radiograph-ankle", "left"), orders=[order("radiograph-ankle", "left", status="active")], **CRACK

@@ -3,8 +3,10 @@
 import csv
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -828,6 +830,32 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def same_files_read_once() -> Iterator[None]:
+    """What the loader makes of a file is made once for all folders in which it says the same: a mistake is in one."""
+    made: dict[Hashable, Any] = {}
+
+    def once(key: Hashable, make: Callable[[], Any]) -> Any:
+        return made[key] if key in made else made.setdefault(key, make())
+
+    def text(file: Path) -> bytes:
+        return file.read_bytes() if file.is_file() else b""
+
+    def recommendation(folder: Path, name: str, read: Any, inherited: dict[str, str], *, of: Any) -> Any:
+        given = *read.values.items(), *read.words.items(), *inherited.items()
+        return once((name, text(folder / name), given), lambda: of(folder, name, read, inherited))
+
+    def codes(folder: Path, name: str, *, affiliate: bool, of: Any) -> Any:
+        key = name, text(folder / "value_sets" / f"{name}.csv"), affiliate
+        return once(key, lambda: of(folder, name, affiliate=affiliate))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "_recommendation", partial(recommendation, of=loader._recommendation))
+        patch.setattr(loader, "_codes", partial(codes, of=loader._codes))
+        yield
+
+
+@pytest.mark.usefixtures("same_files_read_once")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_the_knowledge_stops_the_start_with_file_key_and_reason(tmp_path: Path, mistake: str) -> None:
     folder = tmp_path / "knowledge"

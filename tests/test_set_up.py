@@ -150,26 +150,22 @@ def test_no_two_files_of_tests_that_measure_a_time_run_at_once(repository: Path)
 POLICY = """
 import pytest
 
-@pytest.mark.needs_system("{command}", "to try the policy")
+@pytest.mark.needs_system("sh", "to try the policy")
 def test_something() -> None:
+    pass
+
+@pytest.mark.needs_system("no-such-command", "to try the policy")
+def test_something_else() -> None:
     pass
 """
 
 
-@pytest.mark.parametrize(
-    ("command", "ci", "outcome"),
-    [
-        ("sh", "", "1 passed"),
-        ("sh", "true", "1 passed"),
-        ("no-such-command", "", "1 skipped"),
-        ("no-such-command", "true", "1 error"),
-    ],
-)
+@pytest.mark.parametrize(("ci", "outcome"), [("", "1 passed, 1 skipped"), ("true", "1 passed, 1 error")])
 def test_a_missing_system_package_skips_a_test_on_a_desk_and_fails_it_on_the_build_server(
-    repository: Path, tmp_path: Path, command: str, ci: str, outcome: str
+    repository: Path, tmp_path: Path, ci: str, outcome: str
 ) -> None:
     (tmp_path / "conftest.py").write_text((repository / "tests" / "conftest.py").read_text())
-    (tmp_path / "test_policy.py").write_text(POLICY.format(command=command))
+    (tmp_path / "test_policy.py").write_text(POLICY)
 
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", tmp_path],
@@ -180,4 +176,4 @@ def test_a_missing_system_package_skips_a_test_on_a_desk_and_fails_it_on_the_bui
     )
 
     assert outcome in ran.stdout
-    assert "no-such-command is not installed: to try the policy" in ran.stdout or command == "sh"
+    assert "no-such-command is not installed: to try the policy" in ran.stdout

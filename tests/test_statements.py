@@ -18,7 +18,8 @@ def test_the_documents_are_up_to_date() -> None:
 @pytest.mark.parametrize("name", generate.DOCUMENTS)
 def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(generate, "FOLDER", tmp_path)
-    (tmp_path / "docs").mkdir()
+    for each in generate.DOCUMENTS:
+        (tmp_path / each).parent.mkdir(exist_ok=True)
     generate.main([])
     generate.main(["--check"])
     (tmp_path / name).write_text("old", "utf-8")

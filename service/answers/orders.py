@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from cds_hooks import HookRequest
@@ -25,6 +26,7 @@ from service.knowledge_model.model import (
     OrderTemplate,
     in_a_sentence,
 )
+from service.knowledge_model.vocabulary import PRIORITIES
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Fired
 
@@ -205,13 +207,14 @@ def _complaint(title: str, codes: Iterable[Code]) -> dict[str, Any]:
 
 
 def check_templates(knowledge: Knowledge, now: datetime) -> None:
-    """Every template makes a valid ServiceRequest on every side. Raises KnowledgeError."""
+    """Every template makes a valid ServiceRequest on every side and at every priority. Raises KnowledgeError."""
+    sides = knowledge.wording.sides
+    # The priority changes nothing of a side.
+    each = [*product(sides, PRIORITIES[:1]), *product([*sides][:1], PRIORITIES[1:])]
     for key, template in knowledge.orders.items():
-        for side in knowledge.wording.sides:
-            for priority in ("stat", "urgent", "routine"):
-                wrong = _violations_of(template, side, priority, now, knowledge.wording.sides)
-                if wrong:
-                    raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
+        for side, priority in each:
+            if wrong := _violations_of(template, side, priority, now, sides):
+                raise KnowledgeError("orders.toml", key, f"does not make a valid ServiceRequest: {wrong}")
     ordering = Ordering("example", "example", "left", now, ({"text": "Reason"},), ("Observation/example",), _EXAMPLE)
     for key, medicine in knowledge.medicines.items():
         if wrong := violations(medication_request(medicine, ordering)):

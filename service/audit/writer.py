@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from threading import Event, Lock, Thread
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
@@ -70,6 +71,13 @@ class Purged:
     feedback: int
 
 
+def _insert_of_postgresql() -> Callable[[Table], Any]:
+    # Most sites keep SQLite, and the start waits for every import.
+    from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415
+
+    return insert
+
+
 class AuditWriter:
     """Made before the workers are forked: it has neither thread nor connection until it is used."""
 
@@ -86,7 +94,7 @@ class AuditWriter:
         self._failing = False
         self._judge = Judge()
         self._next_purge = 0.0
-        self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+        self._insert = sqlite.insert if engine.dialect.name == "sqlite" else _insert_of_postgresql()
         self._once_more = self._insert(FEEDBACK).on_conflict_do_update(
             index_elements=[FEEDBACK.c.id], set_={"times": FEEDBACK.c.times + 1}
         )

@@ -34,6 +34,7 @@ from service.chart.elements import (
     decoded,
     each,
     moment,
+    named,
     reference_to,
     statuses,
     value_of,
@@ -296,17 +297,17 @@ class PlainObservation(msgspec.Struct, forbid_unknown_fields=True, gc=False, ren
 
     def telling(self) -> bytes:
         """The members that tell what it says, as JSON."""
-        written = [b'{"code":%b' % self.code]
+        written: list[bytes | msgspec.Raw] = [b'{"code":', self.code]
         for name, raw in (
-            (b"bodySite", self.body_site),
-            (b"interpretation", self.interpretation),
-            (b"valueBoolean", self.value_boolean),
-            (b"valueCodeableConcept", self.value_codeable_concept),
-            (b"valueQuantity", self.value_quantity),
+            (b',"bodySite":', self.body_site),
+            (b',"interpretation":', self.interpretation),
+            (b',"valueBoolean":', self.value_boolean),
+            (b',"valueCodeableConcept":', self.value_codeable_concept),
+            (b',"valueQuantity":', self.value_quantity),
         ):
             if raw is not _NOT_SENT:
-                written.append(b'"%b":%b' % (name, raw))
-        return b",".join(written) + b"}"
+                written += (name, raw)
+        return b"".join((*written, b"}"))
 
 
 _PLAIN = msgspec.json.Decoder(PlainObservation)
@@ -315,7 +316,7 @@ _PLAIN = msgspec.json.Decoder(PlainObservation)
 def plain_observation(raw: msgspec.Raw) -> PlainObservation | None:
     """The Observation, where it is a plain one in UTF-8: what stays as it is written is not looked at."""
     try:
-        bytes(raw).decode()
+        str(raw, "utf-8")
         return _PLAIN.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
@@ -324,8 +325,7 @@ def plain_observation(raw: msgspec.Raw) -> PlainObservation | None:
 def read_plain(plain: PlainObservation, reading: Reading) -> Iterator[Assertion]:
     """What a plain Observation asserts: the same as one that is read whole, in half of the time."""
     when = moment(plain.effective_date_time)
-    named = reference_to({"resourceType": plain.resource_type, "id": plain.id})
-    source = Source(reading, named, Dated(when) if when else UNREADABLE_DATE)
+    source = Source(reading, named(plain.resource_type, plain.id), Dated(when) if when else UNREADABLE_DATE)
     return _asserted(statuses(plain.status), source, plain.telling())
 
 
@@ -344,7 +344,8 @@ def _asserted(status: frozenset[str], source: Source, said: bytes | Iterator[Sai
     """What an Observation of this status asserts; `said`: what it says, or the members that tell it as JSON."""
     if status & _NOT_EVIDENCE:
         return
-    source = msgspec.structs.replace(source, remarks=tentative(status))
+    if remarks := tentative(status):
+        source = msgspec.structs.replace(source, remarks=remarks)
     if isinstance(said, bytes):
         read = _remembered if len(said) <= _LONGEST_REMEMBERED else _remembered.__wrapped__
         said = iter(read(said, source.reading.index))

@@ -308,7 +308,7 @@ class Case:
         if side == BILATERAL and self.findings[finding].bilateral_if_either:
             return self.on_either_side(finding)
         if side != NO_SIDE and not self.findings[finding].whole_patient:
-            found = tuple(s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless))
+            return resolve([s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless)])
         return resolve(found)
 
     def on_either_side(self, finding: str) -> Resolved:

@@ -44,8 +44,12 @@ def each(value: object) -> list[dict[str, Any]]:
 
 
 def reference_to(resource: Mapping[str, Any]) -> str:
+    """Type/id of a resource; see named."""
+    return named(as_text(resource.get("resourceType")), as_text(resource.get("id")))
+
+
+def named(kind: str, identifier: str) -> str:
     """Type/id, as a card may print it: an id that is no FHIR id is not repeated."""
-    kind, identifier = as_text(resource.get("resourceType")), as_text(resource.get("id"))
     return f"{kind}/{identifier}" if _FHIR_ID.fullmatch(identifier) else kind
 
 
@@ -191,8 +195,8 @@ def joined(concepts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def words_of(concept: object) -> list[str]:
     """What a CodeableConcept is called: its text, then the display of each coding; empty where there is none."""
-    named = as_dict(concept)
-    words = [named.get("text"), *(coding.get("display") for coding in each(named.get("coding")))]
+    called = as_dict(concept)
+    words = [called.get("text"), *[coding.get("display") for coding in each(called.get("coding"))]]
     return [word for word in words if word and isinstance(word, str)]
 
 
@@ -233,8 +237,8 @@ def statuses(value: object) -> frozenset[str]:
     if isinstance(value, str):
         return _status(value)
     found = {word.strip().lower().replace(" ", "-") for word in written_in(value) if word}
-    found.update(_STATUS_IN_WORDS[word] for word in _STATUS_IN_WORDS.keys() & found)
-    found.update(_SNOMED_STATUS[code] for system, code in codings(value) if system == SCT and code in _SNOMED_STATUS)
+    found.update([_STATUS_IN_WORDS[word] for word in found if word in _STATUS_IN_WORDS])
+    found.update([_SNOMED_STATUS[code] for system, code in codings(value) if code in _SNOMED_STATUS and system == SCT])
     return frozenset(found)
 
 

@@ -55,7 +55,8 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
     )
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "why.css"))
     # It is of the product and holds no word of the knowledge.
-    template = templates.get_template("why.html", globals={"style": Markup(style), "knowledge": knowledge})  # noqa: S704
+    shared = {"style": Markup(style), "knowledge": knowledge}  # noqa: S704
+    template = cache(lambda: templates.get_template("why.html", globals=shared))
     known = {each.id: each for each in knowledge.recommendations}
     described = cache(lambda id_: describe(knowledge, known[id_]))
     headers = {
@@ -72,7 +73,7 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
         found, unknown = [each for each in wanted if each in known], [each for each in wanted if each not in known]
         too_many = len(wanted) > MOST
         status = 400 if too_many else 404 if unknown or not wanted else 200
-        text = template.render(
+        text = template().render(
             recommendations=[described(each) for each in found] if status == 200 else [],
             criteria=list(criteria(knowledge, [known[each] for each in found])) if status == 200 else [],
             unknown=unknown[:MOST],
@@ -88,7 +89,6 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
 
 def describe(knowledge: Knowledge, recommendation: Recommendation) -> dict[str, Any]:
     """What the page says of one recommendation."""
-    last = recommendation.history[-1]
     return {
         "recommendation": recommendation,
         "reasons": recommendation.when_then.strip(),
@@ -102,7 +102,7 @@ def describe(knowledge: Knowledge, recommendation: Recommendation) -> dict[str, 
         "standing": _standing(knowledge, recommendation.when),
         "critical": condition_sentence(knowledge, recommendation.critical_when) if recommendation.critical_when else "",
         "evaluated": recommendation_sentence(knowledge, recommendation),
-        "last": last,
+        "last": recommendation.history[-1],
     }
 
 

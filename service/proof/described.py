@@ -13,6 +13,7 @@ from service.chart.fhir_time import days_before, read_when, years_old
 from service.knowledge_model.conditions import Interval
 from service.knowledge_model.model import LOCAL_SYSTEM, Knowledge
 from service.proof.formula import ChartFormula, Limit, Number
+from service.reasoning.evidence import state, with_unit
 from service.reasoning.kernel import Atom
 
 PATIENT = "1"
@@ -120,9 +121,8 @@ def in_words(knowledge: Knowledge, chart: Described) -> str:
     parts = []
     for name, bounds in chart.numbers.items():
         title = knowledge.title_of(name)
-        finding = knowledge.findings.get(name)
-        unit = f" {finding.unit}" if finding and finding.unit and not finding.unit.startswith("{") else ""
-        parts.append(f"{title}: {_number(value_of(bounds))}{unit}")
+        finding, value = knowledge.findings.get(name), value_of(bounds)
+        parts.append(f"{title}: {with_unit(finding, value) if finding else state(value)}")
     for words, findings in (
         ("present", chart.present),
         ("absent", chart.absent),
@@ -136,10 +136,6 @@ def in_words(knowledge: Knowledge, chart: Described) -> str:
 
 def _on(chart: Described, name: str) -> str:
     return "" if name not in chart.sided else " on both sides" if chart.bilateral else " on one side"
-
-
-def _number(value: Interval) -> str:
-    return f"{value.low:g}" if value.low == value.high else f"{value.low:g} to {value.high:g}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

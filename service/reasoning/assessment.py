@@ -113,7 +113,7 @@ class Assessment:
     decision: Decision | None = None
     # What the red flags, the ranking and the plan made of it -> the findings that this stands on.
     derived_flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # Whatever holds, also what is said only beside an offer: how to take care with what is not offered.
+    # Whatever fired, also what is said only beside an offer: how to take care with what is not offered.
     all_fired: tuple[Fired, ...] = ()
     # Every call, of which the most urgent ones are in imaging and referrals.
     calls: tuple[ImagingCall | ReferralCall, ...] = ()
@@ -157,7 +157,7 @@ class Assessment:
         return frozenset(each.recommendation for each in self.calls if each.key == call.key)
 
     def days_since_onset(self, fired: Fired) -> tuple[Interval, ...]:
-        """The days since the onset or injury of each side on which this holds, as far as they are known."""
+        """The days since the onset or injury of each side on which this fired, as far as they are known."""
         if self.decision is None:
             return ()
         met = self.decision.where(self.decision.kernel.rules[fired.recommendation.id].holds)
@@ -181,7 +181,7 @@ class Assessment:
         return not (item.when and self._was_known(item, moment))
 
     def _was_known(self, item: Evidence, moment: When) -> bool:
-        """Whether the last that was stated of it up to this moment is what holds now."""
+        """Whether the last that was stated of it up to this moment is what is known now."""
         if self.case is None:
             return False
         earlier = resolve(
@@ -232,7 +232,7 @@ class Assessor:
         self._layouts = {charts: layout(self.kernel, charts) for charts in (1, 2, 4)}
 
     def assess(self, case: Case) -> Assessment:
-        """The assessment of a case; without the complaint it holds nothing but what was looked at."""
+        """The assessment of a case; without the complaint it says nothing but what was looked at."""
         # Most charts: nothing of this pain, and no rule has to be asked.
         if self.sought.isdisjoint(case.assertions):
             return self._without_complaint(case)
@@ -312,10 +312,10 @@ class Assessor:
         return tuple(found.values())
 
     def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> Judgement:
-        """The recommendations of this kind that hold for the hook context, the most important first.
+        """The recommendations of this kind that fire for the hook context, the most important first.
 
         `facts` say all that the conditions of this kind may read of it, see ADVICE_FACTS. Without the complaint none
-        holds.
+        fires.
         """
         if assessment.decision is None:
             return Judgement(assessment, kind, facts, ())
@@ -374,7 +374,7 @@ class Assessor:
         )
 
     def screen(self, case: Case, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
-        """What the chart holds against these treatments, whether or not it is about this complaint, and nothing else.
+        """What speaks against these treatments on a chart, be it about this complaint or not, and nothing else.
 
         A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
         not need the complaint. `by_side`: what is done to one side is held by what is there.
@@ -438,7 +438,7 @@ class Assessor:
 
 
 class _Assembly:
-    """An assessment that is being put together: what holds, recommendation by recommendation, and what it calls for."""
+    """An assessment that is being put together: what fires, recommendation by recommendation, and what it calls for."""
 
     def __init__(self, assessor: Assessor, decision: Decision, derived_flags: dict[str, tuple[str, ...]]) -> None:
         self.assessor, self.decision, self.derived_flags = assessor, decision, derived_flags
@@ -576,8 +576,8 @@ class _Assembly:
 def presentations(
     knowledge: Knowledge, assessment: Assessment, radiograph_at_hand: bool, supposed: str = ""
 ) -> tuple[tuple[Presentation, Rating], ...]:
-    """Every rating that holds for this chart, with the presentation that it is of; `supposed` is a red flag that is
-    taken as raised.
+    """Every rating whose conditions are true of this chart, with the presentation that it is of; `supposed` is a red
+    flag that is taken as raised.
     """
     if assessment.decision is None:
         return ()
@@ -592,7 +592,9 @@ def presentations(
 
 
 def read_by_presentations(knowledge: Knowledge, decision: Decision) -> Iterator[int]:
-    """The charts on which each rating holds, without and with a radiograph at hand; see Assessor.answered."""
+    """The charts of which the conditions of each rating are true, without and with a radiograph at hand; see
+    Assessor.answered.
+    """
     for radiograph_at_hand in (False, True):
         judged = _beside_flags(knowledge, decision, radiograph_at_hand)
         for when, ratings in decision.kernel.presentations:

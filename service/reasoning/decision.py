@@ -336,12 +336,9 @@ def _leader(kernel: Kernel, points: list[float]) -> int:
 
     Where none does, that of a last one that is no cause.
     """
-    first = max(points, default=-inf)
-    if first < kernel.lead_at_least:
-        return -1
-    leader = points.index(first)
-    others = points[:leader] + points[leader + 1 :]
-    return leader if first - max(others, default=-inf) >= kernel.lead_by else -1
+    *others, first = sorted(points) or [-inf]
+    leads = first >= kernel.lead_at_least and (not others or first - others[-1] >= kernel.lead_by)
+    return points.index(first) if leads else -1
 
 
 def ones(bits: int) -> list[int]:

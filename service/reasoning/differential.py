@@ -14,7 +14,7 @@ from math import inf
 import msgspec
 
 from service.reasoning.evidence import EvidenceReader
-from service.reasoning.kernel import Kernel, Node, Weight
+from service.reasoning.kernel import Weight
 
 NO_SIDE_NAMED = "unspecified"
 
@@ -72,22 +72,13 @@ def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
         if values[weight.place] & bit:
             findings = reader.evidence_for(weight.when, chart) if weight.when else _done(reader, chart, weight)
             # What is absent speaks for or against a cause only where its absence is what counts.
-            absences = _absences(reader.kernel, weight.when) if weight.when else frozenset(findings)
+            absences = weight.absences if weight.when else findings
             named = tuple(
                 name
                 for name in findings
                 if name in reader.knowledge.findings and (name in absences or reader.value(name, chart) is not False)
             )
             yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
-
-
-def _absences(kernel: Kernel, node: Node) -> frozenset[str]:
-    """The findings whose absence a condition asks for, named criteria opened."""
-    if node.finding in kernel.criteria:
-        return _absences(kernel, kernel.criteria[node.finding])
-    if node.finding:
-        return frozenset({node.finding}) if node.operand == "absent" else frozenset()
-    return frozenset[str]().union(*(_absences(kernel, part) for part in node.parts))
 
 
 def _done(reader: EvidenceReader, chart: int, weight: Weight) -> list[str]:

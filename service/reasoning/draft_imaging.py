@@ -1,4 +1,4 @@
-"""Draft imaging orders beside an assessment -> how appropriate each is, what holds of it, and what would be ordered
+"""Draft imaging orders beside an assessment -> how appropriate each is, what is so of it, and what would be ordered
 instead or besides. Pure.
 
 Each selected draft is rated by the presentations of ratings.toml that hold for the chart, the best of them counting,
@@ -207,7 +207,7 @@ class _Judging:
 
     @cached_property
     def judged_beside(self) -> Assessment:
-        # Of a chart of which too little came nothing holds, and that is what is said.
+        # Of a chart of which too little came nothing fires, and that is what is said.
         found = self.assessment.complaint == "present"
         return self.assessment if found else self.assessor.screen(self.case, frozenset())
 
@@ -357,7 +357,7 @@ class _Judging:
         placed += [other.order for other in self.drafts[place + 1 :] if not other.draft.selected]
         return next((order for order in placed if order.covers(one.order.key, side)), None)
 
-    # -- what holds of a draft, and besides ---------------------------------------------------------------------------
+    # -- what fires for a draft, and besides ---------------------------------------------------------------------------
 
     def _fired(self, one: RatedOrder) -> tuple[Fired, ...]:
         """What is said of a draft; where nothing is, that what is ordered and done could not be looked at."""

@@ -1,4 +1,4 @@
-"""Why a recommendation holds, or cannot be told: the findings that carry a verdict, read from the verdicts at hand."""
+"""Why a recommendation fires, or cannot be told: the findings that carry a verdict, read from the verdicts at hand."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class EvidenceReader:
         of_chart, asked = self.decision.charts.charts[chart], self.kernel.asked_when
         unknown: list[str] = []
         for name in self.reads[recommendation.id]:
-            # A finding of which nothing holds may still have a date, which conditions read in another form.
+            # A finding of which nothing is known may still have a date, which conditions read in another form.
             if name in of_chart.known or name in of_chart.dated:
                 continue
             if name not in asked or self.verdict(asked[name], chart) is not False:
@@ -234,14 +234,14 @@ class EvidenceReader:
         return tuple(found.values())
 
     def holding(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[Recommendation, list[int]]]:
-        """Those of these that hold, with the charts on which they do."""
+        """Those of these that fire, with the charts on which they do."""
         values, documented, rules = self.decision.values, self.decision.charts.documented, self.kernel.rules
         for recommendation in recommendations:
             if bits := values[rules[recommendation.id].holds] & documented:
                 yield recommendation, ones(bits)
 
     def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
-        """A recommendation that holds on these charts, with its evidence."""
+        """A recommendation that fires on these charts, with its evidence."""
         rule, values = self.kernel.rules[recommendation.id], self.decision.values
         evidence: dict[tuple[str, str], Evidence] = {}
         unknown: list[str] = []

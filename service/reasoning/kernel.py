@@ -107,15 +107,19 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
 
 
 class Weight(msgspec.Struct, frozen=True, gc=False):
-    """Points of a cause on the charts at `place`: of a condition, or of a test, which then has a family."""
+    """Points of a cause on the charts at `place`: of a condition, or of a test, which then has a family.
+
+    absences: the findings whose absence the condition asks for.
+    """
 
     cause: str
     points: int
     place: int
     source: str
-    when: Node | None
-    family: str
-    test: str
+    when: Node | None = None
+    absences: frozenset[str] = frozenset()
+    family: str = ""
+    test: str = ""
 
 
 class OnCard(msgspec.Struct, frozen=True, gc=False):
@@ -528,7 +532,15 @@ class _Compiler:
     def points(self) -> Iterator[Weight]:
         for entry in self.knowledge.differential.points:
             when = self.condition(entry.when)
-            yield Weight(entry.cause, entry.points, when.true, entry.source, when, "", "")
+            yield Weight(entry.cause, entry.points, when.true, entry.source, when, self.absences(when))
+
+    def absences(self, node: Node) -> frozenset[str]:
+        """The findings whose absence a condition asks for, named criteria opened."""
+        if node.finding in self.criteria:
+            return self.absences(self.criteria[node.finding])
+        if node.finding:
+            return frozenset({node.finding}) if node.operand == "absent" else frozenset()
+        return frozenset[str]().union(*map(self.absences, node.parts))
 
     def tests(self) -> Iterator[Weight]:
         """Of the tests of a family the one with the largest weight counts, and no more than its caps allow."""
@@ -548,7 +560,7 @@ class _Compiler:
                     kept = [(points, self.both((where, self.opposite(capped)))) for points, where in counts]
                     counts = [*kept, *((min(p, cap.at_most), self.both((where, capped))) for p, where in counts)]
                 for points, where in counts:
-                    yield Weight(cause, points, where, test.source, None, family, test.finding)
+                    yield Weight(cause, points, where, test.source, family=family, test=test.finding)
 
     def results(self, test: WeightedTest) -> tuple[int, int]:
         """Where a test is positive and where it is negative."""

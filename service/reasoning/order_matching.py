@@ -22,7 +22,7 @@ _RADIOGRAPH, _NONE = "radiograph", "none-now"
 _APPROPRIATE = RATINGS[0]
 
 Call = ImagingCall | ReferralCall
-# A rating that holds for a chart, with the presentation that it is of.
+# A rating whose conditions are true of a chart, with the presentation that it is of.
 Applicable = tuple[Presentation, Rating]
 
 
@@ -141,8 +141,8 @@ class OrderMatching:
     def applicable(
         self, orders: Iterable[Order], side: str = NO_SIDE, *, of_late: bool = False, supposed: str = ""
     ) -> tuple[Applicable, ...]:
-        """The ratings that hold for this chart beside these orders, for an order of this side; `supposed`: with this
-        red flag raised as well.
+        """The ratings whose conditions are true of this chart beside these orders, for an order of this side;
+        `supposed`: with this red flag raised as well.
         """
         key = (self.has_radiograph(orders, side, of_late=of_late), supposed)
         if key not in self._applicable:

@@ -150,12 +150,16 @@ class Questions:
         tried = {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
         changes = self.changes(decision, reduce(or_, tried.values(), 0))
         by_points: dict[int, int] = {}
-        for change in changes:
+        for change in sorted(changes, key=lambda change: -change.points):
             by_points[change.points] = by_points.get(change.points, 0) | change.variants
+        # What changes nothing is not asked.
+        by_points.pop(0, None)
+        changing = reduce(or_, by_points.values(), 0)
         # Value times plausibility; of equal ones the cheaper, as they stand.
         worth: list[tuple[int, int, int, int]] = []
         for place, (number, of_question) in enumerate(tried.items()):
-            if points := max((points for points, variants in by_points.items() if variants & of_question), default=0):
+            if of_question & changing:
+                points = next(points for points, variants in by_points.items() if variants & of_question)
                 worth.append((-points * self._plausible(decision, number), place, number, points))
         for _value, _place, number, points in sorted(worth)[: max(ASKED_AT_MOST - len(asked), 0)]:
             best = tried[number] & by_points[points]
@@ -169,7 +173,8 @@ class Questions:
 
     def _due(self, decision: Decision) -> list[bool]:
         """Of each question whether it is asked of this patient at all."""
-        return [decision.of_patient(place) for place in self.kernel.questions]
+        values, of_patient = decision.values, (1 << len(decision.charts.of_patient)) - 1
+        return [values[place] & of_patient != 0 for place in self.kernel.questions]
 
     def _plausible(self, decision: Decision, number: int) -> int:
         """How plausible an answer to this question is that changes something, in percent."""
@@ -277,7 +282,8 @@ class Questions:
                     same &= ~of_chart
                     classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
         apart_ = [1 << number for number in ones(by_itself)]
-        found = [*(of for of in classes if of and not of & same), *apart_]
+        # In the order in which they are asked, whatever the order of what is read.
+        found = sorted((*(of for of in classes if of and not of & same), *apart_), key=lambda of: of & -of)
         return [self._answers_in(charts, of) for of in found]
 
     def _shown(self, decision: Decision) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The CDS service that looks whether a booked visit is soon enough for what the chart holds.
+"""The CDS service that looks whether a booked visit is soon enough for what is on the chart.
 
 How many days a red flag allows is knowledge (guideline.toml, seen-within-…). Days are counted as a patient counts them,
 in the zone of the appointment. Of a span, such as a month or the period that was asked for, every day has to be soon

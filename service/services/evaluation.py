@@ -56,7 +56,7 @@ class Evaluation:
         return limit_of(self.evaluator.knowledge, self.assessment)
 
     def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Evaluation:
-        """The same call with what the chart holds against these treatments alone; see Assessor.screen."""
+        """The same call with what on the chart speaks against these treatments alone; see Assessor.screen."""
         return replace(self, assessment=self.evaluator.assessor.screen(self.case, treatments, by_side=by_side))
 
     def require_chart(self) -> None:

@@ -142,6 +142,7 @@ def test_a_card_is_dismissed_with_a_reason_and_the_service_is_told(demo: Any) ->
     expect(demo.page.get_by_role("alert").first).to_have_text("Choose a reason, or say it in your own words.")
     assert demo.feedback() == []
     demo.page.get_by_label("Patient prefers another approach").first.check()
+    expect(demo.page.get_by_role("alert")).to_have_count(0)
     demo.page.get_by_label("In your own words").first.fill("Seen by the surgeon")
     demo.look("dismissing")
     demo.page.get_by_role("button", name="Dismiss this card").first.click()
@@ -276,6 +277,12 @@ def test_an_order_can_be_replaced_by_what_its_card_suggests(demo: Any) -> None:
     expect(drafts.locator("li")).to_have_count(1)
 
 
+def test_an_order_that_has_a_code_and_no_words_is_shown_by_its_name(demo: Any) -> None:
+    demo.open("imaging-referral-sign/wrong-side")
+    expect(demo.page.locator(".drafts .rows")).to_contain_text("MR Hip - right")
+    expect(demo.page.get_by_role("button", name="Remove MR Hip - right")).to_be_visible()
+
+
 def test_a_day_that_is_proposed_is_put_to_the_service_of_booking(demo: Any) -> None:
     demo.open("cauda-equina")
     demo.page.locator("#book-add").click()
@@ -367,7 +374,10 @@ def test_the_explanation_tells_what_fired_and_what_did_not_and_leads_to_the_know
     target = fired.get_by_role("link").get_attribute("href")
     assert target
     demo.look("why")
-    assert f'id="{target.partition("#")[2]}"' in demo.page.request.get(f"{demo.base}/{target}").text()
+    assert (
+        fired.get_by_role("link").inner_text().partition(" (opens")[0]
+        in demo.page.request.get(f"{demo.base}/{target}").text().partition("</h1>")[0]
+    )
 
 
 def test_the_explanation_of_an_order_tells_what_was_in_hand(demo: Any) -> None:

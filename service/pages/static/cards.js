@@ -79,7 +79,7 @@ function dismissal(entry, act) {
     h(
       "div",
       {},
-      h("fieldset", {}, h("legend", {}, "Why is it dismissed?"), reasons),
+      h("fieldset", { onchange: () => { missing.hidden = true; } }, h("legend", {}, "Why is it dismissed?"), reasons),
       h("label", { for: comment.id }, "In your own words (optional)"),
       comment,
       missing,

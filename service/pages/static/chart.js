@@ -16,7 +16,7 @@ export function chart(ehr, act, about, data) {
     ehr.of("QuestionnaireResponse").length ? section("Answers to forms", "forms", ehr.of("QuestionnaireResponse").flatMap(answers), "") : false,
     section("Medications", "medications", ehr.of("MedicationRequest", "MedicationStatement").map((each) => row(nameOf(each.medicationCodeableConcept), each.status, whenOf(each))), "None recorded"),
     section("Allergies", "allergies", ehr.of("AllergyIntolerance").map((each) => row(nameOf(each.code), status(each), whenOf(each))), "None recorded"),
-    section("Orders and results", "orders", placed.map((each) => row(titleOf(each), each.status, whenOf(each))), "None yet"),
+    section("Orders and results", "orders", placed.map((each) => row(titleOf(ehr, each), each.status, whenOf(each))), "None yet"),
     drafts(ehr, act),
     appointment(ehr, act),
   ];
@@ -77,19 +77,19 @@ function answers(response) {
   return asList(response.item).map((item) => row(item.text ?? item.linkId, asList(item.answer).map(shown).join(", ") || "no answer"));
 }
 
-function titleOf(resource) {
+function titleOf(ehr, resource) {
   if (resource.resourceType === "Appointment") return `Appointment ${resource.start?.slice(0, 10) ?? ""}`;
   if (resource.resourceType === "CommunicationRequest") return nameOf(asList(resource.category)[0]) || "Message to the patient";
   if (resource.resourceType === "Task") return resource.description;
-  return nameOf(resource.code) || nameOf(resource.medicationCodeableConcept) || asList(resource.modality)[0]?.display || resource.resourceType;
+  return ehr.orderName(resource.code) || nameOf(resource.medicationCodeableConcept) || asList(resource.modality)[0]?.display || resource.resourceType;
 }
 
 function drafts(ehr, act) {
   const rows = ehr.drafts.map((each) =>
     h("li", {},
-      h("span", { class: "what" }, titleOf(each)),
+      h("span", { class: "what" }, titleOf(ehr, each)),
       h("span", { class: "marks" }, ["draft", each.priority].filter(Boolean).join(" · ")),
-      h("button", { type: "button", id: `drop-${each.id}`, class: "small", onclick: () => act.drop(reference(each)) }, "Remove", h("span", { class: "hidden" }, ` ${titleOf(each)}`))),
+      h("button", { type: "button", id: `drop-${each.id}`, class: "small", onclick: () => act.drop(reference(each)) }, "Remove", h("span", { class: "hidden" }, ` ${titleOf(ehr, each)}`))),
   );
   const side = h("select", { id: "order-side" }, ["left", "right", "bilateral", "unspecified"].map((each) => h("option", { value: each }, each)));
   const what = h("select", { id: "order-what" },
@@ -115,7 +115,7 @@ function appointment(ehr, act) {
   const date = h("input", { type: "date", id: "book-date", min: today(), required: true, value: ehr.appointments[0]?.start?.slice(0, 10) ?? "" });
   return h("section", { class: ehr.appointments.length ? "part" : "part none", "aria-labelledby": "part-appointment" },
     h("h3", { id: "part-appointment" }, "Appointment"),
-    ehr.appointments.length ? h("ul", { class: "rows" }, ehr.appointments.map((each) => row(titleOf(each), each.status))) : h("p", { class: "quiet" }, "None proposed"),
+    ehr.appointments.length ? h("ul", { class: "rows" }, ehr.appointments.map((each) => row(titleOf(ehr, each), each.status))) : h("p", { class: "quiet" }, "None proposed"),
     h("details", { id: "book-form" }, h("summary", { id: "book-add" }, "Propose a day"),
       h("div", { class: "form" }, h("label", { for: "book-date" }, "Day"), date, h("button", { type: "button", id: "book", onclick: () => (date.reportValidity() ? act.book(date.value) : false) }, "Propose this day"))));
 }

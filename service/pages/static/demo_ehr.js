@@ -15,16 +15,17 @@ const form = findingForm(byId("document"), ehr, document_);
 const state = { name: null, step: "patient-view", calls: [], outcomes: new Map(), turn: 0, top: null, refused: discovery.issue?.[0]?.diagnostics ?? "" };
 
 async function read(path) {
-  return (await asking(path)).json();
+  return (await asking(path)).body;
 }
 
-/** Fetch; the page says that it is busy as long as anything is under way. */
+/** Status and body of an answer in JSON; the page says that it is busy as long as anything is under way. */
 async function asking(path, options) {
   const main = document.querySelector("main");
   underWay += 1;
   main.setAttribute("aria-busy", "true");
   try {
-    return await fetch(path, options);
+    const answer = await fetch(path, options);
+    return { status: answer.status, body: await answer.json().catch(() => ({})) };
   } finally {
     underWay -= 1;
     if (!underWay) main.removeAttribute("aria-busy");
@@ -35,9 +36,8 @@ async function asking(path, options) {
 
 async function post(url, body) {
   const start = performance.now();
-  const answer = await asking(url, { method: "POST", headers: JSON_TYPE, body: JSON.stringify(body) });
-  const response = await answer.json().catch(() => ({}));
-  return { url: new URL(url, location).href, request: body, response, status: answer.status, milliseconds: Math.round(performance.now() - start) };
+  const { status, body: response } = await asking(url, { method: "POST", headers: JSON_TYPE, body: JSON.stringify(body) });
+  return { url: new URL(url, location).href, request: body, response, status, milliseconds: Math.round(performance.now() - start) };
 }
 
 /** Call every service of the step, as an EHR does when the step is reached; where a day is to be booked, with the day. */

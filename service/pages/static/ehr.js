@@ -53,6 +53,8 @@ export class Ehr {
   constructor(vocabulary) {
     this.vocabulary = vocabulary;
     this.byId = new Map(vocabulary.findings.map((finding) => [finding.id, finding]));
+    const codings = vocabulary.orders.flatMap(({ sides }) => Object.values(sides)).flatMap(({ code }) => asList(code?.coding));
+    this.orderNames = new Map(codings.map(({ system, code, display }) => [`${system}|${code}`, display]));
     this.empty();
   }
 
@@ -221,6 +223,12 @@ export class Ehr {
 
   subject() {
     return { reference: `Patient/${this.patientId}` };
+  }
+
+  /** What an order is called, also where it has a code and no words. */
+  orderName(concept) {
+    const known = asList(concept?.coding).map(({ system, code, display }) => display ?? this.orderNames.get(`${system}|${code}`));
+    return concept?.text ?? known.find(Boolean) ?? nameOf(concept);
   }
 
   // -- findings -----------------------------------------------------------------------------------------------------
