@@ -48,12 +48,18 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from service.chart.case import prefetch_templates
+import orjson
+
+from cds_hooks import CdsService, read_request
+from service.answers.answered import Answered
+from service.chart.case import Case as ReadCase
+from service.chart.case import CaseReader, prefetch_templates
 from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, OrderReader
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.prefetch_keys import kind_of
+from service.reasoning.assessment import Assessment, Assessor
 from service.service_ids import (
     ANALGESIC_SAFETY,
     ANALGESIC_SAFETY_SIGN,
@@ -64,6 +70,8 @@ from service.service_ids import (
     IMAGING_REFERRAL,
     IMAGING_REFERRAL_SIGN,
 )
+from service.services.evaluation import chart_of
+from service.services.registry import service_registry
 
 Case: TypeAlias = Mapping[str, Any]
 Json: TypeAlias = dict[str, Any]
@@ -139,6 +147,24 @@ HOOKS = {
 def packaged() -> Knowledge:
     """The knowledge that the service comes with: its titles and displays make a request readable."""
     return loader.load()
+
+
+@cache
+def _reading() -> tuple[CdsService[Answered], CaseReader, Assessor]:
+    service = service_registry(packaged(), lambda: CLOCK).find(DIAGNOSIS, HOOKS[DIAGNOSIS])
+    return service, CaseReader(packaged()), Assessor(packaged())
+
+
+def case_of(request: Json) -> ReadCase:
+    """The chart of this request, as it is read on the day of the clock."""
+    service, reader, _assessor = _reading()
+    body = orjson.dumps({**request, "hook": HOOKS[DIAGNOSIS]})
+    return reader.read(chart_of(read_request(body, service, correlation_id="")), CLOCK)
+
+
+def assessed(request: Json) -> Assessment:
+    """What is decided of the chart of this request, without a call and without cards."""
+    return _reading()[2].assess(case_of(request))
 
 
 @cache
