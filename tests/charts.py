@@ -38,6 +38,7 @@ members of a case:
 
 from __future__ import annotations
 
+import random
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -598,6 +599,27 @@ def build_request(case: Case, name: str = "case") -> Json:
         },
         "prefetch": {key: value for key, value in prefetch.items() if kind_of(key) not in case.get("withheld", ())},
     }
+
+
+def mixed_cases(count: int, seed: int = 5) -> Iterator[Json]:
+    """Patients with any findings, present and absent, as no case would put them together."""
+    generator = random.Random(seed)  # noqa: S311 - the same charts each time
+    findings = [
+        id_
+        for id_, finding in packaged().findings.items()
+        if finding.value == "boolean" and finding.kind in ("symptom", "history", "exam", "test", "result")
+    ]
+    for _ in range(count):
+        chosen = generator.sample(findings, generator.randrange(3, 14))
+        cut = generator.randrange(1, len(chosen))
+        yield {
+            "age": generator.choice((10, 15, 17, 19, 28, 45, 62, 81)),
+            "sex": generator.choice(("female", "male")),
+            "side": generator.choice(("left", "right")),
+            "present": ["buttock-pain", *(name for name in chosen[:cut] if name != "buttock-pain")],
+            "absent": [name for name in chosen[cut:] if name != "buttock-pain"],
+            "onset_days_ago": generator.choice((1, 10, 30, 60, 120)),
+        }
 
 
 @dataclass(frozen=True, slots=True)

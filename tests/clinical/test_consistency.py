@@ -3,7 +3,6 @@
 What is decided is checked on 5,000 generated charts, without a call; what is said, on the answers to fewer of them.
 """
 
-import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -18,31 +17,20 @@ from service.knowledge_model.conditions import Condition
 from service.knowledge_model.vocabulary import INDICATORS
 from service.reasoning.assessment import Assessment, ImagingCall
 from tests.calm import benign_cases
-from tests.charts import CLOCK, SERVICE, Json, assessed, assessment_of, build_request, named_cases, packaged
+from tests.charts import (
+    CLOCK,
+    SERVICE,
+    Json,
+    assessed,
+    assessment_of,
+    build_request,
+    mixed_cases,
+    named_cases,
+    packaged,
+)
 
 GENERATED = 150
 BASIS = "org.sitbone.basis"
-
-
-def _mixed(count: int, seed: int = 5) -> Iterator[Json]:
-    """Patients with any findings, present and absent, as no case would put them together."""
-    generator = random.Random(seed)  # noqa: S311 - the same charts each time
-    findings = [
-        id_
-        for id_, finding in packaged().findings.items()
-        if finding.value == "boolean" and finding.kind in ("symptom", "history", "exam", "test", "result")
-    ]
-    for _ in range(count):
-        chosen = generator.sample(findings, generator.randrange(3, 14))
-        cut = generator.randrange(1, len(chosen))
-        yield {
-            "age": generator.choice((10, 15, 17, 19, 28, 45, 62, 81)),
-            "sex": generator.choice(("female", "male")),
-            "side": generator.choice(("left", "right")),
-            "present": ["buttock-pain", *(name for name in chosen[:cut] if name != "buttock-pain")],
-            "absent": [name for name in chosen[cut:] if name != "buttock-pain"],
-            "onset_days_ago": generator.choice((1, 10, 30, 60, 120)),
-        }
 
 
 @cache
@@ -50,7 +38,7 @@ def _answers() -> tuple[tuple[str, Json], ...]:
     client: FlaskClient = create_app(clock=lambda: CLOCK).test_client()
     asked = [(case.name, case.request()) for case in named_cases() if f"/cds-services/{case.service}" == SERVICE]
     asked += [(f"benign {number}", build_request(case)) for number, case in enumerate(benign_cases(GENERATED, seed=11))]
-    asked += [(f"mixed {number}", build_request(case)) for number, case in enumerate(_mixed(GENERATED))]
+    asked += [(f"mixed {number}", build_request(case)) for number, case in enumerate(mixed_cases(GENERATED))]
     return tuple((name, client.post(SERVICE, json=request).get_json()) for name, request in asked)
 
 
@@ -186,7 +174,7 @@ def _decided() -> tuple[tuple[str, frozenset[str], Assessment], ...]:
     named = (
         (case.name, case.chart, case.request()) for case in named_cases() if f"/cds-services/{case.service}" == SERVICE
     )
-    made = chain(_mixed(DECIDED // 2, seed=23), benign_cases(DECIDED - DECIDED // 2, seed=29))
+    made = chain(mixed_cases(DECIDED // 2, seed=23), benign_cases(DECIDED - DECIDED // 2, seed=29))
     generated = ((f"generated {number}", case, build_request(case)) for number, case in enumerate(made))
     decided = ((name, case, assessed(request)) for name, case, request in chain(named, generated))
     return tuple(
