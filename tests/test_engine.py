@@ -685,8 +685,8 @@ def decided_of(decision: Decision, variant: int) -> dict[str, list[int]]:
         found[name] = [getattr(decision, name) >> charts[0] & 1]
     for recommendation in toy().recommendations:
         if recommendation.kind in CHART_KINDS:
-            rule = decision.kernel.rules[recommendation.id]
-            for number, place in enumerate((rule.holds, rule.critical, *rule.imaging, *rule.referrals)):
+            compiled = decision.kernel.recommendations[recommendation.id]
+            for number, place in enumerate((compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)):
                 found[f"{recommendation.id} {number}"] = [decision.values[place] >> chart & 1 for chart in charts]
     return found
 
