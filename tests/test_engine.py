@@ -817,6 +817,11 @@ def test_with_pain_on_both_sides_an_order_is_for_the_side_of_what_calls_for_it(e
     cracked = {"present": [*ON_BOTH, "loud-crack"]}
     for side, said in (("left", []), ("right", ["io2-other-side"]), ("", [])):
         assert drafted(engine, order("radiograph-ankle", side), **cracked)[0] == said
+    # Each by what calls for it, where something else is called for on the other side.
+    loose = {"present": [*ON_BOTH, "loud-crack", "drawer-test, right", "tilt-test, right"]}
+    for side in ("left", "right"):
+        said, _judged = drafted(engine, order("ultrasound-ankle", side), **loose)
+        assert ("io2-other-side" in said) is (side == "left")
     # What nothing calls for is compared with the pain, which is on both, or on one.
     assert "io2-other-side" not in drafted(engine, order("mri-knee", "right"), **cracked)[0]
     assert "io2-other-side" in drafted(engine, order("mri-knee", "right"), **CRACK)[0]
