@@ -81,6 +81,14 @@ code with all that are below it. Beside these codes each finding is read under i
 which is what a form of the site sends; medicines and allergies are read by name as well.
 """
 
+_AGES_HEAD = """\
+# The ages: what begins and what ends when
+
+Written by `python docs/generate.py` from `service/knowledge/guideline.toml`; the tests fail when it is stale. Each
+number stands there once, and every condition names it; whoever builds on a criterion reads its ages too. An age that is
+known only as an interval counts as the younger; on either side of a step there is a warning or an examination.
+"""
+
 _CLI_WIDTH = 100
 _CLI_HEAD = """\
 # The command sitbone
@@ -197,6 +205,29 @@ def recommendations(knowledge: Knowledge) -> Iterator[str]:
         (
             (id_, title, f"`{as_text(condition)}`", condition_sentence(knowledge, condition))
             for id_, (title, condition) in knowledge.definitions.items()
+        ),
+    )
+
+
+def ages(knowledge: Knowledge) -> Iterator[str]:
+    """The lines of ages.md."""
+    readers = [
+        *((title, condition) for title, condition in knowledge.definitions.values()),
+        *((f"`{r.id}`", condition) for r in knowledge.recommendations for condition in r.conditions()),
+        *((f"rating {each.id}", condition) for each in knowledge.presentations for condition in each.conditions()),
+        *(("the ranking", condition) for condition in knowledge.differential.conditions()),
+    ]
+    used: dict[str, dict[str, None]] = {}
+    for name, condition in readers:
+        for leaf in condition.leaves():
+            used.setdefault(leaf.threshold, {})[name] = None
+    years = {id_: number for id_, number in knowledge.thresholds.items() if number["unit"] == "a"}
+    yield _AGES_HEAD
+    yield from _table(
+        ("age", "name", "read by", "source"),
+        (
+            (f"{number['value']:g}", f"`{id_}`", "; ".join(used.get(id_, ["words alone"])), number["source"])
+            for id_, number in sorted(years.items(), key=lambda each: each[1]["value"])
         ),
     )
 
@@ -391,6 +422,7 @@ DOCUMENTS: Mapping[str, Callable[[Knowledge], Iterator[str]]] = MappingProxyType
     {
         "docs/coverage.md": coverage,
         "docs/recommendations.md": recommendations,
+        "docs/ages.md": ages,
         "docs/codes.md": codes,
         "docs/hazards.md": hazards,
         "docs/cli.md": cli,

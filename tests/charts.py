@@ -38,6 +38,7 @@ members of a case:
 
 from __future__ import annotations
 
+import random
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -48,12 +49,18 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from service.chart.case import prefetch_templates
+import orjson
+
+from cds_hooks import CdsService, read_request
+from service.answers.answered import Answered
+from service.chart.case import Case as ReadCase
+from service.chart.case import CaseReader, prefetch_templates
 from service.chart.codes import CodeIndex
 from service.chart.orders import NO_SITE_CODES, OrderReader
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.prefetch_keys import kind_of
+from service.reasoning.assessment import Assessment, Assessor
 from service.service_ids import (
     ANALGESIC_SAFETY,
     ANALGESIC_SAFETY_SIGN,
@@ -64,6 +71,8 @@ from service.service_ids import (
     IMAGING_REFERRAL,
     IMAGING_REFERRAL_SIGN,
 )
+from service.services.evaluation import chart_of
+from service.services.registry import service_registry
 
 Case: TypeAlias = Mapping[str, Any]
 Json: TypeAlias = dict[str, Any]
@@ -144,6 +153,24 @@ def sentence(name: str, **values: object) -> str:
 def packaged() -> Knowledge:
     """The knowledge that the service comes with: its titles and displays make a request readable."""
     return loader.load()
+
+
+@cache
+def _reading() -> tuple[CdsService[Answered], CaseReader, Assessor]:
+    service = service_registry(packaged(), lambda: CLOCK).find(DIAGNOSIS, HOOKS[DIAGNOSIS])
+    return service, CaseReader(packaged()), Assessor(packaged())
+
+
+def case_of(request: Json) -> ReadCase:
+    """The chart of this request, as it is read on the day of the clock."""
+    service, reader, _assessor = _reading()
+    body = orjson.dumps({**request, "hook": HOOKS[DIAGNOSIS]})
+    return reader.read(chart_of(read_request(body, service, correlation_id="")), CLOCK)
+
+
+def assessed(request: Json) -> Assessment:
+    """What is decided of the chart of this request, without a call and without cards."""
+    return _reading()[2].assess(case_of(request))
 
 
 @cache
@@ -577,6 +604,27 @@ def build_request(case: Case, name: str = "case") -> Json:
         },
         "prefetch": {key: value for key, value in prefetch.items() if kind_of(key) not in case.get("withheld", ())},
     }
+
+
+def mixed_cases(count: int, seed: int = 5) -> Iterator[Json]:
+    """Patients with any findings, present and absent, as no case would put them together."""
+    generator = random.Random(seed)  # noqa: S311 - the same charts each time
+    findings = [
+        id_
+        for id_, finding in packaged().findings.items()
+        if finding.value == "boolean" and finding.kind in ("symptom", "history", "exam", "test", "result")
+    ]
+    for _ in range(count):
+        chosen = generator.sample(findings, generator.randrange(3, 14))
+        cut = generator.randrange(1, len(chosen))
+        yield {
+            "age": generator.choice((10, 15, 17, 19, 28, 45, 62, 81)),
+            "sex": generator.choice(("female", "male")),
+            "side": generator.choice(("left", "right")),
+            "present": ["buttock-pain", *(name for name in chosen[:cut] if name != "buttock-pain")],
+            "absent": [name for name in chosen[cut:] if name != "buttock-pain"],
+            "onset_days_ago": generator.choice((1, 10, 30, 60, 120)),
+        }
 
 
 @dataclass(frozen=True, slots=True)

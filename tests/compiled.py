@@ -7,8 +7,7 @@ from service.chart.side_chart import Chart
 from service.knowledge_model.conditions import Condition, Value
 from service.reasoning.decision import charts_of, layout, screen
 from service.reasoning.kernel import compiled
-from tests.charts import build_request, packaged
-from tests.test_next_question import read_json
+from tests.charts import build_request, case_of, packaged
 
 
 def verdicts(
@@ -18,7 +17,7 @@ def verdicts(
     knowledge = packaged()
     added = {f"({text})": (text, condition) for text, condition in conditions.items()}
     kernel = compiled(replace(knowledge, definitions={**knowledge.definitions, **added}))
-    nothing = Chart(read_json(build_request({})), "", with_sideless=True)
+    nothing = Chart(case_of(build_request({})), "", with_sideless=True)
     values = screen(kernel, charts_of(kernel, layout(kernel, 1, charts), [nothing])).values
 
     def verdict(text: str, number: int) -> bool | None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from service.reasoning.assessment import Assessment, Assessor, presentations
-from tests.charts import build_request, packaged
-from tests.test_next_question import ASSESSOR, read_json
+from tests.charts import build_request, case_of, packaged
+from tests.test_next_question import ASSESSOR
 
 TEAR: dict[str, object] = {
     "age": 45,
@@ -15,7 +15,7 @@ TEAR: dict[str, object] = {
 
 
 def assessed(**chart: object) -> Assessment:
-    return ASSESSOR.assess(read_json(build_request(chart)))
+    return ASSESSOR.assess(case_of(build_request(chart)))
 
 
 def test_judging_an_order_leaves_the_assessment_as_it_was() -> None:
@@ -52,7 +52,7 @@ def test_what_is_decided_is_the_same_whatever_was_assessed_before() -> None:
     ]
     together = [assessed(**chart) for chart in charts]
     for chart, assessment in zip(charts, together, strict=True):
-        alone = Assessor(packaged()).assess(read_json(build_request(chart)))
+        alone = Assessor(packaged()).assess(case_of(build_request(chart)))
         assert (alone.fired, alone.ask, alone.rankings) == (assessment.fired, assessment.ask, assessment.rankings)
 
 
@@ -65,7 +65,7 @@ def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
     }
     narrowed = replace(knowledge, causes={cause: knowledge.causes[cause]}, differential=replace(ranking, **parts))
     chart = {"age": 45, "present": ["buttock-pain", "forceful-stretch-injury", "mid-hamstring-tenderness"]}
-    [ranked] = Assessor(narrowed).assess(read_json(build_request(chart))).rankings
+    [ranked] = Assessor(narrowed).assess(case_of(build_request(chart))).rankings
     assert [(each.id, each.band) for each in ranked.causes] == [(cause, "leads")]
     assert ranked.clear
 

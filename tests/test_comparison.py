@@ -66,7 +66,8 @@ def test_a_red_flag_that_is_lost_is_listed_with_the_cards_that_change(folder: Pa
 
 
 def test_words_of_a_card_are_shown_line_by_line(folder: Path, changed: Path) -> None:
-    change(changed / "wording.toml", "Go to emergency care now for", "Go to hospital for")
+    file = changed / "recommendations" / "rs14-critical-holds.toml"
+    change(file, "No self-care, exercise or NSAID until this is evaluated", "Nothing until this is evaluated")
     done = against(folder, changed, "--json")
     found = json.loads(done.output)
     assert done.exit_code == 1
@@ -75,8 +76,8 @@ def test_words_of_a_card_are_shown_line_by_line(folder: Path, changed: Path) -> 
     for entry in found["significant-bruising"]:
         assert entry["part"].startswith("card ")
         assert [len(entry["removed"]), len(entry["added"])] == [1, 1]
-        assert "Go to hospital for" in entry["removed"][0]
-        assert "Go to emergency care now for" in entry["added"][0]
+        assert "Nothing until this is evaluated" in entry["removed"][0]
+        assert "No self-care, exercise or NSAID" in entry["added"][0]
 
 
 def test_old_knowledge_that_cannot_be_used_ends_with_2(folder: Path, tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ import pytest
 
 from service.chart.assertions import Assertion
 from service.chart.fhir_time import read_when
+from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.assessment import Assessment, presentations
 from service.reasoning.decision import Decision
+from service.reasoning.unread_values import UnreadValues
 from service.reasoning.visit_limits import days_allowed, limit_of
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
 from tests.toy import CLOCK, Engine, day, done, fired, order, toy
@@ -682,8 +685,8 @@ def decided_of(decision: Decision, variant: int) -> dict[str, list[int]]:
         found[name] = [getattr(decision, name) >> charts[0] & 1]
     for recommendation in toy().recommendations:
         if recommendation.kind in CHART_KINDS:
-            rule = decision.kernel.rules[recommendation.id]
-            for number, place in enumerate((rule.holds, rule.critical, *rule.imaging, *rule.referrals)):
+            compiled = decision.kernel.recommendations[recommendation.id]
+            for number, place in enumerate((compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)):
                 found[f"{recommendation.id} {number}"] = [decision.values[place] >> chart & 1 for chart in charts]
     return found
 
@@ -814,8 +817,14 @@ def test_with_pain_on_both_sides_an_order_is_for_the_side_of_what_calls_for_it(e
     cracked = {"present": [*ON_BOTH, "loud-crack"]}
     for side, said in (("left", []), ("right", ["io2-other-side"]), ("", [])):
         assert drafted(engine, order("radiograph-ankle", side), **cracked)[0] == said
-    # What nothing calls for is compared with the pain, which is on both.
+    # Each by what calls for it, where something else is called for on the other side.
+    loose = {"present": [*ON_BOTH, "loud-crack", "drawer-test, right", "tilt-test, right"]}
+    for side in ("left", "right"):
+        said, _judged = drafted(engine, order("ultrasound-ankle", side), **loose)
+        assert ("io2-other-side" in said) is (side == "left")
+    # What nothing calls for is compared with the pain, which is on both, or on one.
     assert "io2-other-side" not in drafted(engine, order("mri-knee", "right"), **cracked)[0]
+    assert "io2-other-side" in drafted(engine, order("mri-knee", "right"), **CRACK)[0]
 
 
 def test_what_both_sides_call_for_takes_an_order_for_each(engine: Engine) -> None:
@@ -836,6 +845,19 @@ def test_what_has_no_side_by_its_nature_calls_for_both_where_both_hurt(engine: E
     # What is called for on the one side, its alternative on the other.
     assert drafted(engine, left, order("ultrasound-ankle", "right"), **fever)[0] == []
     assert "io2-other-side" in drafted(engine, order("ultrasound-ankle", "right"), present=[ANKLE, "fever"])[0]
+    # Also where something else calls for it on one side.
+    tender = {"present": [*ON_BOTH, "fever", "loud-crack", "bony-tenderness"]}
+    shown = [done("radiograph-ankle", 0, side) for side in ("left", "right")]
+    assert "io1-missing" in drafted(engine, left, orders=shown, **tender)[0]
+    assert drafted(engine, left, order("mri-ankle", "right"), orders=shown, **tender)[0] == []
+
+
+@pytest.mark.parametrize("side", ["left", "right", ""])
+def test_an_order_whose_words_have_no_side_is_for_both_whichever_it_names(engine: Engine, side: str) -> None:
+    blue = {"present": [*ON_BOTH, "blue-toes", "blue-toes, right"]}
+    mri = order("mri-ankle", "left")
+    assert "io1-missing" in drafted(engine, mri, **blue)[0]
+    assert "io1-missing" not in drafted(engine, mri, order("referral-emergency", side), **blue)[0]
 
 
 @pytest.mark.parametrize("side", ["left", "right", ""])
@@ -853,6 +875,14 @@ def test_a_radiograph_shows_the_side_of_which_it_is(engine: Engine) -> None:
             said, [judged] = drafted(engine, mri, orders=[done("radiograph-ankle", 0, side)], **tender)
             assert ("io4-radiograph-first" in said) is waits
             assert judged["rating"] == ("usually-not" if waits else "appropriate")
+            # Ordered it will show the same, and of an injury whose day is known as well.
+            ordered = [order("radiograph-ankle", side, status="active")]
+            assert ("io4-radiograph-first" in drafted(engine, mri, orders=ordered, **tender)[0]) is waits
+            injured = {"dates": {"injury-date": day(3)}, "orders": [done("radiograph-ankle", 0, side)]}
+            assert ("io4-radiograph-first" in drafted(engine, mri, **injured, **tender)[0]) is waits
+    # An MRI without a side is for the side that hurts.
+    other_side = [done("radiograph-ankle", 0, "right")]
+    assert "io4-radiograph-first" in drafted(engine, order("mri-ankle"), orders=other_side, **CRACK)[0]
     # Of another part it shows nothing of this one, and what is no radiograph nothing at all.
     for other in ("mri-knee", "ct-ankle"):
         assert "io4-radiograph-first" in drafted(engine, mri, orders=[done(other, 0)], **CRACK)[0]
@@ -984,6 +1014,29 @@ def test_a_medicine_that_the_chart_holds_is_told(engine: Engine) -> None:
     held = engine.answered(ANALGESIC_SAFETY, present=[ANKLE, "bad-kidney"], drafts=[draft])
     assert held.recommendations()[0] == "ao1-pill-held"
     assert engine.answered(ANALGESIC_SAFETY, present=[ANKLE], drafts=[draft]).recommendations() == ()
+
+
+def test_what_speaks_against_a_medicine_and_cannot_be_read_is_told(engine: Engine) -> None:
+    def unread(*of: Knowledge, **chart: Any) -> list[tuple[str, str]]:
+        found = UnreadValues(*of or (toy(),)).of(engine.case(present=[ANKLE], **chart))
+        return [(one.finding, one.unreadable) for one in found]
+
+    # A day in place of yes or no: of what takes the medicine away, of what lessens it, and of anything else.
+    assert unread(dates={"bad-kidney": day(1)}) == [("bad-kidney", "value")]
+    assert unread(dates={"bad-liver": day(1)}) == [("bad-liver", "value")]
+    assert unread(dates={"bad-liver": day(1), "swelling": day(1)}) == [("bad-liver", "value")]
+    # What was asked and not answered can be read; a measurement has no value then.
+    assert unread(asked=["bad-liver"]) == []
+    severe = [
+        replace(each, when=parse("pain-severity >= severe", {"severe": 5})) if each.id == "tr9-half-pill" else each
+        for each in toy().recommendations
+    ]
+    assert unread(asked=["pain-severity"]) == []
+    assert unread(replace(toy(), recommendations=tuple(severe)), asked=["pain-severity"]) == [("pain-severity", "")]
+    # What speaks against a treatment that is no medicine of this kind.
+    none = replace(toy(), engine=replace(toy().engine, medicines={}))
+    assert UnreadValues(none).treatments == frozenset()
+    assert unread(none, dates={"bad-liver": day(1)}) == []
 
 
 def test_at_a_discharge_what_is_offered_and_which_red_flag_is_raised_can_be_read(engine: Engine) -> None:

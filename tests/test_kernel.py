@@ -54,7 +54,7 @@ def chart_conditions(knowledge: Knowledge, kernel: Kernel) -> Iterator[tuple[Con
             yield from nodes(knowledge.definitions[name][1], criterion)
     for rule in knowledge.recommendations:
         if rule.kind == "red-flag":
-            yield from nodes(rule.when, kernel.rules[rule.id].when)
+            yield from nodes(rule.when, kernel.recommendations[rule.id].when)
 
 
 def test_every_part_of_every_condition_comes_out_as_its_words_say(
@@ -97,7 +97,7 @@ def test_no_verdict_is_both_true_and_false(knowledge: Knowledge, kernel: Kernel,
         decision = ASSESSOR.assess(case).decision
         if decision:
             about_charts = (r.id for r in knowledge.recommendations if r.kind in CHART_KINDS)
-            of_all = [*kernel.criteria.values(), *(kernel.rules[id_].when for id_ in about_charts)]
+            of_all = [*kernel.criteria.values(), *(kernel.recommendations[id_].when for id_ in about_charts)]
             assert not any(decision.values[node.true] & decision.values[node.false] for node in of_all)
 
 

@@ -24,7 +24,7 @@ from tests.charts import packaged
 
 WHOLE, INDEX, ONE = "/knowledge/whole.html", "/knowledge.html", "/knowledge/rl07-suspected-tear.html"
 # The page has words for them: what the mark of the evidence means, and the strength in a sentence.
-SAID_OTHERWISE = ("primary", "secondary", "source-document")
+SAID_OTHERWISE = ("primary", "secondary", "source-document", "judgement")
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
 
 

@@ -1,6 +1,5 @@
 """What to ask next: each answer changes what a whole assessment of the answered chart would change."""
 
-import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -9,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cds_hooks import read_request
 from service.chart.assertions import Assertion
 from service.chart.case import Case, CaseReader
 from service.chart.elements import BILATERAL
@@ -18,9 +16,8 @@ from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.questions import Change
-from service.services.evaluation import chart_of
 from service.services.registry import service_registry
-from tests.charts import CLOCK, Json, NamedCase, build_request, named_cases, packaged
+from tests.charts import CLOCK, NamedCase, build_request, case_of, named_cases, packaged
 from tests.plain_logic import verdict
 
 Answers = Mapping[str, Value]
@@ -42,13 +39,8 @@ class _SameSides(Case):
 SERVICE = service_registry(packaged(), lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 
 
-def read_json(request: Json) -> Case:
-    body = json.dumps({**request, "hook": "patient-view"}).encode()
-    return READER.read(chart_of(read_request(body, SERVICE, correlation_id="")), CLOCK)
-
-
 def read(case: NamedCase) -> Case:
-    return read_json(case.request())
+    return case_of(case.request())
 
 
 def answered(case: Case, answers: Answers) -> Case:
@@ -284,7 +276,7 @@ COURSE: dict[str, Any] = {"onset_days_ago": 20, "quantities": {"physiotherapy-we
 
 def asked(absent: list[str], present: list[str] = SITTING, **more: object) -> list[str]:
     chart = {"age": 45, "sex": "male", "side": "left", "present": present, "absent": absent, **more}
-    return [item.finding for item in ASSESSOR.assess(read_json(build_request(chart))).ask]
+    return [item.finding for item in ASSESSOR.assess(case_of(build_request(chart))).ask]
 
 
 def without(names: list[str], *left: str) -> list[str]:
@@ -320,7 +312,7 @@ def test_the_age_is_asked_for_where_a_sudden_injury_would_change_the_imaging() -
     present = ["buttock-pain", "sudden-onset"]
     absent = without(SAFE, "sudden-onset")
     chart = {"sex": "male", "side": "left", "present": present, "absent": absent}
-    unknown = ASSESSOR.assess(read_json(build_request(chart)))
+    unknown = ASSESSOR.assess(case_of(build_request(chart)))
     assert unknown.ask[0].finding == "age"
     assert {"severity", "imaging"} <= set(unknown.ask[0].changes)
     assert "age" not in asked(absent, present)
@@ -345,7 +337,7 @@ def test_with_the_pain_alone_its_course_and_its_beginning_are_asked_for() -> Non
 
 
 def test_a_reason_says_what_the_answer_can_change_the_weightiest_first() -> None:
-    first = ASSESSOR.assess(read_json(build_request({"age": 45, "present": SITTING}))).ask[0]
+    first = ASSESSOR.assess(case_of(build_request({"age": 45, "present": SITTING}))).ask[0]
     points = {term: of.points for term, of in packaged().question_terms.items()}
     assert "severity" in first.changes
     assert list(first.changes) == sorted(first.changes, key=lambda term: -points[term])
@@ -406,16 +398,16 @@ def test_a_sudden_pop_with_bruising_is_not_taken_back_by_any_single_answer() -> 
         "side": "left",
         "present": ["buttock-pain", "pop-at-injury", "sudden-onset", "significant-bruising"],
     }
-    [card] = ASSESSOR.would_change(ASSESSOR.assess(read_json(build_request(chart))))
+    [card] = ASSESSOR.would_change(ASSESSOR.assess(case_of(build_request(chart))))
     assert card.removed_by == card.raised_by == ()
 
 
 def test_a_loss_of_bladder_control_alone_raises_every_card_of_an_ordinary_pain() -> None:
-    for card in ASSESSOR.would_change(ASSESSOR.assess(read_json(build_request({"age": 45, "present": SITTING})))):
+    for card in ASSESSOR.would_change(ASSESSOR.assess(case_of(build_request({"age": 45, "present": SITTING})))):
         assert ("urinary-retention", True) in card.raised_by
 
 
 def test_of_what_is_not_asked_of_a_patient_nothing_is_said_to_change_a_card() -> None:
     chart = {"age": 45, "sex": "male", "present": SITTING}
-    for card in ASSESSOR.would_change(ASSESSOR.assess(read_json(build_request(chart)))):
+    for card in ASSESSOR.would_change(ASSESSOR.assess(case_of(build_request(chart)))):
         assert not {"pregnancy", "gestational-age"} & {finding for finding, _as in (*card.removed_by, *card.raised_by)}

@@ -87,13 +87,12 @@ def test_a_member_that_differs_is_named_and_ends_with_1(folder: Path) -> None:
 
 
 def test_of_a_long_text_the_lines_that_differ_are_shown(folder: Path) -> None:
-    change(folder / "responses" / "water-skier-before-mri.json", "- Age: 39", "- Age: 40")
+    change(folder / "responses" / "water-skier-before-mri.json", ", age 39", ", age 40")
     done = replay(folder)
-    assert [line.strip() for line in done.output.splitlines()[1:-1]] == [
-        "$.cards[0].detail",
-        "- - Age: 40",
-        "+ - Age: 39",
-    ]
+    path, removed, added = (line.strip() for line in done.output.splitlines()[1:-1])
+    assert path == "$.cards[0].detail"
+    assert (removed[:2], added[:2]) == ("- ", "+ ")
+    assert ("age 40" in removed, "age 39" in added) == (True, True)
 
 
 def test_the_differences_can_be_had_as_json(folder: Path) -> None:

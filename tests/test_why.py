@@ -88,7 +88,7 @@ def test_the_short_part_comes_first_and_stands_for_itself(client: FlaskClient) -
 
 def test_it_says_what_would_change_the_advice_in_words(client: FlaskClient) -> None:
     words = page_of(client, *PAIR).words
-    assert "It stands while all of these hold: “sudden onset” “sharp pain” “snap or pop at the injury”" in words
+    assert "It stands while all of these hold: “snap or pop at the injury” “sudden onset” “sharp pain”" in words
     assert "It is critical when" in words
     # A named criterion that a condition reads, and one that this reads.
     assert (

@@ -20,12 +20,15 @@ import requests
 
 from cds_hooks.conformance import reason_of
 from cds_hooks.text_forms import UUID
+from service.answers.card_lines import as_people_write
 from service.app import create_app
 from service.settings import Settings
 from service.why_address import PATH as WHY
 
 _SECONDS = 30
 _FULL_DATE = re.compile(r"(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_IN_WORDS = re.compile(rf"\b({'|'.join(_MONTHS)}) (\d\d?)(?:, (\d{{4}}))?\b")
 _LONG = 100
 # The ids on the cards of the responses are made by this key, which is no secret: nobody's chart is among the requests.
 PUBLISHED_KEY = "published-for-the-fixtures-of-sitbone"
@@ -162,17 +165,38 @@ def answers(folder: Folder, call: Caller, days: int = 0, over: Over = iter) -> d
         body = json.dumps(_moved(request, days)).encode()
         # As the correlation id a name makes the answer to a refused request the same each time.
         answer = _decoded(call(f"/cds-services/{service}", name.replace("/", "."), body))
-        received[name] = _moved(answer, -days)
+        received[name] = _moved(answer, -days, folder.clock)
     return received
 
 
-def _moved(value: Any, days: int) -> Any:
-    """A JSON value with every full date in its texts moved; a month or a year alone stays."""
+def _moved(value: Any, days: int, clock: datetime | None = None) -> Any:
+    """A JSON value with every full date in its texts moved; a month or a year alone stays. With the `clock` to which
+    they are moved, also the dates that cards have in words."""
+    if not days:
+        return value
     if isinstance(value, str):
-        return _FULL_DATE.sub(lambda match: _moved_date(match[0], days), value) if days else value
+        moved = _FULL_DATE.sub(lambda match: _moved_date(match[0], days), value)
+        return _IN_WORDS.sub(lambda match: _moved_words(match, days, clock), moved) if clock else moved
     if isinstance(value, dict):
-        return {key: _moved(inner, days) for key, inner in value.items()}
-    return [_moved(inner, days) for inner in value] if isinstance(value, list) else value
+        return {key: _moved(inner, days, clock) for key, inner in value.items()}
+    return [_moved(inner, days, clock) for inner in value] if isinstance(value, list) else value
+
+
+def _moved_words(found: re.Match[str], days: int, clock: datetime) -> str:
+    """A date such as "Nov 22" or "Nov 22, 2025" moved to the time of the clock; without a year it is the nearest."""
+    today = clock.date() - timedelta(days=days)
+    years = [int(found[3])] if found[3] else [today.year - 1, today.year, today.year + 1]
+    dates = []
+    for year in years:
+        try:
+            dates.append(date(year, _MONTHS.index(found[1]) + 1, int(found[2])))
+        except ValueError:
+            # The 29th of February is not in every year.
+            continue
+    if not dates:
+        return found[0]
+    moved = min(dates, key=lambda each: abs(each - today)) + timedelta(days=days)
+    return as_people_write(moved.isoformat(), clock)
 
 
 def _moved_date(text: str, days: int) -> str:

@@ -125,9 +125,11 @@ class Formula:
         # What a rating or a card about a draft reads beside the chart; nothing ties it to the chart here.
         self.facts = facts | {RADIOGRAPH_AT_HAND}
         self.flags: dict[str, list[int]] = {}
-        for rule in knowledge.recommendations:
-            if rule.red_flag:
-                self.flags.setdefault(f"flag-{rule.red_flag.id}", []).append(kernel.rules[rule.id].holds)
+        for recommendation in knowledge.recommendations:
+            if recommendation.red_flag:
+                self.flags.setdefault(f"flag-{recommendation.red_flag.id}", []).append(
+                    kernel.recommendations[recommendation.id].holds
+                )
         self.size = kernel.size + sum(map(len, kernel.stages))
         # What decides which cause leads.
         self.ranked_by = {weight.place for weight in kernel.weights} | {*kernel.vetoes.values()}

@@ -72,8 +72,8 @@ def _deadlines_kept(of: Charted) -> Iterator[Proposition]:
     """As calls-kept, of the referrals with a deadline by whatever calls for them."""
     called = {
         call.key: call.priority
-        for rule in of.rules
-        for call, _place in of.calls_of(rule)
+        for recommendation in of.recommendations
+        for call, _place in of.calls_of(recommendation)
         if not call.modality and call.priority == PRIORITIES[1]
     }
     for finding in of.directed("worrying"):
@@ -138,14 +138,14 @@ def _not_offered(of: Charted) -> Iterator[Proposition]:
 
 
 def _hold_stands(of: Charted) -> Iterator[Proposition]:
-    for rule in of.rules:
-        for treatment in rule.treatment:
+    for recommendation in of.recommendations:
+        for treatment in recommendation.treatment:
             if treatment.state == "hold":
                 yield of.never(
                     "hold-stands",
-                    f"{rule.id}: {treatment.id}",
-                    f"{treatment.id} is never offered where {rule.id} holds it",
-                    of.fires(rule),
+                    f"{recommendation.id}: {treatment.id}",
+                    f"{treatment.id} is never offered where {recommendation.id} holds it",
+                    of.fires(recommendation),
                     of.offers(treatment.id),
                 )
 
@@ -193,19 +193,20 @@ def _not_both(of: Charted) -> Iterator[Proposition]:
 
 def _deadline(of: Charted) -> Iterator[Proposition]:
     in_time = of.in_time()
-    for rule in of.rules:
-        if rule.indicator == INDICATORS[0] or rule.critical_when is not None:
+    for recommendation in of.recommendations:
+        if recommendation.indicator == INDICATORS[0] or recommendation.critical_when is not None:
             yield Proposition(
                 "critical-in-time",
-                rule.id,
-                f"a critical card of {rule.id} ({rule.title}) has imaging or a referral with a deadline",
+                recommendation.id,
+                f"a critical card of {recommendation.id} ({recommendation.title}) "
+                "has imaging or a referral with a deadline",
                 (of.chart,),
-                (Claim(0, of.critical(rule)), Claim(0, in_time, holds=False)),
+                (Claim(0, of.critical(recommendation)), Claim(0, in_time, holds=False)),
             )
 
 
 def _demanded(of: Charted) -> Iterator[Proposition]:
-    by_id = {r.id: r for r in of.rules}
+    by_id = {r.id: r for r in of.recommendations}
     for entry in of.properties.demands:
         true, _false = of.chart.condition(entry.where)
 
@@ -235,24 +236,24 @@ def _demanded(of: Charted) -> Iterator[Proposition]:
 
 def _ranking_unread(of: Charted) -> Iterator[Read]:
     reader = Reads(of.kernel)
-    for rule in of.rules:
-        compiled = of.kernel.rules[rule.id]
-        holds = any(t.state == "hold" for t in rule.treatment)
-        if rule.red_flag or holds:
-            what = "red flag" if rule.red_flag else "hold"
+    for recommendation in of.recommendations:
+        compiled = of.kernel.recommendations[recommendation.id]
+        holds = any(t.state == "hold" for t in recommendation.treatment)
+        if recommendation.red_flag or holds:
+            what = "red flag" if recommendation.red_flag else "hold"
             path = reader.path(compiled.holds) or reader.path(compiled.critical)
             yield Read(
                 "ranking-unread",
-                rule.id,
-                f"the {what} of {rule.id} does not depend on which cause leads",
+                recommendation.id,
+                f"the {what} of {recommendation.id} does not depend on which cause leads",
                 path,
             )
-        for call, place in of.calls_of(rule):
+        for call, place in of.calls_of(recommendation):
             if call.priority != PRIORITIES[-1] and call.modality != NONE_NOW:
                 yield Read(
                     "ranking-unread",
-                    f"{rule.id}: {call.key}",
-                    f"{call.key} ({call.priority}) by {rule.id} does not depend on which cause leads",
+                    f"{recommendation.id}: {call.key}",
+                    f"{call.key} ({call.priority}) by {recommendation.id} does not depend on which cause leads",
                     reader.path(place),
                 )
 
@@ -262,13 +263,13 @@ def _ranking_unread(of: Charted) -> Iterator[Read]:
 
 
 def _can_fire(of: Charted) -> Iterator[Proposition]:
-    for rule in of.knowledge.recommendations:
+    for recommendation in of.knowledge.recommendations:
         yield Proposition(
             "can-fire",
-            rule.id,
-            f"there is a chart on which {rule.id} ({rule.title}) holds",
+            recommendation.id,
+            f"there is a chart on which {recommendation.id} ({recommendation.title}) holds",
             (of.chart,),
-            (Claim(0, of.fires(rule)),),
+            (Claim(0, of.fires(recommendation)),),
             exists=True,
         )
 
@@ -276,12 +277,12 @@ def _can_fire(of: Charted) -> Iterator[Proposition]:
 def _parts_matter(of: Charted) -> Iterator[Proposition]:
     kernel, terms = of.kernel, of.terms
     roots = [(name, node, TRUE) for name, node in kernel.criteria.items()]
-    for rule in of.knowledge.recommendations:
-        compiled = kernel.rules[rule.id]
-        within = of.chart.values[kernel.atoms[Atom(charts_of(rule))].true]
-        roots.append((rule.id, compiled.when, within))
+    for recommendation in of.knowledge.recommendations:
+        compiled = kernel.recommendations[recommendation.id]
+        within = of.chart.values[kernel.atoms[Atom(charts_of(recommendation))].true]
+        roots.append((recommendation.id, compiled.when, within))
         if compiled.critical_when:
-            roots.append((f"{rule.id} (critical)", compiled.critical_when, within))
+            roots.append((f"{recommendation.id} (critical)", compiled.critical_when, within))
     for name, root, within in roots:
         if not root.parts:
             continue
@@ -337,8 +338,8 @@ def _supposing(chart: ChartFormula, node: Node, replaced: Node, by: tuple[int, i
 def _findings_matter(of: Charted) -> Iterator[Proposition]:
     places = {
         place
-        for rule in of.kernel.rules.values()
-        for place in (rule.holds, rule.critical, *rule.imaging, *rule.referrals)
+        for compiled in of.kernel.recommendations.values()
+        for place in (compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)
     } | {place for when, ratings in of.kernel.presentations for place in (when, *ratings)}
     for finding in of.knowledge.findings.values():
         number = of.formula.number_of.get(finding.id, finding.id)

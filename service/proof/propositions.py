@@ -96,8 +96,8 @@ class Charted:
     def __post_init__(self) -> None:
         self.formula = Formula(self.knowledge, self.kernel)
         self.chart = ChartFormula(self.formula)
-        self.rules = [r for r in self.knowledge.recommendations if r.kind in CHART_KINDS]
-        self.red_flags = [r for r in self.rules if r.red_flag]
+        self.recommendations = [r for r in self.knowledge.recommendations if r.kind in CHART_KINDS]
+        self.red_flags = [r for r in self.recommendations if r.red_flag]
         # The treatments that anything holds.
         self.held = tuple(name for term, *names in self.kernel.outcome for name in names if term == "hold")
 
@@ -118,7 +118,7 @@ class Charted:
         )
 
     def fires(self, recommendation: Recommendation) -> Observed:
-        place = self.kernel.rules[recommendation.id].holds
+        place = self.kernel.recommendations[recommendation.id].holds
         return Observed(
             f"{recommendation.id} ({recommendation.title})",
             lambda chart: chart.values[place],
@@ -129,7 +129,7 @@ class Charted:
         """The red flag of this recommendation, by whichever one."""
         flag = recommendation.red_flag.id if recommendation.red_flag else ""
         same = {r.id for r in self.red_flags if r.red_flag and r.red_flag.id == flag}
-        places = [self.kernel.rules[id_].holds for id_ in same]
+        places = [self.kernel.recommendations[id_].holds for id_ in same]
         return Observed(
             f"the red flag {flag}",
             lambda chart: self.terms.either(chart.values[place] for place in places),
@@ -139,7 +139,7 @@ class Charted:
     def calls(self, words: str, key: str, most: str, by: Iterable[Recommendation] | None = None) -> Observed:
         """A call for this imaging or referral (the key of its order), at this priority or a more urgent one."""
         priorities = PRIORITIES[: PRIORITIES.index(most) + 1]
-        among = self.rules if by is None else list(by)
+        among = self.recommendations if by is None else list(by)
         ids = {r.id for r in among}
         places = [
             place for r in among for call, place in self.calls_of(r) if call.key == key and call.priority in priorities
@@ -164,17 +164,17 @@ class Charted:
         )
 
     def calls_of(self, recommendation: Recommendation) -> Iterator[tuple[Called, int]]:
-        rule = self.kernel.rules[recommendation.id]
-        for imaging, place in zip(recommendation.imaging, rule.imaging, strict=True):
+        compiled = self.kernel.recommendations[recommendation.id]
+        for imaging, place in zip(recommendation.imaging, compiled.imaging, strict=True):
             yield Called(f"{imaging.modality}-{imaging.region}", imaging.priority, imaging.modality), place
-        for referral, place in zip(recommendation.referrals, rule.referrals, strict=True):
+        for referral, place in zip(recommendation.referrals, compiled.referrals, strict=True):
             yield Called(f"referral-{referral.to}", referral.priority, ""), place
 
     def in_time(self) -> Observed:
         """A call with a deadline: at once or urgent."""
         places = [
             place
-            for r in self.rules
+            for r in self.recommendations
             for call, place in self.calls_of(r)
             if call.priority != PRIORITIES[-1] and call.modality != NONE_NOW
         ]
@@ -195,8 +195,8 @@ class Charted:
 
         places = [
             place
-            for r in self.rules
-            for imaging, place in zip(r.imaging, self.kernel.rules[r.id].imaging, strict=True)
+            for r in self.recommendations
+            for imaging, place in zip(r.imaging, self.kernel.recommendations[r.id].imaging, strict=True)
             if counts(imaging.modality, imaging.region)
         ]
         return Observed(
@@ -244,7 +244,7 @@ class Charted:
         return self.chart.stated(finding, present=True), given
 
     def critical(self, recommendation: Recommendation) -> Observed:
-        place = self.kernel.rules[recommendation.id].critical
+        place = self.kernel.recommendations[recommendation.id].critical
         return Observed(
             f"the critical card of {recommendation.id} ({recommendation.title})",
             lambda chart: chart.values[place],

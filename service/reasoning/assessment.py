@@ -39,7 +39,7 @@ from service.knowledge_model.vocabulary import (
 from service.reasoning.decision import Decision, charts_of, decide, layout, screen, sides_of
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, with_unit
-from service.reasoning.kernel import NEVER, Rule, compiled
+from service.reasoning.kernel import NEVER, Compiled, compiled
 from service.reasoning.questions import Asked, Questions, SingleAnswers, WouldChange
 
 _Ask = Callable[[Decision], tuple[Asked, ...]]
@@ -160,7 +160,7 @@ class Assessment:
         """The days since the onset or injury of each side on which this fired, as far as they are known."""
         if self.decision is None:
             return ()
-        met = self.decision.where(self.decision.kernel.rules[fired.recommendation.id].holds)
+        met = self.decision.where(self.decision.kernel.recommendations[fired.recommendation.id].holds)
         case, charts = self.decision.charts.case, self.decision.charts.charts
         read = [name for name, date in case.derived.days_since.items() if date == case.onset]
         found = (charts[chart][name] for chart in met for name in read)
@@ -233,7 +233,7 @@ class Assessor:
 
     def assess(self, case: Case) -> Assessment:
         """The assessment of a case; without the complaint it says nothing but what was looked at."""
-        # Most charts: nothing of this pain, and no rule has to be asked.
+        # Most charts: nothing of this pain, and no condition has to be asked.
         if self.sought.isdisjoint(case.assertions):
             return self._without_complaint(case)
         charts = _charts_of(case)
@@ -272,9 +272,9 @@ class Assessor:
             )
             yield answers, self._assembled(decide(self.kernel, laid_out), lambda _decision: ())
 
-    def of_chart(self) -> Iterator[tuple[Recommendation, Rule]]:
+    def of_chart(self) -> Iterator[tuple[Recommendation, Compiled]]:
         """The recommendations that the chart alone decides, each as it is compiled."""
-        return ((r, self.kernel.rules[r.id]) for kind in CHART_KINDS for r in self.by_kind[kind])
+        return ((r, self.kernel.recommendations[r.id]) for kind in CHART_KINDS for r in self.by_kind[kind])
 
     def read_by(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[int, ...]]:
         """The places in the kernel of what the conditions of these read of a chart; see answered."""
@@ -513,14 +513,18 @@ class _Assembly:
         )
 
     def _collect(self, recommendation: Recommendation, met: Iterable[int]) -> None:
-        rule, values, id_ = self.assessor.kernel.rules[recommendation.id], self.decision.values, recommendation.id
+        made, values, id_ = (
+            self.assessor.kernel.recommendations[recommendation.id],
+            self.decision.values,
+            recommendation.id,
+        )
         for chart in met:
-            for imaging, place in zip(recommendation.imaging, rule.imaging, strict=True):
+            for imaging, place in zip(recommendation.imaging, made.imaging, strict=True):
                 if values[place] & 1 << chart:
                     self.imaging.append(
                         ImagingCall(imaging.modality, imaging.region, imaging.priority, imaging.alternative, id_)
                     )
-            for referral, place in zip(recommendation.referrals, rule.referrals, strict=True):
+            for referral, place in zip(recommendation.referrals, made.referrals, strict=True):
                 if values[place] & 1 << chart:
                     self.referrals.append(ReferralCall(referral.to, referral.priority, id_))
 
@@ -622,7 +626,7 @@ def _charts_of(case: Case) -> list[Chart]:
 
 def _waits(reader: EvidenceReader, recommendation: Recommendation, chart: int) -> bool:
     """Whether it waits for a finding that was asked and not answered, could not be read, or is recorded in two ways."""
-    when = reader.kernel.rules[recommendation.id].when
+    when = reader.kernel.recommendations[recommendation.id].when
     if reader.verdict(when, chart) is not None:
         return False
     of_chart = reader.decision.charts.charts[chart]
@@ -658,7 +662,9 @@ def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[st
 
 
 def _most_urgent(calls: Iterable[_Call], same: Callable[[_Call], object]) -> tuple[_Call, ...]:
-    """One call of those that are the same, at its highest priority; the most urgent first, then as the rules stand."""
+    """One call of those that are the same, at its highest priority; the most urgent first, then as they
+    are called.
+    """
     merged: dict[object, _Call] = {}
     for call in calls:
         known = merged.get(same(call))

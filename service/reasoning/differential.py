@@ -92,7 +92,7 @@ def _done(reader: EvidenceReader, chart: int, weight: Weight) -> list[str]:
 def rank(reader: EvidenceReader, chart: int) -> Ranking:
     """The causes on this chart of a side, best first."""
     knowledge, decision = reader.knowledge, reader.decision
-    rules, of_chart = knowledge.differential, decision.charts.charts[chart]
+    ranking, of_chart = knowledge.differential, decision.charts.charts[chart]
     score = _Score(knowledge.causes)
     known = set()
     for weighed in weigh(reader, chart):
@@ -109,11 +109,11 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
             return "leads"
         if not (score.speaks_for[cause] or score.speaks_against[cause]):
             return "not-assessed"
-        near = leads is None or cause in rules.stays_possible or top - score.points[cause] < rules.clear_by
+        near = leads is None or cause in ranking.stays_possible or top - score.points[cause] < ranking.clear_by
         return "possible" if score.points[cause] > 0 and near else "less-likely"
 
     side = of_chart.side or NO_SIDE_NAMED
-    if any(place in of_chart.known for place in rules.tenderness):
+    if any(place in of_chart.known for place in ranking.tenderness):
         known.add("tenderness")
     causes = tuple(
         RankedCause(
@@ -129,8 +129,8 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
     return Ranking(
         side=side,
         causes=causes,
-        clear=distance >= rules.clear_by,
+        clear=distance >= ranking.clear_by,
         families_known=len(known),
-        families=rules.family_count + 1,
+        families=ranking.family_count + 1,
         leader=causes[0] if leads else None,
     )

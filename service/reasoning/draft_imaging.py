@@ -147,12 +147,12 @@ class DraftImaging:
         """The places in the kernel of what is called for and of red flags, those together that are alike."""
         assessor, roles = self._assessor, self._assessor.knowledge.engine.imaging
         alike: dict[object, list[int]] = {}
-        for recommendation, rule in assessor.of_chart():
+        for recommendation, compiled in assessor.of_chart():
             is_flag, calls = bool(recommendation.red_flag), (*recommendation.imaging, *recommendation.referrals)
-            for indicator, place in ((_CRITICAL, rule.critical), (recommendation.indicator, rule.holds)):
+            for indicator, place in ((_CRITICAL, compiled.critical), (recommendation.indicator, compiled.holds)):
                 limit = limit_key(assessor.knowledge, recommendation, indicator) if is_flag else None
                 alike.setdefault((indicator, limit, calls), []).append(place)
-            for call, place in zip(calls, (*rule.imaging, *rule.referrals), strict=True):
+            for call, place in zip(calls, (*compiled.imaging, *compiled.referrals), strict=True):
                 alike.setdefault(call, []).append(place)
         yield from map(tuple, alike.values())
         yield from assessor.read_by(assessor.by_kind[KIND])
@@ -161,10 +161,12 @@ class DraftImaging:
     def _read_of_each(self) -> Iterator[tuple[int, ...]]:
         """The places in the kernel of each recommendation, and of what red flags and presentations read."""
         assessor = self._assessor
-        for recommendation, rule in assessor.of_chart():
-            yield from ((place,) for place in (rule.holds, rule.critical, *rule.imaging, *rule.referrals))
+        for recommendation, compiled in assessor.of_chart():
+            yield from (
+                (place,) for place in (compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)
+            )
             if recommendation.red_flag:
-                yield from ((place,) for node in rule.when.nodes() for place in (node.true, node.false))
+                yield from ((place,) for node in compiled.when.nodes() for place in (node.true, node.false))
         conditions = [
             when
             for presentation in assessor.knowledge.presentations

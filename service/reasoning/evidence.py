@@ -235,22 +235,26 @@ class EvidenceReader:
 
     def holding(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[Recommendation, list[int]]]:
         """Those of these that fire, with the charts on which they do."""
-        values, documented, rules = self.decision.values, self.decision.charts.documented, self.kernel.rules
+        values, documented, compiled = (
+            self.decision.values,
+            self.decision.charts.documented,
+            self.kernel.recommendations,
+        )
         for recommendation in recommendations:
-            if bits := values[rules[recommendation.id].holds] & documented:
+            if bits := values[compiled[recommendation.id].holds] & documented:
                 yield recommendation, ones(bits)
 
     def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
         """A recommendation that fires on these charts, with its evidence."""
-        rule, values = self.kernel.rules[recommendation.id], self.decision.values
+        compiled, values = self.kernel.recommendations[recommendation.id], self.decision.values
         evidence: dict[tuple[str, str], Evidence] = {}
         unknown: list[str] = []
         critical = False
         for chart in met:
-            names = self.evidence_for(rule.when, chart)
-            if rule.critical_when and values[rule.critical_when.true] & 1 << chart:
+            names = self.evidence_for(compiled.when, chart)
+            if compiled.critical_when and values[compiled.critical_when.true] & 1 << chart:
                 critical = True
-                names += self.evidence_for(rule.critical_when, chart)
+                names += self.evidence_for(compiled.critical_when, chart)
             for name in names:
                 item = self.used(name, chart)
                 evidence.setdefault((item.finding, item.side), item)
@@ -265,18 +269,18 @@ class EvidenceReader:
 
     def verdict_of(self, recommendation: Recommendation, charts: Iterable[int]) -> Verdict:
         """The verdict of all sides: yes where it is on one, no where it is on each."""
-        rule = self.kernel.rules[recommendation.id]
-        sides = [(self.verdict(rule.when, chart), chart) for chart in charts]
+        compiled = self.kernel.recommendations[recommendation.id]
+        sides = [(self.verdict(compiled.when, chart), chart) for chart in charts]
         holds = next((verdict for verdict in (True, None) if any(of is verdict for of, _chart in sides)), False)
         of_verdict = [chart for of, chart in sides if of is holds]
         unknown: list[str] = []
         for chart in of_verdict:
             if holds is None:
-                unknown += self.waited_for(rule.when, chart)
+                unknown += self.waited_for(compiled.when, chart)
             elif holds:
                 unknown += self.unknown(recommendation, chart)
         # Where nothing decides, what of it is known.
-        nodes = leaves(rule.when) if holds is None else [rule.when]
+        nodes = leaves(compiled.when) if holds is None else [compiled.when]
         return Verdict(recommendation, holds, self.of(nodes, of_verdict), tuple(dict.fromkeys(unknown)))
 
 

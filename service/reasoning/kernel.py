@@ -44,9 +44,9 @@ KNOWN = "known"
 _MANY = 1 << 20
 
 
-def charts_of(rule: Recommendation) -> str:
+def charts_of(recommendation: Recommendation) -> str:
     """The atom that says on which charts a recommendation can hold."""
-    return OF_PATIENT if rule.kind == "red-flag" else OF_PLAN if rule.waits else OF_SIDE
+    return OF_PATIENT if recommendation.kind == "red-flag" else OF_PLAN if recommendation.waits else OF_SIDE
 
 
 class Atom(NamedTuple):
@@ -92,8 +92,8 @@ class Operation(NamedTuple):
     of: tuple[int, ...]
 
 
-class Rule(msgspec.Struct, frozen=True, gc=False):
-    """A recommendation: its condition, that of its critical form, and those of its calls.
+class Compiled(msgspec.Struct, frozen=True, gc=False):
+    """A recommendation as it is compiled: its condition, that of its critical form, and those of its calls.
 
     holds, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so.
     """
@@ -144,7 +144,7 @@ class Kernel:
     atoms: Mapping[Atom, Places]
     stages: tuple[tuple[Operation, ...], ...]
     criteria: Mapping[str, Node]
-    rules: Mapping[str, Rule]
+    recommendations: Mapping[str, Compiled]
     red_flags: Mapping[str, int]
     plan: Mapping[str, int]
     weights: tuple[Weight, ...]
@@ -262,14 +262,12 @@ class _Compiler:
     def kernel(self) -> Kernel:
         knowledge, ranking = self.knowledge, self.knowledge.differential
         self.place_names()
-        rules = {r.id: self.rule(r) for r in knowledge.recommendations}
-        by_kind = {
-            kind: [(r, rules[r.id]) for r in knowledge.recommendations if r.kind == kind] for kind in CHART_KINDS
-        }
+        each = {r.id: self.recommendation(r) for r in knowledge.recommendations}
+        by_kind = {kind: [(r, each[r.id]) for r in knowledge.recommendations if r.kind == kind] for kind in CHART_KINDS}
         flags, of_charts = by_kind["red-flag"], [each for kind in by_kind.values() for each in kind]
         return Kernel(
             criteria=self.criteria,
-            rules=rules,
+            recommendations=each,
             red_flags=self.of_red_flags(flags),
             plan=self.of_plan([*flags, *by_kind["plan"]]),
             weights=(*self.points(), *self.tests()),
@@ -450,73 +448,73 @@ class _Compiler:
     def of_side(self, condition: Condition | None) -> int:
         return self.both((self.true(condition), self.atom(Atom(OF_SIDE)).true))
 
-    def rule(self, rule: Recommendation) -> Rule:
-        when = self.condition(rule.when)
-        holds = self.both((when.true, self.atom(Atom(charts_of(rule))).true))
-        critical_when = self.condition(rule.critical_when) if rule.critical_when else None
-        grave = critical_when.true if critical_when else ALWAYS if rule.indicator == "critical" else NEVER
+    def recommendation(self, recommendation: Recommendation) -> Compiled:
+        when = self.condition(recommendation.when)
+        holds = self.both((when.true, self.atom(Atom(charts_of(recommendation))).true))
+        critical_when = self.condition(recommendation.critical_when) if recommendation.critical_when else None
+        grave = critical_when.true if critical_when else ALWAYS if recommendation.indicator == "critical" else NEVER
 
         def called(conditions: Iterable[Condition | None]) -> tuple[int, ...]:
             return tuple(self.both((holds, self.true(each))) for each in conditions)
 
-        return Rule(
+        return Compiled(
             when,
             critical_when,
             holds,
             self.both((holds, grave)),
-            called(call.when for call in rule.imaging),
-            called(call.when for call in rule.referrals),
+            called(call.when for call in recommendation.imaging),
+            called(call.when for call in recommendation.referrals),
         )
 
-    def of_red_flags(self, flags: Sequence[tuple[Recommendation, Rule]]) -> dict[str, int]:
+    def of_red_flags(self, flags: Sequence[tuple[Recommendation, Compiled]]) -> dict[str, int]:
         """What later conditions read of the red flags, and whether the ranking waits for one."""
-        blocks = [(r.red_flag.blocks if r.red_flag else frozenset[str](), rule) for r, rule in flags]
+        blocks = [(r.red_flag.blocks if r.red_flag else frozenset[str](), made) for r, made in flags]
         return {
-            "critical-red-flag": self.either(rule.critical for _r, rule in flags),
+            "critical-red-flag": self.either(made.critical for _r, made in flags),
             **{
-                f"{block}-red-flag": self.either(r.holds if block in of else r.critical for of, r in blocks)
+                f"{block}-red-flag": self.either(made.holds if block in of else made.critical for of, made in blocks)
                 for block in self.knowledge.engine.blocks
             },
-            "ranking-waits": self.either(rule.critical for of, rule in blocks if "ranking" in of),
-            "any-red-flag": self.either(rule.holds for _r, rule in flags),
+            "ranking-waits": self.either(made.critical for of, made in blocks if "ranking" in of),
+            "any-red-flag": self.either(made.holds for _r, made in flags),
         }
 
-    def of_plan(self, rules: Sequence[tuple[Recommendation, Rule]]) -> dict[str, int]:
+    def of_plan(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> dict[str, int]:
         """What later conditions read of the plan."""
-        calls = [each for r, rule in rules for each in zip(r.imaging, rule.imaging, strict=True)]
+        calls = [each for r, made in compiled for each in zip(r.imaging, made.imaging, strict=True)]
         return {
             "imaging-called-for": self.either(place for _call, place in calls),
             "mri-called-for": self.either(place for call, place in calls if call.modality == "mri"),
         }
 
-    def outcome(self, rules: Sequence[tuple[Recommendation, Rule]]) -> dict[tuple[str, str], int]:
+    def outcome(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> dict[tuple[str, str], int]:
         found: dict[tuple[str, str], list[int]] = {}
-        for r, rule in rules:
-            found.setdefault(("tier", "critical"), []).append(rule.critical)
-            found.setdefault(("tier", r.indicator), []).append(rule.holds)
+        for r, made in compiled:
+            found.setdefault(("tier", "critical"), []).append(made.critical)
+            found.setdefault(("tier", r.indicator), []).append(made.holds)
             if r.red_flag:
-                found.setdefault(("flag", r.red_flag.id), []).append(rule.holds)
-                found.setdefault(("critical-flag", r.red_flag.id), []).append(rule.critical)
-            for call, place in zip(r.imaging, rule.imaging, strict=True):
+                found.setdefault(("flag", r.red_flag.id), []).append(made.holds)
+                found.setdefault(("critical-flag", r.red_flag.id), []).append(made.critical)
+            for call, place in zip(r.imaging, made.imaging, strict=True):
                 # The advice to wait is no imaging.
                 if call.modality != "none-now":
                     found.setdefault(("imaging", f"{call.modality}-{call.region}"), []).append(place)
-            for to, place in zip(r.referrals, rule.referrals, strict=True):
+            for to, place in zip(r.referrals, made.referrals, strict=True):
                 found.setdefault(("referrals", to.to), []).append(place)
             for treatment in r.treatment:
-                found.setdefault((treatment.state, treatment.id), []).append(rule.holds)
+                found.setdefault((treatment.state, treatment.id), []).append(made.holds)
                 for what in treatment.without:
-                    found.setdefault(("without", what), []).append(rule.holds)
+                    found.setdefault(("without", what), []).append(made.holds)
         return {key: self.either(places) for key, places in found.items()}
 
-    def cards(self, rules: Sequence[tuple[Recommendation, Rule]]) -> Iterator[OnCard]:
+    def cards(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> Iterator[OnCard]:
         """The urgent tiers each have one card; what is not urgent stands on that of its topic."""
         topics, found = self.knowledge.engine.topics, dict[OnCard, list[int]]()
-        for r, rule in rules:
+        for r, made in compiled:
             adds = frozenset(what for treatment in r.treatment for what in treatment.adds)
             cautions = frozenset(treatment.id for treatment in r.treatment if treatment.state == "caution")
-            of_tier = (topics[INDICATORS[0]], rule.critical)
-            of_topic = (topics.get(r.indicator, r.topic), self.both((rule.holds, self.opposite(rule.critical))))
+            of_tier = (topics[INDICATORS[0]], made.critical)
+            of_topic = (topics.get(r.indicator, r.topic), self.both((made.holds, self.opposite(made.critical))))
             for topic, place in (of_tier, of_topic):
                 found.setdefault(OnCard(topic, NEVER, adds, cautions), []).append(place)
         for card, places in found.items():

@@ -249,7 +249,9 @@ class Questions:
         for topic, recommendations in cards.items():
             if not shown.get(topic, 0) & 1:
                 continue
-            critical = (charts.anywhere(decision.values[self.kernel.rules[id_].critical]) for id_ in recommendations)
+            critical = (
+                charts.anywhere(decision.values[self.kernel.recommendations[id_].critical]) for id_ in recommendations
+            )
             graver = [bits for bits in critical if not bits & 1]
             gone = first & ~shown.get(topic, 0)
             above = tiers[: tiers.index(topic)] if topic in tiers else tiers

@@ -51,8 +51,8 @@ def read_for_limits(knowledge: Knowledge, kernel: Kernel) -> Iterator[tuple[int,
     for recommendation in knowledge.recommendations:
         if recommendation.kind not in ("red-flag", "plan"):
             continue
-        rule = kernel.rules[recommendation.id]
-        for indicator, place in ((URGENT[0], rule.critical), (recommendation.indicator, rule.holds)):
+        compiled = kernel.recommendations[recommendation.id]
+        for indicator, place in ((URGENT[0], compiled.critical), (recommendation.indicator, compiled.holds)):
             if indicator in URGENT:
                 found.setdefault(limit_key(knowledge, recommendation, indicator), []).append(place)
     yield from map(tuple, found.values())

@@ -175,7 +175,7 @@ class AnalgesicSafety:
         assessor = self._evaluator.assessor
         for recommendation in self._evaluator.knowledge.recommendations:
             if any(call.id == treatment and call.state != "offer" for call in recommendation.treatment):
-                yield (assessor.kernel.rules[recommendation.id].holds,)
+                yield (assessor.kernel.recommendations[recommendation.id].holds,)
                 yield from assessor.read_by([recommendation])
 
     def _treatments(self, roles: Iterable[str]) -> frozenset[str]:

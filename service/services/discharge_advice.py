@@ -39,7 +39,7 @@ class DischargeAdvice:
                 *assessor.read_by(assessor.by_kind[_KIND]),
                 *read_for_limits(knowledge, kernel),
                 *((place,) for (term, _name), place in kernel.outcome.items() if term in _TERMS),
-                *((kernel.rules[r.id].holds,) for r in adds),
+                *((kernel.recommendations[r.id].holds,) for r in adds),
             )
         )
 

@@ -1,40 +1,36 @@
-"""No card contradicts itself: structural checks of every fixture, every named case and of generated charts."""
+"""No card contradicts itself: structural checks of every fixture, every named case and of generated charts.
 
-import random
-from collections.abc import Callable, Iterator
+What is decided is checked on 5,000 generated charts, without a call; what is said, on the answers to fewer of them.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import chain
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.knowledge_model.conditions import Condition
+from service.knowledge_model.vocabulary import INDICATORS
+from service.reasoning.assessment import Assessment, ImagingCall
 from tests.calm import benign_cases
-from tests.charts import CLOCK, SERVICE, Json, assessment_of, build_request, named_cases, packaged
+from tests.charts import (
+    CLOCK,
+    SERVICE,
+    Json,
+    assessed,
+    assessment_of,
+    build_request,
+    mixed_cases,
+    named_cases,
+    packaged,
+)
 
 GENERATED = 150
 BASIS = "org.sitbone.basis"
-
-
-def _mixed(count: int, seed: int = 5) -> Iterator[Json]:
-    """Patients with any findings, present and absent, as no case would put them together."""
-    generator = random.Random(seed)  # noqa: S311 - the same charts each time
-    findings = [
-        id_
-        for id_, finding in packaged().findings.items()
-        if finding.value == "boolean" and finding.kind in ("symptom", "history", "exam", "test", "result")
-    ]
-    for _ in range(count):
-        chosen = generator.sample(findings, generator.randrange(3, 14))
-        cut = generator.randrange(1, len(chosen))
-        yield {
-            "age": generator.choice((10, 15, 17, 19, 28, 45, 62, 81)),
-            "sex": generator.choice(("female", "male")),
-            "side": generator.choice(("left", "right")),
-            "present": ["buttock-pain", *(name for name in chosen[:cut] if name != "buttock-pain")],
-            "absent": [name for name in chosen[cut:] if name != "buttock-pain"],
-            "onset_days_ago": generator.choice((1, 10, 30, 60, 120)),
-        }
 
 
 @cache
@@ -42,7 +38,7 @@ def _answers() -> tuple[tuple[str, Json], ...]:
     client: FlaskClient = create_app(clock=lambda: CLOCK).test_client()
     asked = [(case.name, case.request()) for case in named_cases() if f"/cds-services/{case.service}" == SERVICE]
     asked += [(f"benign {number}", build_request(case)) for number, case in enumerate(benign_cases(GENERATED, seed=11))]
-    asked += [(f"mixed {number}", build_request(case)) for number, case in enumerate(_mixed(GENERATED))]
+    asked += [(f"mixed {number}", build_request(case)) for number, case in enumerate(mixed_cases(GENERATED))]
     return tuple((name, client.post(SERVICE, json=request).get_json()) for name, request in asked)
 
 
@@ -148,3 +144,130 @@ CHECKS: dict[str, Callable[[Json], list[str]]] = {
 def test_on_every_chart(check: str) -> None:
     wrong = [(name, found) for name, answer in _answers() if (found := CHECKS[check](answer))]
     assert wrong[:5] == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is decided
+
+DECIDED = 5_000
+# What the safety net names, and the findings that document it.
+EMERGENCY = {
+    "numbness between the legs": {"saddle-numbness"},
+    "trouble passing urine": {"urinary-retention"},
+    "opening the bowels": {"faecal-incontinence"},
+    "weakness in both legs": {"leg-weakness", "bilateral-leg-symptoms"},
+    "fever with worsening pain": {"fever", "worsening"},
+    "a leg that swells": {"unilateral-leg-swelling"},
+}
+SAME_DAY = {
+    "a sudden pop with bruising": {"sudden-onset", "pop-at-injury", "significant-bruising"},
+    "a leg that turns weak": {"leg-weakness"},
+}
+# The red flags of an injury, which imaging answers; another one may ask for imaging beside it.
+OF_A_TEAR = {"sudden-tear", "unexamined-injury", "significant-bruising", "adolescent-avulsion"}
+RADIOGRAPHED = {"radiograph-done", "radiograph-normal", "radiograph-avulsion-fracture"}
+
+
+@cache
+def _decided() -> tuple[tuple[str, frozenset[str], Assessment], ...]:
+    """Charts with the findings that are present, and what is decided of each."""
+    named = (
+        (case.name, case.chart, case.request()) for case in named_cases() if f"/cds-services/{case.service}" == SERVICE
+    )
+    made = chain(mixed_cases(DECIDED // 2, seed=23), benign_cases(DECIDED - DECIDED // 2, seed=29))
+    generated = ((f"generated {number}", case, build_request(case)) for number, case in enumerate(made))
+    decided = ((name, case, assessed(request)) for name, case, request in chain(named, generated))
+    return tuple(
+        (name, _documented(case, assessment), assessment)
+        for name, case, assessment in decided
+        if assessment.complaint == "present" and not assessment.contradictory
+    )
+
+
+def _documented(case: Mapping[str, Any], assessment: Assessment) -> frozenset[str]:
+    """The findings that the case says are present, of no other side, and that count today."""
+    entries = [entry.split(", ") for entry in case.get("present", ()) if "|" not in entry]
+    said = {name for name, *marks in entries if not {"left", "right"} & {*marks}}
+    known = assessment.case
+    return frozenset(name for name in said if known and any(s.value is True for s in known.assertions.get(name, ())))
+
+
+def _sent_elsewhere(present: frozenset[str], assessment: Assessment) -> list[str]:
+    """What the safety net sends to emergency care or to be seen today, and the card does not."""
+    at_once = any(call.key == "referral-emergency" and call.priority == "stat" for call in assessment.referrals)
+    today = any(fired.indicator == INDICATORS[0] for fired in assessment.fired)
+    wrong = [words for words, findings in EMERGENCY.items() if findings <= present and not at_once]
+    return wrong + [words for words, findings in SAME_DAY.items() if findings <= present and not today]
+
+
+def _asked_again(present: frozenset[str], assessment: Assessment) -> list[str]:
+    """Imaging that is called for by an injury or a plan, and that has answered."""
+    flags = {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+    answered = {"mri", "ultrasound"} if "mri-hamstring-avulsion" in present else set()
+    answered |= {"radiograph"} if RADIOGRAPHED & present else set()
+    return [
+        call.recommendation
+        for call in assessment.calls
+        if isinstance(call, ImagingCall)
+        and call.region in ("pelvis", "thigh")
+        and call.modality in answered
+        and flags.get(call.recommendation, "sudden-tear") in OF_A_TEAR
+    ]
+
+
+def _for_an_absent_finding(_present: frozenset[str], assessment: Assessment) -> list[str]:
+    by_absence = {name for weight in packaged().differential.points for name in _absences(weight.when)}
+    return [
+        f"{cause.id}: {name}"
+        for ranking in assessment.rankings
+        for cause in ranking.causes
+        for name in cause.speaks_for
+        if name in packaged().findings
+        and name not in by_absence
+        and assessment.case
+        and assessment.case.resolve(name, ranking.side, with_sideless=True).value is False
+    ]
+
+
+def _offered_and_held(_present: frozenset[str], assessment: Assessment) -> list[str]:
+    called = [(call.id, call.state) for fired in assessment.fired for call in fired.recommendation.treatment]
+    held = {id_ for id_, state in called if state == "hold"}
+    return sorted(held & assessment.offered())
+
+
+def _waits_and_images(_present: frozenset[str], assessment: Assessment) -> list[str]:
+    """ "No imaging for now" beside imaging of the same side."""
+    calls = [call for call in assessment.calls if isinstance(call, ImagingCall)]
+    waits = [call.recommendation for call in calls if call.modality == "none-now"]
+    return waits if any(call.modality != "none-now" for call in calls) and len(assessment.rankings) < 2 else []
+
+
+def _doses(_present: frozenset[str], assessment: Assessment) -> list[str]:
+    of_a_child, of_an_adult = "rs09e-acetaminophen-by-weight", "rs09b-acetaminophen"
+    fired = {each.recommendation.id for each in assessment.fired}
+    return [of_an_adult] if {of_a_child, of_an_adult} <= fired else []
+
+
+DECISIONS: dict[str, Callable[[frozenset[str], Assessment], list[str]]] = {
+    "the safety net sends nobody elsewhere than the card does": _sent_elsewhere,
+    "imaging that has answered is not called for again": _asked_again,
+    "no cause is for a finding that is absent": _for_an_absent_finding,
+    "nothing is offered that is held": _offered_and_held,
+    "no imaging for now stands beside no imaging": _waits_and_images,
+    "the doses of child and adult do not stand together": _doses,
+}
+
+
+@pytest.mark.parametrize("check", DECISIONS)
+def test_of_what_is_decided_on_every_chart(check: str) -> None:
+    decided = _decided()
+    assert len(decided) > DECIDED
+    wrong = [(name, found) for name, present, of in decided if (found := DECISIONS[check](present, of))]
+    assert wrong[:5] == []
+
+
+def test_the_safety_net_says_what_the_check_knows() -> None:
+    at_once, same_day = packaged().wording.sentences["safety_net"].split(". ")
+    parts = re.split(r", or | or |, ", at_once.partition(" for new ")[2])
+    assert parts == [*EMERGENCY]
+    assert re.split(r", or ", same_day.partition(" for ")[2].rstrip(".")) == [*SAME_DAY]
