@@ -16,6 +16,7 @@ from service.reasoning.evidence import Fired
 
 # In words, without the line that says what knowledge it is.
 OF_A_CARD = 80
+_WITH_REASONS = 110
 _WITHOUT_REASONS = 55
 OF_AN_ANSWER = 200
 _ASKED = 2
@@ -63,7 +64,7 @@ class ShortText:
         for line in waiting:
             if _count(needed) + len(line.split()) <= min(_WITHOUT_REASONS, room):
                 self._add(needed, "do", line)
-        self._add_reasons(needed, content, room)
+        self._add_reasons(needed, content, min(_WITH_REASONS, self._left))
         self._add_questions(needed, content, room)
         self._left = max(0, self._left - _count(needed))
         headings = self.words.headings

@@ -134,6 +134,7 @@ class AnalgesicSafety:
                 fired,
                 tuple(_changes(evaluation, orders, order, fired)),
                 _unread(evaluation, order, judged.unread),
+                title=order.title,
             )
             for order, fired in judged.of_orders
             if fired
