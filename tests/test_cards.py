@@ -155,8 +155,12 @@ def orderable() -> set[tuple[str, str]]:
 def test_orders_carry_codes_of_the_value_set_of_orders_and_our_own_alone(
     name: str, orderable: set[tuple[str, str]]
 ) -> None:
+    of_complaints = {
+        (code.system, code.code) for code in packaged().codes if packaged().findings[code.concept].defines_complaint
+    }
     for _suggestion, resource in suggested(read("responses", name)):
-        assert set(codings(resource)) <= orderable
+        assert set(codings({key: value for key, value in resource.items() if key != "reasonCode"})) <= orderable
+        assert set(codings(resource.get("reasonCode", []))) <= of_complaints
 
 
 @pytest.mark.parametrize("name", NAMES)

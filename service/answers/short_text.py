@@ -60,17 +60,20 @@ class ShortText:
             self._add(needed, "check", check)
         if "hold" in needed:
             needed["hold"] = list(_together(needed["hold"]))
+        net = list(self._safety_net(content))
+        self._left -= sum(len(line.split()) for line in net)
         room = min(OF_A_CARD, self._left)
         for line in waiting:
             if _count(needed) + len(line.split()) <= min(_WITHOUT_REASONS, room):
                 self._add(needed, "do", line)
-        self._add_reasons(needed, content, min(_WITH_REASONS, self._left))
+        longest = _WITH_REASONS - sum(len(line.split()) for line in net)
+        self._add_reasons(needed, content, min(longest, self._left))
         self._add_questions(needed, content, room)
         self._left = max(0, self._left - _count(needed))
         headings = self.words.headings
         labels = ("do", "because", "hold", "ask_short", "check")
         written = [f"**{headings[label]}** {' '.join(needed[label])}" for label in labels if needed.get(label)]
-        return "\n\n".join([*written, *self._safety_net(content), self._status()])
+        return "\n\n".join([*written, *net, self._status()])
 
     def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
         if line not in self._said:
