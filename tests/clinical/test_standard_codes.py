@@ -65,7 +65,6 @@ BY_THE_FORM_ALONE = {
     "rl07h-examine-the-late-injury": "no code says a pop or a forceful stretch",
     "rs12-surgical-opinion": "no code says how many tendons are torn off and how far",
     "rs13b-contradictory-red-flag": "a code on the problem list has no opposite",
-    "rl19b-injection-too-early": "no code says how many weeks of physiotherapy were completed",
     "inj08-interval": "no code says when the last injection was",
 }
 MOST_WAYS = 300
@@ -98,7 +97,7 @@ def _ways_of_leaf(leaf: Condition) -> Iterator[Way]:
     if leaf.word == "is" and leaf.operand in ("not-present", "not-absent", "unknown"):
         yield {}
     elif leaf.word in ("at_least", "at_most"):
-        if name == "age" or name in knowledge.findings:
+        if name == "age" or name in knowledge.findings or name in knowledge.engine.derived.days_since:
             yield {name: leaf.operand + (1 if leaf.word == "at_least" else -1)}
     elif leaf.operand == "present":
         if name in knowledge.definitions:
@@ -120,6 +119,12 @@ def _request(way: Way) -> Json | None:
     for finding, value in way.items():
         if finding == "age":
             case["age"] = int(value)
+            continue
+        if finding in knowledge.engine.derived.days_since:
+            # The onset has a code of its own; no other date has one.
+            if knowledge.engine.derived.days_since[finding] != knowledge.engine.onset:
+                return None
+            case["onset_days_ago"] = int(value)
             continue
         if finding in knowledge.engine.derived.on_both_sides:
             case["conditions"] += ["icd10cm|M54.31, no side", "icd10cm|M54.32, no side"]
@@ -158,8 +163,10 @@ def test_each_red_flag_and_each_hold_is_raised_by_standard_codes_alone(
     recommendation: Recommendation, client: FlaskClient
 ) -> None:
     ways = list(islice(_ways(recommendation.when), MOST_WAYS))
-    # Where two bounds of an age have to meet, one of these lies between them.
-    aged = ({**way, "age": age} for age in (5, 10, 14, 18) for way in ways[:40] if "age" in way)
+    # Where two bounds of an age have to meet, or it has to be below one, it may be one of these.
+    aged = (
+        {**way, "age": age} for age in (5, 10, 14, 18) for way in ways[:40] if "age" in way or recommendation.red_flag
+    )
     requests = (made for way in (*ways, *aged) if (made := _request(way)))
     raised = any(
         _raised(recommendation, assessment_of(client.post(SERVICE, json=request).get_json()))
