@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from cds_hooks import RESPONSE_SCHEMA
 from fixtures import build
 from service.app import create_app
-from service.commands.replay import PUBLISHED_KEY, read_folder
+from service.commands.replay import PUBLISHED_AT, PUBLISHED_KEY, read_folder
 from service.knowledge_model.model import ORDER_SYSTEM, PACKAGED
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.settings import Settings
@@ -37,7 +37,8 @@ def read(kind: str, name: str) -> Json:
 
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    return create_app(Settings(card_key=PUBLISHED_KEY), clock=lambda: CLOCK).test_client()
+    published = Settings(card_key=PUBLISHED_KEY, public_base_url=PUBLISHED_AT)
+    return create_app(published, clock=lambda: CLOCK).test_client()
 
 
 def suggested(response: Json) -> Iterator[tuple[Json, Json]]:

@@ -403,14 +403,14 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a summary that is too long for a card": (
         _put(BRUISING, 'summary = "', 'summary = "' + "x" * 140),
-        r"rs02-significant-bruising\.toml: card\.summary: Length must be between 1 and 128",
+        r"rs02-significant-bruising\.toml: card\.summary: is longer than 100 characters, what is filled in apart",
     ),
     "a sentence that names an unknown threshold": (
         _put(BRUISING, "WHEN there is", "WHEN since {two-weeks} there is"),
         r"rs02-significant-bruising\.toml: when_then: 'two-weeks' is not known here",
     ),
     "a line that names an unknown threshold": (
-        _put(PHYSIOTHERAPY, "Review at 6 weeks", "Review at {six-weeks}"),
+        _put(PHYSIOTHERAPY, "review at 6 weeks", "review at {six-weeks}"),
         r"rs08-physiotherapy\.toml: card\.do: 'six-weeks' is not known here",
     ),
     "words without WHEN and THEN": (

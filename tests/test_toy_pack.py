@@ -103,8 +103,8 @@ def test_every_service_answers_by_the_pack(client: FlaskClient) -> None:
     held = call(client, ANALGESIC_SAFETY, present=["ankle-pain", "bad-kidney"], drafts=[pill])
     assert summaries(held) == ["Pill that the chart holds"]
     late = call(client, APPOINTMENT_TIMING, **CRACK, appointment="2026-12-20T10:00:00Z")
-    assert summaries(late) == ["Visit that is too late"]
-    assert summaries(call(client, DISCHARGE_ADVICE, **CRACK)) == ["Going home with a crack"]
+    assert summaries(late) == ["Left: visit that is too late"]
+    assert summaries(call(client, DISCHARGE_ADVICE, **CRACK)) == ["Left: going home with a crack"]
 
 
 def test_the_side_is_read_beside_the_words_that_the_pack_has_for_its_region(client: FlaskClient) -> None:

@@ -89,7 +89,15 @@ UNITS = frozenset(_CONVERSIONS)
 
 # How units are written for people where UCUM writes them otherwise; an annotation such as {score} is not written.
 _WRITTEN = MappingProxyType(
-    {"d": "days", "wk": "weeks", "a": "years", "Cel": "°C", "mL/min/{1.73_m2}": "mL/min/1.73 m²", "{percent}": "%"}
+    {
+        "d": "days",
+        "wk": "weeks",
+        "a": "years",
+        "Cel": "°C",
+        "mL/min/{1.73_m2}": "mL/min/1.73 m²",
+        "{percent}": "%",
+        "10*9/L": "× 10⁹/L",
+    }
 )
 
 

@@ -154,7 +154,7 @@ DECIDED = 5_000
 EMERGENCY = {
     "numbness between the legs": {"saddle-numbness"},
     "trouble passing urine": {"urinary-retention"},
-    "opening the bowels": {"faecal-incontinence"},
+    "moving the bowels": {"faecal-incontinence"},
     "weakness in both legs": {"leg-weakness", "bilateral-leg-symptoms"},
     "fever with worsening pain": {"fever", "worsening"},
     "a leg that swells": {"unilateral-leg-swelling"},
