@@ -1,6 +1,8 @@
-"""Draws docs/images/card.svg: the first card of a fixture's response, as an EHR would show it.
+"""Draws cards of the fixtures' responses as they look in a window of 600 pixels: that of the clinician's guide, and ten
+that are each about something else (docs/cards.md).
 
-Run `python docs/draw_card.py`; with `--check` it writes nothing and exits with 1 when the picture is stale.
+Run `python docs/draw_card.py`; with `--check` it writes nothing and exits with 1 when a picture is stale. With
+`--page FILE` it writes a page with every distinct card instead, to be looked at whole.
 """
 
 from __future__ import annotations
@@ -14,12 +16,26 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-RESPONSE = ROOT / "fixtures/responses/sudden-pop-with-bruising.json"
-PICTURE = ROOT / "docs/images/card.svg"
+RESPONSES = ROOT / "fixtures/responses"
+IMAGES = ROOT / "docs/images"
+# Response, number of the card, picture.
+DRAWN = (
+    ("sudden-pop-with-bruising", 0, "card"),
+    ("cauda-equina", 0, "cards/cauda-equina"),
+    ("infection", 0, "cards/infection"),
+    ("radiating-nerve-symptoms", 0, "cards/nerve-symptoms"),
+    ("proximal-hamstring-tendinopathy", 0, "cards/tendinopathy"),
+    ("partial-avulsion", 0, "cards/partial-avulsion"),
+    ("child-with-a-limp", 0, "cards/child"),
+    ("imaging-referral-sign/wrong-side", 0, "cards/wrong-side"),
+    ("analgesic-safety-sign/nsaid-with-kidney-disease", 0, "cards/nsaid"),
+    ("appointment-timing/weakness-tomorrow", 0, "cards/appointment"),
+    ("discharge-advice/self-care", 0, "cards/discharge"),
+)
 COLOURS = {"critical": ("#b3261e", "#fdecea"), "warning": ("#8a5a00", "#fff4e0"), "info": ("#0b5cad", "#e8f1fb")}
 LABELS = {"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"}
-WIDTH, MARGIN, LINE = 820, 24, 20
-CHARACTERS = 92
+WIDTH, MARGIN, LINE = 600, 24, 20
+CHARACTERS, CHARACTERS_OF_SUMMARY = 76, 54
 
 
 class Drawing:
@@ -47,7 +63,7 @@ def draw(card: dict[str, Any]) -> str:
     drawing = Drawing()
     drawing.y += 4
     drawing.text(LABELS[card["indicator"]], size=12, weight="700", colour=strong)
-    for line in textwrap.wrap(card["summary"], 68):
+    for line in textwrap.wrap(card["summary"], CHARACTERS_OF_SUMMARY):
         drawing.text(line, size=17, weight="700", colour=strong)
         drawing.y += 3
     band = drawing.y + 12
@@ -71,7 +87,7 @@ def draw(card: dict[str, Any]) -> str:
         )
         x += width + 10
     drawing.y += 38
-    reasons = ", ".join(reason["display"].lower() for reason in card["overrideReasons"][:3])
+    reasons = ", ".join(reason["display"].lower() for reason in card["overrideReasons"][:2])
     drawing.text(f"Dismiss with a reason: {reasons}, …", size=12, colour="#5f5b66")
     links = "".join(f" · {link['label']}" for link in card["links"])
     drawing.text(f"Source: {card['source']['label']} · {status}{links}", size=12, colour="#5f5b66")
@@ -86,16 +102,38 @@ def draw(card: dict[str, Any]) -> str:
     )
 
 
+def cards_of(name: str) -> list[dict[str, Any]]:
+    """The cards of a response of the fixtures."""
+    found: list[dict[str, Any]] = json.loads((RESPONSES / f"{name}.json").read_text(encoding="utf-8")).get("cards", [])
+    return found
+
+
+def page() -> str:
+    """Every distinct card of the fixtures, and how many words each has."""
+    drawn: dict[tuple[str, str], str] = {}
+    for path in sorted(RESPONSES.rglob("*.json")):
+        name = path.relative_to(RESPONSES).with_suffix("").as_posix()
+        for card in cards_of(name):
+            words = len(card.get("detail", "").split())
+            drawn.setdefault((card["summary"], card.get("detail", "")), f"<h2>{name}: {words} words</h2>{draw(card)}")
+    head = f'<!doctype html><meta charset="utf-8"><title>Cards</title><h1>{len(drawn)} cards</h1>'
+    return head + "".join(drawn.values())
+
+
 def main() -> int:
-    """Draw, or check that the picture is the one that would be drawn."""
-    picture = draw(json.loads(RESPONSE.read_text(encoding="utf-8"))["cards"][0])
+    """Draw, or check that the pictures are the ones that would be drawn."""
+    if "--page" in sys.argv[1:]:
+        Path(sys.argv[-1]).write_text(page(), encoding="utf-8")
+        return 0
+    pictures = {IMAGES / f"{name}.svg": draw(cards_of(response)[number]) for response, number, name in DRAWN}
     if "--check" in sys.argv[1:]:
-        stale = not PICTURE.exists() or PICTURE.read_text(encoding="utf-8") != picture
-        if stale:
-            sys.stderr.write(f"{PICTURE.relative_to(ROOT)} is stale: run python docs/draw_card.py\n")
-        return int(stale)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    PICTURE.write_text(picture, encoding="utf-8")
+        stale = [file for file, picture in pictures.items() if not file.exists() or file.read_text("utf-8") != picture]
+        for file in stale:
+            sys.stderr.write(f"{file.relative_to(ROOT)} is stale: run python docs/draw_card.py\n")
+        return int(bool(stale))
+    for file, picture in pictures.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(picture, encoding="utf-8")
     return 0
 
 

@@ -98,6 +98,7 @@ def create_app(
     knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(knowledge, clock())
     site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
+    _must_be_known(settings)
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
     published = service_registry(
@@ -204,15 +205,19 @@ def create_app(
     return app
 
 
-def _clients(settings: Settings, published: ServiceRegistry[Answered]) -> Mapping[str, Client] | None:
-    """The clients that may call, by name; None where everybody on this machine may."""
-    if settings.clients is not None:
-        return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
-    if not is_loopback(settings.host):
+def _must_be_known(settings: Settings) -> None:
+    """Raises SettingsError where somebody else than this machine could call without being known."""
+    if settings.clients is None and not is_loopback(settings.host):
         raise SettingsError(
             "SITBONE_HOST is no loopback address, and without a file of clients everybody there could call: "
             "set SITBONE_CLIENTS to such a file, as docs/trust.md shows, or listen on 127.0.0.1."
         )
+
+
+def _clients(settings: Settings, published: ServiceRegistry[Answered]) -> Mapping[str, Client] | None:
+    """The clients that may call, by name; None where everybody on this machine may."""
+    if settings.clients is not None:
+        return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
     return None
 
 

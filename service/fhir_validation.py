@@ -60,7 +60,10 @@ _TIMES = ("effectiveDateTime", "issued", "onsetDateTime", "recordedDate", "autho
 _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\s}])')
 
 
-# A chart repeats its times: what was done at one visit has the same.
+# A chart repeats its times: what was done at one visit has the same. Of a long text nothing is kept.
+_LONG = 64
+
+
 @lru_cache(maxsize=4096)
 def _time(written: str) -> tuple[bytes, bytes]:
     """A time as it stands in JSON, and its mark; that is empty where its form is not valid."""
@@ -86,7 +89,7 @@ def shape(raw: bytes, resource: dict[str, Any]) -> int:
         times.append(meta.get("lastUpdated"))
     for time in times:
         if isinstance(time, str):
-            quoted, mark = _time(time)
+            quoted, mark = _time(time) if len(time) < _LONG else _time.__wrapped__(time)
             if mark:
                 raw = raw.replace(quoted, mark, 1)
     if b'"value"' in raw:

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
+from service.chart import elements, fhir_time
 from service.chart.assertions import Assertion
 from service.chart.case import Case
 from service.chart.dosage import most_in_a_day
@@ -1191,3 +1192,17 @@ def test_a_chart_of_which_nothing_can_be_used_is_refused_and_not_called_without_
     response = client.post(SERVICE, json=call(resources))
     assert response.status_code == 412
     assert "that cannot be read" in response.get_json()["issue"][0]["diagnostics"]
+
+
+@pytest.mark.parametrize(
+    ("read", "remembered"),
+    [(fhir_time.read_when, fhir_time._read), (elements.sides_in, elements._sides_in)],
+    ids=["a date", "the name of a site"],
+)
+def test_of_a_long_text_nothing_is_remembered(read: Callable[[str], object], remembered: Any) -> None:
+    remembered.cache_clear()
+    for number in range(3):
+        read(f"2026-11-22 left {number} " + "x" * 1_000_000)
+    assert remembered.cache_info().currsize == 0
+    read("2026-11-22")
+    assert remembered.cache_info().currsize == 1

@@ -18,7 +18,7 @@ from service.answers.content import Content
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import read_when
 from service.knowledge_model.conditions import CONTRADICTORY
-from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, in_a_sentence
+from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, capital, in_a_sentence
 from service.knowledge_model.quantity import unit_in_words
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
@@ -57,12 +57,6 @@ def as_people_write(date: str, now: datetime) -> str:
         return f"{day:%b %Y}" if found[2] else found[1]
     clear = abs((now - day).days) < _THIS_YEAR
     return f"{day:%b} {day.day}" if clear else f"{day:%b} {day.day}, {day.year}"
-
-
-def capital(text: str) -> str:
-    """The text with a capital at its beginning, unless it begins with an abbreviation such as eGFR."""
-    first_word = text.partition(" ")[0]
-    return text if any(letter.isupper() for letter in first_word[1:]) else text[:1].upper() + text[1:]
 
 
 def _with_unit(state: str, *, in_full: bool) -> str:

@@ -43,7 +43,7 @@ from service.answers.short_text import ShortText, holds
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
-from service.knowledge_model.model import ORDER_SYSTEM, TOPIC_SYSTEM, Knowledge, in_a_sentence
+from service.knowledge_model.model import TOPIC_SYSTEM, Knowledge, in_a_sentence
 from service.knowledge_model.vocabulary import INDICATORS, PRIORITIES
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
@@ -80,6 +80,8 @@ class Change:
     actions: tuple[Action, ...]
     recommended: bool = False
     order: str = ""
+    # The key of an order that it proposes beside the draft, for the words of the card.
+    proposes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,18 +354,13 @@ class _Cards:
             )
             for change in left[:_SUGGESTIONS]
         )
-        orders = [short for change in left for action in change.actions if (short := self._ordered_by(action))]
+        proposed = [key for change in left if (key := change.order or change.proposes)]
+        orders = [self.knowledge.orders[key].short for key in proposed]
         one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
         notes = (*advice.notes, *ordered)
         return self._card(
             advice.topic, advice.fired, uuid, suggestions, one_of, notes=notes, orders=orders, about=advice.title
         )
-
-    def _ordered_by(self, action: Action) -> str:
-        """What an action orders, in short words; nothing where it is none of our orders."""
-        codings = ((action.resource or {}).get("code") or {}).get("coding", ())
-        keys = (coding["code"] for coding in codings if coding["system"] == ORDER_SYSTEM)
-        return next((self.knowledge.orders[key].short for key in keys if key in self.knowledge.orders), "")
 
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[AdvisedCard]:
         """The card of a topic; none where every order that it would suggest has been placed."""

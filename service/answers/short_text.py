@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from service.answers.card_lines import CardLines, capital
+from service.answers.card_lines import CardLines
 from service.answers.content import Content
-from service.knowledge_model.model import Knowledge
+from service.knowledge_model.model import Knowledge, capital
 from service.reasoning.evidence import Fired
 
 # In words, without the line that says what knowledge it is.

@@ -420,10 +420,17 @@ _SIDE_OF: Final = {
 }
 
 
-# A chart repeats the names of its codes and sites.
-@lru_cache(maxsize=4096)
 def sides_in(text: str) -> frozenset[str]:
     """The sides that these words name."""
+    return _sides_in(text) if len(text) < _LONG else _sides_in.__wrapped__(text)
+
+
+# A chart repeats the names of its codes and sites. Of a long text nothing is kept.
+_LONG = 256
+
+
+@lru_cache(maxsize=4096)
+def _sides_in(text: str) -> frozenset[str]:
     return frozenset(_SIDE_OF[next(filter(None, named)).lower()] for named in _SIDE_WORD.findall(text))
 
 

@@ -32,10 +32,16 @@ def read_when(value: object) -> When | None:
     How RFC 3339 writes a time is read as well: a time that is plain must not leave a finding without one. A dateTime
     without zone is taken as UTC, which is within a day of what was meant.
     """
-    return _read(value.strip()) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    return _read(text) if len(text) < _LONG else _read.__wrapped__(text)
 
 
-# A chart repeats its dates: everything of one visit has the same.
+# A chart repeats its dates: everything of one visit has the same. Of a long text nothing is kept.
+_LONG = 64
+
+
 @lru_cache(maxsize=4096)
 def _read(value: str) -> When | None:
     try:

@@ -40,6 +40,12 @@ def in_a_sentence(title: str) -> str:
     return title if any(letter.isupper() for letter in first_word[1:]) else title[:1].lower() + title[1:]
 
 
+def capital(text: str) -> str:
+    """The text with a capital at its beginning, unless it begins with an abbreviation such as eGFR."""
+    first_word = text.partition(" ")[0]
+    return text if any(letter.isupper() for letter in first_word[1:]) else text[:1].upper() + text[1:]
+
+
 def label(id_: str) -> str:
     """How an id that has no title of its own is called, such as that of a treatment."""
     return "NSAID" if id_ == "nsaid" else id_.replace("-", " ").capitalize()

@@ -96,7 +96,7 @@ _WRITTEN = MappingProxyType(
         "Cel": "°C",
         "mL/min/{1.73_m2}": "mL/min/1.73 m²",
         "{percent}": "%",
-        "10*9/L": "× 10⁹/L",
+        "10*9/L": "× 10⁹/L",  # noqa: RUF001 - as people write it
     }
 )
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
-from service.answers.card_lines import capital
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, medication_request
 from service.chart.assertions import Assertion
@@ -25,7 +24,7 @@ from service.chart.draft_orders import ContextResource
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import label
+from service.knowledge_model.model import capital, label
 from service.knowledge_model.vocabulary import MEDICINE_ROLES
 from service.prefetch_keys import MEDICINES
 from service.reasoning.assessment import Judgement

@@ -204,7 +204,7 @@ class _Advising:
         if delete and judged.instead:
             create = self._create(judged.instead)
             label = sentences["replace_label"].format(title=create.description)
-            yield Change("replace", label, (create, delete), recommended=True)
+            yield Change("replace", label, (create, delete), recommended=True, proposes=judged.instead.call.key)
         elif delete and judged.removable:
             yield Change("remove", remove, (delete,), recommended=True)
         if judged.wants_a_finding and assessment.ask:
@@ -216,7 +216,8 @@ class _Advising:
     def _addition(self, proposal: Proposal, *, recommended: bool) -> Change:
         create = self._create(proposal)
         label = order_label(self.knowledge, create.description, proposal.call.priority)
-        return Change(f"add-{proposal.call.key}", label, (create,), recommended)
+        key = proposal.call.key
+        return Change(f"add-{key}", label, (create,), recommended, proposes=key)
 
     def _create(self, proposal: Proposal) -> Action:
         call, behind = proposal.call, proposal.behind
