@@ -186,8 +186,9 @@ class Indications:
 
     def of(self, assessment: Assessment, fired: Fired | None = None) -> tuple[Mapping[str, Any], ...]:
         """The CodeableConcepts of an order that `fired` calls for; the title of the knowledge without a complaint."""
-        located = (item.finding for item in assessment.located_by)
-        found = [self._complaints[name] for name in dict.fromkeys(located) if name in self._complaints][:1]
+        located = {item.finding for item in assessment.located_by}
+        # The first by the knowledge: the order of the resources says nothing.
+        found = [complaint for name, complaint in self._complaints.items() if name in located][:1]
         suspected = self._suspected(assessment, fired)
         return (*found, *([{"text": suspected}] if suspected else ())) or ({"text": self._knowledge.title},)
 
