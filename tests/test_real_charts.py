@@ -141,6 +141,7 @@ _WITHOUT_EFFECT = {
 }
 
 
+_SUPPRESSED = "immunosuppressant-medicine"
 # What makes an answer more plausible, so that it may be asked before others.
 _ASKED_BESIDE = {"diabetes": "fever", "osteoporosis": "unable-to-bear-weight"}
 
@@ -177,9 +178,13 @@ def test_a_patient_within_an_ordinary_chart_is_decided_as_alone(
     vignette = VIGNETTES[name].request()
     alone = decided(assessment(client, vignette))
     for chart in charts:
-        assert chart.findings <= _HOLDING | _WITHOUT_EFFECT
+        assert chart.findings <= _HOLDING | _WITHOUT_EFFECT | {_SUPPRESSED}
         found = json.loads(json.dumps(decided(assessment(client, grafted(chart, vignette)))))
         expected = expected_with(chart, alone)
+        if _SUPPRESSED in chart.findings:
+            # It counts as the code of immunosuppression does, and an infection is to be thought of or is not.
+            assert found["redFlags"] in (expected["redFlags"], {**expected["redFlags"], "infection": "warning"})
+            continue
         asked, asked_alone = found.pop("ask"), expected.pop("ask")
         beside = {_ASKED_BESIDE[finding] for finding in chart.findings & _ASKED_BESIDE.keys()}
         if "anticoagulant-medicine" in chart.findings:
@@ -199,6 +204,8 @@ def test_a_fall_onto_the_buttock_meets_the_osteoporosis_of_a_chart(
     for chart in charts:
         flags = decided(assessment(client, grafted(chart, vignette)))["redFlags"]
         fragile = "osteoporosis" in chart.findings
+        if _SUPPRESSED in chart.findings:
+            assert flags.pop("infection") == "warning"
         assert flags == ({"bone-stress": "warning"} if fragile else {})
         seen.add(fragile)
     assert seen == {True, False}
