@@ -9,7 +9,7 @@ WORKDIR /src
 RUN python -m venv /opt/sitbone
 COPY requirements.lock ./
 RUN /opt/sitbone/bin/pip install --disable-pip-version-check --require-hashes -r requirements.lock
-COPY pyproject.toml LICENSE NOTICE ./
+COPY pyproject.toml LICENSE NOTICE openapi.yaml ./
 COPY cds_hooks cds_hooks
 COPY service service
 RUN /opt/sitbone/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation .

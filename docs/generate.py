@@ -41,7 +41,7 @@ from service.services.registry import service_registry
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent
-OPENAPI = HERE.parent / "service" / "openapi.yaml"
+OPENAPI = HERE.parent / "openapi.yaml"
 TESTS = HERE.parent / "tests"
 CASES = HERE.parent / "fixtures" / "cases"
 HAZARDS = HERE / "hazards.toml"
@@ -426,7 +426,7 @@ DOCUMENTS: Mapping[str, Callable[[Knowledge], Iterator[str]]] = MappingProxyType
         "docs/codes.md": codes,
         "docs/hazards.md": hazards,
         "docs/cli.md": cli,
-        "service/openapi.yaml": openapi,
+        "openapi.yaml": openapi,
     }
 )
 

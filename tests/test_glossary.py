@@ -21,7 +21,7 @@ def words_of(text: str) -> str:
 def in_use() -> str:
     """All that is said in the Python of the product and in the description of its wire."""
     files = [*(REPOSITORY / "cds_hooks").rglob("*.py"), *(REPOSITORY / "service").rglob("*.py")]
-    return words_of("\n".join(file.read_text("utf-8") for file in [*files, REPOSITORY / "service" / "openapi.yaml"]))
+    return words_of("\n".join(file.read_text("utf-8") for file in [*files, REPOSITORY / "openapi.yaml"]))
 
 
 @pytest.mark.parametrize("term", TERMS)

@@ -147,7 +147,7 @@ def test_a_day_that_is_none_is_refused_without_repeating_it(site: Site, path: st
 
 
 def test_the_tables_of_the_document_are_those_of_the_page(repository: Path) -> None:
-    document = yaml.safe_load((repository / "service" / "openapi.yaml").read_text("utf-8"))
+    document = yaml.safe_load((repository / "openapi.yaml").read_text("utf-8"))
     names = document["paths"]["/insights/{id}.csv"]["parameters"][0]["schema"]["enum"]
     assert names == [question.name.replace("_", "-") for question in QUESTIONS]
 

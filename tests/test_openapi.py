@@ -26,7 +26,7 @@ from service.service_ids import FORMER_IDS
 from service.settings import Settings
 from tests.recording import KEY as SECRET
 
-DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "service" / "openapi.yaml").read_text("utf-8"))
+DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text("utf-8"))
 SERVICE = "/cds-services/gluteal-hamstring-pain"
 FEEDBACK = f"{SERVICE}/feedback"
 CALL_PATH = "/cds-services/{id}"

@@ -181,7 +181,7 @@ def test_the_description_of_the_api_is_drawn_under_the_same_policy_but_for_pictu
     strict = client.get("/").headers["Content-Security-Policy"]
     policy = client.get("/docs").headers["Content-Security-Policy"]
     assert policy == strict.replace("img-src 'self'", "img-src 'self' data:")
-    assert client.get("/openapi.yaml").data == (repository / "service" / "openapi.yaml").read_bytes()
+    assert client.get("/openapi.yaml").data == (repository / "openapi.yaml").read_bytes()
 
 
 def test_the_vocabulary_has_every_finding_and_every_order(client: FlaskClient) -> None:

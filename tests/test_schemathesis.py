@@ -14,7 +14,7 @@ from service.app import create_app
 _CONFIGURATION = schemathesis.Config.from_dict(
     {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "412"]}}}
 )
-DOCUMENT = schemathesis.openapi.from_path(Path(__file__).parents[1] / "service" / "openapi.yaml", config=_CONFIGURATION)
+DOCUMENT = schemathesis.openapi.from_path(Path(__file__).parents[1] / "openapi.yaml", config=_CONFIGURATION)
 # Names of files, patients and recommendations cannot be made up.
 SCHEMA = DOCUMENT.exclude(path_regex="^/(demo|docs|knowledge|why)/.*{id}")
 SCHEMA.app = create_app(clock=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
