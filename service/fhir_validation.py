@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -32,6 +31,7 @@ from pydantic import ValidationError
 
 from cds_hooks.prefetch import PrefetchValue
 from service.chart.elements import decoded, reference_to
+from service.remembered import Remembered
 
 MODELS: dict[str, type[FHIRResourceModel]] = {
     "AllergyIntolerance": AllergyIntolerance,
@@ -60,11 +60,8 @@ _TIMES = ("effectiveDateTime", "issued", "onsetDateTime", "recordedDate", "autho
 _NUMBER = re.compile(rb'("value"\s*:\s*)-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?(?=[,\s}])')
 
 
-# A chart repeats its times: what was done at one visit has the same. Of a long text nothing is kept.
-_LONG = 64
-
-
-@lru_cache(maxsize=4096)
+# What was done at one visit has the same.
+@Remembered
 def _time(written: str) -> tuple[bytes, bytes]:
     """A time as it stands in JSON, and its mark; that is empty where its form is not valid."""
     mark = b"~instant" if _INSTANT.fullmatch(written) else b"~date" if _DATE.fullmatch(written) else b""
@@ -89,7 +86,7 @@ def shape(raw: bytes, resource: dict[str, Any]) -> int:
         times.append(meta.get("lastUpdated"))
     for time in times:
         if isinstance(time, str):
-            quoted, mark = _time(time) if len(time) < _LONG else _time.__wrapped__(time)
+            quoted, mark = _time(time)
             if mark:
                 raw = raw.replace(quoted, mark, 1)
     if b'"value"' in raw:

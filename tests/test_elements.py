@@ -1196,7 +1196,7 @@ def test_a_chart_of_which_nothing_can_be_used_is_refused_and_not_called_without_
 
 @pytest.mark.parametrize(
     ("read", "remembered"),
-    [(fhir_time.read_when, fhir_time._read), (elements.sides_in, elements._sides_in)],
+    [(fhir_time.read_when, fhir_time._read.cache), (elements.sides_in, elements.sides_in.cache)],
     ids=["a date", "the name of a site"],
 )
 def test_of_a_long_text_nothing_is_remembered(read: Callable[[str], object], remembered: Any) -> None:

@@ -40,6 +40,7 @@ def test_chart_knowledge_and_reasoning_load_no_web_framework_no_schemas_and_no_f
         "cds_hooks.json_text",
         "cds_hooks.prefetch",
         "service.prefetch_keys",
+        "service.remembered",
     }
 
 

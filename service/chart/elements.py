@@ -18,6 +18,7 @@ import msgspec
 
 from service.chart.fhir_time import When, read_when
 from service.knowledge_model.vocabulary import SYSTEMS
+from service.remembered import Remembered
 
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
 Coding = tuple[str, str]
@@ -420,17 +421,9 @@ _SIDE_OF: Final = {
 }
 
 
+@Remembered
 def sides_in(text: str) -> frozenset[str]:
     """The sides that these words name."""
-    return _sides_in(text) if len(text) < _LONG else _sides_in.__wrapped__(text)
-
-
-# A chart repeats the names of its codes and sites. Of a long text nothing is kept.
-_LONG = 256
-
-
-@lru_cache(maxsize=4096)
-def _sides_in(text: str) -> frozenset[str]:
     return frozenset(_SIDE_OF[next(filter(None, named)).lower()] for named in _SIDE_WORD.findall(text))
 
 

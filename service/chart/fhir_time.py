@@ -5,9 +5,10 @@ from __future__ import annotations
 import calendar
 import re
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 
 import msgspec
+
+from service.remembered import Remembered
 
 # FHIR, and how RFC 3339 lets a time be written: t or a space for T, z for Z, any fraction. And no colon in an offset.
 _FORM = re.compile(
@@ -32,17 +33,11 @@ def read_when(value: object) -> When | None:
     How RFC 3339 writes a time is read as well: a time that is plain must not leave a finding without one. A dateTime
     without zone is taken as UTC, which is within a day of what was meant.
     """
-    if not isinstance(value, str):
-        return None
-    text = value.strip()
-    return _read(text) if len(text) < _LONG else _read.__wrapped__(text)
+    return _read(value.strip()) if isinstance(value, str) else None
 
 
-# A chart repeats its dates: everything of one visit has the same. Of a long text nothing is kept.
-_LONG = 64
-
-
-@lru_cache(maxsize=4096)
+# Everything of one visit has the same.
+@Remembered
 def _read(value: str) -> When | None:
     try:
         # Most are plain times, which need no look at their parts.
