@@ -7,10 +7,8 @@ The questions, and what their numbers mean: service.audit.insights.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import re
-from base64 import b64encode
 from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +23,7 @@ from markupsafe import Markup
 
 from cds_hooks.errors import BadRequest, ServiceUnavailable, UnknownService
 from service.knowledge_model.model import Knowledge
+from service.pages import policy
 from service.pages.plots import Row, Span, bars, columns, spans
 
 if TYPE_CHECKING:
@@ -165,14 +164,7 @@ QUESTIONS = (
 def create_blueprint(knowledge: Knowledge, audit: AuditWriter | None, clock: Callable[[], datetime]) -> Blueprint:
     """`/insights` and `/insights/<table>.csv` of this audit trail; without one, the page says that there is none."""
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "insights.css"))
-    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    headers = {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
-        "form-action 'self'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
+    headers = {**policy.headers(style=style, form_action="'self'"), "Cache-Control": "no-store"}
     by_name = {_dashed(question.name): question for question in QUESTIONS}
     blueprint = Blueprint("insights", __name__, template_folder=".")
 

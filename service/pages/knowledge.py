@@ -5,9 +5,7 @@ All are made when they are first asked for, from one document, so that they cann
 
 from __future__ import annotations
 
-import hashlib
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache, cached_property
@@ -25,6 +23,7 @@ from service.knowledge_model.condition_text import as_text
 from service.knowledge_model.model import Knowledge, Presentation, Recommendation
 from service.knowledge_model.properties import Properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
+from service.pages import policy
 from service.pages.decision_path import decision_path
 
 _HERE = Path(__file__).parent
@@ -42,12 +41,7 @@ def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
     pages = cache(lambda: Pages(knowledge, described(), style, script))
-    headers = {
-        "Content-Security-Policy": f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = policy.headers(style=style, script=script)
     blueprint = Blueprint("knowledge", __name__)
 
     @blueprint.get("/knowledge")
@@ -66,11 +60,6 @@ def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
         return Response(text, content_type="text/html; charset=utf-8", headers=headers)
 
     return blueprint
-
-
-def digest(text: str) -> str:
-    """The source by which a policy allows this text and no other."""
-    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 class Pages:

@@ -21,7 +21,8 @@ from service.knowledge_model.conditions import Condition
 from service.knowledge_model.model import Knowledge, Recommendation
 from service.knowledge_model.quantity import in_words
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
-from service.pages.knowledge import criteria, digest, evidence_of
+from service.pages import policy
+from service.pages.knowledge import criteria, evidence_of
 from service.settings import Settings, SettingsError
 from service.why_address import MOST, PATH, path_of
 
@@ -59,12 +60,7 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
     template = cache(lambda: templates.get_template("why.html", globals=shared))
     known = {each.id: each for each in knowledge.recommendations}
     described = cache(lambda id_: describe(knowledge, known[id_]))
-    headers = {
-        "Content-Security-Policy": f"default-src 'none'; style-src '{digest(style)}'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = policy.headers(style=style)
     blueprint = Blueprint("why", __name__)
 
     @blueprint.get(f"{PATH}<ids>")
