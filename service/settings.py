@@ -6,7 +6,7 @@ variable and what it must be. The value itself is never repeated: a setting may 
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -202,6 +202,11 @@ def _key(data_key: str) -> fields.String:
     )
 
 
+def _one_of(data_key: str, values: Sequence[str]) -> fields.String:
+    expected = f"one of {', '.join(values)}"
+    return fields.String(data_key=data_key, validate=OneOf(values), metadata={"expected": expected})
+
+
 def _whole_number(data_key: str, least: int, most: int, of: str = "", *, zero: str = "") -> fields.Integer:
     """A count of something; `zero` says what nothing of it means."""
     lowest = f"{least} ({zero})" if zero else str(least)
@@ -239,22 +244,14 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_PUBLIC_BASE_URL",
         metadata={"expected": "the http or https address at which clients find the service, without query"},
     )
-    ehr = fields.String(
-        data_key="SITBONE_EHR",
-        validate=OneOf(EHR_PROFILES),
-        metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"},
-    )
-    detail = fields.String(
-        data_key="SITBONE_DETAIL", validate=OneOf(DETAILS), metadata={"expected": f"one of {', '.join(DETAILS)}"}
-    )
+    ehr = _one_of("SITBONE_EHR", EHR_PROFILES)
+    detail = _one_of("SITBONE_DETAIL", DETAILS)
     extensions = fields.String(
         data_key="SITBONE_EXTENSIONS",
         validate=OneOf(["on", "off"]),
         metadata={"expected": "on or off: whether answers have extensions where no file of clients says so"},
     )
-    spelling = fields.String(
-        data_key="SITBONE_SPELLING", validate=OneOf(SPELLINGS), metadata={"expected": f"one of {', '.join(SPELLINGS)}"}
-    )
+    spelling = _one_of("SITBONE_SPELLING", SPELLINGS)
     snomed_ct = fields.String(
         data_key="SITBONE_SNOMED_CT",
         validate=OneOf(["all", "global-patient-set"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,12 @@ _TWICE = "names something twice"
 _RELATIONS = frozenset({_NEEDS_KEYS, _NOT_A_HOST, _NEEDS_HTTPS, _TWICE})
 
 
+def _one_of(values: Sequence[str]) -> fields.String:
+    """One of these, the first where nothing is said."""
+    expected = f"one of {', '.join(values)}"
+    return fields.String(load_default=values[0], validate=OneOf(values), metadata={"expected": expected})
+
+
 def _texts(expected: str, *, at_least: int = 0, **options: Any) -> fields.List[str]:
     return fields.List(
         fields.String(validate=options.pop("each", _LINE)),
@@ -234,16 +240,10 @@ class _ClientSchema(Schema):
         metadata={"expected": "a whole number from 1 to 1000000"},
     )
     fhir_servers = _texts("a list of base URLs of FHIR servers", load_default=list, each=_check_url)
-    ehr = fields.String(
-        load_default="generic", validate=OneOf(EHR_PROFILES), metadata={"expected": f"one of {', '.join(EHR_PROFILES)}"}
-    )
-    detail = fields.String(
-        load_default="short", validate=OneOf(DETAILS), metadata={"expected": f"one of {', '.join(DETAILS)}"}
-    )
+    ehr = _one_of(EHR_PROFILES)
+    detail = _one_of(DETAILS)
     extensions = fields.String(load_default="on", validate=OneOf(["on", "off"]), metadata={"expected": "on or off"})
-    spelling = fields.String(
-        load_default="us", validate=OneOf(SPELLINGS), metadata={"expected": f"one of {', '.join(SPELLINGS)}"}
-    )
+    spelling = _one_of(SPELLINGS)
     pama_rating = fields.Boolean(
         load_default=False, truthy={True}, falsy={False}, metadata={"expected": "true or false"}
     )
