@@ -61,13 +61,13 @@ class ShortText:
         if "hold" in needed:
             needed["hold"] = list(_together(needed["hold"]))
         net = list(self._safety_net(content))
-        self._left -= sum(len(line.split()) for line in net)
+        of_net = _words(net)
+        self._left -= of_net
         room = min(OF_A_CARD, self._left)
         for line in waiting:
-            if _count(needed) + len(line.split()) <= min(_WITHOUT_REASONS, room):
+            if _count(needed) + _words([line]) <= min(_WITHOUT_REASONS, room):
                 self._add(needed, "do", line)
-        longest = _WITH_REASONS - sum(len(line.split()) for line in net)
-        self._add_reasons(needed, content, min(longest, self._left))
+        self._add_reasons(needed, content, min(_WITH_REASONS - of_net, self._left))
         self._add_questions(needed, content, room)
         self._left = max(0, self._left - _count(needed))
         headings = self.words.headings
@@ -83,7 +83,7 @@ class ShortText:
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
         for at_most in range(_REASONS, 0, -1):
             text = self.lines.because(content, at_most)
-            if text and _count(lines) + len(text.split()) <= room:
+            if text and _count(lines) + _words([text]) <= room:
                 self._add(lines, "because", text)
                 return
 
@@ -92,7 +92,7 @@ class ShortText:
             return
         for asked in self.lines.assessment.ask[:_ASKED]:
             question = capital(self.knowledge.short_of(asked.finding)) + "?"
-            if _count(lines) + len(question.split()) <= room:
+            if _count(lines) + _words([question]) <= room:
                 self._add(lines, "ask_short", question)
 
     def _safety_net(self, content: Content) -> Iterator[str]:
@@ -130,4 +130,8 @@ def _cautions(fired: Fired) -> bool:
 
 
 def _count(lines: dict[str, list[str]]) -> int:
-    return sum(len(line.split()) for of_label in lines.values() for line in of_label)
+    return sum(map(_words, lines.values()))
+
+
+def _words(lines: Iterable[str]) -> int:
+    return sum(len(line.split()) for line in lines)
