@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
@@ -33,8 +35,8 @@ from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
 from service.services.explanation import Explainer
 from service.services.registry import service_registry
-from service.settings import Settings, SettingsError
-from service.site_codes import read_site_codes
+from service.settings import Settings, SettingsError, Style
+from service.site_codes import read_preference_list, read_site_codes
 
 if TYPE_CHECKING:
     from service.access.store import Store
@@ -104,7 +106,7 @@ def create_app(
     published = service_registry(
         knowledge,
         clock,
-        lambda name: clients[name].style if clients and name else settings.style,
+        lambda name: styles[name if clients else None],
         site_codes=site_codes,
         never_sends=lambda name: clients[name].never_sends if clients and name else (),
         annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",
@@ -112,6 +114,7 @@ def create_app(
         why_at=why.address_maker(settings),
     )
     clients = _clients(settings, published)
+    styles = _styles(settings, clients, knowledge)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons])
     audit_trail = _audit_trail(audit, knowledge, settings, clock)
@@ -219,6 +222,21 @@ def _clients(settings: Settings, published: ServiceRegistry[Answered]) -> Mappin
     if settings.clients is not None:
         return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
     return None
+
+
+def _styles(
+    settings: Settings, clients: Mapping[str, Client] | None, knowledge: Knowledge
+) -> Mapping[str | None, Style]:
+    """How each client likes its answers, and under no name who needs no entry among them. Raises SettingsError."""
+    if settings.preference_list and settings.ehr != "epic":
+        raise SettingsError("SITBONE_PREFERENCE_LIST is of no use without SITBONE_EHR=epic.")
+    orders = (*knowledge.orders, *knowledge.medicines)
+
+    def of(style: Style, file: Path | None) -> Style:
+        return replace(style, preference_list=read_preference_list(file, orders)) if file else style
+
+    styles: dict[str | None, Style] = {None: of(settings.style, settings.preference_list)}
+    return styles | {name: of(client.style, client.preference_list) for name, client in (clients or {}).items()}
 
 
 def _store(settings: Settings, clock: Callable[[], datetime]) -> Store | None:

@@ -50,13 +50,15 @@ class Style:
     """How a client likes its answers.
 
     ehr: one of EHR_PROFILES; detail: how much a card says, one of DETAILS; extensions: whether there
-    are any, for some client libraries refuse a response or a card that has one; spelling: one of SPELLINGS.
+    are any, for some client libraries refuse a response or a card that has one; spelling: one of SPELLINGS;
+    preference_list: for Epic, the code of each order, by its key and its side ("" for any).
     """
 
     ehr: str = EHR_PROFILES[0]
     detail: str = DETAILS[0]
     extensions: bool = True
     spelling: str = "us"
+    preference_list: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
 
 
 AS_IT_IS = Style()
@@ -81,6 +83,7 @@ class Settings:
     detail: str = "short"
     extensions: str = "on"
     spelling: str = "us"
+    preference_list: Path | None = None
     snomed_ct: str = "all"
     log_level: str = "info"
     log_key: str | None = field(default=None, repr=False)
@@ -104,7 +107,7 @@ class Settings:
 
     @property
     def style(self) -> Style:
-        """How a caller who needs no entry among the clients likes its answers."""
+        """How a caller who needs no entry among the clients likes its answers; without what is in files."""
         return Style(self.ehr, self.detail, self.extensions == "on", self.spelling)
 
     def shows_pages(self) -> bool:
@@ -252,6 +255,11 @@ class _SettingsSchema(Schema):
         metadata={"expected": "on or off: whether answers have extensions where no file of clients says so"},
     )
     spelling = _one_of("SITBONE_SPELLING", SPELLINGS)
+    preference_list = fields.Function(
+        deserialize=_read_file,
+        data_key="SITBONE_PREFERENCE_LIST",
+        metadata={"expected": "the path of a file that is there"},
+    )
     snomed_ct = fields.String(
         data_key="SITBONE_SNOMED_CT",
         validate=OneOf(["all", "global-patient-set"]),

@@ -107,6 +107,7 @@ def test_an_entry_may_say_all_that_is_said_of_a_client(read: Read, file: Path) -
         ('issuers = ["a"]\njwks_file = "clients.toml"', "jwks_file", "is not JSON"),
         (GOOD + 'issuer = "b"', "issuer", "is no key of a client; is issuers meant?"),
         (GOOD + "xyz = 1", "xyz", "is no key of a client."),
+        (GOOD + 'preference_list = "list.csv"', "preference_list", 'is of no use without ehr = "epic"'),
         (GOOD + 'algorithms = ["HS256"]', "algorithms", "must be a list with some of ES384, RS384"),
         (GOOD + 'algorithms = ["none"]', "algorithms", "must be a list with some of"),
         (GOOD + "algorithms = []", "algorithms", "must be a list with some of"),

@@ -50,7 +50,8 @@ class ClientsError(SettingsError):
 class Client:
     """One entry: who calls, which FHIR servers of theirs may be read, and how their EHR likes its answers.
 
-    `internal_hosts` are those of its hosts that may have a private or a loopback address.
+    `internal_hosts` are those of its hosts that may have a private or a loopback address; `preference_list` is the file
+    with the codes under which its EHR places orders.
     """
 
     trusted: TrustedClient
@@ -61,6 +62,7 @@ class Client:
     pama_rating: bool
     # The kinds of data that its calls never have.
     never_sends: frozenset[str]
+    preference_list: Path | None = None
 
     def load_keys(self) -> bytes:
         """The JWK Set of this client as it is published now; raises KeySetError."""
@@ -127,8 +129,8 @@ def _client(file: Path, name: str, members: Any) -> Client:
         entry = _SCHEMA.load(members)
     except ValidationError as problem:
         raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
-    own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends")
-    jwks_file, servers, hosts, pama_rating, never_sends = (entry.pop(key) for key in own)
+    own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends", "preference_list")
+    jwks_file, servers, hosts, pama_rating, never_sends, preference_list = (entry.pop(key) for key in own)
     style = Style(entry.pop("ehr"), entry.pop("detail"), entry.pop("extensions") == "on", entry.pop("spelling"))
     entry["services"] = with_current(entry["services"])
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
@@ -140,6 +142,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
         frozenset(hosts),
         pama_rating,
         frozenset(never_sends),
+        file.parent / preference_list if preference_list else None,
     )
     if client.jwks_file is not None:
         try:
@@ -184,7 +187,8 @@ _NEEDS_KEYS = "is missing, and so is jku: one of the two must say where the clie
 _NOT_A_HOST = "names a host that is neither that of jku nor that of one of fhir_servers"
 _NEEDS_HTTPS = "must be https; http is for a loopback host that internal_hosts names"
 _TWICE = "names something twice"
-_RELATIONS = frozenset({_NEEDS_KEYS, _NOT_A_HOST, _NEEDS_HTTPS, _TWICE})
+_OF_EPIC = 'is of no use without ehr = "epic"'
+_RELATIONS = frozenset({_NEEDS_KEYS, _NOT_A_HOST, _NEEDS_HTTPS, _TWICE, _OF_EPIC})
 
 
 def _one_of(values: Sequence[str]) -> fields.String:
@@ -241,6 +245,11 @@ class _ClientSchema(Schema):
     )
     fhir_servers = _texts("a list of base URLs of FHIR servers", load_default=list, each=_check_url)
     ehr = _one_of(EHR_PROFILES)
+    preference_list = fields.String(
+        load_default=None,
+        validate=Length(min=1),
+        metadata={"expected": "the path of a file with the codes of its preference list, from the folder of this file"},
+    )
     detail = _one_of(DETAILS)
     extensions = fields.String(load_default="on", validate=OneOf(["on", "off"]), metadata={"expected": "on or off"})
     spelling = _one_of(SPELLINGS)
@@ -259,6 +268,8 @@ class _ClientSchema(Schema):
         """What one key must be on account of another."""
         if not entry["jku"] and not entry["jwks_file"]:
             raise ValidationError(_NEEDS_KEYS, "jwks_file")
+        if entry["preference_list"] and entry["ehr"] != "epic":
+            raise ValidationError(_OF_EPIC, "preference_list")
         for key in ("issuers", "audiences", "services", "tenants", "fhir_servers"):
             if len(set(entry[key])) < len(entry[key]):
                 raise ValidationError(_TWICE, key)

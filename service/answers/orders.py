@@ -117,6 +117,22 @@ def service_request(
     return request
 
 
+def order_of(request: Mapping[str, Any], knowledge: Knowledge) -> tuple[str, str]:
+    """Of a ServiceRequest that was made here: the key of its template, and the side in its words ("" for none)."""
+    key = next((coding["code"] for coding in request["code"]["coding"] if coding["system"] == ORDER_SYSTEM), "")
+    template, text = knowledge.orders.get(key), request["code"]["text"]
+    sides = knowledge.wording.sides
+    said = (side for side in sides if template and side and text == _with_side(template.title, side, sides))
+    return key, next(said, "")
+
+
+def medicine_of(request: Mapping[str, Any], knowledge: Knowledge) -> str:
+    """Of a MedicationRequest that was made here: the key of its template; "" for another."""
+    codings = request["medicationCodeableConcept"]["coding"]
+    found = (key for key, medicine in knowledge.medicines.items() if _coding(medicine.code) in codings)
+    return next(found, "")
+
+
 def medication_request(template: MedicineTemplate, ordering: Ordering) -> dict[str, Any]:
     """A MedicationRequest that proposes this medicine; the dose is left to the prescriber."""
     request: dict[str, Any] = {

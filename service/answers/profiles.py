@@ -1,60 +1,124 @@
 """One decision in the dialects of EHRs: what each of them does with an answer that is right by the book.
 
 - `generic`: the answer as it is.
-- `epic`: takes `any` as the only selection behaviour and one action from each suggestion, and shows the description of
-  an action where others show the label of a suggestion. Of alternatives, only the recommended one is left, for `any`
-  would let a clinician take them all; a question as a Task is left out: nothing says that Epic takes one, and the
-  text of the card has it. A suggestion of several actions becomes one for each, what is new before what is taken away;
-  every one of them says how many belong together, and so does the card.
+- `epic`: by Epic's page "CDS Hooks" (fhir.epic.com, Documentation; its headings are named here).
+  *Card Attributes*: `any` is the only selection behaviour, and the code of a topic has letters and digits alone. Of
+  alternatives, only the recommended one is left, for `any` would let a clinician take them all.
+  *Suggestion Attributes*: one action from each suggestion, whose description is shown where others show the label. A
+  suggestion of several actions becomes one for each, what is new before what is taken away; every one of them says how
+  many belong together, and so does the card. `isRecommended` means that it is ticked already: so a deletion has it
+  only as a step of a replacement that has it, and is never what comes of a click without reading.
+  *HTTP Response Fields*: what may be created and deleted; a message to the patient and a question as a Task are left
+  out, and the text of the card has them.
+  *Codesets for Create APIs*: an order is named by the code of the site's preference list, a medicine by that or by
+  RxNorm under its OID. An order without such a code cannot be placed: it is left out, and the card names it.
 - `oracle-health`: follows release 1.0, which knows `at-most-one` alone. A card whose suggestions may all be taken
-  offers them all together first, then each.
+  offers them all together first, then each. Links that are not registered are removed, so that the link leads to the
+  one address that can be; `source.url` still leads to the page about this card. Source: fhir.cerner.com, CDS Hooks.
 
-Topics are codes that never change, as Epic needs them, in every dialect. Sources: docs/trust.md.
-Specification: CDS Service Response; Suggestion.
+Neither was tried against a system of the vendor: docs/trust.md. Specification: CDS Service Response; Suggestion.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID, uuid5
 
 from cds_hooks import Action, Card, Suggestion
+from service.answers.orders import medicine_of, order_of
 from service.answers.spelling import Spelling
-from service.knowledge_model.model import Wording
+from service.knowledge_model.model import Knowledge, Wording
+from service.knowledge_model.vocabulary import SYSTEMS
 from service.settings import Style
+from service.why_address import PATH
 
 # What comes first leaves nobody without a medicine or an order when the second step is forgotten.
 _ORDER_OF_STEPS = ("create", "update", "delete")
+_EPIC_DELETES = ("MedicationRequest", "ProcedureRequest", "ServiceRequest")
+_EPIC_CREATES = ("Condition", *_EPIC_DELETES)
+PREFERENCE_LIST = "urn:com.epic.cdshooks.action.code.system.preference-list-item"
+# Epic's name for the code systems that it takes a medicine by.
+_OIDS = {SYSTEMS["rxnorm"]: "urn:oid:2.16.840.1.113883.6.88"}
+_WORD = re.compile(r"[^A-Za-z0-9]+(\w?)")
+_ALL_KNOWLEDGE = "/knowledge.html"
 
 
-def in_style(style: Style, card: Card, wording: Wording, spelling: Spelling) -> Card:
+def in_style(style: Style, card: Card, knowledge: Knowledge, spelling: Spelling) -> Card:
     """The same card as this client takes it; `spelling` is that of the United Kingdom."""
     change = _DIALECTS.get(style.ehr)
-    changed = change(card, wording) if change and card.suggestions else card
+    changed = change(card, style, knowledge) if change else card
     if style.spelling == "uk":
         changed = spelling.card(changed)
     return changed if style.extensions else replace(changed, extension=None)
 
 
-def _epic(card: Card, wording: Wording) -> Card:
-    suggestions = tuple(suggestion for suggestion in card.suggestions if _epic_takes(suggestion))
-    if not suggestions:
-        return replace(card, suggestions=(), selection_behavior=None)
+def _epic(card: Card, style: Style, knowledge: Knowledge) -> Card:
+    topic = card.source.topic
+    source = replace(card.source, topic=topic and replace(topic, code=_in_letters(topic.code)))
+    card, left_out = replace(card, source=source), list[str]()
+    suggestions = tuple(filter(None, (_epic_suggestion(each, style, knowledge, left_out) for each in card.suggestions)))
+    sentences = knowledge.wording.sentences
+    notes = [sentences["order_by_hand"].format(orders=", ".join(left_out))] if left_out else []
     if card.selection_behavior == "at-most-one":
-        suggestions = (next((s for s in suggestions if s.is_recommended), suggestions[0]),)
-    split = tuple(step for suggestion in suggestions for step in _steps(suggestion, wording))
-    count = max(len(suggestion.actions) for suggestion in suggestions)
-    detail = card.detail
-    if count > 1:
-        detail = "\n\n".join(filter(None, (wording.sentences["steps_together"].format(count=count), detail)))
-    return replace(card, suggestions=split, selection_behavior="any", detail=detail)
+        suggestions = tuple(sorted(suggestions, key=lambda each: not each.is_recommended)[:1])
+    if count := max((len(each.actions) for each in suggestions if len(each.actions) > 1), default=0):
+        notes.insert(0, sentences["steps_together"].format(count=count))
+    return replace(
+        card,
+        suggestions=tuple(step for each in suggestions for step in _steps(each, knowledge.wording)),
+        selection_behavior="any" if suggestions else None,
+        detail="\n\n".join(filter(None, (*notes, card.detail))) or None,
+    )
 
 
-def _epic_takes(suggestion: Suggestion) -> bool:
-    created = (action.resource or {} for action in suggestion.actions)
-    return all(resource.get("resourceType") != "Task" for resource in created)
+def _in_letters(code: str) -> str:
+    """A code of letters and digits alone: immediate-evaluation is immediateEvaluation."""
+    return _WORD.sub(lambda found: found[1].upper(), code)
+
+
+def _epic_suggestion(
+    suggestion: Suggestion, style: Style, knowledge: Knowledge, left_out: list[str]
+) -> Suggestion | None:
+    """The suggestion as Epic can carry it out; None where it cannot. What is to be ordered then joins `left_out`."""
+    actions = []
+    for action in suggestion.actions:
+        kind = (action.resource or {}).get("resourceType") or (action.resource_id or "").partition("/")[0]
+        if action.type == "update" or kind not in (_EPIC_DELETES if action.type == "delete" else _EPIC_CREATES):
+            return None
+        resource = action.resource and _as_placed(action.resource, style, knowledge)
+        if action.type == "create" and resource is None:
+            left_out.append(action.description)
+            return None
+        actions.append(replace(action, resource=resource))
+    if not actions:
+        return None
+    if len(actions) == 1:
+        only = replace(actions[0], description=suggestion.label)
+        is_recommended = suggestion.is_recommended if only.type == "create" else None
+        return replace(suggestion, actions=(only,), is_recommended=is_recommended)
+    return replace(suggestion, actions=tuple(actions))
+
+
+def _as_placed(resource: Mapping[str, Any], style: Style, knowledge: Knowledge) -> Mapping[str, Any] | None:
+    """An order under the codes that Epic places it by; None where it has none. Other resources stay as they are."""
+    if resource["resourceType"] == "MedicationRequest":
+        member, (key, side) = "medicationCodeableConcept", (medicine_of(resource, knowledge), "")
+    elif resource["resourceType"] in _EPIC_DELETES:
+        member, (key, side) = "code", order_of(resource, knowledge)
+    else:
+        return resource
+    code = style.preference_list.get((key, side)) or style.preference_list.get((key, ""))
+    codings = [{"system": PREFERENCE_LIST, "code": code}] if code else []
+    codings += [
+        {**coding, "system": _OIDS[coding["system"]]}
+        for coding in resource[member]["coding"]
+        if coding["system"] in _OIDS
+    ]
+    return {**resource, member: {**resource[member], "coding": codings}} if codings else None
 
 
 def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:
@@ -74,13 +138,14 @@ def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:
         )
 
 
-def _oracle_health(card: Card, wording: Wording) -> Card:
-    if card.selection_behavior == "at-most-one":
+def _oracle_health(card: Card, _style: Style, knowledge: Knowledge) -> Card:
+    links = tuple(replace(link, url=link.url.partition(PATH)[0] + _ALL_KNOWLEDGE) for link in card.links)
+    card, suggestions = replace(card, links=links), card.suggestions
+    if card.selection_behavior != "any":
         return card
-    suggestions = card.suggestions
     if len(suggestions) > 1:
         actions: tuple[Action, ...] = tuple(action for suggestion in suggestions for action in suggestion.actions)
-        label = wording.sentences["all_together"].format(count=len(suggestions))
+        label = knowledge.wording.sentences["all_together"].format(count=len(suggestions))
         together = Suggestion(label, _derived(card.uuid, "together"), actions, is_recommended=True)
         suggestions = (together, *(replace(suggestion, is_recommended=None) for suggestion in suggestions))
     return replace(card, suggestions=suggestions, selection_behavior="at-most-one")
@@ -92,6 +157,6 @@ def _derived(uuid: str, name: str) -> str:
     return str(uuid5(UUID(uuid), name))
 
 
-_DIALECTS: Mapping[str, Callable[[Card, Wording], Card]] = MappingProxyType(
+_DIALECTS: Mapping[str, Callable[[Card, Style, Knowledge], Card]] = MappingProxyType(
     {"epic": _epic, "oracle-health": _oracle_health}
 )

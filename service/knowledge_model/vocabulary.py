@@ -103,6 +103,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "step": ("number", "count", "action"),
         "steps_together": ("count",),
         "all_together": ("count",),
+        "order_by_hand": ("orders",),
         "ask": ("ask", "because"),
         "can_change": ("because", "changes"),
         "strength": ("strength", "statements", "evidence"),

@@ -93,9 +93,7 @@ def services_by(
             answered, style = answer(request), evaluator.style_of(request.client)
             if style == AS_IT_IS:
                 return answered
-            cards = (
-                replace(each, card=in_style(style, each.card, knowledge.wording, spelling)) for each in answered.advised
-            )
+            cards = (replace(each, card=in_style(style, each.card, knowledge, spelling)) for each in answered.advised)
             return replace(answered, advised=tuple(cards), extensions=style.extensions)
 
         for hook, id_ in _ENTRIES[name].items():
