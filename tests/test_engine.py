@@ -19,6 +19,7 @@ from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.assessment import Assessment, presentations
 from service.reasoning.decision import Decision
+from service.reasoning.questions import DECIDING
 from service.reasoning.unread_values import UnreadValues
 from service.reasoning.visit_limits import days_allowed, limit_of
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
@@ -50,6 +51,12 @@ def points(assessment: Assessment, side: int = 0) -> dict[str, int]:
 
 def leaders(assessment: Assessment) -> list[str | None]:
     return [ranking.leader.id if ranking.leader else None for ranking in assessment.rankings]
+
+
+def decided(engine: Engine, **chart: Any) -> Decision:
+    decision = engine.assess(**chart).decision
+    assert decision is not None
+    return decision
 
 
 def found(assessment: Assessment, id_: str) -> Any:
@@ -629,6 +636,40 @@ def test_findings_that_are_asked_together_are_tried_together() -> None:
     apart = tuple(replace(question, together=False) for question in toy().questions)
     alone = Engine(replace(toy(), questions=apart)).assess(**chart).ask
     assert [(a.finding, a.changes) for a in alone] == [("drawer-test", ("leader", "treatment"))]
+
+
+def test_what_was_asked_about_already_is_not_asked_again_and_the_next_best_is(engine: Engine) -> None:
+    questions, decision = engine.assessor.questions, decided(engine, present=[ANKLE, "swelling"])
+    before = [asked.finding for asked in questions.ask(decision)]
+    after = [asked.finding for asked in questions.ask(decision, {"blue-toes", "loud-crack"})]
+    assert before == ["blue-toes", "loud-crack", "injury-date"]
+    assert after[0] == "injury-date"
+    assert not {"blue-toes", "loud-crack"} & {*after}
+
+
+def test_of_what_is_recorded_in_two_ways_nothing_is_asked_twice(engine: Engine) -> None:
+    decision = decided(engine, present=[ANKLE, "loud-crack", "swelling"], absent=["loud-crack"])
+    questions = engine.assessor.questions
+    assert questions.ask(decision)[0].ask == "Was there a crack?"
+    assert "loud-crack" not in [asked.finding for asked in questions.ask(decision, {"loud-crack"})]
+
+
+def test_enough_is_known_when_no_answer_left_changes_urgency_imaging_or_referral(engine: Engine) -> None:
+    questions = engine.assessor.questions
+    nothing_known = decided(engine, present=[ANKLE, "swelling"])
+    assert questions.can_change(nothing_known) >= DECIDING
+    decisive = {"blue-toes", "loud-crack", "injury-date", "pain-severity", "broken-on-mri", "cold-foot"}
+    asked = decisive | {"drawer-test", "tilt-test"}
+    assert questions.can_change(nothing_known, asked) == {"imaging", "leader", "treatment"}
+    assert questions.can_change(nothing_known, asked | {"slow-start"}) == {"treatment"}
+    assert not questions.can_change(nothing_known, {*toy().findings})
+
+
+def test_enough_is_not_known_while_a_red_flag_is_recorded_in_two_ways(engine: Engine) -> None:
+    decision = decided(engine, present=[ANKLE, "loud-crack", "swelling"], absent=["loud-crack"])
+    others = {*toy().findings} - {"loud-crack"}
+    assert engine.assessor.questions.can_change(decision, others) >= DECIDING
+    assert not engine.assessor.questions.can_change(decision, {*toy().findings})
 
 
 def test_it_is_told_which_single_answers_would_take_a_card_away_or_make_it_graver(engine: Engine) -> None:

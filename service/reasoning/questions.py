@@ -21,6 +21,8 @@ from service.reasoning.decision import Charts, Decision, Layout, charts_of, layo
 from service.reasoning.kernel import NEVER, Kernel
 
 ASKED_AT_MOST = 3
+# What a decision is about: while an answer may change one of these, there is something to ask.
+DECIDING = frozenset({"severity", "imaging", "referrals"})
 
 
 class Asked(NamedTuple):
@@ -140,14 +142,15 @@ class Questions:
             self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=contradictory | dated
         )
 
-    def ask(self, decision: Decision) -> tuple[Asked, ...]:
-        """The questions whose answers can change most and are plausible, best first; at most three."""
+    def ask(self, decision: Decision, but: Collection[str] = ()) -> tuple[Asked, ...]:
+        """The questions whose answers can change most and are plausible, best first; at most three. None about the
+        findings of `but`, which were asked about already.
+        """
         charts, questions = decision.charts, self.knowledge.questions
         due = self._due(decision)
-        asked = [self._asked_first(charts, questions[number]) for number in self.first if due[number]]
-        open_ = self._open(charts) - {item.finding for item in asked}
-        closed = self._closed(charts, open_)
-        tried = {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
+        asked = self._due_first(charts, due, but)
+        open_ = self._open(charts) - {item.finding for item in asked} - {*but}
+        tried = self._left(charts, due, open_)
         changes = self.changes(decision, reduce(or_, tried.values(), 0))
         by_points: dict[int, int] = {}
         for change in sorted(changes, key=lambda change: -change.points):
@@ -171,6 +174,27 @@ class Questions:
             asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
         return tuple(asked[:ASKED_AT_MOST])
 
+    def can_change(self, decision: Decision, but: Collection[str] = ()) -> frozenset[str]:
+        """The terms that an answer left to give can change: to any question, however implausible, except about the
+        findings of `but`. With none of DECIDING among them, enough is known.
+        """
+        charts, due = decision.charts, self._due(decision)
+        if self._due_first(charts, due, but):
+            return frozenset(self.points)
+        left = self._left(charts, due, self._open(charts) - {*but})
+        changes = self.changes(decision, reduce(or_, left.values(), 0))
+        return frozenset(term for change in changes for term in change.terms())
+
+    def _due_first(self, charts: Charts, due: Sequence[bool], but: Collection[str]) -> list[Asked]:
+        """The questions about what is recorded in two ways."""
+        questions = (self.knowledge.questions[number] for number in self.first if due[number])
+        return [asked for question in questions if (asked := self._asked_first(charts, question, but))]
+
+    def _left(self, charts: Charts, due: Sequence[bool], open_: set[str]) -> dict[int, int]:
+        """The variants that answer each question that is due, of what is still open."""
+        closed = self._closed(charts, open_)
+        return {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
+
     def _due(self, decision: Decision) -> list[bool]:
         """Of each question whether it is asked of this patient at all."""
         values, of_patient = decision.values, (1 << len(decision.charts.of_patient)) - 1
@@ -181,11 +205,12 @@ class Questions:
         priors = self.kernel.priors[number]
         return next((percent for percent, place in priors if decision.of_patient(place)), 100)
 
-    def _asked_first(self, charts: Charts, question: Question) -> Asked:
-        """A question about what is recorded in two ways."""
+    def _asked_first(self, charts: Charts, question: Question, but: Collection[str]) -> Asked | None:
+        """A question about what is recorded in two ways; none where all of that is among the findings of `but`."""
         contradictory = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
-        finding = next((f for f in question.findings if f in contradictory), question.findings[0])
-        return Asked(finding, question.ask, question.because)
+        found = [f for f in question.findings if f in contradictory] or question.findings
+        finding = next((f for f in found if f not in but), None)
+        return Asked(finding, question.ask, question.because) if finding else None
 
     def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
         """The variants in which a question is answered, all of it at once only where more than one is unknown."""
