@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from cds_hooks.response import RESPONSE_SCHEMA
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
+from fixtures.build import PREFERENCE_LIST
 from service.app import create_app
 from service.fhir_validation import violations
 from service.service_ids import DIAGNOSIS
@@ -542,7 +543,7 @@ def test_no_question_is_added_where_the_order_itself_lacks_something(plain: Flas
 def test_each_dialect_has_of_replace_and_ask_what_its_ehr_takes(
     ehr: str, replacing: list[str], asking: list[str]
 ) -> None:
-    client = service(ehr=ehr)
+    client = service(ehr=ehr, preference_list=PREFERENCE_LIST if ehr == "epic" else None)
     for draft, present, expected in ((LUMBAR, TEAR["present"], replacing), (PELVIS, ["buttock-pain"], asking)):
         card = ask(client, call(draft, present=present))["cards"][-1]
         assert [suggestion["label"].partition(": ")[0] for suggestion in card.get("suggestions", ())] == expected

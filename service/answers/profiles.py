@@ -53,7 +53,16 @@ def in_style(style: Style, card: Card, knowledge: Knowledge, spelling: Spelling)
     changed = change(card, style, knowledge) if change else card
     if style.spelling == "uk":
         changed = spelling.card(changed)
-    return changed if style.extensions else replace(changed, extension=None)
+    return changed if style.extensions else _strict(changed)
+
+
+def _strict(card: Card) -> Card:
+    """The card as strict client libraries parse it: HealthChain 0.16 and cds-hooks-go refuse an extension, HealthChain
+    also a suggestion that does not say whether it is recommended, and every link, of which it wants a member that CDS
+    Hooks does not have. `source.url` leads where the link does.
+    """
+    suggestions = tuple(replace(each, is_recommended=bool(each.is_recommended)) for each in card.suggestions)
+    return replace(card, suggestions=suggestions, links=(), extension=None)
 
 
 def _epic(card: Card, style: Style, knowledge: Knowledge) -> Card:

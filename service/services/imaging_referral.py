@@ -17,8 +17,8 @@ from service.answers.orders import Ordering, question_task, service_request
 from service.chart.draft_orders import HookContext, as_written
 from service.chart.elements import as_list
 from service.chart.orders import Order
+from service.knowledge_model.model import capital
 from service.knowledge_model.vocabulary import INDICATORS
-from service.pseudonyms import CardIds
 from service.reasoning.draft_imaging import (
     APPROPRIATE,
     CANNOT_TELL,
@@ -89,13 +89,12 @@ class ImagingReferral:
         advising = _Advising(evaluation, drafts)
         advice = [*map(advising.of_draft, judged.orders), *map(advising.of_work_up, judged.work_ups)]
         annotates = request.hook == "order-sign" and self._annotates(request.client)
-        ids = self._evaluator.responder.ids
         return evaluation.advise(
             sorted(advice, key=lambda one: INDICATORS.index(one.fired[0].indicator)),
             judged.judgements,
             judged=_members(context, judged.rated, drafts),
             would_change=would_change,
-            system_actions=tuple(_annotations(request, judged, ids)) if annotates else (),
+            system_actions=tuple(_annotations(request, judged, self._evaluator)) if annotates else (),
         )
 
     def _judged(self, evaluation: Evaluation, drafts: Sequence[DraftOrder]) -> JudgedDrafts:
@@ -258,7 +257,7 @@ def _entry(one: RatedOrder) -> dict[str, Any]:
     return entry
 
 
-def _annotations(request: HookRequest, judged: JudgedDrafts, ids: CardIds) -> Iterator[SystemAction]:
+def _annotations(request: HookRequest, judged: JudgedDrafts, evaluator: Evaluator) -> Iterator[SystemAction]:
     """Each order as it came, with its rating in the words of the Argonaut guide; what cannot be told has none.
 
     It stands on published criteria where any hold, whatever a judgement of this knowledge makes of the order.
@@ -272,14 +271,15 @@ def _annotations(request: HookRequest, judged: JudgedDrafts, ids: CardIds) -> It
         resource = written.get(one.drafted.draft.place, {})
         given = as_list(resource.get("extension"))
         kept = [it for it in given if not (isinstance(it, dict) and it.get("url") in (_PAMA, _PAMA_CONSULT))]
-        consult = ids.of(request.hook_instance, request.patient_id, str(one.order.reference))
+        consult = evaluator.responder.ids.of(request.hook_instance, request.patient_id, str(one.order.reference))
         rating = {"coding": [{"system": _PAMA_SYSTEM, "code": code}, {"system": _RATING_SYSTEM, "code": rated}]}
         added = [
             {"url": _PAMA, "valueCodeableConcept": rating},
             {"url": _PAMA_CONSULT, "valueUri": f"urn:uuid:{consult}"},
         ]
         try:
-            yield SystemAction("update", {**resource, "extension": [*kept, *added]})
+            words = capital(evaluator.knowledge.rating_words[rated])
+            yield SystemAction("update", {**resource, "extension": [*kept, *added]}, description=words)
         except ValueError:
             # A draft with a null in it, or one nested too deeply, cannot be sent back as it came.
             continue
