@@ -8,7 +8,7 @@ ServiceRequest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -26,7 +26,7 @@ from service.knowledge_model.model import (
     OrderTemplate,
     in_a_sentence,
 )
-from service.knowledge_model.vocabulary import PRIORITIES
+from service.knowledge_model.vocabulary import PRIORITIES, SYSTEMS
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Fired
 
@@ -195,16 +195,21 @@ class Indications:
     def __init__(self, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
         self._complaints = {
-            id_: _complaint(finding.title, [code for code in knowledge.codes if code.concept == id_])
+            (id_, side): _complaint(finding.title, [code for code in knowledge.codes if code.concept == id_], side)
             for id_, finding in knowledge.findings.items()
             if finding.defines_complaint
+            for side in knowledge.wording.sides
         }
 
     def of(self, assessment: Assessment, fired: Fired | None = None) -> tuple[Mapping[str, Any], ...]:
         """The CodeableConcepts of an order that `fired` calls for; the title of the knowledge without a complaint."""
         located = {item.finding for item in assessment.located_by}
         # The first by the knowledge: the order of the resources says nothing.
-        found = [complaint for name, complaint in self._complaints.items() if name in located][:1]
+        found = [
+            complaint
+            for (name, side), complaint in self._complaints.items()
+            if name in located and side == assessment.side
+        ][:1]
         suspected = self._suspected(assessment, fired)
         return (*found, *([{"text": suspected}] if suspected else ())) or ({"text": self._knowledge.title},)
 
@@ -217,10 +222,13 @@ class Indications:
         return words.sentences["suspected"].format(first=", ".join(named)) if named else ""
 
 
-def _complaint(title: str, codes: Iterable[Code]) -> dict[str, Any]:
-    """With the first code that has no side: the side stands in the body site."""
-    coded = next((code for code in codes if code.match == "exact" and not code.side), None)
-    return {"coding": [_coding(coded)], "text": title} if coded else {"text": title}
+def _complaint(title: str, codes: Sequence[Code], side: str) -> dict[str, Any]:
+    """With the first code that has no side, for that stands in the body site, and that of ICD-10-CM, which claims go by
+    and which names the side."""
+    plain = (code for code in codes if code.match == "exact" and not code.side)
+    of_claims = (code for code in codes if code.system == SYSTEMS["icd10cm"] and code.side == side)
+    coded = [_coding(code) for code in (next(plain, None), next(of_claims, None)) if code]
+    return {"coding": coded, "text": title} if coded else {"text": title}
 
 
 def check_templates(knowledge: Knowledge, now: datetime) -> None:
