@@ -1,6 +1,9 @@
 """What would change the card of a draft order, an appointment or a discharge: exact, and read from the one decision."""
 
 import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,11 @@ from typing import Any
 import pytest
 
 from cds_hooks.request import read_envelope, request_for
-from service.reasoning.questions import Questions, SingleAnswers
-from service.services.evaluation import Evaluator
+from service.answers.cards import Advice
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.vocabulary import INDICATORS
+from service.reasoning.decision import ones
+from service.services.evaluation import Evaluation, Evaluator
 from service.services.registry import services_by
 from tests.charts import CLOCK, packaged
 
@@ -28,12 +34,12 @@ def registry() -> Any:
     return services_by(Evaluator(packaged(), lambda: CLOCK))
 
 
-def told(service: str, path: Path) -> list[dict[str, Any]]:
+def told(service: str, path: Path, *, with_cards: bool = True) -> list[dict[str, Any]]:
     """What the service says would change its cards about the request in a file."""
     body = path.read_bytes()
     of = registry().find(service, CARDS_OF[service])
     answered = of.answer(request_for(read_envelope(body), of, correlation_id="test"))
-    assert answered.has_cards()
+    assert answered.has_cards() or not with_cards
     return list(answered.extension.get("wouldChange", ()))
 
 
@@ -48,34 +54,63 @@ def with_cards() -> list[tuple[str, Path]]:
     return found
 
 
-def answers_in(cards: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """The same whatever the order of the answers."""
-    return [
-        (
-            card["topic"],
-            card["about"],
-            card.get("noSingleAnswer"),
-            *(
-                {json.dumps((kind, each)) for kind, of in card.get(member, {}).items() for each in of}
-                for member in ("removedBy", "raisedBy")
-            ),
-        )
-        for card in cards
-    ]
+def urgency(advice: Sequence[Advice]) -> dict[str, int]:
+    """How urgent each card is, by what it is about; the lower the more urgent."""
+    return {each.about: INDICATORS.index(each.fired[0].indicator) for each in advice}
 
 
-@pytest.mark.parametrize(("service", "path"), with_cards()[::2], ids=lambda of: getattr(of, "stem", of))
-def test_each_answer_by_itself_changes_what_is_said_of_those_that_are_alike(
+def becomes_of(about: str, before: dict[str, int], after: dict[str, int]) -> str:
+    """What a chart with one answer more makes of a card."""
+    new = min((after[other] for other in after.keys() - before.keys()), default=len(INDICATORS))
+    if after.get(about, new) < before[about]:
+        return "raisedBy"
+    return "" if about in after else "removedBy"
+
+
+@pytest.mark.parametrize(("service", "path"), with_cards(), ids=lambda of: getattr(of, "stem", of))
+def test_each_card_becomes_what_a_whole_assessment_of_the_answered_chart_makes_of_it(
     monkeypatch: pytest.MonkeyPatch, service: str, path: Path
 ) -> None:
-    found = answers_in(told(service, path))
+    said: list[tuple[Advice, ...]] = []
+    evaluations: list[Evaluation] = []
+    advise, evaluate = Evaluation.advise, Evaluator.evaluate
 
-    def each_by_itself(self: Questions, decision: Any, _read: Any, _apart: Any) -> list[SingleAnswers]:
-        every = self._answered_alone(decision)
-        return [(answer,) for answer in self._answers_in(decision.charts, every)]
+    def note_advice(self: Evaluation, advice: Iterable[Advice], *of: Any, **members: Any) -> Any:
+        said.append(tuple(advice))
+        return advise(self, said[-1], *of, **members)
 
-    monkeypatch.setattr(Questions, "alike", each_by_itself)
-    assert found == answers_in(told(service, path))
+    def note_evaluation(self: Evaluator, *of: Any, **members: Any) -> Evaluation:
+        evaluations.append(evaluate(self, *of, **members))
+        return evaluations[-1]
+
+    monkeypatch.setattr(Evaluation, "advise", note_advice)
+    monkeypatch.setattr(Evaluator, "evaluate", note_evaluation)
+    found = {card["about"]: card for card in told(service, path)}
+    [evaluation], before = evaluations, urgency(said[-1])
+    assert evaluation.assessment.decision is not None
+    assert found.keys() == before.keys()
+    assessor, charts = evaluation.evaluator.assessor, evaluation.assessment.decision.charts.layout.charts
+    alone = ones(assessor.questions._answered_alone(evaluation.assessment.decision))
+    monkeypatch.setattr(Evaluation, "would_change", lambda *_of: ())
+    for first in random.Random(7).sample(alone, min(len(alone), 20)):  # noqa: S311 - no secret
+        values = assessor.questions.answers[first // charts - 1].values
+        [(finding, value)] = values.items()
+        case = evaluation.case.answered(values)
+        other = replace(evaluation, case=case, assessment=assessor.assess(case))
+        monkeypatch.setattr(Evaluator, "evaluate", lambda *_of, other=other, **_members: other)
+        told(service, path, with_cards=False)
+        after = urgency(said[-1])
+        for about, card in found.items():
+            for member in ("raisedBy", "removedBy"):
+                by = card.get(member, {})
+                numbers = [(each["finding"], each["as"]) for each in by.get("numbers", ())]
+                answers = {True: "present", False: "absent"}
+                listed = (
+                    (finding, value.low) in numbers
+                    if isinstance(value, Interval)
+                    else finding in by.get(answers[bool(value)], ())
+                )
+                assert listed == (becomes_of(about, before, after) == member), (about, finding, value)
 
 
 def of_card(service: str, name: str, about: str) -> dict[str, Any]:

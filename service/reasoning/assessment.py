@@ -6,8 +6,11 @@ are judged apart; red flags belong to the patient and also count what has no sid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from itertools import accumulate
+from operator import and_, or_
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -23,7 +26,6 @@ from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import (
     AFTER_PLAN,
     OF_THE_PATIENT,
-    RADIOGRAPH_AT_HAND,
     Knowledge,
     Presentation,
     Rating,
@@ -36,11 +38,22 @@ from service.knowledge_model.vocabulary import (
     PRIORITIES,
     RECOMMENDATION_KINDS,
 )
-from service.reasoning.decision import Decision, charts_of, decide, layout, screen, sides_of
+from service.reasoning.decision import (
+    ByVariant,
+    Decision,
+    Fact,
+    charts_of,
+    decide,
+    layout,
+    ones,
+    screen,
+    sides_of,
+    supposing,
+)
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, with_unit
-from service.reasoning.kernel import NEVER, Compiled, compiled
-from service.reasoning.questions import Asked, Questions, SingleAnswers, WouldChange
+from service.reasoning.kernel import Compiled, Kernel, compiled
+from service.reasoning.questions import Asked, Questions, WouldChange
 
 _Ask = Callable[[Decision], tuple[Asked, ...]]
 
@@ -121,6 +134,20 @@ class Assessment:
     def red_flags(self) -> Iterator[Fired]:
         return (fired for fired in self.fired if fired.recommendation.red_flag)
 
+    def fact(self, variants: Iterable[tuple[Value, int]]) -> Fact:
+        """What something in the hook context is in which variants of this chart, as a fact; see Decision."""
+        found = ByVariant()
+        for value, of in variants:
+            found[value] = found.get(value, 0) | of
+        # Of a chart that is not about this complaint nothing is asked.
+        return found if self.complaint == "present" else found.documented
+
+    def so_in(self, variants: int) -> Fact:
+        """The fact that something is so in these variants of this chart, and in no others."""
+        if self.decision is None or self.complaint != "present":
+            return bool(variants & 1)
+        return self.decision.charts.so_in(variants)
+
     def offered(self) -> frozenset[str]:
         """The treatments that are offered, and that nothing holds."""
         return frozenset(call.id for call in self.treatment if call.state == "offer")
@@ -200,13 +227,14 @@ class Assessment:
 class Judgement:
     """What was judged of a draft order or the like: its facts, as recommendations of a kind read them, and what fired.
 
-    assessment: of the chart beside which it was judged.
+    assessment: of the chart beside which it was judged; decision: what was decided with these facts, in all variants.
     """
 
     assessment: Assessment
     kind: str
     facts: Mapping[str, Value]
     fired: tuple[Fired, ...]
+    decision: Decision | None = None
 
 
 class Assessor:
@@ -241,36 +269,66 @@ class Assessor:
         return self._assembled(decision, self.questions.ask)
 
     def _assembled(self, decision: Decision, ask: _Ask) -> Assessment:
-        assembly = _Assembly(self, decision, {})
+        assembly = _Assembly(self, decision)
         located_by = self._located_by(assembly.reader)
         if not located_by:
             return self._without_complaint(decision.charts.case)
         return assembly.assessment(located_by, ask)
 
-    def answered(
+    def alike(
         self, assessment: Assessment, read: Callable[[Decision], Iterable[int]]
-    ) -> Iterator[tuple[SingleAnswers, Assessment]]:
-        """The single answers to what is asked by which any of what is read differs, those together that are alike in
-        all of it, with the assessment of the chart so answered, which asks nothing.
+    ) -> Iterator[tuple[int, Assessment]]:
+        """The variants with a single answer to what is asked, those together that are alike in all that is read, with
+        what is called for on the chart so answered.
 
-        read: the charts on which each of what is read is so. It is looked up in the one decision, so that a chart is
-        assessed once for all answers that are alike. Dates, and what is recorded without a value, are read otherwise
-        too, and so each answer to them has a chart of its own.
+        read: the charts on which each of what is read is so. Dates, and what is recorded without a value, are read
+        otherwise too, and so each answer to them stands by itself.
         """
         decision = assessment.decision
         if decision is None or assessment.complaint != "present":
             return
-        case, charts = decision.charts.case, decision.charts
-        apart = {*self.questions.read_date_as}
-        apart |= {name for name, found in case.assertions.items() if any(each.value is None for each in found)}
-        apart = apart.union(*(charts.charts[number].contradictory for number in charts.of_patient))
-        for answers in self.questions.alike(decision, read(decision), apart):
-            other = case.answered(dict(answers[:1]))
-            of_other = _charts_of(other)
-            laid_out = charts_of(
-                self.kernel, self._layouts[len(of_other)], of_other, informed=other.knows(self.informative)
-            )
-            yield answers, self._assembled(decide(self.kernel, laid_out), lambda _decision: ())
+        apart = {*self.questions.read_date_as, *decision.charts.contradictory}
+        found = decision.charts.case.assertions.items()
+        apart |= {name for name, of in found if any(each.value is None for each in of)}
+        supposed = self._supposing(decision)
+        for variants in self.questions.alike(decision, read(decision), apart):
+            yield variants, supposed((variants & -variants).bit_length() - 1)
+
+    def _supposing(self, decision: Decision) -> Callable[[int], Assessment]:
+        """What makes of the first chart of a variant what fires and what is called for if that were documented; nothing
+        is ranked, offered or asked.
+        """
+        firing = [recommendation for recommendation, made in self.of_chart() if decision.values[made.holds]]
+        before: dict[Hashable, Decision] = {}
+        return lambda first: self._supposed(decision, first, firing, before)
+
+    def _supposed(
+        self, decision: Decision, first: int, firing: Iterable[Recommendation], before: dict[Hashable, Decision]
+    ) -> Assessment:
+        """See _supposing; `firing`: what fires in any variant; `before`: see Supposed."""
+        size = decision.charts.layout.charts
+        case = decision.charts.case.answered(self.questions.answers[first // size - 1].values)
+        supposed = supposing(decision, first, case, self._layouts[size], before)
+        if not supposed.of_patient(self.kernel.located):
+            return self._without_complaint(case)
+        flags = _DerivedFlags(self.kernel, lambda: self._assembled(supposed, lambda _decision: ()).derived_flags)
+        assembly = _Assembly(self, supposed, flags)
+        assembly.gather(firing, treatment=False)
+        sides = case.sides()
+        return Assessment(
+            complaint="present",
+            side=BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED,
+            data=dict(case.data),
+            left_out=case.left_out,
+            fired=tuple(fired for fired in assembly.fired if supposed.says(fired.recommendation.id) & 1),
+            imaging=_most_urgent(assembly.imaging),
+            referrals=_most_urgent(assembly.referrals),
+            calls=(*assembly.imaging, *assembly.referrals),
+            lacking=case.lacking,
+            case=case,
+            decision=supposed,
+            derived_flags=flags,
+        )
 
     def of_chart(self) -> Iterator[tuple[Recommendation, Compiled]]:
         """The recommendations that the chart alone decides, each as it is compiled."""
@@ -311,19 +369,70 @@ class Assessor:
                 found[item.finding, item.side] = item
         return tuple(found.values())
 
-    def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Value]) -> Judgement:
+    def judge(self, assessment: Assessment, kind: str, facts: Mapping[str, Fact]) -> Judgement:
         """The recommendations of this kind that fire for the hook context, the most important first.
 
         `facts` say all that the conditions of this kind may read of it, see ADVICE_FACTS. Without the complaint none
         fires.
         """
+        documented = {name: fact.documented if isinstance(fact, ByVariant) else fact for name, fact in facts.items()}
         if assessment.decision is None:
-            return Judgement(assessment, kind, facts, ())
-        reader = self._reader(assessment, facts)
+            return Judgement(assessment, kind, documented, ())
+        decision = assessment.decision.judged(facts)
+        reader = EvidenceReader(self.knowledge, self.reads, decision, assessment.derived_flags, documented)
         fired = (reader.fired(recommendation, met) for recommendation, met in reader.holding(self.by_kind[kind]))
-        return Judgement(
-            assessment, kind, facts, tuple(sorted(fired, key=lambda each: INDICATORS.index(each.indicator)))
-        )
+        by_indicator = sorted(fired, key=lambda each: INDICATORS.index(each.indicator))
+        return Judgement(assessment, kind, documented, tuple(by_indicator), decision)
+
+    def tiers(self, judgement: Judgement) -> list[int]:
+        """The variants in which what fires first has each indicator, the most urgent one first."""
+        tiers = dict.fromkeys(INDICATORS, 0)
+        if (decision := judgement.decision) is None:
+            return [*tiers.values()]
+        for recommendation in self.by_kind[judgement.kind]:
+            made, charts = self.kernel.recommendations[recommendation.id], decision.charts
+            tiers[recommendation.indicator] |= charts.anywhere(decision.values[made.holds])
+            tiers[INDICATORS[0]] |= charts.anywhere(decision.values[made.critical])
+        graver = accumulate(tiers.values(), or_, initial=0)
+        return [variants & ~before for variants, before in zip(tiers.values(), graver, strict=False)]
+
+    def stated_in(self, assessment: Assessment, finding: str, documented: bool) -> int:
+        """The variants in which a finding is present, which the chart states to be so or not."""
+        decision = assessment.decision
+        if decision is None or assessment.complaint != "present":
+            return int(documented)
+        charts = decision.charts
+        answers = charts.layout.answers[finding] if finding in charts.open else ()
+        present = charts.anywhere(reduce(or_, (of for value, of in answers if value is True), 0))
+        return (charts.layout.first & ~charts.answered(finding) if documented else 0) | present
+
+    def still_unread(self, assessment: Assessment, unread: Iterable[Assertion]) -> int:
+        """The variants in which not all that could not be read is answered."""
+        findings = {each.finding for each in unread}
+        decision = assessment.decision
+        if decision is None or assessment.complaint != "present":
+            return int(bool(findings))
+        read_as, charts = self.questions.read_date_as, decision.charts
+        answered = (charts.answered(read_as.get(finding, finding)) for finding in findings)
+        return charts.layout.first & ~reduce(and_, answered, charts.layout.first) if findings else 0
+
+    def rests_on(self, assessment: Assessment, recommendation: Recommendation, resource: str) -> int:
+        """The variants in which a recommendation fires, and all that it stands on is of this one resource."""
+        decision = assessment.decision
+        stated = assessment.case.assertions.values() if assessment.case else ()
+        if decision is None or not any(each.resource == resource for found in stated for each in found):
+            return 0
+        supposed, resting = self._supposing(decision), 0
+        for first in ones(decision.fires(recommendation.id)):
+            of = supposed(first) if first else assessment
+            if of.decision is None:
+                continue
+            reader = self._reader(of, {})
+            evidence = [
+                item for _r, met in reader.holding([recommendation]) for item in reader.met_by(recommendation, met)
+            ]
+            resting |= (bool(evidence) and all(item.resource == resource for item in evidence)) << first
+        return resting
 
     def verdicts(
         self, assessment: Assessment, *kinds: str, facts: Mapping[str, Value] = MappingProxyType({})
@@ -360,7 +469,7 @@ class Assessor:
             return ()
         charts = assessment.decision.charts
         open_ = any(assertion.value is None for found in charts.case.assertions.values() for assertion in found)
-        if not open_ and not any(charts.charts[chart].contradictory for chart in charts.of_patient):
+        if not open_ and not charts.contradictory:
             # Most charts: whatever is on them is known.
             return ()
         raised = {flag.id for fired in assessment.red_flags() if (flag := fired.recommendation.red_flag)}
@@ -373,20 +482,31 @@ class Assessor:
             and any(_waits(reader, recommendation, chart) for chart in charts.of_patient)
         )
 
-    def screen(self, case: Case, treatments: Collection[str], *, by_side: bool = False) -> Assessment:
-        """What speaks against these treatments on a chart, be it about this complaint or not, and nothing else.
-
-        A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
-        not need the complaint. `by_side`: what is done to one side is held by what is there.
-        """
-        charts = sides_of(case, case.sides() if by_side else (NO_SIDE,))
-        decision = screen(self.kernel, charts_of(self.kernel, self._layouts[len(charts)], charts))
-        assembly = _Assembly(self, decision, dict.fromkeys(self.kernel.after_red_flags, ()))
-        assembly.gather(
+    def holding(self, treatments: Collection[str]) -> list[Recommendation]:
+        """The recommendations by which any of these treatments is held."""
+        return [
             recommendation
             for recommendation in self.by_kind["treatment"]
             if any(call.state == "hold" and call.id in treatments for call in recommendation.treatment)
-        )
+        ]
+
+    def screen(
+        self, case: Case, treatments: Collection[str], *, by_side: bool = False, beside: Decision | None = None
+    ) -> Assessment:
+        """What speaks against these treatments on a chart, be it about this complaint or not, and nothing else.
+
+        A medicine that would harm is to be named whatever it was meant for; what can be judged by it afterwards does
+        not need the complaint. `by_side`: what is done to one side is held by what is there. `beside`: with the
+        variants of this decision.
+        """
+        charts = sides_of(case, case.sides() if by_side else (NO_SIDE,))
+        of, open_ = (beside.charts.layout, beside.charts.open) if beside else (self._layouts[len(charts)], frozenset())
+        # Bits of one variant lie in the same places in both.
+        charts *= of.charts // len(charts)
+        decision = screen(self.kernel, charts_of(self.kernel, of, charts, open_=open_))
+        flags: Mapping[str, tuple[str, ...]] = dict.fromkeys(self.kernel.after_red_flags, ())
+        assembly = _Assembly(self, decision, flags)
+        assembly.gather(self.holding(treatments))
         return replace(
             self._without_complaint(case),
             fired=tuple(assembly.fired),
@@ -394,9 +514,17 @@ class Assessor:
                 assembly.treatment[id_] for id_ in self.knowledge.engine.treatments if id_ in assembly.treatment
             ),
             decision=decision,
-            derived_flags=assembly.derived_flags,
+            derived_flags=flags,
             all_fired=tuple(assembly.fired),
         )
+
+    def would_change_beside(
+        self, assessment: Assessment, topic: str, cards: Sequence[tuple[str, Sequence[int]]]
+    ) -> tuple[WouldChange, ...]:
+        """What a single answer would do to each card about the hook context; see Questions.would_change_beside."""
+        if assessment.decision is None or assessment.complaint != "present":
+            return ()
+        return tuple(self.questions.would_change_beside(assessment.decision, topic, cards))
 
     def would_change(self, assessment: Assessment) -> tuple[WouldChange, ...]:
         """What a single answer would do to each card of an assessment."""
@@ -437,12 +565,41 @@ class Assessor:
         return "unknown" if case.lacks() or case.is_left_out() or undecided else "absent"
 
 
+class _DerivedFlags(Mapping[str, tuple[str, ...]]):
+    """What the stages have made -> the findings that it stands on, found out where somebody asks."""
+
+    def __init__(self, kernel: Kernel, find: Callable[[], Mapping[str, tuple[str, ...]]]) -> None:
+        self._names = {*kernel.after_red_flags, *AFTER_PLAN, *(f"considers-{cause}" for cause in kernel.considered)}
+        self._find = find
+
+    @cached_property
+    def _found(self) -> Mapping[str, tuple[str, ...]]:
+        return self._find()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class _Assembly:
     """An assessment that is being put together: what fires, recommendation by recommendation, and what it calls for."""
 
-    def __init__(self, assessor: Assessor, decision: Decision, derived_flags: dict[str, tuple[str, ...]]) -> None:
-        self.assessor, self.decision, self.derived_flags = assessor, decision, derived_flags
-        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision, derived_flags, {})
+    def __init__(
+        self, assessor: Assessor, decision: Decision, known_flags: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
+        """`known_flags`: the derived flags, where they need not be found out."""
+        self.assessor, self.decision = assessor, decision
+        self.derived_flags: dict[str, tuple[str, ...]] = {}
+        flags = self.derived_flags if known_flags is None else known_flags
+        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision, flags, {})
         self.fired: list[Fired] = []
         self.imaging: list[ImagingCall] = []
         self.referrals: list[ReferralCall] = []
@@ -450,12 +607,13 @@ class _Assembly:
         self.cautions: dict[str, list[str]] = {}
         self.working_diagnoses: list[str] = []
 
-    def gather(self, recommendations: Iterable[Recommendation]) -> None:
+    def gather(self, recommendations: Iterable[Recommendation], *, treatment: bool = True) -> None:
         for recommendation, met in self.reader.holding(recommendations):
             fired = self.reader.fired(recommendation, met)
             self.fired.append(fired)
             self._collect(recommendation, met)
-            self._collect_treatment(recommendation, fired)
+            if treatment:
+                self._collect_treatment(recommendation, fired)
 
     def assessment(self, located_by: tuple[Evidence, ...], ask: _Ask) -> Assessment:
         """The whole assessment of a chart with the complaint."""
@@ -483,8 +641,8 @@ class _Assembly:
             rankings=rankings,
             ranking_waits=waits,
             unranked=unranked,
-            imaging=_most_urgent(self.imaging, lambda call: (call.modality, call.region)),
-            referrals=_most_urgent(self.referrals, lambda call: call.to),
+            imaging=_most_urgent(self.imaging),
+            referrals=_most_urgent(self.referrals),
             treatment=tuple(
                 msgspec.structs.replace(call, cautions=tuple(self.cautions[id_]))
                 if id_ in self.cautions and call.state == "offer"
@@ -537,8 +695,8 @@ class _Assembly:
                 continue
             before = self.treatment.get(treatment.id)
             held = "hold" in (treatment.state, before.state if before else "")
-            named = [name for name in fired.findings() if name in findings or name in OF_THE_PATIENT]
-            because = named if treatment.state == "hold" or treatment.without else ()
+            named = fired.findings() if treatment.state == "hold" or treatment.without else ()
+            because = [name for name in named if name in findings or name in OF_THE_PATIENT]
             self.treatment[treatment.id] = TreatmentCall(
                 treatment.id,
                 "hold" if held else "offer",
@@ -585,13 +743,15 @@ def presentations(
     """
     if assessment.decision is None:
         return ()
-    decision = _beside_flags(knowledge, assessment.decision, radiograph_at_hand, supposed)
+    decision = assessment.decision.beside_flags(
+        knowledge.engine.red_flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed
+    )
     return tuple(
         (presentation, rating)
         for presentation, (when, ratings) in zip(knowledge.presentations, decision.kernel.presentations, strict=True)
-        if decision.where(when)
+        if decision.on_any(when)
         for rating, place in zip(presentation.ratings, ratings, strict=True)
-        if decision.where(place)
+        if decision.on_any(place)
     )
 
 
@@ -600,21 +760,9 @@ def read_by_presentations(knowledge: Knowledge, decision: Decision) -> Iterator[
     Assessor.answered.
     """
     for radiograph_at_hand in (False, True):
-        judged = _beside_flags(knowledge, decision, radiograph_at_hand)
+        judged = decision.beside_flags(knowledge.engine.red_flags, radiograph_at_hand=radiograph_at_hand)
         for when, ratings in decision.kernel.presentations:
             yield from (judged.values[when] & judged.values[place] for place in ratings)
-
-
-def _beside_flags(knowledge: Knowledge, decision: Decision, radiograph_at_hand: bool, supposed: str = "") -> Decision:
-    """What the presentations read beside the chart: which red flags are raised, and whether there is a radiograph."""
-    kernel, charts = decision.kernel, decision.charts
-    raised = {
-        f"flag-{flag}": charts.anywhere(decision.values[kernel.outcome.get(("flag", flag), NEVER)])
-        for flag in knowledge.engine.red_flags
-    }
-    if supposed:
-        raised[f"flag-{supposed}"] = charts.layout.first
-    return decision.judged({RADIOGRAPH_AT_HAND: radiograph_at_hand}, raised)
 
 
 def _charts_of(case: Case) -> list[Chart]:
@@ -661,13 +809,13 @@ def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[st
     return not cautioned or bool(cautioned & offered)
 
 
-def _most_urgent(calls: Iterable[_Call], same: Callable[[_Call], object]) -> tuple[_Call, ...]:
+def _most_urgent(calls: Iterable[_Call]) -> tuple[_Call, ...]:
     """One call of those that are the same, at its highest priority; the most urgent first, then as they
     are called.
     """
-    merged: dict[object, _Call] = {}
+    merged: dict[str, _Call] = {}
     for call in calls:
-        known = merged.get(same(call))
+        known = merged.get(call.key)
         if known is None or PRIORITIES.index(call.priority) < PRIORITIES.index(known.priority):
-            merged[same(call)] = call
+            merged[call.key] = call
     return tuple(sorted(merged.values(), key=lambda call: PRIORITIES.index(call.priority)))

@@ -8,17 +8,18 @@ Variant 0 is the patient as documented.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from math import inf
-from types import MappingProxyType
-from typing import NamedTuple
+from operator import or_
+from typing import Any, NamedTuple
 
 from service.chart.case import Case
 from service.chart.elements import BILATERAL, LEFT, RIGHT
 from service.chart.side_chart import Chart, sides_with
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
-from service.knowledge_model.model import AFTER_PLAN
+from service.knowledge_model.model import AFTER_PLAN, RADIOGRAPH_AT_HAND
 from service.reasoning.kernel import (
     ALWAYS,
     CHART,
@@ -26,6 +27,7 @@ from service.reasoning.kernel import (
     INFORMED,
     JUDGED,
     KNOWN,
+    NEVER,
     OF_PATIENT,
     OF_PLAN,
     OF_SIDE,
@@ -38,7 +40,8 @@ from service.reasoning.kernel import (
 class Layout(NamedTuple):
     """Where the bits of so many variants with so many charts each stand, and what is answered in them.
 
-    first: the first chart of each variant; every: all charts; answered: the charts in which a name has an answer.
+    first: the first chart of each variant; every: all charts; answered: the charts in which a name has an answer;
+    answers: of a name each answer with its charts.
     """
 
     charts: int
@@ -46,6 +49,7 @@ class Layout(NamedTuple):
     every: int
     values: tuple[int, ...]
     answered: Mapping[str, int]
+    answers: Mapping[str, Sequence[tuple[Value, int]]]
 
 
 def layout(
@@ -54,17 +58,19 @@ def layout(
     """The patient as documented, and a variant for each of these answers; `informative`: see Assessor."""
     values = [0] * kernel.size
     answered: dict[str, int] = {}
+    given: dict[str, list[tuple[Value, int]]] = {}
     of_one = (1 << charts) - 1
     for number, variant in enumerate(answers, start=1):
         bits = of_one << number * charts
         for name, value in variant.items():
             _state(kernel, values, name, value, bits)
             answered[name] = answered.get(name, 0) | bits
+            given.setdefault(name, []).append((value, bits))
         if not variant.keys().isdisjoint(informative):
             values[kernel.atoms[Atom(INFORMED)].true] |= bits
     first = sum(1 << number * charts for number in range(len(answers) + 1))
     values[ALWAYS] = first * of_one
-    return Layout(charts, first, values[ALWAYS], tuple(values), answered)
+    return Layout(charts, first, values[ALWAYS], tuple(values), answered, given)
 
 
 def _state(kernel: Kernel, values: list[int], name: str, value: Value, bits: int) -> None:
@@ -89,18 +95,33 @@ def _compared(word: str, operand: object, value: Value) -> bool | None:
     return None
 
 
+class ByVariant(dict[Value, int]):
+    """A fact that an answer can change: each value that it has, and the variants in which it has it."""
+
+    @property
+    def documented(self) -> Value:
+        """What it is of the patient as documented."""
+        return next((value for value, variants in self.items() if variants & 1), None)
+
+
+# What is found out about the hook context.
+Fact = Value | ByVariant
+
+
 @dataclass(frozen=True, slots=True)
 class Charts:
     """The charts of one case in their places. of_patient: those by which red flags are judged; of_side: all else."""
 
     case: Case
     layout: Layout
-    charts: tuple[Chart, ...]
+    charts: Sequence[Chart]
     of_patient: range
     of_side: range
     # What is not known of the case, and is answered in some of the variants.
     open: frozenset[str]
     values: tuple[int, ...]
+    # What may be recorded in two ways on a chart by which red flags are judged.
+    contradictory: frozenset[str]
 
     @property
     def documented(self) -> int:
@@ -124,6 +145,14 @@ class Charts:
         """These bits as they would be if every variant were the patient as documented."""
         return (bits & self.documented) * self.layout.first
 
+    def so_in(self, variants: int) -> ByVariant:
+        """The fact that something is so in these variants, and in no others."""
+        return ByVariant({True: variants, False: self.layout.first & ~variants})
+
+    def answered(self, name: str) -> int:
+        """The variants in which this has an answer that is not known of the case."""
+        return self.anywhere(self.layout.answered[name]) if name in self.open else 0
+
 
 def sides_of(case: Case, sides: Sequence[str]) -> list[Chart]:
     """A chart for each side; with two, what has no side is used for neither."""
@@ -131,17 +160,20 @@ def sides_of(case: Case, sides: Sequence[str]) -> list[Chart]:
 
 
 def charts_of(
-    kernel: Kernel, layout: Layout, charts: Sequence[Chart], *, informed: bool = False, closed: Collection[str] = ()
+    kernel: Kernel,
+    layout: Layout,
+    charts: Sequence[Chart],
+    *,
+    informed: bool = False,
+    open_: frozenset[str] = frozenset(),
 ) -> Charts:
     """These charts of one case, one or two sides or first two with what has no side and then two without, laid out.
 
-    `informed`: something is known that may tell of the pain; `closed`: what no variant is to answer.
+    `informed`: something is known that may tell of the pain; `open_`: what the variants answer.
     """
     case, values = charts[0].case, list(layout.values)
     of_patient = range(2) if len(charts) == 4 else range(len(charts))
     of_side = range(2, 4) if len(charts) == 4 else of_patient
-    known = {name for number in of_patient for name in (*charts[number].known, *charts[number].dated)}
-    open_ = frozenset(layout.answered.keys() - known - {*closed})
     for name in layout.answered.keys() - open_:
         for _word, _operand, true, false in kernel.of_finding.get(name, ()):
             values[true] = values[false] = 0
@@ -152,7 +184,8 @@ def charts_of(
         values[kernel.atoms[Atom(atom)].true] = sum(layout.first << number for number in numbers)
     if informed:
         values[kernel.atoms[Atom(INFORMED)].true] = layout.every
-    return Charts(case, layout, tuple(charts), of_patient, of_side, open_, tuple(values))
+    contradictory = frozenset[str]().union(*(charts[number].contradictory for number in of_patient))
+    return Charts(case, layout, tuple(charts), of_patient, of_side, open_, tuple(values), contradictory)
 
 
 def _state_chart(
@@ -218,6 +251,10 @@ class Decision:
         """Whether this is so on this chart of the patient as documented."""
         return bool(self.values[place] & 1 << chart)
 
+    def on_any(self, place: int) -> bool:
+        """Whether this is so on any chart of the patient as documented."""
+        return bool(self.values[place] & self.charts.documented)
+
     def of_patient(self, place: int) -> bool:
         """Whether this is so on any chart of the patient as documented by which red flags are judged."""
         # These are the first ones.
@@ -236,19 +273,135 @@ class Decision:
                 bits |= self.values[place]
             yield bits
 
-    def judged(self, facts: Mapping[str, Value], in_variants: Mapping[str, int] = MappingProxyType({})) -> Decision:
-        """The same with what is known of a draft order, an appointment or a patient who goes home; and what is so in
-        these variants, and not in the others.
+    def outcome(self, term: str, name: str) -> int:
+        """The variants in which this is so of what an answer can change; see Kernel.outcome."""
+        return self.charts.anywhere(self.values[self.kernel.outcome.get((term, name), NEVER)])
+
+    def offered(self, treatment: str) -> int:
+        """The variants in which a treatment is offered, and nothing holds it."""
+        return self.outcome("offer", treatment) & ~self.outcome("hold", treatment)
+
+    def says(self, recommendation: str) -> int:
+        """The variants in which a recommendation fires and is said."""
+        made = self.kernel.recommendations[recommendation]
+        return self.said(made.holds, made.adds, made.cautions)
+
+    def fires(self, recommendation: str) -> int:
+        """The variants in which a recommendation fires, said or not."""
+        return self.charts.anywhere(self.values[self.kernel.recommendations[recommendation].holds])
+
+    def is_critical(self, recommendation: str) -> int:
+        """The variants in which a recommendation fires in its critical form."""
+        return self.charts.anywhere(self.values[self.kernel.recommendations[recommendation].critical])
+
+    def said(self, place: int, adds: Iterable[str], cautions: Collection[str]) -> int:
+        """The variants in which this is so and said; see OnCard."""
+        said = self.charts.anywhere(self.values[place])
+        if said:
+            for what in adds:
+                said &= ~self.outcome("without", what)
+            if cautions:
+                said &= reduce(or_, map(self.offered, cautions))
+        return said
+
+    def beside_flags(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> Decision:
+        """The same with what ratings of imaging read beside the chart: which red flags are raised, `supposed` among
+        them, and whether there is a radiograph.
         """
-        values, every = list(self.values), self.charts.layout.every
-        for name, value in facts.items():
-            _state(self.kernel, values, name, value, every)
-        for name, variants in in_variants.items():
-            true, false = self.kernel.atoms[Atom(name)]
-            values[true] = self.charts.everywhere(variants)
-            values[false] = every ^ values[true]
+        raised = {flag: self.outcome("flag", flag) for flag in flags}
+        if supposed:
+            raised[supposed] = self.charts.layout.first
+        of_flags = {f"flag-{flag}": self.charts.so_in(variants) for flag, variants in raised.items()}
+        return self.judged({RADIOGRAPH_AT_HAND: radiograph_at_hand, **of_flags})
+
+    def judged(self, facts: Mapping[str, Fact]) -> Decision:
+        """The same with what is known of a draft order, an appointment or a patient who goes home."""
+        values, charts = list(self.values), self.charts
+        for name, fact in facts.items():
+            for value, variants in fact.items() if isinstance(fact, ByVariant) else ((fact, charts.layout.first),):
+                _state(self.kernel, values, name, value, charts.everywhere(variants))
         values += self.kernel.run[JUDGED](values)
         return replace(self, values=values)
+
+
+class _OfVariant(Sequence[int]):
+    """The values of one variant, as they would be if it were documented."""
+
+    def __init__(self, values: Sequence[int], first: int, documented: int) -> None:
+        self._values, self._first, self._documented = values, first, documented
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._values[place] >> self._first & self._documented
+
+
+class _ChartsOfVariant(Sequence[Chart]):
+    """The charts of a case as those of another one, made when one of them is asked for: its verdicts are known."""
+
+    def __init__(self, case: Case, charts: Sequence[Chart]) -> None:
+        self._case, self._charts = case, charts
+
+    @cached_property
+    def _made(self) -> list[Chart]:
+        return [Chart(self._case, of.side, with_sideless=of.with_sideless) for of in self._charts]
+
+    def __len__(self) -> int:
+        return len(self._charts)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._made[place]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supposed(Decision):
+    """A decision as it would be if a variant of it were documented: nothing is decided anew.
+
+    whole: the decision of all variants; first: the first chart of this one; before: what was judged of the whole.
+    """
+
+    whole: Decision
+    first: int
+    before: dict[Hashable, Decision]
+
+    def beside_flags(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> Decision:
+        key = (radiograph_at_hand, supposed)
+        return self._also(
+            key, lambda: self.whole.beside_flags(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
+        )
+
+    def judged(self, facts: Mapping[str, Fact]) -> Decision:
+        return self._also(frozenset(facts.items()), lambda: self.whole.judged(facts))
+
+    def _also(self, key: Hashable, judge: Callable[[], Decision]) -> Decision:
+        """What is judged of all variants once, however many of them it is asked of."""
+        judged = self.before.get(key)
+        if judged is None:
+            judged = self.before[key] = judge()
+        return replace(self, values=_OfVariant(judged.values, self.first, self.charts.documented))
+
+
+def supposing(whole: Decision, first: int, case: Case, alone: Layout, before: dict[Hashable, Decision]) -> Supposed:
+    """The decision if the variant with this first chart were documented; `case`: with its answer; `alone`: the layout
+    of the patient as documented alone; `before`: see Supposed.
+    """
+    of = whole.charts
+    in_place = _ChartsOfVariant(case, of.charts)
+    charts = Charts(case, alone, in_place, of.of_patient, of.of_side, frozenset(), (), of.contradictory)
+    waits, insufficient, unranked = (v >> first & 1 for v in (whole.waits, whole.insufficient, whole.unranked))
+    return Supposed(
+        whole.kernel,
+        charts,
+        _OfVariant(whole.values, first, charts.documented),
+        waits,
+        insufficient,
+        unranked,
+        {cause: bits >> first & charts.documented for cause, bits in whole.leads.items()},
+        whole=whole,
+        first=first,
+        before=before,
+    )
 
 
 def decide(kernel: Kernel, charts: Charts) -> Decision:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import xor
 
 from service.chart.case import Case
 from service.chart.draft_orders import ContextResource
@@ -27,6 +28,8 @@ from service.reasoning.order_matching import Applicable, Call, OrderMatching
 from service.reasoning.visit_limits import days_allowed, limit_key
 
 KIND = "imaging-order"
+# What the card is about that no draft is.
+WORK_UP = "red-flags"
 APPROPRIATE, _MAY_BE, USUALLY_NOT = RATINGS
 CANNOT_TELL = "cannot-tell"
 RADIOGRAPH, MRI, CT = "radiograph", "mri", "ct"
@@ -132,7 +135,7 @@ class DraftImaging:
         self._by_all, self._by_each = frozenset(self._read_by_all()), frozenset(self._read_of_each())
 
     def read(self, decision: Decision, on_chart: OnChart) -> Iterator[int]:
-        """The charts on which each of what is read here is so; see Assessor.answered."""
+        """The charts on which each of what is read here is so; see Assessor.alike."""
         yield from read_by_presentations(self._assessor.knowledge, decision)
         yield from decision.read(self._by_all)
         case = decision.charts.case
@@ -148,10 +151,11 @@ class DraftImaging:
         assessor, roles = self._assessor, self._assessor.knowledge.engine.imaging
         alike: dict[object, list[int]] = {}
         for recommendation, compiled in assessor.of_chart():
-            is_flag, calls = bool(recommendation.red_flag), (*recommendation.imaging, *recommendation.referrals)
-            for indicator, place in ((_CRITICAL, compiled.critical), (recommendation.indicator, compiled.holds)):
-                limit = limit_key(assessor.knowledge, recommendation, indicator) if is_flag else None
-                alike.setdefault((indicator, limit, calls), []).append(place)
+            calls = (*recommendation.imaging, *recommendation.referrals)
+            if recommendation.red_flag:
+                for indicator, place in ((_CRITICAL, compiled.critical), (recommendation.indicator, compiled.holds)):
+                    limit = limit_key(assessor.knowledge, recommendation, indicator)
+                    alike.setdefault((indicator, limit, calls), []).append(place)
             for call, place in zip(calls, (*compiled.imaging, *compiled.referrals), strict=True):
                 alike.setdefault(call, []).append(place)
         yield from map(tuple, alike.values())
@@ -175,6 +179,29 @@ class DraftImaging:
         ]
         yield from assessor.read_of(leaf.finding for condition in conditions for leaf in condition.leaves())
         yield from assessor.read_of(name for names in assessor.knowledge.engine.imaging.asked_for_by for name in names)
+
+    def tiers(
+        self, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart, judged: JudgedDrafts
+    ) -> list[tuple[str, list[int]]]:
+        """What there is a card about on this chart, for which the drafts are `judged`, or on one with an answer more;
+        and the variants in which that has each indicator, the most urgent one first.
+        """
+        if assessment.decision is None or not (judged.orders or judged.work_ups):
+            return []
+        others = [
+            (variants, self.judge(other.case, other, drafts, on_chart))
+            for variants, other in self._assessor.alike(assessment, lambda decision: self.read(decision, on_chart))
+            if other.case
+        ]
+        as_documented = reduce(xor, (variants for variants, _other in others), assessment.decision.charts.layout.first)
+        found: dict[tuple[int, str], list[int]] = {}
+        for variants, of in ((as_documented, judged), *others):
+            cards = [((drafts.index(one.rated.drafted), one.rated.order.reference), one.fired) for one in of.orders]
+            cards += [((len(drafts), WORK_UP), work_up.fired) for work_up in of.work_ups]
+            for about, fired in cards:
+                tiers = found.setdefault(about, [0] * len(INDICATORS))
+                tiers[INDICATORS.index(fired[0].indicator)] |= variants
+        return [(about, tiers) for (_place, about), tiers in found.items()]
 
     def judge(
         self, case: Case, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from math import isinf
 
 import msgspec
@@ -29,13 +30,35 @@ class Evidence(msgspec.Struct, frozen=True):
     when: When | None = None
 
 
-class Fired(msgspec.Struct, frozen=True):
-    """A recommendation whose condition is met, with what met it and what was unknown and could change it."""
+class Fired:
+    """A recommendation whose condition is met on these charts, with what met it and what was unknown and could change
+    it: these are looked for where somebody asks.
+    """
 
-    recommendation: Recommendation
-    indicator: str
-    evidence: tuple[Evidence, ...]
-    unknown: tuple[str, ...]
+    def __init__(
+        self, recommendation: Recommendation, indicator: str, reader: EvidenceReader, met: Sequence[int]
+    ) -> None:
+        self.recommendation, self.indicator = recommendation, indicator
+        self._reader, self._met = reader, met
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What met it, each finding once a side."""
+        return self._reader.met_by(self.recommendation, self._met)
+
+    @cached_property
+    def unknown(self) -> tuple[str, ...]:
+        """What of all that it reads is unknown."""
+        return self._reader.unknown_on(self.recommendation, self._met)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fired) and self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash(self.recommendation.id)
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.recommendation, self.indicator, self.evidence, self.unknown
 
     def findings(self) -> tuple[str, ...]:
         return tuple(item.finding for item in self.evidence)
@@ -245,27 +268,28 @@ class EvidenceReader:
                 yield recommendation, ones(bits)
 
     def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
-        """A recommendation that fires on these charts, with its evidence."""
-        compiled, values = self.kernel.recommendations[recommendation.id], self.decision.values
+        """A recommendation that fires on these charts."""
+        compiled = self.kernel.recommendations[recommendation.id]
+        critical = any(self.decision.on(compiled.critical, chart) for chart in met)
+        return Fired(recommendation, "critical" if critical else recommendation.indicator, self, met)
+
+    def met_by(self, recommendation: Recommendation, met: Sequence[int]) -> tuple[Evidence, ...]:
+        """What a recommendation stands on that fires on these charts."""
+        compiled = self.kernel.recommendations[recommendation.id]
         evidence: dict[tuple[str, str], Evidence] = {}
-        unknown: list[str] = []
-        critical = False
         for chart in met:
             names = self.evidence_for(compiled.when, chart)
-            if compiled.critical_when and values[compiled.critical_when.true] & 1 << chart:
-                critical = True
+            if compiled.critical_when and self.decision.on(compiled.critical, chart):
                 names += self.evidence_for(compiled.critical_when, chart)
             for name in names:
                 item = self.used(name, chart)
                 evidence.setdefault((item.finding, item.side), item)
-            unknown += self.unknown(recommendation, chart)
         items = tuple(evidence.values())
-        return Fired(
-            recommendation,
-            "critical" if critical else recommendation.indicator,
-            items if len(met) == 1 else _without_the_other_side(items),
-            tuple(dict.fromkeys(unknown)),
-        )
+        return items if len(met) == 1 else _without_the_other_side(items)
+
+    def unknown_on(self, recommendation: Recommendation, charts: Iterable[int]) -> tuple[str, ...]:
+        """What of all that a recommendation reads is unknown on these charts."""
+        return tuple(dict.fromkeys(name for chart in charts for name in self.unknown(recommendation, chart)))
 
     def verdict_of(self, recommendation: Recommendation, charts: Iterable[int]) -> Verdict:
         """The verdict of all sides: yes where it is on one, no where it is on each."""

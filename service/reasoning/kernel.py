@@ -95,7 +95,8 @@ class Operation(NamedTuple):
 class Compiled(msgspec.Struct, frozen=True, gc=False):
     """A recommendation as it is compiled: its condition, that of its critical form, and those of its calls.
 
-    holds, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so.
+    holds, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so;
+    adds, cautions: see OnCard.
     """
 
     when: Node
@@ -104,6 +105,8 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
     critical: int
     imaging: tuple[int, ...]
     referrals: tuple[int, ...]
+    adds: frozenset[str]
+    cautions: frozenset[str]
 
 
 class Weight(msgspec.Struct, frozen=True, gc=False):
@@ -161,6 +164,8 @@ class Kernel:
     cards: tuple[OnCard, ...]
     presentations: tuple[tuple[int, tuple[int, ...]], ...]
     questions: tuple[int, ...]
+    # Where something makes this the complaint of the knowledge.
+    located: int
     # Of each question: how plausible its answer is, in percent, and the place where that holds.
     priors: tuple[tuple[tuple[int, int], ...], ...]
     asked_when: Mapping[str, Node]
@@ -286,6 +291,7 @@ class _Compiler:
                 for each in knowledge.presentations
             ),
             questions=tuple(self.true(question.when) for question in knowledge.questions),
+            located=self.located(),
             priors=tuple(
                 tuple((percent, self.true(when)) for percent, when in question.priors)
                 for question in knowledge.questions
@@ -445,6 +451,13 @@ class _Compiler:
         """Where this is so; everywhere where there is no condition."""
         return self.condition(condition).true if condition else ALWAYS
 
+    def located(self) -> int:
+        locating = [f for f in self.knowledge.findings.values() if f.defines_complaint]
+        found = [self.pair(f.id).true if f.value == "boolean" else self.known(f.id) for f in locating]
+        if complaint := self.knowledge.engine.complaint:
+            found.append(self.criterion(complaint).true)
+        return self.both((self.either(found), self.atom(Atom(OF_PATIENT)).true))
+
     def of_side(self, condition: Condition | None) -> int:
         return self.both((self.true(condition), self.atom(Atom(OF_SIDE)).true))
 
@@ -464,6 +477,8 @@ class _Compiler:
             self.both((holds, grave)),
             called(call.when for call in recommendation.imaging),
             called(call.when for call in recommendation.referrals),
+            frozenset(what for treatment in recommendation.treatment for what in treatment.adds),
+            frozenset(treatment.id for treatment in recommendation.treatment if treatment.state == "caution"),
         )
 
     def of_red_flags(self, flags: Sequence[tuple[Recommendation, Compiled]]) -> dict[str, int]:
@@ -511,12 +526,10 @@ class _Compiler:
         """The urgent tiers each have one card; what is not urgent stands on that of its topic."""
         topics, found = self.knowledge.engine.topics, dict[OnCard, list[int]]()
         for r, made in compiled:
-            adds = frozenset(what for treatment in r.treatment for what in treatment.adds)
-            cautions = frozenset(treatment.id for treatment in r.treatment if treatment.state == "caution")
             of_tier = (topics[INDICATORS[0]], made.critical)
             of_topic = (topics.get(r.indicator, r.topic), self.both((made.holds, self.opposite(made.critical))))
             for topic, place in (of_tier, of_topic):
-                found.setdefault(OnCard(topic, NEVER, adds, cautions), []).append(place)
+                found.setdefault(OnCard(topic, NEVER, made.adds, made.cautions), []).append(place)
         for card, places in found.items():
             yield msgspec.structs.replace(card, place=self.either(places))
 

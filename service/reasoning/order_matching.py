@@ -58,11 +58,17 @@ class OrderMatching:
         if among is not None:
             called_by &= among
         behind = [fired for fired in self.assessment.fired if fired.recommendation.id in called_by]
-        if any(self._may_be_elsewhere(item) for fired in behind for item in fired.evidence):
+        if self._sides_unreadable and any(self._may_be_elsewhere(item) for fired in behind for item in fired.evidence):
             return NO_SIDE_NAMED
         if self.assessment.side != BILATERAL:
             return self.assessment.side
         return _one_side(side for fired in behind for side in self._sides(fired))
+
+    @cached_property
+    def _sides_unreadable(self) -> bool:
+        """Whether any finding has a side that could not be read."""
+        stated = self.assessment.case.assertions.values() if self.assessment.case else ()
+        return any(SIDE_UNREADABLE in each.remarks for found in stated for each in found)
 
     def _sides(self, fired: Fired) -> Iterator[str]:
         """The sides of what this recommendation stands on; both where it names none."""

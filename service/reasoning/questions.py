@@ -18,7 +18,7 @@ from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Knowledge, Question
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
-from service.reasoning.kernel import NEVER, Kernel
+from service.reasoning.kernel import Kernel
 
 ASKED_AT_MOST = 3
 # What a decision is about: while an answer may change one of these, there is something to ask.
@@ -134,13 +134,13 @@ class Questions:
 
     def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
         """The charts of a case, and the same with each answer to each question."""
-        of_patient = charts[:2] if len(charts) == 4 else charts
+        of_patient, layout = charts[:2] if len(charts) == 4 else charts, self.layouts[len(charts)]
+        known = {name for chart in of_patient for name in (*chart.known, *chart.dated)}
         # What is recorded in two ways is asked for first, and not tried.
         contradictory = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
-        dated = {self.read_date_as[name] for chart in of_patient for name in chart.dated if name in self.read_date_as}
-        return charts_of(
-            self.kernel, self.layouts[len(charts)], charts, informed=informed, closed=contradictory | dated
-        )
+        dated = {self.read_date_as[name] for name in known & self.read_date_as.keys()}
+        open_ = frozenset(layout.answered.keys() - known - contradictory - dated)
+        return charts_of(self.kernel, layout, charts, informed=informed, open_=open_)
 
     def ask(self, decision: Decision, but: Collection[str] = ()) -> tuple[Asked, ...]:
         """The questions whose answers can change most and are plausible, best first; at most three. None about the
@@ -286,6 +286,31 @@ class Questions:
                 topic, self._answers_in(charts, gone & ~raised & answered), self._answers_in(charts, raised & answered)
             )
 
+    def would_change_beside(
+        self, decision: Decision, topic: str, cards: Sequence[tuple[str, Sequence[int]]]
+    ) -> Iterator[WouldChange]:
+        """The same of the cards about the hook context: of each what it is about, and the variants in which there is
+        one of each indicator, the most urgent first.
+        """
+        charts, first = decision.charts, decision.charts.layout.first
+        answered = self._answered_alone(decision)
+        located = charts.anywhere(decision.values[self.kernel.located])
+        with_complaint = [(about, [variants & located for variants in tiers]) for about, tiers in cards]
+        new = [tiers for _about, tiers in with_complaint if not any(variants & 1 for variants in tiers)]
+        for about, tiers in with_complaint:
+            before = next((tier for tier, variants in enumerate(tiers) if variants & 1), None)
+            if before is None:
+                continue
+            gone = first & ~reduce(or_, tiers)
+            instead = reduce(or_, (variants for other in new for variants in other[:before]), 0)
+            raised = reduce(or_, tiers[:before], gone & instead)
+            yield WouldChange(
+                topic,
+                self._answers_in(charts, gone & ~raised & answered),
+                self._answers_in(charts, raised & answered),
+                about,
+            )
+
     def _answered_alone(self, decision: Decision) -> int:
         """The variants in which one finding is answered that is unknown and asked of this patient."""
         charts = decision.charts
@@ -293,9 +318,10 @@ class Questions:
         answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
         return answered & ~self._closed(charts, self._open(charts))
 
-    def alike(self, decision: Decision, read: Iterable[int], apart: Collection[str]) -> list[SingleAnswers]:
-        """The single answers by which something that is read differs from the patient as documented, those together
-        that are alike in all of it; see Assessor.answered. The answers about findings `apart` each by itself.
+    def alike(self, decision: Decision, read: Iterable[int], apart: Collection[str]) -> list[int]:
+        """The variants with a single answer by which something that is read differs from the patient as documented,
+        those together that are alike in all of it; see Assessor.alike. The answers about findings `apart` each by
+        itself.
         """
         charts, first = decision.charts, decision.charts.layout.first
         every = self._answered_alone(decision)
@@ -308,25 +334,15 @@ class Questions:
                 if of_chart := differing >> chart & first & every:
                     same &= ~of_chart
                     classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
-        apart_ = [1 << number for number in ones(by_itself)]
-        # In the order in which they are asked, whatever the order of what is read.
-        found = sorted((*(of for of in classes if of and not of & same), *apart_), key=lambda of: of & -of)
-        return [self._answers_in(charts, of) for of in found]
+        return [*(of for of in classes if of and not of & same), *(1 << number for number in ones(by_itself))]
 
     def _shown(self, decision: Decision) -> dict[str, int]:
         """Topic -> the variants in which there is a card of it."""
-        charts, kernel, topics = decision.charts, self.kernel, self.knowledge.engine.topics
-
-        def bits_of(term: str, name: str) -> int:
-            return charts.anywhere(decision.values[kernel.outcome.get((term, name), NEVER)])
-
+        topics = self.knowledge.engine.topics
         shown: dict[str, int] = {}
-        for card in kernel.cards:
-            if bits := charts.anywhere(decision.values[card.place]):
-                bits &= ~reduce(or_, (bits_of("without", what) for what in card.adds), 0)
-                if card.cautions:
-                    bits &= reduce(or_, (bits_of("offer", id_) & ~bits_of("hold", id_) for id_ in card.cautions))
-                shown[card.topic] = shown.get(card.topic, 0) | bits
+        for card in self.kernel.cards:
+            said = decision.said(card.place, card.adds, card.cautions)
+            shown[card.topic] = shown.get(card.topic, 0) | said
         # Self-care and treatment wait for the evaluation.
         critical = shown.get(topics["critical"], 0)
         return {topic: of & ~critical if topic == topics["treatment"] else of for topic, of in shown.items()}

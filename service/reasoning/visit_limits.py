@@ -5,18 +5,21 @@ The days are knowledge (guideline.toml, seen-within-… and seen-by-day-…).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from service.knowledge_model.conditions import Interval
 from service.knowledge_model.model import Knowledge, Recommendation
 from service.reasoning.assessment import Assessment
+from service.reasoning.decision import Decision
 from service.reasoning.evidence import Fired
-from service.reasoning.kernel import Kernel
 
 # The indicators that allow a number of days until a visit; guideline.toml has it for each as seen-within-….
 URGENT = ("critical", "warning")
 # The fewest days that a window since the injury leaves while it closes, and the day after which it is past.
 CLOSING, PAST = "seen-by-day-closing", "seen-by-day-past"
+# The kinds of recommendations that can be urgent.
+_LIMITING = ("red-flag", "plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,67 +39,103 @@ def limit_of(knowledge: Knowledge, assessment: Assessment) -> Limit | None:
     allowed = [
         (days_allowed(knowledge, assessment, fired), fired)
         for fired in assessment.fired
-        if fired.indicator in URGENT and fired.recommendation.kind in ("red-flag", "plan")
+        if fired.indicator in URGENT and fired.recommendation.kind in _LIMITING
     ]
     if not allowed:
         return None
     days = min(day for day, _fired in allowed)
-    emergency = any(_is_for_emergency_care(knowledge, fired) for _day, fired in allowed)
+    emergency = any(_is_for_emergency_care(knowledge, fired.recommendation, fired.indicator) for _day, fired in allowed)
     return Limit(days, tuple(fired for day, fired in allowed if day == days), emergency)
 
 
-def read_for_limits(knowledge: Knowledge, kernel: Kernel) -> Iterator[tuple[int, ...]]:
-    """The places in the kernel of what sets a limit, those together that set the same; see Assessor.answered."""
-    found: dict[tuple[str, str, str, bool], list[int]] = {}
+def limits_of_variants(knowledge: Knowledge, assessment: Assessment) -> list[tuple[Limit | None, int]]:
+    """Each limit that an answer can make of the chart, without what has fired, and the variants in which it is that."""
+    decision = assessment.decision
+    if decision is None or assessment.complaint != "present":
+        return [(None, 1)]
+    by_days: dict[int, int] = {}
+    emergency = 0
+    since = list(_since_onset(decision))
     for recommendation in knowledge.recommendations:
-        if recommendation.kind not in ("red-flag", "plan"):
+        if recommendation.kind not in _LIMITING:
             continue
-        compiled = kernel.recommendations[recommendation.id]
-        for indicator, place in ((URGENT[0], compiled.critical), (recommendation.indicator, compiled.holds)):
-            if indicator in URGENT:
-                found.setdefault(limit_key(knowledge, recommendation, indicator), []).append(place)
-    yield from map(tuple, found.values())
+        made = decision.kernel.recommendations[recommendation.id]
+        if not (said := decision.says(recommendation.id)):
+            continue
+        critical = said & decision.is_critical(recommendation.id)
+        for indicator, variants in ((URGENT[0], critical), (recommendation.indicator, said & ~critical)):
+            if not variants or indicator not in URGENT:
+                continue
+            if _is_for_emergency_care(knowledge, recommendation, indicator):
+                emergency |= variants
+            for onset, charts in ((None, decision.charts.everywhere(variants)), *since):
+                days = _days(knowledge, recommendation, indicator, (onset,) if onset else ())
+                by_days[days] = by_days.get(days, 0) | variants & decision.charts.anywhere(
+                    decision.values[made.holds] & charts
+                )
+    found: list[tuple[Limit | None, int]] = []
+    rest = decision.charts.layout.first
+    for days, variants in sorted(by_days.items()):
+        found += ((Limit(days, (), emergency=True), variants & rest & emergency),)
+        found += ((Limit(days, ()), variants & rest & ~emergency),)
+        rest &= ~variants
+    return [*found, (None, rest)]
 
 
-def limit_key(knowledge: Knowledge, recommendation: Recommendation, indicator: str) -> tuple[str, str, str, bool]:
-    """What is the same where two recommendations allow the same: the thresholds, of a window the one that has it, and
-    whether it is for emergency care.
-    """
-    fired = Fired(recommendation, indicator, (), ())
+def _since_onset(decision: Decision) -> Iterator[tuple[Interval, int]]:
+    """The days since the onset or injury, as far as they are known, and the charts on which it is so long."""
+    charts, case = decision.charts, decision.charts.case
+    for name in (name for name, date in case.derived.days_since.items() if date == case.onset):
+        answered = charts.answered(name)
+        for number, chart in enumerate(charts.charts):
+            if isinstance(days := chart[name], Interval):
+                yield days, (charts.layout.first & ~answered) << number
+        for days, of in charts.layout.answers.get(name, ()) if answered else ():
+            if isinstance(days, Interval):
+                yield days, of
+
+
+def limit_key(knowledge: Knowledge, recommendation: Recommendation, indicator: str) -> tuple[str, str]:
+    """The names of the limits of a recommendation, of a window its own id: the same where two allow the same days."""
     within, by_day = (
-        next((name for name in _names(word, fired) if name in knowledge.thresholds), "")
+        next((name for name in _names(word, recommendation, indicator) if name in knowledge.thresholds), "")
         for word in ("seen-within", "seen-by-day")
     )
-    return within, by_day, recommendation.id if by_day else "", _is_for_emergency_care(knowledge, fired)
+    return within, by_day and recommendation.id
 
 
 def days_allowed(knowledge: Knowledge, assessment: Assessment, fired: Fired) -> int:
     """How many days until a visit something urgent allows: from today, and where the evidence has a window since the
     injury, no later than that leaves.
     """
+    return _days(knowledge, fired.recommendation, fired.indicator, assessment.days_since_onset(fired))
+
+
+def _days(knowledge: Knowledge, recommendation: Recommendation, indicator: str, since: Iterable[Interval]) -> int:
     thresholds = knowledge.thresholds
-    # The closest: of this recommendation, of its red flag, of whatever is as urgent.
-    days = next(int(thresholds[name]["value"]) for name in _names("seen-within", fired) if name in thresholds)
-    by_day = next((int(thresholds[name]["value"]) for name in _names("seen-by-day", fired) if name in thresholds), 0)
-    if by_day:
+
+    def of(word: str) -> Iterator[int]:
+        # The closest: of this recommendation, of its red flag, of whatever is as urgent.
+        return (int(thresholds[n]["value"]) for n in _names(word, recommendation, indicator) if n in thresholds)
+
+    days = next(of("seen-within"))
+    if by_day := next(of("seen-by-day"), 0):
         closing, past = (int(thresholds[name]["value"]) for name in (CLOSING, PAST))
-        open_still = (since for since in assessment.days_since_onset(fired) if since.low <= past)
+        open_still = (each for each in since if each.low <= past)
         # Of a day that is not known exactly the earliest that it may be leaves the least.
-        days = min((days, *(max(by_day - int(min(since.high, past)), closing) for since in open_still)))
+        days = min((days, *(max(by_day - int(min(each.high, past)), closing) for each in open_still)))
     return days
 
 
-def _is_for_emergency_care(knowledge: Knowledge, fired: Fired) -> bool:
+def _is_for_emergency_care(knowledge: Knowledge, recommendation: Recommendation, indicator: str) -> bool:
     """A critical red flag that refers to emergency care at once, unless it has days of its own."""
-    referrals = fired.recommendation.referrals
-    *own, _of_all = _names("seen-within", fired)
-    at_once = any(to.to == knowledge.engine.emergency and to.priority == "stat" for to in referrals)
-    return fired.indicator == URGENT[0] and at_once and knowledge.thresholds.keys().isdisjoint(own)
+    *own, _of_all = _names("seen-within", recommendation, indicator)
+    at_once = any(to.to == knowledge.engine.emergency and to.priority == "stat" for to in recommendation.referrals)
+    return indicator == URGENT[0] and at_once and knowledge.thresholds.keys().isdisjoint(own)
 
 
-def _names(word: str, fired: Fired) -> tuple[str, str, str]:
-    """The names under which the limit of what has fired may stand, the closest first."""
-    recommendation = fired.recommendation
+def _names(word: str, recommendation: Recommendation, indicator: str) -> tuple[str, str, str]:
+    """The names under which the limit of a recommendation may stand, the closest first."""
     flag = recommendation.red_flag.id if recommendation.red_flag else recommendation.id
-    of_all = f"{word}-{fired.indicator}"
+    of_all = f"{word}-{indicator}"
     return f"{of_all}-{recommendation.id}", f"{of_all}-{flag}", of_all

@@ -23,11 +23,12 @@ from service.chart.dosage import most_in_a_day, strength_of
 from service.chart.draft_orders import ContextResource
 from service.chart.elements import as_dict, as_list, as_text, words_of
 from service.chart.medicines import ALLERGY, Unrecognised, medicine_of
-from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import capital, label
+from service.knowledge_model.conditions import Interval
+from service.knowledge_model.model import Recommendation, capital, label
 from service.knowledge_model.vocabulary import MEDICINE_ROLES
 from service.prefetch_keys import MEDICINES
-from service.reasoning.assessment import Judgement
+from service.reasoning.assessment import Assessment, Judgement
+from service.reasoning.decision import Fact
 from service.reasoning.evidence import Fired
 from service.services.evaluation import Evaluation, Evaluator, in_context
 
@@ -87,6 +88,14 @@ class _Order:
         return frozenset(self.treated_as[name] for name in self.medicines if self.nsaid or name not in _ALL_NSAIDS)
 
 
+class _Reasons(NamedTuple):
+    """What of a chart fires, and of which recommendations that may speak against a medicine."""
+
+    assessment: Assessment
+    fired: Sequence[Fired]
+    recommendations: Sequence[Recommendation]
+
+
 class _Judged(NamedTuple):
     """What fires for each draft, beside what of the chart."""
 
@@ -108,22 +117,26 @@ class AnalgesicSafety:
         aspirin = self._roles.get(_ASPIRIN)
         low_dose = evaluator.knowledge.thresholds[aspirin.low_dose]["value"] if aspirin and aspirin.low_dose else 0
         self._low_dose = float(low_dose)
-        self._read = frozenset(evaluator.assessor.read_by(evaluator.assessor.by_kind[_KIND]))
-        self._read_of = {id_: frozenset(self._read_to_hold(id_)) for id_ in self._treatments(MEDICINE_ROLES)}
+        judged = self._treatments(MEDICINE_ROLES)
+        # What speaks against a medicine, or for care with it.
+        self._speaking = [
+            recommendation
+            for recommendation, _compiled in evaluator.assessor.of_chart()
+            if any(call.state != "offer" and call.id in judged for call in recommendation.treatment)
+        ]
+        self._held = {roles: evaluator.assessor.holding(self._treatments(roles)) for roles in (_SCREENED, _GATED)}
 
     def answer(self, request: HookRequest) -> Answered:
         """A card for each selected draft that something speaks against; nothing for the others."""
         orders, left_out = self._orders(request)
         if not any(order.draft.selected for order in orders):
             return self._evaluator.say_nothing(request, {"medications": [], "draftsLeftOut": left_out})
-        treatments = frozenset(id_ for order in orders if order.draft.selected for id_ in order.treatments())
-        read = {*self._read, *(places for id_ in treatments for places in self._read_of[id_])}
         evaluation = self._evaluator.evaluate(request, orders=False)
         judged = self._judged(evaluation, orders)
+        tiers = map(self._evaluator.assessor.tiers, judged.judgements)
         would_change = evaluation.would_change(
             _KIND,
-            lambda other: [(order.reference, fired) for order, fired in self._judged(other, orders).of_orders],
-            lambda decision: decision.read(read),
+            [(order.reference, of_order) for (order, _fired), of_order in zip(judged.of_orders, tiers, strict=True)],
         )
         evaluation = judged.evaluation
         advice = [
@@ -152,31 +165,79 @@ class AnalgesicSafety:
         # With too little known, or in an emergency, the assessment offers no medicine and names no reason against one,
         # nor for care with it. Here somebody is about to order it.
         screened = evaluation.screened(self._treatments(_SCREENED))
-        reasons = screened.assessment.fired
+        reasons = [_Reasons(screened.assessment, screened.assessment.fired, self._held[_SCREENED])]
         if evaluation.assessment.complaint == "present":
-            gate = evaluation.screened(self._treatments(_GATED), by_side=True)
-            reasons += (*gate.assessment.fired, *evaluation.assessment.all_fired)
+            gate = evaluation.screened(self._treatments(_GATED), by_side=True).assessment
+            reasons += [_Reasons(gate, gate.fired, self._held[_GATED])]
+            reasons += [_Reasons(evaluation.assessment, evaluation.assessment.all_fired, self._speaking)]
         else:
             evaluation = screened
-        fired_on_chart = tuple({fired.recommendation.id: fired for fired in reasons}.values())
+        fired_on_chart = tuple({fired.recommendation.id: fired for of in reasons for fired in of.fired}.values())
         selected = [order for order in orders if order.draft.selected]
         unread = self._evaluator.responder.unread_values.of(evaluation.case)
-        judgements = [_judge(evaluation, fired_on_chart, orders, order, unread) for order in selected]
+        judgements = [self._judge(evaluation, reasons, orders, order, unread) for order in selected]
         fired = [
             (order, (*judgement.fired, *_behind(judgement, fired_on_chart, order)))
             for order, judgement in zip(selected, judgements, strict=True)
         ]
         return _Judged(evaluation, unread, judgements, fired)
 
-    def _read_to_hold(self, treatment: str) -> Iterator[tuple[int, ...]]:
-        """The places in the kernel of what is read for what holds a treatment or cautions of it: whether that is so
-        beside the complaint, and what it reads, by which it is so without.
+    def _judge(
+        self,
+        evaluation: Evaluation,
+        reasons: Sequence[_Reasons],
+        orders: Sequence[_Order],
+        order: _Order,
+        unread: Sequence[Assertion],
+    ) -> Judgement:
+        assessor, assessment = self._evaluator.assessor, evaluation.assessment
+        present = assessment.complaint == "present"
+        swallowed = [other for other in orders if other.nsaid and not other.doubtful]
+        perhaps = [other for other in orders if other.nsaid]
+        acetaminophen = [other for other in orders if _ACETAMINOPHEN in other.medicines]
+        is_nsaid, is_acetaminophen = _NSAID in order.medicines, _ACETAMINOPHEN in order.medicines
+        facts: dict[str, Fact] = {
+            "nsaid-drafted": is_nsaid and not order.topical,
+            "topical-nsaid-drafted": order.topical and not _ALL_NSAIDS.isdisjoint(order.medicines),
+            "acetaminophen-drafted": is_acetaminophen,
+            "aspirin-drafted": order.aspirin,
+            "steroid-injection-drafted": _STEROID in order.medicines,
+            "held-by-the-chart": assessment.so_in(self._spoken_by(reasons, order, "hold")),
+            "care-needed": assessment.so_in(self._spoken_by(reasons, order, "caution")),
+            "second-nsaid-drafted": _is_second(order, swallowed),
+            "second-acetaminophen": is_acetaminophen
+            and (
+                _is_second(order, acetaminophen)
+                or assessment.so_in(assessor.stated_in(assessment, *_prescribed(evaluation, _ACETAMINOPHEN, orders)))
+            ),
+            "nsaid-with-acetaminophen": _is_second(order, [o for o in orders if o in swallowed or o in acetaminophen])
+            and bool(swallowed and acetaminophen),
+            "acetaminophen-in-24-hours": _amount(order.a_day),
+            "aspirin-in-24-hours": _amount(order.aspirin_a_day),
+            "aspirin-of-unknown-dose": order.doubtful,
+            "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
+            "value-not-read": order.nsaid and assessment.so_in(assessor.still_unread(assessment, unread)),
+            "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(evaluation, order)),
+            "complaint-documented": None if assessment.complaint == "unknown" else present,
+            "chart-not-heard": evaluation.case.lacks(MEDICINES),
+        }
+        return evaluation.judge(_KIND, facts)
+
+    def _spoken_by(self, reasons: Sequence[_Reasons], order: _Order, state: str) -> int:
+        """The variants in which anything holds this order, or cautions of it; that the chart has the draft itself is no
+        reason.
         """
-        assessor = self._evaluator.assessor
-        for recommendation in self._evaluator.knowledge.recommendations:
-            if any(call.id == treatment and call.state != "offer" for call in recommendation.treatment):
-                yield (assessor.kernel.recommendations[recommendation.id].holds,)
-                yield from assessor.read_by([recommendation])
+        assessor, treatments, found = self._evaluator.assessor, order.treatments(), 0
+        for recommendation in self._speaking:
+            if not any(call.state == state and call.id in treatments for call in recommendation.treatment):
+                continue
+            rest = -1
+            for of in reversed(reasons):
+                if of.assessment.decision and recommendation in of.recommendations:
+                    fires = rest & of.assessment.decision.fires(recommendation.id)
+                    found |= fires & ~assessor.rests_on(of.assessment, recommendation, order.reference)
+                    rest &= ~fires
+        return found
 
     def _treatments(self, roles: Iterable[str]) -> frozenset[str]:
         return frozenset(self._roles[role].treatment for role in roles if role in self._roles)
@@ -222,44 +283,6 @@ class AnalgesicSafety:
         treated_as = {role: self._roles[role].treatment for role in medicines}
         title = capital(next((row.display for row in self._index.rows(concept)), "") or label(min(medicines)))
         return _Order(draft, medicines, treated_as, topical, a_day, aspirin_a_day, low_dose, title)
-
-
-def _judge(
-    evaluation: Evaluation,
-    fired_on_chart: Sequence[Fired],
-    orders: Sequence[_Order],
-    order: _Order,
-    unread: Sequence[Assertion],
-) -> Judgement:
-    holds, cares = _fired_for(fired_on_chart, order, "hold"), _fired_for(fired_on_chart, order, "caution")
-    present = evaluation.assessment.complaint == "present"
-    swallowed = [other for other in orders if other.nsaid and not other.doubtful]
-    perhaps = [other for other in orders if other.nsaid]
-    acetaminophen = [other for other in orders if _ACETAMINOPHEN in other.medicines]
-    prescribed = _prescribed(evaluation, _ACETAMINOPHEN, orders)
-    is_nsaid, is_acetaminophen = _NSAID in order.medicines, _ACETAMINOPHEN in order.medicines
-    facts: dict[str, Value] = {
-        "nsaid-drafted": is_nsaid and not order.topical,
-        "topical-nsaid-drafted": order.topical and not _ALL_NSAIDS.isdisjoint(order.medicines),
-        "acetaminophen-drafted": is_acetaminophen,
-        "aspirin-drafted": order.aspirin,
-        "steroid-injection-drafted": _STEROID in order.medicines,
-        "held-by-the-chart": bool(holds),
-        "care-needed": bool(cares),
-        "second-nsaid-drafted": _is_second(order, swallowed),
-        "second-acetaminophen": is_acetaminophen and (prescribed or _is_second(order, acetaminophen)),
-        "nsaid-with-acetaminophen": _is_second(order, [o for o in orders if o in swallowed or o in acetaminophen])
-        and bool(swallowed and acetaminophen),
-        "acetaminophen-in-24-hours": _amount(order.a_day),
-        "aspirin-in-24-hours": _amount(order.aspirin_a_day),
-        "aspirin-of-unknown-dose": order.doubtful,
-        "nsaid-beside-such-aspirin": len(perhaps) > len(swallowed) and _is_second(order, perhaps),
-        "value-not-read": order.nsaid and bool(unread),
-        "medicine-not-read": not _ALL_NSAIDS.isdisjoint(order.medicines) and bool(_unrecognised(evaluation, order)),
-        "complaint-documented": None if evaluation.assessment.complaint == "unknown" else present,
-        "chart-not-heard": evaluation.case.lacks(MEDICINES),
-    }
-    return evaluation.judge(_KIND, facts)
 
 
 def _behind(judgement: Judgement, fired_on_chart: Sequence[Fired], order: _Order) -> Iterator[Fired]:
@@ -321,10 +344,13 @@ def _fired_for(fired_on_chart: Sequence[Fired], order: _Order, state: str) -> li
     ]
 
 
-def _prescribed(evaluation: Evaluation, role: str, orders: Sequence[_Order]) -> bool:
+def _prescribed(evaluation: Evaluation, role: str, orders: Sequence[_Order]) -> tuple[str, bool]:
+    """The finding that a medicine is in use, and whether the chart says so beside these drafts."""
     drafted = {order.reference for order in orders}
     medicine = evaluation.evaluator.knowledge.engine.medicines.get(role)
-    return medicine is not None and any(
+    if medicine is None:
+        return "", False
+    return medicine.finding, any(
         assertion.value is True and assertion.resource not in drafted
         for assertion in evaluation.case.assertions.get(medicine.finding, ())
     )
@@ -348,7 +374,8 @@ def _changes(
     delete = Action("delete", sentences["remove_label"], resource_id=order.reference)
     instead = knowledge.engine.medicines.get(_ACETAMINOPHEN)
     states = {call.id: call.state for call in assessment.treatment}
-    in_use = _prescribed(evaluation, _ACETAMINOPHEN, orders) or any(_ACETAMINOPHEN in o.medicines for o in orders)
+    _finding, prescribed = _prescribed(evaluation, _ACETAMINOPHEN, orders)
+    in_use = prescribed or any(_ACETAMINOPHEN in o.medicines for o in orders)
     template = None
     if "replace" in changes and not in_use and instead and states.get(instead.treatment) == "offer":
         template = knowledge.medicines.get(instead.order)

@@ -24,11 +24,12 @@ from service.answers.orders import Ordering, service_request
 from service.chart.draft_orders import ContextResource, HookContext
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
-from service.knowledge_model.conditions import Interval, Value
+from service.knowledge_model.conditions import Interval
 from service.knowledge_model.model import KnowledgeError
 from service.reasoning.assessment import Judgement
+from service.reasoning.decision import Fact
 from service.reasoning.evidence import Fired
-from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit, read_for_limits
+from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit, limits_of_variants
 from service.services.evaluation import Evaluation, Evaluator, in_context
 
 _KIND = "appointment"
@@ -49,8 +50,7 @@ class AppointmentTiming:
     """Answers appointment-book; made once. Raises KnowledgeError for a limit that is missing or of nothing."""
 
     def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator, assessor = evaluator, evaluator.assessor
-        knowledge = evaluator.knowledge
+        self._evaluator, knowledge = evaluator, evaluator.knowledge
         limits = {name for name in knowledge.thresholds if name.startswith(("seen-within-", "seen-by-day-"))}
         needed = {f"seen-within-{indicator}" for indicator in URGENT}
         raised_by = [r.id for r in knowledge.recommendations if r.red_flag]
@@ -64,10 +64,6 @@ class AppointmentTiming:
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is missing")
         for name in sorted(limits - known - windows - needed):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is of no indicator and red flag")
-
-        self._read = frozenset(
-            (*assessor.read_by(assessor.by_kind[_KIND]), *read_for_limits(knowledge, assessor.kernel))
-        )
 
     def needs_chart(self, request: HookRequest) -> bool:
         """Whether any appointment is a visit to come."""
@@ -87,9 +83,7 @@ class AppointmentTiming:
             return self._evaluator.say_nothing(request, {**judged, "draftsLeftOut": context.left_out()})
         evaluation = self._evaluator.evaluate(request)
         judgement = self._judged(evaluation, booked)
-        would_change = evaluation.would_change(
-            _KIND, lambda other: [(_ABOUT, self._judged(other, booked).fired)], lambda d: d.read(self._read)
-        )
+        would_change = evaluation.would_change(_KIND, [(_ABOUT, self._evaluator.assessor.tiers(judgement))])
         fired, limit, received = judgement.fired, evaluation.limit(), not evaluation.case.lacks()
         topic = self._evaluator.knowledge.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
@@ -109,16 +103,18 @@ class AppointmentTiming:
         ahead = [one for one in booked if not one.past]
         known = [one.days for one in ahead if one.days]
         earliest = Interval(min(d.low for d in known), min(d.high for d in known)) if known else None
-        limit = evaluation.limit()
-        late = _is_late(earliest, limit)
-        facts: dict[str, Value] = {
+        assessment = evaluation.assessment
+        limits = limits_of_variants(self._evaluator.knowledge, assessment)
+        facts: dict[str, Fact] = {
             "days-until-appointment": earliest,
-            "days-allowed": None if limit is None else Interval(float(limit.days), float(limit.days)),
-            "later-than-allowed": late,
-            "emergency-care-due": limit is not None and limit.emergency,
+            "days-allowed": assessment.fact(
+                (None if limit is None else Interval(float(limit.days), float(limit.days)), of) for limit, of in limits
+            ),
+            "later-than-allowed": assessment.fact((_is_late(earliest, limit), of) for limit, of in limits),
+            "emergency-care-due": assessment.fact((limit is not None and limit.emergency, of) for limit, of in limits),
             "chart-not-heard": evaluation.case.lacks(),
         }
-        unknown = evaluation.assessment.complaint == "unknown"
+        unknown = assessment.complaint == "unknown"
         return (evaluation.screened(()) if unknown else evaluation).judge(_KIND, facts)
 
 

@@ -8,49 +8,48 @@ Specification: CDS Hooks Library, encounter-discharge; FHIR R4 CommunicationRequ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
 
 from cds_hooks import Action, HookRequest
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change
 from service.answers.orders import Ordering, communication_request
-from service.knowledge_model.conditions import Value
 from service.knowledge_model.vocabulary import AT_DISCHARGE
 from service.prefetch_keys import MEDICINES
-from service.reasoning.assessment import Judgement
+from service.reasoning.assessment import Assessment, Judgement
+from service.reasoning.decision import Fact
 from service.reasoning.evidence import Fired
-from service.reasoning.visit_limits import read_for_limits
+from service.reasoning.visit_limits import limits_of_variants
 from service.services.evaluation import Evaluation, Evaluator
 
 _KIND = AT_DISCHARGE
-# What is read of the chart, of what an answer can change.
-_TERMS = frozenset({"tier", "flag", "offer", "hold", "without"})
 
 
 class DischargeAdvice:
     """Answers encounter-discharge; made once."""
 
     def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator, assessor = evaluator, evaluator.assessor
-        kernel, knowledge = assessor.kernel, evaluator.knowledge
-        adds = (r for r in knowledge.recommendations if any(call.adds for call in r.treatment))
-        self._read = frozenset(
-            (
-                *assessor.read_by(assessor.by_kind[_KIND]),
-                *read_for_limits(knowledge, kernel),
-                *((place,) for (term, _name), place in kernel.outcome.items() if term in _TERMS),
-                *((kernel.recommendations[r.id].holds,) for r in adds),
-            )
-        )
+        self._evaluator, self._knowledge = evaluator, evaluator.knowledge
+        of_chart = [r for r, _compiled in evaluator.assessor.of_chart()]
+        self._told = self._knowledge.wording.facts.keys() & self._knowledge.facts_of_offers()
+        self._additions = self._knowledge.additions()
+        self._adding = {
+            what: [r.id for r in of_chart if any(what in call.adds for call in r.treatment)] for what in self._additions
+        }
+        self._flagging = {
+            flag: [r.id for r in of_chart if r.red_flag and r.red_flag.id == flag]
+            for flag in self._knowledge.engine.at_discharge.values()
+        }
+        self._warning = [r.id for r in of_chart if r.indicator == "warning"]
 
     def answer(self, request: HookRequest) -> Answered:
         """One card; none where the chart has nothing to do with this pain."""
         evaluation = self._evaluator.evaluate(request, orders=False)
         judgement = self._judged(evaluation)
-        would_change = evaluation.would_change(
-            _KIND, lambda other: [(_KIND, self._judged(other).fired)], lambda decision: decision.read(self._read)
-        )
-        fired, topic = judgement.fired, self._evaluator.knowledge.engine.topics[_KIND]
+        would_change = evaluation.would_change(_KIND, [(_KIND, self._evaluator.assessor.tiers(judgement))])
+        fired, topic = judgement.fired, self._knowledge.engine.topics[_KIND]
         words = [line for item in fired for line in item.recommendation.say]
         advice = [Advice(topic, _KIND, _with_reasons(evaluation, fired), tuple(_message(evaluation, fired)))]
         return evaluation.advise(
@@ -62,33 +61,39 @@ class DischargeAdvice:
 
     def _judged(self, evaluation: Evaluation) -> Judgement:
         assessment = evaluation.assessment
-        offered = assessment.offered()
-        without = {what for call in assessment.treatment for what in call.without}
-        added = {what for f in assessment.fired for call in f.recommendation.treatment for what in call.adds}
-        unknown, limit = assessment.complaint == "unknown", evaluation.limit()
-        flags = {flag.id for f in assessment.fired if (flag := f.recommendation.red_flag)}
-        knowledge = self._evaluator.knowledge
-        facts: dict[str, Value] = {
-            f"{treatment}-offered": treatment in offered for treatment in knowledge.engine.treatments
-        }
-        for what, treatments in knowledge.additions().items():
-            of_it = not treatments.isdisjoint(offered)
-            facts |= {
-                f"{what}-offered": of_it and what in added - without,
-                f"{what}-left-out": of_it and what in without,
-            }
-        facts |= {name: flag in flags for name, flag in knowledge.engine.at_discharge.items()}
-        facts = {name: fact for name, fact in facts.items() if name in knowledge.wording.facts}
-        facts |= {
-            "value-not-read": bool(self._evaluator.responder.unread_values.of(evaluation.case)),
+        unknown, limits = assessment.complaint == "unknown", limits_of_variants(self._knowledge, assessment)
+        unread = self._evaluator.responder.unread_values.of(evaluation.case)
+        facts = {
+            **self._facts_of(assessment),
+            "value-not-read": assessment.so_in(self._evaluator.assessor.still_unread(assessment, unread)),
             "medicine-not-read": bool(evaluation.case.unrecognised),
-            "assessment-due": any(f.indicator == "warning" for f in assessment.fired),
-            "same-day-due": limit is not None and limit.days == 0,
+            "same-day-due": assessment.fact((limit is not None and limit.days == 0, of) for limit, of in limits),
             "medicines-not-heard": evaluation.case.lacks(MEDICINES),
             "chart-not-heard": unknown,
         }
         judging = evaluation.screened(()) if unknown else evaluation
         return judging.judge(_KIND, facts)
+
+    def _facts_of(self, assessment: Assessment) -> dict[str, Fact]:
+        """What is told of what the assessment offers and raises."""
+        decision = assessment.decision
+        if decision is None or assessment.complaint != "present":
+            return dict.fromkeys((*self._told, "assessment-due"), False)
+
+        def says_any(ids: Iterable[str]) -> int:
+            return reduce(or_, map(decision.says, ids), 0)
+
+        found = {f"{treatment}-offered": decision.offered(treatment) for treatment in self._knowledge.engine.treatments}
+        for what, treatments in self._additions.items():
+            of_it, left_out = reduce(or_, map(decision.offered, treatments), 0), decision.outcome("without", what)
+            found[f"{what}-offered"] = of_it & says_any(self._adding[what]) & ~left_out
+            found[f"{what}-left-out"] = of_it & left_out
+        found |= {name: says_any(self._flagging[flag]) for name, flag in self._knowledge.engine.at_discharge.items()}
+        found = {name: variants for name, variants in found.items() if name in self._told}
+        found["assessment-due"] = reduce(
+            or_, (decision.says(id_) & ~decision.is_critical(id_) for id_ in self._warning), 0
+        )
+        return {name: assessment.so_in(variants) for name, variants in found.items()}
 
 
 def _with_reasons(evaluation: Evaluation, fired: Sequence[Fired]) -> tuple[Fired, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from cds_hooks import HookRequest, SystemAction
 from service.answers.answered import Answered
@@ -15,20 +15,15 @@ from service.chart.completeness import all_left_out, blocking, chart_missing, is
 from service.chart.draft_orders import HookContext, hook_context
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OnChart, OrderReader, SiteCodes
 from service.chart.patient import ReceivedChart
-from service.knowledge_model.conditions import Value
 from service.knowledge_model.model import Knowledge
-from service.knowledge_model.vocabulary import INDICATORS
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Assessor, Judgement
-from service.reasoning.decision import Decision
+from service.reasoning.decision import Fact
 from service.reasoning.differential import NO_SIDE_NAMED
 from service.reasoning.evidence import Fired
 from service.reasoning.questions import WouldChange
 from service.reasoning.visit_limits import Limit, limit_of
 from service.settings import AS_IT_IS, Style
-
-# What a card is about, and what fired for it, the most important first.
-Judged: TypeAlias = tuple[str, Sequence[Fired]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +38,7 @@ class Evaluation:
     # What is ordered and done; read where anything of this pain is on the chart, and orders may be suggested.
     on_chart: OnChart
 
-    def judge(self, kind: str, facts: Mapping[str, Value]) -> Judgement:
+    def judge(self, kind: str, facts: Mapping[str, Fact]) -> Judgement:
         """See Assessor.judge."""
         return self.evaluator.assessor.judge(self.assessment, kind, facts)
 
@@ -57,7 +52,9 @@ class Evaluation:
 
     def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Evaluation:
         """The same call with what on the chart speaks against these treatments alone; see Assessor.screen."""
-        return replace(self, assessment=self.evaluator.assessor.screen(self.case, treatments, by_side=by_side))
+        beside = self.assessment.decision if self.assessment.complaint == "present" else None
+        screened = self.evaluator.assessor.screen(self.case, treatments, by_side=by_side, beside=beside)
+        return replace(self, assessment=screened)
 
     def require_chart(self) -> None:
         """Raises PreconditionFailed where nothing tells of this pain, and not all arrived that may."""
@@ -107,40 +104,17 @@ class Evaluation:
         )
         return self._unless_deceased(answered)
 
-    def would_change(
-        self,
-        kind: str,
-        cards: Callable[[Evaluation], Iterable[Judged]],
-        read: Callable[[Decision], Iterable[int]],
-    ) -> tuple[WouldChange, ...]:
-        """What a single answer to what is asked would do to each card about the hook context.
-
-        `cards` says of a chart which there are, without their words, `read` what of it tells; see Assessor.answered.
+    def would_change(self, kind: str, cards: Iterable[tuple[str, Sequence[int]]]) -> tuple[WouldChange, ...]:
+        """What a single answer to what is asked would do to each card about the hook context; the cards as
+        Questions.would_change_beside takes them.
         """
-        before = _urgency(cards(self)) if self.assessment.complaint == "present" else {}
-        if not before:
-            return ()
-        removed: dict[str, list[tuple[str, Value]]] = {about: [] for about in before}
-        raised: dict[str, list[tuple[str, Value]]] = {about: [] for about in before}
-        for answers, assessment in self.evaluator.assessor.answered(self.assessment, read):
-            after = _urgency(cards(replace(self, case=assessment.case or self.case, assessment=assessment)))
-            new = min((after[about] for about in after.keys() - before.keys()), default=len(INDICATORS))
-            for about, urgency in before.items():
-                if after.get(about, new) < urgency:
-                    raised[about] += answers
-                elif about not in after:
-                    removed[about] += answers
         topic = self.evaluator.responder.topics[kind]
-        return tuple(WouldChange(topic, tuple(removed[of]), tuple(raised[of]), of) for of in before)
+        changes = self.evaluator.assessor.would_change_beside(self.assessment, topic, [*cards])
+        names = numbered(change.about for change in changes)
+        return tuple(change._replace(about=name) for change, name in zip(changes, names, strict=True))
 
     def _unless_deceased(self, answered: Answered) -> Answered:
         return self.evaluator.responder.of_deceased(answered) if self.case.patient.deceased else answered
-
-
-def _urgency(cards: Iterable[Judged]) -> dict[str, int]:
-    """How urgent each card is, by what it is about; the lower the more urgent."""
-    said = [(about, INDICATORS.index(fired[0].indicator)) for about, fired in cards if fired]
-    return dict(zip(numbered(about for about, _urgency in said), (urgency for _about, urgency in said), strict=True))
 
 
 class Evaluator:

@@ -26,6 +26,7 @@ from service.reasoning.draft_imaging import (
     KIND,
     MRI,
     USUALLY_NOT,
+    WORK_UP,
     DraftImaging,
     DraftOrder,
     JudgedDrafts,
@@ -35,9 +36,8 @@ from service.reasoning.draft_imaging import (
     WorkUp,
 )
 from service.reasoning.order_matching import Applicable, Call
-from service.services.evaluation import Evaluation, Evaluator, Judged, in_context
+from service.services.evaluation import Evaluation, Evaluator, in_context
 
-_WORK_UP = "red-flags"
 _PAMA = "http://fhir.org/argonaut/Extension/pama-rating"
 _PAMA_CONSULT = f"{_PAMA}-consult-id"
 _PAMA_SYSTEM = "http://fhir.org/argonaut/CodeSystem/pama-rating"
@@ -77,15 +77,12 @@ class ImagingReferral:
         if not any(map(self._is_concerned, drafts)):
             return self._evaluator.say_nothing(request, _members(context, (), drafts))
         evaluation = self._evaluator.evaluate(request)
-        judged = self._judged(evaluation, drafts)
+        judged = self._imaging.judge(evaluation.case, evaluation.assessment, drafts, evaluation.on_chart)
         if not judged.rated:
             # Nothing would say that a red flag may stand in what did not arrive.
             evaluation.require_chart()
-        would_change = evaluation.would_change(
-            KIND,
-            lambda other: _cards(self._judged(other, drafts)),
-            lambda d: self._imaging.read(d, evaluation.on_chart),
-        )
+        tiers = self._imaging.tiers(evaluation.assessment, drafts, evaluation.on_chart, judged)
+        would_change = evaluation.would_change(KIND, tiers)
         advising = _Advising(evaluation, drafts)
         advice = [*map(advising.of_draft, judged.orders), *map(advising.of_work_up, judged.work_ups)]
         annotates = request.hook == "order-sign" and self._annotates(request.client)
@@ -96,15 +93,6 @@ class ImagingReferral:
             would_change=would_change,
             system_actions=tuple(_annotations(request, judged, self._evaluator)) if annotates else (),
         )
-
-    def _judged(self, evaluation: Evaluation, drafts: Sequence[DraftOrder]) -> JudgedDrafts:
-        return self._imaging.judge(evaluation.case, evaluation.assessment, drafts, evaluation.on_chart)
-
-
-def _cards(judged: JudgedDrafts) -> Iterator[Judged]:
-    """What there is a card about."""
-    yield from ((one.rated.order.reference, one.fired) for one in judged.orders)
-    yield from ((_WORK_UP, work_up.fired) for work_up in judged.work_ups)
 
 
 def _members(context: HookContext, rated: Iterable[RatedOrder], drafts: Iterable[DraftOrder]) -> dict[str, Any]:
@@ -136,7 +124,7 @@ class _Advising:
             self._addition(proposal, recommended=number == 0) for number, proposal in enumerate(work_up.proposals)
         )
         notes = (*self._not_recognised(), *self._elsewhere(work_up.elsewhere))
-        return Advice(self.topic, _WORK_UP, work_up.fired, changes, notes, several=True)
+        return Advice(self.topic, WORK_UP, work_up.fired, changes, notes, several=True)
 
     # -- notes --------------------------------------------------------------------------------------------------------
 
