@@ -105,23 +105,26 @@ def create_blueprint(
     blueprint = Blueprint("cds_hooks", __name__)
     discovery = orjson.dumps(registry.discovery())
 
+    def base() -> str:
+        return base_url or f"{request.root_url.rstrip('/')}{str(request.url_rule).partition('/cds-services')[0]}"
+
     @blueprint.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
-        caller = _admitted(gate, base_url, pseudonym, None, "/cds-services")
+        caller = admitted(gate, base(), pseudonym, None, "/cds-services")
         if caller is None or not caller.client.services:
             return Response(discovery, content_type=_JSON)
         return Response(orjson.dumps(registry.discovery(caller.client.services)), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
-        caller = _admitted(gate, base_url, pseudonym, service_id, f"/cds-services/{service_id}")
+        caller = admitted(gate, base(), pseudonym, service_id, f"/cds-services/{service_id}")
         record: CallRecord[Answered] = CallRecord(
             _written_id(pseudonym), registry.current_id(service_id), _name_of(caller)
         )
         g.cds_call = record
         record.is_check = is_marked(request.headers.get("User-Agent"))
         start = perf_counter()
-        envelope = read_envelope(_read_body(body_limit))
+        envelope = read_envelope(read_body(body_limit))
         service = registry.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
         hook_request = request_for(envelope, service, correlation_id=_correlation_id(), client=record.client)
@@ -143,9 +146,9 @@ def create_blueprint(
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
         paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
-        caller = _admitted(gate, base_url, pseudonym, service_id, *paths)
+        caller = admitted(gate, base(), pseudonym, service_id, *paths)
         current_id = registry.current_id(service_id)
-        batch = read_feedback(_read_body(body_limit))
+        batch = read_feedback(read_body(body_limit))
         on_feedback(
             FeedbackRecord(
                 _written_id(pseudonym),
@@ -213,15 +216,19 @@ def _body(
     return body
 
 
-def _admitted(
-    gate: Gate | None, base_url: str | None, pseudonym: Callable[[str], str], service_id: str | None, *paths: str
+def admitted(
+    gate: Gate | None, base_url: str, pseudonym: Callable[[str], str], service_id: str | None, *paths: str
 ) -> Caller | None:
-    """Who makes the current call, of one of these paths; None where everybody may."""
+    """Who makes the current call, of one of these paths below the base; None where everybody may.
+
+    Raises Unauthorized, Forbidden, TooManyRequests, ServiceUnavailable. Specification: Trusting CDS Clients.
+    """
     if gate is None:
         return None
-    base = base_url or f"{request.root_url.rstrip('/')}{str(request.url_rule).partition('/cds-services')[0]}"
     try:
-        return gate.admit(request.headers.get("Authorization"), Call(tuple(base + path for path in paths), service_id))
+        return gate.admit(
+            request.headers.get("Authorization"), Call(tuple(base_url + path for path in paths), service_id)
+        )
     except CdsHooksError as refused:
         # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
         _LOG.info("%s: refused for %s", _written_id(pseudonym), refused.diagnostics.partition(":")[0])
@@ -260,7 +267,7 @@ def _written_id(pseudonym: Callable[[str], str]) -> str:
     return known if UUID.fullmatch(known) else pseudonym(known)
 
 
-def _read_body(limit: int) -> bytes:
+def read_body(limit: int) -> bytes:
     """The body of the current request; never more than the limit is read, whether its length was announced or not."""
     environ = request.environ
     # Nearly every client sends the bare media type: then there is nothing to be taken apart.

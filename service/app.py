@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
@@ -30,11 +30,16 @@ from service.knowledge_model.properties import read_properties
 from service.pages import api_docs, demo_ehr, insights, why
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
+from service.second_opinion import fhir_routes
+from service.second_opinion.form import Form
+from service.second_opinion.next_question import NextQuestion
 from service.server.capacity import PROBES, Capacity, Place
 from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
+from service.service_ids import DIAGNOSIS
+from service.services.evaluation import Evaluator
 from service.services.explanation import Explainer
-from service.services.registry import service_registry
+from service.services.registry import services_by
 from service.settings import Settings, SettingsError, Style
 from service.site_codes import read_preference_list, read_site_codes
 
@@ -103,15 +108,17 @@ def create_app(
     _must_be_known(settings)
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
-    published = service_registry(
+    evaluator = Evaluator(
         knowledge,
         clock,
-        lambda name: styles[name if clients else None],
-        site_codes=site_codes,
-        never_sends=lambda name: clients[name].never_sends if clients and name else (),
-        annotates=lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on",
-        card_ids=ids,
+        site_codes,
+        lambda name: clients[name].never_sends if clients and name else (),
+        ids,
+        style_of=lambda name: styles[name if clients else None],
         why_at=why.address_maker(settings),
+    )
+    published = services_by(
+        evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )
     clients = _clients(settings, published)
     styles = _styles(settings, clients, knowledge)
@@ -154,6 +161,8 @@ def create_app(
     properties = read_properties(knowledge, settings.knowledge_dir)
     app.register_blueprint(knowledge_pages.create_blueprint(knowledge, properties))
     app.register_blueprint(why.create_blueprint(knowledge))
+    if settings.adaptive_form == "on":
+        app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))
     ready = {"status": "ready", "knowledge": {"version": knowledge.version, "status": knowledge.status}}
 
     index = _PAGE.format(
@@ -206,6 +215,20 @@ def create_app(
         return Response(orjson.dumps({**ready, **health}), mimetype="application/json")
 
     return app
+
+
+def _adaptive_form(
+    evaluator: Evaluator, published: ServiceRegistry[Answered], settings: Settings, gate: Gate | None
+) -> Blueprint:
+    """The questions of the knowledge for any form filler."""
+    diagnosis = published.find(DIAGNOSIS, "patient-view")
+    return fhir_routes.create_blueprint(
+        NextQuestion(Form(evaluator.assessor), diagnosis, evaluator.clock),
+        gate=gate,
+        base_url=settings.public_base_url,
+        body_limit=settings.body_limit,
+        pseudonym=Pseudonyms(settings).of,
+    )
 
 
 def _must_be_known(settings: Settings) -> None:

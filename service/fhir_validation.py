@@ -138,4 +138,7 @@ def violations(resource: dict[str, Any]) -> str:
         model.model_validate(resource)
     except ValidationError as error:
         return "; ".join(".".join(map(str, item["loc"])) or "resource" for item in error.errors(include_input=False))
+    except (KeyError, TypeError):
+        # So the models end at a resourceType that there is not, and at a url that is no text.
+        return "resource"
     return ""

@@ -93,6 +93,7 @@ class Settings:
     knowledge_dir: Path | None = None
     order_codes: Path | None = None
     pama_rating: str = "off"
+    adaptive_form: str = "off"
     clients: Path | None = None
     store: Path | None = None
     store_url: str | None = field(default=None, repr=False)
@@ -292,6 +293,11 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_PAMA_RATING",
         validate=OneOf(["on", "off"]),
         metadata={"expected": "on or off: whether signed orders carry their rating where no file of clients says so"},
+    )
+    adaptive_form = fields.String(
+        data_key="SITBONE_ADAPTIVE_FORM",
+        validate=OneOf(["on", "off"]),
+        metadata={"expected": "on or off: whether form fillers can have the questions as an adaptive form under /fhir"},
     )
     clients = fields.Function(
         deserialize=_read_file,

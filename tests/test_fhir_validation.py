@@ -29,6 +29,12 @@ def test_what_is_no_resource_has_no_model() -> None:
     assert violations({"resourceType": ["Observation"]}) == "resourceType: no model"
 
 
+@pytest.mark.parametrize("kind", [["Patient"], "left/right", {}])
+def test_what_the_models_end_at_is_no_valid_resource(kind: object) -> None:
+    assert violations({**observation("2026-01-01"), "contained": [{"resourceType": kind, "id": "c"}]})
+    assert violations({**observation("2026-01-01"), "extension": [{"url": {"x": 1}, "valueBoolean": True}]})
+
+
 def test_resources_that_differ_in_ids_dates_and_numbers_are_judged_once() -> None:
     made = [orjson.dumps({**observation(f"2026-01-0{day}"), "id": f"o{day}"}) for day in (1, 2, 3)]
     assert len({shape(raw, orjson.loads(raw)) for raw in made}) == 1

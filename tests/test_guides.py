@@ -93,7 +93,11 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
         "PYTHONPATH": str(REPOSITORY),
         "SITBONE_PORT": str(port),
     }
-    serving = environ | {"SITBONE_STORE": "store", "SITBONE_LOG_KEY": "a-key-for-this-test-alone"}
+    serving = environ | {
+        "SITBONE_STORE": "store",
+        "SITBONE_LOG_KEY": "a-key-for-this-test-alone",
+        "SITBONE_ADAPTIVE_FORM": "on",
+    }
     # The ids of the guide are those of the fixtures.
     serving["SITBONE_CARD_KEY"] = PUBLISHED_KEY
     with (

@@ -15,8 +15,8 @@ _CONFIGURATION = schemathesis.Config.from_dict(
     {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "412"]}}}
 )
 DOCUMENT = schemathesis.openapi.from_path(Path(__file__).parents[1] / "openapi.yaml", config=_CONFIGURATION)
-# Names of files, patients and recommendations cannot be made up.
-SCHEMA = DOCUMENT.exclude(path_regex="^/(demo|docs|knowledge|why)/.*{id}")
+# Names of files, patients and recommendations cannot be made up, nor can forms.
+SCHEMA = DOCUMENT.exclude(path_regex="^/((demo|docs|knowledge|why)/.*{id}|fhir)")
 SCHEMA.app = create_app(clock=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
 
 

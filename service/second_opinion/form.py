@@ -1,0 +1,237 @@
+"""The questions of the knowledge as items of a Questionnaire, and their answers as items of a QuestionnaireResponse.
+
+A group is one question, asked of one side or of the patient as a whole; its items are the findings that it is about.
+The linkId of an item is what the reader of forms reads back: `left/pop-at-injury`, `right/pop-at-injury`, `age`.
+The first group asks where the pain is, with the side beside it: `where/side`, `where/buttock-pain`.
+Specification: FHIR R4 Questionnaire and QuestionnaireResponse; SDC, Advanced Form Rendering and Adaptive Forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any, NamedTuple, TypeAlias
+
+from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
+from service.chart.side_chart import Chart
+from service.knowledge_model.model import LOCAL_SYSTEM, Finding, Question, in_a_sentence
+from service.reasoning.assessment import Assessment, Assessor
+from service.reasoning.questions import DECIDING, Asked
+
+Json: TypeAlias = dict[str, Any]
+SIDE, NONE_OF_THESE = "side", "none-of-these"
+AGE = "age"
+_WHERE = "where"
+_SCT = "http://snomed.info/sct"
+_UCUM = "http://unitsofmeasure.org"
+_EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
+_SDC = "http://hl7.org/fhir/uv/sdc/StructureDefinition/"
+# The SNOMED CT codes of an answer; they are in the Global Patient Set.
+ANSWERS: Mapping[str, tuple[str, bool | None]] = {
+    "373066001": ("Yes", True),
+    "373067005": ("No", False),
+    "261665006": ("Unknown", None),
+}
+SIDES: Mapping[str, tuple[str, str]] = {
+    "7771000": ("Left", LEFT),
+    "24028007": ("Right", RIGHT),
+    "51440002": ("Both sides", BILATERAL),
+}
+
+
+class Group(NamedTuple):
+    """A question about one side, or with NO_SIDE about the patient: its findings that are not known yet, and what an
+    answer can change (terms of questions.toml). link_id: what the linkId of the group ends with.
+    """
+
+    link_id: str
+    side: str
+    ask: str
+    findings: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+
+    @property
+    def locates(self) -> bool:
+        """Whether it asks where the pain is."""
+        return self.link_id == _WHERE
+
+
+class Answer(NamedTuple):
+    """An answer to one item: a finding, SIDE or NONE_OF_THESE; and the name and content of value[x] of FHIR."""
+
+    group: Group
+    item: str
+    member: str
+    value: Any
+
+
+def link_of(group: Group, item: str) -> str:
+    """The linkId of an item of a group."""
+    if item == NONE_OF_THESE:
+        return f"{link_of_group(group)}/{NONE_OF_THESE}"
+    if group.locates:
+        return f"{_WHERE}/{item}"
+    return f"{group.side}/{item}" if group.side else item
+
+
+def link_of_group(group: Group) -> str:
+    """The linkId of a group."""
+    return f"{group.side}/{group.link_id}" if group.side else group.link_id
+
+
+class Form:
+    """The questions of one body of knowledge; made once."""
+
+    def __init__(self, assessor: Assessor) -> None:
+        self.assessor, self.knowledge = assessor, assessor.knowledge
+        findings = self.knowledge.findings
+        locating = tuple(f.id for f in findings.values() if f.defines_complaint and f.kind == "symptom")
+        self.where = Group(_WHERE, NO_SIDE, "Where is the pain?", locating)
+        # linkId of a group, without its side -> what it asks, and all findings that it may ask for.
+        self._asked_by: dict[str, tuple[str, tuple[str, ...]]] = {_WHERE: (self.where.ask, locating)}
+        for question in self.knowledge.questions:
+            self._asked_by[_named(question.findings, again=question.first)] = (question.ask, question.findings)
+
+    def sided(self, finding: str) -> bool:
+        """Whether a finding is asked for on each side that hurts."""
+        return finding != AGE and not self.knowledge.findings[finding].whole_patient
+
+    def next_groups(self, assessment: Assessment, answered: Collection[str]) -> list[Group]:
+        """The groups of the next screen, best first; none where no answer changes urgency, imaging or a referral.
+
+        answered: the findings that have an answer in this form, also that nobody knows.
+        """
+        decision, groups = assessment.decision, list[Group]()
+        if decision is None:
+            return groups
+        case = decision.charts.case
+        sides = [side for side in case.sides() if side != BILATERAL] or [LEFT, RIGHT]
+        charts = {side: Chart(case, side, with_sideless=True) for side in sides}
+        questions = self.assessor.questions
+        if questions.can_change(decision, answered).isdisjoint(DECIDING):
+            return groups
+        for asked in questions.ask(decision, answered):
+            question = self._question(asked)
+            name = _named(question.findings, again=question.first)
+            findings = [f for f in question.findings if f in questions.open(decision) and f not in answered]
+            findings = findings or [asked.finding]
+            of_side = [f for f in findings if self.sided(f)]
+            of_patient = [f for f in findings if not self.sided(f)]
+            if of_side and len(sides) == 1:
+                of_side, of_patient = findings, []
+            for side in sides:
+                if open_ := tuple(f for f in of_side if f not in charts[side].known.keys() | charts[side].dated):
+                    groups.append(Group(name, side, question.ask, open_, asked.changes))
+            if of_patient:
+                groups.append(Group(name, NO_SIDE, question.ask, tuple(of_patient), asked.changes))
+        return groups
+
+    def _question(self, asked: Asked) -> Question:
+        """The question of the knowledge that is asked."""
+        return next(q for q in self.knowledge.questions if q.ask == asked.ask and asked.finding in q.findings)
+
+    def group_of(self, link_id: str) -> Group | None:
+        """The group of this linkId with all that it may ask for; None where there is no such group."""
+        head, _slash, tail = link_id.rpartition("/")
+        if head not in (NO_SIDE, LEFT, RIGHT) or tail not in self._asked_by or (head and tail == _WHERE):
+            return None
+        ask, findings = self._asked_by[tail]
+        return Group(tail, head, ask, findings)
+
+    # -- Questionnaire ------------------------------------------------------------------------------------------------
+
+    def item_of_group(self, group: Group, *, closed: bool = False) -> Json:
+        """The item of a Questionnaire that is this group, with its own items; `closed`: no more is asked in it."""
+        items = [self._item(group, finding) for finding in group.findings]
+        if group.locates:
+            items.insert(0, _choice(link_of(group, SIDE), "Which side?", SIDES))
+        elif not closed and sum(item["type"] == "choice" for item in items) > 1:
+            none = {"linkId": link_of(group, NONE_OF_THESE), "text": "None of these", "type": "boolean"}
+            items.append(none)
+        side = {LEFT: "Left: ", RIGHT: "Right: "}.get(group.side, "")
+        text = f"{side}{in_a_sentence(group.ask)}" if side else group.ask
+        return {"linkId": link_of_group(group), "text": text, "type": "group", "item": items}
+
+    def _item(self, group: Group, name: str) -> Json:
+        link_id = link_of(group, name)
+        if name == AGE:
+            return {"linkId": link_id, "text": "Date of birth, or the year", "type": "date"}
+        finding = self.knowledge.findings[name]
+        coding = {"system": LOCAL_SYSTEM, "code": name, "display": finding.title}
+        known: Json = {"definition": f"{LOCAL_SYSTEM}#{name}", "code": [coding]}
+        if finding.value == "boolean":
+            return {**_choice(link_id, finding.title, ANSWERS), **known}
+        item = {"linkId": link_id, "text": finding.title, "type": finding.value, **known}
+        return {**item, "extension": list(_limits(finding))} if finding.value == "quantity" else item
+
+    # -- QuestionnaireResponse ----------------------------------------------------------------------------------------
+
+    def response_items(self, answers: Iterable[Answer]) -> list[Json]:
+        """The items of a QuestionnaireResponse with these answers: the groups in the order of the answers, the items of
+        each in that of the form, as FHIR asks.
+        """
+        groups: dict[str, list[Answer]] = {}
+        for answer in answers:
+            groups.setdefault(link_of_group(answer.group), []).append(answer)
+        return [
+            {"linkId": link_id, "item": [self._response_item(answer) for answer in sorted(given, key=_place)]}
+            for link_id, given in groups.items()
+        ]
+
+    def _response_item(self, answer: Answer) -> Json:
+        item: Json = {"linkId": link_of(answer.group, answer.item)}
+        if answer.item in self.knowledge.findings:
+            item["definition"] = f"{LOCAL_SYSTEM}#{answer.item}"
+        return {**item, "answer": [{answer.member: answer.value}]}
+
+    def with_none_of_these(self, answers: Sequence[Answer]) -> list[Answer]:
+        """The answers, with a no to each item of a group that has none, in the place of "none of these".
+
+        The group of an answer is the one that was shown. An answer beside "none of these" stands.
+        """
+        given = {link_of(answer.group, answer.item) for answer in answers}
+        found = [answer for answer in answers if answer.item != NONE_OF_THESE]
+        for answer in answers:
+            if answer.item == NONE_OF_THESE and answer.value is True:
+                found += [
+                    Answer(answer.group, finding, "valueCoding", coding_of(value=False))
+                    for finding in answer.group.findings
+                    if self.is_choice(finding) and link_of(answer.group, finding) not in given
+                ]
+        return found
+
+    def is_choice(self, finding: str) -> bool:
+        """Whether the answer is yes, no or unknown."""
+        return finding != AGE and self.knowledge.findings[finding].value == "boolean"
+
+
+def coding_of(*, value: bool | None) -> Json:
+    """The coding of a yes, a no or an unknown."""
+    code, display = next((code, display) for code, (display, meaning) in ANSWERS.items() if meaning is value)
+    return {"system": _SCT, "code": code, "display": display}
+
+
+def _place(answer: Answer) -> int:
+    """Where an item stands in its group: the side first, "none of these" last."""
+    findings = answer.group.findings
+    return findings.index(answer.item) if answer.item in findings else -1 if answer.item == SIDE else len(findings)
+
+
+def _named(findings: Sequence[str], *, again: bool) -> str:
+    """The name of a question in a linkId; `again`: it asks once more for what is recorded in two ways."""
+    return f"ask-again-{findings[0]}" if again else f"ask-{findings[0]}"
+
+
+def _choice(link_id: str, text: str, options: Mapping[str, tuple[str, Any]]) -> Json:
+    codings = [{"system": _SCT, "code": code, "display": display} for code, (display, _meaning) in options.items()]
+    answers = [{"valueCoding": coding} for coding in codings]
+    return {"linkId": link_id, "text": text, "type": "choice", "answerOption": answers}
+
+
+def _limits(finding: Finding) -> Iterator[Json]:
+    """The unit of a quantity, and what it can be at all."""
+    unit = {"system": _UCUM, "code": finding.unit}
+    yield {"url": f"{_EXTENSION}questionnaire-unitOption", "valueCoding": {**unit, "display": finding.unit}}
+    for name, bound in (("minQuantity", finding.plausible.low), ("maxQuantity", finding.plausible.high)):
+        if isfinite(bound):
+            yield {"url": f"{_SDC}sdc-questionnaire-{name}", "valueQuantity": {"value": bound, **unit}}
