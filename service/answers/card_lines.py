@@ -2,8 +2,9 @@
 
 A line may have `{findings}` (what made the recommendation hold, in short words), `{day}` (days since the onset or
 injury, where they are known), `{by}` (when it is due: "today", "by Dec 3"), `{orders}` (what is left to be ordered),
-`{cause}` (the leading causes), `{order}` (the draft that the card is about), `{side}` and the name of a fact of the
-hook context, which stands for its value. What stands in [brackets] is left out where a place within says nothing.
+`{cause}` (the leading causes), `{where}` (where the pain is), `{order}` (the draft that the card is about), `{side}`
+and the name of a fact of the hook context, which stands for its value. What stands in [brackets] is left out where
+a place within says nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from service.chart.fhir_time import read_when
 from service.knowledge_model.conditions import CONTRADICTORY
 from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, capital, in_a_sentence
 from service.knowledge_model.quantity import unit_in_words
+from service.knowledge_model.vocabulary import CHART_KINDS, CLINICAL_KINDS
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import Evidence, Fired
@@ -75,15 +77,22 @@ class CardLines:
         self.words = knowledge.wording
 
     def summaries(self, content: Content) -> Iterator[str]:
-        """The summary of a card, with fewer and fewer findings: whoever asks takes the first that fits."""
+        """The summary of a card, with fewer and fewer findings: whoever asks takes the first that fits.
+
+        One of them is named before all orders are: a headline that says nothing of the patient is read past.
+        """
         lead, prefix = content.fired[0], self._prefix(content)
         named = list(dict.fromkeys(self._deciding(content.fired, self._side_of(lead))))
+        if not named or lead.recommendation.kind == "closing":
+            # Nothing made it fire: then what counts for a cause, and where the pain is.
+            named = list(dict.fromkeys((*named, *self._counting(), *self._located())))
         orders, few = content.orders, content.orders[:_ORDERS]
-        for told, causes in ((orders, True), (few, True), ((), True), (few, False), ((), False)):
-            of_it = replace(content, orders=told, causes=causes)
-            for count in range(min(_NAMED, len(named)), -1, -1):
-                text = fill(lead.recommendation.summary, partial(self._place, of_it, named[:count]))
-                yield prefix + in_a_sentence(text) if prefix else capital(text)
+        for counts in (range(min(_NAMED, len(named)), 0, -1), (0,)):
+            for told, causes in ((orders, True), (few, True), ((), True), (few, False), ((), False)):
+                of_it = replace(content, orders=told, causes=causes)
+                for count in counts:
+                    text = fill(lead.recommendation.summary, partial(self._place, of_it, named[:count]))
+                    yield prefix + in_a_sentence(text) if prefix else capital(text)
         yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
 
     def do(self, content: Content, fired: Fired) -> Iterator[str]:
@@ -168,19 +177,41 @@ class CardLines:
         what is worrying before what is not."""
         flags = [f for f in fired if f.recommendation.red_flag and f.indicator == fired[0].indicator]
         told: dict[str, None] = {}
-        found = [list(self._worrying(f.evidence, side)) for f in (flags or fired)]
-        # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it.
+        # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it. Of a chart
+        # what comes after it tells of this pain only where it is clinical: a reason against a medicine does not.
+        of_chart = fired[0].recommendation.kind in CHART_KINDS
+        found = [
+            list(self._worrying(f.evidence, side, clinical=of_chart and not flags and f is not fired[0]))
+            for f in (flags or fired)
+        ]
         of_each = found if flags else next(([items] for items in found if items), [])
         for place in range(max(map(len, of_each), default=0)):
             told |= dict.fromkeys(items[place] for items in of_each if place < len(items))
         yield from told
 
-    def _worrying(self, evidence: Iterable[Evidence], side: str) -> Iterator[str]:
+    def _counting(self) -> Iterator[str]:
+        """What is present and speaks for the cause with the most points of each side."""
+        assessment, findings = self.assessment, self.knowledge.findings
+        for ranking in assessment.rankings:
+            for name in ranking.causes[0].speaks_for:
+                if name in findings and assessment.case and findings[name].value == "boolean":
+                    said = assessment.case.resolve(name, ranking.side, with_sideless=True)
+                    if said.value is True:
+                        yield self.knowledge.short_of(name)
+
+    def _located(self) -> list[str]:
+        """What makes this the complaint: where the pain is."""
+        findings = self.knowledge.findings
+        located = sorted(self.assessment.located_by, key=lambda item: findings[item.finding].kind != "symptom")
+        return list(dict.fromkeys(filter(None, map(self.item, located))))
+
+    def _worrying(self, evidence: Iterable[Evidence], side: str, *, clinical: bool = False) -> Iterator[str]:
         """What is present, what speaks for a danger first; the onset is told in days."""
         findings = self.knowledge.findings
         present = [item for item in evidence if item.finding in findings and item.state not in ("absent", "unknown")]
         for item in sorted(present, key=lambda item: findings[item.finding].direction != "worrying"):
-            if findings[item.finding].value != "date":
+            finding = findings[item.finding]
+            if finding.value != "date" and (not clinical or finding.kind in CLINICAL_KINDS):
                 yield self.item(item, side=side)
 
     def _place(self, content: Content, named: Sequence[str], name: str) -> str:
@@ -192,6 +223,7 @@ class CardLines:
             "by": lambda: self._by(content.fired),
             "day": lambda: self._day(content.fired[0]),
             "cause": self.causes if content.causes else str,
+            "where": lambda: next(iter(self._located()), ""),
         }
         if name in said:
             return said[name]()

@@ -82,6 +82,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "also_order": ("orders",),
         "with_priority": ("title", "priority"),
         "rated": ("title", "rating", "presentation", "source"),
+        "rated_after_radiograph": ("title", "rating", "presentation", "source"),
         "criteria": ("publisher", "topic", "year"),
         "own_judgement": (),
         "score": ("score",),
@@ -218,7 +219,7 @@ RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
 PUBLISHED = ("diagnosis", "imaging-referral", "analgesic-safety", "appointment-timing", "discharge-advice")
 TOPIC_ROLES = (*INDICATORS[:2], "questions", "diagnosis", "treatment", *ADVICE_FACTS)
 # What a line of a card may have filled in besides the facts of the hook context; see answers/card_lines.py.
-CARD_PLACES = ("findings", "day", "by", "orders", "cause", "order", "side")
+CARD_PLACES = ("findings", "day", "by", "orders", "cause", "where", "order", "side")
 # The medicines whose orders can be judged.
 MEDICINE_ROLES = ("nsaid", "aspirin", "acetaminophen", "corticosteroid-injection")
 

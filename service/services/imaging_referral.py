@@ -131,7 +131,7 @@ class _Advising:
     def _notes(self, one: RatedOrder) -> Iterator[str]:
         title = self._title(one.order)
         if one.by:
-            yield self._say_rating(title, one.by)
+            yield self._say_rating(title, one.by, after_radiograph=one.radiograph_first is not None)
         elif one.because == "another-region":
             yield self.words.sentences["another_region"].format(title=title)
         shown = one.done is not None and one.done not in self.evaluation.on_chart.done
@@ -152,7 +152,8 @@ class _Advising:
         if count := sum(not one.recognised for one in self.drafts):
             yield self.words.sentences["not_recognised"].format(count=count)
 
-    def _say_rating(self, title: str, by: Applicable) -> str:
+    def _say_rating(self, title: str, by: Applicable, *, after_radiograph: bool) -> str:
+        """The rating of a draft; where a radiograph comes first, that it is the one after it."""
         presentation, rating = by
         sentences = self.words.sentences
         source = [
@@ -166,7 +167,7 @@ class _Advising:
             source.append(sentences["score"].format(score=rating.score))
         if rating.radiation is not None:
             source.append(sentences["radiation"].format(level=rating.radiation))
-        return sentences["rated"].format(
+        return sentences["rated_after_radiograph" if after_radiograph else "rated"].format(
             title=title,
             rating=self.knowledge.rating_words[rating.rating],
             presentation=presentation.presentation,

@@ -3,6 +3,7 @@
 What is decided is checked on 5,000 generated charts, without a call; what is said, on the answers to fewer of them.
 """
 
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -14,8 +15,10 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.knowledge_model.conditions import Condition
-from service.knowledge_model.vocabulary import INDICATORS
+from service.knowledge_model.model import in_a_sentence
+from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS
 from service.reasoning.assessment import Assessment, ImagingCall
+from service.reasoning.visit_limits import limit_of
 from tests.calm import benign_cases
 from tests.charts import (
     CLOCK,
@@ -31,6 +34,10 @@ from tests.charts import (
 
 GENERATED = 150
 BASIS = "org.sitbone.basis"
+# What tells of a patient beside findings and causes.
+_OF_A_PATIENT = re.compile(
+    r"\bday \d|\bage \d|\bage of|under 16|avulsion on imaging|onset recorded both|recorded as present and as absent"
+)
 
 
 @cache
@@ -128,6 +135,18 @@ def _self_care_first_after_it_failed(answer: Json) -> list[str]:
     return [c["summary"] for c in answer["cards"] if failed and c["summary"].startswith("Self-care first")]
 
 
+def _headlines_of_nobody(answer: Json) -> list[str]:
+    """A headline that would be the same for everybody: no finding, no cause, no age, no day stands in it."""
+    knowledge, told = packaged(), []
+    causes = [in_a_sentence(cause.title) for cause in knowledge.causes.values()]
+    names = [knowledge.short_of(finding) for finding in knowledge.findings]
+    for card in answer["cards"]:
+        summary = card["summary"].lower()
+        if not (_OF_A_PATIENT.search(summary) or any(name.lower() in summary for name in (*names, *causes))):
+            told.append(card["summary"])
+    return told
+
+
 CHECKS: dict[str, Callable[[Json], list[str]]] = {
     "no cause has for it what is absent": _for_what_is_absent,
     "nothing less likely is also to be considered": _also_less_likely,
@@ -137,6 +156,7 @@ CHECKS: dict[str, Callable[[Json], list[str]]] = {
     "one fracture has one card": _two_cards_of_one_fracture,
     "no card has the doses of child and adult": _doses_of_child_and_adult,
     "self-care is not first where it failed": _self_care_first_after_it_failed,
+    "no headline is the same for everybody": _headlines_of_nobody,
 }
 
 
@@ -194,7 +214,7 @@ def _documented(case: Mapping[str, Any], assessment: Assessment) -> frozenset[st
 
 def _sent_elsewhere(present: frozenset[str], assessment: Assessment) -> list[str]:
     """What the safety net sends to emergency care or to be seen today, and the card does not."""
-    at_once = any(call.key == "referral-emergency" and call.priority == "stat" for call in assessment.referrals)
+    at_once = _at_once(assessment)
     today = any(fired.indicator == INDICATORS[0] for fired in assessment.fired)
     wrong = [words for words, findings in EMERGENCY.items() if findings <= present and not at_once]
     return wrong + [words for words, findings in SAME_DAY.items() if findings <= present and not today]
@@ -271,3 +291,89 @@ def test_the_safety_net_says_what_the_check_knows() -> None:
     parts = re.split(r", or | or |, ", at_once.partition(" for new ")[2])
     assert parts == [*EMERGENCY]
     assert re.split(r", or ", same_day.partition(" for ")[2].rstrip(".")) == [*SAME_DAY]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# When a visit has to be
+
+# What the message for parents names, and the findings that document it: emergency care at once, or the same day.
+AT_ONCE_OF_A_CHILD = {
+    "cannot stand or walk": ["unable-to-bear-weight"],
+    "has a fever": ["fever"],
+    "looks very ill": ["sepsis"],
+    "numb between the legs": ["saddle-numbness"],
+    "trouble passing urine": ["urinary-retention"],
+    "moving the bowels": ["faecal-incontinence"],
+    "Both legs feel weak": ["leg-weakness", "bilateral-leg-symptoms"],
+    "One leg swells up": ["unilateral-leg-swelling"],
+}
+SAME_DAY_OF_A_CHILD = {
+    "One leg feels weak": ["leg-weakness"],
+    "sudden sharp pain with a pop": ["sudden-onset", "sharp-pain", "pop-at-injury"],
+    "big bruise": ["significant-bruising"],
+}
+TWO_DAYS_OF_A_CHILD = {"wakes your child at night": ["night-or-rest-pain"], "gets worse": ["worsening"]}
+
+
+def _of_a_child(findings: list[str]) -> Assessment:
+    return assessed(build_request({"age": 12, "side": "left", "present": ["buttock-pain", *findings]}))
+
+
+def _at_once(assessment: Assessment) -> bool:
+    return any(call.key == "referral-emergency" and call.priority == "stat" for call in assessment.referrals)
+
+
+def _days(assessment: Assessment) -> int:
+    """Until the visit that is due, -1 for emergency care at once."""
+    limit = limit_of(packaged(), assessment)
+    return 99 if limit is None else -1 if limit.emergency else limit.days
+
+
+def test_parents_are_sent_where_the_card_sends() -> None:
+    """What gh22-child says and what such a chart asks for; an avulsion is seen the same or the next day."""
+    [child] = [r for r in packaged().recommendations if r.id == "gh22-child"]
+    at_once, _, later = "\n".join(child.say).partition("See a doctor the same day")
+    same_day, _, days = later.partition("See a doctor within two days")
+    for words, findings in AT_ONCE_OF_A_CHILD.items():
+        assert words in at_once
+        assert _at_once(_of_a_child(findings)), words
+    for said, table, most in ((same_day, SAME_DAY_OF_A_CHILD, 1), (days, TWO_DAYS_OF_A_CHILD, 2)):
+        for words, findings in table.items():
+            assert words in said
+            assert not _at_once(_of_a_child(findings)), words
+            assert _days(_of_a_child(findings)) <= most, words
+    listed = [line for line in child.say if line.startswith("- ")]
+    known = (*AT_ONCE_OF_A_CHILD, *SAME_DAY_OF_A_CHILD)
+    assert [line for line in listed if not any(words in line for words in known)] == []
+
+
+def test_a_worrying_finding_never_puts_a_visit_off() -> None:
+    """What is found worse leaves no more days. An avulsion of the young is seen the same or the next day (RF12), also
+    where less was due today.
+    """
+    generator = random.Random(5)  # noqa: S311 - the same charts each time
+    worrying = [
+        finding.id
+        for finding in packaged().findings.values()
+        if finding.direction == "worrying"
+        and finding.value == "boolean"
+        and finding.kind in CLINICAL_KINDS
+        # What imaging shows answers: it has days of its own.
+        and finding.kind != "result"
+    ]
+    wrong = []
+    for case in chain(mixed_cases(400, seed=77), benign_cases(100, seed=78)):
+        before = assessed(build_request(case))
+        if before.complaint != "present" or limit_of(packaged(), before) is None:
+            continue
+        said = {entry.partition(",")[0] for state in ("present", "absent") for entry in case.get(state, ())}
+        for finding in generator.sample([name for name in worrying if name not in said], 5):
+            after = assessed(build_request({**case, "present": [*case["present"], finding]}))
+            if _days(after) > max(_days(before), 1 if _of_the_young(after) else -1):
+                wrong.append((finding, case["present"], _days(before), _days(after)))
+    assert wrong[:3] == []
+
+
+def _of_the_young(assessment: Assessment) -> bool:
+    flags = (f for f in assessment.red_flags() if f.indicator == INDICATORS[0] and f.recommendation.red_flag)
+    return any(f.recommendation.red_flag and f.recommendation.red_flag.id == "adolescent-avulsion" for f in flags)
