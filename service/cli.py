@@ -103,7 +103,7 @@ def serve(example: Path | None) -> None:
     short_help="Why a request gets the cards it gets.",
     epilog="\b\nExamples:\n"
     "  sitbone explain fixtures/requests/sudden-tear.json\n"
-    "  sitbone explain --at 2026-11-22T12:00:00Z --json request.json | jq .rules\n"
+    "  sitbone explain --at 2026-11-22T12:00:00Z --json request.json | jq .recommendations\n"
     "  sitbone explain --service analgesic-safety-sign - < request.json",
 )
 @click.argument("file", type=click.File("rb"))

@@ -65,6 +65,90 @@ def found(assessment: Assessment, id_: str) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The words of conditions
+
+NUMBERS = {f"n{number}": number for number in (0, 1, 2, 3, 5, 21, 22, 23, 51, 52, 53)}
+# Of October 22 to 52 days have passed.
+DOCUMENTED: dict[str, Any] = {
+    "present": [ANKLE, "loud-crack", "slow-start", "tilt-test"],
+    "absent": ["swelling", "slow-start", "drawer-test"],
+    "numbers": {"pain-severity": 5},
+    "dates": {"injury-date": "2026-10"},
+}
+ON_BOTH_FEET: dict[str, Any] = {"present": [ANKLE, "cold-foot", "numb-foot, right"]}
+ON_ONE_FOOT: dict[str, Any] = {"present": [ANKLE, "cold-foot"], "absent": ["both-feet-affected"]}
+BOTH_WAYS: dict[str, Any] = {"present": [ANKLE, "both-feet-affected"], "absent": ["both-feet-affected"]}
+
+
+@pytest.mark.parametrize(
+    ("chart", "true", "false", "unknown"),
+    [
+        (
+            DOCUMENTED,
+            "loud-crack; absent(swelling); not-absent(fever); not-absent(loud-crack); not-present(fever);"
+            "not-present(swelling); unknown(fever); unknown(slow-start); contradictory(slow-start);"
+            "not-present(slow-start); not-absent(slow-start);"
+            "pain-severity >= n5; pain-severity <= n5; days-since-injury >= n22; days-since-injury <= n52;"
+            "toy-tests-positive >= n1; toy-tests-positive <= n2; toy-tests-positive > n0; toy-tests-positive >= n0;"
+            "absent(no-laxity); not-present(no-laxity); not-present(laxity); unknown(laxity);"
+            "loud-crack and absent(swelling); any of (fever, loud-crack); none of (swelling, absent(loud-crack))",
+            "swelling; absent(loud-crack); not-absent(swelling); not-present(loud-crack); unknown(loud-crack);"
+            "unknown(swelling); contradictory(loud-crack); contradictory(fever); unknown(pain-severity);"
+            "unknown(days-since-injury); unknown(toy-tests-positive); unknown(age);"
+            "pain-severity < n5; pain-severity > n5; days-since-injury >= n53; days-since-injury <= n21;"
+            "toy-tests-positive >= n3; toy-tests-positive > n2; no-laxity; not-absent(no-laxity); unknown(no-laxity);"
+            "swelling and fever; any of (swelling, absent(loud-crack)); none of (fever, loud-crack)",
+            "fever; slow-start; absent(fever); days-since-injury >= n23; days-since-injury >= n52;"
+            "days-since-injury <= n22; days-since-injury <= n51; toy-tests-positive >= n2; toy-tests-positive < n2;"
+            "laxity; absent(laxity); loud-crack and fever; any of (swelling, fever); none of (swelling, fever)",
+        ),
+        (
+            {"present": [ANKLE], "age": None},
+            "unknown(pain-severity); unknown(days-since-injury); unknown(toy-tests-positive); unknown(age);"
+            "unknown(both-feet-affected); toy-tests-positive <= n3",
+            "contradictory(both-feet-affected); toy-tests-positive > n3",
+            "age >= n5; pain-severity <= n5; days-since-injury >= n0; toy-tests-positive >= n1; both-feet-affected",
+        ),
+        (
+            ON_BOTH_FEET,
+            "both-feet-affected; not-absent(both-feet-affected)",
+            "absent(both-feet-affected); unknown(both-feet-affected); contradictory(both-feet-affected)",
+            "fever",
+        ),
+        (ON_ONE_FOOT, "absent(both-feet-affected)", "both-feet-affected; unknown(both-feet-affected)", "fever"),
+        (BOTH_WAYS, "contradictory(both-feet-affected); unknown(both-feet-affected)", "unknown(age)", "both-feet-affected"),
+        # What is recorded in two ways is known where it follows from the others.
+        (
+            {**BOTH_WAYS, "present": [*BOTH_WAYS["present"], *ON_BOTH_FEET["present"]]},
+            "both-feet-affected",
+            "contradictory(both-feet-affected); unknown(both-feet-affected)",
+            "fever",
+        ),
+    ],
+    ids=["documented", "nothing-known", "both-feet", "one-foot", "both-ways", "both-ways-and-feet"],
+)
+def test_a_condition_is_true_false_or_unknown_of_a_chart(
+    chart: dict[str, Any], true: str, false: str, unknown: str
+) -> None:
+    texts = {True: true, False: false, None: unknown}
+    expected = {text.strip(): verdict for verdict, of in texts.items() for text in of.split(";")}
+    assert verdicts(chart, expected) == expected
+
+
+def verdicts(chart: Mapping[str, Any], texts: Iterable[str]) -> dict[str, bool | None]:
+    """What is decided of these conditions on this chart of one side."""
+    named = {f"condition-{number}": text for number, text in enumerate(texts)}
+    more = {name: ("", parse(text, NUMBERS)) for name, text in named.items()}
+    decision = Engine(replace(toy(), definitions={**toy().definitions, **more})).assess(**chart).decision
+    assert decision is not None
+    nodes = {text: decision.kernel.criteria[name] for name, text in named.items()}
+    return {
+        text: True if decision.on(node.true, 0) else False if decision.on(node.false, 0) else None
+        for text, node in nodes.items()
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The complaint
 
 
@@ -699,6 +783,12 @@ CHARTS: tuple[dict[str, Any], ...] = (
     {"present": [ANKLE, "fever", "metal-plate, right"], "dates": {"injury-date": "2026-10"}},
     {"present": [ANKLE, "ankle-pain, right", "swelling", "slow-start, right", "bony-tenderness, no side"]},
     {"present": [ANKLE, "cold-foot, right", "loud-crack"], "absent": ["loud-crack", "tilt-test, right"], "age": 17},
+    # Recorded in two ways on each side only together with what has none.
+    {
+        "present": [ANKLE, "ankle-pain, right", "slow-start, 2 days ago", "slow-start, right, 2 days ago"],
+        "absent": ["slow-start, no side, 2 days ago"],
+    },
+    {"present": [ANKLE, "cold-foot, 2 days ago"], "absent": ["cold-foot, 2 days ago"]},
 )
 
 
@@ -765,6 +855,16 @@ def test_judging_leaves_the_assessment_as_it_was(engine: Engine) -> None:
     judged = judge(assessment, "imaging-order", facts)
     assert (judged.assessment, judged.kind, judged.facts, judged.fired) == (assessment, "imaging-order", facts, ())
     assert tuple(assessment.decision.values) == before
+
+
+def test_of_what_is_not_known_of_a_draft_nobody_can_tell(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE, "swelling"])
+
+    def told(rating: str | None) -> bool | None:
+        verdicts = engine.assessor.verdicts(assessment, "imaging-order", facts={"order-rating": rating})
+        return next(each.holds for each in verdicts if each.recommendation.id == "io3-usually-not")
+
+    assert [told(rating) for rating in ("usually-not", "appropriate", None)] == [True, False, None]
 
 
 def test_of_what_is_judged_the_gravest_comes_first(engine: Engine) -> None:

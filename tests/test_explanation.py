@@ -42,15 +42,15 @@ def told(explainer: Explainer, repository: Path) -> Any:
 
 
 def rule(told: dict[str, Any], start: str) -> dict[str, Any]:
-    [found] = [each for each in told["rules"] if each["id"].startswith(start)]
+    [found] = [each for each in told["recommendations"] if each["id"].startswith(start)]
     return dict(found)
 
 
 def test_every_recommendation_that_the_chart_decides_has_a_verdict(told: Any, knowledge: Knowledge) -> None:
-    rules = told("sudden-tear")["rules"]
+    recommendations = told("sudden-tear")["recommendations"]
     kinds = {"red-flag", "plan", "closing", "treatment"}
-    assert [each["id"] for each in rules] == [r.id for r in knowledge.recommendations if r.kind in kinds]
-    assert {each["verdict"] for each in rules} == {"yes", "no", "cannot-tell"}
+    assert [each["id"] for each in recommendations] == [r.id for r in knowledge.recommendations if r.kind in kinds]
+    assert {each["verdict"] for each in recommendations} == {"yes", "no", "cannot-tell"}
 
 
 def test_what_fired_is_yes_with_the_findings_of_the_card(told: Any) -> None:
@@ -70,7 +70,7 @@ def test_what_cannot_be_told_names_what_it_waits_for(told: Any) -> None:
 
 
 def test_what_is_no_names_what_makes_it_so(told: Any) -> None:
-    not_said = [each for each in told("sprinter-of-14")["rules"] if each["verdict"] == "no"]
+    not_said = [each for each in told("sprinter-of-14")["recommendations"] if each["verdict"] == "no"]
     tear = next(each for each in not_said if each["id"].startswith("rl07-"))
     assert [item["id"] for item in tear["findings"]] == ["age"]
     assert all(not each["unknown"] for each in not_said)
@@ -91,20 +91,20 @@ def test_the_explanation_is_of_the_answer_that_the_service_gives(explainer: Expl
             continue
         service = explainer.services_of(json.loads(path.read_bytes())["hook"])[0]
         told = as_dict(explainer.explain(service, path.read_bytes()))
-        fired = {each["id"] for each in told["rules"] if each["verdict"] == "yes" and "heldBack" not in each}
+        fired = {each["id"] for each in told["recommendations"] if each["verdict"] == "yes" and "heldBack" not in each}
         based = {
             recommendation["id"]
             for card in answer["cards"]
             for recommendation in card["extension"]["org.sitbone.basis"]["recommendations"]
         }
         assert based <= fired
-        assert told["answer"] == answer["extension"][ASSESSMENT_KEY]
+        assert told["extension"] == answer["extension"][ASSESSMENT_KEY]
 
 
 def test_a_chart_without_the_complaint_has_no_verdicts(told: Any) -> None:
     nothing = told("no-complaint")
     assert nothing["assessment"]["complaint"] == "absent"
-    assert nothing["rules"] == []
+    assert nothing["recommendations"] == []
 
 
 def test_every_service_can_be_explained_on_each_of_its_hooks(explainer: Explainer, knowledge: Knowledge) -> None:
@@ -136,7 +136,7 @@ def test_a_draft_order_is_explained_by_the_facts_that_it_is_judged_by(
     [judged] = as_dict(explainer.explain("analgesic-safety-sign", json.dumps(request).encode()))["judged"]
     assert judged["kind"] == "analgesic-order"
     assert judged["facts"]["nsaid-drafted"] is True
-    assert {each["verdict"] for each in judged["rules"]} <= {"yes", "no", "cannot-tell"}
+    assert {each["verdict"] for each in judged["recommendations"]} <= {"yes", "no", "cannot-tell"}
 
 
 def test_a_request_that_the_service_refuses_is_refused(explainer: Explainer) -> None:
@@ -176,8 +176,8 @@ def test_what_cannot_be_explained_ends_with_2_and_a_sentence(arguments: list[str
 
 
 def test_it_says_what_would_change_each_card_or_that_no_single_answer_does(told: Any, repository: Path) -> None:
-    cards = {card["topic"]: card for card in told("lumbar-referred-pain")["answer"]["wouldChange"]}
+    cards = {card["topic"]: card for card in told("lumbar-referred-pain")["extension"]["wouldChange"]}
     assert "saddle-numbness" in cards["assessment-due"]["raisedBy"]["present"]
-    assert told("sudden-tear")["answer"]["wouldChange"] == [{"topic": "immediate-evaluation", "noSingleAnswer": True}]
+    assert told("sudden-tear")["extension"]["wouldChange"] == [{"topic": "immediate-evaluation", "noSingleAnswer": True}]
     shown = CliRunner().invoke(main, ["explain", str(repository / "fixtures/requests/sudden-tear.json")]).stdout
     assert "What would change this advice\n  immediate-evaluation: no single answer\n" in shown

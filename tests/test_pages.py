@@ -80,7 +80,7 @@ def test_where_callers_need_a_token_no_decision_is_explained_without_one(guarded
 def test_a_decision_is_explained_rule_by_rule(client: FlaskClient) -> None:
     assert b'data-explains="true"' in client.get("/").data
     told = client.post("/explain/gluteal-hamstring-pain", data=client.get("/demo/patients/cauda-equina").data)
-    rules = {rule["id"]: rule for rule in json.loads(told.data)["rules"]}
+    rules = {rule["id"]: rule for rule in json.loads(told.data)["recommendations"]}
     assert {rule["verdict"] for rule in rules.values()} == {"yes", "no", "cannot-tell"}
     assert any(
         rule["verdict"] == "yes" and "saddle-numbness" in [finding["id"] for finding in rule["findings"]]

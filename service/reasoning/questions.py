@@ -375,7 +375,12 @@ def _values(knowledge: Knowledge, finding: str, read_as: str) -> tuple[Value, ..
     known = knowledge.findings.get(finding)
     if known and known.value == "boolean":
         return (False, True)
-    leaves = [leaf for c in knowledge.recommendation_conditions() for leaf in c.leaves() if leaf.finding == read_as]
+    leaves = [
+        leaf
+        for condition in knowledge.recommendation_conditions()
+        for leaf in condition.leaves()
+        if leaf.finding == read_as and leaf.word in ("at_least", "at_most")
+    ]
     days = read_as in knowledge.engine.derived.days_since
     stretches: dict[tuple[bool, ...], Value] = {}
     bounds = {

@@ -126,7 +126,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "notValid": [{"resource": resource, "where": where} for resource, where in explanation.invalid],
         "assessment": assessment_extension(knowledge, assessment),
         "locatedBy": [_evidence(knowledge, item) for item in assessment.located_by],
-        "rules": [_rule(explanation, verdict, fired_by_id) for verdict in explanation.verdicts],
+        "recommendations": [_of_chart(explanation, verdict, fired_by_id) for verdict in explanation.verdicts],
         "ranking": {
             "waits": assessment.ranking_waits,
             "unranked": assessment.unranked,
@@ -160,7 +160,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "cards": [
             {"indicator": each.card.indicator, "summary": each.card.summary} for each in explanation.answered.advised
         ],
-        "answer": dict(explanation.answered.extension),
+        "extension": dict(explanation.answered.extension),
     }
 
 
@@ -182,7 +182,7 @@ def _evidence(knowledge: Knowledge, item: Evidence) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value}
 
 
-def _rule(explanation: Explanation, verdict: Verdict, fired_by_id: Mapping[str, Fired]) -> dict[str, Any]:
+def _of_chart(explanation: Explanation, verdict: Verdict, fired_by_id: Mapping[str, Fired]) -> dict[str, Any]:
     recommendation, fired = verdict.recommendation, fired_by_id.get(verdict.recommendation.id)
     entry = _verdict(explanation.knowledge, verdict)
     if fired:
@@ -224,7 +224,7 @@ def _judged(knowledge: Knowledge, judgement: Judgement, verdicts: Iterable[Verdi
     return {
         "kind": judgement.kind,
         "facts": {name: _plain(value) for name, value in judgement.facts.items()},
-        "rules": [_verdict(knowledge, verdict) for verdict in verdicts],
+        "recommendations": [_verdict(knowledge, verdict) for verdict in verdicts],
         "fired": [fired.recommendation.id for fired in judgement.fired],
     }
 
@@ -258,16 +258,15 @@ def _sections(explained: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]
     yield "Complaint", [complaint, *_found(explained["locatedBy"])]
     yield "Contradictory, taken as unknown", explained["contradictory"]
     yield "Without a side, used for neither", explained["withoutSide"]
-    rules = explained["rules"]
-    yield "Yes", [line for rule in rules if rule["verdict"] == "yes" for line in _ruled(rule)]
-    yield "Cannot tell", [line for rule in rules if rule["verdict"] == "cannot-tell" for line in _ruled(rule)]
-    yield "No", [line for rule in rules if rule["verdict"] == "no" for line in _ruled(rule)]
+    for heading, verdict in (("Yes", "yes"), ("Cannot tell", "cannot-tell"), ("No", "no")):
+        of = (each for each in explained["recommendations"] if each["verdict"] == verdict)
+        yield heading, [line for each in of for line in _recommendation(each)]
     yield "Ranking of causes", _ranked(explained["ranking"])
     yield "Imaging", [_call(call, "modality", "region") for call in assessment.get("imaging", ())]
     yield "Referrals", [_call(call, "to") for call in assessment.get("referrals", ())]
     yield "Treatment", map(_treated, assessment.get("treatment", ()))
     yield "Ask next", [f"{asked['finding']}: {asked['ask']} {asked['because']}" for asked in explained["ask"]]
-    yield "What would change this advice", _would_change(explained["answer"].get("wouldChange", ()))
+    yield "What would change this advice", _would_change(explained["extension"].get("wouldChange", ()))
     for number, judged in enumerate(explained["judged"], start=1):
         yield f"Hook context, {number}: {judged['kind']}", _hook_context(judged)
     yield "Cards", [f"{card['indicator']}: {card['summary']}" for card in explained["cards"]]
@@ -279,12 +278,12 @@ def _found(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"- {item['title']}: {', '.join(filter(None, where))}"
 
 
-def _ruled(rule: Mapping[str, Any]) -> Iterator[str]:
-    held = f", held back: {rule['heldBack']}" if "heldBack" in rule else ""
-    yield f"{rule['id']} ({rule['indicator']}{held}): {rule['title']}"
-    yield from (f"  {line}" for line in _found(rule["findings"]))
-    if rule["unknown"]:
-        yield f"  unknown: {'; '.join(item['title'] for item in rule['unknown'])}"
+def _recommendation(each: Mapping[str, Any]) -> Iterator[str]:
+    held = f", held back: {each['heldBack']}" if "heldBack" in each else ""
+    yield f"{each['id']} ({each['indicator']}{held}): {each['title']}"
+    yield from (f"  {line}" for line in _found(each["findings"]))
+    if each["unknown"]:
+        yield f"  unknown: {'; '.join(item['title'] for item in each['unknown'])}"
 
 
 def _ranked(ranking: Mapping[str, Any]) -> Iterator[str]:
@@ -327,6 +326,6 @@ def _would_change(cards: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 def _hook_context(judged: Mapping[str, Any]) -> Iterator[str]:
     for name, value in judged["facts"].items():
         yield f"{name}: {'unknown' if value is None else value}"
-    for rule in judged["rules"]:
-        if rule["verdict"] != "no":
-            yield f"{rule['verdict']}: {rule['id']} ({rule['indicator']}): {rule['title']}"
+    for each in judged["recommendations"]:
+        if each["verdict"] != "no":
+            yield f"{each['verdict']}: {each['id']} ({each['indicator']}): {each['title']}"

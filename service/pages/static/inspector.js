@@ -68,8 +68,8 @@ function curl(call) {
 
 function why(call, titles) {
   const told = call.explanation;
-  const chart = told ? told.rules : fired(call.response, titles);
-  const judged = (told?.judged ?? []).map((each, place) => h("section", {}, h("h3", {}, `Hook context, ${place + 1}: ${each.kind.replaceAll("-", " ")}`), verdicts(each.rules)));
+  const chart = told ? told.recommendations : fired(call.response, titles);
+  const judged = (told?.judged ?? []).map((each, place) => h("section", {}, h("h3", {}, `Hook context, ${place + 1}: ${each.kind.replaceAll("-", " ")}`), verdicts(each.recommendations)));
   return [
     told ? false : h("p", { class: "quiet" }, "What stands on the cards. The whole decision is told where no token is needed to ask for it."),
     judged,
@@ -80,14 +80,14 @@ function why(call, titles) {
   ];
 }
 
-function verdicts(rules) {
+function verdicts(recommendations) {
   return VERDICTS.map(([verdict, word]) => {
-    const of = rules.filter((each) => each.verdict === verdict);
-    return of.length ? h("details", { open: verdict === "yes" }, h("summary", {}, `${word} (${of.length})`), h("ul", { class: "rules" }, of.map(rule))) : false;
+    const of = recommendations.filter((each) => each.verdict === verdict);
+    return of.length ? h("details", { open: verdict === "yes" }, h("summary", {}, `${word} (${of.length})`), h("ul", { class: "recommendations" }, of.map(recommendation))) : false;
   });
 }
 
-function rule({ id, title, verdict, indicator, heldBack, findings, unknown }) {
+function recommendation({ id, title, verdict, indicator, heldBack, findings, unknown }) {
   const stated = findings.map((each) => [each.title, [each.state, each.side, each.date].filter(Boolean).join(", ")].filter(Boolean).join(": "));
   return h("li", {},
     h("a", { href: `knowledge/${id}.html`, target: "_blank", rel: "noopener" }, title, h("span", { class: "hidden" }, " (opens a new tab)")),
@@ -101,7 +101,7 @@ function ranking({ waits, sides }) {
   const weighed = sides.flatMap(({ side, causes }) => causes.filter((each) => each.points || each.made.length).map((each) => ({ side, ...each })));
   if (!weighed.length) return false;
   return h("details", {}, h("summary", {}, `Ranking of causes (${weighed.length} with points)`),
-    h("ul", { class: "rules" }, weighed.map(({ side, title, band, points, made }) => h("li", {},
+    h("ul", { class: "recommendations" }, weighed.map(({ side, title, band, points, made }) => h("li", {},
       h("strong", {}, `${title}: ${points}`), ` ${[side, band.replaceAll("-", " ")].filter(Boolean).join(", ")}`,
       h("p", {}, made.map((each) => `${each.points > 0 ? "+" : ""}${each.points} ${each.findings.join(" and ").replaceAll("-", " ")}`).join("; "))))));
 }
@@ -110,6 +110,6 @@ function ranking({ waits, sides }) {
 function fired(response, titles) {
   const named = (id) => ({ id, title: titles.get(id)?.title ?? id });
   const all = (response?.cards ?? []).flatMap((each) => each.extension?.["org.sitbone.basis"]?.recommendations ?? []);
-  const rules = all.map((each) => [each.id, { ...each, title: each.id, verdict: "yes", findings: each.findings.map(named), unknown: [] }]);
-  return [...new Map(rules).values()];
+  const found = all.map((each) => [each.id, { ...each, title: each.id, verdict: "yes", findings: each.findings.map(named), unknown: [] }]);
+  return [...new Map(found).values()];
 }
