@@ -5,6 +5,8 @@ What the packaged knowledge decides is tested by named cases (tests/clinical). H
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,11 +17,11 @@ from service.chart.assertions import Assertion
 from service.chart.fhir_time import read_when
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import Knowledge
-from service.knowledge_model.vocabulary import CHART_KINDS
+from service.knowledge_model.model import Knowledge, Points, Treatment
+from service.knowledge_model.vocabulary import CHART_KINDS, COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, presentations
-from service.reasoning.decision import Decision
-from service.reasoning.questions import DECIDING
+from service.reasoning.decision import Decision, decide, ones
+from service.reasoning.questions import DECIDING, Questions
 from service.reasoning.unread_values import UnreadValues
 from service.reasoning.visit_limits import days_allowed, limit_of
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
@@ -67,7 +69,7 @@ def found(assessment: Assessment, id_: str) -> Any:
 # ---------------------------------------------------------------------------------------------------------------------
 # The words of conditions
 
-NUMBERS = {f"n{number}": number for number in (0, 1, 2, 3, 5, 21, 22, 23, 51, 52, 53)}
+NUMBERS = {"half": 2.5, **{f"n{number}": float(number) for number in (0, 1, 2, 3, 4, 5, 10, 21, 22, 23, 51, 52, 53)}}
 # Of October 22 to 52 days have passed.
 DOCUMENTED: dict[str, Any] = {
     "present": [ANKLE, "loud-crack", "slow-start", "tilt-test"],
@@ -80,58 +82,85 @@ ON_ONE_FOOT: dict[str, Any] = {"present": [ANKLE, "cold-foot"], "absent": ["both
 BOTH_WAYS: dict[str, Any] = {"present": [ANKLE, "both-feet-affected"], "absent": ["both-feet-affected"]}
 
 
+CONDITIONS: tuple[tuple[dict[str, Any], str, str, str], ...] = (
+    (
+        DOCUMENTED,
+        """
+        loud-crack; absent(swelling); not-absent(fever); not-absent(loud-crack); not-present(fever)
+        not-present(swelling); unknown(fever); unknown(slow-start); contradictory(slow-start)
+        not-present(slow-start); not-absent(slow-start)
+        pain-severity >= n5; pain-severity <= n5; days-since-injury >= n22; days-since-injury <= n52
+        toy-tests-positive >= n1; toy-tests-positive <= n2; toy-tests-positive > n0; toy-tests-positive >= n0
+        absent(no-laxity); not-present(no-laxity); not-present(laxity); unknown(laxity)
+        absent(critical-red-flag); absent(considers-tendon); absent(mri-called-for); imaging-called-for
+        loud-crack and absent(swelling); any of (fever, loud-crack); none of (swelling, absent(loud-crack))
+        """,
+        """
+        swelling; absent(loud-crack); not-absent(swelling); not-present(loud-crack); unknown(loud-crack)
+        unknown(swelling); contradictory(loud-crack); contradictory(fever); unknown(pain-severity)
+        unknown(days-since-injury); unknown(toy-tests-positive); unknown(age)
+        pain-severity < n5; pain-severity > n5; days-since-injury >= n53; days-since-injury <= n21
+        toy-tests-positive >= n3; toy-tests-positive > n2; no-laxity; not-absent(no-laxity); unknown(no-laxity)
+        swelling and fever; any of (swelling, absent(loud-crack)); none of (fever, loud-crack)
+        """,
+        """
+        fever; slow-start; absent(fever); days-since-injury >= n23; days-since-injury >= n52
+        days-since-injury <= n22; days-since-injury <= n51; toy-tests-positive >= n2; toy-tests-positive < n2
+        laxity; absent(laxity); loud-crack and fever; any of (swelling, fever); none of (swelling, fever)
+        """,
+    ),
+    (
+        {"present": [ANKLE], "age": None},
+        """
+        unknown(pain-severity); unknown(days-since-injury); unknown(toy-tests-positive); unknown(age)
+        unknown(both-feet-affected); toy-tests-positive <= n3; insufficient-data
+        """,
+        "contradictory(both-feet-affected); toy-tests-positive > n3",
+        """
+        loud-crack; age >= n5; pain-severity <= n5; days-since-injury >= n0; toy-tests-positive >= n1
+        both-feet-affected
+        """,
+    ),
+    (
+        ON_BOTH_FEET,
+        "both-feet-affected; not-absent(both-feet-affected)",
+        "absent(both-feet-affected); unknown(both-feet-affected); contradictory(both-feet-affected)",
+        "fever",
+    ),
+    (ON_ONE_FOOT, "absent(both-feet-affected)", "both-feet-affected; unknown(both-feet-affected)", "fever"),
+    (
+        BOTH_WAYS,
+        "contradictory(both-feet-affected); unknown(both-feet-affected)",
+        "unknown(age)",
+        "both-feet-affected",
+    ),
+    # What is recorded in two ways is known where it follows from the others.
+    (
+        {**BOTH_WAYS, "present": [*BOTH_WAYS["present"], *ON_BOTH_FEET["present"]]},
+        "both-feet-affected",
+        "contradictory(both-feet-affected); unknown(both-feet-affected)",
+        "fever",
+    ),
+    # While the ranking waits no cause is considered, whatever its points.
+    (
+        {"present": [ANKLE, "blue-toes", "slow-start"]},
+        "critical-red-flag; absent(considers-tendon); exercise-red-flag",
+        "considers-tendon; insufficient-data; imaging-called-for",
+        "fever",
+    ),
+)
+
+
 @pytest.mark.parametrize(
     ("chart", "true", "false", "unknown"),
-    [
-        (
-            DOCUMENTED,
-            "loud-crack; absent(swelling); not-absent(fever); not-absent(loud-crack); not-present(fever);"
-            "not-present(swelling); unknown(fever); unknown(slow-start); contradictory(slow-start);"
-            "not-present(slow-start); not-absent(slow-start);"
-            "pain-severity >= n5; pain-severity <= n5; days-since-injury >= n22; days-since-injury <= n52;"
-            "toy-tests-positive >= n1; toy-tests-positive <= n2; toy-tests-positive > n0; toy-tests-positive >= n0;"
-            "absent(no-laxity); not-present(no-laxity); not-present(laxity); unknown(laxity);"
-            "loud-crack and absent(swelling); any of (fever, loud-crack); none of (swelling, absent(loud-crack))",
-            "swelling; absent(loud-crack); not-absent(swelling); not-present(loud-crack); unknown(loud-crack);"
-            "unknown(swelling); contradictory(loud-crack); contradictory(fever); unknown(pain-severity);"
-            "unknown(days-since-injury); unknown(toy-tests-positive); unknown(age);"
-            "pain-severity < n5; pain-severity > n5; days-since-injury >= n53; days-since-injury <= n21;"
-            "toy-tests-positive >= n3; toy-tests-positive > n2; no-laxity; not-absent(no-laxity); unknown(no-laxity);"
-            "swelling and fever; any of (swelling, absent(loud-crack)); none of (fever, loud-crack)",
-            "fever; slow-start; absent(fever); days-since-injury >= n23; days-since-injury >= n52;"
-            "days-since-injury <= n22; days-since-injury <= n51; toy-tests-positive >= n2; toy-tests-positive < n2;"
-            "laxity; absent(laxity); loud-crack and fever; any of (swelling, fever); none of (swelling, fever)",
-        ),
-        (
-            {"present": [ANKLE], "age": None},
-            "unknown(pain-severity); unknown(days-since-injury); unknown(toy-tests-positive); unknown(age);"
-            "unknown(both-feet-affected); toy-tests-positive <= n3",
-            "contradictory(both-feet-affected); toy-tests-positive > n3",
-            "age >= n5; pain-severity <= n5; days-since-injury >= n0; toy-tests-positive >= n1; both-feet-affected",
-        ),
-        (
-            ON_BOTH_FEET,
-            "both-feet-affected; not-absent(both-feet-affected)",
-            "absent(both-feet-affected); unknown(both-feet-affected); contradictory(both-feet-affected)",
-            "fever",
-        ),
-        (ON_ONE_FOOT, "absent(both-feet-affected)", "both-feet-affected; unknown(both-feet-affected)", "fever"),
-        (BOTH_WAYS, "contradictory(both-feet-affected); unknown(both-feet-affected)", "unknown(age)", "both-feet-affected"),
-        # What is recorded in two ways is known where it follows from the others.
-        (
-            {**BOTH_WAYS, "present": [*BOTH_WAYS["present"], *ON_BOTH_FEET["present"]]},
-            "both-feet-affected",
-            "contradictory(both-feet-affected); unknown(both-feet-affected)",
-            "fever",
-        ),
-    ],
-    ids=["documented", "nothing-known", "both-feet", "one-foot", "both-ways", "both-ways-and-feet"],
+    CONDITIONS,
+    ids=["documented", "nothing-known", "both-feet", "one-foot", "both-ways", "both-ways-and-feet", "emergency"],
 )
 def test_a_condition_is_true_false_or_unknown_of_a_chart(
     chart: dict[str, Any], true: str, false: str, unknown: str
 ) -> None:
     texts = {True: true, False: false, None: unknown}
-    expected = {text.strip(): verdict for verdict, of in texts.items() for text in of.split(";")}
+    expected = {text.strip(): verdict for verdict, of in texts.items() for text in re.split("[;\n]", of.strip())}
     assert verdicts(chart, expected) == expected
 
 
@@ -202,6 +231,27 @@ def test_without_the_complaint_it_is_still_told_what_was_looked_at(engine: Engin
     assert [one.finding for one in assessment.not_readable if isinstance(one, Assertion)] == ["pain-severity"]
 
 
+def test_with_the_complaint_it_is_told_what_was_looked_at_and_what_is_known(engine: Engine) -> None:
+    assessment = engine.assess(
+        present=[ANKLE, "swelling"],
+        absent=["slow-start"],
+        asked=["fever"],
+        numbers={"pain-severity": 99},
+        withheld=["conditions"],
+    )
+    case = assessment.case
+    assert case is not None
+    assert assessment.known == {ANKLE, "swelling", "slow-start"}
+    assert (assessment.data, assessment.left_out) == (case.data, case.left_out)
+    assert assessment.lacking == {"conditions"}
+    assert [one.finding for one in assessment.not_readable if isinstance(one, Assertion)] == ["pain-severity"]
+
+
+def test_where_a_finding_makes_the_complaint_the_criterion_is_not_named_besides(engine: Engine) -> None:
+    located = engine.assess(present=[ANKLE, "foot-pain", "squeeze-test"]).located_by
+    assert [item.finding for item in located] == [ANKLE]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Red flags
 
@@ -214,7 +264,16 @@ def test_a_critical_red_flag_lets_ranking_plan_and_questions_wait(engine: Engine
     assert assessment.rankings == ()
     assert assessment.ask == ()
     assert referrals(assessment) == ["emergency stat"]
+    assert referrals(engine.assess(present=[ANKLE, "blue-toes", "fever"])) == ["emergency stat", "clinic urgent"]
     assert [each.recommendation.id for each in assessment.red_flags()] == ["rf1-blue-foot"]
+
+
+@pytest.mark.parametrize("pain", [[ANKLE], [ANKLE, "ankle-pain, right"]], ids=["one-side", "both-sides"])
+def test_the_ranking_waits_and_is_left_out_whatever_the_sides(engine: Engine, pain: list[str]) -> None:
+    emergency = engine.assess(present=[*pain, "blue-toes", "slow-start"])
+    assert (emergency.ranking_waits, emergency.rankings) == (True, ())
+    child = engine.assess(present=[*pain, "slow-start"], age=17)
+    assert (child.unranked, child.rankings) == (True, ())
 
 
 def test_a_red_flag_that_blocks_exercise_leaves_the_ranking(engine: Engine) -> None:
@@ -278,6 +337,9 @@ def test_a_more_urgent_call_that_comes_later_replaces_the_earlier_one(engine: En
     assessment = engine.assess(present=[ANKLE, "bony-tenderness"], numbers={"pain-severity": 7})
     assert referrals(assessment) == ["clinic urgent"]
     assert assessment.referrals[0].recommendation == "pl3-severe"
+    # Of two that are as urgent the first counts.
+    fever = engine.assess(present=[ANKLE, "fever"], numbers={"pain-severity": 7})
+    assert [(call.priority, call.recommendation) for call in fever.referrals] == [("urgent", "rf2-fever")]
 
 
 def test_a_call_has_a_condition_of_its_own(engine: Engine) -> None:
@@ -285,6 +347,14 @@ def test_a_call_has_a_condition_of_its_own(engine: Engine) -> None:
     assert referrals(engine.assess(present=[ANKLE, "bony-tenderness"], age=None)) == []
     assert referrals(engine.assess(present=[ANKLE, "bony-tenderness"], age=18)) == ["clinic routine"]
     assert referrals(engine.assess(present=[ANKLE, "bony-tenderness"], age=17)) == []
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_call_is_of_the_side_on_which_its_condition_holds(engine: Engine, side: str) -> None:
+    assessment = engine.assess(present=[ANKLE, "ankle-pain, right", f"bony-tenderness, {side}"])
+    assert imaging(assessment) == ["radiograph-ankle routine"]
+    assert referrals(assessment) == ["clinic routine"]
+    assert [item.side for item in found(assessment, "pl1-bony").evidence] == [side]
 
 
 def test_an_alternative_goes_with_its_call(engine: Engine) -> None:
@@ -346,6 +416,40 @@ def test_a_caution_is_said_beside_an_offer_only(engine: Engine) -> None:
     assert "pill" not in treatment(nobody)
 
 
+def rewritten(id_: str, when: str, *treatment: Treatment) -> Knowledge:
+    """The toy in which this recommendation has another condition, and these treatments besides."""
+    changed = [
+        replace(r, when=parse(when, NUMBERS), treatment=(*r.treatment, *treatment)) if r.id == id_ else r
+        for r in toy().recommendations
+    ]
+    return replace(toy(), recommendations=tuple(changed))
+
+
+def test_a_recommendation_may_say_how_to_take_care_and_hold_something_else() -> None:
+    hold = Treatment("strap", "hold", (), ())
+    assessment = Engine(rewritten("tr9-half-pill", "bad-liver", hold)).assess(present=[ANKLE, "bad-liver"])
+    [strap] = [call for call in assessment.treatment if call.id == "strap"]
+    assert (strap.state, strap.because) == ("hold", ("bad-liver",))
+
+
+@pytest.mark.parametrize(
+    ("when", "present", "because"),
+    [
+        ("exercise-red-flag", ["fever"], ("fever",)),
+        ("exercise-red-flag", ["fever", "blue-toes", "loud-crack"], ("blue-toes", "fever")),
+        ("critical-red-flag", ["fever", "blue-toes"], ("blue-toes",)),
+        ("any of (bad-kidney, imaging-called-for)", ["loud-crack"], ()),
+        ("laxity", ["drawer-test", "tilt-test"], ("drawer-test", "tilt-test")),
+    ],
+)
+def test_a_hold_because_of_what_a_stage_has_made_names_the_findings_behind_it(
+    when: str, present: list[str], because: tuple[str, ...]
+) -> None:
+    assessment = Engine(rewritten("tr8-no-pill", when)).assess(present=[ANKLE, *present])
+    [pill] = [call for call in assessment.treatment if call.id == "pill"]
+    assert (pill.state, pill.because) == ("hold", because)
+
+
 def test_treatments_stand_as_the_knowledge_lists_them(engine: Engine) -> None:
     assessment = engine.assess(
         present=[ANKLE, "loud-crack", "swelling"], dates={"injury-date": day(20)}, diagnoses=["diagnosed-sprain"]
@@ -372,7 +476,10 @@ def test_what_speaks_against_a_treatment_is_told_whatever_the_complaint(engine: 
 
 def test_what_is_done_to_one_side_is_held_by_what_is_there(engine: Engine) -> None:
     def held(*, by_side: bool, **chart: Any) -> bool:
-        return bool(engine.assessor.screen(engine.case(**chart), ["strap"], by_side=by_side).treatment)
+        case, screen = engine.case(**chart), engine.assessor.screen
+        # As a medicine is, where nothing is said of sides.
+        screened = screen(case, ["strap"], by_side=True) if by_side else screen(case, ["strap"])
+        return bool(screened.treatment)
 
     one_of_two = {"present": ["cold-foot, right", "swelling"], "absent": ["cold-foot"]}
     assert held(by_side=True, **one_of_two)
@@ -454,6 +561,9 @@ def test_what_is_recorded_in_two_ways_is_unknown_and_asked_first(engine: Engine)
     assert found(assessment, "tr11-exercise-waits").findings() == ("loud-crack",)
     [item] = found(assessment, "tr11-exercise-waits").evidence
     assert item.state == "contradictory"
+    on_both = [ANKLE, "ankle-pain, right", "loud-crack", "loud-crack, right"]
+    both = engine.assess(present=on_both, absent=["loud-crack", "loud-crack, right"])
+    assert [item.side for item in found(both, "tr11-exercise-waits").evidence] == ["left", "right"]
     first = assessment.ask[0]
     assert (first.finding, first.ask, first.changes) == ("loud-crack", "Was there a crack?", ())
     assert "loud-crack" not in [asked.finding for asked in assessment.ask[1:]]
@@ -565,10 +675,26 @@ def test_the_bands_say_how_near_a_cause_is(engine: Engine) -> None:
         "elsewhere": "less-likely",
         "tendon": "less-likely",
     }
+    # As many points against it as for it.
+    assert bands(present=[ANKLE, "loud-crack"], absent=["drawer-test"])["sprain"] == "less-likely"
     assert bands(present=[ANKLE, "swelling"]) == {
         "sprain": "possible",
         "tendon": "not-assessed",
         "elsewhere": "not-assessed",
+    }
+
+
+def test_a_cause_that_stays_possible_is_so_however_far_the_leader_is() -> None:
+    stays = replace(toy().differential, stays_possible=("elsewhere",))
+    [ranking] = (
+        Engine(replace(toy(), differential=stays))
+        .assess(present=[ANKLE, "loud-crack", "drawer-test", "numb-foot"])
+        .rankings
+    )
+    assert {cause.id: cause.band for cause in ranking.causes} == {
+        "sprain": "leads",
+        "elsewhere": "possible",
+        "tendon": "less-likely",
     }
 
 
@@ -610,6 +736,8 @@ def test_where_the_causes_are_not_those_of_the_patient_none_is_ranked_or_conside
     assert assessment.rankings == ()
     assert "pl2-laxity" not in fired(assessment)
     assert not engine.assess(present=[ANKLE, "slow-start"], age=18).unranked
+    always = replace(toy(), differential=replace(toy().differential, unranked=None))
+    assert leaders(Engine(always).assess(present=[ANKLE, "slow-start"], age=17)) == ["tendon"]
 
 
 def test_a_working_diagnosis_is_considered_without_leading(engine: Engine) -> None:
@@ -618,6 +746,8 @@ def test_a_working_diagnosis_is_considered_without_leading(engine: Engine) -> No
     assert assessment.working_diagnoses == ("sprain",)
     assert "tr2-strap" in fired(assessment)
     assert found(assessment, "tr2-strap").findings()[0] == "diagnosed-sprain"
+    # Also of a patient whose causes are not ranked.
+    assert engine.assess(present=[ANKLE], diagnoses=["diagnosed-sprain"], age=17).working_diagnoses == ("sprain",)
 
 
 def test_what_is_considered_stands_on_what_speaks_for_it(engine: Engine) -> None:
@@ -637,6 +767,51 @@ def test_each_point_says_its_findings_its_family_and_its_source(engine: Engine) 
         ("left", "sprain", 1, ("drawer-test",), "laxity"),
         ("left", "elsewhere", 1, ("drawer-test", "squeeze-test"), "both"),
     ]
+
+
+def test_what_is_absent_speaks_only_where_its_absence_is_asked_for() -> None:
+    more = (
+        Points("elsewhere", 2, parse("absent(fever) and slow-start", {}), "[J]", ()),
+        Points("elsewhere", 2, parse("criterion-of-absence", {}), "[J]", ()),
+    )
+    knowledge = replace(
+        toy(),
+        definitions={
+            **toy().definitions,
+            "criterion-of-absence": ("", parse("absent(blue-toes) and bony-tenderness", {})),
+        },
+        differential=replace(toy().differential, points=(*toy().differential.points, *more)),
+    )
+    engine = Engine(knowledge)
+    present, absent = [ANKLE, "slow-start", "bony-tenderness"], ["loud-crack", "fever", "blue-toes"]
+    weights = engine.assessor.weights(engine.assess(present=present, absent=absent))
+    assert [each.findings for _side, each in weights if each.cause == "elsewhere"] == [
+        ("bony-tenderness",),
+        ("fever", "slow-start"),
+        ("blue-toes", "bony-tenderness"),
+    ]
+
+
+def test_both_sides_may_have_the_same_leader(engine: Engine) -> None:
+    both = engine.assess(present=[ANKLE, "ankle-pain, right", "slow-start", "slow-start, right"])
+    assert leaders(both) == ["tendon", "tendon"]
+    assert [item.side for item in found(both, "pl2-laxity").evidence] == ["left", "right"]
+
+
+def test_what_is_considered_on_one_side_stands_on_the_findings_of_that_side(engine: Engine) -> None:
+    right = engine.assess(present=[ANKLE, "ankle-pain, right", "swelling", "slow-start, right", "dull-pain, right"])
+    assert leaders(right) == [None, "tendon"]
+    items = found(right, "pl2-laxity").evidence
+    assert [(item.finding, item.side) for item in items] == [("slow-start", "right"), ("dull-pain", "right")]
+
+
+def test_a_knowledge_without_causes_ranks_nothing_and_answers() -> None:
+    kept = [r for r in toy().recommendations if r.id not in ("pl1-bony", "pl2-laxity", "tr2-strap")]
+    nothing: dict[str, Any] = dict.fromkeys(("points", "tests", "caps", "vetoes"), ())
+    bare = replace(toy(), causes={}, differential=replace(toy().differential, **nothing), recommendations=tuple(kept))
+    answered = Engine(bare).answered(present=[ANKLE, "swelling"])
+    assert answered.assessment.rankings == ()
+    assert "tr4-rest" in answered.recommendations()
 
 
 def test_what_is_not_ranked_has_no_points(engine: Engine) -> None:
@@ -701,8 +876,75 @@ def test_a_question_is_asked_only_of_whom_it_is_meant_for(engine: Engine) -> Non
     }
     assert [asked.finding for asked in engine.assess(**chart).ask] == ["bad-kidney"]
     assert engine.assess(**chart, age=17).ask == ()
-    # Nor is it unknown to others.
-    assert "bad-kidney" not in found(engine.assess(**chart, age=17), "tr4-rest").unknown
+
+
+def test_what_is_asked_of_some_only_is_not_unknown_to_others() -> None:
+    engine = Engine(rewritten("tr9-half-pill", "any of (bad-liver, loud-crack, bad-kidney)"))
+
+    def unknown(age: int | None) -> tuple[str, ...]:
+        unknown: tuple[str, ...] = found(engine.assess(present=[ANKLE, "bad-liver"], age=age), "tr9-half-pill").unknown
+        return unknown
+
+    assert unknown(18) == ("bad-kidney", "loud-crack")
+    assert unknown(None) == ("bad-kidney", "loud-crack")
+    assert unknown(17) == ("loud-crack",)
+
+
+def test_an_answer_that_is_not_plausible_is_asked_for_later() -> None:
+    def asked(*priors: tuple[int, str]) -> list[str]:
+        written = tuple((percent, parse(when, {})) for percent, when in priors)
+        questions = [replace(q, priors=written) if "blue-toes" in q.findings else q for q in toy().questions]
+        assessment = Engine(replace(toy(), questions=tuple(questions))).assess(present=[ANKLE, "swelling"])
+        return [each.finding for each in assessment.ask]
+
+    assert asked() == ["blue-toes", "loud-crack", "injury-date"]
+    assert asked((1, "fever")) == asked()
+    assert asked((50, "swelling"), (1, "swelling")) == ["loud-crack", "injury-date", "blue-toes"]
+
+
+def test_a_warning_that_may_become_critical_is_a_step_of_urgency(engine: Engine) -> None:
+    asked = {each.finding: each.changes for each in engine.assess(present=[ANKLE, "fever"]).ask}
+    assert asked["cold-foot"][0] == "severity"
+
+
+def test_a_number_is_tried_once_in_each_stretch_between_its_thresholds(engine: Engine) -> None:
+    def tried(finding: str, when: str = "bad-liver") -> list[float]:
+        of = Engine(rewritten("tr9-half-pill", when)).assessor.questions
+        return [value.low for value in of.tries[finding] if isinstance(value, Interval) and value.low == value.high]
+
+    assert tried("pain-severity") == [6, 7]
+    assert tried("age") == [17, 18]
+    assert tried("injury-date") == [10, 11, 42]
+    # A plain number where the stretch has one.
+    assert tried("pain-severity", "pain-severity >= half")[:2] == [2, 2.5]
+    *below, above, severe = tried("pain-severity", "pain-severity >= half and pain-severity <= n4")
+    assert below == [2, 2.5]
+    assert (4 < above < 4.1, severe) == (True, 7)
+    assert tried("injury-date", "days-since-injury < n3") == [2, 3, 11, 42]
+    assert engine.assessor.questions.tries["swelling"] == (False, True)
+
+
+def test_of_questions_that_are_worth_as_much_the_cheaper_comes_first() -> None:
+    def asked(cost: str) -> list[str]:
+        tests = [
+            replace(toy().questions[3], findings=(finding,), together=False) for finding in ("drawer-test", "tilt-test")
+        ]
+        questions = (replace(tests[0], cost=cost), replace(tests[1], cost="history"))
+        engine = Engine(replace(toy(), questions=questions))
+        return [each.finding for each in engine.assess(present=[ANKLE, "squeeze-test"]).ask]
+
+    assert asked("history") == ["drawer-test", "tilt-test"]
+    assert asked("lab") == ["tilt-test", "drawer-test"]
+
+
+def test_what_no_condition_reads_may_be_asked_and_changes_nothing() -> None:
+    extra = replace(toy().questions[2], findings=("metal-plate", "both-feet-affected"), together=False)
+    engine = Engine(replace(toy(), questions=(*toy().questions, extra)))
+    chart = {"present": [ANKLE, "swelling"]}
+    assert "metal-plate" not in [each.finding for each in engine.assess(**chart).ask]
+    decision = engine.assess(**chart, absent=["both-feet-affected, 2 days ago"]).decision
+    assert decision is not None
+    assert "both-feet-affected" not in decision.charts.open
 
 
 def test_findings_that_are_asked_together_are_tried_together() -> None:
@@ -789,6 +1031,13 @@ CHARTS: tuple[dict[str, Any], ...] = (
         "absent": ["slow-start, no side, 2 days ago"],
     },
     {"present": [ANKLE, "cold-foot, 2 days ago"], "absent": ["cold-foot, 2 days ago"]},
+    {
+        "present": [ANKLE, "ankle-pain, right", "cold-foot, 2 days ago", "numb-foot, right"],
+        "absent": ["cold-foot, no side, 2 days ago"],
+    },
+    # An answer takes points away that the chart has.
+    {"present": [ANKLE, "bony-tenderness"], "absent": ["swelling", "tilt-test"]},
+    {"present": [ANKLE, "ankle-pain, right", "bony-tenderness, right", "slow-start"]},
 )
 
 
@@ -837,6 +1086,78 @@ def test_every_answer_is_decided_as_the_chart_that_has_it_would_be(engine: Engin
             assert decided_of(decision, number) == decided_of(whole, 0), values
             compared += 1
     assert compared > 8
+
+
+STEPS = {indicator: step for step, indicator in enumerate(reversed(INDICATORS), start=1)}
+
+
+def outcome_of(assessment: Assessment) -> dict[str, Any]:
+    """What of an assessment an answer can change, by the terms of questions.toml."""
+    by = [(each.indicator, each.recommendation.red_flag) for each in assessment.all_fired]
+    ranked = ["waits"] if assessment.ranking_waits else leaders(assessment)
+    return {
+        "severity": max((STEPS[indicator] for indicator, _flag in by), default=0),
+        "flags": {flag.id for indicator, flag in by if flag and indicator == "critical"},
+        "imaging": {call.key for call in assessment.imaging if call.modality != "none-now"},
+        "referrals": {call.to for call in assessment.referrals},
+        "leader": ranked if any(ranked) else [],
+        "treatment": treatment(assessment),
+    }
+
+
+def gained(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, int]:
+    """The terms in which two outcomes differ, with their points."""
+    points = {term: of.points for term, of in toy().question_terms.items()}
+    found = {
+        term: points[term] for term in ("imaging", "referrals", "leader", "treatment") if before[term] != after[term]
+    }
+    critical = STEPS["critical"] in (before["severity"], after["severity"])
+    if critical:
+        found.pop("treatment", None)
+    steps = abs(before["severity"] - after["severity"])
+    if before["severity"] == after["severity"] == STEPS["critical"]:
+        steps = int(before["flags"] != after["flags"])
+    return {"severity": points["severity"] * steps, **found} if steps else found
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        *CHARTS,
+        {"present": [ANKLE], "age": None},
+        {"present": [ANKLE, "fever"]},
+        # An emergency that leaves the ranking: another one is a step as well, and treatment is none.
+        {"present": [ANKLE, "fever", "cold-foot"]},
+        {"present": [ANKLE, "swelling"], "absent": ["blue-toes", "loud-crack"], "numbers": {"pain-severity": 8}},
+    ],
+)
+def test_what_is_asked_is_what_whole_assessments_of_every_answer_would_change_most(
+    engine: Engine, chart: dict[str, Any]
+) -> None:
+    assessment, questions = engine.assess(**chart), engine.assessor.questions
+    decision = assessment.decision
+    assert decision is not None
+    sides = ["", ", right"] if decision.charts.layout.charts > 1 else [""]
+    first = [each for each in assessment.ask if each.ask == "Was there a crack?"]
+    closed = {each.finding for each in first}
+    before, best = outcome_of(assessment), dict[int, tuple[int, str, tuple[str, ...]]]()
+    for answer in questions.answers:
+        question = toy().questions[answer.question]
+        values = {
+            n: v for n, v in answer.values.items() if questions.read_as[n] in decision.charts.open and n not in closed
+        }
+        due = question.when is None or (40 if chart.get("age", 40) is None else chart.get("age", 40)) >= 18
+        if len(values) < len(answer.values) or not due:
+            continue
+        gains = gained(before, outcome_of(engine.assess(**with_answers(chart, values, sides))))
+        if sum(gains.values()) > best.get(answer.question, (0,))[0]:
+            finding = next(name for name in question.findings if name in values)
+            terms = tuple(sorted(gains, key=lambda term: -gains[term]))
+            best[answer.question] = (sum(gains.values()), finding, terms)
+    in_turn = sorted(best, key=lambda n: (-best[n][0], COSTS.index(toy().questions[n].cost), n))
+    # In an emergency nothing is asked.
+    expected = [] if assessment.ranking_waits else [best[number][1:] for number in in_turn][: 3 - len(first)]
+    assert [(each.finding, each.changes) for each in assessment.ask[len(first) :]] == expected
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -888,6 +1209,14 @@ def test_a_rating_reads_the_red_flags_and_whether_there_is_a_radiograph(engine: 
     assert rated(present=[ANKLE, "loud-crack", "wish-of-no-radiograph"]) == [("TOY-B", "mri", "appropriate")]
     assert rated(present=[ANKLE, "swelling"]) == []
     assert rated("crack", present=[ANKLE, "swelling"]) == rated(**crack)
+
+
+def test_a_red_flag_that_nothing_raises_is_not_raised() -> None:
+    without = tuple(r for r in toy().recommendations if r.id not in ("rf1-blue-foot", "rf3-crack"))
+    knowledge = replace(toy(), recommendations=without)
+    assessment = Engine(knowledge).assess(present=[ANKLE, "loud-crack", "slow-start", "cold-foot"])
+    holding = presentations(knowledge, assessment, radiograph_at_hand=False)
+    assert [presentation.id for presentation, _rating in holding] == ["TOY-C", "TOY-C"]
 
 
 def drafted(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> tuple[list[str], list[dict[str, Any]]]:
@@ -952,6 +1281,61 @@ def test_the_other_side_is_no_repetition_and_is_told(engine: Engine) -> None:
 
 
 ON_BOTH = [ANKLE, f"{ANKLE}, right"]
+LONG_AGO = {
+    "present": [f"{ANKLE}, 40 days ago", "loud-crack, 40 days ago"],
+    "orders": [done("radiograph-ankle", 20)],
+}
+
+
+def test_it_is_told_which_single_answers_would_change_the_card_of_a_draft(engine: Engine) -> None:
+    def changes(*drafts: dict[str, Any], **chart: Any) -> list[dict[str, Any]]:
+        told = engine.answered(IMAGING_REFERRAL, drafts=drafts, **chart).extension.get("wouldChange", ())
+        return [{name: value for name, value in each.items() if name != "topic"} for each in told]
+
+    radiograph, mri = order("radiograph-ankle", "left"), order("mri-ankle", "left")
+    # A later injury, and severe pain of today, are not on the radiograph that was done.
+    days = [{"finding": "pain-severity", "as": 7.0}, *({"finding": "injury-date", "as": days} for days in (11.0, 10.0))]
+    draft = {"about": "ServiceRequest/draft1"}
+    assert changes(radiograph, **LONG_AGO) == [
+        draft | {"removedBy": {"numbers": days}, "raisedBy": {"present": ["blue-toes"]}}
+    ]
+    # Imaging that was called for with everything else, which waits for an emergency.
+    assert changes(mri, present=[ANKLE, "bony-tenderness", "dull-pain"]) == [
+        draft | {"removedBy": {"present": ["blue-toes"]}}
+    ]
+    assert changes(mri, mri, present=[ANKLE, "fever"]) == [
+        {"about": "ServiceRequest/draft2", "raisedBy": {"present": ["loud-crack"]}}
+    ]
+    assert changes(mri, **CRACK) == [draft | {"noSingleAnswer": True}]
+    assert changes(mri, present=["loud-crack"]) == []
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        LONG_AGO,
+        {"present": [ANKLE, "bony-tenderness"], "asked": ["fever", "loud-crack"]},
+        {"present": [*ON_BOTH, "loud-crack"]},
+        {"present": [*ON_BOTH, "slow-start", "loud-crack, right, 2 days ago"], "absent": ["loud-crack, 2 days ago"]},
+        {"present": [ANKLE, "slow-start", "broken-on-mri, 8 days ago"], "numbers": {"pain-severity": 3}},
+        {"present": [ANKLE, "numb-foot", "dull-pain"], "age": 17},
+    ],
+    ids=["long-ago", "asked", "both-sides", "both-ways", "shown", "child"],
+)
+def test_answers_that_are_alike_change_each_by_itself_the_same(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, chart: dict[str, Any]
+) -> None:
+    drafts = [order("mri-ankle", "left"), order("radiograph-ankle", "right"), order("mri-ankle", "left")]
+
+    def told() -> list[Any]:
+        return list(engine.answered(IMAGING_REFERRAL, drafts=drafts, **chart).extension["wouldChange"])
+
+    def each_by_itself(of: Questions, decision: Decision, _read: object, _apart: object) -> list[int]:
+        return [1 << variant for variant in ones(of._answered_alone(decision))]
+
+    together = told()
+    monkeypatch.setattr(Questions, "alike", each_by_itself)
+    assert together == told()
 
 
 def test_with_pain_on_both_sides_an_order_is_for_the_side_of_what_calls_for_it(engine: Engine) -> None:
@@ -1205,6 +1589,11 @@ def test_only_what_was_not_known_before_is_news(engine: Engine) -> None:
     assert changed(day(20), present=[ANKLE, "swelling"], dates={"injury-date": day(10)})
     assert not changed(day(20), present=[ANKLE, "swelling"], dates={"injury-date": day(20)})
     assert not changed(day(20), present=[ANKLE, "swelling"])
+    # To the second: what is of that very moment was known then.
+    assert not changed(f"{day(20)}T09:00:00Z", present=[f"{ANKLE}, 30 days ago", "loud-crack, 20 days ago"])
+    assert changed(f"{day(20)}T08:59:59Z", present=[f"{ANKLE}, 30 days ago", "loud-crack, 20 days ago"])
+    at_nine = {"injury-date": f"{day(20)}T09:00:00Z"}
+    assert not changed(f"{day(20)}T09:00:00Z", present=[ANKLE, "swelling"], dates=at_nine)
 
 
 def test_a_date_is_news_by_the_day_that_it_names(engine: Engine) -> None:
@@ -1241,9 +1630,18 @@ def test_what_was_known_of_the_other_side_is_news_of_this_one(engine: Engine) ->
 def test_a_criterion_holds_on_any_side_and_one_that_there_is_not_nowhere(engine: Engine) -> None:
     assessment = engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(10)})
     assert assessment.holds("fresh-injury")
+    # What an answer would make so is not so.
+    assert not engine.assess(present=[ANKLE], dates={"injury-date": day(10)}).holds("fresh-injury")
     assert not engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(11)}).holds("fresh-injury")
     assert not assessment.holds("no-such-criterion")
     assert not engine.assess(present=["swelling"]).holds("fresh-injury")
+
+
+def test_the_compiled_knowledge_can_be_pickled_after_it_has_run(engine: Engine) -> None:
+    decision = engine.assess(present=[ANKLE, "loud-crack"]).decision
+    assert decision is not None
+    again = pickle.loads(pickle.dumps(decision.kernel))  # noqa: S301 - its own
+    assert decide(again, decision.charts).values == decision.values
 
 
 def test_the_clock_is_that_of_the_toy(engine: Engine) -> None:

@@ -178,6 +178,8 @@ def test_what_cannot_be_explained_ends_with_2_and_a_sentence(arguments: list[str
 def test_it_says_what_would_change_each_card_or_that_no_single_answer_does(told: Any, repository: Path) -> None:
     cards = {card["topic"]: card for card in told("lumbar-referred-pain")["extension"]["wouldChange"]}
     assert "saddle-numbness" in cards["assessment-due"]["raisedBy"]["present"]
-    assert told("sudden-tear")["extension"]["wouldChange"] == [{"topic": "immediate-evaluation", "noSingleAnswer": True}]
+    assert told("sudden-tear")["extension"]["wouldChange"] == [
+        {"topic": "immediate-evaluation", "noSingleAnswer": True}
+    ]
     shown = CliRunner().invoke(main, ["explain", str(repository / "fixtures/requests/sudden-tear.json")]).stdout
     assert "What would change this advice\n  immediate-evaluation: no single answer\n" in shown

@@ -26,7 +26,7 @@ from service.service_ids import (
     DISCHARGE_ADVICE,
     IMAGING_REFERRAL,
 )
-from service.services.evaluation import Evaluator
+from service.services.evaluation import Evaluator, chart_of
 from service.services.registry import services_by
 
 Json = dict[str, Any]
@@ -206,7 +206,8 @@ class Engine:
         """The chart as it is read."""
         found = self.services.find(DIAGNOSIS, "patient-view")
         body = json.dumps(request(**chart)).encode()
-        return self.evaluator.evaluate(read_request(body, found, correlation_id="")).case
+        # Read alone: to evaluate it would assess it as well.
+        return self.evaluator._reader.read(chart_of(read_request(body, found, correlation_id="")), CLOCK)
 
     def assess(self, **chart: Any) -> Assessment:
         """What is made of this chart."""

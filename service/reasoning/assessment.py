@@ -25,7 +25,6 @@ from service.chart.side_chart import Chart
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import (
     AFTER_PLAN,
-    OF_THE_PATIENT,
     Knowledge,
     Presentation,
     Rating,
@@ -623,11 +622,11 @@ class _Assembly:
         self.gather(of_kind["red-flag"])
         self._note_red_flags()
         unranked = bool(decision.unranked & 1)
-        ranked = not (waits or unranked or decision.insufficient & 1)
+        ranked = bool(decision.leads) and not (waits or unranked or decision.insufficient & 1)
         rankings = tuple([rank(self.reader, chart) for chart in charts.of_side]) if ranked else ()
         self._note_considered(rankings)
         for kind in CHART_KINDS[1:]:
-            self.gather(r for r in of_kind[kind] if not (waits and r.waits))
+            self.gather(of_kind[kind])
         withheld = {what for call in self.treatment.values() for what in call.without}
         offered = {call.id for call in self.treatment.values() if call.state == "offer"}
         sides = [charts.charts[chart].side for chart in charts.of_patient]
@@ -688,15 +687,13 @@ class _Assembly:
 
     def _collect_treatment(self, recommendation: Recommendation, fired: Fired) -> None:
         """A hold is never undone by an offer."""
-        findings = self.assessor.knowledge.findings
         for treatment in recommendation.treatment:
             if treatment.state == "caution":
                 self.cautions.setdefault(treatment.id, []).append(recommendation.id)
                 continue
             before = self.treatment.get(treatment.id)
             held = "hold" in (treatment.state, before.state if before else "")
-            named = fired.findings() if treatment.state == "hold" or treatment.without else ()
-            because = [name for name in named if name in findings or name in OF_THE_PATIENT]
+            because = fired.findings() if treatment.state == "hold" or treatment.without else ()
             self.treatment[treatment.id] = TreatmentCall(
                 treatment.id,
                 "hold" if held else "offer",

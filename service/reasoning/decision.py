@@ -175,7 +175,7 @@ def charts_of(
     of_patient = range(2) if len(charts) == 4 else range(len(charts))
     of_side = range(2, 4) if len(charts) == 4 else of_patient
     for name in layout.answered.keys() - open_:
-        for _word, _operand, true, false in kernel.of_finding.get(name, ()):
+        for _word, _operand, true, false in kernel.of_finding[name]:
             values[true] = values[false] = 0
     for number, chart in enumerate(charts):
         _state_chart(kernel, values, layout, chart, open_=open_, bits=layout.first << number)
@@ -262,8 +262,7 @@ class Decision:
 
     def where(self, place: int) -> list[int]:
         """The charts of the patient as documented on which this is so."""
-        bits = self.values[place] & self.charts.documented
-        return ones(bits) if bits else []
+        return ones(self.values[place] & self.charts.documented)
 
     def read(self, places: Iterable[tuple[int, ...]]) -> Iterator[int]:
         """On which charts any of these places is so, for each group of them."""
@@ -462,7 +461,7 @@ def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, i
             for chart in range(size):
                 if now >> chart & 1:
                     points[chart][cause] += weight
-            if differs := bits ^ now * first if now else bits:
+            if differs := bits ^ now * first:
                 differing.append((differs, now, cause, weight))
     of_variants: dict[int, list[float]] = {}
     for bits, now, cause, weight in differing:

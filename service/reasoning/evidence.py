@@ -125,9 +125,7 @@ class EvidenceReader:
         return True if values[node.true] & bit else False if values[node.false] & bit else None
 
     def value(self, name: str, chart: int) -> Value:
-        """What is known of a finding, a criterion, or what a stage has made."""
-        if name in self.kernel.criteria:
-            return self.verdict(self.kernel.criteria[name], chart)
+        """What is known of a finding, or of what is judged beside the chart."""
         return self.facts[name] if name in self.facts else self.decision.charts.charts[chart].known.get(name)
 
     def carrying(self, node: Node, chart: int) -> list[Node]:
@@ -284,8 +282,7 @@ class EvidenceReader:
             for name in names:
                 item = self.used(name, chart)
                 evidence.setdefault((item.finding, item.side), item)
-        items = tuple(evidence.values())
-        return items if len(met) == 1 else _without_the_other_side(items)
+        return _without_the_other_side(tuple(evidence.values()))
 
     def unknown_on(self, recommendation: Recommendation, charts: Iterable[int]) -> tuple[str, ...]:
         """What of all that a recommendation reads is unknown on these charts."""

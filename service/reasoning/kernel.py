@@ -219,8 +219,6 @@ def compiled(knowledge: Knowledge) -> Kernel:
 
 
 def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tuple[int, ...]]:
-    if not operations:
-        return lambda _values: ()
     written = {operation.place for operation in operations}
     read = sorted({place for operation in operations for place in operation.of} - written | {NEVER, ALWAYS})
     signs = {"and": " & ", "or": " | "}
