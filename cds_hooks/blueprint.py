@@ -163,7 +163,7 @@ def create_blueprint(
 
     @blueprint.after_app_request
     def finish(response: Response) -> Response:
-        response.headers["X-Correlation-Id"] = _correlation_id()
+        response.headers.add("X-Correlation-Id", _correlation_id())
         _allow_origin(response, allowed_origins)
         record: CallRecord[Answered] | None = g.get("cds_call")
         if on_call is not None and record is not None:
@@ -301,12 +301,12 @@ def read_body(limit: int) -> bytes:
 def _allow_origin(response: Response, allowed: Sequence[str]) -> None:
     headers = response.headers
     if "*" in allowed:
-        headers["Access-Control-Allow-Origin"] = "*"
+        headers.add("Access-Control-Allow-Origin", "*")
     else:
         headers.add("Vary", "Origin")
         if (origin := request.headers.get("Origin")) in allowed and origin:
             headers["Access-Control-Allow-Origin"] = origin
-    headers["Access-Control-Expose-Headers"] = "X-Correlation-Id"
+    headers.add("Access-Control-Expose-Headers", "X-Correlation-Id")
     if request.method == "OPTIONS":
         headers.update(_PREFLIGHT)
 

@@ -45,6 +45,9 @@ def fill(line: str, value_of: Callable[[str], str]) -> str:
     def if_said(optional: re.Match[str]) -> str:
         return optional[1] if all(map(value_of, _PLACE.findall(optional[1]))) else ""
 
+    # Most lines have no place in them.
+    if "{" not in line and "[" not in line:
+        return line.strip()
     return _PLACE.sub(lambda place: value_of(place[1]), _OPTIONAL.sub(if_said, line)).strip()
 
 
@@ -98,26 +101,30 @@ class CardLines:
     def do(self, content: Content, fired: Fired) -> Iterator[str]:
         """What a recommendation says to do, in short."""
         for line in fired.recommendation.do:
-            named = list(self._worrying(fired.evidence, self._side_of(fired))) or list(
-                filter(None, map(self.item, fired.evidence))
-            )
+            named: list[str] = []
+            if "{findings}" in line:
+                worrying = self._worrying(fired.evidence, self._side_of(fired))
+                named = list(worrying) or list(filter(None, map(self.item, fired.evidence)))
             if text := fill(line, partial(self._place, content, named[:_NAMED])):
                 yield text
 
-    def because(self, content: Content, at_most: int) -> str:
+    def reasons(self, content: Content) -> list[tuple[str, str]]:
         """What a card stands on, each finding with its date; what is present comes first."""
-        by_date: dict[str, list[str]] = {}
         # What is present says most, the age the least.
         found = sorted(content.evidence, key=lambda item: (item.finding in OF_THE_PATIENT, item.state == "absent"))
-        items = [(item, text) for item in found if (text := self.item(item, dated=False))]
-        for item, text in items[:at_most]:
-            by_date.setdefault(self._dated(item), []).append(text)
+        return [(text, self._dated(item)) for item in found if (text := self.item(item, dated=False))]
+
+    def because(self, reasons: Sequence[tuple[str, str]], at_most: int) -> str:
+        """So many of these reasons, those of a day together, and how many more there are."""
+        by_date: dict[str, list[str]] = {}
+        for text, date in reasons[:at_most]:
+            by_date.setdefault(date, []).append(text)
         groups = (
             self._say("on_day", findings=", ".join(texts), date=date) if date else ", ".join(texts)
             for date, texts in by_date.items()
         )
         text = "; ".join(groups)
-        more = len(items) - at_most
+        more = len(reasons) - at_most
         return self._say("more_findings", findings=text, count=more) if more > 0 else text
 
     def item(self, item: Evidence, *, dated: bool = True, side: str = "") -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any, Literal
 
 from cds_hooks import (
@@ -528,13 +529,18 @@ class _Cards:
                     yield self._say(f"{about}_{how}", data=", ".join([*names[:1], *map(in_a_sentence, names[1:])]))
 
     def _not_documented(self, topic: str, fired: Sequence[Fired]) -> list[str]:
-        unknown = [asked.finding for asked in self.assessment.ask]
-        unknown += [name for item in fired for name in item.unknown]
+        asked = (each.finding for each in self.assessment.ask)
+        unknown = chain(asked, (name for item in fired for name in item.unknown))
         if topic == self.diagnostic_topic:
-            unknown = [*unknown[:_ASKED_AND_READ], *self._deciding_tests(), *unknown[_ASKED_AND_READ:]]
+            unknown = chain(list(islice(unknown, _ASKED_AND_READ)), self._deciding_tests(), unknown)
         # What is recorded and cannot be read is documented.
-        recorded = {one.finding for one in self._findings_not_readable}
-        return [name for name in dict.fromkeys(unknown) if name not in recorded][:UNKNOWN_AT_MOST]
+        found = dict.fromkeys(one.finding for one in self._findings_not_readable)
+        recorded = len(found)
+        for name in unknown:
+            found[name] = None
+            if len(found) - recorded == UNKNOWN_AT_MOST:
+                break
+        return [*found][recorded:]
 
     def _deciding_tests(self) -> list[str]:
         """The tests that speak for or against the leading cause and were not done."""

@@ -31,6 +31,8 @@ class ShortText:
         self.knowledge, self.lines, self.words = knowledge, lines, knowledge.wording
         self._said: set[str] = set()
         self._left = OF_AN_ANSWER
+        # The words of the card that is being written.
+        self._written = 0
 
     def summary(self, content: Content) -> str:
         """What, why, where, by when: below 140 characters."""
@@ -38,7 +40,7 @@ class ShortText:
 
     def detail(self, content: Content, summary: str) -> str:
         """GitHub Flavored Markdown; `summary` is that of the card, which may say the leading cause already."""
-        needed: dict[str, list[str]] = {}
+        self._written, needed = 0, dict[str, list[str]]()
         waiting: list[str] = []
         for number, fired in enumerate(content.fired):
             label = "hold" if holds(fired) else "do"
@@ -59,17 +61,19 @@ class ShortText:
         for check in content.checks:
             self._add(needed, "check", check)
         if "hold" in needed:
+            self._written -= _words(needed["hold"])
             needed["hold"] = list(_together(needed["hold"]))
+            self._written += _words(needed["hold"])
         net = list(self._safety_net(content))
         of_net = _words(net)
         self._left -= of_net
         room = min(OF_A_CARD, self._left)
         for line in waiting:
-            if _count(needed) + _words([line]) <= min(_WITHOUT_REASONS, room):
+            if self._written + _words([line]) <= min(_WITHOUT_REASONS, room):
                 self._add(needed, "do", line)
         self._add_reasons(needed, content, min(_WITH_REASONS - of_net, self._left))
         self._add_questions(needed, content, room)
-        self._left = max(0, self._left - _count(needed))
+        self._left = max(0, self._left - self._written)
         headings = self.words.headings
         labels = ("do", "because", "hold", "ask_short", "check")
         written = [f"**{headings[label]}** {' '.join(needed[label])}" for label in labels if needed.get(label)]
@@ -78,12 +82,15 @@ class ShortText:
     def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
-            lines.setdefault(label, []).append(capital(line) if line.endswith((".", "?")) else f"{capital(line)}.")
+            text = capital(line) if line.endswith((".", "?")) else f"{capital(line)}."
+            lines.setdefault(label, []).append(text)
+            self._written += _words([text])
 
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
+        reasons = self.lines.reasons(content)
         for at_most in range(_REASONS, 0, -1):
-            text = self.lines.because(content, at_most)
-            if text and _count(lines) + _words([text]) <= room:
+            text = self.lines.because(reasons, at_most)
+            if text and self._written + _words([text]) <= room:
                 self._add(lines, "because", text)
                 return
 
@@ -92,7 +99,7 @@ class ShortText:
             return
         for asked in self.lines.assessment.ask[:_ASKED]:
             question = capital(self.knowledge.short_of(asked.finding)) + "?"
-            if _count(lines) + _words([question]) <= room:
+            if self._written + _words([question]) <= room:
                 self._add(lines, "ask_short", question)
 
     def _safety_net(self, content: Content) -> Iterator[str]:
@@ -127,10 +134,6 @@ def _together(lines: Iterable[str]) -> Iterator[str]:
 def _cautions(fired: Fired) -> bool:
     """Whether it says with what care something is offered."""
     return any(treatment.state == "caution" for treatment in fired.recommendation.treatment)
-
-
-def _count(lines: dict[str, list[str]]) -> int:
-    return sum(map(_words, lines.values()))
 
 
 def _words(lines: Iterable[str]) -> int:

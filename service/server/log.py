@@ -74,6 +74,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 
     `level` is that of the service's own lines; others speak from a warning upwards.
     """
+    # No line tells of threads and processes.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
@@ -139,4 +141,8 @@ class CallLog:
 
 
 def _write(event: str, members: Mapping[str, Any]) -> None:
-    _LOG.info(event, extra={"members": members})
+    # Where in the code it is written is told of no line of our own, and so it is not looked for.
+    if _LOG.isEnabledFor(logging.INFO):
+        record = logging.LogRecord(_LOG.name, logging.INFO, "", 0, event, None, None)
+        record.members = members
+        _LOG.handle(record)
