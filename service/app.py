@@ -19,8 +19,7 @@ from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, Serv
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.text_forms import is_loopback
-from cds_hooks.trust import Call, Caller, Gate
-from service.access.clients import Client, directory, fhir_policy, read_clients
+from service.access.fhir_servers import fhir_policy
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES
@@ -44,6 +43,8 @@ from service.settings import Settings, SettingsError, Style
 from service.site_codes import read_preference_list, read_site_codes
 
 if TYPE_CHECKING:
+    from cds_hooks.trust import Call, Caller, Gate
+    from service.access.clients import Client
     from service.access.store import Store
     from service.audit import AuditTrail, AuditWriter
     from service.server.tracing import Tracing
@@ -70,16 +71,6 @@ class _App(Flask):
     def ensure_sync(self, func: _Called) -> _Called:
         """As it is: nothing here is a coroutine, and Flask would look at every function at every call."""
         return func
-
-
-class _SharingGate(Gate):
-    """Counts each call that it admits as one of its client."""
-
-    def admit(self, authorization: str | None, call: Call) -> Caller:
-        caller = super().admit(authorization, call)
-        place: Place = g.place
-        place.belongs_to(caller.client.name)
-        return caller
 
 
 def utc_now() -> datetime:
@@ -243,6 +234,8 @@ def _must_be_known(settings: Settings) -> None:
 def _clients(settings: Settings, published: ServiceRegistry[Answered]) -> Mapping[str, Client] | None:
     """The clients that may call, by name; None where everybody on this machine may."""
     if settings.clients is not None:
+        from service.access.clients import read_clients  # noqa: PLC0415
+
         return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
     return None
 
@@ -281,7 +274,20 @@ def _guard(
     """The gate for the clients, with what must be ready for it; none without clients."""
     if clients is None or store is None:
         return None, checks
-    gate = _SharingGate(directory(clients), store, store, clock=lambda: clock().timestamp())
+    # What signatures need is a tenth of the memory, and nothing that a service on one machine has to load.
+    from cds_hooks.trust import Gate  # noqa: PLC0415
+    from service.access.clients import directory  # noqa: PLC0415
+
+    class SharingGate(Gate):
+        """Counts each call that it admits as one of its client."""
+
+        def admit(self, authorization: str | None, call: Call) -> Caller:
+            caller = super().admit(authorization, call)
+            place: Place = g.place
+            place.belongs_to(caller.client.name)
+            return caller
+
+    gate = SharingGate(directory(clients), store, store, clock=lambda: clock().timestamp())
     return gate, {**checks, "keys": lambda: gate.keys_ready() > 0, "store": store.is_ready}
 
 

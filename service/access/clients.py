@@ -13,12 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import ContainsOnly, Length, OneOf, Range, Regexp
 
-from cds_hooks.fhir_access import FhirPolicy
 from cds_hooks.text_forms import is_loopback
 from cds_hooks.trust import (
     ALGORITHMS,
@@ -31,14 +29,13 @@ from cds_hooks.trust import (
     load_from,
     read_key_set,
 )
+from service.access.fhir_servers import host_of
 from service.prefetch_keys import SEARCHED
 from service.service_ids import FORMER_IDS, with_current
 from service.settings import DETAILS, EHR_PROFILES, SPELLINGS, SettingsError, Style
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
-# What a decision cannot do without: asked for before medicines, orders and reports.
-_FIRST = ("Patient", "Condition", "Observation", "Encounter", "QuestionnaireResponse")
 _HTTP_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(?:/[!-~]*)?")
 
 
@@ -72,15 +69,7 @@ class Client:
             except OSError as problem:
                 raise KeySetError(f"the JWK Set cannot be read: {problem.strerror}") from None
         jku = self.trusted.jku or ""
-        return load_from(jku, allow_internal=_host(jku) in self.internal_hosts)
-
-
-def fhir_policy(client: Client | None, fhir_server: str | None, deadline: float) -> FhirPolicy:
-    """Which FHIR servers may be read for this client; without one, loopback ones alone."""
-    if client is None:
-        return FhirPolicy((), internal=False, loopback_only=True, deadline=deadline, first=_FIRST)
-    internal = _host(fhir_server or "") in client.internal_hosts
-    return FhirPolicy(client.fhir_servers, internal=internal, loopback_only=False, deadline=deadline, first=_FIRST)
+        return load_from(jku, allow_internal=host_of(jku) in self.internal_hosts)
 
 
 def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping[str, Client]:
@@ -171,15 +160,8 @@ def _wrong(file: Path, name: str, key: str, reason: str) -> ClientsError:
     return ClientsError(f"{file}: clients.{name}.{key}: {reason}.")
 
 
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
 def _check_url(value: str) -> None:
-    if not _HTTP_URL.fullmatch(value) or not _host(value):
+    if not _HTTP_URL.fullmatch(value) or not host_of(value):
         raise ValidationError("not a web address")
 
 
@@ -276,10 +258,10 @@ class _ClientSchema(Schema):
         urls = {"jku": [entry["jku"]] if entry["jku"] else [], "fhir_servers": entry["fhir_servers"]}
         for key, named in urls.items():
             for url in named:
-                is_internal = _host(url) in entry["internal_hosts"]
-                if not url.startswith("https:") and not (is_internal and is_loopback(_host(url))):
+                is_internal = host_of(url) in entry["internal_hosts"]
+                if not url.startswith("https:") and not (is_internal and is_loopback(host_of(url))):
                     raise ValidationError(_NEEDS_HTTPS, key)
-        hosts = {_host(url) for named in urls.values() for url in named}
+        hosts = {host_of(url) for named in urls.values() for url in named}
         if not hosts.issuperset(entry["internal_hosts"]):
             raise ValidationError(_NOT_A_HOST, "internal_hosts")
 

@@ -409,7 +409,7 @@ class CaseReader:
             patient=reading.patient(),
             now=now,
             assertions={name: tuple(found) for name, found in reading.assertions.items()},
-            data={key: value.state.value for key, value in chart.prefetch.items()},
+            data={key: str(value.state) for key, value in chart.prefetch.items()},
             lacking=lacking(chart.prefetch),
             kinds=frozenset(reading.kinds),
             left_out=LeftOut(**reading.left_out),
@@ -456,6 +456,8 @@ class _Reading:
         self.assertions: dict[str, list[Assertion]] = {}
         self.left_out = {"other_patient": 0, "outdated": 0, "future": 0, "unreadable": 0}
         self.patients: list[dict[str, Any]] = []
+        # The patient of the context, among these.
+        self.own: dict[str, Any] = {}
         self.medications: dict[str, dict[str, Any]] = {}
         # Medicines whose Medication may come later in the Bundle, or in another key.
         self.waiting: list[dict[str, Any]] = []
@@ -553,7 +555,8 @@ class _Reading:
         known = [(kind, among[place]) for kind, among, place in self.known if self.matters or kind == "Patient"]
         found = self._read_each(known)
         self.patients = [one for one in found if isinstance(one, dict) and one["resourceType"] == "Patient"]
-        self.reading = Reading(self.index, read_when(self._patient().get("birthDate")), self.now, self.medications)
+        self.own = next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})
+        self.reading = Reading(self.index, read_when(self.own.get("birthDate")), self.now, self.medications)
         for one in found:
             if isinstance(one, PlainObservation):
                 self._keep(read_plain(one, self.reading))
@@ -625,9 +628,6 @@ class _Reading:
                 self.assertions[name] = counts
             else:
                 del self.assertions[name]
-
-    def _patient(self) -> dict[str, Any]:
-        return next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})
 
     def _decoded(self, raw: msgspec.Raw) -> dict[str, Any]:
         resource = decoded(raw)
@@ -729,7 +729,7 @@ class _Reading:
 
     def require(self, prefetch: Mapping[str, PrefetchValue]) -> None:
         """What the service cannot do without is there; then what waited is read."""
-        if not self._patient():
+        if not self.own:
             raise patient_missing(prefetch, others=bool(self.patients))
         if self.waiting:
             named = {url: identifier for value in prefetch.values() for url, (_kind, identifier) in full_urls(value)}
@@ -738,8 +738,7 @@ class _Reading:
             self._assert(resource)
 
     def patient(self) -> Patient:
-        resource = self._patient()
-        born = read_when(resource.get("birthDate"))
+        resource, born = self.own, self.reading.born
         sex = resource.get("gender")
         return Patient(
             age=Interval(*map(float, years_old(born, self.now))) if born and born.low <= self.now else None,

@@ -27,8 +27,10 @@ Find = Callable[[str], Mapping[str, Any]]
 
 def reasons(encounter: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
     """What the reasons in codes and in words assert."""
-    if source := _source(encounter, reading):
-        for concept in _concepts(encounter):
+    # Most visits have none.
+    concepts = list(_concepts(encounter))
+    if concepts and (source := _source(encounter, reading)):
+        for concept in concepts:
             yield from _reason(concept, source)
 
 

@@ -8,16 +8,18 @@ Specification: SDC 4.0.0, Adaptive Forms and the form manager; FHIR R4 RESTful A
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Blueprint, Response, request
 
 from cds_hooks.blueprint import admitted, read_body
 from cds_hooks.errors import UnknownService
-from cds_hooks.trust import Gate
 from service.second_opinion.next_question import NAME, NextQuestion
 from service.service_ids import DIAGNOSIS
+
+if TYPE_CHECKING:
+    from cds_hooks.trust import Gate
 
 FHIR = "/fhir"
 _OPERATION = "http://hl7.org/fhir/uv/sdc/OperationDefinition/Questionnaire-next-question"
