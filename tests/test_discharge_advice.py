@@ -69,7 +69,7 @@ def test_every_message_is_valid_and_in_plain_language(case: NamedCase, client: F
         dated = "seen by a doctor today" in text or "Set a date before you leave" in text
         assert ("Come back in two weeks" in text) is not dated
         # What S23 and S24 name: one weak leg, a bruise, sudden sharp pain with a pop, numbness down the leg.
-        weak = "One or both legs feel weak" if "Your child" in text else "One of your legs feels weak"
+        weak = "One leg feels weak" if "Your child" in text else "One of your legs feels weak"
         signs = (weak, "A big bruise", "sharp pain with a pop", "numbness or tingling")
         assert all(sign in text for sign in signs)
 

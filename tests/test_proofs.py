@@ -129,7 +129,7 @@ def demanding(*demands: Demand) -> list[Result]:
 
 def test_a_demand_is_proved_or_refuted_on_every_chart_on_which_its_condition_is_so() -> None:
     def demand(where: str, **what: Any) -> Demand:
-        nothing = {"urgency": "", "calls": (), "imaging": False, "not_offered": (), "never": ()}
+        nothing = {"urgency": "", "calls": (), "imaging": False, "not_offered": (), "never": (), "never_leads": ()}
         return Demand("a-fever", parse(where, {}), where, "[J]", **{**nothing, **what})
 
     calm = "fever and absent(chills)"
@@ -141,6 +141,9 @@ def test_a_demand_is_proved_or_refuted_on_every_chart_on_which_its_condition_is_
     called = demanding(demand(calm, calls=("mri-pelvis urgent or mri-thigh urgent",), imaging=True))
     assert [result.state for result in called] == [REFUTED, REFUTED]
     assert [result.state for result in demanding(demand(calm, not_offered=("nsaid",)))] == [PROVED]
+    cause = next(iter(packaged().causes))
+    assert [result.state for result in demanding(demand("pain-on-the-other-side", never_leads=(cause,)))] == [PROVED]
+    assert [result.state for result in demanding(demand("gradual-onset", never_leads=(cause,)))] == [REFUTED]
 
 
 def test_what_cannot_be_decided_in_time_is_a_failure_and_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +186,7 @@ def test_a_property_that_is_not_named_stops_the_proof() -> None:
         ('"referral-spine urgent"]', '"referral-wizard urgent"]', "there is no order 'referral-wizard'"),
         ('not_offered = ["physiotherapy", "nsaid"]', 'not_offered = ["dancing"]', "there is no treatment 'dancing'"),
         ('never = ["rl11-no-imaging-yet"', 'never = ["rl99"', "there is no recommendation 'rl99'"),
+        ('never_leads = ["lumbar-referred-pain"]', 'never_leads = ["the-moon"]', "there is no cause 'the-moon'"),
         ('worse = "higher"', 'worse = "taller"', "Must be one of"),
         (
             '"rl09-lumbar-imaging-waits", "rl10-lumbar-mri"',

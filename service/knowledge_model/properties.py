@@ -88,7 +88,7 @@ class Demand:
 
     urgency: the level of a card, or a more urgent one; calls: each a key of orders.toml and a priority, or a sooner
     one, with " or " between those of which one is enough; imaging: that some is called for; not_offered: treatments;
-    never: recommendations that do not hold.
+    never: recommendations that do not hold; never_leads: causes that do not lead.
     """
 
     id: str
@@ -100,6 +100,7 @@ class Demand:
     imaging: bool
     not_offered: tuple[str, ...]
     never: tuple[str, ...]
+    never_leads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ class _DemandTable(Schema):
     imaging = fields.Boolean(load_default=False)
     not_offered = fields.List(fields.String(), load_default=list)
     never = fields.List(fields.String(), load_default=list)
+    never_leads = fields.List(fields.String(), load_default=list)
 
 
 class _SampledTable(Schema):
@@ -275,6 +277,7 @@ def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Propert
                 entry["imaging"],
                 tuple(entry["not_offered"]),
                 tuple(entry["never"]),
+                tuple(entry["never_leads"]),
             )
             for entry in checked["demands"]
         ),
@@ -295,6 +298,8 @@ def _check_demands(knowledge: Knowledge, entries: list[dict[str, Any]]) -> None:
             raise KnowledgeError(FILE, key, f"there is no treatment {name!r}")
         for name in sorted({*entry["never"]} - ids):
             raise KnowledgeError(FILE, key, f"there is no recommendation {name!r}")
+        for name in sorted({*entry["never_leads"]} - {*knowledge.causes}):
+            raise KnowledgeError(FILE, key, f"there is no cause {name!r}")
 
 
 def _property(

@@ -37,6 +37,7 @@ _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType
             "months": (_MONTH / 7, 0),
         },
         "mm": {"mm": (1, 0), "cm": (10, 0), "m": (1000, 0), "[in_i]": (25.4, 0)},
+        "mL": {"mL": (1, 0), "ml": (1, 0), "cc": (1, 0), "cm3": (1, 0), "L": (1000, 0), "l": (1000, 0)},
         "Cel": {
             "Cel": (1, 0),
             "°C": (1, 0),

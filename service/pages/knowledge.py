@@ -239,6 +239,7 @@ def _properties(properties: Properties) -> dict[str, Any]:
                 "imaging": entry.imaging,
                 "notOffered": list(entry.not_offered),
                 "never": list(entry.never),
+                "neverLeads": list(entry.never_leads),
             }
             for entry in properties.demands
         ],

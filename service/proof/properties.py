@@ -228,6 +228,8 @@ def _demanded(of: Charted) -> Iterator[Proposition]:
             yield proposition(f"no offer of {treatment}", of.offers(treatment), holds=True)
         for id_ in entry.never:
             yield proposition(f"never {id_}", of.fires(by_id[id_]), holds=True)
+        for cause in entry.never_leads:
+            yield proposition(f"{cause} does not lead", of.leads(cause), holds=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -224,6 +224,13 @@ class Charted:
             lambda assessment: any(call.id == treatment and call.state == "hold" for call in assessment.treatment),
         )
 
+    def leads(self, cause: str) -> Observed:
+        return Observed(
+            f"{cause} leads",
+            lambda chart: chart.leads[cause],
+            lambda assessment: any(of.leader is not None and of.leader.id == cause for of in assessment.rankings),
+        )
+
     def state(self, finding: str, state: str, chart: ChartFormula | None = None) -> int:
         """Where a finding is present or absent."""
         places = self.kernel.atoms[Atom(finding)]

@@ -85,6 +85,14 @@ def test_a_statement_changes_what_is_seen(statement: str, client: FlaskClient) -
 
 
 @pytest.mark.parametrize("statement", CARRIED)
+def test_a_statement_changes_the_words_of_a_card(statement: str, client: FlaskClient) -> None:
+    """Not only what stands behind it: whoever reads the cards and nothing else sees it."""
+    case, added = CARRIED[statement]
+    without, with_it = _seen(client, case), _seen(client, _with(case, added))
+    assert [words[:2] for words in without["cards"]] != [words[:2] for words in with_it["cards"]]
+
+
+@pytest.mark.parametrize("statement", CARRIED)
 def test_a_statement_is_among_the_grounds_of_a_card_or_counts_for_a_cause(statement: str, client: FlaskClient) -> None:
     """What is added, or the advice that the statement is, stands on a card, in its basis or in the ranking."""
     case, added = CARRIED[statement]
