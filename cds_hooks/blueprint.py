@@ -129,7 +129,7 @@ def create_blueprint(
         envelope = read_envelope(read_body(body_limit))
         service = registry.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
-        hook_request = request_for(envelope, service, correlation_id=_correlation_id(), client=record.client)
+        hook_request = request_for(envelope, service, correlation_id=correlation_id(), client=record.client)
         _note_request(record, hook_request, caller, pseudonym)
         read = perf_counter()
         record.seconds["read"] = read - start
@@ -161,11 +161,11 @@ def create_blueprint(
                 is_check=batch.is_check or is_marked(request.headers.get("User-Agent")),
             )
         )
-        return Response(orjson.dumps(batch.answer(_correlation_id())), content_type=_JSON)
+        return Response(orjson.dumps(batch.answer(correlation_id())), content_type=_JSON)
 
     @blueprint.after_app_request
     def finish(response: Response) -> Response:
-        response.headers.add("X-Correlation-Id", _correlation_id())
+        response.headers.add("X-Correlation-Id", correlation_id())
         _allow_origin(response, allowed_origins)
         record: CallRecord[Answered] | None = g.get("cds_call")
         if on_call is not None and record is not None:
@@ -179,7 +179,7 @@ def create_blueprint(
         if error.status >= 500 and not isinstance(problem, HTTPException):
             _log(problem, pseudonym)
         return Response(
-            orjson.dumps(error.operation_outcome(_correlation_id())),
+            orjson.dumps(error.operation_outcome(correlation_id())),
             status=error.status,
             content_type=_JSON,
             headers=error.headers,
@@ -254,7 +254,7 @@ def _name_of(caller: Caller | None) -> str | None:
     return caller.client.name if caller else None
 
 
-def _correlation_id() -> str:
+def correlation_id() -> str:
     """The caller's id for this call where it is usable, else a new one; the same for the whole call."""
     known: str | None = g.get("correlation_id")
     if known is None:
@@ -268,7 +268,7 @@ def _correlation_id() -> str:
 def _written_id(pseudonym: Callable[[str], str]) -> str:
     """The correlation id of the current call as it may be written down: a uuid as it is, and of any other text, which
     could be the id of a patient or a name, its pseudonym."""
-    known = _correlation_id()
+    known = correlation_id()
     return known if UUID.fullmatch(known) else pseudonym(known)
 
 

@@ -496,7 +496,7 @@ def _merged(resources: Iterable[msgspec.Raw]) -> tuple[msgspec.Raw, ...]:
 def _parts(url: str) -> list[str]:
     """The URL of a search; where it is too long, several that have a part of its codes each.
 
-    FHIR has the search by POST for this; but nothing leaves here except by a guarded GET, which changes nothing.
+    FHIR has the search by POST for this; but nothing is read except by a guarded GET, which changes nothing.
     """
     codes = _CODES.search(url)
     if len(url) <= _LONGEST_URL or codes is None:

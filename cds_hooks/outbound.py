@@ -1,4 +1,5 @@
-"""The one way out: a guarded GET, for the keys of CDS clients and for their FHIR servers.
+"""The one way out: a guarded GET, for the keys of CDS clients and for their FHIR servers; and a POST that is guarded in
+the same way, for what a person has told a page to send.
 
 A caller names the addresses that are fetched, in a token or in a request. So each fetch is held to what a caller cannot
 turn against the network that the service stands in: the host is resolved once for a connection and every address of it
@@ -113,6 +114,25 @@ def fetch(
     return run(get(url, reach, headers=headers, end=monotonic() + deadline, max_bytes=max_bytes))
 
 
+def send(
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    deadline: float,
+    max_bytes: int,
+    allow_internal: bool = False,
+    allow_http: bool = False,
+) -> Fetched:
+    """POST `body` to `url` within `deadline` seconds from now, over a connection of its own; raises OutboundError.
+
+    It is sent once: where no answer came, nobody knows whether it was taken.
+    """
+    reach = Reach(allow_internal, allow_http)
+    end = monotonic() + deadline
+    return run(_answer("POST", url, reach, sent=body, headers=headers, end=end, max_bytes=max_bytes))
+
+
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:
     """What a coroutine of this module, or one that awaits such, comes to; the calling thread waits for it."""
     # In a context of its own: a connection that is kept would otherwise keep the call that opened it, patient and all.
@@ -132,6 +152,20 @@ async def get(
 
     The body has at most `max_bytes`, and all that share `in_all` have no more than that together.
     """
+    return await _answer("GET", url, reach, headers=headers, end=end, max_bytes=max_bytes, in_all=in_all)
+
+
+async def _answer(
+    method: str,
+    url: str,
+    reach: Reach,
+    *,
+    sent: bytes = b"",
+    headers: Mapping[str, str],
+    end: float,
+    max_bytes: int,
+    in_all: Allowance | None = None,
+) -> Fetched:
     start = monotonic()
     target = _target(url, reach.http)
     if end <= start:
@@ -141,8 +175,8 @@ async def get(
     try:
         async with asyncio.timeout_at(end), server.room:
             late = _late()
-            request, room = _request(target, reach, headers), in_all or Allowance(max_bytes)
-            response, body = await server.exchange(request, end, max_bytes, room)
+            request, room = _request(method, target, reach, headers, sent), in_all or Allowance(max_bytes)
+            response, body = await server.exchange(request, sent, end, max_bytes, room)
     except TimeoutError:
         raise late from None
     except ssl.SSLCertVerificationError:
@@ -184,12 +218,14 @@ def _target(url: str, allow_http: bool) -> SplitResult:
     return parts
 
 
-def _request(target: SplitResult, reach: Reach, headers: Mapping[str, str]) -> h11.Request:
+def _request(method: str, target: SplitResult, reach: Reach, headers: Mapping[str, str], sent: bytes) -> h11.Request:
     named = {"Host": target.netloc, "Accept-Encoding": "identity", "User-Agent": "cds-hooks", **headers}
     if reach.client is None:
         named["Connection"] = "close"
+    if sent:
+        named["Content-Length"] = str(len(sent))
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-    return h11.Request(method="GET", target=path, headers=list(named.items()))
+    return h11.Request(method=method, target=path, headers=list(named.items()))
 
 
 class _Engine:
@@ -259,13 +295,13 @@ class _Server:
         self._kept: list[_Connection] = []
 
     async def exchange(
-        self, request: h11.Request, end: float, max_bytes: int, in_all: Allowance
+        self, request: h11.Request, sent: bytes, end: float, max_bytes: int, in_all: Allowance
     ) -> tuple[h11.Response, bytes]:
         """The answer to a request."""
         while True:
             connection = self._take() or await self._opened(end)
             try:
-                answer = await connection.exchange(request, max_bytes, in_all)
+                answer = await connection.exchange(request, sent, max_bytes, in_all)
             except h11.RemoteProtocolError:
                 # The server may have closed what was kept while the request was on its way.
                 if connection.was_stale():
@@ -383,20 +419,23 @@ class _Connection(asyncio.Protocol):
         """End it at once; nothing is on its way."""
         self._transport.abort()
 
-    async def exchange(self, request: h11.Request, max_bytes: int, in_all: Allowance) -> tuple[h11.Response, bytes]:
+    async def exchange(
+        self, request: h11.Request, sent: bytes, max_bytes: int, in_all: Allowance
+    ) -> tuple[h11.Response, bytes]:
         """Send a request and read the whole answer; whatever goes wrong, the connection ends with it."""
         self._answered = False
         try:
-            self._transport.write(self._http.send(request) + self._http.send(h11.EndOfMessage()))
+            head, body = self._http.send(request), self._http.send(h11.Data(sent)) if sent else b""
+            self._transport.write(head + body + self._http.send(h11.EndOfMessage()))
             response = await self._response()
-            body = await self._body(response, max_bytes, in_all)
+            content = await self._body(response, max_bytes, in_all)
             if self._http.our_state is self._http.their_state is h11.DONE:
                 self._http.start_next_cycle()
         except BaseException:
             self.close()
             raise
         self._used = True
-        return response, body
+        return response, content
 
     async def _response(self) -> h11.Response:
         event = await self._next()

@@ -16,6 +16,7 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
+from cds_hooks.blueprint import correlation_id
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.text_forms import is_loopback
@@ -52,7 +53,9 @@ if TYPE_CHECKING:
 _Event = TypeVar("_Event")
 _Called = TypeVar("_Called", bound=Callable[..., object])
 # Not for pages of other origins, whatever those may read of the protocol.
-_OURS_ALONE = ("/metrics", "/insights")
+_OURS_ALONE = ("/metrics", "/insights", "/app/")
+# How long a chart may take that a clinician waits for on a page; no EHR gives up meanwhile.
+_PAGE_MILLISECONDS = 5_000
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sitbone</title>
@@ -140,13 +143,16 @@ def create_app(
             on_feedback=_each(audit_trail.feedback if audit_trail else None, log.feedback),
             on_call=_each(audit_trail.call if audit_trail else None, log.call, metrics.call, _traced(tracing)),
             revise=audit_trail.revise if audit_trail else None,
-            complete=_completing(settings, clients),
+            complete=_completing(settings, clients, settings.fetch_milliseconds),
             allowed_origins=settings.allowed_origins,
             body_limit=settings.body_limit,
             gate=gate,
             base_url=settings.public_base_url,
             pseudonym=Pseudonyms(settings).of,
         )
+    )
+    _add_second_opinion(
+        app, settings, clients, store, evaluator, published=published, audit_trail=audit_trail, clock=clock
     )
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
     properties = read_properties(knowledge, settings.knowledge_dir)
@@ -313,12 +319,12 @@ def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], Non
 
 
 def _completing(
-    settings: Settings, clients: Mapping[str, Client] | None
+    settings: Settings, clients: Mapping[str, Client] | None, milliseconds: int
 ) -> Callable[[HookRequest, CdsService[Answered]], HookRequest] | None:
     """What fills the gaps of a prefetch; None when no outgoing call may ever be made."""
     if settings.fhir_access == "off":
         return None
-    deadline = settings.fetch_milliseconds / 1000
+    deadline = milliseconds / 1000
 
     def fill(request: HookRequest, service: CdsService[Answered]) -> HookRequest:
         client = clients[request.client] if clients and request.client else None
@@ -329,6 +335,49 @@ def _completing(
         return complete(request, templates, policy, waiting=place.elsewhere(), room=place.has_room)
 
     return fill
+
+
+def _add_second_opinion(
+    app: Flask,
+    settings: Settings,
+    clients: Mapping[str, Client] | None,
+    store: Store | None,
+    evaluator: Evaluator,
+    *,
+    published: ServiceRegistry[Answered],
+    audit_trail: AuditTrail | None,
+    clock: Callable[[], datetime],
+) -> None:
+    """Let the application have the pages of the second opinion, where a client has an app.
+
+    They say what patient-view says. Raises SettingsError where a setting is missing that they need.
+    """
+    if clients is None or store is None or not any(client.app for client in clients.values()):
+        return
+    base_url, complete = settings.public_base_url or "", _completing(settings, clients, _PAGE_MILLISECONDS)
+    if not base_url.startswith("https:"):
+        raise SettingsError(
+            "SITBONE_PUBLIC_BASE_URL must be an https address where a client has an app: the EHR sends browsers there."
+        )
+    if not settings.app_keys:
+        raise SettingsError("SITBONE_APP_KEYS must be set where a client has an app: its pages are sealed with them.")
+    if complete is None:
+        raise SettingsError("SITBONE_FHIR_ACCESS must be on where a client has an app: its page reads the chart.")
+    # Most sites have no app.
+    from service.second_opinion.opinion import Opinions  # noqa: PLC0415
+    from service.second_opinion.routes import Setting, create_blueprint  # noqa: PLC0415
+
+    def now() -> float:
+        return clock().timestamp()
+
+    def belongs_to(client: str) -> None:
+        place: Place = g.place
+        place.belongs_to(client)
+
+    diagnosis = published.find(DIAGNOSIS, "patient-view")
+    opinions = Opinions(evaluator, diagnosis, complete, audit_trail.revise if audit_trail else None)
+    setting = Setting(base_url, settings.app_keys, now, store.first_use, belongs_to, correlation_id)
+    app.register_blueprint(create_blueprint(clients, opinions, setting))
 
 
 def _key_ages(gate: Gate | None) -> Mapping[str, Callable[[], float | None]]:

@@ -21,6 +21,8 @@ from cds_hooks.text_forms import is_loopback
 _SERVICE_LINK = re.compile(r"SITBONE_(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP)\w*)")
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp)://")
 
+# 32 bytes in the base64 of URLs, as `Fernet.generate_key` makes them.
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@*]+")
 _WEB_ADDRESS = URL(schemes={"http", "https"}, require_tld=False)
 
@@ -105,6 +107,8 @@ class Settings:
     trusted_proxies: int = 0
     pages: str = "auto"
     metrics_token: str | None = field(default=None, repr=False)
+    # The first encrypts what the page of the second opinion holds for the browser, all of them decrypt it.
+    app_keys: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def style(self) -> Style:
@@ -164,6 +168,13 @@ def _read_origins(value: str) -> tuple[str, ...]:
     if not all(_ORIGIN.fullmatch(origin) for origin in origins) or ("*" in origins and len(origins) > 1):
         raise ValidationError("not a list of origins")
     return origins
+
+
+def _read_app_keys(value: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in value.split(","))
+    if not all(map(_FERNET_KEY.fullmatch, keys)):
+        raise ValidationError("not a list of keys")
+    return keys
 
 
 def _read_folder(value: str) -> Path:
@@ -330,6 +341,11 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_METRICS_TOKEN",
         validate=Regexp(r"[A-Za-z0-9._~+/-]{16,256}=*\Z"),
         metadata={"expected": "a bearer token of 16 to 256 letters, digits and signs that nobody can guess"},
+    )
+    app_keys = fields.Function(
+        deserialize=_read_app_keys,
+        data_key="SITBONE_APP_KEYS",
+        metadata={"expected": "keys of 32 random bytes in base64url, 44 characters each, with commas between them"},
     )
 
 

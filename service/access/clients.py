@@ -30,6 +30,7 @@ from cds_hooks.trust import (
     read_key_set,
 )
 from service.access.fhir_servers import host_of
+from service.access.smart_app import APP_SCHEMA, Reason, SmartApp, read_smart_app
 from service.prefetch_keys import SEARCHED
 from service.service_ids import FORMER_IDS, with_current
 from service.settings import DETAILS, EHR_PROFILES, SPELLINGS, SettingsError, Style
@@ -60,6 +61,12 @@ class Client:
     # The kinds of data that its calls never have.
     never_sends: frozenset[str]
     preference_list: Path | None = None
+    # How the page of the second opinion is registered there, if it is.
+    app: SmartApp | None = None
+
+    def may_be_internal(self, url: str) -> bool:
+        """Whether the host of this URL may have a private or a loopback address."""
+        return host_of(url) in self.internal_hosts
 
     def load_keys(self) -> bytes:
         """The JWK Set of this client as it is published now; raises KeySetError."""
@@ -69,7 +76,7 @@ class Client:
             except OSError as problem:
                 raise KeySetError(f"the JWK Set cannot be read: {problem.strerror}") from None
         jku = self.trusted.jku or ""
-        return load_from(jku, allow_internal=host_of(jku) in self.internal_hosts)
+        return load_from(jku, allow_internal=self.may_be_internal(jku))
 
 
 def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping[str, Client]:
@@ -89,7 +96,10 @@ def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping
         raise ClientsError(f"{file}: must hold one table [clients.<name>] for each client, and nothing else.")
     clients = {name: _client(file, name, members) for name, members in entries.items()}
     owners: dict[str, str] = {}
+    launching: dict[str, str] = {}
     for name, client in clients.items():
+        if client.app and (other := launching.setdefault(client.app.iss, name)) != name:
+            raise _wrong(file, name, "app.iss", f"is the iss of {other} already")
         for issuer in client.trusted.issuers:
             if issuer in owners:
                 raise _wrong(file, name, "issuers", f"names an issuer that {owners[issuer]} names already")
@@ -117,7 +127,8 @@ def _client(file: Path, name: str, members: Any) -> Client:
     try:
         entry = _SCHEMA.load(members)
     except ValidationError as problem:
-        raise _wrong(file, name, *_reason(problem.messages_dict, members)) from None
+        raise _wrong(file, name, *_reason(_SCHEMA, problem.messages_dict, members)) from None
+    app = _app(file, name, entry.pop("app"), entry["fhir_servers"])
     own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends", "preference_list")
     jwks_file, servers, hosts, pama_rating, never_sends, preference_list = (entry.pop(key) for key in own)
     style = Style(entry.pop("ehr"), entry.pop("detail"), entry.pop("extensions") == "on", entry.pop("spelling"))
@@ -132,6 +143,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
         pama_rating,
         frozenset(never_sends),
         file.parent / preference_list if preference_list else None,
+        app,
     )
     if client.jwks_file is not None:
         try:
@@ -144,15 +156,28 @@ def _client(file: Path, name: str, members: Any) -> Client:
     return client
 
 
-def _reason(messages: Mapping[str, Any], members: Mapping[str, Any]) -> tuple[str, str]:
+def _app(file: Path, name: str, members: Any, fhir_servers: Sequence[str]) -> SmartApp | None:
+    if members is None:
+        return None
+    try:
+        app = read_smart_app(members, file.parent)
+    except ValidationError as problem:
+        key, reason = _reason(APP_SCHEMA, problem.messages_dict, members)
+        raise _wrong(file, name, f"app.{key}", reason) from None
+    if app.iss not in {server.removesuffix("/") for server in fhir_servers}:
+        raise _wrong(file, name, "app.iss", "is not one of fhir_servers, from which the chart is read")
+    return app
+
+
+def _reason(schema: Schema, messages: Mapping[str, Any], members: Mapping[str, Any]) -> tuple[str, str]:
     """The first key that is wrong, and why; values are not repeated."""
     key = next(iter(messages))
-    if key not in _SCHEMA.fields:
-        close = difflib.get_close_matches(key, _SCHEMA.fields, n=1)
+    if key not in schema.fields:
+        close = difflib.get_close_matches(key, schema.fields, n=1)
         return key, f"is no key of a client{f'; is {close[0]} meant?' if close else ''}"
-    if isinstance(messages[key], list) and messages[key][0] in _RELATIONS:
+    if isinstance(messages[key], list) and isinstance(messages[key][0], Reason):
         return key, messages[key][0]
-    expected = _SCHEMA.fields[key].metadata["expected"]
+    expected = schema.fields[key].metadata["expected"]
     return key, f"must be {expected}" if key in members else f"is missing, and must be {expected}"
 
 
@@ -165,12 +190,11 @@ def _check_url(value: str) -> None:
         raise ValidationError("not a web address")
 
 
-_NEEDS_KEYS = "is missing, and so is jku: one of the two must say where the client's keys are"
-_NOT_A_HOST = "names a host that is neither that of jku nor that of one of fhir_servers"
-_NEEDS_HTTPS = "must be https; http is for a loopback host that internal_hosts names"
-_TWICE = "names something twice"
-_OF_EPIC = 'is of no use without ehr = "epic"'
-_RELATIONS = frozenset({_NEEDS_KEYS, _NOT_A_HOST, _NEEDS_HTTPS, _TWICE, _OF_EPIC})
+_NEEDS_KEYS = Reason("is missing, and so is jku: one of the two must say where the client's keys are")
+_NOT_A_HOST = Reason("names a host that is neither that of jku, nor of one of fhir_servers, nor one of app.auth_hosts")
+_NEEDS_HTTPS = Reason("must be https; http is for a loopback host that internal_hosts names")
+_TWICE = Reason("names something twice")
+_OF_EPIC = Reason('is of no use without ehr = "epic"')
 
 
 def _one_of(values: Sequence[str]) -> fields.String:
@@ -243,6 +267,7 @@ class _ClientSchema(Schema):
         load_default=list,
         metadata={"expected": f"a list with some of {', '.join(SEARCHED)}"},
     )
+    app = fields.Dict(load_default=None, metadata={"expected": "a table"})
     internal_hosts = _texts("a list of host names in small letters", load_default=list, each=Regexp(r"[a-z0-9._:-]+\Z"))
 
     @validates_schema
@@ -262,6 +287,8 @@ class _ClientSchema(Schema):
                 if not url.startswith("https:") and not (is_internal and is_loopback(host_of(url))):
                     raise ValidationError(_NEEDS_HTTPS, key)
         hosts = {host_of(url) for named in urls.values() for url in named}
+        of_app = (entry["app"] or {}).get("auth_hosts")
+        hosts |= {host for host in of_app if isinstance(host, str)} if isinstance(of_app, list) else set()
         if not hosts.issuperset(entry["internal_hosts"]):
             raise ValidationError(_NOT_A_HOST, "internal_hosts")
 

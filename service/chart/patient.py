@@ -17,6 +17,8 @@ from service.chart.elements import as_dict, as_text, decoded, each, identifier_o
 
 # A focus that is a part of the chart itself, such as a known condition: what is observed is still the patient.
 _OF_A_CHART = re.compile(r"(?:.*/)?(?:BodyStructure|Condition|Encounter|Observation|Procedure)/")
+# Which of several names is the patient's: the lower, the better; one without a use lies between.
+_NAMES = {"official": 0, "usual": 0, "nickname": 2, "anonymous": 2, "temp": 2, "maiden": 3, "old": 3}
 
 
 class Owner(Enum):
@@ -105,3 +107,21 @@ class PatientNames:
             focuses = (to for to in each(resource["focus"]) if not _OF_A_CHART.match(as_text(to.get("reference"))))
             return next((focus for focus in map(self.owner, focuses) if focus is not Owner.OWN), owner)
         return owner
+
+
+def name_and_birth(chart: ReceivedChart) -> tuple[str, str]:
+    """How the patient is called, and the date of birth as it is written; empty where the Patient does not say.
+
+    Specification: FHIR R4, Patient.name: the name in use is the official or usual one.
+    """
+    value = chart.prefetch.get("patient")
+    resources = [decoded(raw) for raw in value.resources] if value else []
+    own = next((one for one in resources if one.get("id") == chart.patient_id), {})
+    names = sorted(each(own.get("name")), key=lambda name: _NAMES.get(as_text(name.get("use")), 1))
+    for name in names:
+        given = name.get("given")
+        parts = [*(given if isinstance(given, list) else []), name.get("family")]
+        whole = as_text(name.get("text")) or " ".join(filter(None, map(as_text, parts)))
+        if whole:
+            return whole, as_text(own.get("birthDate"))
+    return "", as_text(own.get("birthDate"))

@@ -42,6 +42,22 @@ class Span(NamedTuple):
     of: str = ""
 
 
+class Balance(NamedTuple):
+    """What stands at one place of the axis, and the points for and against it."""
+
+    label: str
+    speaks_for: float
+    speaks_against: float
+
+
+class Mark(NamedTuple):
+    """What happened, or is due, so many days after the start; `kind` is the place of its colour."""
+
+    day: float
+    label: str
+    kind: int = 0
+
+
 def bars(id_: str, title: str, series: Sequence[str], rows: Sequence[Row], unit: str) -> Markup:
     """A bar for each row from left to right, in which the series stand one after the other; `unit` names the axis."""
     legend, head = _legend(series, _NARROW)
@@ -100,6 +116,52 @@ def columns(id_: str, title: str, series: Sequence[str], rows: Sequence[Row], un
             drawn.append(_text(x, base + 18, row.label, "middle"))
     shows = f"Columns of {_listed(series)} for {_count(rows)}, in {unit}."
     return _picture(id_, title, shows, base + _FOOT, drawn, width=str(_WIDTH))
+
+
+def balance(id_: str, title: str, rows: Sequence[Balance], unit: str) -> Markup:
+    """For each row a bar to the right for what speaks for it, and one to the left for what speaks against it."""
+    legend, head = _legend(("against", "for"), _NARROW)
+    _step, top = _scale([max(row.speaks_for, row.speaks_against) for row in rows])
+    half = _ACROSS / 2
+    middle = _LEFT + half
+    height = head + _ROW * len(rows)
+    drawn = [legend, _line("grid", middle, head, middle, height)]
+    for number, row in enumerate(rows):
+        y = head + number * _ROW + _LINE
+        drawn.append(_named(Row(row.label, ()), y - 4))
+        against, speaks_for = (half * value / top for value in (row.speaks_against, row.speaks_for))
+        drawn.append(_box(0, middle - against, y, against, _BAR, of="%"))
+        drawn.append(_box(1, middle, y, speaks_for, _BAR, of="%"))
+        drawn.append(_beside(middle + speaks_for, y + _BAR - 3, f"{row.speaks_for - row.speaks_against:+g}"))
+    shows = f"Points for and against {_count(rows)}, in {unit}."
+    return _picture(id_, title, shows, height + _FOOT, drawn)
+
+
+def time_line(id_: str, title: str, ticks: Sequence[int], marks: Sequence[Mark], unit: str) -> Markup:
+    """A line of days from the start, with a row for each mark below it, in their order."""
+    last = max([*ticks, *(mark.day for mark in marks), 1])
+    axis, row = 24.0, 22.0
+    height = axis + row * len(marks)
+
+    def across(day: float) -> float:
+        return _LEFT + _ACROSS * max(day, 0.0) / last
+
+    drawn = [_line("grid", _LEFT, axis, _LEFT + _ACROSS, axis)]
+    for tick in ticks:
+        drawn.append(_line("grid", across(tick), axis - 4, across(tick), height))
+        drawn.append(_text(across(tick), axis - 8, str(tick), "middle", "%"))
+    for number, mark in enumerate(marks):
+        x, y = across(mark.day), axis + row * (number + 0.6)
+        drawn.append(Markup('<circle class="s{}" cx="{:.2f}%" cy="{:.1f}" r="5"/>').format(mark.kind, x, y))
+        # On the side on which there is more room.
+        anchor, beside = ("end", -9) if x > _LEFT + _ACROSS / 2 else ("start", 9)
+        drawn.append(
+            Markup('<text x="{:.2f}%" y="{:.1f}" dx="{}" text-anchor="{}">{}</text>').format(
+                x, y + 4, beside, anchor, mark.label
+            )
+        )
+    shows = f"{_count(marks)} on a line of days, in {unit}."
+    return _picture(id_, title, shows, height + 8, drawn)
 
 
 def _picture(

@@ -1,0 +1,75 @@
+// The page without a reload: what a button sends is what the form would send. It works without this file as well.
+const KEY = "sitbone:";
+
+/** The secret of this browser, where it lies in the storage because no cookie is kept. */
+function fillSecret() {
+  const field = document.querySelector("[data-secret]");
+  const key = document.querySelector("main")?.dataset.key;
+  if (!field || !key) return;
+  try {
+    field.value = sessionStorage.getItem(KEY + key) ?? "";
+  } catch {
+    field.value = "";
+  }
+}
+
+/** Shows the page that came back; the focus stays where it was. */
+function show(text, focused) {
+  const next = new DOMParser().parseFromString(text, "text/html");
+  document.title = next.title;
+  for (const name of ["header", "form", "main", "footer"]) {
+    const [old, made] = [document.querySelector(name), next.querySelector(name)];
+    if (old && made) old.replaceWith(document.adoptNode(made));
+    else old?.remove();
+  }
+  fillSecret();
+  const status = document.querySelector("[role=status]");
+  // Said anew: a live region that comes with its words is not read out.
+  if (status) {
+    const words = status.textContent;
+    status.textContent = "";
+    setTimeout(() => { status.textContent = words; }, 50);
+  }
+  const again = focused && document.getElementById(focused);
+  (again ?? document.querySelector(".group button, h1"))?.focus();
+}
+
+let busy = false;
+
+async function send(form, button) {
+  if (busy) return;
+  busy = true;
+  document.body.setAttribute("aria-busy", "true");
+  const focused = document.activeElement?.id;
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form, button)), credentials: "same-origin" });
+    show(await answer.text(), focused);
+  } catch {
+    const status = document.querySelector("[role=status]");
+    if (status) status.textContent = "The service could not be reached. Nothing was lost: try again.";
+  } finally {
+    busy = false;
+    document.body.removeAttribute("aria-busy");
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  send(event.target, event.submitter);
+});
+
+// Y, N and U answer the question that has the focus, and nothing elsewhere.
+document.addEventListener("keydown", (event) => {
+  const item = document.activeElement?.closest(".item");
+  if (!item || event.ctrlKey || event.altKey || event.metaKey || document.activeElement.tagName === "INPUT") return;
+  const answer = { y: "yes", n: "no", u: "unknown" }[event.key.toLowerCase()];
+  const button = answer && item.querySelector(`[data-answer=${answer}]`);
+  if (!button) return;
+  event.preventDefault();
+  button.focus();
+  button.click();
+});
+
+fillSecret();
+// The code of the launch is of no more use, and need not stand in the address.
+if (location.search) history.replaceState(null, "", location.pathname);

@@ -1,0 +1,167 @@
+"""The opinion on a chart with the answers that were given on the page: what the hook would say of it, and what to ask.
+
+The request is that of a patient-view hook: the chart as it was read, and the answers as one more QuestionnaireResponse.
+The code that answers hooks answers it, so that the page cannot say anything else than the card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from cds_hooks import CdsService, HookRequest
+from cds_hooks.prefetch import PrefetchState, PrefetchValue
+from cds_hooks.request import read_envelope, request_for
+from service.answers.answered import Answered
+from service.chart.elements import LEFT, NO_SIDE, RIGHT
+from service.knowledge_model.model import Question
+from service.prefetch_keys import QUESTIONNAIRE_RESPONSES
+from service.reasoning.questions import DECIDING
+from service.second_opinion.answers import Item
+from service.second_opinion.sealing import Session
+from service.services.evaluation import Evaluation, Evaluator
+
+# What stands for a user of whom the authorization server said nothing: the hook needs one, and nothing reads it.
+_NOBODY = "Practitioner/unknown"
+# The states of data to which one more resource adds; what failed, or never came, is then there in part.
+_WHOLE = frozenset({PrefetchState.SUPPLIED, PrefetchState.FETCHED})
+_WHOLE_WITHOUT = frozenset({PrefetchState.EMPTY, PrefetchState.NULL})
+
+
+class Group(NamedTuple):
+    """A question of the knowledge by its number, and the terms that an answer to it could change when it was asked."""
+
+    number: int
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What is made of one chart: the answer of the hook, and the evaluation that it stands on."""
+
+    answered: Answered
+    evaluation: Evaluation
+
+    @property
+    def is_emergency(self) -> bool:
+        """Whether nothing is asked, because it must not delay what is advised."""
+        return self.evaluation.assessment.ranking_waits
+
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """The sides of this pain; no side where the chart names none."""
+        return self.evaluation.case.sides()
+
+
+class Opinions:
+    """Makes opinions by one body of knowledge. `service` answers patient-view; `complete` fills the gaps of a request's
+    prefetch, and `revise` may take cards out of an answer, both as for a hook call."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        service: CdsService[Answered],
+        complete: Callable[[HookRequest, CdsService[Answered]], HookRequest],
+        revise: Callable[[HookRequest, Answered], Answered] | None,
+    ) -> None:
+        self.evaluator, self.knowledge = evaluator, evaluator.knowledge
+        self._service, self._complete, self._revise = service, complete, revise
+
+    def read(self, session: Session, seconds_left: float, correlation_id: str) -> HookRequest:
+        """The patient-view request about this chart, with all that the FHIR server gives of it."""
+        members = {
+            "hook": self._service.hook,
+            "hookInstance": session.page,
+            "fhirServer": session.iss,
+            "fhirAuthorization": {
+                "access_token": session.access_token,
+                "token_type": "Bearer",
+                "expires_in": max(int(seconds_left), 1),
+                "scope": session.scope,
+                "patient": session.patient,
+            },
+            "context": {
+                "userId": session.user or _NOBODY,
+                "patientId": session.patient,
+                **({"encounterId": session.encounter} if session.encounter else {}),
+            },
+        }
+        envelope = read_envelope(orjson.dumps(members))
+        request = request_for(envelope, self._service, correlation_id=correlation_id, client=session.client)
+        return self._complete(request, self._service)
+
+    def of(self, request: HookRequest) -> Opinion:
+        """The opinion on a chart. Raises PreconditionFailed where too little of it came, as the hook does."""
+        answered = self._service.answer(request)
+        if self._revise is not None:
+            answered = self._revise(request, answered)
+        return Opinion(answered, self.evaluator.evaluate(request, whole_chart=False))
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    def groups(self, opinion: Opinion, asked: Collection[str]) -> tuple[Group, ...]:
+        """What to ask next, three questions at most; nothing where no answer would change what is decided, or where it
+        would delay an emergency. Not about findings that were `asked` for already."""
+        decision = opinion.evaluation.assessment.decision
+        if decision is None or opinion.is_emergency or self.is_enough(opinion, asked):
+            return ()
+        found = self.evaluator.assessor.questions.ask(decision, self._but(asked))
+        return tuple(Group(self._number(each.finding, each.ask), each.changes) for each in found)
+
+    def is_enough(self, opinion: Opinion, asked: Collection[str]) -> bool:
+        """Whether no answer left would change urgency, imaging or referral."""
+        return DECIDING.isdisjoint(self.can_change(opinion, asked))
+
+    def can_change(self, opinion: Opinion, asked: Collection[str]) -> frozenset[str]:
+        """The terms of the knowledge that an answer left could change."""
+        decision = opinion.evaluation.assessment.decision
+        if decision is None:
+            return frozenset()
+        return self.evaluator.assessor.questions.can_change(decision, self._but(asked))
+
+    def _but(self, asked: Collection[str]) -> frozenset[str]:
+        # The age is asked for where a chart has none: it is no finding, and no form can tell it.
+        every = (finding for question in self.knowledge.questions for finding in question.findings)
+        return frozenset(asked) | {finding for finding in every if finding not in self.knowledge.findings}
+
+    def _number(self, finding: str, ask: str) -> int:
+        questions = enumerate(self.knowledge.questions)
+        return next(number for number, each in questions if each.ask == ask and finding in each.findings)
+
+    def question(self, group: Group) -> Question:
+        """The question of the knowledge that a group is."""
+        return self.knowledge.questions[group.number]
+
+    def items(self, chart: Opinion, group: Group) -> tuple[Item, ...]:
+        """What of a question is asked for: what this chart, which is without the answers of the page, does not tell."""
+        question, case = self.question(group), chart.evaluation.case
+        contradictory = frozenset(chart.evaluation.assessment.contradictory)
+        named = [f for f in question.findings if f in self.knowledge.findings]
+        if question.first:
+            named = [f for f in named if f in contradictory]
+        apart = chart.sides == (LEFT, RIGHT)
+        return tuple(
+            Item(finding, side)
+            for finding in named
+            for side in ((NO_SIDE,) if self.knowledge.findings[finding].whole_patient else chart.sides)
+            if case.resolve(finding, side, with_sideless=not apart).value is None
+        )
+
+
+def with_answers(request: HookRequest, form: Mapping[str, Any]) -> HookRequest:
+    """The same request with one more QuestionnaireResponse on the chart."""
+    key = QUESTIONNAIRE_RESPONSES
+    before = request.prefetch.get(key) or PrefetchValue(key, PrefetchState.MISSING)
+    state = before.state
+    if state in _WHOLE_WITHOUT:
+        state = PrefetchState.FETCHED
+    elif state not in _WHOLE:
+        state = PrefetchState.INCOMPLETE
+    resources: Sequence[msgspec.Raw] = (*before.resources, msgspec.Raw(orjson.dumps(form)))
+    value = PrefetchValue(key, state, resources, before.note)
+    return replace(request, prefetch={**request.prefetch, key: value})
