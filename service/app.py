@@ -110,6 +110,7 @@ def create_app(
         ids,
         style_of=lambda name: styles[name if clients else None],
         why_at=why.address_maker(settings),
+        app_at=lambda name: _launch_url(settings, clients[name]) if clients and name else "",
     )
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
@@ -335,6 +336,11 @@ def _completing(
         return complete(request, templates, policy, waiting=place.elsewhere(), room=place.has_room)
 
     return fill
+
+
+def _launch_url(settings: Settings, client: Client) -> str:
+    """Where this client's EHR launches the page of the second opinion; empty where it does not."""
+    return f"{settings.public_base_url}{LAUNCH_PATH}" if client.app else ""
 
 
 def _add_second_opinion(

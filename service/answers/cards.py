@@ -107,7 +107,8 @@ class Responder:
     """Answers by one body of knowledge; what is the same on every card is made once.
 
     `style_of` says by the client's name how it likes its answers; `why_at` makes the address of the page that says why
-    these recommendations, by id, are given, where there is one.
+    these recommendations, by id, are given, where there is one; `app_at` says by the client's name where its EHR
+    launches the page of the second opinion, empty where it does not.
     """
 
     def __init__(
@@ -116,8 +117,9 @@ class Responder:
         ids: CardIds | None = None,
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
         why_at: Callable[[Sequence[str]], str] | None = None,
+        app_at: Callable[[str | None], str] = lambda _client: "",
     ) -> None:
-        self.knowledge, self.style_of, self.why_at = knowledge, style_of, why_at
+        self.knowledge, self.style_of, self.why_at, self.app_at = knowledge, style_of, why_at, app_at
         self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
@@ -462,10 +464,16 @@ class _Cards:
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
-            links=(Link(self.words.sentences["why_link"], why, "absolute"),) if why else (),
+            links=(*((Link(self.words.sentences["why_link"], why, "absolute"),) if why else ()), *self._app_link()),
             extension={BASIS_KEY: self._basis(content)},
         )
         return AdvisedCard(card, tuple(fired))
+
+    def _app_link(self) -> Iterator[Link]:
+        """The link that opens the page of the second opinion in the EHR, where the client has that app."""
+        if address := self.responder.app_at(self.request.client):
+            label = "app_link_asks" if self.assessment.ask else "app_link"
+            yield Link(self.words.sentences[label], address, "smart")
 
     def _uuid(self, *parts: str) -> str:
         return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.knowledge.id, *parts)

@@ -148,7 +148,10 @@ def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:
 
 
 def _oracle_health(card: Card, _style: Style, knowledge: Knowledge) -> Card:
-    links = tuple(replace(link, url=link.url.partition(PATH)[0] + _ALL_KNOWLEDGE) for link in card.links)
+    links = tuple(
+        replace(link, url=link.url.partition(PATH)[0] + _ALL_KNOWLEDGE) if link.type == "absolute" else link
+        for link in card.links
+    )
     card, suggestions = replace(card, links=links), card.suggestions
     if card.selection_behavior != "any":
         return card

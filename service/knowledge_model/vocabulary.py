@@ -77,6 +77,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "possibly": ("first",),
         "suspected": ("first",),
         "why_link": (),
+        "app_link": (),
+        "app_link_asks": (),
         "evidence": ("finding", "details"),
         "order_label": ("title",),
         "also_order": ("orders",),
