@@ -31,6 +31,17 @@ class Grant(StrEnum):
     NONE = "none"
 
 
+def grants_creation(scope: str, resource_type: str) -> bool:
+    """Whether `scope` says that resources of this type may be created, all of them; to read them does not imply it."""
+    return any(
+        match["type"] in ("*", resource_type)
+        and "c" in _VERSION_1.get(match["may"], match["may"])
+        and match["query"] is None
+        for match in map(_SCOPE.fullmatch, scope.split())
+        if match
+    )
+
+
 def granted(scope: str, resource_type: str, interaction: Interaction) -> Grant:
     """What `scope`, a list with spaces between, grants of this interaction with this type of resource.
 

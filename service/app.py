@@ -156,8 +156,9 @@ def create_app(
         app, settings, clients, store, evaluator, published=published, audit_trail=audit_trail, clock=clock
     )
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
-    properties = read_properties(knowledge, settings.knowledge_dir)
-    app.register_blueprint(knowledge_pages.create_blueprint(knowledge, properties))
+    app.register_blueprint(
+        knowledge_pages.create_blueprint(knowledge, read_properties(knowledge, settings.knowledge_dir))
+    )
     app.register_blueprint(why.create_blueprint(knowledge))
     if settings.adaptive_form == "on":
         app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))

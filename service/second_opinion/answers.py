@@ -129,10 +129,12 @@ class Vocabulary:
         """One answer as an Observation; `side` as of questionnaire_response."""
         finding = self.knowledge.findings[item.finding]
         side = NO_SIDE if finding.whole_patient else item.side or side
-        value: dict[str, Any] = {"valueCodeableConcept": {"coding": [self.coding(answer)]}}
-        if answer != UNKNOWN and finding.value == "date":
+        value: dict[str, Any]
+        if answer == UNKNOWN or finding.value == "boolean":
+            value = {"valueCodeableConcept": {"coding": [self.coding(answer)]}}
+        elif finding.value == "date":
             value = {"valueDateTime": answer}
-        elif answer != UNKNOWN and finding.value == "quantity":
+        else:
             value = {"valueQuantity": _quantity(finding, answer)}
         category = "exam" if finding.kind in ("exam", "test") else "survey"
         return {

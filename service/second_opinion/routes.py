@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import msgspec
 from flask import Blueprint, Response, g, request
@@ -27,17 +28,18 @@ from cds_hooks.errors import CdsHooksError, PreconditionFailed
 from cds_hooks.request import HookRequest
 from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
+from service.access.smart_app import LAUNCH_PATH
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
 from service.second_opinion.answers import NO, SIDES, About, Item, Vocabulary
 from service.second_opinion.opinion import Group, Opinion, Opinions, with_answers
 from service.second_opinion.refusals import Refused, Why
+from service.second_opinion.saving import Saved, Saver, creatable, kind_to_save
 from service.second_opinion.sealing import LaunchState, Seal, Session
 from service.second_opinion.smart import Access, SmartClient
 from service.second_opinion.view import Answering, View
 
 PATH = "/app"
-LAUNCH = f"{PATH}/launch"
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sitbone")
 # Of this host alone, by its name: browsers take it from https only, and no other host can set it.
@@ -45,6 +47,8 @@ COOKIE = "__Host-app"
 _LARGEST_FORM = 200_000
 # In seconds: a token that ends sooner is renewed before the chart is read with it.
 _SOON = 30.0
+# For so many seconds what a FHIR server says it creates is not asked for again.
+_KEPT = 600.0
 _UNAUTHORIZED = "refused: 401"
 _TYPES = {"css": "text/css", "js": "text/javascript"}
 
@@ -76,6 +80,9 @@ class _Page(msgspec.Struct, frozen=True):
     shown: list[tuple[int, list[str]]] = []
     asked: list[str] = []
     enough: bool = False
+    kept: dict[str, str] = {}
+    saves: int = 0
+    attempt: int = 0
 
 
 _PAGE = msgspec.json.Decoder(_Page)
@@ -90,7 +97,7 @@ def create_blueprint(clients: Mapping[str, Client], opinions: Opinions, setting:
     files["app.css"] = b"".join(path.read_bytes() for path in styles) + files["app.css"]
     keys = key_set(*(key for smart in app.smart.values() for key in smart.app.keys))
 
-    blueprint.get(LAUNCH)(app.launch)
+    blueprint.get(LAUNCH_PATH)(app.launch)
     blueprint.get(f"{PATH}/callback/<name>")(app.called_back)
     blueprint.post(f"{PATH}/callback/<name>")(app.called_back_with_secret)
     blueprint.post(f"{PATH}/opinion")(app.answered)
@@ -146,6 +153,7 @@ class _App:
             for name, client in clients.items()
             if client.app is not None
         }
+        self._creatable: dict[str, tuple[float, frozenset[str]]] = {}
         self._base_path = urlsplit(setting.base_url).path
         self._by_issuer = {smart.app.iss: smart for smart in self.smart.values()}
         self._templates = Environment(
@@ -171,7 +179,7 @@ class _App:
         again = {"iss": iss, "launch": launch}
         if not sealing.is_secret(known) and "cookie" not in request.args:
             # Whether this browser keeps a cookie here is seen when it comes back with it.
-            response = _sent_on(f"{self._setting.base_url}{LAUNCH}?{urlencode({**again, 'cookie': 'set'})}")
+            response = _sent_on(f"{self._setting.base_url}{LAUNCH_PATH}?{urlencode({**again, 'cookie': 'set'})}")
             response.set_cookie(
                 COOKIE, sealing.new_secret(), secure=True, httponly=True, samesite="None", path="/", partitioned=True
             )
@@ -186,7 +194,7 @@ class _App:
         self._log("launch", smart)
         if known == secret:
             return _sent_on(to)
-        window = f"{self._setting.base_url}{LAUNCH}?{urlencode(again)}"
+        window = f"{self._setting.base_url}{LAUNCH_PATH}?{urlencode(again)}"
         return self._shown(
             "hand_over.html", key=_stored_under(sealed), secret=secret, next=to, answer=None, window=window
         )
@@ -283,13 +291,49 @@ class _App:
         key = _single(form, "key") or ""
         session, chart = self._chart(session, smart, at)
         then, next_screen = self._done(do, form, at, chart)
+        saved = None
+        if do == "save" and then.answers != then.kept:
+            saved, then = self._save(session, smart, chart, then)
         opinion = self._with(chart, session, then)
         before = self._with(chart, session, at) if then.answers != at.answers or then.side != at.side else None
         if next_screen:
             asked = then.asked | {item.finding for group in then.shown for item in self._opinions.items(chart, group)}
             but = asked | {item.finding for item in then.answers}
             then = then._replace(asked=asked, shown=self._opinions.groups(opinion, but))
-        return self._page(session, chart, opinion, before, then, key=key)
+        return self._page(session, chart, opinion, before, then, key=key, saved=saved)
+
+    def _save(
+        self, session: Session, smart: SmartClient, chart: Opinion, at: Answering
+    ) -> tuple[Saved | None, Answering]:
+        """Save the answers in the EHR: what came of it, and where the page stands then."""
+        kind = self._kind(session, smart)
+        if not kind:
+            return None, at
+        about = self._about(session, chart)._replace(identifier=str(uuid5(UUID(session.page), str(at.saves))))
+
+        def first(attempt: str) -> bool:
+            return self._setting.first_use(f"{PATH}/save", attempt, session.ends)
+
+        with g.place.elsewhere():
+            saver = Saver(smart, session, self._vocabulary, first)
+            saved = saver.save(kind, at.answers, at.side, about, attempt=at.attempt)
+        self._log("saved" if not saved.open_ else "not saved", smart)
+        if saved.open_:
+            return saved, at._replace(attempt=at.attempt + 1)
+        return saved, at._replace(kept=at.answers, saves=at.saves + 1, attempt=0)
+
+    def _kind(self, session: Session, smart: SmartClient) -> str:
+        """What answers are saved as; empty where they cannot be."""
+
+        def declared() -> frozenset[str]:
+            now = time.monotonic()
+            known = self._creatable.get(smart.name)
+            if known is None or now - known[0] > _KEPT:
+                with g.place.elsewhere():
+                    known = self._creatable[smart.name] = now, creatable(smart)
+            return known[1]
+
+        return kind_to_save(smart, session.scope, declared)
 
     def _done(self, do: str, form: MultiDict[str, str], at: Answering, chart: Opinion) -> tuple[Answering, bool]:
         """Where the page stands after a button was pressed, and whether the next questions are wanted."""
@@ -329,7 +373,15 @@ class _App:
         return About(session.patient, session.encounter, session.user, at, session.page)
 
     def _page(
-        self, session: Session, chart: Opinion, opinion: Opinion, before: Opinion | None, at: Answering, *, key: str
+        self,
+        session: Session,
+        chart: Opinion,
+        opinion: Opinion,
+        before: Opinion | None,
+        at: Answering,
+        *,
+        key: str,
+        saved: Saved | None = None,
     ) -> Response:
         page = _Page(
             {item.key: answer for item, answer in at.answers.items()},
@@ -337,6 +389,9 @@ class _App:
             [(group.number, list(group.changes)) for group in at.shown],
             sorted(at.asked),
             at.enough,
+            {item.key: answer for item, answer in at.kept.items()},
+            at.saves,
+            at.attempt,
         )
         return self._shown(
             "page.html",
@@ -345,6 +400,7 @@ class _App:
             action=f"{self._base_path}{PATH}/opinion",
             key=key,
             **self._view.page(chart, opinion, before, at),
+            **self._view.saving(self._kind(session, self.smart[session.client]), at, saved),
         )
 
     def _read_page(self, text: str) -> Answering:
@@ -354,12 +410,15 @@ class _App:
         except (msgspec.DecodeError, UnicodeEncodeError):
             raise Refused(refusals.NOT_UNDERSTOOD) from None
         answers: dict[Item, str] = {}
-        for key, answer in page.answers.items():
-            self._set(answers, key, answer)
+        kept: dict[Item, str] = {}
+        for found, given in ((answers, page.answers), (kept, page.kept)):
+            for key, answer in given.items():
+                self._set(found, key, answer)
         known = range(len(self._opinions.knowledge.questions))
         groups = tuple(Group(number, tuple(changes)) for number, changes in page.shown if number in known)
         asked = frozenset(page.asked) & self._opinions.knowledge.findings.keys()
-        return Answering(answers, page.side if page.side in SIDES else "", groups[:3], asked, page.enough)
+        side = page.side if page.side in SIDES else ""
+        return Answering(answers, side, groups[:3], asked, page.enough, kept, page.saves, page.attempt)
 
     # -- the chart ----------------------------------------------------------------------------------------------------
 

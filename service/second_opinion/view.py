@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from service.reasoning.evidence import with_unit
 from service.reasoning.questions import DECIDING, SingleAnswers
 from service.second_opinion.answers import NO, SIDES, UNKNOWN, YES, Answers, Item, Vocabulary
 from service.second_opinion.opinion import Group, Opinion, Opinions
+from service.second_opinion.saving import FORM, SINGLE, Saved
 from service.services.evaluation import chart_of
 
 # The days since an injury at which advice changes, as the knowledge counts them.
@@ -33,6 +35,15 @@ _MARKS, _NAMED = 10, 2
 _FOUND, _IMAGED, _DUE = 0, 1, 4
 # The bands of causes that are drawn; the others stand in the table.
 _DRAWN = ("leads", "possible")
+_SAVED_AS = {FORM: "one form (QuestionnaireResponse)", SINGLE: "one Observation for each answer"}
+_REFUSALS = {
+    401: "the access is over",
+    403: "the EHR does not allow it",
+    404: "the EHR has no place for it",
+    405: "the EHR does not take it",
+    422: "the EHR does not accept it",
+    429: "the EHR is busy",
+}
 _CAME = frozenset({"supplied", "fetched", "empty", "null"})
 
 
@@ -45,6 +56,10 @@ class Answering(NamedTuple):
     shown: tuple[Group, ...] = ()
     asked: frozenset[str] = frozenset()
     enough: bool = False
+    # What of the answers is saved, how often that was, and how often the next saving was tried.
+    kept: Answers = MappingProxyType({})
+    saves: int = 0
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,8 +113,24 @@ class View:
             "note": self.note(opinion, at),
             "answered": [self.vocabulary.in_words(item, answer) for item, answer in at.answers.items()],
             "safety_net": self.knowledge.wording.sentences["safety_net"],
-            "why": next((link.url for each in opinion.answered.advised for link in each.card.links), ""),
+            "why": next(
+                (link.url for each in opinion.answered.advised for link in each.card.links if link.type == "absolute"),
+                "",
+            ),
         }
+
+    def saving(self, kind: str, at: Answering, saved: Saved | None) -> dict[str, Any]:
+        """What the page says of saving: whether it can be done, and what came of it."""
+        open_ = sum(at.kept.get(item) != answer for item, answer in at.answers.items())
+        told = None
+        if saved is not None:
+            told = {
+                "references": saved.references,
+                "open": saved.open_,
+                "why": _REFUSALS.get(saved.status, f"the EHR answered {saved.status}") if saved.status else "",
+                "unknown": saved.unknown,
+            }
+        return {"save_as": _SAVED_AS.get(kind, ""), "to_save": len(at.answers) if open_ else 0, "told": told}
 
     def note(self, opinion: Opinion | None, at: Answering) -> str:
         """Answers and advice as plain text, to be copied into a note."""
@@ -235,7 +266,9 @@ class View:
 
     def _named(self, answers: SingleAnswers) -> Iterator[str]:
         for finding, value in answers:
-            yield f"{self.knowledge.short_of(finding)}{_as_answered(value)}"
+            known = self.knowledge.findings.get(finding)
+            ago = " days ago" if known is not None and known.value == "date" else ""
+            yield f"{self.knowledge.short_of(finding)}{_as_answered(value)}{ago}"
 
     def _timeline(self, chart: Opinion, opinion: Opinion) -> dict[str, Any] | None:
         """Findings, imaging and deadlines by the days since the onset; nothing where no onset is documented."""

@@ -8,6 +8,7 @@ Specification: SMART App Launch 2.2; FHIR R4, RESTful API.
 import json
 import logging
 import secrets
+import socket
 import ssl
 import threading
 import time
@@ -389,11 +390,14 @@ class Ehr:
         def search(kind: str) -> Response:
             if problem := refused(kind):
                 return problem
-            wanted = request.args.get("identifier")
+            wanted, patient = request.args.get("identifier"), f"Patient/{request.args.get('patient')}"
+            others = {reference for reference in ehr.resources if reference.startswith("Patient/")} - {patient}
             found = [
                 resource
                 for reference, resource in ehr.resources.items()
-                if reference.startswith(f"{kind}/") and (not wanted or wanted in _identifiers(resource))
+                if reference.startswith(f"{kind}/")
+                and (not wanted or wanted in _identifiers(resource))
+                and (resource.get("subject") or resource.get("patient") or {}).get("reference") not in others
             ]
             entries = [{"resource": resource} for resource in found]
             return fhir({"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries})
@@ -409,7 +413,7 @@ class Ehr:
                 ehr.resources[reference] = {**resource, "id": reference.partition("/")[2]}
             if ehr.faults.lost:
                 ehr.faults.lost -= 1
-                raise ConnectionAbortedError
+                request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             response = fhir(ehr.resources[reference], 201)
             response.headers["Location"] = f"{ehr.iss}/{reference}/_history/1"
             return response
