@@ -506,11 +506,8 @@ class _App:
 
     def _log(self, step: str, smart: SmartClient | None) -> None:
         """A line of what was done, without anything that a browser or a server sent."""
-        members = {
-            "step": step,
-            "client": smart.name if smart else None,
-            "correlationId": self._setting.correlation_id(),
-        }
+        # Not the correlation id: a caller may have put anything there.
+        members = {"step": step, "client": smart.name if smart else None}
         _LOG.info("second opinion", extra={"members": members})
 
 
