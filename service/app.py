@@ -42,6 +42,7 @@ from service.services.explanation import Explainer
 from service.services.registry import services_by
 from service.settings import Settings, SettingsError, Style
 from service.site_codes import read_preference_list, read_site_codes
+from service.why_address import LAUNCH_PATH
 
 if TYPE_CHECKING:
     from cds_hooks.trust import Call, Caller, Gate

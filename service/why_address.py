@@ -1,11 +1,13 @@
-"""Where the page lies that says why something is recommended. The address holds ids of recommendations, and nothing of
-a patient."""
+"""Where the pages lie that cards link to. The address of the one that says why something is recommended holds ids of
+recommendations, and neither has anything of a patient."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 PATH = "/why/"
+# Where an EHR launches the page of the second opinion.
+LAUNCH_PATH = "/app/launch"
 # More than any card stands on; an address with all of these still fits where addresses are cut at 2,000 characters.
 MOST = 40
 

@@ -17,8 +17,6 @@ from jwt import PyJWK, PyJWTError
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import ContainsOnly, Length, OneOf, Regexp
 
-# Where an EHR launches the page, below the public base URL.
-LAUNCH_PATH = "/app/launch"
 AUTHENTICATIONS = ("private_key_jwt", "client_secret_basic", "public")
 # What answers may be saved as, the best first.
 WRITABLE = ("QuestionnaireResponse", "Observation")

@@ -28,7 +28,6 @@ from cds_hooks.errors import CdsHooksError, PreconditionFailed
 from cds_hooks.request import HookRequest
 from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
-from service.access.smart_app import LAUNCH_PATH
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
 from service.second_opinion.answers import NO, SIDES, About, Item, Vocabulary
@@ -38,6 +37,7 @@ from service.second_opinion.saving import Saved, Saver, creatable, kind_to_save
 from service.second_opinion.sealing import LaunchState, Seal, Session
 from service.second_opinion.smart import Access, SmartClient
 from service.second_opinion.view import Answering, View
+from service.why_address import LAUNCH_PATH
 
 PATH = "/app"
 _HERE = Path(__file__).parent
