@@ -71,4 +71,4 @@ def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
 
 
 def test_a_criterion_that_the_knowledge_does_not_have_holds_nowhere() -> None:
-    assert assessed(**TEAR).holds("no-such-criterion") is False
+    assert assessed(**TEAR).is_true("no-such-criterion") is False

@@ -515,7 +515,7 @@ def test_with_both_sides_what_has_no_side_counts_for_red_flags_alone(engine: Eng
     assert "pl1-bony" in fired(one)
     assert one.without_side == ()
     verdicts = {
-        v.recommendation.id: v.holds
+        v.recommendation.id: v.is_true
         for v in engine.assessor.verdicts(engine.assess(present=[*both, "blue-toes, no side"]), "red-flag", "plan")
     }
     assert verdicts["rf1-blue-foot"] is True
@@ -597,8 +597,8 @@ def test_a_date_of_a_months_precision_is_a_span_of_days(
         present=[ANKLE, "swelling"], numbers={"pain-severity": 2}, dates={"injury-date": written}
     )
     verdicts = {v.recommendation.id: v for v in engine.assessor.verdicts(assessment, "plan", "closing", "treatment")}
-    assert verdicts["tr10-exercise"].holds is exercise
-    assert verdicts["pl3-severe"].holds is lasting
+    assert verdicts["tr10-exercise"].is_true is exercise
+    assert verdicts["pl3-severe"].is_true is lasting
     if lasting is None:
         assert verdicts["pl3-severe"].unknown == ("injury-date",)
 
@@ -1066,7 +1066,7 @@ def decided_of(decision: Decision, variant: int) -> dict[str, list[int]]:
     for recommendation in toy().recommendations:
         if recommendation.kind in CHART_KINDS:
             compiled = decision.kernel.recommendations[recommendation.id]
-            for number, place in enumerate((compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)):
+            for number, place in enumerate((compiled.fires, compiled.critical, *compiled.imaging, *compiled.referrals)):
                 found[f"{recommendation.id} {number}"] = [decision.values[place] >> chart & 1 for chart in charts]
     return found
 
@@ -1183,7 +1183,7 @@ def test_of_what_is_not_known_of_a_draft_nobody_can_tell(engine: Engine) -> None
 
     def told(rating: str | None) -> bool | None:
         verdicts = engine.assessor.verdicts(assessment, "imaging-order", facts={"order-rating": rating})
-        return next(each.holds for each in verdicts if each.recommendation.id == "io3-usually-not")
+        return next(each.is_true for each in verdicts if each.recommendation.id == "io3-usually-not")
 
     assert [told(rating) for rating in ("usually-not", "appropriate", None)] == [True, False, None]
 
@@ -1629,12 +1629,12 @@ def test_what_was_known_of_the_other_side_is_news_of_this_one(engine: Engine) ->
 
 def test_a_criterion_holds_on_any_side_and_one_that_there_is_not_nowhere(engine: Engine) -> None:
     assessment = engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(10)})
-    assert assessment.holds("fresh-injury")
+    assert assessment.is_true("fresh-injury")
     # What an answer would make so is not so.
-    assert not engine.assess(present=[ANKLE], dates={"injury-date": day(10)}).holds("fresh-injury")
-    assert not engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(11)}).holds("fresh-injury")
-    assert not assessment.holds("no-such-criterion")
-    assert not engine.assess(present=["swelling"]).holds("fresh-injury")
+    assert not engine.assess(present=[ANKLE], dates={"injury-date": day(10)}).is_true("fresh-injury")
+    assert not engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(11)}).is_true("fresh-injury")
+    assert not assessment.is_true("no-such-criterion")
+    assert not engine.assess(present=["swelling"]).is_true("fresh-injury")
 
 
 def test_the_compiled_knowledge_can_be_pickled_after_it_has_run(engine: Engine) -> None:

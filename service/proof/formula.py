@@ -128,7 +128,7 @@ class Formula:
         for recommendation in knowledge.recommendations:
             if recommendation.red_flag:
                 self.flags.setdefault(f"flag-{recommendation.red_flag.id}", []).append(
-                    kernel.recommendations[recommendation.id].holds
+                    kernel.recommendations[recommendation.id].fires
                 )
         self.size = kernel.size + sum(map(len, kernel.stages))
         # What decides which cause leads.

@@ -243,7 +243,7 @@ def _ranking_unread(of: Charted) -> Iterator[Read]:
         holds = any(t.state == "hold" for t in recommendation.treatment)
         if recommendation.red_flag or holds:
             what = "red flag" if recommendation.red_flag else "hold"
-            path = reader.path(compiled.holds) or reader.path(compiled.critical)
+            path = reader.path(compiled.fires) or reader.path(compiled.critical)
             yield Read(
                 "ranking-unread",
                 recommendation.id,
@@ -341,7 +341,7 @@ def _findings_matter(of: Charted) -> Iterator[Proposition]:
     places = {
         place
         for compiled in of.kernel.recommendations.values()
-        for place in (compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)
+        for place in (compiled.fires, compiled.critical, *compiled.imaging, *compiled.referrals)
     } | {place for when, ratings in of.kernel.presentations for place in (when, *ratings)}
     for finding in of.knowledge.findings.values():
         number = of.formula.number_of.get(finding.id, finding.id)

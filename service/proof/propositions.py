@@ -118,7 +118,7 @@ class Charted:
         )
 
     def fires(self, recommendation: Recommendation) -> Observed:
-        place = self.kernel.recommendations[recommendation.id].holds
+        place = self.kernel.recommendations[recommendation.id].fires
         return Observed(
             f"{recommendation.id} ({recommendation.title})",
             lambda chart: chart.values[place],
@@ -129,7 +129,7 @@ class Charted:
         """The red flag of this recommendation, by whichever one."""
         flag = recommendation.red_flag.id if recommendation.red_flag else ""
         same = {r.id for r in self.red_flags if r.red_flag and r.red_flag.id == flag}
-        places = [self.kernel.recommendations[id_].holds for id_ in same]
+        places = [self.kernel.recommendations[id_].fires for id_ in same]
         return Observed(
             f"the red flag {flag}",
             lambda chart: self.terms.either(chart.values[place] for place in places),

@@ -165,7 +165,7 @@ class Assessment:
         onset = self.onset()
         return onset is not None and onset.low > moment.high
 
-    def holds(self, criterion: str) -> bool:
+    def is_true(self, criterion: str) -> bool:
         """Whether this named criterion of the knowledge is so on any side."""
         if self.decision is None:
             return False
@@ -186,7 +186,7 @@ class Assessment:
         """The days since the onset or injury of each side on which this fired, as far as they are known."""
         if self.decision is None:
             return ()
-        met = self.decision.where(self.decision.kernel.recommendations[fired.recommendation.id].holds)
+        met = self.decision.where(self.decision.kernel.recommendations[fired.recommendation.id].fires)
         case, charts = self.decision.charts.case, self.decision.charts.charts
         read = [name for name, date in case.derived.days_since.items() if date == case.onset]
         found = (charts[chart][name] for chart in met for name in read)
@@ -297,7 +297,7 @@ class Assessor:
         """What makes of the first chart of a variant what fires and what is called for if that were documented; nothing
         is ranked, offered or asked.
         """
-        firing = [recommendation for recommendation, made in self.of_chart() if decision.values[made.holds]]
+        firing = [recommendation for recommendation, made in self.of_chart() if decision.values[made.fires]]
         before: dict[Hashable, Decision] = {}
         return lambda first: self._supposed(decision, first, firing, before)
 
@@ -379,7 +379,7 @@ class Assessor:
             return Judgement(assessment, kind, documented, ())
         decision = assessment.decision.judged(facts)
         reader = EvidenceReader(self.knowledge, self.reads, decision, assessment.derived_flags, documented)
-        fired = (reader.fired(recommendation, met) for recommendation, met in reader.holding(self.by_kind[kind]))
+        fired = (reader.fired(recommendation, met) for recommendation, met in reader.firing(self.by_kind[kind]))
         by_indicator = sorted(fired, key=lambda each: INDICATORS.index(each.indicator))
         return Judgement(assessment, kind, documented, tuple(by_indicator), decision)
 
@@ -390,7 +390,7 @@ class Assessor:
             return [*tiers.values()]
         for recommendation in self.by_kind[judgement.kind]:
             made, charts = self.kernel.recommendations[recommendation.id], decision.charts
-            tiers[recommendation.indicator] |= charts.anywhere(decision.values[made.holds])
+            tiers[recommendation.indicator] |= charts.anywhere(decision.values[made.fires])
             tiers[INDICATORS[0]] |= charts.anywhere(decision.values[made.critical])
         graver = accumulate(tiers.values(), or_, initial=0)
         return [variants & ~before for variants, before in zip(tiers.values(), graver, strict=False)]
@@ -428,7 +428,7 @@ class Assessor:
                 continue
             reader = self._reader(of, {})
             evidence = [
-                item for _r, met in reader.holding([recommendation]) for item in reader.met_by(recommendation, met)
+                item for _r, met in reader.firing([recommendation]) for item in reader.met_by(recommendation, met)
             ]
             resting |= (bool(evidence) and all(item.resource == resource for item in evidence)) << first
         return resting
@@ -607,7 +607,7 @@ class _Assembly:
         self.working_diagnoses: list[str] = []
 
     def gather(self, recommendations: Iterable[Recommendation], *, treatment: bool = True) -> None:
-        for recommendation, met in self.reader.holding(recommendations):
+        for recommendation, met in self.reader.firing(recommendations):
             fired = self.reader.fired(recommendation, met)
             self.fired.append(fired)
             self._collect(recommendation, met)

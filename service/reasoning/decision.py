@@ -283,11 +283,11 @@ class Decision:
     def says(self, recommendation: str) -> int:
         """The variants in which a recommendation fires and is said."""
         made = self.kernel.recommendations[recommendation]
-        return self.said(made.holds, made.adds, made.cautions)
+        return self.said(made.fires, made.adds, made.cautions)
 
     def fires(self, recommendation: str) -> int:
         """The variants in which a recommendation fires, said or not."""
-        return self.charts.anywhere(self.values[self.kernel.recommendations[recommendation].holds])
+        return self.charts.anywhere(self.values[self.kernel.recommendations[recommendation].fires])
 
     def is_critical(self, recommendation: str) -> int:
         """The variants in which a recommendation fires in its critical form."""

@@ -1,7 +1,7 @@
 """Draft imaging orders beside an assessment -> how appropriate each is, what is so of it, and what would be ordered
 instead or besides. Pure.
 
-Each selected draft is rated by the presentations of ratings.toml that hold for the chart, the best of them counting,
+Each selected draft is rated by the presentations of ratings.toml that are true of the chart, the best of them counting,
 and against what the knowledge itself calls for.
 """
 
@@ -57,7 +57,7 @@ class RatedOrder:
     """The rating of a draft.
 
     because: a word for the reason; side: the one that it ought to have; by: the rating that counts, with its
-    presentation; published: the best of the published criteria that hold, which need not be the one that counts;
+    presentation; published: the best of the published criteria that are true, which need not be the one that counts;
     radiograph_first: what comes before it; placed, done: the same imaging, ordered already or done not long ago.
     """
 
@@ -91,7 +91,7 @@ class Proposal:
 class JudgedOrder:
     """What is to be said of a draft.
 
-    fired: what holds of it; first: the radiograph to order before it; instead: what to put in its place; elsewhere:
+    fired: what fires for it; first: the radiograph to order before it; instead: what to put in its place; elsewhere:
     what comes first and is suggested on another card; can_go, removable: whether it may be replaced, and whether it may
     be taken away with nothing in its place; wants_a_finding: whether what is asked next would tell.
     """
@@ -153,7 +153,7 @@ class DraftImaging:
         for recommendation, compiled in assessor.of_chart():
             calls = (*recommendation.imaging, *recommendation.referrals)
             if recommendation.red_flag:
-                for indicator, place in ((_CRITICAL, compiled.critical), (recommendation.indicator, compiled.holds)):
+                for indicator, place in ((_CRITICAL, compiled.critical), (recommendation.indicator, compiled.fires)):
                     limit = limit_key(assessor.knowledge, recommendation, indicator)
                     alike.setdefault((indicator, limit, calls), []).append(place)
             for call, place in zip(calls, (*compiled.imaging, *compiled.referrals), strict=True):
@@ -167,7 +167,7 @@ class DraftImaging:
         assessor = self._assessor
         for recommendation, compiled in assessor.of_chart():
             yield from (
-                (place,) for place in (compiled.holds, compiled.critical, *compiled.imaging, *compiled.referrals)
+                (place,) for place in (compiled.fires, compiled.critical, *compiled.imaging, *compiled.referrals)
             )
             if recommendation.red_flag:
                 yield from ((place,) for node in compiled.when.nodes() for place in (node.true, node.false))
@@ -242,12 +242,12 @@ class _Judging:
 
     @cached_property
     def child(self) -> bool:
-        return bool(self.roles.child) and self.assessment.holds(self.roles.child)
+        return bool(self.roles.child) and self.assessment.is_true(self.roles.child)
 
     @cached_property
     def guarded(self) -> bool:
         """Beside a red flag, raised or unanswered, or a recent injury, and of a child, nothing is only taken away."""
-        recent = bool(self.roles.recent_injury) and self.assessment.holds(self.roles.recent_injury)
+        recent = bool(self.roles.recent_injury) and self.assessment.is_true(self.roles.recent_injury)
         return self.child or recent or any(self.assessment.red_flags()) or bool(self.unanswered)
 
     @cached_property

@@ -71,7 +71,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """
 
     recommendation: Recommendation
-    holds: bool | None
+    is_true: bool | None
     evidence: tuple[Evidence, ...]
     unknown: tuple[str, ...]
 
@@ -254,7 +254,7 @@ class EvidenceReader:
                 found.setdefault((item.finding, item.side), item)
         return tuple(found.values())
 
-    def holding(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[Recommendation, list[int]]]:
+    def firing(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[Recommendation, list[int]]]:
         """Those of these that fire, with the charts on which they do."""
         values, documented, compiled = (
             self.decision.values,
@@ -262,7 +262,7 @@ class EvidenceReader:
             self.kernel.recommendations,
         )
         for recommendation in recommendations:
-            if bits := values[compiled[recommendation.id].holds] & documented:
+            if bits := values[compiled[recommendation.id].fires] & documented:
                 yield recommendation, ones(bits)
 
     def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
@@ -292,17 +292,17 @@ class EvidenceReader:
         """The verdict of all sides: yes where it is on one, no where it is on each."""
         compiled = self.kernel.recommendations[recommendation.id]
         sides = [(self.verdict(compiled.when, chart), chart) for chart in charts]
-        holds = next((verdict for verdict in (True, None) if any(of is verdict for of, _chart in sides)), False)
-        of_verdict = [chart for of, chart in sides if of is holds]
+        is_true = next((verdict for verdict in (True, None) if any(of is verdict for of, _chart in sides)), False)
+        of_verdict = [chart for of, chart in sides if of is is_true]
         unknown: list[str] = []
         for chart in of_verdict:
-            if holds is None:
+            if is_true is None:
                 unknown += self.waited_for(compiled.when, chart)
-            elif holds:
+            elif is_true:
                 unknown += self.unknown(recommendation, chart)
         # Where nothing decides, what of it is known.
-        nodes = leaves(compiled.when) if holds is None else [compiled.when]
-        return Verdict(recommendation, holds, self.of(nodes, of_verdict), tuple(dict.fromkeys(unknown)))
+        nodes = leaves(compiled.when) if is_true is None else [compiled.when]
+        return Verdict(recommendation, is_true, self.of(nodes, of_verdict), tuple(dict.fromkeys(unknown)))
 
 
 def leaves(node: Node) -> Iterator[Node]:

@@ -45,7 +45,7 @@ _MANY = 1 << 20
 
 
 def charts_of(recommendation: Recommendation) -> str:
-    """The atom that says on which charts a recommendation can hold."""
+    """The atom that says on which charts a recommendation can fire."""
     return OF_PATIENT if recommendation.kind == "red-flag" else OF_PLAN if recommendation.waits else OF_SIDE
 
 
@@ -95,13 +95,13 @@ class Operation(NamedTuple):
 class Compiled(msgspec.Struct, frozen=True, gc=False):
     """A recommendation as it is compiled: its condition, that of its critical form, and those of its calls.
 
-    holds, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so;
+    fires, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so;
     adds, cautions: see OnCard.
     """
 
     when: Node
     critical_when: Node | None
-    holds: int
+    fires: int
     critical: int
     imaging: tuple[int, ...]
     referrals: tuple[int, ...]
@@ -126,7 +126,7 @@ class Weight(msgspec.Struct, frozen=True, gc=False):
 
 
 class OnCard(msgspec.Struct, frozen=True, gc=False):
-    """What puts a card of this topic where it holds; not where all that it `adds` to is left out by another
+    """What puts a card of this topic where it fires; not where all that it `adds` to is left out by another
     recommendation, nor where nothing that it `cautions` of is offered.
     """
 
@@ -166,7 +166,7 @@ class Kernel:
     questions: tuple[int, ...]
     # Where something makes this the complaint of the knowledge.
     located: int
-    # Of each question: how plausible its answer is, in percent, and the place where that holds.
+    # Of each question: how plausible its answer is, in percent, and the place where that is so.
     priors: tuple[tuple[tuple[int, int], ...], ...]
     asked_when: Mapping[str, Node]
 
@@ -461,18 +461,18 @@ class _Compiler:
 
     def recommendation(self, recommendation: Recommendation) -> Compiled:
         when = self.condition(recommendation.when)
-        holds = self.both((when.true, self.atom(Atom(charts_of(recommendation))).true))
+        fires = self.both((when.true, self.atom(Atom(charts_of(recommendation))).true))
         critical_when = self.condition(recommendation.critical_when) if recommendation.critical_when else None
         grave = critical_when.true if critical_when else ALWAYS if recommendation.indicator == "critical" else NEVER
 
         def called(conditions: Iterable[Condition | None]) -> tuple[int, ...]:
-            return tuple(self.both((holds, self.true(each))) for each in conditions)
+            return tuple(self.both((fires, self.true(each))) for each in conditions)
 
         return Compiled(
             when,
             critical_when,
-            holds,
-            self.both((holds, grave)),
+            fires,
+            self.both((fires, grave)),
             called(call.when for call in recommendation.imaging),
             called(call.when for call in recommendation.referrals),
             frozenset(what for treatment in recommendation.treatment for what in treatment.adds),
@@ -485,11 +485,11 @@ class _Compiler:
         return {
             "critical-red-flag": self.either(made.critical for _r, made in flags),
             **{
-                f"{block}-red-flag": self.either(made.holds if block in of else made.critical for of, made in blocks)
+                f"{block}-red-flag": self.either(made.fires if block in of else made.critical for of, made in blocks)
                 for block in self.knowledge.engine.blocks
             },
             "ranking-waits": self.either(made.critical for of, made in blocks if "ranking" in of),
-            "any-red-flag": self.either(made.holds for _r, made in flags),
+            "any-red-flag": self.either(made.fires for _r, made in flags),
         }
 
     def of_plan(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> dict[str, int]:
@@ -504,9 +504,9 @@ class _Compiler:
         found: dict[tuple[str, str], list[int]] = {}
         for r, made in compiled:
             found.setdefault(("tier", "critical"), []).append(made.critical)
-            found.setdefault(("tier", r.indicator), []).append(made.holds)
+            found.setdefault(("tier", r.indicator), []).append(made.fires)
             if r.red_flag:
-                found.setdefault(("flag", r.red_flag.id), []).append(made.holds)
+                found.setdefault(("flag", r.red_flag.id), []).append(made.fires)
                 found.setdefault(("critical-flag", r.red_flag.id), []).append(made.critical)
             for call, place in zip(r.imaging, made.imaging, strict=True):
                 # The advice to wait is no imaging.
@@ -515,9 +515,9 @@ class _Compiler:
             for to, place in zip(r.referrals, made.referrals, strict=True):
                 found.setdefault(("referrals", to.to), []).append(place)
             for treatment in r.treatment:
-                found.setdefault((treatment.state, treatment.id), []).append(made.holds)
+                found.setdefault((treatment.state, treatment.id), []).append(made.fires)
                 for what in treatment.without:
-                    found.setdefault(("without", what), []).append(made.holds)
+                    found.setdefault(("without", what), []).append(made.fires)
         return {key: self.either(places) for key, places in found.items()}
 
     def cards(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> Iterator[OnCard]:
@@ -525,7 +525,7 @@ class _Compiler:
         topics, found = self.knowledge.engine.topics, dict[OnCard, list[int]]()
         for r, made in compiled:
             of_tier = (topics[INDICATORS[0]], made.critical)
-            of_topic = (topics.get(r.indicator, r.topic), self.both((made.holds, self.opposite(made.critical))))
+            of_topic = (topics.get(r.indicator, r.topic), self.both((made.fires, self.opposite(made.critical))))
             for topic, place in (of_tier, of_topic):
                 found.setdefault(OnCard(topic, NEVER, made.adds, made.cautions), []).append(place)
         for card, places in found.items():

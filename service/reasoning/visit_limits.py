@@ -71,7 +71,7 @@ def limits_of_variants(knowledge: Knowledge, assessment: Assessment) -> list[tup
             for onset, charts in ((None, decision.charts.everywhere(variants)), *since):
                 days = _days(knowledge, recommendation, indicator, (onset,) if onset else ())
                 by_days[days] = by_days.get(days, 0) | variants & decision.charts.anywhere(
-                    decision.values[made.holds] & charts
+                    decision.values[made.fires] & charts
                 )
     found: list[tuple[Limit | None, int]] = []
     rest = decision.charts.layout.first

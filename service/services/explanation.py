@@ -188,7 +188,7 @@ def _of_chart(explanation: Explanation, verdict: Verdict, fired_by_id: Mapping[s
     if fired:
         entry["indicator"] = fired.indicator
         entry["findings"] = [_evidence(explanation.knowledge, item) for item in fired.evidence]
-    elif verdict.holds:
+    elif verdict.is_true:
         waits = explanation.assessment.ranking_waits and recommendation.waits
         entry["heldBack"] = "waits-for-red-flag" if waits else "left-out"
     return entry
@@ -200,7 +200,7 @@ def _verdict(knowledge: Knowledge, verdict: Verdict) -> dict[str, Any]:
         "id": recommendation.id,
         "title": recommendation.title,
         "kind": recommendation.kind,
-        "verdict": _VERDICTS[verdict.holds],
+        "verdict": _VERDICTS[verdict.is_true],
         "indicator": recommendation.indicator,
         "findings": [_evidence(knowledge, item) for item in verdict.evidence],
         "unknown": [{"id": name, "title": knowledge.title_of(name)} for name in verdict.unknown],
