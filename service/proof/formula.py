@@ -218,7 +218,7 @@ class ChartFormula:
         if finding in self.numbers:
             number = self.numbers[finding]
             # A number is neither present nor absent.
-            pair = (number.known, -number.known) if operand == KNOWN else (FALSE, FALSE)
+            pair = (number.known, FALSE) if operand == KNOWN else (FALSE, FALSE)
             if word != "is":
                 pair = number.verdict(word, operand)
         elif finding == "sex" and word == "one_of":
@@ -239,7 +239,7 @@ class ChartFormula:
             # Of a date, whether the days since then are known.
             days = self.formula.number_of.get(finding, "")
             known = self.numbers[days].known if days in self.numbers else variable(f"{self.name}{finding} known")
-            pair = (known, -known)
+            pair = (known, FALSE)
         self.values[places.true], self.values[places.false] = pair
 
     def known(self, finding: str, state: str) -> int:
