@@ -112,14 +112,14 @@ def create_blueprint(
 
     @blueprint.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
-        caller = admitted(gate, base(), pseudonym, None, "/cds-services")
+        caller = admitted(gate, base, pseudonym, None, "/cds-services")
         if caller is None or not caller.client.services:
             return Response(discovery, content_type=_JSON)
         return Response(orjson.dumps(registry.discovery(caller.client.services)), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
-        caller = admitted(gate, base(), pseudonym, service_id, f"/cds-services/{service_id}")
+        caller = admitted(gate, base, pseudonym, service_id, f"/cds-services/{service_id}")
         record: CallRecord[Answered] = CallRecord(
             _written_id(pseudonym), registry.current_id(service_id), _name_of(caller)
         )
@@ -148,7 +148,7 @@ def create_blueprint(
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
         paths = (f"/cds-services/{service_id}/feedback", f"/cds-services/{service_id}")
-        caller = admitted(gate, base(), pseudonym, service_id, *paths)
+        caller = admitted(gate, base, pseudonym, service_id, *paths)
         current_id = registry.current_id(service_id)
         batch = read_feedback(read_body(body_limit))
         on_feedback(
@@ -219,9 +219,9 @@ def _body(
 
 
 def admitted(
-    gate: Gate | None, base_url: str, pseudonym: Callable[[str], str], service_id: str | None, *paths: str
+    gate: Gate | None, base_url: Callable[[], str], pseudonym: Callable[[str], str], service_id: str | None, *paths: str
 ) -> Caller | None:
-    """Who makes the current call, of one of these paths below the base; None where everybody may.
+    """Who makes the current call, of one of these paths below the `base_url`; None where everybody may.
 
     Raises Unauthorized, Forbidden, TooManyRequests, ServiceUnavailable. Specification: Trusting CDS Clients.
     """
@@ -231,9 +231,8 @@ def admitted(
     from cds_hooks.trust import Call  # noqa: PLC0415
 
     try:
-        return gate.admit(
-            request.headers.get("Authorization"), Call(tuple(base_url + path for path in paths), service_id)
-        )
+        base = base_url()
+        return gate.admit(request.headers.get("Authorization"), Call(tuple(base + path for path in paths), service_id))
     except CdsHooksError as refused:
         # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
         _LOG.info("%s: refused for %s", _written_id(pseudonym), refused.diagnostics.partition(":")[0])

@@ -129,7 +129,6 @@ def create_app(
         app.wsgi_app = proxied  # type: ignore[method-assign]
     metrics = Metrics(_key_ages(gate), audit.health if audit else None)
     app.extensions["metrics"] = metrics
-    _watch(app, metrics, settings)
     capacity = Capacity(
         settings.threads,
         settings.max_in_flight,
@@ -137,7 +136,7 @@ def create_app(
         large_bytes=4 * settings.body_limit,
         several_clients=clients is not None and len(clients) > 1,
     )
-    _bound(app, capacity, metrics)
+    _watch(app, metrics, capacity, settings)
     app.register_blueprint(
         create_blueprint(
             published,
@@ -412,13 +411,24 @@ def _may_watch(token: str | None) -> Callable[[], None]:
     return check
 
 
-def _watch(app: Flask, metrics: Metrics, settings: Settings) -> None:
-    """Count every response, and let those read the metrics who may. What is registered first here ends last."""
+def _watch(app: Flask, metrics: Metrics, capacity: Capacity, settings: Settings) -> None:
+    """Work on no more calls than there is capacity for, count every response, and let those read the metrics who may.
+    What is registered first here ends last.
+    """
     may_watch = _may_watch(settings.metrics_token)
 
     @app.before_request
     def begin() -> None:
         g.began = perf_counter()
+        if request.path not in PROBES:
+            g.place = request.environ["wsgi.input"] = capacity.take(request.environ["wsgi.input"])
+            metrics.take(1)
+
+    @app.teardown_request
+    def leave(_problem: BaseException | None) -> None:
+        if place := g.pop("place", None):
+            place.leave()
+            metrics.take(-1)
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -434,19 +444,3 @@ def _watch(app: Flask, metrics: Metrics, settings: Settings) -> None:
         def read_metrics() -> Response:
             may_watch()
             return Response(metrics.text(), content_type=CONTENT_TYPE)
-
-
-def _bound(app: Flask, capacity: Capacity, metrics: Metrics) -> None:
-    """Let the application work on no more calls than it has capacity for."""
-
-    @app.before_request
-    def take() -> None:
-        if request.path not in PROBES:
-            g.place = request.environ["wsgi.input"] = capacity.take(request.environ["wsgi.input"])
-            metrics.take(1)
-
-    @app.teardown_request
-    def leave(_problem: BaseException | None) -> None:
-        if place := g.pop("place", None):
-            place.leave()
-            metrics.take(-1)

@@ -41,14 +41,15 @@ SIDE_UNREADABLE = "sideUnreadable"
 
 def fill(line: str, value_of: Callable[[str], str]) -> str:
     """The line with its places filled in."""
-
-    def if_said(optional: re.Match[str]) -> str:
-        return optional[1] if all(map(value_of, _PLACE.findall(optional[1]))) else ""
-
     # Most lines have no place in them.
     if "{" not in line and "[" not in line:
         return line.strip()
-    return _PLACE.sub(lambda place: value_of(place[1]), _OPTIONAL.sub(if_said, line)).strip()
+    values = {name: value_of(name) for name in dict.fromkeys(_PLACE.findall(line))}
+
+    def if_said(optional: re.Match[str]) -> str:
+        return optional[1] if all(values[name] for name in _PLACE.findall(optional[1])) else ""
+
+    return _PLACE.sub(lambda place: values[place[1]], _OPTIONAL.sub(if_said, line)).strip()
 
 
 def as_people_write(date: str, now: datetime) -> str:
@@ -112,7 +113,13 @@ class CardLines:
         """What a card stands on, each finding with its date; what is present comes first."""
         # What is present says most, the age the least.
         found = sorted(content.evidence, key=lambda item: (item.finding in OF_THE_PATIENT, item.state == "absent"))
-        return [(text, self._dated(item)) for item in found if (text := self.item(item, dated=False))]
+        # Much of a chart is of one day.
+        in_words = {date: as_people_write(date, self.now) for date in {item.date for item in found}}
+        return [
+            (text, "" if self._is_a_date(item) else in_words[item.date])
+            for item in found
+            if (text := self.item(item, dated=False))
+        ]
 
     def because(self, reasons: Sequence[tuple[str, str]], at_most: int) -> str:
         """So many of these reasons, those of a day together, and how many more there are."""
@@ -159,10 +166,10 @@ class CardLines:
             text = self._say("with_remark", finding=text, remark=self.words.sentences[remark])
         return text
 
-    def _dated(self, item: Evidence) -> str:
-        """When it was recorded; of a date, which says when it was itself, nothing."""
+    def _is_a_date(self, item: Evidence) -> bool:
+        """Whether it says when it was by itself."""
         finding = self.knowledge.findings.get(item.finding)
-        return "" if finding and finding.value == "date" else as_people_write(item.date, self.now)
+        return finding is not None and finding.value == "date"
 
     def _led(self) -> list[Ranking]:
         return [ranking for ranking in self.assessment.rankings if ranking.leader]

@@ -417,7 +417,7 @@ class CaseReader:
             derived=self._derived,
             onset=self.index.onset,
             asked_for_by=self._imaging.asked_for_by,
-            resources=tuple(among[place] for _kind, among, place in reading.known) if reading.matters else (),
+            resources=tuple(raw for _kind, raw in reading.read) if reading.matters else (),
             unrecognised=tuple(reading.unrecognised),
         )
 
@@ -450,6 +450,8 @@ class _Reading:
         self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[_Place] = []
+        # Of these, what is read in full.
+        self.read: list[tuple[str, msgspec.Raw]] = []
         # Observations of one repeated measurement and of nothing else.
         self.measured: dict[str, list[_Place]] = {}
         self.matters = sought is None
@@ -553,6 +555,7 @@ class _Reading:
             self.matters or "contained" in encounter or any(one.finding in (self.sought or ()) for one in given)
         )
         known = [(kind, among[place]) for kind, among, place in self.known if self.matters or kind == "Patient"]
+        self.read = known
         found = self._read_each(known)
         self.patients = [one for one in found if isinstance(one, dict) and one["resourceType"] == "Patient"]
         self.own = next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})

@@ -42,8 +42,8 @@ def in_a_sentence(title: str) -> str:
 
 def capital(text: str) -> str:
     """The text with a capital at its beginning, unless it begins with an abbreviation such as eGFR."""
-    first_word = text.partition(" ")[0]
-    return text if any(letter.isupper() for letter in first_word[1:]) else text[:1].upper() + text[1:]
+    rest = text.partition(" ")[0][1:]
+    return text if rest != rest.lower() else text[:1].upper() + text[1:]
 
 
 def label(id_: str) -> str:

@@ -48,7 +48,7 @@ def create_blueprint(
         return Response(orjson.dumps(content))
 
     def next_question() -> Response:
-        caller = admitted(gate, base(), pseudonym, DIAGNOSIS, *_POSTED)
+        caller = admitted(gate, base, pseudonym, DIAGNOSIS, *_POSTED)
         client = caller.client.name if caller else None
         return answer(operation.answer(read_body(body_limit), base() + FHIR, client))
 
@@ -62,7 +62,7 @@ def create_blueprint(
 
     @blueprint.get(f"{FHIR}/Questionnaire")
     def search() -> Response:
-        admitted(gate, base(), pseudonym, DIAGNOSIS, f"{FHIR}/Questionnaire")
+        admitted(gate, base, pseudonym, DIAGNOSIS, f"{FHIR}/Questionnaire")
         form = operation.questionnaire(base() + FHIR)
         wanted = {name: request.args.getlist(name) for name in _SEARCHED_BY}
         found = all(form[name] in value.split(",") for name, values in wanted.items() for value in values)
@@ -72,7 +72,7 @@ def create_blueprint(
 
     @blueprint.get(f"{FHIR}/Questionnaire/<id_>")
     def read(id_: str) -> Response:
-        admitted(gate, base(), pseudonym, DIAGNOSIS, f"{FHIR}/Questionnaire/{id_}")
+        admitted(gate, base, pseudonym, DIAGNOSIS, f"{FHIR}/Questionnaire/{id_}")
         if id_ != NAME:
             raise UnknownService(f"There is one form here: {FHIR}/Questionnaire/{NAME}.")
         return answer(operation.questionnaire(base() + FHIR))
