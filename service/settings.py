@@ -108,7 +108,7 @@ class Settings:
     pages: str = "auto"
     metrics_token: str | None = field(default=None, repr=False)
     # The first encrypts what the page of the second opinion holds for the browser, all of them decrypt it.
-    app_keys: tuple[str, ...] = field(default=(), repr=False)
+    app_keys: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def style(self) -> Style:
