@@ -251,3 +251,40 @@ def test_no_response_holds_anything_empty_but_the_array_of_no_cards() -> None:
     assert len(files) > 100
     found = {(path.name, at) for path in files for at in _empty_in(json.loads(path.read_text("utf-8")))}
     assert {at for _name, at in found} <= {"$.cards"}, found
+
+
+def card_of(client: FlaskClient, **chart: Any) -> Json:
+    card: Json = client.post(SERVICE, json=build_request({"age": 45, "side": "left", **chart})).get_json()["cards"][0]
+    return card
+
+
+def test_a_second_red_flag_is_named_apart_from_what_the_first_is_concluded_from(client: FlaskClient) -> None:
+    card = card_of(client, present=["buttock-pain", "saddle-numbness", "unilateral-leg-swelling"])
+    first = "Left: saddle numbness: possible cauda equina. Emergency care and lumbar MRI now"
+    assert card["summary"] == f"{first}. Also: unilateral leg swelling"
+
+
+def test_a_card_about_one_of_two_sides_names_the_side_once(client: FlaskClient) -> None:
+    present = ["buttock-pain", "pain-with-sitting, left", "significant-bruising, right"]
+    card = card_of(client, side="bilateral", present=present)
+    assert card["summary"].startswith("Right: significant bruising")
+    assert "(right)" not in card["summary"] + card["detail"]
+
+
+def test_the_age_alone_is_not_the_reason_of_a_card() -> None:
+    detail = read("responses", "radiating-nerve-symptoms")["cards"][-1]["detail"]
+    assert "**Because:** Buttock pain (Nov 22); age 41." in detail
+
+
+def test_what_a_card_is_about_is_not_said_again_as_something_to_check(client: FlaskClient) -> None:
+    card = card_of(client, present=["buttock-pain", "significant-bruising"], absent=["significant-bruising"])
+    assert card["summary"].startswith("Left: significant bruising recorded as present and as absent")
+    assert "**Check:**" not in card["detail"]
+
+
+def test_no_medicine_stands_on_a_card_in_place_of_a_better_one_that_had_no_room() -> None:
+    """Acetaminophen alone is not advised for back pain, and was what was left of two lines."""
+    for name in NAMES:
+        for card in read("responses", name)["cards"]:
+            if "acetaminophen alone is not advised" in card["detail"]:
+                assert "Acetaminophen for a short time" not in card["detail"] or "Ibuprofen, at most" in card["detail"]

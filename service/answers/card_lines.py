@@ -65,6 +65,12 @@ def as_people_write(date: str, now: datetime) -> str:
     return f"{day:%b} {day.day}" if clear else f"{day:%b} {day.day}, {day.year}"
 
 
+def _in_turn(lists: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The first of each, then the second of each and so on, each once."""
+    longest = max(map(len, lists), default=0)
+    yield from dict.fromkeys(items[place] for place in range(longest) for items in lists if place < len(items))
+
+
 def _with_unit(state: str, *, in_full: bool) -> str:
     """A number with its unit, left out in a summary where the finding is known by its number: eGFR 28."""
     number, space, unit = state.rpartition(" ")
@@ -81,22 +87,29 @@ class CardLines:
         self.words = knowledge.wording
 
     def summaries(self, content: Content) -> Iterator[str]:
-        """The summary of a card, with fewer and fewer findings: whoever asks takes the first that fits.
+        """The summary of a card, with less and less: whoever asks takes the first that fits.
 
-        One of them is named before all orders are: a headline that says nothing of the patient is read past.
+        What made the first recommendation fire is named before its orders are, and so is another red flag that is as
+        urgent: apart, for it is no reason for what the first one says.
         """
         lead, prefix = content.fired[0], self._prefix(content)
-        named = list(dict.fromkeys(self._deciding(content.fired, self._side_of(lead))))
-        if not named or lead.recommendation.kind == "closing":
-            # Nothing made it fire: then what counts for a cause, and where the pain is.
-            named = list(dict.fromkeys((*named, *self._counting(), *self._located())))
         orders, few = content.orders, content.orders[:_ORDERS]
-        for counts in (range(min(_NAMED, len(named)), 0, -1), (0,)):
-            for told, causes in ((orders, True), (few, True), ((), True), (few, False), ((), False)):
+        fewer = ((orders, True), (few, True), ((), True), (few, False), ((), False))
+        of_lead, others = self._deciding(content.fired, self._side(content))
+        if not of_lead or lead.recommendation.kind == "closing":
+            # Nothing made it fire: then what counts for a cause, and where the pain is.
+            of_lead = list(dict.fromkeys((*of_lead, *self._counting(), *self._located())))
+        least = [(1, 1)] if others else [(1, 0), (0, 0)]
+        for at_least, other in [*least, *([(1, 0), (0, 0)] if others else [])]:
+            for told, causes in fewer:
                 of_it = replace(content, orders=told, causes=causes)
-                for count in counts:
-                    text = fill(lead.recommendation.summary, partial(self._place, of_it, named[:count]))
-                    yield prefix + in_a_sentence(text) if prefix else capital(text)
+                for count in range(min(_NAMED, len(of_lead)), min(at_least, len(of_lead)) - 1, -1):
+                    text = fill(lead.recommendation.summary, partial(self._place, of_it, of_lead[:count]))
+                    text = prefix + in_a_sentence(text) if prefix else capital(text)
+                    for named in range(_NAMED if other else 0, other - 1, -1):
+                        yield (
+                            self._say("also_found", summary=text, findings=", ".join(others[:named])) if named else text
+                        )
         yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
 
     def do(self, content: Content, fired: Fired) -> Iterator[str]:
@@ -111,14 +124,19 @@ class CardLines:
 
     def reasons(self, content: Content) -> list[tuple[str, str]]:
         """What a card stands on, each finding with its date; what is present comes first."""
+        evidence = content.evidence
+        if all(item.finding in OF_THE_PATIENT for item in evidence):
+            # An age alone is no reason for what is advised for this pain.
+            evidence = [*self.assessment.located_by, *evidence]
         # What is present says most, the age the least.
-        found = sorted(content.evidence, key=lambda item: (item.finding in OF_THE_PATIENT, item.state == "absent"))
+        found = sorted(evidence, key=lambda item: (item.finding in OF_THE_PATIENT, item.state == "absent"))
         # Much of a chart is of one day.
         in_words = {date: as_people_write(date, self.now) for date in {item.date for item in found}}
+        side = self._side(content)
         return [
             (text, "" if self._is_a_date(item) else in_words[item.date])
             for item in found
-            if (text := self.item(item, dated=False))
+            if (text := self.item(item, dated=False, side=side))
         ]
 
     def because(self, reasons: Sequence[tuple[str, str]], at_most: int) -> str:
@@ -174,34 +192,43 @@ class CardLines:
     def _led(self) -> list[Ranking]:
         return [ranking for ranking in self.assessment.rankings if ranking.leader]
 
-    def _side_of(self, fired: Fired) -> str:
-        """The side that a recommendation holds for."""
-        sides = {item.side for item in fired.evidence if item.side}
+    def _side_of(self, *fired: Fired) -> str:
+        """The side that recommendations hold for."""
+        sides = {item.side for each in fired for item in each.evidence if item.side}
         return sides.pop() if len(sides) == 1 else self.assessment.side
 
-    def _prefix(self, content: Content) -> str:
-        lead = content.fired[0]
+    def _side(self, content: Content) -> str:
+        """The side that a card is about: of its first recommendation, or of the red flags that this one is about."""
+        lead, *others = content.fired
         # The causes of both sides are named together.
-        both = "{cause}" in lead.recommendation.summary and len(self._led()) > 1
-        side = "" if content.about else BILATERAL if both else self._side_of(lead)
+        if "{cause}" in lead.recommendation.summary and len(self._led()) > 1:
+            return BILATERAL
+        flags = [] if lead.recommendation.red_flag else [each for each in others if each.recommendation.red_flag]
+        return self._side_of(lead, *flags)
+
+    def _prefix(self, content: Content) -> str:
+        side = "" if content.about else self._side(content)
         return "" if side in ("", NO_SIDE_NAMED) else f"{self.words.sides[side].capitalize()}: "
 
-    def _deciding(self, fired: Sequence[Fired], side: str) -> Iterator[str]:
-        """What made the card fire, in short: of each red flag that is as urgent as the first recommendation one by one,
-        what is worrying before what is not."""
-        flags = [f for f in fired if f.recommendation.red_flag and f.indicator == fired[0].indicator]
-        told: dict[str, None] = {}
-        # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it. Of a chart
-        # what comes after it tells of this pain only where it is clinical: a reason against a medicine does not.
-        of_chart = fired[0].recommendation.kind in CHART_KINDS
-        found = [
-            list(self._worrying(f.evidence, side, clinical=of_chart and not flags and f is not fired[0]))
-            for f in (flags or fired)
-        ]
-        of_each = found if flags else next(([items] for items in found if items), [])
-        for place in range(max(map(len, of_each), default=0)):
-            told |= dict.fromkeys(items[place] for items in of_each if place < len(items))
-        yield from told
+    def _deciding(self, fired: Sequence[Fired], side: str) -> tuple[list[str], list[str]]:
+        """What made the card fire, in short, what is worrying first: of its first recommendation, and apart of each
+        other red flag that is as urgent, one by one. Together where the first is about what the red flags call for.
+        """
+        lead, *_ = fired
+        flags = [f for f in fired if f.recommendation.red_flag and f.indicator == lead.indicator]
+        # What comes after the first tells of this pain only where it is clinical: a reason against a medicine does not.
+        clinical = lead.recommendation.kind in CHART_KINDS and not flags
+        found = {
+            id(f): list(dict.fromkeys(self._worrying(f.evidence, side, clinical=clinical and f is not lead)))
+            for f in (*flags, *fired)
+        }
+        if not flags:
+            # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it.
+            return next((items for f in fired if (items := found[id(f)])), []), []
+        if lead is not flags[0]:
+            return list(_in_turn([found[id(f)] for f in flags])), []
+        of_lead = found[id(lead)]
+        return of_lead, [item for item in _in_turn([found[id(f)] for f in flags[1:]]) if item not in of_lead]
 
     def _counting(self) -> Iterator[str]:
         """What is present and speaks for the cause with the most points of each side."""
@@ -233,7 +260,7 @@ class CardLines:
             "findings": lambda: ", ".join(named),
             "orders": lambda: self.all_of(content.orders),
             "order": lambda: content.about,
-            "side": self._side,
+            "side": self._side_in_words,
             "by": lambda: self._by(content.fired),
             "day": lambda: self._day(content.fired[0]),
             "cause": self.causes if content.causes else str,
@@ -245,7 +272,7 @@ class CardLines:
         states = (item.state for fired in content.fired for item in fired.evidence if item.finding == name)
         return next(states, "")
 
-    def _side(self) -> str:
+    def _side_in_words(self) -> str:
         return "" if self.assessment.side == NO_SIDE_NAMED else self.words.sides[self.assessment.side]
 
     def _by(self, fired: Iterable[Fired]) -> str:

@@ -44,6 +44,7 @@ from service.answers.short_text import ShortText, holds
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
+from service.knowledge_model.conditions import CONTRADICTORY
 from service.knowledge_model.model import TOPIC_SYSTEM, Knowledge, in_a_sentence
 from service.knowledge_model.vocabulary import INDICATORS, PRIORITIES
 from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
@@ -446,7 +447,7 @@ class _Cards:
             notes,
             orders,
             about,
-            (*self._sides_not_read(evidence), *self._checks(topic)),
+            (*self._sides_not_read(evidence), *self._checks(topic, evidence)),
             orders[_SUGGESTIONS:],
             asks=topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")),
             causes=topic == self.diagnostic_topic,
@@ -500,7 +501,7 @@ class _Cards:
             remark = self.words.sentences[SIDE_UNREADABLE]
             yield self._say("with_remark", finding=", ".join(found), remark=remark)
 
-    def _checks(self, topic: str) -> Iterator[str]:
+    def _checks(self, topic: str, evidence: Iterable[Evidence]) -> Iterator[str]:
         if self.assessment.lacking:
             yield from self._missing_data(topic)
         if topic in self._topics(*_NAME_MEDICINES) and (case := self.assessment.case) and self.assessment.decision:
@@ -513,7 +514,8 @@ class _Cards:
             yield from self.responder.unread(self._findings_not_readable[:UNKNOWN_AT_MOST], self.now)
         if topic == self.first_topic and self.assessment.side == NO_SIDE_NAMED:
             yield self.words.sentences["no_side"]
-        for name in self.assessment.contradictory:
+        told = {item.finding for item in evidence if item.state == CONTRADICTORY}
+        for name in (each for each in self.assessment.contradictory if each not in told):
             yield self._say("contradictory", finding=self.knowledge.title_of(name))
         for name in self.assessment.without_side:
             yield self._say("side_unclear", finding=self.knowledge.title_of(name))

@@ -41,15 +41,18 @@ class ShortText:
     def detail(self, content: Content, summary: str) -> str:
         """GitHub Flavored Markdown; `summary` is that of the card, which may say the leading cause already."""
         self._written, needed = 0, dict[str, list[str]]()
-        waiting: list[str] = []
+        waiting: list[tuple[str, bool]] = []
+        # Red flags come first, then what is said in the order in which it is written.
+        places: dict[str, tuple[bool, int]] = {}
         for number, fired in enumerate(content.fired):
             label = "hold" if holds(fired) else "do"
             for place, line in enumerate(self.lines.do(content, fired)):
+                places.setdefault(_sentence(line), (number > 0 and not fired.recommendation.red_flag, len(places)))
                 first = place == 0 and (fired.recommendation.red_flag or fired.recommendation.kind == "closing")
                 if label == "hold" or number == 0 or first or _cautions(fired):
                     self._add(needed, label, line)
                 else:
-                    waiting.append(line)
+                    waiting.append((line, self._offers_a_medicine(fired)))
         if content.beyond:
             orders = self.lines.all_of(content.beyond)
             self._add(needed, "do", self.words.sentences["also_order"].format(orders=orders))
@@ -68,9 +71,14 @@ class ShortText:
         of_net = _words(net)
         self._left -= of_net
         room = min(OF_A_CARD, self._left)
-        for line in waiting:
-            if self._written + _words([line]) <= min(_WITHOUT_REASONS, room):
+        full = False
+        for line, is_medicine in waiting:
+            if self._written + _words([line]) > min(_WITHOUT_REASONS, room):
+                # No medicine is offered in place of one before it that had no room.
+                full |= is_medicine
+            elif not (full and is_medicine):
                 self._add(needed, "do", line)
+        needed.get("do", []).sort(key=lambda line: places.get(line, (True, len(places))))
         self._add_reasons(needed, content, min(_WITH_REASONS - of_net, self._left))
         self._add_questions(needed, content, room)
         self._left = max(0, self._left - self._written)
@@ -79,10 +87,14 @@ class ShortText:
         written = [f"**{headings[label]}** {' '.join(needed[label])}" for label in labels if needed.get(label)]
         return "\n\n".join([*written, *net, self._status()])
 
+    def _offers_a_medicine(self, fired: Fired) -> bool:
+        medicines = {medicine.treatment for medicine in self.knowledge.engine.medicines.values()}
+        return any(call.state == "offer" and call.id in medicines for call in fired.recommendation.treatment)
+
     def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
-            text = capital(line) if line.endswith((".", "?")) else f"{capital(line)}."
+            text = _sentence(line)
             lines.setdefault(label, []).append(text)
             self._written += _words([text])
 
@@ -134,6 +146,10 @@ def _together(lines: Iterable[str]) -> Iterator[str]:
 def _cautions(fired: Fired) -> bool:
     """Whether it says with what care something is offered."""
     return any(treatment.state == "caution" for treatment in fired.recommendation.treatment)
+
+
+def _sentence(line: str) -> str:
+    return capital(line) if line.endswith((".", "?")) else f"{capital(line)}."
 
 
 def _words(lines: Iterable[str]) -> int:

@@ -70,6 +70,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "of_side": ("finding", "side"),
         "with_remark": ("finding", "remark"),
         "more_findings": ("findings", "count"),
+        "also_found": ("summary", "findings"),
         "all_of": ("first", "last"),
         "today": (),
         "by_date": ("date",),

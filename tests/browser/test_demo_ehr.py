@@ -523,7 +523,7 @@ def test_a_patient_is_found_by_any_words_of_the_story(demo: Any) -> None:
 
 def test_what_changes_is_said_to_those_who_do_not_see_it(demo: Any) -> None:
     demo.open(TORN)
-    expect(demo.page.get_by_role("status")).to_contain_text("critical, Left: pop, significant bruising")
+    expect(demo.page.get_by_role("status")).to_contain_text("critical, Left: pop, sudden onset")
     demo.page.locator(".take").first.click()
     expect(demo.page.get_by_role("status")).to_contain_text("Accepted: Order")
 
