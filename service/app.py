@@ -110,7 +110,7 @@ def create_app(
         lambda name: clients[name].never_sends if clients and name else (),
         ids,
         style_of=lambda name: styles[name if clients else None],
-        why_at=why.address_maker(settings),
+        address_of=why.address_maker(settings),
         app_at=lambda name: _launch_url(settings, clients[name]) if clients and name else "",
     )
     published = services_by(

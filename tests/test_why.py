@@ -15,8 +15,9 @@ from service.app import create_app
 from service.knowledge_model.model import PACKAGED, Knowledge
 from service.pages.why import address_maker
 from service.settings import Settings, SettingsError
-from service.why_address import MOST, path_of
-from tests.charts import packaged
+from service.why_address import ADVICE, MOST, path_of
+from tests.charts import CLOCK, Json, build_request, packaged
+from tests.test_discharge_advice import GRADE_OF_A_MESSAGE, reading_grade
 from tests.test_knowledge_page import CLIENTS, Page
 
 PAIR = ("rs01-sudden-tear", "rl07-suspected-tear")
@@ -177,15 +178,79 @@ def test_it_is_there_where_callers_need_a_token_and_the_trial_pages_are_off(page
 def test_the_address_begins_with_the_public_base_url(tmp_path: Path) -> None:
     settings = guarded(tmp_path, host="10.0.0.5", public_base_url="https://cds.example.org/pain")
     with create_app(settings).test_request_context(base_url="http://elsewhere.example.org"):
-        assert address_maker(settings)(PAIR) == "https://cds.example.org/pain/why/rs01-sudden-tear+rl07-suspected-tear"
+        assert (
+            address_maker(settings)(path_of(PAIR))
+            == "https://cds.example.org/pain/why/rs01-sudden-tear+rl07-suspected-tear"
+        )
 
 
 def test_on_loopback_the_address_begins_as_that_of_the_request() -> None:
     settings = Settings(port=9000)
     with create_app(settings).test_request_context(base_url="http://localhost:9000/under/"):
-        assert address_maker(settings)(["rs01-sudden-tear"]) == "http://localhost:9000/under/why/rs01-sudden-tear"
+        assert (
+            address_maker(settings)(path_of(["rs01-sudden-tear"])) == "http://localhost:9000/under/why/rs01-sudden-tear"
+        )
 
 
 def test_where_others_can_call_the_start_asks_for_the_public_base_url(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="set SITBONE_PUBLIC_BASE_URL to the address"):
         create_app(guarded(tmp_path, host="10.0.0.5"))
+
+
+def discharge_card(**settings: Any) -> Json:
+    client = create_app(Settings(**settings), clock=lambda: CLOCK).test_client()
+    chart = {"age": 40, "side": "left", "present": ["buttock-pain", "pain-with-sitting"], "service": "discharge-advice"}
+    (card,) = client.post("/cds-services/discharge-advice", json=build_request(chart)).get_json()["cards"]
+    found: Json = card
+    return found
+
+
+def test_the_discharge_card_leads_to_the_advice_as_the_patient_will_get_it(client: FlaskClient) -> None:
+    card = discharge_card()
+    _why, advice = card["links"]
+    assert advice["label"] == "Read and print the discharge advice"
+    response = client.get(advice["url"])
+    page = Page(response.get_data(as_text=True))
+    ((action,),) = (suggestion["actions"] for suggestion in card["suggestions"])
+    lines = [each["contentString"].removeprefix("- ") for each in action["resource"]["payload"]]
+    assert response.status_code == 200
+    assert squeezed(" ".join(lines)) in page.words
+
+
+def test_the_advice_is_in_plain_words_is_made_for_print_and_loads_nothing(client: FlaskClient) -> None:
+    ids = [each.id for each in packaged().recommendations if each.say]
+    for some in (ids[:4], ids[4:20], ids[20:]):
+        response = client.get(path_of(some, ADVICE))
+        page = Page(response.get_data(as_text=True))
+        assert reading_grade("\n".join(filter(None, page.texts[1:]))) <= GRADE_OF_A_MESSAGE
+        assert "@media print" in page.style
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+        assert not page.values("src")
+
+
+def test_the_advice_needs_no_token_and_says_that_it_is_a_draft(tmp_path: Path) -> None:
+    client = create_app(guarded(tmp_path, pages="off")).test_client()
+    page = Page(client.get(f"{ADVICE}gh20-watch-for").get_data(as_text=True))
+    assert "No doctor has signed it yet." in page.words
+    assert "Both of your legs feel weak." in page.words
+
+
+def test_a_reader_in_the_united_kingdom_gets_the_advice_in_their_words(client: FlaskClient) -> None:
+    (_why, advice) = discharge_card(spelling="uk")["links"]
+    assert "paracetamol" in client.get(advice["url"]).get_data(as_text=True)
+    assert "paracetamol" not in client.get(advice["url"].replace("/uk/", "/")).get_data(as_text=True)
+
+
+@pytest.mark.parametrize("ids", ["none", "rs01-sudden-tear", "gh20-watch-for+<script>", "+"])
+def test_an_address_that_is_not_of_advice_for_patients_is_a_page_that_says_so(client: FlaskClient, ids: str) -> None:
+    response = client.get(f"{ADVICE}{ids}")
+    page = Page(response.get_data(as_text=True))
+    assert response.status_code == 404
+    assert "No such advice" in page.words
+    assert "script" not in page.words
+
+
+def test_the_page_that_says_why_leads_to_the_words_for_the_patient(client: FlaskClient) -> None:
+    page = page_of(client, "gh20-watch-for", "gh21-come-back")
+    (link,) = {link for link in page.values("href") if ADVICE in link}
+    assert link == "../advice/gh20-watch-for+gh21-come-back"

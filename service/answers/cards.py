@@ -56,6 +56,7 @@ from service.reasoning.order_matching import Call, OrderMatching
 from service.reasoning.questions import WouldChange
 from service.reasoning.unread_values import UnreadValues
 from service.settings import AS_IT_IS, Style
+from service.why_address import ADVICE, path_of
 
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 _Selection = Literal["at-most-one", "any"]
@@ -92,7 +93,8 @@ class Advice:
 
     `fired` are the recommendations that hold for it, the most important first. With more than one change, the
     clinician picks one, or where `several` any of them. `notes` are further lines of its reasons; `title` is how the
-    draft is called that it is about, if any.
+    draft is called that it is about, if any. `to_patient` are the recommendations, by id, whose words the patient takes
+    home.
     """
 
     topic: str
@@ -102,13 +104,14 @@ class Advice:
     notes: tuple[str, ...] = ()
     several: bool = False
     title: str = ""
+    to_patient: tuple[str, ...] = ()
 
 
 class Responder:
     """Answers by one body of knowledge; what is the same on every card is made once.
 
-    `style_of` says by the client's name how it likes its answers; `why_at` makes the address of the page that says why
-    these recommendations, by id, are given, where there is one; `app_at` says by the client's name where its EHR
+    `style_of` says by the client's name how it likes its answers; `address_of` makes of a path the address at which
+    the pages are found that cards link to, where there are any; `app_at` says by the client's name where its EHR
     launches the page of the second opinion, empty where it does not.
     """
 
@@ -117,10 +120,10 @@ class Responder:
         knowledge: Knowledge,
         ids: CardIds | None = None,
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
-        why_at: Callable[[Sequence[str]], str] | None = None,
+        address_of: Callable[[str], str] | None = None,
         app_at: Callable[[str | None], str] = lambda _client: "",
     ) -> None:
-        self.knowledge, self.style_of, self.why_at, self.app_at = knowledge, style_of, why_at, app_at
+        self.knowledge, self.style_of, self.address_of, self.app_at = knowledge, style_of, address_of, app_at
         self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
@@ -363,7 +366,15 @@ class _Cards:
         one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
         notes = (*advice.notes, *ordered)
         return self._card(
-            advice.topic, advice.fired, uuid, suggestions, one_of, notes=notes, orders=orders, about=advice.title
+            advice.topic,
+            advice.fired,
+            uuid,
+            suggestions,
+            one_of,
+            notes=notes,
+            orders=orders,
+            about=advice.title,
+            to_patient=advice.to_patient,
         )
 
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[AdvisedCard]:
@@ -437,6 +448,7 @@ class _Cards:
         notes: Sequence[str] = (),
         orders: Sequence[str] = (),
         about: str = "",
+        to_patient: Sequence[str] = (),
     ) -> AdvisedCard:
         evidence, orders = self._evidence(fired), tuple(dict.fromkeys(orders))
         content = Content(
@@ -452,8 +464,11 @@ class _Cards:
             asks=topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")),
             causes=topic == self.diagnostic_topic,
         )
-        why_at = self.responder.why_at
-        why = why_at([item.recommendation.id for item in fired]) if why_at else None
+        pages = {"why_link": path_of([item.recommendation.id for item in fired])}
+        if to_patient:
+            pages["advice_link"] = path_of(to_patient, ADVICE)
+        address_of, sentences = self.responder.address_of, self.words.sentences
+        links = [Link(sentences[name], address_of(at), "absolute") for name, at in pages.items()] if address_of else []
         summary = self.text.summary(content)
         in_full = FullText(self.knowledge, self.assessment).detail(content) if self.full else None
         card = Card(
@@ -461,11 +476,11 @@ class _Cards:
             summary=summary,
             indicator=Indicator(fired[0].indicator),
             detail=in_full or self.text.detail(content, summary),
-            source=replace(self.responder.sources[topic], url=why),
+            source=replace(self.responder.sources[topic], url=links[0].url if links else None),
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
-            links=(*((Link(self.words.sentences["why_link"], why, "absolute"),) if why else ()), *self._app_link()),
+            links=(*links, *self._app_link()),
             extension={BASIS_KEY: self._basis(content)},
         )
         return AdvisedCard(card, tuple(fired))

@@ -34,7 +34,7 @@ from service.answers.spelling import Spelling
 from service.knowledge_model.model import Knowledge, Wording
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.settings import Style
-from service.why_address import PATH
+from service.why_address import ADVICE, PATH
 
 # What comes first leaves nobody without a medicine or an order when the second step is forgotten.
 _ORDER_OF_STEPS = ("create", "update", "delete")
@@ -52,8 +52,13 @@ def in_style(style: Style, card: Card, knowledge: Knowledge, spelling: Spelling)
     change = _DIALECTS.get(style.ehr)
     changed = change(card, style, knowledge) if change else card
     if style.spelling == "uk":
-        changed = spelling.card(changed)
+        changed = _in_uk_words(spelling.card(changed))
     return changed if style.extensions else _strict(changed)
+
+
+def _in_uk_words(card: Card) -> Card:
+    links = (replace(link, url=link.url.replace(ADVICE, f"{ADVICE}uk/")) for link in card.links)
+    return replace(card, links=tuple(links))
 
 
 def _strict(card: Card) -> Card:
@@ -151,6 +156,7 @@ def _oracle_health(card: Card, _style: Style, knowledge: Knowledge) -> Card:
     links = tuple(
         replace(link, url=link.url.partition(PATH)[0] + _ALL_KNOWLEDGE) if link.type == "absolute" else link
         for link in card.links
+        if ADVICE not in link.url
     )
     card, suggestions = replace(card, links=links), card.suggestions
     if card.selection_behavior != "any":

@@ -23,6 +23,7 @@ from cds_hooks.text_forms import UUID
 from service.answers.card_lines import as_people_write
 from service.app import create_app
 from service.settings import Settings
+from service.why_address import ADVICE
 from service.why_address import PATH as WHY
 
 _SECONDS = 30
@@ -34,7 +35,7 @@ _LONG = 100
 PUBLISHED_KEY = "published-for-the-fixtures-of-sitbone"
 # Where the links of the responses lead.
 PUBLISHED_AT = "http://127.0.0.1:8080"
-_BEFORE_WHY = re.compile(rf'https?://[^"\s]*?(?={WHY})')
+_BEFORE_WHY = re.compile(rf'https?://[^"\s]*?(?={WHY}|{ADVICE})')
 
 # A path and a body (None: a GET) -> the body of the answer.
 Caller = Callable[[str, str, bytes | None], bytes]

@@ -78,6 +78,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "possibly": ("first",),
         "suspected": ("first",),
         "why_link": (),
+        "advice_link": (),
         "app_link": (),
         "app_link_asks": (),
         "evidence": ("finding", "details"),

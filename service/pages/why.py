@@ -1,13 +1,14 @@
-"""Why something is recommended: the page that every card links to.
+"""The pages that cards link to: why something is recommended, and what the patient takes home.
 
-It says of recommendations what they recommend, on what grounds, and what would change it. It reads no chart and needs
-no token: the address names recommendations alone (see service.why_address).
+The first says of recommendations what they recommend, on what grounds, and what would change it, the second has their
+words for the patient, to read before they are sent and to print. They read no chart and need no token: the address
+names recommendations alone (see service.why_address).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cds_hooks.text_forms import is_loopback
+from service.answers.spelling import Spelling
 from service.knowledge_model.conditions import Condition
 from service.knowledge_model.model import Knowledge, Recommendation
 from service.knowledge_model.quantity import in_words
@@ -24,7 +26,7 @@ from service.knowledge_model.sentences import condition_sentence, recommendation
 from service.pages import policy
 from service.pages.knowledge import criteria, evidence_of
 from service.settings import Settings, SettingsError
-from service.why_address import MOST, PATH, path_of
+from service.why_address import ADVICE, MOST, PATH, path_of
 
 _HERE = Path(__file__).parent
 # Tags in brackets, and what may be the id of a statement or a rule.
@@ -32,32 +34,33 @@ _MARKS = re.compile(r"\[([^\[\]]+)\]|\b([A-Z][\w-]*\d\w*)")
 _STANDS = {"all": "all of these hold", "any": "at least one of these holds", "none": "none of these holds"}
 
 
-def address_maker(settings: Settings) -> Callable[[Sequence[str]], str]:
-    """What makes, during a request, the absolute address of the page about some recommendations.
+def address_maker(settings: Settings) -> Callable[[str], str]:
+    """What makes, during a request, the absolute address of a path of this service.
 
     It begins with the public base URL; without one, where nobody but this machine can call, with the address that the
     request went to. Raises SettingsError where others can call and no public base URL is set.
     """
     public = settings.public_base_url
     if public is not None:
-        return lambda ids: public + path_of(ids)
+        return lambda path: public + path
     if not is_loopback(settings.host):
         raise SettingsError(
             "SITBONE_HOST is no loopback address, and every card links to the page that says why: set "
             "SITBONE_PUBLIC_BASE_URL to the address at which clinicians and clients find the service."
         )
-    return lambda ids: request.root_url.rstrip("/") + path_of(ids)
+    return lambda path: request.root_url.rstrip("/") + path
 
 
 def create_blueprint(knowledge: Knowledge) -> Blueprint:
-    """`/why/<id>+<id>…` of this knowledge."""
+    """`/why/<id>+<id>…` of this knowledge, and `/advice/<id>+<id>…`, which in UK words is `/advice/uk/…`."""
     templates = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "why.css"))
     # It is of the product and holds no word of the knowledge.
     shared = {"style": Markup(style), "knowledge": knowledge}  # noqa: S704
-    template = cache(lambda: templates.get_template("why.html", globals=shared))
+    template = cache(lambda name: templates.get_template(name, globals=shared))
+    uk_words = cache(lambda: Spelling(knowledge.uk_words).text)
     known = {each.id: each for each in knowledge.recommendations}
     described = cache(lambda id_: describe(knowledge, known[id_]))
     headers = policy.headers(style=style)
@@ -65,11 +68,11 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
 
     @blueprint.get(f"{PATH}<ids>")
     def why(ids: str) -> Response:
-        wanted = list(dict.fromkeys(filter(None, re.split(r"[+ ,]", ids))))
+        wanted = _ids(ids)
         found, unknown = [each for each in wanted if each in known], [each for each in wanted if each not in known]
         too_many = len(wanted) > MOST
         status = 400 if too_many else 404 if unknown or not wanted else 200
-        text = template().render(
+        text = template("why.html").render(
             recommendations=[described(each) for each in found] if status == 200 else [],
             criteria=list(criteria(knowledge, [known[each] for each in found])) if status == 200 else [],
             unknown=unknown[:MOST],
@@ -77,10 +80,43 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
             most=MOST,
             too_many=too_many,
             safety_net=knowledge.wording.sentences["safety_net"],
+            advice=path_of([each for each in found if known[each].say], f"..{ADVICE}"),
         )
         return Response(text, status=status, content_type="text/html; charset=utf-8", headers=headers)
 
+    @blueprint.get(f"{ADVICE}<ids>", defaults={"spelling": "us"})
+    @blueprint.get(f"{ADVICE}uk/<ids>", defaults={"spelling": "uk"})
+    def advice(ids: str, spelling: str) -> Response:
+        said = [known[each].say if each in known else () for each in _ids(ids)]
+        is_advice = 0 < len(said) <= MOST and all(said)
+        lines = (knowledge.message.opening, *(line for say in said for line in say))
+        words = uk_words() if spelling == "uk" else str
+        text = template("advice.html").render(
+            title=words(knowledge.message.title),
+            paragraphs=list(_paragraphs(map(words, lines))) if is_advice else [],
+        )
+        return Response(
+            text, status=200 if is_advice else 404, content_type="text/html; charset=utf-8", headers=headers
+        )
+
     return blueprint
+
+
+def _ids(text: str) -> list[str]:
+    return list(dict.fromkeys(filter(None, re.split(r"[+ ,]", text))))
+
+
+def _paragraphs(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+    """Each line with the points that follow it, which begin with a hyphen."""
+    paragraph: dict[str, Any] = {}
+    for line in lines:
+        if line.startswith("- "):
+            paragraph["points"].append(line.removeprefix("- "))
+            continue
+        if paragraph:
+            yield paragraph
+        paragraph = {"text": line, "points": []}
+    yield paragraph
 
 
 def describe(knowledge: Knowledge, recommendation: Recommendation) -> dict[str, Any]:

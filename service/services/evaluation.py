@@ -121,7 +121,7 @@ class Evaluator:
     """Reads and assesses by one body of knowledge; made once.
 
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
-    of cards; `style_of` says by the client's name how it likes its answers; `why_at` and `app_at`: see Responder.
+    of cards; `style_of` says by the client's name how it likes its answers; `address_of` and `app_at`: see Responder.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class Evaluator:
         ids: CardIds | None = None,
         *,
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
-        why_at: Callable[[Sequence[str]], str] | None = None,
+        address_of: Callable[[str], str] | None = None,
         app_at: Callable[[str | None], str] = lambda _client: "",
     ) -> None:
         self.knowledge, self.style_of = knowledge, style_of
-        self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, why_at, app_at)
+        self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
         self.orders = OrderReader(knowledge, self.index, site_codes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -55,15 +55,15 @@ def service_registry(
     annotates: Callable[[str | None], bool] = lambda _client: False,
     never_sends: Callable[[str | None], Collection[str]] = lambda _client: (),
     card_ids: CardIds | None = None,
-    why_at: Callable[[Sequence[str]], str] | None = None,
+    address_of: Callable[[str], str] | None = None,
 ) -> ServiceRegistry[Answered]:
     """Every service with its hooks; `clock` gives the time of a call, in UTC, `style_of` the style of a client by name.
 
     `site_codes` are a site's own codes of imaging orders; `annotates` says by the client's name who wants the orders
     that are signed to carry their rating, and `never_sends` which kinds of data never come. `card_ids` makes the ids
-    of cards, and `why_at` the address of the page that says why; see Responder.
+    of cards, and `address_of` the address of the pages that cards link to; see Responder.
     """
-    evaluator = Evaluator(knowledge, clock, site_codes, never_sends, card_ids, style_of=style_of, why_at=why_at)
+    evaluator = Evaluator(knowledge, clock, site_codes, never_sends, card_ids, style_of=style_of, address_of=address_of)
     return services_by(evaluator, annotates)
 
 
