@@ -309,7 +309,7 @@ def at_most_three_findings_are_asked_for_and_none_that_is_known(answered: Answer
     assert not (set(asked) & known - twice) or contradictory
 
 
-def _broken(check: Check, answered: Answered) -> str:
+def broken(check: Check, answered: Answered) -> str:
     """The invariant and how the answer does not keep it; nothing where it does."""
     try:
         check(answered)
@@ -323,7 +323,7 @@ def test_a_named_case_is_answered_as_expected_and_keeps_every_invariant(
     case: NamedCase, answer_to: Callable[[NamedCase], Json]
 ) -> None:
     answered = Answered(case, answer_to(case))
-    said = [_broken(check, answered) for check, where in INVARIANTS.items() if where(answered)]
+    said = [broken(check, answered) for check, where in INVARIANTS.items() if where(answered)]
     if broken := [words for words in said if words]:
         pytest.fail("\n".join((case.name, *broken)), pytrace=False)
 

@@ -1,38 +1,46 @@
-"""No card contradicts itself: structural checks of every fixture, every named case and of generated charts.
+"""No answer contradicts itself: structural checks of every named case and of 5,000 generated charts, in one walk.
 
-What is decided is checked on 5,000 generated charts, without a call; what is said, on the answers to fewer of them.
+Each chart is answered once. What is decided of it, what its cards say and what they suggest are held to the checks of
+this file, and the answer also to the invariants of test_cases.py.
 """
 
+import json
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from itertools import chain
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
-from service.app import create_app
+from cds_hooks import read_request
+from service.answers.answered import ASSESSMENT_KEY
 from service.knowledge_model.conditions import Condition
 from service.knowledge_model.model import in_a_sentence
 from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS
 from service.reasoning.assessment import Assessment, ImagingCall
 from service.reasoning.visit_limits import limit_of
+from service.service_ids import DIAGNOSIS
+from service.services.registry import service_registry
 from tests.calm import benign_cases
 from tests.charts import (
     CLOCK,
     SERVICE,
     Json,
+    NamedCase,
     assessed,
     assessment_of,
-    build_request,
     mixed_cases,
     named_cases,
     packaged,
 )
+from tests.clinical import test_cases
 
-GENERATED = 150
+GENERATED = 5_000
 BASIS = "org.sitbone.basis"
 # What tells of a patient beside findings and causes.
 _OF_A_PATIENT = re.compile(
@@ -40,13 +48,26 @@ _OF_A_PATIENT = re.compile(
 )
 
 
-@cache
-def _answers() -> tuple[tuple[str, Json], ...]:
-    client: FlaskClient = create_app(clock=lambda: CLOCK).test_client()
-    asked = [(case.name, case.request()) for case in named_cases() if f"/cds-services/{case.service}" == SERVICE]
-    asked += [(f"benign {number}", build_request(case)) for number, case in enumerate(benign_cases(GENERATED, seed=11))]
-    asked += [(f"mixed {number}", build_request(case)) for number, case in enumerate(mixed_cases(GENERATED))]
-    return tuple((name, client.post(SERVICE, json=request).get_json()) for name, request in asked)
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A chart with the findings that count as present, what is decided of it and what is answered."""
+
+    case: NamedCase
+    present: frozenset[str]
+    assessment: Assessment
+    answer: Json
+
+
+def _seen() -> Iterator[Seen]:
+    service = service_registry(packaged(), lambda: CLOCK).find(DIAGNOSIS, "patient-view")
+    named = (case for case in named_cases() if f"/cds-services/{case.service}" == SERVICE)
+    made = chain(mixed_cases(GENERATED // 2, seed=23), benign_cases(GENERATED - GENERATED // 2, seed=29))
+    generated = (NamedCase(f"generated {number}", "", chart, (), (), "", {}) for number, chart in enumerate(made))
+    for case in chain(named, generated):
+        answered = service.answer(read_request(json.dumps(case.request()).encode(), service, correlation_id="test"))
+        answer = answered.response.to_dict()
+        assert answer["extension"][ASSESSMENT_KEY]
+        yield Seen(case, _documented(case.chart, answered.assessment), answered.assessment, answer)
 
 
 def _text(answer: Json) -> str:
@@ -147,29 +168,108 @@ def _headlines_of_nobody(answer: Json) -> list[str]:
     return told
 
 
-CHECKS: dict[str, Callable[[Json], list[str]]] = {
-    "no cause has for it what is absent": _for_what_is_absent,
-    "nothing less likely is also to be considered": _also_less_likely,
-    "findings that support a cause are of a family": _none_of_the_families,
-    "what is derived stands not among the findings": _derived_as_findings,
-    "what imaging has answered is not asked again": _headline_asks_for_what_is_shown,
-    "one fracture has one card": _two_cards_of_one_fracture,
-    "no card has the doses of child and adult": _doses_of_child_and_adult,
-    "self-care is not first where it failed": _self_care_first_after_it_failed,
-    "no headline is the same for everybody": _headlines_of_nobody,
-}
+def _suggested(answer: Json) -> Iterator[tuple[str, Json]]:
+    """The key of each order that a card suggests, with the ServiceRequest."""
+    for card in answer["cards"]:
+        for suggestion in card.get("suggestions", ()):
+            for action in suggestion["actions"]:
+                yield action["resource"]["code"]["coding"][-1]["code"], action["resource"]
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_on_every_chart(check: str) -> None:
-    wrong = [(name, found) for name, answer in _answers() if (found := CHECKS[check](answer))]
-    assert wrong[:5] == []
+def _suggested_twice(answer: Json) -> list[str]:
+    keys = [key for key, _order in _suggested(answer)]
+    return [key for key in keys if keys.count(key) > 1]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What is decided
+def _suggested_and_held(answer: Json) -> list[str]:
+    """An order for what a card says must wait."""
+    held = {entry["id"] for entry in assessment_of(answer)["treatment"] if entry["state"] == "hold"}
+    return [key for key, _order in _suggested(answer) if key.removeprefix("referral-") in held]
 
-DECIDED = 5_000
+
+def _shown(answer: Json) -> list[str]:
+    return [each["id"] for card in answer["cards"] for each in card["extension"][BASIS]["recommendations"]]
+
+
+def _imaging_beside_none(answer: Json) -> list[str]:
+    """An order of imaging beside "no imaging for now", for the same side."""
+    none_now = {r.id for r in packaged().recommendations if any(c.modality == "none-now" for c in r.imaging)}
+    waits = none_now & {*_shown(answer)}
+    imaging = [key for key, order in _suggested(answer) if order["category"][0]["text"] == "Imaging"]
+    return imaging if waits and assessment_of(answer)["side"] != "bilateral" else []
+
+
+def _urgent_missing(answer: Json) -> list[str]:
+    """A call that is stat or urgent, and that no card suggests or names."""
+    found, text = assessment_of(answer), _text(answer)
+    if found.get("silenced") or "already ordered" in text or "already done" in text:
+        return []
+    offered, orders = {key for key, _order in _suggested(answer)}, packaged().orders
+    calls = {f"{call['modality']}-{call['region']}": call for call in found["imaging"]}
+    calls |= {f"referral-{call['to']}": call for call in found["referrals"]}
+    urgent = [key for key, call in calls.items() if call["priority"] != "routine" and key in orders]
+    return [key for key in urgent if key not in offered and orders[key].short not in text]
+
+
+def _less_urgent_than_ordered(answer: Json) -> list[str]:
+    """An order that is less urgent than the call for it."""
+    found = assessment_of(answer)
+    calls = {f"{call['modality']}-{call['region']}": call["priority"] for call in found["imaging"]}
+    calls |= {f"referral-{call['to']}": call["priority"] for call in found["referrals"]}
+    return [key for key, order in _suggested(answer) if calls.get(key, order["priority"]) != order["priority"]]
+
+
+def _flag_on_a_lower_card(answer: Json) -> list[str]:
+    """A red flag whose recommendation stands on no card that is as urgent."""
+    flags = {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+    said = {
+        (flags[each["id"]], card["indicator"])
+        for card in answer["cards"]
+        for each in card["extension"][BASIS]["recommendations"]
+        if each["id"] in flags
+    }
+    found = assessment_of(answer)
+    if found.get("silenced"):
+        return []
+    return [flag["id"] for flag in found["redFlags"] if (flag["id"], flag["indicator"]) not in said]
+
+
+def _badly_put_together(answer: Json) -> list[str]:
+    """Places that were not filled in, and what is left where one said nothing."""
+    wrong = re.compile(r"[{}\[\]]|  |\.\.|,,|\( |\(\)| [.,;:?]|: ?[.;]|; ?[.;]|\bNone\b|^[^\w\n]|\*\* ?$", re.MULTILINE)
+    texts = [part for card in answer["cards"] for part in (card["summary"], card["detail"].replace("**", ""))]
+    return [text for text in texts if wrong.search(text) or text.count("(") != text.count(")")]
+
+
+def _side_said_again(answer: Json) -> list[str]:
+    """A side beside a finding on a card whose headline names that side."""
+    sides = {"Left: ": "(left)", "Right: ": "(right)"}
+    return [
+        card["summary"]
+        for card in answer["cards"]
+        for side, mark in sides.items()
+        if card["summary"].startswith(side) and mark in card["summary"].partition("Also:")[0]
+    ]
+
+
+def _same_headline(answer: Json) -> list[str]:
+    headlines = [card["summary"] for card in answer["cards"]]
+    return headlines if len({*headlines}) < len(headlines) else []
+
+
+def _a_day_that_is_over(answer: Json) -> list[str]:
+    days = (day for card in answer["cards"] for day in re.findall(r" by (\w{3} \d\d?)\b", card["summary"]))
+    return [day for day in days if datetime.strptime(f"{day} 2026 +0000", "%b %d %Y %z").date() < CLOCK.date()]
+
+
+def _broken_invariants(case: NamedCase, answer: Json) -> Iterator[tuple[str, str]]:
+    """Those of test_cases.py, but for what each named case expects."""
+    answered = test_cases.Answered(case, answer)
+    for check, where in test_cases.INVARIANTS.items():
+        if check is not test_cases.the_answer_is_as_the_case_expects and where(answered):
+            yield check.__name__, test_cases.broken(check, answered)
+
+
 # What the safety net names, and the findings that document it.
 EMERGENCY = {
     "numbness between the legs": {"saddle-numbness"},
@@ -186,22 +286,6 @@ SAME_DAY = {
 # The red flags of an injury, which imaging answers; another one may ask for imaging beside it.
 OF_A_TEAR = {"sudden-tear", "unexamined-injury", "significant-bruising", "adolescent-avulsion"}
 RADIOGRAPHED = {"radiograph-done", "radiograph-normal", "radiograph-avulsion-fracture"}
-
-
-@cache
-def _decided() -> tuple[tuple[str, frozenset[str], Assessment], ...]:
-    """Charts with the findings that are present, and what is decided of each."""
-    named = (
-        (case.name, case.chart, case.request()) for case in named_cases() if f"/cds-services/{case.service}" == SERVICE
-    )
-    made = chain(mixed_cases(DECIDED // 2, seed=23), benign_cases(DECIDED - DECIDED // 2, seed=29))
-    generated = ((f"generated {number}", case, build_request(case)) for number, case in enumerate(made))
-    decided = ((name, case, assessed(request)) for name, case, request in chain(named, generated))
-    return tuple(
-        (name, _documented(case, assessment), assessment)
-        for name, case, assessment in decided
-        if assessment.complaint == "present" and not assessment.contradictory
-    )
 
 
 def _documented(case: Mapping[str, Any], assessment: Assessment) -> frozenset[str]:
@@ -268,6 +352,30 @@ def _doses(_present: frozenset[str], assessment: Assessment) -> list[str]:
     return [of_an_adult] if {of_a_child, of_an_adult} <= fired else []
 
 
+# What is said.
+CHECKS: dict[str, Callable[[Json], list[str]]] = {
+    "no cause has for it what is absent": _for_what_is_absent,
+    "nothing less likely is also to be considered": _also_less_likely,
+    "findings that support a cause are of a family": _none_of_the_families,
+    "what is derived stands not among the findings": _derived_as_findings,
+    "what imaging has answered is not asked again": _headline_asks_for_what_is_shown,
+    "one fracture has one card": _two_cards_of_one_fracture,
+    "no card has the doses of child and adult": _doses_of_child_and_adult,
+    "self-care is not first where it failed": _self_care_first_after_it_failed,
+    "no headline is the same for everybody": _headlines_of_nobody,
+    "no order is suggested twice": _suggested_twice,
+    "no order is suggested that waits": _suggested_and_held,
+    "no order of imaging stands beside no imaging for now": _imaging_beside_none,
+    "nothing urgent is missing": _urgent_missing,
+    "an order is as urgent as the call for it": _less_urgent_than_ordered,
+    "a red flag stands on a card that is as urgent": _flag_on_a_lower_card,
+    "a card is put together well": _badly_put_together,
+    "a card names its side once": _side_said_again,
+    "no two cards have one headline": _same_headline,
+    "no day that is over is a deadline": _a_day_that_is_over,
+}
+
+# What is decided, where the complaint is present and nothing is contradictory.
 DECISIONS: dict[str, Callable[[frozenset[str], Assessment], list[str]]] = {
     "the safety net sends nobody elsewhere than the card does": _sent_elsewhere,
     "imaging that has answered is not called for again": _asked_again,
@@ -276,14 +384,35 @@ DECISIONS: dict[str, Callable[[frozenset[str], Assessment], list[str]]] = {
     "no imaging for now stands beside no imaging": _waits_and_images,
     "the doses of child and adult do not stand together": _doses,
 }
+INVARIANTS = [
+    check.__name__ for check in test_cases.INVARIANTS if check is not test_cases.the_answer_is_as_the_case_expects
+]
 
 
-@pytest.mark.parametrize("check", DECISIONS)
-def test_of_what_is_decided_on_every_chart(check: str) -> None:
-    decided = _decided()
-    assert len(decided) > DECIDED
-    wrong = [(name, found) for name, present, of in decided if (found := DECISIONS[check](present, of))]
-    assert wrong[:5] == []
+@cache
+def _walk() -> Mapping[str, list[tuple[str, object]]]:
+    """What was found by each check, with the chart; and how many charts were decided and had cards."""
+    found: dict[str, list[tuple[str, object]]] = defaultdict(list)
+    for seen in _seen():
+        results: list[tuple[str, object]] = []
+        if seen.answer["cards"]:
+            results += [(name, check(seen.answer)) for name, check in CHECKS.items()]
+            found["with cards"].append((seen.case.name, ""))
+        if seen.assessment.complaint == "present" and not seen.assessment.contradictory:
+            results += [(name, check(seen.present, seen.assessment)) for name, check in DECISIONS.items()]
+            found["decided"].append((seen.case.name, ""))
+        results += _broken_invariants(seen.case, seen.answer)
+        for name, wrong in results:
+            if wrong:
+                found[name].append((seen.case.name, wrong))
+    return found
+
+
+@pytest.mark.parametrize("check", [*CHECKS, *DECISIONS, *INVARIANTS])
+def test_on_every_chart(check: str) -> None:
+    found = _walk()
+    assert min(len(found["decided"]), len(found["with cards"])) > GENERATED
+    assert found.get(check, [])[:5] == []
 
 
 def test_the_safety_net_says_what_the_check_knows() -> None:
