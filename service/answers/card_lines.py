@@ -95,7 +95,7 @@ class CardLines:
         lead, prefix = content.fired[0], self._prefix(content)
         orders, few = content.orders, content.orders[:_ORDERS]
         fewer = ((orders, True), (few, True), ((), True), (few, False), ((), False))
-        of_lead, others = self._deciding(content.fired, self._side(content))
+        of_lead, others = self._deciding(content.fired, self._side_decided(content.fired))
         if not of_lead or lead.recommendation.kind == "closing":
             # Nothing made it fire: then what counts for a cause, and where the pain is.
             of_lead = list(dict.fromkeys((*of_lead, *self._counting(), *self._located())))
@@ -198,11 +198,13 @@ class CardLines:
         return sides.pop() if len(sides) == 1 else self.assessment.side
 
     def _side(self, content: Content) -> str:
-        """The side that a card is about: of its first recommendation, or of the red flags that this one is about."""
-        lead, *others = content.fired
-        # The causes of both sides are named together.
-        if "{cause}" in lead.recommendation.summary and len(self._led()) > 1:
-            return BILATERAL
+        """The side that a card is about; the causes of both sides are named together."""
+        both = "{cause}" in content.fired[0].recommendation.summary and len(self._led()) > 1
+        return BILATERAL if both else self._side_decided(content.fired)
+
+    def _side_decided(self, fired: Sequence[Fired]) -> str:
+        """That of the first recommendation, or of the red flags that this one is about."""
+        lead, *others = fired
         flags = [] if lead.recommendation.red_flag else [each for each in others if each.recommendation.red_flag]
         return self._side_of(lead, *flags)
 

@@ -324,8 +324,8 @@ def test_a_named_case_is_answered_as_expected_and_keeps_every_invariant(
 ) -> None:
     answered = Answered(case, answer_to(case))
     said = [broken(check, answered) for check, where in INVARIANTS.items() if where(answered)]
-    if broken := [words for words in said if words]:
-        pytest.fail("\n".join((case.name, *broken)), pytrace=False)
+    if wrong := [words for words in said if words]:
+        pytest.fail("\n".join((case.name, *wrong)), pytrace=False)
 
 
 def test_every_invariant_says_something_of_a_case(answer_to: Callable[[NamedCase], Json]) -> None:
