@@ -829,17 +829,21 @@ def test_it_is_said_of_how_many_families_something_is_known(engine: Engine) -> N
     assert {cause.side for cause in ranking.causes} == {"left"}
 
 
-def test_a_knowledge_of_one_cause_ranks_it_alone() -> None:
-    knowledge, cause = toy(), "sprain"
+@pytest.mark.parametrize("causes", [("sprain",), ("sprain", "tendon")], ids=["one", "two"])
+def test_a_knowledge_of_one_cause_or_two_ranks_them(causes: tuple[str, ...]) -> None:
+    knowledge = toy()
     parts: dict[str, Any] = {
-        name: tuple(entry for entry in getattr(knowledge.differential, name) if entry.cause == cause)
+        name: tuple(entry for entry in getattr(knowledge.differential, name) if entry.cause in causes)
         for name in ("points", "tests", "caps", "vetoes")
     }
     narrowed = replace(
-        knowledge, causes={cause: knowledge.causes[cause]}, differential=replace(knowledge.differential, **parts)
+        knowledge,
+        causes={cause: knowledge.causes[cause] for cause in causes},
+        differential=replace(knowledge.differential, **parts),
     )
     [ranked] = Engine(narrowed).assess(present=[ANKLE, "loud-crack"]).rankings
-    assert [(each.id, each.band) for each in ranked.causes] == [(cause, "leads")]
+    assert [each.id for each in ranked.causes] == [*causes]
+    assert [each.band for each in ranked.causes if each.id == "sprain"] == ["leads"]
     assert ranked.clear
 
 

@@ -260,10 +260,10 @@ def test_what_was_not_read_of_a_body_is_not_waited_for(service: Service) -> None
         assert all_of(connection).startswith(b"HTTP/1.1 404 ")
 
 
-def test_more_than_there_is_room_for_is_not_collected() -> None:
+def test_more_than_there_is_room_for_is_not_collected(service: Service) -> None:
     """Of requests that do not come whole, the oldest goes first, and is told so."""
     large = head(900_000) + bytes(890_000)
-    with running() as service, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         callers = [stack.enter_context(service.connect()) for _ in range(40)]
         for connection in callers:
             connection.sendall(large)
@@ -349,8 +349,8 @@ def test_over_capacity_is_said_at_once_and_who_is_in_is_answered() -> None:
         assert service.is_well()
 
 
-def test_a_call_that_nobody_can_work_on_soon_is_refused_and_not_kept() -> None:
-    with running(max_in_flight=8) as service, ThreadPoolExecutor(3) as callers:
+def test_a_call_that_nobody_can_work_on_soon_is_refused_and_not_kept(service: Service) -> None:
+    with ThreadPoolExecutor(3) as callers:
         taken = [callers.submit(service.call, 5) for _ in range(2)]
         time.sleep(0.2)
         status, headers, took = service.call()
