@@ -235,3 +235,67 @@ def test_the_example_file_can_be_used_once_its_keys_are_there(repository: Path, 
     (tmp_path / "clients.toml").write_text(text)
     found = read_clients(tmp_path / "clients.toml", [DIAGNOSIS, DIAGNOSIS_ENCOUNTER])
     assert {client.style.ehr for client in found.values()} == {"generic", "epic", "oracle-health"}
+
+
+APP = """
+fhir_servers = ["https://fhir.example.org/r4"]
+[clients.general.app]
+client_id = "sitbone"
+"""
+
+
+@pytest.mark.parametrize(
+    ("members", "key", "reason"),
+    [
+        ("", "iss", "is missing, and must be the FHIR base URL"),
+        ('iss = "https://other.example.org"\nauth = "public"', "iss", "is not one of fhir_servers"),
+        ('iss = "https://fhir.example.org/r4"', "key_file", "is missing, and auth = private_key_jwt needs it"),
+        ('iss = "https://fhir.example.org/r4"\nkey_file = "none.json"', "key_file", "cannot be read"),
+        ('iss = "https://fhir.example.org/r4"\nkey_file = "clients.toml"', "key_file", "is not JSON"),
+        ('iss = "https://fhir.example.org/r4"\nkey_file = "jwks.json"', "key_file", "must hold a private JWK"),
+        (
+            'iss = "https://fhir.example.org/r4"\nauth = "public"\nkey_file = "jwks.json"',
+            "key_file",
+            "is of no use with auth = public",
+        ),
+        ('iss = "https://fhir.example.org/r4"\nauth = "secret"', "auth", "must be one of private_key_jwt"),
+        (
+            'iss = "https://fhir.example.org/r4"\nauth = "public"\nframe_origins = ["http://ehr.example.org"]',
+            "frame_origins",
+            "must be a list of https origins",
+        ),
+        (
+            'iss = "https://fhir.example.org/r4"\nauth = "public"\nframe_origins = ["https://*.example.org"]',
+            "frame_origins",
+            "must be a list of https origins",
+        ),
+        (
+            'iss = "https://fhir.example.org/r4"\nauth = "public"\nwrite = ["Condition"]',
+            "write",
+            "must be a list with some of QuestionnaireResponse, Observation",
+        ),
+        ('iss = "https://fhir.example.org/r4"\nauth = "public"\nscope = "x"', "scope", "is scopes meant?"),
+    ],
+)
+def test_a_mistake_in_the_entry_of_an_app_is_told_with_its_key(read: Read, members: str, key: str, reason: str) -> None:
+    with pytest.raises(ClientsError) as problem:
+        read(GOOD + APP + members)
+    assert f"clients.general.app.{key}: " in str(problem.value)
+    assert reason in str(problem.value)
+
+
+def test_an_app_says_what_the_client_may_call(file: Path) -> None:
+    text = (
+        f"[clients.general]\n{GOOD}services = ['imaging']\n{APP}iss = 'https://fhir.example.org/r4'\nauth = 'public'\n"
+    )
+    file.write_text(text)
+    with pytest.raises(ClientsError, match="says what gluteal-hamstring-pain says"):
+        read_clients(file)
+
+
+def test_two_clients_cannot_be_launched_from_one_fhir_server(file: Path) -> None:
+    app = f"{APP}iss = 'https://fhir.example.org/r4/'\nauth = 'public'\n"
+    other = f"[clients.other]\n{GOOD.replace('ehr.example', 'else.example')}{app.replace('general', 'other')}"
+    file.write_text(f"[clients.general]\n{GOOD}{app}{other}")
+    with pytest.raises(ClientsError, match="is the iss of general already"):
+        read_clients(file)

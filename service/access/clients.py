@@ -32,7 +32,7 @@ from cds_hooks.trust import (
 from service.access.fhir_servers import host_of
 from service.access.smart_app import APP_SCHEMA, Reason, SmartApp, read_smart_app
 from service.prefetch_keys import SEARCHED
-from service.service_ids import FORMER_IDS, with_current
+from service.service_ids import DIAGNOSIS, FORMER_IDS, with_current
 from service.settings import DETAILS, EHR_PROFILES, SPELLINGS, SettingsError, Style
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -98,6 +98,8 @@ def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping
     owners: dict[str, str] = {}
     launching: dict[str, str] = {}
     for name, client in clients.items():
+        if client.app and client.trusted.services and DIAGNOSIS not in client.trusted.services:
+            raise _wrong(file, name, "app", f"says what {DIAGNOSIS} says, and that is not one of services")
         if client.app and (other := launching.setdefault(client.app.iss, name)) != name:
             raise _wrong(file, name, "app.iss", f"is the iss of {other} already")
         for issuer in client.trusted.issuers:

@@ -70,7 +70,7 @@ def read_smart_app(members: Any, folder: Path) -> SmartApp:
     elif entry["auth"] == AUTHENTICATIONS[1]:
         secret = _text_of(folder, entry, "secret_file").strip()
         if not _SECRET.fullmatch(secret):
-            raise ValidationError(Reason("must hold one line of printable ASCII, the secret"), "secret_file")
+            raise _wrong("secret_file", "must hold one line of printable ASCII, the secret")
     return SmartApp(
         iss=entry["iss"].removesuffix("/"),
         client_id=entry["client_id"],
@@ -84,6 +84,10 @@ def read_smart_app(members: Any, folder: Path) -> SmartApp:
     )
 
 
+def _wrong(key: str, reason: str) -> ValidationError:
+    return ValidationError({key: [Reason(reason)]})
+
+
 def _creating(write: Sequence[str]) -> list[str]:
     return [f"patient/{kind}.c" for kind in write]
 
@@ -92,9 +96,9 @@ def _text_of(folder: Path, entry: Mapping[str, Any], key: str) -> str:
     try:
         return Path(folder, entry[key]).read_text("utf-8")
     except OSError as problem:
-        raise ValidationError(Reason(f"cannot be read: {problem.strerror}"), key) from None
+        raise _wrong(key, f"cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
-        raise ValidationError(Reason("is not text"), key) from None
+        raise _wrong(key, "is not text") from None
 
 
 def _private_keys(text: str) -> tuple[Mapping[str, Any], ...]:
@@ -102,11 +106,11 @@ def _private_keys(text: str) -> tuple[Mapping[str, Any], ...]:
     try:
         members = json.loads(text)
     except ValueError:
-        raise ValidationError(Reason("is not JSON"), "key_file") from None
+        raise _wrong("key_file", "is not JSON") from None
     found = members.get("keys", [members]) if isinstance(members, dict) else []
     if not isinstance(found, list) or not found or not all(map(_is_private_key, found)):
         expected = f"a private JWK, or a JWK Set of such, each with a kid and for {' or '.join(_ASSERTION_ALGORITHMS)}"
-        raise ValidationError(Reason(f"must hold {expected}"), "key_file")
+        raise _wrong("key_file", f"must hold {expected}")
     return tuple(found)
 
 

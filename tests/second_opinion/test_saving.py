@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.observation import Observation as ObservationModel
+from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse as FormModel
 
 from cds_hooks.scopes import grants_creation
+from service.second_opinion.answers import About, Item, Vocabulary
+from tests.charts import packaged
 from tests.second_opinion.conftest import MakeSite, Page, Site
 
 EITHER = {"QuestionnaireResponse", "Observation"}
@@ -124,6 +128,22 @@ def test_each_observation_has_code_value_side_category_and_whose_it_is(make_site
     assert "bodySite" not in saved["physiotherapy-weeks"]
     assert len({each["identifier"][0]["value"] for each in saved.values()}) == 3
     assert site.open().cards() == page.cards()
+
+
+def test_what_is_saved_is_valid_fhir_for_each_finding_that_is_asked_for() -> None:
+    vocabulary = Vocabulary(packaged())
+    about = About("1", "2", "Practitioner/3", "2026-11-22T12:00:00+00:00", "0b8dd5f0-7a5a-4d1f-9a3e-0f5d6c1a2b3c")
+    findings = {f for question in packaged().questions for f in question.findings if f in packaged().findings}
+    answers = {}
+    for finding in sorted(findings):
+        known = packaged().findings[finding]
+        value = {"boolean": "no", "date": "2026-11-01", "quantity": "3"}[known.value]
+        answers[Item(finding, "" if known.whole_patient else "left")] = value
+    FormModel.model_validate(vocabulary.questionnaire_response(answers, about, "left"))
+    for item, answer in answers.items():
+        for given in (answer, "unknown"):
+            ObservationModel.model_validate(vocabulary.observation(item, given, about, ""))
+    assert len(answers) > 60
 
 
 def test_a_double_click_saves_once(make_site: MakeSite) -> None:
