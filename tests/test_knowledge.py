@@ -555,7 +555,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a red flag that reads a later step through a definition": (
         _put("definitions.toml", "any of (fever, body", "any of (critical-red-flag, body"),
-        r"rl02-infection\.toml: when: 'critical-red-flag' is not known here",
+        r"rl02b-septic-hip-of-a-child\.toml: when: 'critical-red-flag' is not known here",
     ),
     # weights.csv, differential.toml
     "weights in the form of version 0.3.0": (
