@@ -16,7 +16,6 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
-from cds_hooks.blueprint import correlation_id
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
 from cds_hooks.text_forms import is_loopback
@@ -32,6 +31,7 @@ from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.second_opinion import fhir_routes
 from service.second_opinion.form import Form
+from service.second_opinion.launching import Apps, apps_of, second_opinion
 from service.second_opinion.next_question import NextQuestion
 from service.server.capacity import PROBES, Capacity, Place
 from service.server.log import CallLog
@@ -42,7 +42,6 @@ from service.services.explanation import Explainer
 from service.services.registry import services_by
 from service.settings import Settings, SettingsError, Style
 from service.site_codes import read_preference_list, read_site_codes
-from service.why_address import LAUNCH_PATH
 
 if TYPE_CHECKING:
     from cds_hooks.trust import Call, Caller, Gate
@@ -111,13 +110,14 @@ def create_app(
         ids,
         style_of=lambda name: styles[name if clients else None],
         address_of=why.address_maker(settings),
-        app_at=lambda name: _launch_url(settings, clients[name]) if clients and name else "",
+        app_at=lambda call: apps.launched_at(call) if apps else "",
     )
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )
     clients = _clients(settings, published)
     styles = _styles(settings, clients, knowledge)
+    apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons])
     audit_trail = _audit_trail(audit, knowledge, settings, clock)
@@ -144,7 +144,9 @@ def create_app(
             on_feedback=_each(audit_trail.feedback if audit_trail else None, log.feedback),
             on_call=_each(audit_trail.call if audit_trail else None, log.call, metrics.call, _traced(tracing)),
             revise=audit_trail.revise if audit_trail else None,
-            complete=_completing(settings, clients, settings.fetch_milliseconds),
+            complete=_completing(clients, settings.fetch_milliseconds, sends_all=apps.demo_iss if apps else "")
+            if settings.fhir_access == "on"
+            else None,
             allowed_origins=settings.allowed_origins,
             body_limit=settings.body_limit,
             gate=gate,
@@ -152,9 +154,9 @@ def create_app(
             pseudonym=Pseudonyms(settings).of,
         )
     )
-    _add_second_opinion(
-        app, settings, clients, store, evaluator, published=published, audit_trail=audit_trail, clock=clock
-    )
+    if apps:
+        completed = _completing(clients, _PAGE_MILLISECONDS)
+        app.register_blueprint(second_opinion(apps, evaluator, published, completed, audit_trail))
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
     app.register_blueprint(
         knowledge_pages.create_blueprint(knowledge, read_properties(knowledge, settings.knowledge_dir))
@@ -180,21 +182,7 @@ def create_app(
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
         explainer = Explainer(knowledge, clock, site_codes) if clients is None else None
-        app.register_blueprint(
-            demo_ehr.create_blueprint(
-                knowledge,
-                explainer,
-                settings.body_limit,
-                fetches=settings.fhir_access == "on",
-                insights=settings.shows_metrics(),
-            )
-        )
-        app.register_blueprint(api_docs.create_blueprint())
-        if settings.shows_metrics():
-            # It tells of a site what the metrics tell, so the same may read it.
-            outcomes = insights.create_blueprint(knowledge, audit, clock)
-            outcomes.before_request(_may_watch(settings.metrics_token))
-            app.register_blueprint(outcomes)
+        _add_pages(app, settings, evaluator, explainer, apps=apps, audit=audit)
     else:
 
         @app.get("/")
@@ -214,6 +202,38 @@ def create_app(
         return Response(orjson.dumps({**ready, **health}), mimetype="application/json")
 
     return app
+
+
+def _add_pages(
+    app: Flask,
+    settings: Settings,
+    evaluator: Evaluator,
+    explainer: Explainer | None,
+    *,
+    apps: Apps | None,
+    audit: AuditWriter | None,
+) -> None:
+    """Let the application have the pages to try it in a browser."""
+    app.register_blueprint(
+        demo_ehr.create_blueprint(
+            evaluator.knowledge,
+            explainer,
+            settings.body_limit,
+            fetches=settings.fhir_access == "on",
+            insights=settings.shows_metrics(),
+            server=apps.demo_iss if apps else "",
+        )
+    )
+    if apps and apps.charts:
+        from service.pages import demo_server  # noqa: PLC0415
+
+        app.register_blueprint(demo_server.create_blueprint(apps.base_url, apps.charts))
+    app.register_blueprint(api_docs.create_blueprint())
+    if settings.shows_metrics():
+        # It tells of a site what the metrics tell, so the same may read it.
+        outcomes = insights.create_blueprint(evaluator.knowledge, audit, evaluator.clock)
+        outcomes.before_request(_may_watch(settings.metrics_token))
+        app.register_blueprint(outcomes)
 
 
 def _adaptive_form(
@@ -321,14 +341,14 @@ def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], Non
 
 
 def _completing(
-    settings: Settings, clients: Mapping[str, Client] | None, milliseconds: int
-) -> Callable[[HookRequest, CdsService[Answered]], HookRequest] | None:
-    """What fills the gaps of a prefetch; None when no outgoing call may ever be made."""
-    if settings.fhir_access == "off":
-        return None
+    clients: Mapping[str, Client] | None, milliseconds: int, *, sends_all: str = ""
+) -> Callable[[HookRequest, CdsService[Answered]], HookRequest]:
+    """What fills the gaps of a prefetch. `sends_all` is a FHIR server of which nothing more is to be had."""
     deadline = milliseconds / 1000
 
     def fill(request: HookRequest, service: CdsService[Answered]) -> HookRequest:
+        if sends_all and request.fhir_server == sends_all:
+            return request
         client = clients[request.client] if clients and request.client else None
         policy = fhir_policy(client, request.fhir_server, deadline)
         place: Place = g.place
@@ -337,54 +357,6 @@ def _completing(
         return complete(request, templates, policy, waiting=place.elsewhere(), room=place.has_room)
 
     return fill
-
-
-def _launch_url(settings: Settings, client: Client) -> str:
-    """Where this client's EHR launches the page of the second opinion; empty where it does not."""
-    return f"{settings.public_base_url}{LAUNCH_PATH}" if client.app else ""
-
-
-def _add_second_opinion(
-    app: Flask,
-    settings: Settings,
-    clients: Mapping[str, Client] | None,
-    store: Store | None,
-    evaluator: Evaluator,
-    *,
-    published: ServiceRegistry[Answered],
-    audit_trail: AuditTrail | None,
-    clock: Callable[[], datetime],
-) -> None:
-    """Let the application have the pages of the second opinion, where a client has an app.
-
-    They say what patient-view says. Raises SettingsError where a setting is missing that they need.
-    """
-    if clients is None or store is None or not any(client.app for client in clients.values()):
-        return
-    base_url, complete = settings.public_base_url or "", _completing(settings, clients, _PAGE_MILLISECONDS)
-    if not base_url.startswith("https:"):
-        raise SettingsError(
-            "SITBONE_PUBLIC_BASE_URL must be an https address where a client has an app: the EHR sends browsers there."
-        )
-    if not settings.app_keys:
-        raise SettingsError("SITBONE_APP_KEYS must be set where a client has an app: its pages are sealed with them.")
-    if complete is None:
-        raise SettingsError("SITBONE_FHIR_ACCESS must be on where a client has an app: its page reads the chart.")
-    # Most sites have no app.
-    from service.second_opinion.opinion import Opinions  # noqa: PLC0415
-    from service.second_opinion.routes import Setting, create_blueprint  # noqa: PLC0415
-
-    def now() -> float:
-        return clock().timestamp()
-
-    def belongs_to(client: str) -> None:
-        place: Place = g.place
-        place.belongs_to(client)
-
-    diagnosis = published.find(DIAGNOSIS, "patient-view")
-    opinions = Opinions(evaluator, diagnosis, complete, audit_trail.revise if audit_trail else None)
-    setting = Setting(base_url, settings.app_keys, now, store.first_use, belongs_to, correlation_id)
-    app.register_blueprint(create_blueprint(clients, opinions, setting))
 
 
 def _key_ages(gate: Gate | None) -> Mapping[str, Callable[[], float | None]]:

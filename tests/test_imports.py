@@ -44,8 +44,11 @@ def test_chart_knowledge_and_reasoning_load_no_web_framework_no_schemas_and_no_f
     }
 
 
-def test_a_service_that_lets_everybody_in_loads_nothing_of_signatures() -> None:
-    said = "import sys; from service.app import create_app; create_app(); print(*sorted(sys.modules))"
+def test_a_service_without_clients_and_pages_loads_nothing_of_signatures() -> None:
+    said = (
+        "import sys; from service.app import create_app; from service.settings import Settings; "
+        "create_app(Settings(pages='off')); print(*sorted(sys.modules))"
+    )
     asked = [sys.executable, "-c", said]
     loaded = set(subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.split())
     assert "service.app" in loaded

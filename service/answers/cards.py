@@ -111,8 +111,8 @@ class Responder:
     """Answers by one body of knowledge; what is the same on every card is made once.
 
     `style_of` says by the client's name how it likes its answers; `address_of` makes of a path the address at which
-    the pages are found that cards link to, where there are any; `app_at` says by the client's name where its EHR
-    launches the page of the second opinion, empty where it does not.
+    the pages are found that cards link to, where there are any; `app_at` says of a call where its EHR launches the
+    page of the second opinion, empty where it does not.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Responder:
         ids: CardIds | None = None,
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
         address_of: Callable[[str], str] | None = None,
-        app_at: Callable[[str | None], str] = lambda _client: "",
+        app_at: Callable[[HookRequest], str] = lambda _call: "",
     ) -> None:
         self.knowledge, self.style_of, self.address_of, self.app_at = knowledge, style_of, address_of, app_at
         self.ids = ids or CardIds()
@@ -487,7 +487,7 @@ class _Cards:
 
     def _app_link(self) -> Iterator[Link]:
         """The link that opens the page of the second opinion in the EHR, where the client has that app."""
-        if address := self.responder.app_at(self.request.client):
+        if address := self.responder.app_at(self.request):
             label = "app_link_asks" if self.assessment.ask else "app_link"
             yield Link(self.words.sentences[label], address, "smart")
 

@@ -35,18 +35,29 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 def create_blueprint(
-    knowledge: Knowledge, explainer: Explainer | None, body_limit: int, *, fetches: bool = False, insights: bool = False
+    knowledge: Knowledge,
+    explainer: Explainer | None,
+    body_limit: int,
+    *,
+    fetches: bool = False,
+    insights: bool = False,
+    server: str = "",
 ) -> Blueprint:
     """`/`, its files under `/demo/files/`, its data: `/demo/patients`, `/demo/patients/<name>`, `/demo/vocabulary`; and
     `/explain/<service id>`, the whole decision about a request of at most `body_limit` bytes.
 
     Without an `explainer` the page tells what stands on the cards. `fetches` says that the service reads FHIR servers,
-    so that the page asks for the address of one; `insights` that there is the page of that name.
+    so that the page asks for the address of one; `insights` that there is the page of that name. `server` is the FHIR
+    server of this EHR, from which the page of the second opinion reads a chart; empty where it has none.
     """
     made_up = _Personas()
     described = orjson.dumps(vocabulary(knowledge))
     files = {path.name: path.read_bytes() for path in (Path(__file__).parent / "static").iterdir()}
     blueprint = Blueprint("demo", __name__, template_folder=".")
+    headers = dict(HEADERS)
+    if server:
+        # The page of the second opinion is shown in a frame, as an EHR does it.
+        headers["Content-Security-Policy"] += f"; frame-src {'/'.join(server.split('/')[:3])}"
 
     @blueprint.get("/")
     def page() -> str:
@@ -58,6 +69,7 @@ def create_blueprint(
             explains=bool(explainer),
             fetches=fetches,
             insights=insights,
+            server=server,
         )
 
     @blueprint.get("/demo/files/<name>")
@@ -90,7 +102,7 @@ def create_blueprint(
 
     @blueprint.after_request
     def guard(response: Response) -> Response:
-        response.headers.update(HEADERS)
+        response.headers.update(headers)
         return response
 
     return blueprint

@@ -134,7 +134,7 @@ class Evaluator:
         *,
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
         address_of: Callable[[str], str] | None = None,
-        app_at: Callable[[str | None], str] = lambda _client: "",
+        app_at: Callable[[HookRequest], str] = lambda _call: "",
     ) -> None:
         self.knowledge, self.style_of = knowledge, style_of
         self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)

@@ -606,3 +606,39 @@ def test_the_first_patient_of_each_group_opens_at_the_step_it_is_made_for(demo: 
         assert demo.calls(hooks[name])
         demo.sent.clear()
     demo.wrong[:] = [text for text in demo.wrong if "412" not in text]
+
+
+def test_a_newcomer_answers_three_questions_beside_the_chart_and_signs_what_the_new_card_orders(demo: Any) -> None:
+    demo.open("radiating-nerve-symptoms")
+    before = demo.cards().first.locator("h3").inner_text()
+    demo.page.locator("button.launch").first.click()
+    app = demo.page.frame_locator("#app-frame")
+    expect(app.locator("h1")).to_contain_text(demo.page.locator("[aria-current=true] .what").inner_text().split(",")[0])
+    for _ in range(3):
+        answers = app.locator(".item button:has-text('Yes')[aria-pressed=false]")
+        left = answers.count()
+        answers.first.click()
+        expect(answers).not_to_have_count(left)
+    app.locator("button:has-text('Save')").click()
+    expect(app.locator("main")).to_contain_text("Saved in the chart")
+    demo.page.locator("#app-close").click()
+    expect(demo.page.locator("#said")).to_contain_text("saved to the chart")
+    demo.settle()
+    top = demo.cards("critical").first
+    assert top.locator("h3").inner_text() != before
+    # The next call has the answers, as the app saved them.
+    assert demo.calls("patient-view")[-1]["prefetch"]["questionnaireResponses"]["entry"]
+    top.locator("button.take").first.click()
+    demo.page.locator("[id^=sign-]").first.click()
+    demo.settle()
+    assert demo.calls("order-sign")[-1]["context"]["draftOrders"]["entry"]
+
+
+def test_an_app_that_saves_nothing_leaves_the_card_as_it_is(demo: Any) -> None:
+    demo.open(TORN)
+    before = demo.cards().all_inner_texts()
+    demo.page.locator("button.launch").first.click()
+    expect(demo.page.frame_locator("#app-frame").locator("#advice")).to_be_visible()
+    demo.page.locator("#app-close").click()
+    expect(demo.page.locator("#said")).to_contain_text("saved nothing")
+    assert demo.cards().all_inner_texts() == before

@@ -6,7 +6,8 @@ const WORDS = { critical: "Critical", warning: "Warning", info: "Information" };
 const SIGNS = { critical: "!!", warning: "!", info: "i" };
 const OPEN_AT_FIRST = 2;
 
-/** One card. `done` says what became of it; `act` has accept(card, suggestion) and dismiss(card, reason, comment). */
+/** One card. `done` says what became of it; `act` has accept(card, suggestion), dismiss(card, reason, comment) and, where an
+ * app can be launched, launch(link). */
 export function card(entry, done, act) {
   const id = `card-${entry.uuid}`;
   const indicator = entry.indicator in WORDS ? entry.indicator : "info";
@@ -25,10 +26,16 @@ export function card(entry, done, act) {
     suggestions(entry, done, act),
     entry.detail ? detail(entry.detail) : false,
     entry.links?.length
-      ? h("ul", { class: "links" }, entry.links.map((each) => h("li", {}, each.type === "absolute" ? link(each.label, each.url) : `${each.label} (opens in the EHR)`)))
+      ? h("ul", { class: "links" }, entry.links.map((each) => h("li", {}, linkOf(each, act))))
       : false,
     h("footer", {}, from, dismissal(entry, act)),
   );
+}
+
+function linkOf(entry, act) {
+  if (entry.type === "absolute") return link(entry.label, entry.url);
+  if (!act.launch) return `${entry.label} (opens in the EHR)`;
+  return h("button", { type: "button", class: "small launch", onclick: () => act.launch(entry) }, entry.label);
 }
 
 function suggestions(entry, done, act) {

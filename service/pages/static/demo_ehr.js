@@ -10,7 +10,7 @@ let underWay = 0;
 const JSON_TYPE = { "Content-Type": "application/json" };
 const [listed, vocabulary, discovery] = await Promise.all(["demo/patients", "demo/vocabulary", "cds-services"].map(read));
 const services = discovery.services ?? [];
-const ehr = new Ehr(vocabulary);
+const ehr = new Ehr(vocabulary, document.body.dataset.server);
 const form = findingForm(byId("document"), ehr, document_);
 const state = { name: null, step: "patient-view", calls: [], outcomes: new Map(), turn: 0, top: null, refused: discovery.issue?.[0]?.diagnostics ?? "" };
 
@@ -82,6 +82,8 @@ async function feedback(service, entry) {
 const acting = (service) => ({
   drafts: () => ehr.drafts.length,
   sign,
+  // A chart that lies on a FHIR server is not this EHR's to open there.
+  launch: ehr.base && !ehr.server ? launch : null,
   async accept(entry, suggestion) {
     for (const action of suggestion.actions ?? []) ehr.apply(action);
     const outcome = state.outcomes.get(entry.uuid) ?? { accepted: [] };
@@ -104,6 +106,30 @@ const acting = (service) => ({
     say("The card was dismissed, and the service was told why.");
   },
 });
+
+/** Open an app beside the chart, as an EHR does: the chart goes to the FHIR server of this EHR, and the app fetches it. */
+async function launch(link) {
+  // The name by which the page calls the patient is the only one that this chart has.
+  const name = listed.patients.find((each) => each.name === state.name)?.title.replace(/, \d+$/, "");
+  const withName = (each) => (name && each.resourceType === "Patient" && !each.name ? { ...each, name: [{ text: name }] } : each);
+  const chart = { patient: ehr.patientId, encounter: ehr.encounterId, resources: ehr.resources.map(withName) };
+  const { status, body } = await asking("demo/ehr/charts", { method: "POST", headers: JSON_TYPE, body: JSON.stringify(chart) });
+  if (status !== 200) {
+    say("The chart could not be opened for the app.");
+    return;
+  }
+  const frame = h("iframe", { id: "app-frame", title: link.label, src: `${link.url}?${new URLSearchParams(body)}` });
+  const dialog = byId("app");
+  fill(byId("app-body"), frame);
+  dialog.onclose = async () => {
+    fill(byId("app-body"));
+    const { body: saved } = await asking(`demo/ehr/charts/${body.launch}/saved`);
+    for (const resource of saved) ehr.put(resource);
+    if (saved.length) await call();
+    say(saved.length ? `${counted(saved.length, "resource")} saved to the chart by the app.` : "The app saved nothing.");
+  };
+  dialog.showModal();
+}
 
 /** Signing asks the services first; where they have nothing to say the drafts become orders, and the step is called again. */
 async function sign() {
@@ -180,7 +206,8 @@ async function choose(name) {
 
 function show(pane) {
   document.body.dataset.pane = pane;
-  for (const button of document.querySelectorAll(".panes button")) button.setAttribute("aria-pressed", String(button.dataset.pane === pane));
+  byId("app-close").addEventListener("click", () => byId("app").close());
+for (const button of document.querySelectorAll(".panes button")) button.setAttribute("aria-pressed", String(button.dataset.pane === pane));
 }
 
 function draw() {

@@ -50,8 +50,10 @@ function resourcesOf(value) {
 
 /** One patient's chart, drafts and appointment. */
 export class Ehr {
-  constructor(vocabulary) {
+  /** `base` is the address of this EHR's own FHIR server, from which an app reads the chart; it may be empty. */
+  constructor(vocabulary, base) {
     this.vocabulary = vocabulary;
+    this.base = base;
     this.byId = new Map(vocabulary.findings.map((finding) => [finding.id, finding]));
     const codings = vocabulary.orders.flatMap(({ sides }) => Object.values(sides)).flatMap(({ code }) => asList(code?.coding));
     this.orderNames = new Map(codings.map(({ system, code, display }) => [`${system}|${code}`, display]));
@@ -111,7 +113,8 @@ export class Ehr {
       const granted = { access_token: token, token_type: "Bearer", expires_in: 300, scope: "patient/*.rs", subject: "sitbone-page" };
       return { hook: service.hook, hookInstance, fhirServer: address, ...(token ? { fhirAuthorization: granted } : {}), context: this.context(service.hook) };
     }
-    return { hook: service.hook, hookInstance, context: this.context(service.hook), prefetch: this.prefetch(service.prefetch ?? {}) };
+    const fhirServer = this.base ? { fhirServer: this.base } : {};
+    return { hook: service.hook, hookInstance, ...fhirServer, context: this.context(service.hook), prefetch: this.prefetch(service.prefetch ?? {}) };
   }
 
   context(hook) {
