@@ -64,7 +64,7 @@ def test_what_fired_is_yes_with_the_findings_of_the_card(told: Any) -> None:
 
 
 def test_what_cannot_be_told_names_what_it_waits_for(told: Any) -> None:
-    infection = rule(told("sudden-tear"), "rl02")
+    infection = rule(told("sudden-tear"), "rl02-")
     assert infection["verdict"] == "cannot-tell"
     assert "fever" in {item["id"] for item in infection["unknown"]}
 
