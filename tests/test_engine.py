@@ -1631,6 +1631,20 @@ def test_what_was_known_of_the_other_side_is_news_of_this_one(engine: Engine) ->
     ).changed_since(moment)
 
 
+def test_what_is_on_both_sides_since_today_is_news_although_no_resource_says_so(engine: Engine) -> None:
+    moment = read_when(day(20))
+    assert moment is not None
+    right = [ANKLE, "cold-foot, right, 30 days ago"]
+    found_today = engine.assess(present=[*right, "cold-foot"])
+    assert [item.resource for item in found(found_today, "rf1-blue-foot").evidence] == [""]
+    assert found_today.changed_since(moment)
+    assert engine.assess(present=[*right, "numb-foot"]).changed_since(moment)
+    # Both feet were known before: recorded again, or another symptom of a foot, is no news.
+    before = [*right, "cold-foot, 30 days ago"]
+    assert not engine.assess(present=before).changed_since(moment)
+    assert not engine.assess(present=[*before, "cold-foot", "numb-foot, right"]).changed_since(moment)
+
+
 def test_a_criterion_holds_on_any_side_and_one_that_there_is_not_nowhere(engine: Engine) -> None:
     assessment = engine.assess(present=[ANKLE, "loud-crack"], dates={"injury-date": day(10)})
     assert assessment.is_true("fresh-injury")

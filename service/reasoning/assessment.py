@@ -21,7 +21,7 @@ from service.chart.case import Case, LeftOut, resolve
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When, read_when
 from service.chart.medicines import Unrecognised
-from service.chart.side_chart import Chart
+from service.chart.side_chart import Chart, sides_with
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import (
     AFTER_PLAN,
@@ -50,7 +50,7 @@ from service.reasoning.decision import (
     supposing,
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
-from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, with_unit
+from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, state, with_unit
 from service.reasoning.kernel import Compiled, Kernel, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
@@ -194,8 +194,11 @@ class Assessment:
 
     def is_news(self, item: Evidence, moment: When) -> bool:
         """Whether this moment may not have known it. What was known as the same before, and only recorded again, is
-        no news; nor is a date by when it was written down, but by the day that it names.
+        no news; nor is a date by when it was written down, but by the day that it names. What is made of findings on
+        both sides is news unless it was so of those that are none.
         """
+        if not item.resource and self.case and item.finding in self.case.derived.on_both_sides:
+            return self._is_news_of_both_sides(self.case, item.finding, moment)
         if item.resource in ("", "Patient"):
             return False
         finding = self.case.findings.get(item.finding) if self.case else None
@@ -205,6 +208,16 @@ class Assessment:
         if item.when and item.when.low <= moment.high:
             return False
         return not (item.when and self._was_known(item, moment))
+
+    def _is_news_of_both_sides(self, case: Case, name: str, moment: When) -> bool:
+        known = {
+            side
+            for of, sides in sides_with(case, name).items()
+            for side in sides
+            if (said := case.resolve(of, side, with_sideless=False).assertion)
+            and not self.is_news(Evidence(of, state(True), side, "", said.resource, (), said.when), moment)
+        }
+        return known != {LEFT, RIGHT}
 
     def _was_known(self, item: Evidence, moment: When) -> bool:
         """Whether the last that was stated of it up to this moment is what is known now."""
