@@ -189,6 +189,7 @@ def _bytes(file: str, content: bytes) -> Callable[[Path], None]:
 
 
 BRUISING = "recommendations/rs02-significant-bruising.toml"
+WHEN_BRUISED = 'when = "significant-bruising and not-present(avulsion-on-mri)"'
 CAUDA = "recommendations/rl01-cauda-equina.toml"
 SEEK_HELP = "recommendations/rs05-seek-help.toml"
 PHYSIOTHERAPY = "recommendations/rs08-physiotherapy.toml"
@@ -257,7 +258,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     # conditions
     "a condition with an unknown finding": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-brusing"'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "significant-brusing"'),
         r"rs02-significant-bruising\.toml: when: 'significant-brusing' is not known here",
     ),
     "a condition of an effect with an unknown finding": (
@@ -273,23 +274,23 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs05-seek-help\.toml: when: line \d+, column \d+: expected the name of a number .*'7'",
     ),
     "a condition with an unknown state": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "probable(significant-bruising)"'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "probable(significant-bruising)"'),
         r"rs02-significant-bruising\.toml: when: line 1, column 1: expected one of present, .*, found 'probable'",
     ),
     "a condition with an unknown word": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising but absent(fever)"'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "significant-bruising but absent(fever)"'),
         r"rs02-significant-bruising\.toml: when: line 1, column 22: expected 'and', .*; found 'but'",
     ),
     "a condition that ends too soon": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "any of (significant-bruising, fever"'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "any of (significant-bruising, fever"'),
         r"rs02-significant-bruising\.toml: when: line 1, column 36: expected .*'\)', ','; found the end",
     ),
     "a condition with 'or'": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising or palpable-gap"'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "significant-bruising or palpable-gap"'),
         r"rs02-significant-bruising\.toml: when: line 1, column 22: there is no 'or': write any of",
     ),
     "a condition without any part": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising"\ncritical_when = ""'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "significant-bruising"\ncritical_when = ""'),
         r"rs02-significant-bruising\.toml: critical_when: line 1, column 1: expected a name, .*; found the end",
     ),
     "one of no codes": (
@@ -297,7 +298,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"weights\.csv: line \d+\.when: line 1, column \d+: expected a name; found '\)'",
     ),
     "a condition in the form of version 0.3.0": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = { any = [{ finding = "fever", is = "absent" }] }'),
+        _put(BRUISING, WHEN_BRUISED, 'when = { any = [{ finding = "fever", is = "absent" }] }'),
         r'rs02-significant-bruising\.toml: when: a condition is a text, here "absent\(fever\)"',
     ),
     "a criterion in the form of version 0.3.0": (
@@ -374,7 +375,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     # recommendations
     "an unknown key of a recommendation": (
-        _put(BRUISING, "version = 5\n", "version = 5\nurgent = true\n"),
+        _put(BRUISING, "version = 6\n", "version = 6\nurgent = true\n"),
         r"rs02-significant-bruising\.toml: urgent: Unknown field",
     ),
     "an id that is not the name of the file": (
@@ -386,7 +387,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs02-significant-bruising\.toml: history: Missing data",
     ),
     "a history that ends with another version": (
-        _put(BRUISING, "version = 5\n", "version = 6\n"),
+        _put(BRUISING, "version = 6\n", "version = 7\n"),
         r"rs02-significant-bruising\.toml: history: ends with the present version",
     ),
     "a red flag in a file of another kind": (
@@ -546,7 +547,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs08-physiotherapy\.toml: treatment: 'leeches' is not known here",
     ),
     "a red flag that reads what the red flags make": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "critical-red-flag"'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "critical-red-flag"'),
         r"rs02-significant-bruising\.toml: when: 'critical-red-flag' is not known here",
     ),
     "a plan that reads what the plan makes": (
@@ -767,7 +768,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"engine\.toml: red_flags\.at_discharge: 'stress' is not known here",
     ),
     "a red flag that is said to stay in an emergency": (
-        _put(BRUISING, 'when = "significant-bruising"', 'when = "significant-bruising"\nin_emergency = true'),
+        _put(BRUISING, WHEN_BRUISED, 'when = "significant-bruising"\nin_emergency = true'),
         r"rs02-significant-bruising\.toml: in_emergency: is said of a plan",
     ),
     "a red flag that makes something unknown wait": (

@@ -245,7 +245,9 @@ class CardLines:
     def _located(self) -> list[str]:
         """What makes this the complaint: where the pain is."""
         findings = self.knowledge.findings
-        located = sorted(self.assessment.located_by, key=lambda item: findings[item.finding].kind != "symptom")
+        # A danger beside pain nearby stands on the age as well, which is no place.
+        of_chart = (item for item in self.assessment.located_by if item.finding in findings)
+        located = sorted(of_chart, key=lambda item: findings[item.finding].kind != "symptom")
         return list(dict.fromkeys(filter(None, map(self.item, located))))
 
     def _worrying(self, evidence: Iterable[Evidence], side: str, *, clinical: bool = False) -> Iterator[str]:

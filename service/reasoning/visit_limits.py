@@ -18,6 +18,8 @@ from service.reasoning.evidence import Fired
 URGENT = ("critical", "warning")
 # The fewest days that a window since the injury leaves while it closes, and the day after which it is past.
 CLOSING, PAST = "seen-by-day-closing", "seen-by-day-past"
+# The day up to which a window may have a closer end, with no fewest days: what is said of it holds to the day.
+FIRST = "seen-by-day-first"
 # The kinds of recommendations that can be urgent.
 _LIMITING = ("red-flag", "plan")
 
@@ -121,9 +123,14 @@ def _days(knowledge: Knowledge, recommendation: Recommendation, indicator: str, 
     days = next(of("seen-within"))
     if by_day := next(of("seen-by-day"), 0):
         closing, past = (int(thresholds[name]["value"]) for name in (CLOSING, PAST))
+        first = int(thresholds[FIRST]["value"]) if FIRST in thresholds else -1
         open_still = (each for each in since if each.low <= past)
         # Of a day that is not known exactly the earliest that it may be leaves the least.
-        days = min((days, *(max(by_day - int(min(each.high, past)), closing) for each in open_still)))
+        left = (
+            first - int(each.high) if each.high <= first else max(by_day - int(min(each.high, past)), closing)
+            for each in open_still
+        )
+        days = min((days, *left))
     return days
 
 

@@ -29,7 +29,7 @@ from service.knowledge_model.model import KnowledgeError
 from service.reasoning.assessment import Judgement
 from service.reasoning.decision import Fact
 from service.reasoning.evidence import Fired
-from service.reasoning.visit_limits import CLOSING, PAST, URGENT, Limit, limits_of_variants
+from service.reasoning.visit_limits import CLOSING, FIRST, PAST, URGENT, Limit, limits_of_variants
 from service.services.evaluation import Evaluation, Evaluator, in_context
 
 _KIND = "appointment"
@@ -62,7 +62,7 @@ class AppointmentTiming:
             needed |= {CLOSING, PAST}
         for name in sorted(needed - limits):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is missing")
-        for name in sorted(limits - known - windows - needed):
+        for name in sorted(limits - known - windows - needed - {FIRST}):
             raise KnowledgeError("guideline.toml", f"thresholds.{name}", "is of no indicator and red flag")
 
     def needs_chart(self, request: HookRequest) -> bool:

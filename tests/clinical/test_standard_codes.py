@@ -61,6 +61,7 @@ BY_THE_FORM_ALONE = {
     "rl24b-compartment": "no code says a tense thigh or pain out of proportion",
     "rs01-sudden-tear": "no code says a pop",
     "rl07-suspected-tear": "no code says a gap, weak knee flexion or a pop",
+    "rl07i-tear-after-mri": "no code says a gap, weak knee flexion or a pop",
     "rl07g-examine-the-injury": "no code says a pop or a forceful stretch",
     "rl07h-examine-the-late-injury": "no code says a pop or a forceful stretch",
     "rs12-surgical-opinion": "no code says how many tendons are torn off and how far",
