@@ -79,6 +79,12 @@ def _with_unit(state: str, *, in_full: bool) -> str:
     return f"{number} {unit_in_words(unit)}"
 
 
+def holds(fired: Fired) -> bool:
+    """Whether it says nothing but that a treatment has to wait."""
+    treatment = fired.recommendation.treatment
+    return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
+
+
 class CardLines:
     """Fills in the lines of the cards of one answer."""
 
@@ -118,7 +124,7 @@ class CardLines:
             named: list[str] = []
             if "{findings}" in line:
                 worrying = self._worrying(fired.evidence, self._side_of(fired))
-                named = list(worrying) or list(filter(None, map(self.item, fired.evidence)))
+                named = list(dict.fromkeys(worrying)) or list(filter(None, map(self.item, fired.evidence)))
             if text := fill(line, partial(self._place, content, named[:_NAMED])):
                 yield text
 
@@ -133,11 +139,13 @@ class CardLines:
         # Much of a chart is of one day.
         in_words = {date: as_people_write(date, self.now) for date in {item.date for item in found}}
         side = self._side(content)
-        return [
+        said = (
             (text, "" if self._is_a_date(item) else in_words[item.date])
             for item in found
             if (text := self.item(item, dated=False, side=side))
-        ]
+        )
+        # Two findings may be called alike in short: a cancer, and that it is past.
+        return list(dict.fromkeys(said))
 
     def because(self, reasons: Sequence[tuple[str, str]], at_most: int) -> str:
         """So many of these reasons, those of a day together, and how many more there are."""
@@ -225,8 +233,10 @@ class CardLines:
             for f in (*flags, *fired)
         }
         if not flags:
-            # A draft is judged by facts of the hook context: what of the chart stands behind it comes after it.
-            return next((items for f in fired if (items := found[id(f)])), []), []
+            # A draft is judged by facts of the hook context: what of the chart holds it comes before whatever else of
+            # the chart was read on the way, such as why nothing else is open in its place.
+            first = [] if lead.recommendation.kind in CHART_KINDS else [f for f in fired if holds(f)]
+            return next((items for f in (*first, *fired) if (items := found[id(f)])), []), []
         if lead is not flags[0]:
             return list(_in_turn([found[id(f)] for f in flags])), []
         of_lead = found[id(lead)]

@@ -28,7 +28,7 @@ from cds_hooks import (
     SystemAction,
 )
 from service.answers.answered import AdvisedCard, Answered
-from service.answers.card_lines import SIDE_UNREADABLE, CardLines, as_people_write
+from service.answers.card_lines import SIDE_UNREADABLE, CardLines, as_people_write, holds
 from service.answers.content import Content
 from service.answers.extension import (
     BASIS_KEY,
@@ -40,7 +40,7 @@ from service.answers.extension import (
 )
 from service.answers.full_text import FullText
 from service.answers.orders import Indications, Ordering, service_request
-from service.answers.short_text import ShortText, holds
+from service.answers.short_text import ShortText
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order

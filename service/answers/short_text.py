@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from service.answers.card_lines import CardLines
+from service.answers.card_lines import CardLines, holds
 from service.answers.content import Content
 from service.knowledge_model.model import Knowledge, capital
 from service.reasoning.evidence import Fired
@@ -124,12 +124,6 @@ class ShortText:
 
     def _status(self) -> str:
         return self.words.sentences[f"status_{self.knowledge.status}"].format(version=self.knowledge.version)
-
-
-def holds(fired: Fired) -> bool:
-    """Whether it says nothing but that a treatment has to wait."""
-    treatment = fired.recommendation.treatment
-    return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
 
 
 def _together(lines: Iterable[str]) -> Iterator[str]:

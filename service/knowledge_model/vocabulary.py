@@ -161,6 +161,7 @@ ADVICE_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "order-is-for-the-other-side",
             "order-names-two-sides",
             "order-is-of-another-region",
+            "order-names-no-region",
             "radiograph-comes-first",
             "red-flag-work-up-missing",
             "urgent-imaging-missing",
