@@ -8,7 +8,7 @@ Specification: FHIR R4 Questionnaire and QuestionnaireResponse; SDC, Advanced Fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,26 +17,14 @@ from service.chart.side_chart import Chart
 from service.knowledge_model.model import LOCAL_SYSTEM, Finding, Question, in_a_sentence
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.questions import DECIDING, Asked
+from service.second_opinion.answers import NO, SIDE, SIDES, UNKNOWN, YES, Item, Vocabulary
 
 Json: TypeAlias = dict[str, Any]
-SIDE, NONE_OF_THESE = "side", "none-of-these"
-AGE = "age"
+NONE_OF_THESE, AGE = "none-of-these", "age"
 _WHERE = "where"
-_SCT = "http://snomed.info/sct"
 _UCUM = "http://unitsofmeasure.org"
 _EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
 _SDC = "http://hl7.org/fhir/uv/sdc/StructureDefinition/"
-# The SNOMED CT codes of an answer; they are in the Global Patient Set.
-ANSWERS: Mapping[str, tuple[str, bool | None]] = {
-    "373066001": ("Yes", True),
-    "373067005": ("No", False),
-    "261665006": ("Unknown", None),
-}
-SIDES: Mapping[str, tuple[str, str]] = {
-    "7771000": ("Left", LEFT),
-    "24028007": ("Right", RIGHT),
-    "51440002": ("Both sides", BILATERAL),
-}
 
 
 class Group(NamedTuple):
@@ -71,12 +59,12 @@ def link_of(group: Group, item: str) -> str:
         return f"{link_of_group(group)}/{NONE_OF_THESE}"
     if group.locates:
         return f"{_WHERE}/{item}"
-    return f"{group.side}/{item}" if group.side else item
+    return Item(item, group.side).key
 
 
 def link_of_group(group: Group) -> str:
     """The linkId of a group."""
-    return f"{group.side}/{group.link_id}" if group.side else group.link_id
+    return Item(group.link_id, group.side).key
 
 
 class Form:
@@ -84,6 +72,9 @@ class Form:
 
     def __init__(self, assessor: Assessor) -> None:
         self.assessor, self.knowledge = assessor, assessor.knowledge
+        vocabulary = Vocabulary(self.knowledge)
+        self.answers = [vocabulary.coding(each) for each in (YES, NO, UNKNOWN)]
+        self.sides = [vocabulary.coding(each) for each in SIDES]
         findings = self.knowledge.findings
         locating = tuple(f.id for f in findings.values() if f.defines_complaint and f.kind == "symptom")
         self.where = Group(_WHERE, NO_SIDE, "Where is the pain?", locating)
@@ -144,7 +135,7 @@ class Form:
         """The item of a Questionnaire that is this group, with its own items; `closed`: no more is asked in it."""
         items = [self._item(group, finding) for finding in group.findings]
         if group.locates:
-            items.insert(0, _choice(link_of(group, SIDE), "Which side?", SIDES))
+            items.insert(0, _choice(link_of(group, SIDE), "Which side?", self.sides))
         elif not closed and sum(item["type"] == "choice" for item in items) > 1:
             none = {"linkId": link_of(group, NONE_OF_THESE), "text": "None of these", "type": "boolean"}
             items.append(none)
@@ -160,7 +151,7 @@ class Form:
         coding = {"system": LOCAL_SYSTEM, "code": name, "display": finding.title}
         known: Json = {"definition": f"{LOCAL_SYSTEM}#{name}", "code": [coding]}
         if finding.value == "boolean":
-            return {**_choice(link_id, finding.title, ANSWERS), **known}
+            return {**_choice(link_id, finding.title, self.answers), **known}
         item = {"linkId": link_id, "text": finding.title, "type": finding.value, **known}
         return {**item, "extension": list(_limits(finding))} if finding.value == "quantity" else item
 
@@ -191,10 +182,11 @@ class Form:
         """
         given = {link_of(answer.group, answer.item) for answer in answers}
         found = [answer for answer in answers if answer.item != NONE_OF_THESE]
+        no = self.answers[1]
         for answer in answers:
             if answer.item == NONE_OF_THESE and answer.value is True:
                 found += [
-                    Answer(answer.group, finding, "valueCoding", coding_of(value=False))
+                    Answer(answer.group, finding, "valueCoding", no)
                     for finding in answer.group.findings
                     if self.is_choice(finding) and link_of(answer.group, finding) not in given
                 ]
@@ -203,12 +195,6 @@ class Form:
     def is_choice(self, finding: str) -> bool:
         """Whether the answer is yes, no or unknown."""
         return finding != AGE and self.knowledge.findings[finding].value == "boolean"
-
-
-def coding_of(*, value: bool | None) -> Json:
-    """The coding of a yes, a no or an unknown."""
-    code, display = next((code, display) for code, (display, meaning) in ANSWERS.items() if meaning is value)
-    return {"system": _SCT, "code": code, "display": display}
 
 
 def _place(answer: Answer) -> int:
@@ -222,10 +208,13 @@ def _named(findings: Sequence[str], *, again: bool) -> str:
     return f"ask-again-{findings[0]}" if again else f"ask-{findings[0]}"
 
 
-def _choice(link_id: str, text: str, options: Mapping[str, tuple[str, Any]]) -> Json:
-    codings = [{"system": _SCT, "code": code, "display": display} for code, (display, _meaning) in options.items()]
-    answers = [{"valueCoding": coding} for coding in codings]
-    return {"linkId": link_id, "text": text, "type": "choice", "answerOption": answers}
+def _choice(link_id: str, text: str, options: Iterable[Json]) -> Json:
+    return {
+        "linkId": link_id,
+        "text": text,
+        "type": "choice",
+        "answerOption": [{"valueCoding": each} for each in options],
+    }
 
 
 def _limits(finding: Finding) -> Iterator[Json]:

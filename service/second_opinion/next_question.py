@@ -8,7 +8,7 @@ Specification: SDC 4.0.0 and 3.0.0, Adaptive Forms; operation Questionnaire/$nex
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,12 +21,10 @@ from service.answers.answered import Answered
 from service.chart.fhir_time import read_when
 from service.fhir_validation import violations
 from service.prefetch_keys import PATIENT, QUESTIONNAIRE_RESPONSES
+from service.second_opinion.answers import SIDE
 from service.second_opinion.form import (
     AGE,
-    ANSWERS,
     NONE_OF_THESE,
-    SIDE,
-    SIDES,
     Answer,
     Form,
     Group,
@@ -212,7 +210,8 @@ class NextQuestion:
         if name == NONE_OF_THESE:
             return Answer(group, name, "valueBoolean", _boolean(answer, at))
         if name == SIDE or self.form.is_choice(name):
-            return Answer(group, name, "valueCoding", _coding(answer, SIDES if name == SIDE else ANSWERS, at))
+            options = self.form.sides if name == SIDE else self.form.answers
+            return Answer(group, name, "valueCoding", _coding(answer, options, at))
         finding = self.knowledge.findings.get(name)
         if name == AGE or (finding and finding.value == "date"):
             day = answer.get("valueDate")
@@ -355,9 +354,9 @@ def _boolean(answer: Json, at: str) -> bool:
     return value
 
 
-def _coding(answer: Json, options: Mapping[str, Any], at: str) -> Json:
+def _coding(answer: Json, options: Iterable[Json], at: str) -> Json:
     coding = answer.get("valueCoding")
-    if not isinstance(coding, dict) or coding.get("code") not in options:
+    if not isinstance(coding, dict) or coding.get("code") not in {each["code"] for each in options}:
         raise _wrong_type(at, "valueCoding, one of the options of the item")
     return coding
 

@@ -16,7 +16,6 @@ from flask.testing import FlaskClient
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.app import create_app
-from service.second_opinion.form import ANSWERS, SIDES
 from service.settings import Settings
 from tests.charts import CLOCK, packaged
 
@@ -26,8 +25,8 @@ FORM = f"{BASE}/Questionnaire/second-opinion"
 OPERATION = "/fhir/Questionnaire/$next-question"
 ADAPTIVE = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-questionnaireAdaptive"
 SCT = "http://snomed.info/sct"
-YES, NO, UNKNOWN = ANSWERS
-LEFT, RIGHT, BOTH = SIDES
+YES, NO, UNKNOWN = "373066001", "373067005", "261665006"
+LEFT, RIGHT, BOTH = "7771000", "24028007", "51440002"
 # What the history and the examination find; all else that is asked for is absent.
 PATIENTS: Mapping[str, frozenset[str]] = {
     "tear": frozenset(
