@@ -18,7 +18,8 @@ def verdicts(
     added = {f"({text})": (text, condition) for text, condition in conditions.items()}
     kernel = compiled(replace(knowledge, definitions={**knowledge.definitions, **added}))
     nothing = Chart(case_of(build_request({})), "", with_sideless=True)
-    values = screen(kernel, charts_of(kernel, layout(kernel, 1, charts), [nothing])).values
+    laid_out = layout(kernel, 1, charts)
+    values = screen(kernel, charts_of(kernel, laid_out, [nothing], open_=frozenset(laid_out.answered))).values
 
     def verdict(text: str, number: int) -> bool | None:
         node = kernel.criteria[f"({text})"]

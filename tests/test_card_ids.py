@@ -45,7 +45,8 @@ def test_every_id_that_the_service_makes_depends_on_the_key(ehr: str, monkeypatc
         given, first, second = (frozenset(uuids(value)) for value in (request, one[name], other[name]))
         assert not (first & second) - given
         made += len(first - given)
-    assert made > 300
+    # Without a preference list Epic is offered no orders, and so has fewer ids.
+    assert made > (200 if ehr == "epic" else 300)
 
 
 def test_under_one_key_the_same_call_has_the_same_ids_and_without_one_no_two_starts_have() -> None:

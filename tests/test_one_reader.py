@@ -15,6 +15,18 @@ _REASONS = {
     ("service/chart/questionnaires.py", "coding"): "hands on the codes of an item, which is no concept itself",
     ("service/chart/questionnaires.py", "valueCoding"): "the same",
     ("service/chart/questionnaires.py", "valueCodeableConcept"): "the same",
+    **{
+        ("service/answers/orders.py", name): "looks for what this service has ordered itself"
+        for name in ("coding", "system")
+    },
+    **{("service/answers/profiles.py", name): "puts what it has ordered in a dialect" for name in ("coding", "system")},
+    **{
+        (
+            "service/second_opinion/next_question.py",
+            name,
+        ): "hands an answer on to the reader of forms"
+        for name in ("valueBoolean", "valueCoding", "valueDate", "valueQuantity")
+    },
 }
 
 

@@ -52,7 +52,9 @@ def test_every_declared_error_is_in_this_table() -> None:
     def below(kind: type[CdsHooksError]) -> set[type[CdsHooksError]]:
         return {kind, *(inner for sub in kind.__subclasses__() for inner in below(sub))}
 
-    assert below(CdsHooksError) == {CdsHooksError, *(type(error) for error, *_ in DECLARED)}
+    # Whoever uses the library may declare more of its own.
+    declared = {kind for kind in below(CdsHooksError) if kind.__module__.startswith("cds_hooks.")}
+    assert declared == {CdsHooksError, *(type(error) for error, *_ in DECLARED)}
 
 
 def test_an_outcome_has_the_expression_of_the_member_that_is_wrong() -> None:
