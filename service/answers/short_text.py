@@ -49,7 +49,7 @@ class ShortText:
             for place, line in enumerate(self.lines.do(content, fired)):
                 places.setdefault(_sentence(line), (number > 0 and not fired.recommendation.red_flag, len(places)))
                 first = place == 0 and (fired.recommendation.red_flag or fired.recommendation.kind == "closing")
-                if label == "hold" or number == 0 or first or _cautions(fired):
+                if label == "hold" or number == 0 or first or _speaks_against(fired):
                     self._add(needed, label, line)
                 else:
                     waiting.append((line, self._offers_a_medicine(fired)))
@@ -137,9 +137,10 @@ def _together(lines: Iterable[str]) -> Iterator[str]:
         yield f"{what}: {said}." if said else f"{what}."
 
 
-def _cautions(fired: Fired) -> bool:
-    """Whether it says with what care something is offered."""
-    return any(treatment.state == "caution" for treatment in fired.recommendation.treatment)
+def _speaks_against(fired: Fired) -> bool:
+    """Whether it says with what care something is offered, or beside a plan what must not be given."""
+    states = {treatment.state for treatment in fired.recommendation.treatment}
+    return "caution" in states or (fired.recommendation.kind == "plan" and "hold" in states)
 
 
 def _sentence(line: str) -> str:

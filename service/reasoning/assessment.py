@@ -254,10 +254,10 @@ class Assessor:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge, self.kernel = knowledge, compiled(knowledge)
-        self.locating = frozenset(f.id for f in knowledge.findings.values() if f.defines_complaint)
+        self.locating = tuple(f.id for f in knowledge.findings.values() if f.defines_complaint)
         # Where none of these is stated there is no such complaint.
         self.complaint = knowledge.engine.complaint
-        self.sought = self.locating | knowledge.base_findings([self.complaint])
+        self.sought = frozenset(self.locating) | knowledge.base_findings([self.complaint])
         self.informative = frozenset(
             f.id
             for f in knowledge.findings.values()
@@ -371,9 +371,8 @@ class Assessor:
         charts, criterion = reader.decision.charts, self.kernel.criteria.get(self.complaint)
         for number in charts.of_patient:
             known = charts.charts[number].known
-            named: Sequence[str] = [
-                name for name in charts.case.assertions if name in self.locating and known.get(name)
-            ]
+            # In the order of the knowledge: that of the chart is how it happened to be sent.
+            named: Sequence[str] = [f for f in self.locating if f in charts.case.assertions and known.get(f)]
             if not named and criterion and reader.verdict(criterion, number):
                 named = reader.evidence_for(criterion, number)
             for name in named:
