@@ -35,7 +35,7 @@ DRAWN = (
 COLOURS = {"critical": ("#b3261e", "#fdecea"), "warning": ("#8a5a00", "#fff4e0"), "info": ("#0b5cad", "#e8f1fb")}
 LABELS = {"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"}
 WIDTH, MARGIN, LINE = 600, 24, 20
-CHARACTERS, CHARACTERS_OF_SUMMARY = 76, 54
+CHARACTERS, CHARACTERS_OF_SUMMARY, CHARACTERS_OF_LINKS = 76, 52, 88
 
 
 class Drawing:
@@ -78,11 +78,14 @@ def draw(card: dict[str, Any]) -> str:
     x: float = MARGIN
     for suggestion in card.get("suggestions", []):
         width = 24 + 7.6 * len(suggestion["label"])
-        if x + width > WIDTH - MARGIN:
+        # What is wider than the card is written smaller.
+        size = 13 * min(1, (WIDTH - 2 * MARGIN) / width)
+        width = min(width, WIDTH - 2 * MARGIN)
+        if x > MARGIN and x + width > WIDTH - MARGIN:
             x, drawing.y = MARGIN, drawing.y + 40
         drawing.parts.append(
             f'<rect x="{x:g}" y="{drawing.y:g}" width="{width:g}" height="30" rx="15" fill="{strong}"/>'
-            f'<text x="{x + width / 2:g}" y="{drawing.y + 20:g}" font-size="13" font-weight="600" fill="#fff" '
+            f'<text x="{x + width / 2:g}" y="{drawing.y + 20:g}" font-size="{size:g}" font-weight="600" fill="#fff" '
             f'text-anchor="middle">{escape(suggestion["label"])}</text>'
         )
         x += width + 10
@@ -90,7 +93,8 @@ def draw(card: dict[str, Any]) -> str:
     reasons = ", ".join(reason["display"].lower() for reason in card["overrideReasons"][:2])
     drawing.text(f"Dismiss with a reason: {reasons}, …", size=12, colour="#5f5b66")
     links = "".join(f" · {link['label']}" for link in card["links"])
-    drawing.text(f"Source: {card['source']['label']} · {status}{links}", size=12, colour="#5f5b66")
+    for line in textwrap.wrap(f"Source: {card['source']['label']} · {status}{links}", CHARACTERS_OF_LINKS):
+        drawing.text(line, size=12, colour="#5f5b66")
     height = drawing.y + MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
