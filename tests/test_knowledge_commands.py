@@ -189,9 +189,9 @@ def test_conditions_in_the_form_of_version_0_3_0_are_compared_as_the_text_that_t
     folder: Path, tmp_path: Path
 ) -> None:
     new = Path(shutil.copytree(folder, tmp_path / "new"))
-    bruising = "recommendations/rs02-significant-bruising.toml"
-    text = 'when = "significant-bruising"'
-    change(folder, bruising, text, 'when = { finding = "significant-bruising", is = "present" }')
+    deficit = "recommendations/rf11-progressive-deficit.toml"
+    text = 'when = "progressive-neurological-deficit"'
+    change(folder, deficit, text, 'when = { finding = "progressive-neurological-deficit", is = "present" }')
     change(
         folder,
         "definitions.toml",
@@ -200,8 +200,9 @@ def test_conditions_in_the_form_of_version_0_3_0_are_compared_as_the_text_that_t
         '  { finding = "severe-renal-impairment", is = "not-absent" },\n]',
     )
     assert sitbone("diff", folder, new).stdout == "0 changes\n"
-    change(folder, bruising, 'is = "present"', 'is = "absent"')
-    assert "    - absent(significant-bruising)\n    + significant-bruising\n" in sitbone("diff", folder, new).stdout
+    change(folder, deficit, 'is = "present"', 'is = "absent"')
+    said = "    - absent(progressive-neurological-deficit)\n    + progressive-neurological-deficit\n"
+    assert said in sitbone("diff", folder, new).stdout
 
 
 def test_weights_in_the_form_of_version_0_3_0_are_compared_with_those_of_the_table(

@@ -39,12 +39,14 @@ def test_a_condition_reads_as_this_sentence(text: str, sentence: str) -> None:
 def test_the_sentence_of_a_recommendation_says_what_it_calls_for() -> None:
     (recommendation,) = [each for each in packaged().recommendations if each.id == "rl04-fracture-or-trauma"]
     assert recommendation_sentence(packaged(), recommendation) == (
-        "WHEN “high-energy trauma or fall from height” OR “unable to bear weight, newly so in a wheelchair user” OR "
-        "“fracture of pelvis or hip”,\n"
+        "WHEN “high-energy trauma, weight-bearing lost, or a fracture of the pelvis or the hip”,\n"
         "THEN critical red flag fracture-or-trauma; the ranking of causes waits; "
         "radiograph of the pelvis, AP (stat) WHEN “radiograph already done” not documented as present; "
         "radiograph of the hip (stat) WHEN “radiograph already done” not documented as present; "
-        "MRI of the hip without contrast (urgent) WHEN “normal radiograph”; emergency referral (stat); "
+        "MRI of the hip without contrast (urgent) WHEN “normal radiograph”; "
+        "MRI of the pelvis without contrast (urgent) "
+        "WHEN “possible bone stress or insufficiency fracture” AND “radiograph already done”; "
+        "emergency referral (stat); "
         "say, as critical: “[{findings}: ]trauma pathway for pelvis and hip[. Now: {orders}]”."
     )
 
