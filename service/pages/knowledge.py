@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cds_hooks.errors import UnknownService
@@ -25,6 +24,7 @@ from service.knowledge_model.properties import Properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.pages import policy
 from service.pages.decision_path import decision_path
+from service.pages.templates import templates_in
 
 _HERE = Path(__file__).parent
 
@@ -69,13 +69,7 @@ class Pages:
         self._knowledge, self._described = knowledge, described
         # Both are files of the product and hold no word of the knowledge.
         self._inline = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
-        self._templates = Environment(
-            loader=FileSystemLoader(_HERE),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._templates = templates_in(_HERE)
         self.ids = {each["id"]: place for place, each in enumerate(described["recommendations"])}
 
     @cached_property

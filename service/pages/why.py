@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cds_hooks.text_forms import is_loopback
@@ -25,6 +24,7 @@ from service.knowledge_model.quantity import in_words
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.pages import policy
 from service.pages.knowledge import criteria, evidence_of
+from service.pages.templates import templates_in
 from service.settings import Settings, SettingsError
 from service.why_address import ADVICE, MOST, PATH, path_of
 
@@ -53,9 +53,7 @@ def address_maker(settings: Settings) -> Callable[[str], str]:
 
 def create_blueprint(knowledge: Knowledge) -> Blueprint:
     """`/why/<id>+<id>…` of this knowledge, and `/advice/<id>+<id>…`, which in UK words is `/advice/uk/…`."""
-    templates = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    templates = templates_in(_HERE)
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "why.css"))
     # It is of the product and holds no word of the knowledge.
     shared = {"style": Markup(style), "knowledge": knowledge}  # noqa: S704

@@ -20,7 +20,6 @@ from uuid import UUID, uuid4, uuid5
 
 import msgspec
 from flask import Blueprint, Response, g, request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -28,6 +27,7 @@ from cds_hooks.errors import CdsHooksError, PreconditionFailed
 from cds_hooks.request import HookRequest
 from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
+from service.pages.templates import templates_in
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
 from service.second_opinion.answers import NO, SIDES, About, Item, Vocabulary
@@ -156,13 +156,7 @@ class _App:
         self._creatable: dict[str, tuple[float, frozenset[str]]] = {}
         self._base_path = urlsplit(setting.base_url).path
         self._by_issuer = {smart.app.iss: smart for smart in self.smart.values()}
-        self._templates = Environment(
-            loader=FileSystemLoader(_HERE),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._templates = templates_in(_HERE)
 
     # -- launch -------------------------------------------------------------------------------------------------------
 
