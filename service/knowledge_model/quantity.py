@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from service.knowledge_model.conditions import Interval
 
+# The code system of units; see FHIR R4, Quantity.
+UCUM = "http://unitsofmeasure.org"
 # unit -> how to get from another unit to it: value * factor + offset. Synonyms are how EHRs write the same UCUM unit.
 _MONTH = 365.25 / 12
 _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(

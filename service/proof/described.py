@@ -12,6 +12,7 @@ from service.chart.elements import LEFT
 from service.chart.fhir_time import days_before, read_when, years_old
 from service.knowledge_model.conditions import Interval
 from service.knowledge_model.model import LOCAL_SYSTEM, Knowledge
+from service.knowledge_model.quantity import UCUM
 from service.proof.formula import ChartFormula, Limit, Number
 from service.reasoning.evidence import state, with_unit
 from service.reasoning.kernel import Atom
@@ -197,7 +198,7 @@ def _observations(knowledge: Knowledge, chart: Described, now: dt.datetime) -> I
             unit = knowledge.findings[name].unit
             # Two measurements of one time that differ are the span between them.
             for value in dict.fromkeys(value_of(bounds)):
-                quantity = {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+                quantity = {"value": value, "unit": unit, "system": UCUM, "code": unit}
                 yield observation(name, {"valueQuantity": quantity})
 
 

@@ -570,7 +570,8 @@ class Assessor:
         """Absent when all that may tell of it arrived and does not; otherwise it cannot be told."""
         undecided = any(
             assertion.value is None
-            for name in self.locating & case.assertions.keys()
+            for name in self.locating
+            if name in case.assertions
             for assertion in case.assertions[name]
         )
         return "unknown" if case.lacks() or case.is_left_out() or undecided else "absent"

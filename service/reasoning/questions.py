@@ -174,6 +174,11 @@ class Questions:
             asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
         return tuple(asked[:ASKED_AT_MOST])
 
+    def number_of(self, asked: Asked) -> int:
+        """The number of the question that is asked."""
+        questions = enumerate(self.knowledge.questions)
+        return next(number for number, each in questions if each.ask == asked.ask and asked.finding in each.findings)
+
     def can_change(self, decision: Decision, but: Collection[str] = ()) -> frozenset[str]:
         """The terms that an answer left to give can change: to any question, however implausible, except about the
         findings of `but`. With none of DECIDING among them, enough is known.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.knowledge_model.model import LOCAL_SYSTEM, Code, Finding, Knowledge
-from service.knowledge_model.quantity import unit_in_words
+from service.knowledge_model.quantity import UCUM, unit_in_words
 from service.knowledge_model.vocabulary import SYSTEMS
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
@@ -27,7 +27,6 @@ _SIDES = frozenset({NO_SIDE, *SIDES})
 _NUMBER = re.compile(r"\d{1,6}([.,]\d{1,4})?")
 # HL7 FHIR R4, code system http://terminology.hl7.org/CodeSystem/observation-category.
 _CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
-_UCUM = "http://unitsofmeasure.org"
 
 
 class Item(NamedTuple):
@@ -113,7 +112,7 @@ class Vocabulary:
         sided = item if item.side or finding.whole_patient else Item(item.finding, side)
         return {
             "linkId": sided.key,
-            "definition": f"{LOCAL_SYSTEM}#{finding.id}",
+            "definition": definition_of(finding.id),
             "text": finding.title,
             "answer": [self._answer(finding, answer)],
         }
@@ -182,8 +181,13 @@ class About(NamedTuple):
         }
 
 
+def definition_of(finding: str) -> str:
+    """What an item names as its definition: where a form filler numbers the linkIds anew, it is read by this."""
+    return f"{LOCAL_SYSTEM}#{finding}"
+
+
 def _quantity(finding: Finding, answer: str) -> dict[str, Any]:
-    return {"value": float(answer), "unit": finding.unit, "system": _UCUM, "code": finding.unit}
+    return {"value": float(answer), "unit": finding.unit, "system": UCUM, "code": finding.unit}
 
 
 def given(fields: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> Iterator[tuple[Item, str] | None]:

@@ -87,13 +87,14 @@ def create_blueprint(
 
 def _capabilities(operation: NextQuestion, base: str) -> dict[str, Any]:
     """What this FHIR endpoint can do."""
+    form = operation.questionnaire(base)
     return {
         "resourceType": "CapabilityStatement",
-        "status": operation.knowledge.status,
-        "date": operation.questionnaire(base)["date"],
+        "status": form["status"],
+        "date": form["date"],
         "kind": "instance",
         "software": {"name": "Sitbone"},
-        "implementation": {"description": operation.questionnaire(base)["title"], "url": base},
+        "implementation": {"description": form["title"], "url": base},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json"],
         "rest": [

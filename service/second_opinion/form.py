@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.side_chart import Chart
-from service.knowledge_model.model import LOCAL_SYSTEM, Finding, Question, in_a_sentence
+from service.knowledge_model.model import LOCAL_SYSTEM, Finding, in_a_sentence
+from service.knowledge_model.quantity import UCUM
 from service.reasoning.assessment import Assessment, Assessor
-from service.reasoning.questions import DECIDING, Asked
-from service.second_opinion.answers import NO, SIDE, SIDES, UNKNOWN, YES, Item, Vocabulary
+from service.reasoning.questions import DECIDING
+from service.second_opinion.answers import NO, SIDE, SIDES, UNKNOWN, YES, Item, Vocabulary, definition_of
 
 Json: TypeAlias = dict[str, Any]
 NONE_OF_THESE, AGE = "none-of-these", "age"
 _WHERE = "where"
-_UCUM = "http://unitsofmeasure.org"
 _EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
 _SDC = "http://hl7.org/fhir/uv/sdc/StructureDefinition/"
 
@@ -102,7 +102,7 @@ class Form:
         if questions.can_change(decision, answered).isdisjoint(DECIDING):
             return groups
         for asked in questions.ask(decision, answered):
-            question = self._question(asked)
+            question = self.knowledge.questions[questions.number_of(asked)]
             name = _named(question.findings, again=question.first)
             findings = [f for f in question.findings if f in questions.open(decision) and f not in answered]
             findings = findings or [asked.finding]
@@ -116,10 +116,6 @@ class Form:
             if of_patient:
                 groups.append(Group(name, NO_SIDE, question.ask, tuple(of_patient), asked.changes))
         return groups
-
-    def _question(self, asked: Asked) -> Question:
-        """The question of the knowledge that is asked."""
-        return next(q for q in self.knowledge.questions if q.ask == asked.ask and asked.finding in q.findings)
 
     def group_of(self, link_id: str) -> Group | None:
         """The group of this linkId with all that it may ask for; None where there is no such group."""
@@ -149,7 +145,7 @@ class Form:
             return {"linkId": link_id, "text": "Date of birth, or the year", "type": "date"}
         finding = self.knowledge.findings[name]
         coding = {"system": LOCAL_SYSTEM, "code": name, "display": finding.title}
-        known: Json = {"definition": f"{LOCAL_SYSTEM}#{name}", "code": [coding]}
+        known: Json = {"definition": definition_of(name), "code": [coding]}
         if finding.value == "boolean":
             return {**_choice(link_id, finding.title, self.answers), **known}
         item = {"linkId": link_id, "text": finding.title, "type": finding.value, **known}
@@ -172,7 +168,7 @@ class Form:
     def _response_item(self, answer: Answer) -> Json:
         item: Json = {"linkId": link_of(answer.group, answer.item)}
         if answer.item in self.knowledge.findings:
-            item["definition"] = f"{LOCAL_SYSTEM}#{answer.item}"
+            item["definition"] = definition_of(answer.item)
         return {**item, "answer": [{answer.member: answer.value}]}
 
     def with_none_of_these(self, answers: Sequence[Answer]) -> list[Answer]:
@@ -219,7 +215,7 @@ def _choice(link_id: str, text: str, options: Iterable[Json]) -> Json:
 
 def _limits(finding: Finding) -> Iterator[Json]:
     """The unit of a quantity, and what it can be at all."""
-    unit = {"system": _UCUM, "code": finding.unit}
+    unit = {"system": UCUM, "code": finding.unit}
     yield {"url": f"{_EXTENSION}questionnaire-unitOption", "valueCoding": {**unit, "display": finding.unit}}
     for name, bound in (("minQuantity", finding.plausible.low), ("maxQuantity", finding.plausible.high)):
         if isfinite(bound):

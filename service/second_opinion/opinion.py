@@ -110,8 +110,10 @@ class Opinions:
         decision = opinion.evaluation.assessment.decision
         if decision is None or opinion.is_emergency or self.is_enough(opinion, asked):
             return ()
-        found = self.evaluator.assessor.questions.ask(decision, self._but(asked))
-        return tuple(Group(self._number(each.finding, each.ask), each.changes) for each in found)
+        questions = self.evaluator.assessor.questions
+        return tuple(
+            Group(questions.number_of(each), each.changes) for each in questions.ask(decision, self._but(asked))
+        )
 
     def is_enough(self, opinion: Opinion, asked: Collection[str]) -> bool:
         """Whether no answer left would change urgency, imaging or referral."""
@@ -128,10 +130,6 @@ class Opinions:
         # The age is asked for where a chart has none: it is no finding, and no form can tell it.
         every = (finding for question in self.knowledge.questions for finding in question.findings)
         return frozenset(asked) | {finding for finding in every if finding not in self.knowledge.findings}
-
-    def _number(self, finding: str, ask: str) -> int:
-        questions = enumerate(self.knowledge.questions)
-        return next(number for number, each in questions if each.ask == ask and finding in each.findings)
 
     def question(self, group: Group) -> Question:
         """The question of the knowledge that a group is."""
