@@ -224,10 +224,6 @@ class Questions:
             return alone
         return alone | together if len(open_.intersection(self.knowledge.questions[number].findings)) > 1 else alone
 
-    def open(self, decision: Decision) -> set[str]:
-        """The findings that are unknown, of all that is asked about."""
-        return self._open(decision.charts)
-
     def _open(self, charts: Charts) -> set[str]:
         """What is unknown of all that is asked."""
         return {f for f, read in self.read_as.items() if read in charts.open}

@@ -13,12 +13,12 @@ from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
-from service.chart.side_chart import Chart
 from service.knowledge_model.model import LOCAL_SYSTEM, Finding, in_a_sentence
 from service.knowledge_model.quantity import UCUM
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.questions import DECIDING
 from service.second_opinion.answers import NO, SIDE, SIDES, UNKNOWN, YES, Item, Vocabulary, definition_of
+from service.second_opinion.open_items import open_items
 
 Json: TypeAlias = dict[str, Any]
 NONE_OF_THESE, AGE = "none-of-these", "age"
@@ -83,10 +83,6 @@ class Form:
         for question in self.knowledge.questions:
             self._asked_by[_named(question.findings, again=question.first)] = (question.ask, question.findings)
 
-    def sided(self, finding: str) -> bool:
-        """Whether a finding is asked for on each side that hurts."""
-        return finding != AGE and not self.knowledge.findings[finding].whole_patient
-
     def next_groups(self, assessment: Assessment, answered: Collection[str]) -> list[Group]:
         """The groups of the next screen, best first; none where no answer changes urgency, imaging or a referral.
 
@@ -97,24 +93,20 @@ class Form:
             return groups
         case = decision.charts.case
         sides = [side for side in case.sides() if side != BILATERAL] or [LEFT, RIGHT]
-        charts = {side: Chart(case, side, with_sideless=True) for side in sides}
         questions = self.assessor.questions
         if questions.can_change(decision, answered).isdisjoint(DECIDING):
             return groups
         for asked in questions.ask(decision, answered):
             question = self.knowledge.questions[questions.number_of(asked)]
             name = _named(question.findings, again=question.first)
-            findings = [f for f in question.findings if f in questions.open(decision) and f not in answered]
-            findings = findings or [asked.finding]
-            of_side = [f for f in findings if self.sided(f)]
-            of_patient = [f for f in findings if not self.sided(f)]
-            if of_side and len(sides) == 1:
-                of_side, of_patient = findings, []
-            for side in sides:
-                if open_ := tuple(f for f in of_side if f not in charts[side].known.keys() | charts[side].dated):
+            items = [
+                item for item in open_items(assessment, self.knowledge, question, sides) if item.finding not in answered
+            ]
+            if len(sides) == 1 and any(item.side for item in items):
+                items = [item._replace(side=sides[0]) for item in items]
+            for side in (*sides, NO_SIDE):
+                if open_ := tuple(item.finding for item in items if item.side == side):
                     groups.append(Group(name, side, question.ask, open_, asked.changes))
-            if of_patient:
-                groups.append(Group(name, NO_SIDE, question.ask, tuple(of_patient), asked.changes))
         return groups
 
     def group_of(self, link_id: str) -> Group | None:

@@ -18,16 +18,14 @@ from cds_hooks import CdsService, HookRequest
 from cds_hooks.prefetch import PrefetchState, PrefetchValue
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
-from service.chart.elements import LEFT, NO_SIDE, RIGHT
 from service.knowledge_model.model import Question
 from service.prefetch_keys import QUESTIONNAIRE_RESPONSES
 from service.reasoning.questions import DECIDING
 from service.second_opinion.answers import Item
+from service.second_opinion.open_items import open_items
 from service.second_opinion.sealing import Session
 from service.services.evaluation import Evaluation, Evaluator
 
-# What stands for a user of whom the authorization server said nothing: the hook needs one, and nothing reads it.
-_NOBODY = "Practitioner/unknown"
 # The states of data to which one more resource adds; what failed, or never came, is then there in part.
 _WHOLE = frozenset({PrefetchState.SUPPLIED, PrefetchState.FETCHED})
 _WHOLE_WITHOUT = frozenset({PrefetchState.EMPTY, PrefetchState.NULL})
@@ -86,8 +84,9 @@ class Opinions:
                 "patient": session.patient,
             },
             "context": {
-                "userId": session.user or _NOBODY,
                 "patientId": session.patient,
+                # Where the authorization server does not say who it is, no order names anybody.
+                **({"userId": session.user} if session.user else {}),
                 **({"encounterId": session.encounter} if session.encounter else {}),
             },
         }
@@ -137,18 +136,9 @@ class Opinions:
 
     def items(self, chart: Opinion, group: Group) -> tuple[Item, ...]:
         """What of a question is asked for: what this chart, which is without the answers of the page, does not tell."""
-        question, case = self.question(group), chart.evaluation.case
-        contradictory = frozenset(chart.evaluation.assessment.contradictory)
-        named = [f for f in question.findings if f in self.knowledge.findings]
-        if question.first:
-            named = [f for f in named if f in contradictory]
-        apart = chart.sides == (LEFT, RIGHT)
-        return tuple(
-            Item(finding, side)
-            for finding in named
-            for side in ((NO_SIDE,) if self.knowledge.findings[finding].whole_patient else chart.sides)
-            if case.resolve(finding, side, with_sideless=not apart).value is None
-        )
+        found = open_items(chart.evaluation.assessment, self.knowledge, self.question(group), chart.sides)
+        # The age is no finding, and no form can tell it.
+        return tuple(item for item in found if item.finding in self.knowledge.findings)
 
 
 def with_answers(request: HookRequest, form: Mapping[str, Any]) -> HookRequest:

@@ -12,10 +12,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_hooks import HookRequest, read_request
+from cds_hooks.errors import PreconditionFailed
 from service.app import create_app
 from service.chart.elements import LEFT, RIGHT
 from service.reasoning.questions import DECIDING
 from service.second_opinion.answers import NO, UNKNOWN, YES, About, Item, Vocabulary
+from service.second_opinion.form import AGE, Form
 from service.second_opinion.opinion import Group, Opinion, Opinions, with_answers
 from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
@@ -367,6 +369,31 @@ def test_of_what_the_chart_tells_nothing_is_asked(room: Room) -> None:
             if chart.evaluation.case.resolve(finding, chart.sides[0], with_sideless=True).value is not None
         }
         assert not known & {item.finding for item in every_item(room, chart)}
+
+
+def test_the_page_and_the_form_ask_for_the_same_findings_of_a_chart(room: Room) -> None:
+    form = Form(room.opinions.evaluator.assessor)
+    asked = 0
+    for name in CHARTS:
+        try:
+            chart = room.opinion(room.request(chart_of(name)), {})
+        except PreconditionFailed:
+            continue
+        if chart.sides not in ((LEFT,), (RIGHT,), (LEFT, RIGHT)) or chart.is_emergency:
+            continue
+        on_page = [item for group in room.opinions.groups(chart, ()) for item in room.opinions.items(chart, group)]
+        of_form = {
+            (finding, group.side)
+            for group in form.next_groups(chart.evaluation.assessment, {AGE})
+            for finding in group.findings
+        }
+        # With one side, the form asks what is of the patient in the same group.
+        [alone] = chart.sides if len(chart.sides) == 1 else [""]
+        assert {(item.finding, item.side or alone) for item in on_page} == {
+            (finding, side or alone) for finding, side in of_form
+        }, name
+        asked += len(on_page)
+    assert asked > 300
 
 
 Chooses = Callable[[Item], str]
