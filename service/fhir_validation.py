@@ -26,7 +26,6 @@ from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.patient import Patient
 from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
 from fhir.resources.R4B.servicerequest import ServiceRequest
-from fhir.resources.R4B.task import Task
 from pydantic import ValidationError
 
 from cds_hooks.prefetch import PrefetchValue
@@ -43,7 +42,6 @@ MODELS: dict[str, type[FHIRResourceModel]] = {
     "Patient": Patient,
     "QuestionnaireResponse": QuestionnaireResponse,
     "ServiceRequest": ServiceRequest,
-    "Task": Task,
 }
 
 

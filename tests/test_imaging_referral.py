@@ -14,6 +14,7 @@ from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from fixtures.build import PREFERENCE_LIST
 from service.app import create_app
 from service.fhir_validation import violations
+from service.knowledge_model.model import capital
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
 from tests.charts import CLOCK, Json, assessment_of, build_request, named_cases, packaged, sentence
@@ -512,20 +513,15 @@ def test_keeping_an_order_silences_nothing(plain: FlaskClient) -> None:
     assert ask(plain, request)["cards"] == first["cards"]
 
 
-def test_the_question_that_is_missing_can_be_added_as_a_task(plain: FlaskClient) -> None:
+def test_what_would_tell_stands_in_the_text_and_is_no_suggestion(plain: FlaskClient) -> None:
     answer = ask(plain, call(PELVIS, present=["buttock-pain"]))
-    (question,) = answer["cards"][0]["suggestions"]
-    (action,) = question["actions"]
-    task = action["resource"]
-    assert violations(task) == ""
-    assert (task["resourceType"], task["status"], task["intent"]) == ("Task", "requested", "proposal")
-    assert task["for"] == {"reference": f"Patient/{call()['context']['patientId']}"}
-    assert question["label"] == f"Add the question: {task['description']}"
-    assert packaged().findings[assessment(answer)["ask"][0]].short.capitalize() in answer["cards"][0]["detail"]
-    assert not question.get("isRecommended")
+    (card,) = answer["cards"]
+    first, second, *_ = (packaged().short_of(finding) for finding in assessment(answer)["ask"])
+    assert f"**Ask:** {capital(first)}? {capital(second)}?" in card["detail"]
+    assert not {"suggestions", "selectionBehavior"} & card.keys()
 
 
-def test_no_question_is_added_where_the_order_itself_lacks_something(plain: FlaskClient) -> None:
+def test_an_order_that_itself_lacks_something_still_has_its_work_up(plain: FlaskClient) -> None:
     assert labels(ask(plain, call({"id": "o1", "order": "sct|113091000"}))) == [
         "Order: MRI of the pelvis without contrast, left (urgent)",
         "Order: Referral to orthopedics (urgent)",
@@ -533,18 +529,18 @@ def test_no_question_is_added_where_the_order_itself_lacks_something(plain: Flas
 
 
 @pytest.mark.parametrize(
-    ("ehr", "replacing", "asking"),
+    ("ehr", "replacing"),
     [
-        ("generic", ["Replace with"], ["Add the question"]),
-        ("oracle-health", ["Replace with"], ["Add the question"]),
-        ("epic", ["1 of 2, to be taken together", "2 of 2, to be taken together"], []),
+        ("generic", ["Replace with"]),
+        ("oracle-health", ["Replace with"]),
+        ("epic", ["1 of 2, to be taken together", "2 of 2, to be taken together"]),
     ],
 )
-def test_each_dialect_has_of_replace_and_ask_what_its_ehr_takes(
-    ehr: str, replacing: list[str], asking: list[str]
+def test_each_dialect_replaces_as_its_ehr_takes_it_and_none_has_a_question_to_take(
+    ehr: str, replacing: list[str]
 ) -> None:
     client = service(ehr=ehr, preference_list=PREFERENCE_LIST if ehr == "epic" else None)
-    for draft, present, expected in ((LUMBAR, TEAR["present"], replacing), (PELVIS, ["buttock-pain"], asking)):
+    for draft, present, expected in ((LUMBAR, TEAR["present"], replacing), (PELVIS, ["buttock-pain"], [])):
         card = ask(client, call(draft, present=present))["cards"][-1]
         assert [suggestion["label"].partition(": ")[0] for suggestion in card.get("suggestions", ())] == expected
         assert ("selectionBehavior" in card) == bool(expected)

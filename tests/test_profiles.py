@@ -87,18 +87,19 @@ def test_for_epic_alternatives_are_left_out_because_all_of_them_could_be_taken()
     assert [suggestion.label for suggestion in first_of_equals.suggestions] == ["Order 1"]
 
 
-def test_for_epic_a_question_is_left_out() -> None:
-    question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = in_style(Style("epic"), answer(ORDERS[0], question, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
+def test_for_epic_a_message_to_the_patient_is_left_out() -> None:
+    message = Suggestion(
+        "Send", UUIDS[2], (Action("create", "Send", resource={"resourceType": "CommunicationRequest"}),)
+    )
+    card = in_style(Style("epic"), answer(ORDERS[0], message, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
     assert [suggestion.uuid for suggestion in card.suggestions] == [ORDERS[0].uuid]
-    bare = in_style(Style("epic"), answer(question, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
+    bare = in_style(Style("epic"), answer(message, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
     assert (bare.suggestions, bare.selection_behavior, bare.detail) == ((), None, "Detail")
 
 
-def test_for_oracle_health_a_choice_with_a_question_stays() -> None:
-    question = Suggestion("Ask", UUIDS[2], (Action("create", "Ask", resource={"resourceType": "Task"}),))
-    card = in_style(Style("oracle-health"), answer(ORDERS[0], question, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
-    assert (card.suggestions, card.selection_behavior) == ((ORDERS[0], question), "at-most-one")
+def test_for_oracle_health_a_choice_stays() -> None:
+    card = in_style(Style("oracle-health"), answer(*ORDERS, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
+    assert (card.suggestions, card.selection_behavior) == (ORDERS, "at-most-one")
 
 
 def test_for_epic_orders_that_may_all_be_taken_stay() -> None:
@@ -157,7 +158,7 @@ def test_for_epic_an_order_that_the_preference_list_does_not_have_is_no_suggesti
     assert (alone.suggestions, alone.selection_behavior) == ((), None)
 
 
-@pytest.mark.parametrize("kind", ["CommunicationRequest", "Task", "NutritionOrder", "Observation"])
+@pytest.mark.parametrize("kind", ["CommunicationRequest", "NutritionOrder", "Observation"])
 def test_for_epic_nothing_is_created_but_what_it_can_create(kind: str) -> None:
     other = Suggestion("Other", UUIDS[3], (Action("create", "Other", resource={"resourceType": kind}),))
     condition = replace(other, actions=(Action("create", "Add", resource={"resourceType": "Condition"}),))

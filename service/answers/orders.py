@@ -165,19 +165,6 @@ def communication_request(template: MessageTemplate, lines: Iterable[str], order
     } | _in_encounter(ordering)
 
 
-def question_task(question: str, ordering: Ordering) -> dict[str, Any]:
-    """A Task that proposes to ask or examine this. FHIR R4 Task."""
-    return {
-        "resourceType": "Task",
-        "status": "requested",
-        "intent": "proposal",
-        "description": question,
-        "for": {"reference": f"Patient/{ordering.patient}"},
-        "authoredOn": ordering.authored.isoformat(timespec="seconds"),
-        "reasonCode": {"text": ", ".join(reason["text"] for reason in ordering.reasons)},
-    } | _in_encounter(ordering)
-
-
 def _in_encounter(ordering: Ordering) -> dict[str, Any]:
     """Who asks for it, and in which encounter."""
     encounter = {"encounter": {"reference": f"Encounter/{ordering.encounter}"}} if ordering.encounter else {}
@@ -244,9 +231,6 @@ def check_templates(knowledge: Knowledge, now: datetime) -> None:
     for key, medicine in knowledge.medicines.items():
         if wrong := violations(medication_request(medicine, ordering)):
             raise KnowledgeError("orders.toml", f"medicine.{key}", f"does not make a valid MedicationRequest: {wrong}")
-    for question in knowledge.questions:
-        if wrong := violations(question_task(question.ask, ordering)):
-            raise KnowledgeError("questions.toml", question.findings[0], f"does not make a valid Task: {wrong}")
     lines = [knowledge.message.opening, *(line for r in knowledge.recommendations for line in r.say)]
     if wrong := violations(communication_request(knowledge.message, lines, ordering)):
         raise KnowledgeError("orders.toml", "message", f"does not make a valid CommunicationRequest: {wrong}")

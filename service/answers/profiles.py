@@ -8,8 +8,8 @@
   suggestion of several actions becomes one for each, what is new before what is taken away; every one of them says how
   many belong together, and so does the card. `isRecommended` means that it is ticked already: so a deletion has it
   only as a step of a replacement that has it, and is never what comes of a click without reading.
-  *HTTP Response Fields*: what may be created and deleted; a message to the patient and a question as a Task are left
-  out, and the text of the card has them.
+  *HTTP Response Fields*: what may be created and deleted; a message to the patient is left out, and the
+  card has a link to it.
   *Codesets for Create APIs*: an order is named by the code of the site's preference list, a medicine by that or by
   RxNorm under its OID. An order without such a code cannot be placed: it is left out, and the card names it.
 - `oracle-health`: follows release 1.0, which knows `at-most-one` alone. A card whose suggestions may all be taken

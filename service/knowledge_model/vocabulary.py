@@ -103,7 +103,6 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "more_not_read": ("count",),
         "replace_label": ("title",),
         "remove_label": (),
-        "question_label": ("question",),
         "message_label": (),
         "step": ("number", "count", "action"),
         "steps_together": ("count",),

@@ -35,8 +35,6 @@ CANNOT_TELL = "cannot-tell"
 RADIOGRAPH, MRI, CT = "radiograph", "mri", "ct"
 _IONISING = frozenset({RADIOGRAPH, CT})
 _CRITICAL, _WARNING = INDICATORS[:2]
-# Why a draft cannot be rated where another finding might tell.
-_WANTS_A_FINDING = frozenset({"not-rated", "not-enough-documented", "red-flag-unanswered"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class JudgedOrder:
 
     fired: what fires for it; first: the radiograph to order before it; instead: what to put in its place; elsewhere:
     what comes first and is suggested on another card; can_go, removable: whether it may be replaced, and whether it may
-    be taken away with nothing in its place; wants_a_finding: whether what is asked next would tell.
+    be taken away with nothing in its place.
     """
 
     rated: RatedOrder
@@ -103,7 +101,6 @@ class JudgedOrder:
     elsewhere: tuple[Call, ...]
     can_go: bool
     removable: bool
-    wants_a_finding: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,8 +455,6 @@ class _Judging:
             elsewhere=(first,) if first and not new else (),
             can_go=can_go,
             removable=can_go and bool(wrong) and not self.guarded,
-            # Where the radiograph comes first, it is what tells.
-            wants_a_finding=one.because in _WANTS_A_FINDING and first is None,
         )
 
     def _can_go(self, one: RatedOrder) -> bool:

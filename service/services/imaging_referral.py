@@ -13,7 +13,7 @@ from typing import Any
 from cds_hooks import Action, HookRequest, SystemAction
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change, order_label
-from service.answers.orders import Ordering, question_task, service_request
+from service.answers.orders import Ordering, service_request
 from service.chart.draft_orders import HookContext, as_written
 from service.chart.elements import as_list
 from service.chart.orders import Order
@@ -181,10 +181,10 @@ class _Advising:
     # -- suggestions --------------------------------------------------------------------------------------------------
 
     def _changes(self, judged: JudgedOrder) -> Iterator[Change]:
-        """What the clinician may do at once: order what comes first, put another order in its place, take it away, or
-        ask what would tell. Whoever keeps it overrides the card, with a reason.
+        """What the clinician may do at once: order what comes first, put another order in its place or take it away.
+        Whoever keeps it overrides the card, with a reason. What to ask stands in its text.
         """
-        sentences, assessment = self.words.sentences, self.evaluation.assessment
+        sentences = self.words.sentences
         if judged.first:
             yield self._addition(judged.first, recommended=True)
         remove = sentences["remove_label"]
@@ -195,11 +195,6 @@ class _Advising:
             yield Change("replace", label, (create, delete), recommended=True, proposes=judged.instead.call.key)
         elif delete and judged.removable:
             yield Change("remove", remove, (delete,), recommended=True)
-        if judged.wants_a_finding and assessment.ask:
-            question, reasons = assessment.ask[0].ask, self.evaluation.indication()
-            ordering = Ordering.of(self.evaluation.request, assessment.side, self.evaluation.now, reasons)
-            label = sentences["question_label"].format(question=question)
-            yield Change("ask", label, (Action("create", label, resource=question_task(question, ordering)),))
 
     def _addition(self, proposal: Proposal, *, recommended: bool) -> Change:
         create = self._create(proposal)

@@ -8,7 +8,7 @@ const MARKS = { present: "●", absent: "○", unknown: "?", value: "–" };
 export function chart(ehr, act, about, data) {
   if (ehr.server) return [elsewhere(ehr, data), drafts(ehr, act), appointment(ehr, act)];
   const observed = ehr.of("Observation");
-  const placed = ehr.of("ServiceRequest", "Procedure", "ImagingStudy", "DiagnosticReport", "CommunicationRequest", "Appointment", "Task");
+  const placed = ehr.of("ServiceRequest", "Procedure", "ImagingStudy", "DiagnosticReport", "CommunicationRequest", "Appointment");
   return [
     banner(ehr, about),
     section("Problems", "problems", ehr.of("Condition").map((each) => finding(ehr, act, each, status(each))), "None on the list"),
@@ -80,7 +80,6 @@ function answers(response) {
 function titleOf(ehr, resource) {
   if (resource.resourceType === "Appointment") return `Appointment ${resource.start?.slice(0, 10) ?? ""}`;
   if (resource.resourceType === "CommunicationRequest") return nameOf(asList(resource.category)[0]) || "Message to the patient";
-  if (resource.resourceType === "Task") return resource.description;
   return ehr.orderName(resource.code) || nameOf(resource.medicationCodeableConcept) || asList(resource.modality)[0]?.display || resource.resourceType;
 }
 

@@ -91,7 +91,7 @@ const acting = (service) => ({
     state.outcomes.set(entry.uuid, outcome);
     draw();
     byId(`sign-${entry.uuid}`)?.focus();
-    const drafted = suggestion.actions?.some((action) => action.type === "create" && action.resource.resourceType !== "Task");
+    const drafted = suggestion.actions?.some((action) => action.type === "create");
     if (drafted) byId("part-drafts").parentElement.scrollIntoView({ block: "nearest" });
     await feedback(service, { card: entry.uuid, outcome: "accepted", acceptedSuggestions: [{ id: suggestion.uuid }] });
     say(`Accepted: ${suggestion.label}.${drafted ? " It is among the draft orders." : ""}`);
