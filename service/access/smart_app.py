@@ -18,8 +18,11 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import ContainsOnly, Length, OneOf, Regexp
 
 AUTHENTICATIONS = ("private_key_jwt", "client_secret_basic", "public")
-# What answers may be saved as, the best first.
-WRITABLE = ("QuestionnaireResponse", "Observation")
+# What answers may be saved as, the best first; a note is text, which no hook reads.
+FORM, SINGLE, NOTE = SAVED_AS = ("QuestionnaireResponse", "Observation", "DocumentReference")
+# What may be drafted.
+ORDER = "ServiceRequest"
+WRITABLE = (*SAVED_AS, ORDER)
 # What a server of SMART App Launch has to understand of the algorithms of a client assertion.
 _ASSERTION_ALGORITHMS = ("ES384", "RS384")
 _READ = (
@@ -44,7 +47,7 @@ class SmartApp:
     """iss: the FHIR base URL that a launch names, without a last slash; keys: private JWKs, of which the first signs.
 
     `auth_hosts` are the hosts that endpoints of its authorization server may have; `frame_origins` the origins that may
-    frame the page; `scopes` what is asked for; `write` what answers may be saved as.
+    frame the page; `scopes` what is asked for; `write` what answers may be saved as, and whether orders may be drafted.
     """
 
     iss: str
@@ -89,7 +92,8 @@ def _wrong(key: str, reason: str) -> ValidationError:
 
 
 def _creating(write: Sequence[str]) -> list[str]:
-    return [f"patient/{kind}.c" for kind in write]
+    # Of what is written, the notes alone are not read anyway: before another attempt they are looked for.
+    return [*(["patient/DocumentReference.rs"] if NOTE in write else []), *(f"patient/{kind}.c" for kind in write)]
 
 
 def _text_of(folder: Path, entry: Mapping[str, Any], key: str) -> str:

@@ -8,6 +8,7 @@ Specification: FHIR R4, QuestionnaireResponse; Observation.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import cached_property
@@ -27,6 +28,13 @@ _SIDES = frozenset({NO_SIDE, *SIDES})
 _NUMBER = re.compile(r"\d{1,6}([.,]\d{1,4})?")
 # HL7 FHIR R4, code system http://terminology.hl7.org/CodeSystem/observation-category.
 _CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
+# US Core 7.0.0: value set us-core-clinical-note-type; code system us-core-documentreference-category.
+_NOTE_TYPE = {"system": "http://loinc.org", "code": "11506-3", "display": "Progress note"}
+_NOTE_CATEGORY = {
+    "system": "http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category",
+    "code": "clinical-note",
+    "display": "Clinical Note",
+}
 
 
 class Item(NamedTuple):
@@ -148,6 +156,34 @@ class Vocabulary:
             **({"bodySite": {"coding": [self.coding(side)]}} if side else {}),
         }
 
+    def note(self, text: str, about: About) -> dict[str, Any]:
+        """A text as a note that nobody has signed."""
+        title = f"{self.knowledge.title}: second opinion"
+        members = about.members("author")
+        encounter = members.pop("encounter", None)
+        return {
+            "resourceType": "DocumentReference",
+            **members,
+            **({"author": [members["author"]]} if "author" in members else {}),
+            "status": "current",
+            "docStatus": "preliminary",
+            "identifier": [about.identified()],
+            "type": {"coding": [_NOTE_TYPE], "text": title},
+            "category": [{"coding": [_NOTE_CATEGORY]}],
+            "date": about.at,
+            "content": [
+                {
+                    "attachment": {
+                        "contentType": "text/plain",
+                        "data": b64encode(text.encode()).decode(),
+                        "title": title,
+                        "creation": about.at,
+                    }
+                }
+            ],
+            **({"context": {"encounter": [encounter]}} if encounter else {}),
+        }
+
     # -- in words -----------------------------------------------------------------------------------------------------
 
     def in_words(self, item: Item, answer: str) -> str:
@@ -169,7 +205,7 @@ class About(NamedTuple):
 
     def identified(self) -> dict[str, str]:
         """The identifier by which what was saved is found again."""
-        return {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{self.identifier}"}
+        return identified(self.identifier)
 
     def members(self, by: str) -> dict[str, Any]:
         """Id, patient, encounter, and who answered, under the name `by`."""
@@ -179,6 +215,11 @@ class About(NamedTuple):
             **({"encounter": {"reference": f"Encounter/{self.encounter}"}} if self.encounter else {}),
             **({by: who if by == "author" else [who]} if self.user else {}),
         }
+
+
+def identified(identifier: str) -> dict[str, str]:
+    """A uuid as an Identifier."""
+    return {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{identifier}"}
 
 
 def definition_of(finding: str) -> str:

@@ -8,10 +8,12 @@ Specification: SMART App Launch 2.2.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,10 +29,12 @@ from cds_hooks.errors import CdsHooksError, PreconditionFailed
 from cds_hooks.request import HookRequest
 from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
+from service.access.smart_app import ORDER
 from service.pages.templates import templates_in
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
 from service.second_opinion.answers import NO, SIDES, About, Item, Vocabulary
+from service.second_opinion.drafting import may_draft, proposals
 from service.second_opinion.opinion import Group, Opinion, Opinions, with_answers
 from service.second_opinion.refusals import Refused, Why
 from service.second_opinion.saving import Saved, Saver, creatable, kind_to_save
@@ -50,6 +54,7 @@ _SOON = 30.0
 # For so many seconds what a FHIR server says it creates is not asked for again.
 _KEPT = 600.0
 _UNAUTHORIZED = "refused: 401"
+_DRAFTED = re.compile(rf"{ORDER}(/[A-Za-z0-9.-]{{1,256}})?")
 _TYPES = {"css": "text/css", "js": "text/javascript"}
 
 
@@ -83,6 +88,8 @@ class _Page(msgspec.Struct, frozen=True):
     kept: dict[str, str] = {}
     saves: int = 0
     attempt: int = 0
+    drafted: dict[str, str] = {}
+    drafts: int = 0
 
 
 _PAGE = msgspec.json.Decoder(_Page)
@@ -285,49 +292,71 @@ class _App:
         key = _single(form, "key") or ""
         session, chart = self._chart(session, smart, at)
         then, next_screen = self._done(do, form, at, chart)
-        saved = None
-        if do == "save" and then.answers != then.kept:
-            saved, then = self._save(session, smart, chart, then)
         opinion = self._with(chart, session, then)
+        saved = drafted = None
+        if do == "save" and then.answers != then.kept:
+            saved, then = self._save(session, smart, opinion, then)
+        elif do.startswith("draft:"):
+            drafted, then = self._draft(session, smart, opinion, then, do.removeprefix("draft:"))
         before = self._with(chart, session, at) if then.answers != at.answers or then.side != at.side else None
         if next_screen:
             asked = then.asked | {item.finding for group in then.shown for item in self._opinions.items(chart, group)}
             but = asked | {item.finding for item in then.answers}
             then = then._replace(asked=asked, shown=self._opinions.groups(opinion, but))
-        return self._page(session, chart, opinion, before, then, key=key, saved=saved)
+        return self._page(session, chart, opinion, before, then, key=key, saved=saved, drafted=drafted)
 
     def _save(
-        self, session: Session, smart: SmartClient, chart: Opinion, at: Answering
+        self, session: Session, smart: SmartClient, opinion: Opinion, at: Answering
     ) -> tuple[Saved | None, Answering]:
         """Save the answers in the EHR: what came of it, and where the page stands then."""
         kind = self._kind(session, smart)
         if not kind:
             return None, at
-        about = self._about(session, chart)._replace(identifier=str(uuid5(UUID(session.page), str(at.saves))))
-
-        def first(attempt: str) -> bool:
-            return self._setting.first_use(f"{PATH}/save", attempt, session.ends)
-
+        about = self._about(session, opinion)._replace(identifier=str(uuid5(UUID(session.page), str(at.saves))))
+        note = self._view.note(opinion, at)
         with g.place.elsewhere():
-            saver = Saver(smart, session, self._vocabulary, first)
-            saved = saver.save(kind, at.answers, at.side, about, attempt=at.attempt)
+            saver = self._saver(session, smart)
+            saved = saver.save(kind, at.answers, at.side, about, note, attempt=at.attempt)
         self._log("saved" if not saved.open_ else "not saved", smart)
         if saved.open_:
             return saved, at._replace(attempt=at.attempt + 1)
         return saved, at._replace(kept=at.answers, saves=at.saves + 1, attempt=0)
 
+    def _draft(
+        self, session: Session, smart: SmartClient, opinion: Opinion, at: Answering, id_: str
+    ) -> tuple[Saved | None, Answering]:
+        """Put the order of this id into the chart as a draft; nothing where there is none, or it may not be."""
+        proposal = next((each for each in proposals(opinion, session) if each.id == id_ and each.resource), None)
+        if proposal is None or not self._may_draft(session, smart):
+            return None, at
+        with g.place.elsewhere():
+            drafted = self._saver(session, smart).draft(proposal, attempt=at.drafts)
+        self._log("not drafted" if drafted.open_ else "drafted", smart)
+        if drafted.open_:
+            return drafted, at._replace(drafts=at.drafts + 1)
+        return drafted, at._replace(drafted={**at.drafted, id_: drafted.references[0]})
+
+    def _saver(self, session: Session, smart: SmartClient) -> Saver:
+        def first(attempt: str) -> bool:
+            return self._setting.first_use(f"{PATH}/save", attempt, session.ends)
+
+        return Saver(smart, session, self._vocabulary, first)
+
     def _kind(self, session: Session, smart: SmartClient) -> str:
         """What answers are saved as; empty where they cannot be."""
+        return kind_to_save(smart, session.scope, partial(self._declared, smart))
 
-        def declared() -> frozenset[str]:
-            now = time.monotonic()
-            known = self._creatable.get(smart.name)
-            if known is None or now - known[0] > _KEPT:
-                with g.place.elsewhere():
-                    known = self._creatable[smart.name] = now, creatable(smart)
-            return known[1]
+    def _may_draft(self, session: Session, smart: SmartClient) -> bool:
+        return may_draft(smart, session.scope, partial(self._declared, smart))
 
-        return kind_to_save(smart, session.scope, declared)
+    def _declared(self, smart: SmartClient) -> frozenset[str]:
+        """What the FHIR server says it creates."""
+        now = time.monotonic()
+        known = self._creatable.get(smart.name)
+        if known is None or now - known[0] > _KEPT:
+            with g.place.elsewhere():
+                known = self._creatable[smart.name] = now, creatable(smart)
+        return known[1]
 
     def _done(self, do: str, form: MultiDict[str, str], at: Answering, chart: Opinion) -> tuple[Answering, bool]:
         """Where the page stands after a button was pressed, and whether the next questions are wanted."""
@@ -376,7 +405,9 @@ class _App:
         *,
         key: str,
         saved: Saved | None = None,
+        drafted: Saved | None = None,
     ) -> Response:
+        smart = self.smart[session.client]
         page = _Page(
             {item.key: answer for item, answer in at.answers.items()},
             at.side,
@@ -386,6 +417,8 @@ class _App:
             {item.key: answer for item, answer in at.kept.items()},
             at.saves,
             at.attempt,
+            dict(at.drafted),
+            at.drafts,
         )
         return self._shown(
             "page.html",
@@ -394,7 +427,8 @@ class _App:
             action=f"{self._base_path}{PATH}/opinion",
             key=key,
             **self._view.page(chart, opinion, before, at),
-            **self._view.saving(self._kind(session, self.smart[session.client]), at, saved),
+            **self._view.saving(self._kind(session, smart), at, saved),
+            **self._view.drafting(proposals(opinion, session), at, drafted, may_draft=self._may_draft(session, smart)),
         )
 
     def _read_page(self, text: str) -> Answering:
@@ -412,7 +446,10 @@ class _App:
         groups = tuple(Group(number, tuple(changes)) for number, changes in page.shown if number in known)
         asked = frozenset(page.asked) & self._opinions.knowledge.findings.keys()
         side = page.side if page.side in SIDES else ""
-        return Answering(answers, side, groups[:3], asked, page.enough, kept, page.saves, page.attempt)
+        drafted = {id_: name for id_, name in page.drafted.items() if _DRAFTED.fullmatch(name)}
+        return Answering(
+            answers, side, groups[:3], asked, page.enough, kept, page.saves, page.attempt, drafted, page.drafts
+        )
 
     # -- the chart ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""Saving the answers of a page in the EHR: as the best that its entry, the grant and the server allow, and once.
+"""Saving the answers of a page in the EHR, as the best that its entry, the grant and the server allow, and drafting
+orders there; each once.
 
 The EHRs of the field do not create conditionally, so an identifier that is made with the page says whether something is
 there already: it is looked for before every further attempt, and an attempt goes to the server once, whoever sends it
@@ -20,22 +21,24 @@ import orjson
 from cds_hooks.json_text import UNREADABLE
 from cds_hooks.outbound import Fetched, OutboundError, fetch, send
 from cds_hooks.scopes import grants_creation
-from service.second_opinion.answers import About, Answers, Item, Vocabulary
+from service.access.smart_app import FORM, NOTE, ORDER, SAVED_AS
+from service.second_opinion.answers import About, Answers, Item, Vocabulary, identified
+from service.second_opinion.drafting import Proposal
 from service.second_opinion.sealing import Session
 from service.second_opinion.smart import SmartClient
 
-FORM, SINGLE = "QuestionnaireResponse", "Observation"
 # In seconds, and bytes: a CapabilityStatement has a part for each of a hundred types.
 _PATIENCE, _LARGEST, _LARGEST_STATEMENT = 5.0, 1_000_000, 8_000_000
 _FHIR = "application/fhir+json"
-_LOCATION = re.compile(r"(?:^|/)((?:QuestionnaireResponse|Observation)/[A-Za-z0-9.-]{1,256})(?:/_history/[^/]+)?$")
+_LOCATION = re.compile(rf"(?:^|/)((?:{'|'.join((*SAVED_AS, ORDER))})/[A-Za-z0-9.-]{{1,256}})(?:/_history/[^/]+)?$")
 # Why nothing may have arrived, and whoever tries again does no harm.
 _NOT_SENT = frozenset({"busy", "refused-address", "scheme", "unresolvable", "certificate"})
 
 
 class Saved(NamedTuple):
     """What became of an attempt. `references`: what is in the chart now; `status`: that of a refusal, 0 without one;
-    `open_`: how many answers are not known to be saved; `unknown`: whether one of these may be there all the same."""
+    `open_`: how many answers or orders are not known to be there; `unknown`: whether one of them may be all the same.
+    """
 
     references: tuple[str, ...] = ()
     status: int = 0
@@ -71,7 +74,7 @@ class _Found(msgspec.Struct, gc=False):
 def kind_to_save(smart: SmartClient, scope: str, creatable: Callable[[], frozenset[str]]) -> str:
     """The type of resource that answers are saved as; empty where they cannot be. `creatable` are those that the server
     says it creates; it is asked where the grant allows one."""
-    allowed = [kind for kind in smart.app.write if grants_creation(scope, kind)]
+    allowed = [kind for kind in smart.app.write if kind in SAVED_AS and grants_creation(scope, kind)]
     if not allowed:
         return ""
     declared = creatable()
@@ -110,22 +113,33 @@ class Saver:
         self._smart, self._session, self._vocabulary, self._first = smart, session, vocabulary, first
         self._internal = smart.client.may_be_internal(smart.app.iss)
 
-    def save(self, kind: str, answers: Answers, side: str, about: About, *, attempt: int) -> Saved:
-        """Save answers as this type; `about.identifier` is of this saving, the same at each `attempt`."""
-        resources = self._form(answers, side, about) if kind == FORM else self._single(answers, side, about)
+    def save(self, kind: str, answers: Answers, side: str, about: About, note: str, *, attempt: int) -> Saved:
+        """Save answers as this type; `about.identifier` is of this saving, the same at each `attempt`; `note` is what
+        they are in words."""
+        resources: Sequence[tuple[str, Mapping[str, Any], int]]
+        if kind == FORM:
+            form = self._vocabulary.questionnaire_response(answers, about, side)
+            resources = [(about.identifier, form, len(answers))]
+        elif kind == NOTE:
+            resources = [(about.identifier, self._vocabulary.note(note, about), len(answers))]
+        else:
+            resources = self._single(answers, side, about)
         first = self._first(f"{about.identifier}/{attempt}")
         references: list[str] = []
         status, open_, unknown = 0, 0, False
         for identifier, resource, count in resources:
-            one = self._create(kind, identifier, resource, attempt, first=first)
+            one = self._create(kind, identifier, resource, first=first, looks=attempt > 0)
             references += one.references
             open_ += 0 if one.references else count
             status, unknown = one.status or status, unknown or one.unknown
         return Saved(tuple(references), status, open_, unknown)
 
-    def _form(self, answers: Answers, side: str, about: About) -> Sequence[tuple[str, Mapping[str, Any], int]]:
-        form = self._vocabulary.questionnaire_response(answers, about, side)
-        return [(about.identifier, form, len(answers))]
+    def draft(self, proposal: Proposal, *, attempt: int) -> Saved:
+        """Put an order into the chart as a draft; another page may have done so, and it is looked for first."""
+        resource = {**proposal.resource, "identifier": [identified(proposal.id)]}
+        first = self._first(f"{self._session.page}/{proposal.id}/{attempt}")
+        drafted = self._create(ORDER, proposal.id, resource, first=first, looks=True)
+        return drafted._replace(open_=0 if drafted.references else 1)
 
     def _single(self, answers: Answers, side: str, about: About) -> Sequence[tuple[str, Mapping[str, Any], int]]:
         found = []
@@ -134,8 +148,8 @@ class Saver:
             found.append((of_item.identifier, self._vocabulary.observation(item, answer, of_item, side), 1))
         return found
 
-    def _create(self, kind: str, identifier: str, resource: Mapping[str, Any], attempt: int, *, first: bool) -> Saved:
-        if not first or attempt:
+    def _create(self, kind: str, identifier: str, resource: Mapping[str, Any], *, first: bool, looks: bool) -> Saved:
+        if not first or looks:
             there = self._look(kind, identifier)
             if there is None or there.references or there.status or not first:
                 # Whoever cannot look must not write again; and another is making this attempt.
@@ -174,8 +188,8 @@ class Saver:
             return None
         if found is None:
             return Saved(status=answer.status) if answer.status in (401, 429) else None
-        there = [entry.resource for entry in found.entry if entry.resource.get("resourceType") == kind]
-        return Saved(tuple(f"{kind}/{one.get('id')}" for one in there if _has(one, identifier))[:1])
+        there = [entry.resource for entry in found.entry if _is(kind, identifier, entry.resource)]
+        return Saved(tuple(f"{kind}/{one.get('id')}" for one in there)[:1])
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
         return {"Accept": _FHIR, "Authorization": f"Bearer {self._session.access_token}", **more}
@@ -185,8 +199,11 @@ def _identifier_of(about: About, item: Item) -> str:
     return str(uuid5(UUID(about.identifier), item.key))
 
 
-def _has(resource: Mapping[str, Any], identifier: str) -> bool:
-    """Whether a resource has this identifier: a server that does not know the parameter answers with others as well."""
+def _is(kind: str, identifier: str, resource: Mapping[str, Any]) -> bool:
+    """Whether a resource is what has this identifier, and was not taken back: a server that does not know the parameter
+    answers with others as well."""
+    if resource.get("resourceType") != kind or resource.get("status") == "entered-in-error":
+        return False
     named = resource.get("identifier")
     every = named if isinstance(named, list) else [named]
     return any(isinstance(one, dict) and one.get("value") == f"urn:uuid:{identifier}" for one in every)

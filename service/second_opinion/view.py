@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from markupsafe import Markup
 
 from cds_hooks import Card
+from service.access.smart_app import FORM, NOTE, SINGLE
 from service.answers.card_lines import as_people_write
 from service.chart.assertions import Assertion
 from service.chart.patient import name_and_birth
@@ -24,8 +25,9 @@ from service.prefetch_keys import kind_of
 from service.reasoning.evidence import with_unit
 from service.reasoning.questions import DECIDING, SingleAnswers
 from service.second_opinion.answers import NO, SIDES, UNKNOWN, YES, Answers, Item, Vocabulary
+from service.second_opinion.drafting import Proposal
 from service.second_opinion.opinion import Group, Opinion, Opinions
-from service.second_opinion.saving import FORM, SINGLE, Saved
+from service.second_opinion.saving import Saved
 from service.services.evaluation import chart_of
 
 # The days since an injury at which advice changes, as the knowledge counts them.
@@ -35,7 +37,11 @@ _MARKS, _NAMED = 10, 2
 _FOUND, _IMAGED, _DUE = 0, 1, 4
 # The bands of causes that are drawn; the others stand in the table.
 _DRAWN = ("leads", "possible")
-_SAVED_AS = {FORM: "one form (QuestionnaireResponse)", SINGLE: "one Observation for each answer"}
+_SAVED_AS = {
+    FORM: "one form (QuestionnaireResponse)",
+    SINGLE: "one Observation for each answer",
+    NOTE: "a note (DocumentReference), which the next card cannot read",
+}
 _REFUSALS = {
     401: "the access is over",
     403: "the EHR does not allow it",
@@ -60,6 +66,9 @@ class Answering(NamedTuple):
     kept: Answers = MappingProxyType({})
     saves: int = 0
     attempt: int = 0
+    # The orders that were drafted from here, id -> reference, and how often the next drafting was tried.
+    drafted: Mapping[str, str] = MappingProxyType({})
+    drafts: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,6 @@ class View:
             "emergency": opinion.is_emergency,
             "complaint": opinion.evaluation.assessment.complaint,
             **self._left(opinion, at),
-            "orders": list(_orders(opinion)),
             "rankings": list(self._rankings(opinion)),
             "fired": [
                 {"title": each.recommendation.title, "indicator": each.indicator} for each in opinion.answered.fired
@@ -122,15 +130,31 @@ class View:
     def saving(self, kind: str, at: Answering, saved: Saved | None) -> dict[str, Any]:
         """What the page says of saving: whether it can be done, and what came of it."""
         open_ = sum(at.kept.get(item) != answer for item, answer in at.answers.items())
-        told = None
-        if saved is not None:
-            told = {
-                "references": saved.references,
-                "open": saved.open_,
-                "why": _REFUSALS.get(saved.status, f"the EHR answered {saved.status}") if saved.status else "",
-                "unknown": saved.unknown,
+        return {
+            "save_as": _SAVED_AS.get(kind, ""),
+            "to_save": len(at.answers) if open_ else 0,
+            "told": _told(saved),
+            "as_note": kind == NOTE,
+        }
+
+    def drafting(
+        self, proposals: Iterable[Proposal], at: Answering, drafted: Saved | None, *, may_draft: bool
+    ) -> dict[str, Any]:
+        """What the page says of orders: what they are, whether they can be drafted, and what came of it."""
+        orders = [
+            {
+                "id": each.id,
+                "label": each.label,
+                "because": each.because,
+                "reasons": each.reasons,
+                "reference": at.drafted.get(each.id, ""),
+                "can": may_draft and bool(each.resource) and each.id not in at.drafted,
             }
-        return {"save_as": _SAVED_AS.get(kind, ""), "to_save": len(at.answers) if open_ else 0, "told": told}
+            for each in proposals
+        ]
+        advised = {order["id"] for order in orders}
+        gone = [name for id_, name in at.drafted.items() if id_ not in advised]
+        return {"orders": orders, "drafted": _told(drafted), "drafts_gone": gone}
 
     def note(self, opinion: Opinion | None, at: Answering) -> str:
         """Answers and advice as plain text, to be copied into a note."""
@@ -327,10 +351,16 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(named[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _orders(opinion: Opinion) -> Iterator[dict[str, Any]]:
-    for advised in opinion.answered.advised:
-        for suggestion in advised.card.suggestions:
-            yield {"label": suggestion.label, "because": advised.card.summary}
+def _told(saved: Saved | None) -> dict[str, Any] | None:
+    """What came of writing to the chart, as the template says it."""
+    if saved is None:
+        return None
+    return {
+        "references": saved.references,
+        "open": saved.open_,
+        "why": _REFUSALS.get(saved.status, f"the EHR answered {saved.status}") if saved.status else "",
+        "unknown": saved.unknown,
+    }
 
 
 def _changes(opinion: Opinion, before: Opinion | None) -> tuple[list[ShownCard], list[str]]:

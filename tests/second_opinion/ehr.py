@@ -150,7 +150,7 @@ class Ehr:
             "public": _Client(self, "public", "none"),
         }
         self._codes: dict[str, _Code] = {}
-        self.writable = {"QuestionnaireResponse", "Observation"}
+        self.writable = {"QuestionnaireResponse", "Observation", "DocumentReference"}
         self.patient = chart["context"]["patientId"]
         self.encounter = chart["context"].get("encounterId", "")
         self.resources: dict[str, dict[str, Any]] = {}

@@ -104,6 +104,10 @@ def test_an_entry_that_writes_asks_for_it(make_site: MakeSite) -> None:
     site = make_site(write=["Observation", "QuestionnaireResponse"])
     scopes = asked_for(site.launched(site.browser()).headers["Location"])["scope"].split()
     assert scopes[-2:] == ["patient/QuestionnaireResponse.c", "patient/Observation.c"]
+    site = make_site(write=["ServiceRequest", "DocumentReference"])
+    scopes = asked_for(site.launched(site.browser()).headers["Location"])["scope"].split()
+    # A note is looked for before it is saved once more, and read by nobody else.
+    assert scopes[-3:] == ["patient/DocumentReference.rs", "patient/DocumentReference.c", "patient/ServiceRequest.c"]
 
 
 @pytest.mark.parametrize("auth", ["private_key_jwt", "client_secret_basic", "public"])

@@ -1,9 +1,13 @@
 """Saving answers in the EHR: by the best that is allowed, once, and the page tells the truth of it."""
 
+import re
+from base64 import b64decode
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.documentreference import DocumentReference as NoteModel
 from fhir.resources.R4B.observation import Observation as ObservationModel
 from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse as FormModel
 
@@ -12,8 +16,8 @@ from service.second_opinion.answers import About, Item, Vocabulary
 from tests.charts import packaged
 from tests.second_opinion.conftest import MakeSite, Page, Site
 
-EITHER = {"QuestionnaireResponse", "Observation"}
 BOTH = {"write": ["QuestionnaireResponse", "Observation"]}
+EVERY = {"write": ["QuestionnaireResponse", "Observation", "DocumentReference", "ServiceRequest"]}
 
 
 def answered(site: Site) -> Page:
@@ -81,15 +85,26 @@ def test_the_next_hook_reads_what_was_saved(make_site: MakeSite) -> None:
             "one Observation for each answer",
         ),
         ((), {"Observation"}, "one Observation for each answer"),
-        (("patient/Observation.c",), {"Observation"}, ""),
-        (("patient/QuestionnaireResponse.c", "patient/Observation.c"), {"QuestionnaireResponse", "Observation"}, ""),
+        (
+            ("patient/QuestionnaireResponse.c", "patient/Observation.c"),
+            {"QuestionnaireResponse", "Observation", "DocumentReference"},
+            "a note (DocumentReference), which the next card cannot read",
+        ),
+        ((), {"DocumentReference"}, "a note (DocumentReference), which the next card cannot read"),
+        (("patient/Observation.c",), {"Observation", "ServiceRequest"}, ""),
+        (("patient/DocumentReference.c",), {"DocumentReference"}, ""),
+        (
+            ("patient/QuestionnaireResponse.c", "patient/Observation.c", "patient/DocumentReference.c"),
+            {"QuestionnaireResponse", "Observation", "DocumentReference"},
+            "",
+        ),
         ((), set(), ""),
     ],
 )
 def test_without_the_grant_or_the_server_for_one_kind_the_next_is_offered_and_named(
     make_site: MakeSite, lacking: tuple[str, ...], writable: set[str], kind: str
 ) -> None:
-    site = make_site(**BOTH)
+    site = make_site(**EVERY)
     site.ehr.writable = writable
     site.ehr.faults.scope = without(*lacking)
     page = answered(site)
@@ -130,6 +145,28 @@ def test_each_observation_has_code_value_side_category_and_whose_it_is(make_site
     assert site.open().cards() == page.cards()
 
 
+def test_a_note_says_what_the_page_says_and_the_page_that_the_next_card_cannot_read_it(make_site: MakeSite) -> None:
+    site = make_site(write=["DocumentReference"])
+    before = site.open()
+    page = answered(site).press("save")
+    assert "Saved in the chart: DocumentReference/new-1. The next card cannot read a note" in page.text
+    [note] = site.ehr.saved("DocumentReference")
+    NoteModel.model_validate(note)
+    attachment = note["content"][0]["attachment"]
+    text = b64decode(attachment["data"]).decode()
+    assert attachment["contentType"] == "text/plain"
+    assert text.startswith("Snap or pop at the injury (right): yes\n")
+    assert page.cards()[0][0] in text
+    assert text == unescape(re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.html, re.DOTALL)[0])
+    assert (note["status"], note["docStatus"]) == ("current", "preliminary")
+    assert note["type"]["coding"] == [{"system": "http://loinc.org", "code": "11506-3", "display": "Progress note"}]
+    assert note["subject"] == {"reference": "Patient/1032702"}
+    assert note["author"] == [{"reference": "Practitioner/4451"}]
+    assert note["context"] == {"encounter": [{"reference": "Encounter/89284"}]}
+    assert "encounter" not in note
+    assert site.open().cards() == before.cards() != page.cards()
+
+
 def test_what_is_saved_is_valid_fhir_for_each_finding_that_is_asked_for() -> None:
     vocabulary = Vocabulary(packaged())
     about = About("1", "2", "Practitioner/3", "2026-11-22T12:00:00+00:00", "0b8dd5f0-7a5a-4d1f-9a3e-0f5d6c1a2b3c")
@@ -155,7 +192,7 @@ def test_a_double_click_saves_once(make_site: MakeSite) -> None:
         assert "Saved in the chart: QuestionnaireResponse/new-1." in each.text
 
 
-@pytest.mark.parametrize("kind", ["QuestionnaireResponse", "Observation"])
+@pytest.mark.parametrize("kind", ["QuestionnaireResponse", "Observation", "DocumentReference"])
 def test_where_the_answer_was_lost_the_page_says_so_and_a_retry_finds_what_is_there(
     make_site: MakeSite, kind: str
 ) -> None:
@@ -164,7 +201,7 @@ def test_where_the_answer_was_lost_the_page_says_so_and_a_retry_finds_what_is_th
     site.ehr.faults.lost = 1
     page = page.press("save")
     assert "not known to be saved: look in the chart. Saving again looks there first" in page.text
-    count = 1 if kind == "QuestionnaireResponse" else 3
+    count = 3 if kind == "Observation" else 1
     assert len(site.ehr.created) == count
     page = page.press("save")
     assert "Saved in the chart" in page.text
