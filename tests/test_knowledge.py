@@ -434,9 +434,9 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         _append(BRUISING, '\n[attributes]\nsponsor = "x"\n'),
         r"rs02-significant-bruising\.toml: attributes\.sponsor: Must be one of: developer",
     ),
-    "an active recommendation that nobody has signed": (
-        _put(BRUISING, 'status = "draft"', 'status = "active"'),
-        r"rs02-significant-bruising\.toml: history: names in signed_by who has signed the present version",
+    "a status that is none": (
+        _put(BRUISING, 'status = "draft"', 'status = "signed"'),
+        r"rs02-significant-bruising\.toml: status: Must be one of: draft, active, retired",
     ),
     "a health status that is no finding": (
         _put("guideline.toml", 'health_status = ["pregnancy"', 'health_status = ["pregnant"'),
@@ -663,6 +663,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a sentence with a place that nothing fills": (
         _put("wording.toml", "{finding}: {details}", "{finding}: {detail}"),
         r"wording\.toml: sentences.*evidence",
+    ),
+    "a sentence with a brace too many": (
+        _put("wording.toml", "{finding}: {details}", "{finding}: {details"),
+        r"wording\.toml: sentences\.evidence: has a brace too many or too few",
     ),
     "a heading that cards need is missing": (_drop_lines("wording.toml", "why = "), r"wording\.toml: headings.*why"),
     "a strength without words": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
@@ -20,10 +20,22 @@ from service.knowledge_model.vocabulary import (
     RATINGS,
     RECOMMENDATION_KINDS,
     STATED_ATTRIBUTES,
+    STATUSES,
     STRENGTHS,
     SYSTEMS,
     TOPIC_ROLES,
 )
+
+
+def reasons(messages: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each key and reason of a marshmallow error, whose messages nest as the file does."""
+    if not isinstance(messages, Mapping):
+        yield path or "file", str(messages[0] if isinstance(messages, list) else messages)
+        return
+    for key, inner in messages.items():
+        part = f"[{key}]" if isinstance(key, int) else str(key)
+        # A Dict field nests its errors once more, under "value" or "key".
+        yield from reasons(inner, path if part in ("value", "key") else f"{path}.{part}" if path else part)
 
 
 def _same_keys(table: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -317,7 +329,7 @@ class RecommendationFile(Schema):
     statements = _texts()
     strength = _one_of(STRENGTHS)
     evidence = _texts()
-    status = _one_of(("draft", "active"))
+    status = _one_of(STATUSES)
     when_then = fields.String(
         required=True, validate=validate.Regexp(r"\s*WHEN .+,\nTHEN ", error="reads WHEN …,\\nTHEN …")
     )

@@ -44,6 +44,7 @@ from service.knowledge_model.forms import (
     UkWordsFile,
     WeightRow,
     WordingFile,
+    reasons,
 )
 from service.knowledge_model.model import (
     AFTER_PLAN,
@@ -93,6 +94,7 @@ from service.knowledge_model.vocabulary import (
     KINDS,
     RATINGS,
     RECOMMENDATION_KINDS,
+    RETIRED,
     SENTENCES,
     SIDES,
     STATED_ATTRIBUTES,
@@ -150,17 +152,6 @@ def _note(error: KnowledgeError) -> None:
     found.append(error)
 
 
-def _messages(messages: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Each key and reason of a marshmallow error, whose messages nest as the file does."""
-    if not isinstance(messages, Mapping):
-        yield path or "file", str(messages[0] if isinstance(messages, list) else messages)
-        return
-    for key, inner in messages.items():
-        part = f"[{key}]" if isinstance(key, int) else str(key)
-        # A Dict field nests its errors once more, under "value" or "key".
-        yield from _messages(inner, path if part in ("value", "key") else f"{path}.{part}" if path else part)
-
-
 @cache
 def _form(schema: type[Schema]) -> Schema:
     """Made once: a schema copies all of its fields, which takes longer than to check a row with it."""
@@ -171,7 +162,7 @@ def _check(schema: type[Schema], data: Any, file: str, key: str = "") -> Any:
     try:
         return _form(schema).load(data)
     except ValidationError as error:
-        first, *others = (KnowledgeError(file, path, reason) for path, reason in _messages(error.messages, key))
+        first, *others = (KnowledgeError(file, path, reason) for path, reason in reasons(error.messages, key))
         for other in others if _FOUND.get() is not None else ():
             _note(other)
         raise first from error
@@ -263,8 +254,6 @@ def _recommendation(folder: Path, name: str, read: _Reader, inherited: Mapping[s
         raise KnowledgeError(name, "red_flag", "stands in files of kind red-flag, and in no other")
     if (flag is None) != bool(card["indicator"]):
         raise KnowledgeError(name, "card.indicator", "is given unless the red flag gives it")
-    if raw["status"] == "active" and not raw["history"][-1]["signed_by"]:
-        raise KnowledgeError(name, "history", "names in signed_by who has signed the present version")
     stated = {**inherited, **raw["attributes"]}
     for attribute in STATED_ATTRIBUTES:
         if attribute not in stated:
@@ -397,7 +386,10 @@ def _wording(folder: Path) -> Wording:
     _require(SENTENCES, raw["sentences"], file, "sentences")
     _require(raw["sentences"], SENTENCES, file, "sentences")
     for name, sentence in raw["sentences"].items():
-        places = [place for _text, place, _format, _conversion in string.Formatter().parse(sentence) if place]
+        try:
+            places = [place for _text, place, _format, _conversion in string.Formatter().parse(sentence) if place]
+        except ValueError as error:
+            raise KnowledgeError(file, f"sentences.{name}", f"has a brace too many or too few: {error}") from error
         _require(places, SENTENCES[name], file, f"sentences.{name}")
     return Wording(
         headings=raw["headings"],
@@ -644,7 +636,7 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
     for name in names:
         with _part():
             recommended.append(_recommendation(folder, f"recommendations/{name}", read, head["attributes"]))
-    recommendations = tuple(
+    every = tuple(
         sorted(recommended, key=lambda r: (RECOMMENDATION_KINDS.index(r.kind), r.order, r.id)),
     )
     answers = _codes(folder, "answers", affiliate=affiliate_snomed)
@@ -672,7 +664,8 @@ def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Knowle
         causes=causes,
         differential=_differential(folder, read, causes),
         engine=_engine(folder),
-        recommendations=recommendations,
+        recommendations=tuple(each for each in every if each.status != RETIRED),
+        retired=tuple(each for each in every if each.status == RETIRED),
         questions=tuple(
             Question(
                 **{
@@ -770,7 +763,7 @@ def _check_references(knowledge: Knowledge) -> None:
         with _part():
             _require(_opened(knowledge, condition, (name,)), after_plan, "definitions.toml", name)
             _check_words(knowledge, condition, "definitions.toml", name)
-    for recommendation in knowledge.recommendations:
+    for recommendation in knowledge.every_recommendation():
         file = f"recommendations/{recommendation.id}.toml"
         with _part():
             for condition in recommendation.conditions():
@@ -895,7 +888,7 @@ def _check_questions(knowledge: Knowledge, early: set[str]) -> None:
 def _check_accounts(knowledge: Knowledge) -> None:
     """What the knowledge says of itself names what exists."""
     rules = knowledge.rules()
-    ids = {recommendation.id for recommendation in knowledge.recommendations}
+    ids = {recommendation.id for recommendation in knowledge.every_recommendation()}
     for conflict in knowledge.conflicts:
         _require(conflict.statements, knowledge.statements, "conflicts.toml", f"{conflict.id}.statements")
         _require(conflict.recommendations, ids, "conflicts.toml", f"{conflict.id}.recommendations")

@@ -514,6 +514,8 @@ class Knowledge:
     # What the service is told of this knowledge by name.
     engine: Engine
     recommendations: tuple[Recommendation, ...]
+    # Those that no chart fires any more.
+    retired: tuple[Recommendation, ...]
     questions: tuple[Question, ...]
     question_terms: Mapping[str, QuestionTerm]
     wording: Wording
@@ -536,6 +538,10 @@ class Knowledge:
     debts: tuple[Debt, ...]
     codes: tuple[Code, ...]
     answers: tuple[Code, ...]
+
+    def every_recommendation(self) -> tuple[Recommendation, ...]:
+        """Those that can fire, then those that are retired."""
+        return (*self.recommendations, *self.retired)
 
     def recommendation_conditions(self) -> Iterator[Condition]:
         """Every condition that the assessment evaluates."""

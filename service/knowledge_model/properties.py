@@ -16,6 +16,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Condition
+from service.knowledge_model.forms import reasons
 from service.knowledge_model.model import OF_THE_PATIENT, PACKAGED, Knowledge, KnowledgeError
 from service.knowledge_model.vocabulary import INDICATORS
 
@@ -227,7 +228,7 @@ def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Propert
     try:
         checked = _PropertiesFile().load(raw)
     except ValidationError as error:
-        key, reason = next(_messages(error.messages))
+        key, reason = next(reasons(error.messages))
         raise KnowledgeError(FILE, key, reason) from None
     limits = {name: float(threshold["value"]) for name, threshold in knowledge.thresholds.items()}
 
@@ -331,12 +332,3 @@ def _property(
         ),
         tuple(KnownFailure(**entry) for entry in table["known_failures"]),
     )
-
-
-def _messages(messages: Any, path: str = "") -> Any:
-    """Key and reason of each thing that is wrong, in the form in which marshmallow tells them."""
-    if isinstance(messages, Mapping):
-        for key, inner in messages.items():
-            yield from _messages(inner, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, " ".join(map(str, messages))

@@ -47,6 +47,9 @@ STATED_ATTRIBUTES = (
 )
 # The best first.
 RATINGS = ("appropriate", "may-be-appropriate", "usually-not")
+# What its author says of a recommendation. Whether an active one is in force, the signatures say (service/release).
+RETIRED = "retired"
+STATUSES = ("draft", "active", RETIRED)
 STRENGTHS = ("source-document", "evidence", "judgement")
 SIDES = ("left", "right", "bilateral", "unspecified")
 # The kinds of data that a card may miss.

@@ -21,7 +21,7 @@ CLOSING, PAST = "seen-by-day-closing", "seen-by-day-past"
 # The day up to which a window may have a closer end, with no fewest days: what is said of it holds to the day.
 FIRST = "seen-by-day-first"
 # The kinds of recommendations that can be urgent.
-_LIMITING = ("red-flag", "plan")
+LIMITING = ("red-flag", "plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def limit_of(knowledge: Knowledge, assessment: Assessment) -> Limit | None:
     allowed = [
         (days_allowed(knowledge, assessment, fired), fired)
         for fired in assessment.fired
-        if fired.indicator in URGENT and fired.recommendation.kind in _LIMITING
+        if fired.indicator in URGENT and fired.recommendation.kind in LIMITING
     ]
     if not allowed:
         return None
@@ -59,7 +59,7 @@ def limits_of_variants(knowledge: Knowledge, assessment: Assessment) -> list[tup
     emergency = 0
     since = list(_since_onset(decision))
     for recommendation in knowledge.recommendations:
-        if recommendation.kind not in _LIMITING:
+        if recommendation.kind not in LIMITING:
             continue
         made = decision.kernel.recommendations[recommendation.id]
         if not (said := decision.says(recommendation.id)):
@@ -100,7 +100,7 @@ def _since_onset(decision: Decision) -> Iterator[tuple[Interval, int]]:
 def limit_key(knowledge: Knowledge, recommendation: Recommendation, indicator: str) -> tuple[str, str]:
     """The names of the limits of a recommendation, of a window its own id: the same where two allow the same days."""
     within, by_day = (
-        next((name for name in _names(word, recommendation, indicator) if name in knowledge.thresholds), "")
+        next((name for name in limit_names(word, recommendation, indicator) if name in knowledge.thresholds), "")
         for word in ("seen-within", "seen-by-day")
     )
     return within, by_day and recommendation.id
@@ -118,7 +118,7 @@ def _days(knowledge: Knowledge, recommendation: Recommendation, indicator: str, 
 
     def of(word: str) -> Iterator[int]:
         # The closest: of this recommendation, of its red flag, of whatever is as urgent.
-        return (int(thresholds[n]["value"]) for n in _names(word, recommendation, indicator) if n in thresholds)
+        return (int(thresholds[n]["value"]) for n in limit_names(word, recommendation, indicator) if n in thresholds)
 
     days = next(of("seen-within"))
     if by_day := next(of("seen-by-day"), 0):
@@ -136,12 +136,13 @@ def _days(knowledge: Knowledge, recommendation: Recommendation, indicator: str, 
 
 def _is_for_emergency_care(knowledge: Knowledge, recommendation: Recommendation, indicator: str) -> bool:
     """A critical red flag that refers to emergency care at once, unless it has days of its own."""
-    *own, _of_all = _names("seen-within", recommendation, indicator)
+    *own, _of_all = limit_names("seen-within", recommendation, indicator)
     at_once = any(to.to == knowledge.engine.emergency and to.priority == "stat" for to in recommendation.referrals)
     return indicator == URGENT[0] and at_once and knowledge.thresholds.keys().isdisjoint(own)
 
 
-def _names(word: str, recommendation: Recommendation, indicator: str) -> tuple[str, str, str]:
+def limit_names(word: str, recommendation: Recommendation, indicator: str) -> tuple[str, str, str]:
+    """The numbers under which the limit of a recommendation may stand, the closest first; `word` is how they begin."""
     """The names under which the limit of a recommendation may stand, the closest first."""
     flag = recommendation.red_flag.id if recommendation.red_flag else recommendation.id
     of_all = f"{word}-{indicator}"
