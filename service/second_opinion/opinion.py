@@ -140,6 +140,15 @@ class Opinions:
         # The age is no finding, and no form can tell it.
         return tuple(item for item in found if item.finding in self.knowledge.findings)
 
+    def can_be_corrected(self, finding: str) -> bool:
+        """Whether what the chart states of a finding can be answered otherwise: where a question would ask for it."""
+        return finding in self._asked_for
+
+    @cached_property
+    def _asked_for(self) -> frozenset[str]:
+        findings = (finding for question in self.knowledge.questions for finding in question.findings)
+        return frozenset(finding for finding in findings if finding in self.knowledge.findings)
+
 
 def with_answers(request: HookRequest, form: Mapping[str, Any]) -> HookRequest:
     """The same request with one more QuestionnaireResponse on the chart."""

@@ -426,6 +426,8 @@ class _App:
             answering=msgspec.json.encode(page).decode(),
             action=f"{self._base_path}{PATH}/opinion",
             key=key,
+            given_by=session.user,
+            given_at=f"{opinion.evaluation.now:%Y-%m-%d %H:%M}",
             **self._view.page(chart, opinion, before, at),
             **self._view.saving(self._kind(session, smart), at, saved),
             **self._view.drafting(proposals(opinion, session), at, drafted, may_draft=self._may_draft(session, smart)),

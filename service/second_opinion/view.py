@@ -111,7 +111,7 @@ class View:
             ],
             "single": list(self._single(opinion)),
             "timeline": self._timeline(chart, opinion),
-            "chart": list(self._chart(chart)),
+            "chart": list(self._chart(chart, at)),
             "contradictory": [self.knowledge.title_of(name) for name in opinion.evaluation.assessment.contradictory],
             "unreadable": [
                 self.knowledge.title_of(one.finding)
@@ -188,19 +188,24 @@ class View:
         kinds = dict.fromkeys(kind_of(key) for key, state in data.items() if state not in _CAME)
         return [self.knowledge.wording.data.get(kind, kind.capitalize()) for kind in kinds]
 
-    def _chart(self, chart: Opinion) -> Iterator[dict[str, str]]:
-        """What the chart states of findings, the newest first."""
-        case, now = chart.evaluation.case, chart.evaluation.now
-        newest = (
-            max(found, key=lambda one: one.when.high.timestamp() if one.when else 0.0) for found in _by_side(case)
-        )
-        for one in sorted(newest, key=lambda one: -(one.when.high.timestamp() if one.when else 0.0)):
+    def _chart(self, chart: Opinion, at: Answering) -> Iterator[dict[str, Any]]:
+        """What the chart states of findings, the newest first, and how it can be answered otherwise."""
+        now = chart.evaluation.now
+        for one in stated(chart):
+            item = Item(one.finding, one.side)
             yield {
                 "title": self.knowledge.title_of(one.finding),
                 "state": with_unit(self.knowledge.findings[one.finding], one.value),
                 "side": self.knowledge.wording.sides.get(one.side, "") if one.side else "",
                 "date": as_people_write(one.when.text, now) if one.when else "no date",
+                "source": one.resource.partition("/")[0],
+                "item": self._correction(item, at) if self.opinions.can_be_corrected(one.finding) else None,
             }
+
+    def _correction(self, item: Item, at: Answering) -> dict[str, Any]:
+        """As an item of a question; that it is unknown takes back nothing that is known."""
+        made = self._item(item, at.answers.get(item, ""), both=True)
+        return {**made, "id": f"chart-{made['id']}", "answers": tuple(a for a in made["answers"] if a != UNKNOWN)}
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -327,6 +332,15 @@ class View:
             for mark in marks
         ]
         return {"plot": plot, "rows": rows}
+
+
+def stated(chart: Opinion) -> list[Assertion]:
+    """What the chart states of each finding and side, the newest of each and by their time."""
+
+    def time(one: Assertion) -> float:
+        return one.when.high.timestamp() if one.when else 0.0
+
+    return sorted((max(found, key=time) for found in _by_side(chart.evaluation.case)), key=time, reverse=True)
 
 
 def _by_side(case: Any) -> Iterator[tuple[Assertion, ...]]:

@@ -19,6 +19,7 @@ from service.reasoning.questions import DECIDING
 from service.second_opinion.answers import NO, UNKNOWN, YES, About, Item, Vocabulary
 from service.second_opinion.form import AGE, Form
 from service.second_opinion.opinion import Group, Opinion, Opinions, with_answers
+from service.second_opinion.view import stated
 from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
@@ -104,6 +105,53 @@ def test_an_answer_changes_the_advice_at_once_and_what_it_said_before_is_struck_
     assert 'class="card critical"' not in page.html
     assert "Snap or pop at the injury (right): no" in page.text
     assert "The advice is the same." in page.press("set:right/knee-flexion-weakness=unknown").text
+
+
+def test_what_the_chart_tells_can_be_answered_otherwise_and_the_page_shows_both(make_site: MakeSite) -> None:
+    site = make_site("sudden-pop-with-bruising", write=["QuestionnaireResponse"])
+    for resource in site.ehr.resources.values():
+        if resource["resourceType"] == "Observation":
+            resource["effectiveDateTime"] = "2026-11-22"
+    page = site.open()
+    assert "Snap or pop at the injury present left Nov 22 Observation" in page.text
+    assert 'class="card critical"' in page.html
+    assert "set:left/pop-at-injury=unknown" not in page.buttons()
+    for finding in ("pop-at-injury", "significant-bruising", "sudden-onset"):
+        page = page.press(f"set:left/{finding}=no")
+    assert "The advice changed." in page.text
+    assert 'class="card critical"' not in page.html
+    assert "Snap or pop at the injury present Answered here: no left Nov 22 Observation" in page.text
+    assert "Snap or pop at the injury (left): no" in page.text
+    # What is saved says the same to the next hook, which reads both.
+    page = page.press("save")
+    again = site.open()
+    assert again.cards() == page.cards()
+    assert "Snap or pop at the injury absent left Nov 30 QuestionnaireResponse" in again.text
+    # It can be taken back, and the page keeps telling of both.
+    page = page.press("set:left/pop-at-injury=yes")
+    assert "Snap or pop at the injury absent Answered here: yes left" in page.text
+
+
+def test_beside_what_has_no_date_another_answer_makes_it_recorded_in_two_ways(make_site: MakeSite) -> None:
+    page = make_site("sudden-pop-with-bruising").open()
+    assert "Snap or pop at the injury present left no date Observation" in page.text
+    page = page.press("set:left/pop-at-injury=no")
+    assert "Recorded in two ways: Snap or pop at the injury." in page.text
+
+
+def test_a_date_and_a_number_of_the_chart_can_be_answered_otherwise(make_site: MakeSite) -> None:
+    page = make_site("runner-after-physiotherapy").open()
+    assert "Weeks of physiotherapy completed 12 wk" in page.text
+    page = page.send("set", **{"value:physiotherapy-weeks": "1"})
+    assert "Weeks of physiotherapy completed 12 wk Answered here: 1 wk Nov 22" in page.text
+    page = page.send("set", **{"value:onset-date": "2026-11-01"})
+    assert "Date of onset or injury 2026-08-14 Answered here: 2026-11-01 Nov 22" in page.text
+
+
+def test_what_no_question_asks_for_is_not_corrected_here(site: Site) -> None:
+    page = site.open()
+    assert "Buttock pain present" in page.text
+    assert not [do for do in page.buttons() if "buttock-pain" in do]
 
 
 def test_none_of_these_is_a_no_to_what_is_open_of_a_question(site: Site) -> None:
@@ -301,6 +349,11 @@ def every_item(room: Room, chart: Opinion) -> list[Item]:
     return [item for number in numbers for item in room.opinions.items(chart, Group(number))]
 
 
+def corrections(room: Room, chart: Opinion) -> list[Item]:
+    """What of the chart can be answered otherwise."""
+    return [Item(one.finding, one.side) for one in stated(chart) if room.opinions.can_be_corrected(one.finding)]
+
+
 def an_answer(room: Room, item: Item, of: random.Random) -> str:
     value = room.opinions.knowledge.findings[item.finding].value
     if value == "boolean":
@@ -331,7 +384,8 @@ def test_after_each_answer_the_page_says_what_the_hook_says_once_the_answers_are
         if not items:
             continue
         answers: dict[Item, str] = {}
-        for item in of.sample(items, min(4, len(items))):
+        corrected = corrections(room, start)
+        for item in (*of.sample(items, min(4, len(items))), *of.sample(corrected, min(2, len(corrected)))):
             answers[item] = an_answer(room, item, of)
             form = room.vocabulary.questionnaire_response(answers, ABOUT, "")
             on_page = room.told(room.opinion(request, answers))
