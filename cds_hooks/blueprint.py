@@ -93,6 +93,7 @@ def create_blueprint(
     gate: Gate | None = None,
     base_url: str | None = None,
     pseudonym: Callable[[str], str] = lambda _id: "an id of the caller",
+    announce: Callable[[str | None], Mapping[str, Any]] = lambda _client: {},
 ) -> Blueprint:
     """The blueprint of a server with these CDS services; may be registered under a URL prefix.
 
@@ -102,10 +103,10 @@ def create_blueprint(
 
     With a `gate`, nothing is answered but the calls that it admits. `base_url` is where clients find the blueprint;
     without it, the scheme and the host of each request are taken for it, which are whatever the caller says they are.
-    A correlation id of a caller that could tell of a patient is written down as its `pseudonym`.
+    A correlation id of a caller that could tell of a patient is written down as its `pseudonym`. `announce` says by the
+    client's name what discovery has in the extension of each of its services, beside what stands there.
     """
     blueprint = Blueprint("cds_hooks", __name__)
-    discovery = orjson.dumps(registry.discovery())
 
     def base() -> str:
         return base_url or f"{request.root_url.rstrip('/')}{str(request.url_rule).partition('/cds-services')[0]}"
@@ -113,9 +114,9 @@ def create_blueprint(
     @blueprint.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
         caller = admitted(gate, base, pseudonym, None, "/cds-services")
-        if caller is None or not caller.client.services:
-            return Response(discovery, content_type=_JSON)
-        return Response(orjson.dumps(registry.discovery(caller.client.services)), content_type=_JSON)
+        services = caller.client.services if caller else ()
+        found = registry.discovery(services or None, announce(_name_of(caller)))
+        return Response(orjson.dumps(found), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from cds_hooks.errors import UnknownService
@@ -110,8 +111,11 @@ class ServiceRegistry(Generic[Answered]):
             raise mismatch(hook, service_id, hooks)
         return self._by_id[service_id][hook]
 
-    def discovery(self, ids: Collection[str] | None = None) -> dict[str, Any]:
-        """The body of the discovery response; with `ids`, of these services alone."""
-        if ids is None:
-            return self._discovery
-        return {"services": [entry for entry in self._discovery["services"] if entry["id"] in ids]}
+    def discovery(
+        self, ids: Collection[str] | None = None, extension: Mapping[str, Any] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """The body of the discovery response; with `ids`, of these services alone; `extension` joins that of each."""
+        entries = [entry for entry in self._discovery["services"] if ids is None or entry["id"] in ids]
+        if extension:
+            entries = [{**entry, "extension": {**entry.get("extension", {}), **extension}} for entry in entries]
+        return {"services": entries}

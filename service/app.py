@@ -29,6 +29,7 @@ from service.knowledge_model.properties import read_properties
 from service.pages import api_docs, demo_ehr, insights, why
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
+from service.release.mode import RELEASE_KEY, SILENT, Modes
 from service.second_opinion import fhir_routes
 from service.second_opinion.form import Form
 from service.second_opinion.launching import Apps, apps_of, second_opinion
@@ -111,23 +112,25 @@ def create_app(
         style_of=lambda name: styles[name if clients else None],
         address_of=why.address_maker(settings),
         app_at=lambda call: apps.launched_at(call) if apps else "",
+        is_silent=lambda name: modes.of(name) == SILENT,
     )
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )
     clients = _clients(settings, published)
     styles = _styles(settings, clients, knowledge)
+    modes = Modes(settings.mode, {name: each.mode or settings.mode for name, each in (clients or {}).items()})
     apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
-    log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons])
-    audit_trail = _audit_trail(audit, knowledge, settings, clock)
+    log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
+    audit_trail = _audit_trail(audit, knowledge, settings, clock, modes)
     app = _App("service", static_folder=None)
     app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
         app.wsgi_app = proxied  # type: ignore[method-assign]
-    metrics = Metrics(_key_ages(gate), audit.health if audit else None)
+    metrics = Metrics(_key_ages(gate), audit.health if audit else None, mode_of=modes.of)
     app.extensions["metrics"] = metrics
     capacity = Capacity(
         settings.threads,
@@ -152,6 +155,7 @@ def create_app(
             gate=gate,
             base_url=settings.public_base_url,
             pseudonym=Pseudonyms(settings).of,
+            announce=lambda name: {RELEASE_KEY: {"mode": modes.of(name)}},
         )
     )
     if apps:
@@ -164,7 +168,11 @@ def create_app(
     app.register_blueprint(why.create_blueprint(knowledge))
     if settings.adaptive_form == "on":
         app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))
-    ready = {"status": "ready", "knowledge": {"version": knowledge.version, "status": knowledge.status}}
+    ready = {
+        "status": "ready",
+        "knowledge": {"version": knowledge.version, "status": knowledge.status},
+        "mode": modes.overall(),
+    }
 
     index = _PAGE.format(
         title=knowledge.title,
@@ -320,13 +328,13 @@ def _guard(
 
 
 def _audit_trail(
-    audit: AuditWriter | None, knowledge: Knowledge, settings: Settings, clock: Callable[[], datetime]
+    audit: AuditWriter | None, knowledge: Knowledge, settings: Settings, clock: Callable[[], datetime], modes: Modes
 ) -> AuditTrail | None:
     if audit is None:
         return None
     from service.audit import AuditTrail  # noqa: PLC0415
 
-    return AuditTrail(audit, knowledge, settings, clock)
+    return AuditTrail(audit, knowledge, settings, clock, modes.of)
 
 
 def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], None]:

@@ -45,6 +45,8 @@ EHR_PROFILES = ("generic", "epic", "oracle-health")
 DETAILS = ("short", "full")
 # Whose words stand on cards and in orders.
 SPELLINGS = ("us", "uk")
+# Whether clients get answers, or their calls are assessed and recorded alone; see release/mode.py.
+MODES = ("live", "silent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Settings:
     pama_rating: str = "off"
     adaptive_form: str = "off"
     clients: Path | None = None
+    mode: str = MODES[0]
     store: Path | None = None
     store_url: str | None = field(default=None, repr=False)
     audit: Path | Literal["off"] | None = None
@@ -315,6 +318,7 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_CLIENTS",
         metadata={"expected": "the path of a file that is there"},
     )
+    mode = _one_of("SITBONE_MODE", MODES)
     store = fields.Function(
         deserialize=_read_folder,
         data_key="SITBONE_STORE",

@@ -216,6 +216,7 @@ def entry(number: int = 0) -> CallRows:
         "cards": 0,
         "is_check": False,
         "not_valid": None,
+        "mode": "live",
     }
     return CallRows(call, ())
 
@@ -432,7 +433,7 @@ def test_the_newest_step_is_the_one_that_the_code_needs() -> None:
 
 
 # What later forms of the audit trail added to a call.
-LATER = ("is_check", "not_valid")
+LATER = ("is_check", "not_valid", "mode")
 
 
 def test_a_record_of_the_first_form_keeps_its_rows_which_are_of_no_check(tmp_path: Path) -> None:
@@ -470,6 +471,7 @@ def written_by_the_form_before_the_tables_were_renamed(site: Site) -> None:
         for name, kept in held.items():
             for row in kept:
                 old = {column.replace("suppressed_since", "held_since"): value for column, value in row.items()}
+                old.pop("mode", None)
                 names, places = ", ".join(old), ", ".join(f":{column}" for column in old)
                 table = name.replace("audit_", "record_")
                 statement = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - names of ours

@@ -57,9 +57,10 @@ class History:
             "cards": sum("suppressed_since" not in card for card in cards),
             "is_check": False,
             "not_valid": None,
+            "mode": "live",
             **members,
         }
-        shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
+        shared = {name: call[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check", "mode")}
         self.audit.write([CallRows(call, tuple({"call": id_, **shared, **CARD, **card} for card in cards))])
 
     def feedback(self, card: str, outcome: str, at: timedelta, **members: Any) -> None:
@@ -419,7 +420,7 @@ def test_a_report_tells_of_a_real_call_from_card_to_feedback(site: Site) -> None
     assert told["times_to_action"][0]["median_seconds"] == 30.0
     assert {each["week"] for each in told["cards"]} == {"2026-11-23"}
     text = command(site, *days)
-    assert text.startswith(f"{told['database']}\n2026-11-23 to 2026-11-23\n")
+    assert text.startswith(f"{told['database']}\n2026-11-23 to 2026-11-23, live\n")
     assert "median seconds" in text
     assert "mean milliseconds" in text
     for heading in ("Calls", "Cards", "Times to action", "Data states", "Burdens", "Verdicts", "Stages"):

@@ -33,7 +33,7 @@ from service.access.fhir_servers import host_of
 from service.access.smart_app import APP_SCHEMA, Reason, SmartApp, read_smart_app
 from service.prefetch_keys import SEARCHED
 from service.service_ids import DIAGNOSIS, FORMER_IDS, with_current
-from service.settings import DETAILS, EHR_PROFILES, SPELLINGS, SettingsError, Style
+from service.settings import DETAILS, EHR_PROFILES, MODES, SPELLINGS, SettingsError, Style
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
@@ -63,6 +63,8 @@ class Client:
     preference_list: Path | None = None
     # How the page of the second opinion is registered there, if it is.
     app: SmartApp | None = None
+    # Whether it gets answers; None where it is as the site is.
+    mode: str | None = None
 
     def may_be_internal(self, url: str) -> bool:
         """Whether the host of this URL may have a private or a loopback address."""
@@ -131,8 +133,8 @@ def _client(file: Path, name: str, members: Any) -> Client:
     except ValidationError as problem:
         raise _wrong(file, name, *_reason(_SCHEMA, problem.messages_dict, members)) from None
     app = _app(file, name, entry.pop("app"), entry["fhir_servers"])
-    own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends", "preference_list")
-    jwks_file, servers, hosts, pama_rating, never_sends, preference_list = (entry.pop(key) for key in own)
+    own = ("jwks_file", "fhir_servers", "internal_hosts", "pama_rating", "never_sends", "preference_list", "mode")
+    jwks_file, servers, hosts, pama_rating, never_sends, preference_list, mode = (entry.pop(key) for key in own)
     style = Style(entry.pop("ehr"), entry.pop("detail"), entry.pop("extensions") == "on", entry.pop("spelling"))
     entry["services"] = with_current(entry["services"])
     trusted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
@@ -146,6 +148,7 @@ def _client(file: Path, name: str, members: Any) -> Client:
         frozenset(never_sends),
         file.parent / preference_list if preference_list else None,
         app,
+        mode,
     )
     if client.jwks_file is not None:
         try:
@@ -261,6 +264,7 @@ class _ClientSchema(Schema):
     detail = _one_of(DETAILS)
     extensions = fields.String(load_default="on", validate=OneOf(["on", "off"]), metadata={"expected": "on or off"})
     spelling = _one_of(SPELLINGS)
+    mode = fields.String(load_default=None, validate=OneOf(MODES), metadata={"expected": f"one of {', '.join(MODES)}"})
     pama_rating = fields.Boolean(
         load_default=False, truthy={True}, falsy={False}, metadata={"expected": "true or false"}
     )

@@ -14,6 +14,7 @@ from typing import Any
 from cds_hooks import Card, HookResponse, SystemAction
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Fired
+from service.release.mode import LIVE, SILENT
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
 
@@ -59,10 +60,19 @@ class Answered:
     suppressed: tuple[Suppressed, ...] = ()
     # Whether the assessment is sent.
     extensions: bool = True
+    # Whether nothing is sent: what would have been is recorded.
+    silent: bool = False
+
+    @property
+    def mode(self) -> str:
+        """Live or silent."""
+        return SILENT if self.silent else LIVE
 
     @property
     def response(self) -> HookResponse:
         """What is sent."""
+        if self.silent:
+            return HookResponse(())
         cards = tuple(each.card for each in self.advised)
         return HookResponse(cards, self.system_actions, {ASSESSMENT_KEY: self.extension} if self.extensions else None)
 

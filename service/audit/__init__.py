@@ -12,6 +12,7 @@ from service.audit.suppression import Suppression
 from service.audit.writer import AuditWriter, Health, open_audit
 from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
+from service.release.mode import ALL_LIVE
 from service.settings import Settings, SettingsError
 
 __all__ = ["AuditTrail", "AuditWriter", "Health", "open_audit"]
@@ -25,10 +26,15 @@ class AuditTrail:
     """
 
     def __init__(
-        self, audit: AuditWriter, knowledge: Knowledge, settings: Settings, clock: Callable[[], datetime]
+        self,
+        audit: AuditWriter,
+        knowledge: Knowledge,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        mode_of: Callable[[str | None], str] = ALL_LIVE.of,
     ) -> None:
         self.audit, self._clock = audit, clock
-        self.rows = Rows(knowledge, Pseudonyms(settings))
+        self.rows = Rows(knowledge, Pseudonyms(settings), mode_of)
         if settings.suppression_days and settings.log_key is None:
             raise SettingsError("SITBONE_SUPPRESSION_DAYS needs SITBONE_LOG_KEY, by which a patient is known again.")
         days = settings.suppression_days

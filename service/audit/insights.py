@@ -16,9 +16,10 @@ from statistics import fmean, quantiles
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Connection, Subquery, Table, and_, case, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Subquery, Table, and_, case, func, literal, select
 
 from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, HAPPENED
+from service.release.mode import LIVE
 
 _Key = TypeVar("_Key", bound=tuple[Any, ...])
 NO_REASON = "none given"
@@ -32,18 +33,22 @@ _FIRST_MONDAY = date(1970, 1, 5)
 class Period:
     """From `since` until before `until`, both in milliseconds since 1970; of all clients where `client` is None.
 
-    Only `with_checks` does it hold what is marked as of a check of the service.
+    Only `with_checks` does it hold what is marked as of a check of the service. `mode` is live or silent, never both:
+    what nobody saw was neither accepted nor ignored.
     """
 
     since: int
     until: int
     client: str | None = None
     with_checks: bool = False
+    mode: str = LIVE
 
     @classmethod
-    def of_days(cls, first: date, last: date, client: str | None = None, *, with_checks: bool = False) -> Period:
+    def of_days(
+        cls, first: date, last: date, client: str | None = None, *, with_checks: bool = False, mode: str = LIVE
+    ) -> Period:
         """Whole days in UTC, the last one included."""
-        return cls(_start_of(first), _start_of(last + timedelta(days=1)), client, with_checks)
+        return cls(_start_of(first), _start_of(last + timedelta(days=1)), client, with_checks, mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +429,8 @@ def _within(table: Table, period: Period) -> ColumnElement[bool]:
         inside.append(table.c.client == period.client)
     if not period.with_checks:
         inside.append(~table.c.is_check)
+    # Feedback is of what was shown.
+    inside.append(table.c.mode == period.mode if "mode" in table.c else literal(period.mode == LIVE))
     return and_(*inside)
 
 

@@ -46,9 +46,9 @@ def report(connection: Connection, period: Period, today: date) -> Report:
     )
 
 
-def as_json(answers: Report, database: str) -> str:
-    """Members are those of the dataclasses, after the name of the database that was read."""
-    return orjson.dumps({"database": database, **asdict(answers)}, option=orjson.OPT_INDENT_2).decode()
+def as_json(answers: Report, database: str, mode: str) -> str:
+    """Members are those of the dataclasses, after the name of the database that was read and the mode of the calls."""
+    return orjson.dumps({"database": database, "mode": mode, **asdict(answers)}, option=orjson.OPT_INDENT_2).decode()
 
 
 def as_text(answers: Report) -> str:

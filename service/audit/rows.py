@@ -6,7 +6,7 @@ out, or stands as a keyed hash.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -20,6 +20,7 @@ from cds_hooks.text_forms import UUID
 from service.answers.answered import AdvisedCard, Answered
 from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
+from service.release.mode import ALL_LIVE
 
 Row: TypeAlias = dict[str, Any]
 OTHER = "other"
@@ -53,12 +54,16 @@ def key_of(advised: AdvisedCard) -> CardKey | None:
 
 
 class Rows:
-    """Makes the rows by one body of knowledge and one key."""
+    """Makes the rows by one body of knowledge and one key; `mode_of` says by the client's name whether it is live or
+    silent.
+    """
 
-    def __init__(self, knowledge: Knowledge, pseudonyms: Pseudonyms) -> None:
+    def __init__(
+        self, knowledge: Knowledge, pseudonyms: Pseudonyms, mode_of: Callable[[str | None], str] = ALL_LIVE.of
+    ) -> None:
         self._knowledge = knowledge.version
         self._reasons = {code for code, _display in knowledge.wording.override_reasons}
-        self._pseudonyms = pseudonyms
+        self._pseudonyms, self._mode_of = pseudonyms, mode_of
 
     def patient(self, client: str | None, patient_id: str) -> str:
         """The hash that stands for a patient of a client."""
@@ -89,8 +94,9 @@ class Rows:
             "cards": sum(card["suppressed_since"] is None for card in cards),
             "is_check": call.is_check,
             "not_valid": None,
+            "mode": answered.mode if answered else self._mode_of(call.client),
         }
-        shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check")}
+        shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check", "mode")}
         case = answered.assessment.case if answered and answered.has_cards() else None
         read = case.resources[:_REMARKED_ON] if case else ()
         return CallRows(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)))

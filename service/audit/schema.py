@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case, false
 
+from service.release.mode import LIVE
+
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0005"
+HEAD = "0006"
 # A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
@@ -22,6 +24,11 @@ METADATA = MetaData()
 def _is_check() -> Column[bool]:
     """Whether a row came marked as one of a check of the service: it is kept, and no figure counts it."""
     return Column("is_check", Boolean, nullable=False, server_default=false())
+
+
+def _mode() -> Column[str]:
+    """Live, or silent where nothing was sent: no figure mixes the two."""
+    return Column("mode", String(8), nullable=False, server_default=LIVE)
 
 
 CALLS = Table(
@@ -46,6 +53,7 @@ CALLS = Table(
     _is_check(),
     # Type -> how many of the resources that were read for the cards the FHIR models refuse; null where nobody asked.
     Column("not_valid", Text),
+    _mode(),
 )
 CARDS = Table(
     "audit_cards",
@@ -68,6 +76,7 @@ CARDS = Table(
     # Since when it is suppressed; null for a card that was shown.
     Column("suppressed_since", BigInteger),
     _is_check(),
+    _mode(),
     Index("ix_audit_cards_client_uuid", "client", "uuid"),
     Index("ix_audit_cards_client_patient", "client", "patient"),
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.commands import give_up
-from service.settings import Settings, SettingsError
+from service.settings import MODES, Settings, SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -106,15 +106,17 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     "--until", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="The last day, in UTC; by default today."
 )
 @click.option("--client", metavar="NAME", help="Of this CDS client only.")
+@click.option("--mode", type=click.Choice(MODES), default=MODES[0], help="Of which calls; by default the live ones.")
 @click.option("--with-checks", is_flag=True, help="Count the calls of `sitbone check` too.")
 @click.option("--json", "machine", is_flag=True, help="Print the report as JSON.")
 def report(
-    since: datetime | None, until: datetime | None, client: str | None, *, with_checks: bool, machine: bool
+    since: datetime | None, until: datetime | None, client: str | None, *, mode: str, with_checks: bool, machine: bool
 ) -> None:
     """Print what was advised and what became of it.
 
     Cards that were shown, accepted, overridden and ignored, by week, client and recommendation; reasons of overrides;
-    times to action; calls without a card; data states; how often the same card came up again for a patient. The
+    times to action; calls without a card; data states; how often the same card came up again for a patient. Live calls
+    and silent ones, whose cards nobody saw, are never counted together. The
     database that was read stands above it. Calls that are marked as those of `sitbone check` are counted by themselves.
 
     Ends with 2 when the database cannot be used, is not there, or SITBONE_AUDIT is off.
@@ -144,12 +146,13 @@ def report(
     engine = _engine(settings)
     try:
         with reading(engine) as connection:
-            found = ask(connection, Period.of_days(first, last, client, with_checks=with_checks), today)
+            found = ask(connection, Period.of_days(first, last, client, with_checks=with_checks, mode=mode), today)
     except SQLAlchemyError:
         give_up(f"The audit trail cannot be read: {_FAULT}")
     finally:
         engine.dispose()
-    click.echo(as_json(found, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(found)}")
+    head = f"{database}\n{first} to {last}, {mode}"
+    click.echo(as_json(found, database, mode) if machine else f"{head}\n\n{as_text(found)}")
 
 
 def _settings() -> Settings:

@@ -1,1 +1,1 @@
-"""What of the knowledge is in force: digests of its content, signatures over them, and the state that follows."""
+"""What of the knowledge is in force and whom it answers: digests, signatures, states; what is silent or suspended."""

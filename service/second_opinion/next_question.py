@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from cds_hooks import CdsService
-from cds_hooks.errors import BadRequest, CdsHooksError, PreconditionFailed
+from cds_hooks.errors import BadRequest, CdsHooksError, Forbidden, PreconditionFailed
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
 from service.chart.fhir_time import read_when
@@ -252,10 +252,13 @@ class NextQuestion:
         }
         envelope = read_envelope(orjson.dumps(call))
         try:
-            return self._service.answer(request_for(envelope, self._service, correlation_id=NAME, client=client))
+            answered = self._service.answer(request_for(envelope, self._service, correlation_id=NAME, client=client))
         except PreconditionFailed:
             # Nothing tells of this pain, and a form brings no chart that could.
             raise self._not_this_pain() from None
+        if answered.silent:
+            raise Forbidden("The service is silent for this client: it assesses its calls and answers nothing.")
+        return answered
 
     def _not_this_pain(self) -> NotThisPainError:
         return NotThisPainError(

@@ -23,6 +23,7 @@ from service.prefetch_keys import QUESTIONNAIRE_RESPONSES
 from service.reasoning.questions import DECIDING
 from service.second_opinion.answers import Item
 from service.second_opinion.open_items import open_items
+from service.second_opinion.refusals import SILENT, Refused
 from service.second_opinion.sealing import Session
 from service.services.evaluation import Evaluation, Evaluator
 
@@ -95,8 +96,11 @@ class Opinions:
         return self._complete(request, self._service)
 
     def of(self, request: HookRequest) -> Opinion:
-        """The opinion on a chart. Raises PreconditionFailed where too little of it came, as the hook does."""
+        """The opinion on a chart. Raises PreconditionFailed where too little of it came, as the hook does, and
+        Refused where its answers say nothing."""
         answered = self._service.answer(request)
+        if answered.silent:
+            raise Refused(SILENT)
         if self._revise is not None:
             answered = self._revise(request, answered)
         return Opinion(answered, self.evaluator.evaluate(request, whole_chart=False))

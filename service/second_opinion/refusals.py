@@ -45,6 +45,7 @@ NO_PATIENT = Why(
 )
 ENDED = Why("session-ended", 401, "Session ended", f"Nothing more can be read or saved from here. {_FROM_THE_CARD}")
 NO_CHART = Why("no-chart", 502, "The chart cannot be read", f"Without it there is no advice. {_FROM_THE_CARD}")
+SILENT = Why("silent", 403, "No advice is shown here yet", "The service is being tried in silence. Nothing was saved.")
 NOT_UNDERSTOOD = Why("not-understood", 400, "What this page sent cannot be read", _FROM_THE_CARD)
 
 

@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,6 +23,7 @@ import orjson
 from cds_hooks import CallRecord, FeedbackRecord
 from cds_hooks.text_forms import UUID
 from service.pseudonyms import Pseudonyms
+from service.release.mode import ALL_LIVE, LIVE
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,10 +87,14 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 
 
 class CallLog:
-    """Writes down calls and feedback. `known_reasons` are the codes of override reasons that cards offer."""
+    """Writes down calls and feedback. `known_reasons` are the codes of reasons that cards offer; `mode_of` tells
+    of a client by its name whether it is live or silent.
+    """
 
-    def __init__(self, settings: Settings, known_reasons: Collection[str]) -> None:
-        self._pseudonyms = Pseudonyms(settings)
+    def __init__(
+        self, settings: Settings, known_reasons: Collection[str], mode_of: Callable[[str | None], str] = ALL_LIVE.of
+    ) -> None:
+        self._pseudonyms, self._mode_of = Pseudonyms(settings), mode_of
         self._known_reasons = frozenset(known_reasons)
 
     def call(self, call: CallRecord[Answered]) -> None:
@@ -97,6 +102,7 @@ class CallLog:
         if not _LOG.isEnabledFor(logging.INFO):
             return
         answered = call.answered
+        mode = answered.mode if answered else self._mode_of(call.client)
         members: dict[str, Any] = {
             "correlationId": call.correlation_id,
             "client": call.client,
@@ -109,6 +115,7 @@ class CallLog:
             "milliseconds": {stage: round(1000 * seconds, 3) for stage, seconds in call.seconds.items()},
             "rules": answered.recommendations() if answered else (),
             "cards": len(answered.advised) if answered else 0,
+            **({"mode": mode} if mode != LIVE else {}),
             **({"check": True} if call.is_check else {}),
         }
         _write("call", members)

@@ -26,6 +26,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from cds_hooks import CallRecord
+from service.release.mode import ALL_LIVE
 
 if TYPE_CHECKING:
     from service.answers.answered import Answered
@@ -58,6 +59,7 @@ class _Call(NamedTuple):
     rules: tuple[str, ...]
     indicators: tuple[str, ...] | None
     suppressed: int
+    mode: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ def forget(process: int) -> None:
 
 class Metrics:
     """The metrics of an application. `key_ages` tell by client how many seconds ago its keys were loaded, if they were;
-    `health` how the audit trail fares; `clock` gives seconds since 1970.
+    `health` how the audit trail fares; `clock` gives seconds since 1970; `mode_of` says by the client's name whether
+    it is live or silent.
 
     A call waits for a few entries in memory only. They are summed up before they are counted, when somebody reads them
     and, in processes that count together, twice a second by a thread, which starts with the first call.
@@ -122,15 +125,16 @@ class Metrics:
         key_ages: Mapping[str, Callable[[], float | None]],
         health: Callable[[], Health] | None = None,
         clock: Callable[[], float] = time.time,
+        mode_of: Callable[[str | None], str] = ALL_LIVE.of,
     ) -> None:
-        self._key_ages, self._health, self._clock = key_ages, health, clock
+        self._key_ages, self._health, self._clock, self._mode_of = key_ages, health, clock, mode_of
         self._folder = os.environ.get(_FOLDER)
         self._waiting: deque[tuple[_Call, Mapping[str, float]] | _Response] = deque()
         self._lock, self._hands, self._stopping = Lock(), Lock(), Event()
         self._thread: Thread | None = None
         self._calls_now = self._dropped_so_far = 0
         self._registry = CollectorRegistry()
-        self._calls = self._counter("calls", "Calls of services.", "client", "service", "hook", "status")
+        self._calls = self._counter("calls", "Calls of services.", "client", "service", "hook", "status", "mode")
         self._stages = self._histogram("stage_seconds", "What each stage of a call took.", "service", "stage")
         self._responses = self._counter("responses", "Responses to all requests.", "route", "status")
         self._response_seconds = self._histogram(
@@ -139,12 +143,12 @@ class Metrics:
         self._states = self._counter(
             "data_states", "How the data of a prefetch key came.", "client", "service", "key", "state"
         )
-        self._rules = self._counter("rules_fired", "Recommendations that held.", "service", "rule")
-        self._cards = self._counter("cards", "Cards that were sent.", "service", "indicator")
+        self._rules = self._counter("rules_fired", "Recommendations that held.", "service", "rule", "mode")
+        self._cards = self._counter("cards", "Cards, of silent calls those left out.", "service", "indicator", "mode")
         self._without_card = self._counter(
-            "calls_without_card", "Calls that were answered without a card.", "client", "service"
+            "calls_without_card", "Calls for which there was no card.", "client", "service", "mode"
         )
-        self._suppressed = self._counter("cards_suppressed", "Cards that were suppressed.", "service")
+        self._suppressed = self._counter("cards_suppressed", "Cards that were suppressed.", "service", "mode")
         self._in_flight = self._gauge("calls_in_flight", "Calls in flight.", "livesum")
         self._keys = self._gauge(
             "keys_loaded_timestamp_seconds", "When the keys of a client were last loaded.", "livemax", "client"
@@ -164,6 +168,7 @@ class Metrics:
             answered.recommendations() if answered else (),
             tuple(each.card.indicator for each in answered.advised) if answered else None,
             len(answered.suppressed) if answered else 0,
+            answered.mode if answered else self._mode_of(call.client),
         )
         self._count((counted, call.seconds))
 
@@ -232,18 +237,18 @@ class Metrics:
             self._ask()
 
     def _sum_up_calls(self, call: _Call, number: int) -> None:
-        client, service = call.client, call.service
-        self._calls.labels(client, service, call.hook, str(call.status)).inc(number)
+        client, service, mode = call.client, call.service, call.mode
+        self._calls.labels(client, service, call.hook, str(call.status), mode).inc(number)
         for key, state in call.states:
             self._states.labels(client, service, key, state).inc(number)
         for rule in call.rules:
-            self._rules.labels(service, rule).inc(number)
+            self._rules.labels(service, rule, mode).inc(number)
         for indicator in call.indicators or ():
-            self._cards.labels(service, indicator).inc(number)
+            self._cards.labels(service, indicator, mode).inc(number)
         if call.indicators == ():
-            self._without_card.labels(client, service).inc(number)
+            self._without_card.labels(client, service, mode).inc(number)
         if call.suppressed:
-            self._suppressed.labels(service).inc(call.suppressed * number)
+            self._suppressed.labels(service, mode).inc(call.suppressed * number)
 
     def _ask(self) -> None:
         for client, age in self._key_ages.items():

@@ -121,7 +121,8 @@ class Evaluator:
     """Reads and assesses by one body of knowledge; made once.
 
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
-    of cards; `style_of` says by the client's name how it likes its answers; `address_of` and `app_at`: see Responder.
+    of cards; `style_of` says by the client's name how it likes its answers, and `is_silent` whether they say nothing;
+    `address_of` and `app_at`: see Responder.
     """
 
     def __init__(
@@ -135,8 +136,9 @@ class Evaluator:
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
         address_of: Callable[[str], str] | None = None,
         app_at: Callable[[HookRequest], str] = lambda _call: "",
+        is_silent: Callable[[str | None], bool] = lambda _client: False,
     ) -> None:
-        self.knowledge, self.style_of = knowledge, style_of
+        self.knowledge, self.style_of, self.is_silent = knowledge, style_of, is_silent
         self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index

@@ -89,8 +89,10 @@ def services_by(
     ) -> Iterator[CdsService[Answered]]:
         presented = knowledge.engine.services[name]
 
-        def in_style_of_client(request: HookRequest) -> Answered:
+        def for_client(request: HookRequest) -> Answered:
             answered, style = answer(request), evaluator.style_of(request.client)
+            if evaluator.is_silent(request.client):
+                answered = replace(answered, silent=True)
             if style == AS_IT_IS:
                 return answered
             cards = (replace(each, card=in_style(style, each.card, knowledge, spelling)) for each in answered.advised)
@@ -103,7 +105,7 @@ def services_by(
                 title=presented.title or knowledge.title,
                 description=presented.description,
                 prefetch=templates,
-                answer=in_style_of_client,
+                answer=for_client,
                 usage_requirements=_NEEDS,
                 extension=publishing,
                 needs_chart=needs_chart,

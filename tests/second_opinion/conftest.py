@@ -154,7 +154,9 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
     (tmp_path / "secret.txt").write_text(SECRET + "\n")
     with ExitStack() as stack:
 
-        def make(chart: str = "office-worker-of-42", *, auth: str = "private_key_jwt", **app: Any) -> Site:
+        def make(
+            chart: str = "office-worker-of-42", *, auth: str = "private_key_jwt", mode: str = "live", **app: Any
+        ) -> Site:
             ehr = stack.enter_context(Ehr(chart_of(chart)).running())
             ehr.redirect_uri = f"{PUBLIC}/app/callback/clinic"
             ehr.app_keys = key_set(APP)
@@ -165,6 +167,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
                 app_keys=(KEY,),
                 audit="off",
                 log_level="info",
+                mode=mode,
             )
             write_clients(settings.clients or tmp_path, {"clinic": (ehr.iss, auth, app)})
             time = Time()

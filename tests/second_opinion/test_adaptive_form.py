@@ -543,3 +543,10 @@ def test_with_a_file_of_clients_a_form_filler_needs_a_token_for_this_url(tmp_pat
     assert status(f"{base}/cds-services/gluteal-hamstring-pain") == 401
     assert status(f"{base}{OPERATION}") == 200
     assert client.get("/fhir/metadata").status_code == 200
+
+
+def test_a_silent_service_gives_no_advice_to_a_form_filler() -> None:
+    settings = Settings(adaptive_form="on", public_base_url="https://cds.example.org", mode="silent")
+    client = create_app(settings, lambda: CLOCK).test_client()
+    with pytest.raises(AssertionError, match="silent for this client"):
+        filled(client, of_truth(PATIENTS["tear"]))

@@ -522,3 +522,9 @@ def test_what_was_asked_and_is_unknown_is_not_asked_again_and_counts_for_the_sto
     assert room.opinions.groups(opinion, asked) == ()
     assert room.opinions.is_enough(opinion, asked)
     assert room.opinions.can_change(opinion, ()) >= DECIDING
+
+
+def test_a_silent_service_shows_no_advice_on_the_page_either(make_site: MakeSite) -> None:
+    page = make_site("sudden-pop-with-bruising", mode="silent").open()
+    assert (page.status, page.cards()) == (403, [])
+    assert "No advice is shown here yet" in page.text
