@@ -207,6 +207,15 @@ class KeySource:
             )
         return key
 
+    def only(self, algorithm: str) -> VerificationKey:
+        """The key of a set that has one, for a token that names none: OpenID Connect Core 1.0, section 10.1. Raises as
+        `find` does."""
+        keys = self._current().keys
+        named = [*keys.keys, *keys.refused]
+        if len(named) != 1:
+            raise KeyRefusedError("a kid, for the JWK Set has several keys or none", "none")
+        return self.find(named[0], algorithm)
+
     def is_ready(self) -> bool:
         """Whether there are keys that may be used now; where there are none, they are loaded in the background."""
         held = self._held

@@ -208,11 +208,13 @@ class SmartClient:
         try:
             header = jwt.get_unverified_header(id_token)
             kid, algorithm = header.get("kid"), header.get("alg")
-            if not configuration.issuer or algorithm not in ALGORITHMS or not isinstance(kid, str):
+            named = kid is None or isinstance(kid, str)
+            if not configuration.issuer or algorithm not in ALGORITHMS or not named:
                 raise Refused(refusals.WRONG_IDENTITY)
+            keys = self._key_source(configuration.jwks_uri)
             claims = jwt.decode(
                 id_token,
-                key=self._key_source(configuration.jwks_uri).find(kid, algorithm).public,
+                key=(keys.only(algorithm) if kid is None else keys.find(kid, algorithm)).public,
                 algorithms=[algorithm],
                 audience=self.app.client_id,
                 issuer=configuration.issuer,

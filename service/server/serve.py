@@ -98,8 +98,9 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "timeout": 30,
         # Container engines kill ten seconds after they have asked.
         "graceful_timeout": 8,
-        # No route has a long path or a query; a client's token is the longest header, and refused with a reason.
-        "limit_request_line": 2048,
+        # The longest line is the callback of an authorization server, with its code and our sealed state: 8190 is
+        # gunicorn's most. A client's token is the longest header, and refused with a reason.
+        "limit_request_line": 8190,
         "limit_request_fields": 64,
         "limit_request_field_size": 16_380,
         # Which proxies are believed is for the application to say; gunicorn would believe any on this machine.

@@ -52,6 +52,9 @@ class Faults:
     id_token: dict[str, Any] = field(default_factory=dict)
     id_token_key: dict[str, Any] | None = None
     unsigned: bool = False
+    # The id_token names no key, and so many others stand beside it in the set.
+    without_kid: bool = False
+    other_keys: tuple[dict[str, Any], ...] = ()
     scope: Callable[[str], str] = str
     expired: bool = False
     lifetime: int = _LIFETIME
@@ -221,7 +224,10 @@ class Ehr:
         }
         if self.faults.unsigned:
             return jwt.encode(claims, "", algorithm="none", headers={"kid": self.key["kid"]})
-        return sign(self.faults.id_token_key or self.key, claims)
+        key = self.faults.id_token_key or self.key
+        if self.faults.without_kid:
+            return jwt.encode(claims, jwt.PyJWK(key).key, algorithm=key["alg"])
+        return sign(key, claims)
 
     def _flask(self) -> Flask:  # noqa: C901, PLR0915 - one server, whose routes share what is around them
         app, ehr = Flask("ehr"), self
@@ -333,7 +339,7 @@ class Ehr:
 
         @app.get("/jwks")
         def jwks() -> dict[str, Any]:
-            return key_set(ehr.key)
+            return key_set(ehr.key, *ehr.faults.other_keys)
 
         @app.get("/authorize")
         def authorize() -> Any:

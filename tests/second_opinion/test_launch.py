@@ -355,6 +355,29 @@ def test_an_id_token_that_is_not_of_this_server_for_this_launch_gives_no_page(
     assert not [path for path in site.ehr.asked if path.startswith("GET /fhir/Patient")]
 
 
+def test_an_id_token_that_names_no_key_is_held_to_the_only_one_of_the_server(site: Site) -> None:
+    # As the public SMART launcher does it.
+    site.ehr.faults.without_kid = True
+    assert site.open().status == 200
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"other_keys": (new_key("ES384", "another"),)},
+        {"id_token_key": new_key("ES384", "nobodys")},
+        {"id_token": {"nonce": "another"}},
+    ],
+)
+def test_an_id_token_that_names_no_key_is_refused_where_that_or_anything_else_leaves_a_doubt(
+    site: Site, fault: dict[str, Any]
+) -> None:
+    site.ehr.faults.without_kid = True
+    for name, value in fault.items():
+        setattr(site.ehr.faults, name, value)
+    assert site.open().status == 403
+
+
 @pytest.mark.parametrize("id_token", ["no.jwt.at-all", "", "x"])
 def test_an_id_token_that_is_none_gives_no_page(site: Site, id_token: str) -> None:
     site.ehr.id_token = lambda *_: id_token  # type: ignore[method-assign]
