@@ -152,6 +152,7 @@ def made_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "loader", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
+        patch.setattr(app, "read_properties", once(app.read_properties))
         patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
         yield
