@@ -24,12 +24,13 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## start the service on 127.0.0.1, PORT=8080
 	@SITBONE_PORT=$(PORT) exec $(BIN)/sitbone serve --try $(TRY)
 
+# The tests start hundreds of processes: images of Python often forbid to keep what is compiled, and each would do it again.
 test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder
 
 prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about all charts (the tests do it too)
 	$(BIN)/sitbone knowledge prove
