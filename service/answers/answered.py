@@ -15,6 +15,7 @@ from cds_hooks import Card, HookResponse, SystemAction
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Fired
 from service.release.mode import LIVE, SILENT
+from service.release.muting import NOTHING, Muted
 
 ASSESSMENT_KEY = "org.sitbone.assessment"
 
@@ -48,7 +49,7 @@ class Answered:
     """The response to a call, and the decision behind it.
 
     assessment: has no case where no chart had to be read; advised: the cards that are shown; extension: the assessment
-    as the response has it; fired: what led to the response, whether or not a card carries it.
+    as the response has it; fired: what led to the response, whether or not a card carries it or it is muted.
     """
 
     assessment: Assessment
@@ -60,6 +61,8 @@ class Answered:
     suppressed: tuple[Suppressed, ...] = ()
     # Whether the assessment is sent.
     extensions: bool = True
+    # What was muted when it was made.
+    muted: Muted = NOTHING
     # Whether nothing is sent: what would have been is recorded.
     silent: bool = False
 

@@ -39,8 +39,9 @@ from service.answers.extension import (
     would_change_extension,
 )
 from service.answers.full_text import FullText
+from service.answers.muting import said, suspended_among, without_muted
 from service.answers.orders import Indications, Ordering, service_request
-from service.answers.short_text import ShortText
+from service.answers.short_text import LONGEST_SUMMARY, ShortText
 from service.chart.assertions import Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
@@ -51,10 +52,11 @@ from service.prefetch_keys import COMPLAINT, MEDICINES, ON_CHART, kind_of
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.differential import NO_SIDE_NAMED
-from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired
+from service.reasoning.evidence import UNKNOWN_AT_MOST, Evidence, Fired, reads_of
 from service.reasoning.order_matching import Call, OrderMatching
 from service.reasoning.questions import WouldChange
 from service.reasoning.unread_values import UnreadValues
+from service.release.muting import NOTHING, Muted
 from service.settings import AS_IT_IS, Style
 from service.why_address import ADVICE, path_of
 
@@ -85,6 +87,8 @@ class Change:
     order: str = ""
     # The key of an order that it proposes beside the draft, for the words of the card.
     proposes: str = ""
+    # Of each of these groups of recommendations one at least must be said, or the change is not.
+    stands_on: tuple[frozenset[str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class Responder:
         self.indications = Indications(knowledge)
         # What the basis of a card says of a recommendation, whatever the chart.
         self.as_written = {r.id: as_written(r) for r in knowledge.recommendations}
+        self.reads = reads_of(knowledge)
 
     def respond(
         self,
@@ -150,22 +155,27 @@ class Responder:
         request: HookRequest,
         now: datetime,
         on_chart: OnChart = NOTHING_ORDERED,
+        *,
         would_change: Sequence[WouldChange] = (),
+        muted: Muted = NOTHING,
     ) -> Answered:
         """The answer to a hook: cards for the clinician, the assessment for the machine.
 
         A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
-        `would_change`: what single answers would do to the cards, see Assessor.would_change.
+        `would_change`: what single answers would do to the cards, see Assessor.would_change; `muted`: what is not said.
         """
-        cards = _Cards(self, assessment, request, now, on_chart)
+        spoken = without_muted(assessment, muted, self.reads)
+        cards = _Cards(self, assessment, request, now, on_chart, muted=muted, spoken=spoken)
         advised = tuple(cards.in_order()) if assessment.fired else tuple(cards.complaint_not_read())
-        sent = {each.card.source.topic.code for each in advised if each.card.source.topic}
+        advised = (*advised, *cards.instead_of_none(advised))
+        sent = {each.card.source.topic.code for each in advised if each.card.source.topic} - cards.muted_topics
         members = {
             "silenced": cards.silenced,
             "wouldChange": [would_change_extension(change) for change in would_change if change.topic in sent],
+            "suspended": list(suspended_among(assessment.fired, muted)),
         }
-        extension = {**assessment_extension(self.knowledge, assessment, on_chart), **filled(members)}
-        return Answered(assessment, advised, extension, assessment.fired)
+        extension = {**assessment_extension(self.knowledge, spoken, on_chart), **filled(members)}
+        return Answered(assessment, advised, extension, assessment.fired, muted=muted)
 
     def advise(
         self,
@@ -179,23 +189,62 @@ class Responder:
         judgements: Iterable[Judgement] = (),
         would_change: Sequence[WouldChange] = (),
         system_actions: tuple[SystemAction, ...] = (),
+        muted: Muted = NOTHING,
     ) -> Answered:
         """The answer to a hook at which there is something to judge: a card for each advice.
 
         What it judges is still to be dealt with when the orders that a card suggests are placed: the card stays, and
         names them instead. `judged` are members that join the assessment in the extension, such as the rating of each
-        order; `judgements` what they stand on; `would_change` as of respond.
+        order; `judgements` what they stand on; `would_change` and `muted` as of respond.
         """
         advice = tuple(_told_apart(advice))
-        members = {**judged, "wouldChange": list(map(would_change_extension, would_change))}
-        cards = _Cards(self, assessment, request, now, on_chart)
+        fired = tuple(one for each in advice for one in each.fired)
+        suspended = suspended_among((*assessment.fired, *fired), muted)
+        untouched = {each.about for each in advice if len(said(each.fired, muted)) == len(each.fired)}
+        members = {
+            **judged,
+            "wouldChange": [
+                would_change_extension(change) for change in would_change if not advice or change.about in untouched
+            ],
+            "suspended": list(suspended),
+        }
+        spoken = without_muted(assessment, muted, self.reads)
+        cards = _Cards(self, assessment, request, now, on_chart, muted=muted, spoken=spoken)
+        advised = tuple(cards.of_advice(advice))
         return Answered(
             assessment,
-            tuple(cards.advice_card(each) for each in advice),
-            {**assessment_extension(self.knowledge, assessment, on_chart), **filled(members)},
-            tuple(fired for each in advice for fired in each.fired),
+            (*advised, *cards.instead_of_none(advised)),
+            {**assessment_extension(self.knowledge, spoken, on_chart), **filled(members)},
+            fired,
             system_actions,
             tuple(judgements),
+            muted=muted,
+        )
+
+    def of_suspended_service(self, answered: Answered, since: datetime, now: datetime) -> Answered:
+        """The answer of a service that is suspended: one card that says so where there would have been any, and nothing
+        else; what would have fired is named.
+        """
+        date = as_people_write(since.isoformat(), now)
+        cards = tuple(
+            AdvisedCard(self.notice(each.card.uuid, each.card.source, self.say("service_suspended", date=date)))
+            for each in answered.advised[:1]
+        )
+        fired = dict.fromkeys(each.recommendation.id for each in (*answered.assessment.fired, *answered.fired))
+        kept = {name: answered.extension[name] for name in ("knowledge", "complaint", "side", "data", "leftOut")}
+        extension = {**kept, **filled({"suspended": list(fired)})}
+        return replace(answered, advised=cards, extension=extension, system_actions=())
+
+    def notice(self, uuid: str, source: Source, line: str) -> Card:
+        """A card that says nothing but what is not said; in its text, where that is too long for a headline."""
+        short = len(line) <= LONGEST_SUMMARY
+        return Card(
+            uuid=uuid,
+            summary=(line if short else self.knowledge.wording.sentences["all_suspended"]).removesuffix("."),
+            indicator=Indicator.INFO,
+            source=replace(source, url=None),
+            detail=None if short else line,
+            override_reasons=self.override_reasons,
         )
 
     def of_deceased(self, answered: Answered) -> Answered:
@@ -262,7 +311,9 @@ def numbered(names: Iterable[str]) -> Iterator[str]:
 
 
 class _Cards:
-    """The cards of one answer."""
+    """The cards of one answer. Which there are, and in which order, is decided by the whole assessment; what they say,
+    by what of it is `spoken`, so that what is muted only ever takes something away.
+    """
 
     def __init__(
         self,
@@ -271,9 +322,19 @@ class _Cards:
         request: HookRequest,
         now: datetime,
         on_chart: OnChart = NOTHING_ORDERED,
+        *,
+        muted: Muted = NOTHING,
+        spoken: Assessment | None = None,
     ) -> None:
-        self.responder, self.assessment, self.request, self.now = responder, assessment, request, now
+        self.responder, self.whole, self.request, self.now = responder, assessment, request, now
+        self.assessment, self.muted = spoken or assessment, muted
         self.on_chart = on_chart
+        # What is suspended and has not been named on a card yet; the topics on whose cards anything is muted.
+        self._unnamed: list[str] = []
+        self.muted_topics: set[str] = set()
+        # The orders that would be suggested if nothing were; None where nothing is.
+        self._suggested: frozenset[str] | None = None
+        self._lost_topic = ""
         self.silenced: list[dict[str, Any]] = []
         self.knowledge = responder.knowledge
         self.words = self.knowledge.wording
@@ -285,7 +346,7 @@ class _Cards:
     @cached_property
     def matching(self) -> OrderMatching:
         # Most answers have no card.
-        return OrderMatching(self.knowledge, self.assessment, self.on_chart, self.now)
+        return OrderMatching(self.knowledge, self.whole, self.on_chart, self.now)
 
     @cached_property
     def _findings_not_readable(self) -> list[Assertion]:
@@ -293,7 +354,7 @@ class _Cards:
 
     def in_order(self) -> Iterator[AdvisedCard]:
         tiers: dict[str, list[Fired]] = {}
-        for fired in self.assessment.fired:
+        for fired in self.whole.fired:
             topic = self.responder.topic_of_tier.get(fired.indicator, fired.recommendation.topic)
             tiers.setdefault(topic, []).append(fired)
         topics = self.responder.topics
@@ -311,14 +372,63 @@ class _Cards:
             (
                 topic
                 for topic in (topics["diagnosis"], *self.responder.topic_of_tier.values())
-                if topic in tiers and self.assessment.rankings
+                if topic in tiers and self._is_said(tiers[topic]) and self.assessment.rankings
             ),
             "",
         )
-        self.first_topic = next((topic for topic in self.words.topics if topic in tiers), "")
-        for topic in self.words.topics:
-            if topic in tiers:
+        in_order = [topic for topic in self.words.topics if topic in tiers]
+        self.first_topic = next((topic for topic in in_order if self._is_said(tiers[topic])), "")
+        if self.muted.ids:
+            whole = (
+                call.key
+                for fired in tiers.values()
+                for call in self._left(fired, self._own_calls(fired))[:_SUGGESTIONS]
+            )
+            self._suggested = frozenset(whole)
+        # What has lost its card is named on the first that there is.
+        for topic in in_order:
+            if not self._is_said(tiers[topic]):
+                self._lose(topic, tiers[topic])
+        for topic in in_order:
+            if self._is_said(tiers[topic]):
                 yield from self._chart_card(topic, sorted(tiers[topic], key=self._place))
+
+    def _said(self, fired: Iterable[Fired]) -> tuple[Fired, ...]:
+        """Those of these that are said."""
+        spoken = {each.recommendation.id for each in self.assessment.fired}
+        # What is judged beside the chart, and what it stands on, need not be said of the chart.
+        of_chart = {each.recommendation.id for each in self.whole.fired}
+        return tuple(
+            each
+            for each in said(fired, self.muted)
+            if each.recommendation.id in spoken or each.recommendation.id not in of_chart
+        )
+
+    def _is_said(self, fired: Iterable[Fired]) -> bool:
+        return bool(self._said(fired))
+
+    def _lose(self, topic: str, fired: Iterable[Fired]) -> None:
+        """Note that a card has nothing to say any more."""
+        self._unnamed += suspended_among(fired, self.muted)
+        self._lost_topic = self._lost_topic or topic
+
+    def _suspended(self) -> Iterator[str]:
+        """A line that names what is suspended and was not named yet."""
+        named, self._unnamed = [*dict.fromkeys(self._unnamed)], []
+        if named:
+            since = (as_people_write(self.muted.suspended[id_].isoformat(), self.now) for id_ in named)
+            listed = "; ".join(f"{id_}, {date}" for id_, date in zip(named, since, strict=True))
+            sentence = "suspended" if len(named) == 1 else "several_suspended"
+            values = {"recommendations": listed} | ({"count": len(named)} if len(named) > 1 else {})
+            yield self._say(sentence, **values)
+
+    def instead_of_none(self, advised: Sequence[AdvisedCard]) -> Iterator[AdvisedCard]:
+        """One card that names what is suspended, where no other does: an empty list would say that nothing is due."""
+        if not advised:
+            for line in self._suspended():
+                yield AdvisedCard(
+                    self.responder.notice(self._uuid(self._lost_topic), self.responder.sources[self._lost_topic], line)
+                )
 
     def _place(self, fired: Fired) -> tuple[bool, bool]:
         """An emergency leads its card, then what has been answered, then the most important."""
@@ -342,7 +452,28 @@ class _Cards:
             )
             yield AdvisedCard(card)
 
-    def advice_card(self, advice: Advice) -> AdvisedCard:
+    def of_advice(self, advice: Sequence[Advice]) -> Iterator[AdvisedCard]:
+        """A card for each advice of which anything is said."""
+        for each in advice:
+            if not self._said(each.fired):
+                self._lose(each.topic, each.fired)
+        for each in advice:
+            if spoken := self._said(each.fired):
+                yield self._advice_card(self._muted_advice(each, spoken) if len(spoken) < len(each.fired) else each)
+
+    def _muted_advice(self, advice: Advice, spoken: tuple[Fired, ...]) -> Advice:
+        """What is left of an advice: nothing to do where all that judged what it is about is muted."""
+        self._unnamed += suspended_among(advice.fired, self.muted)
+        kind = advice.fired[0].recommendation.kind
+        if not any(each.recommendation.kind == kind for each in spoken):
+            return replace(advice, fired=spoken, changes=(), notes=())
+        return replace(advice, fired=spoken)
+
+    def _stands(self, change: Change) -> bool:
+        """Whether it stands on what is said."""
+        return all(group - self.muted.ids for group in change.stands_on)
+
+    def _advice_card(self, advice: Advice) -> AdvisedCard:
         uuid = self._uuid(advice.topic, advice.about)
         standing = self._standing(advice.fired)
         placed = {
@@ -360,8 +491,9 @@ class _Cards:
                 actions=change.actions,
             )
             for change in left[:_SUGGESTIONS]
+            if self._stands(change)
         )
-        proposed = [key for change in left if (key := change.order or change.proposes)]
+        proposed = [key for change in left if self._stands(change) and (key := change.order or change.proposes)]
         orders = [self.knowledge.orders[key].short for key in proposed]
         one_of: _Selection = "at-most-one" if len(suggestions) > 1 and not advice.several else "any"
         notes = (*advice.notes, *ordered)
@@ -385,19 +517,29 @@ class _Cards:
             self.silenced.append({"topic": topic, "orders": list(references)})
             return
         done = {call.key: order for call in calls if (order := self._done(call))}
-        left = [
-            call
-            for call in calls
-            if not placed[call.key] and (call.key not in done or self.matching.changed_since(done[call.key]))
-        ]
-        standing = ((key, orders[0]) for key, orders in placed.items() if orders)
+        left = self._left(fired, calls)
+        spoken, called = self._said(fired), self._spoken_calls(fired)
+        if len(spoken) < len(fired):
+            self.muted_topics.add(topic)
+            self._unnamed += suspended_among(fired, self.muted)
+        standing = ((key, orders[0]) for key, orders in placed.items() if orders and key in called)
         notes = (
-            *(self._order_note("already_done", key, order) for key, order in done.items()),
+            *(self._order_note("already_done", key, order) for key, order in done.items() if key in called),
             *(self._order_note("already_ordered", key, order) for key, order in standing),
         )
-        suggestions = tuple(self._suggestions(uuid, fired, left[:_SUGGESTIONS]))
-        orders = [self.knowledge.orders[call.key].short for call in left]
-        yield self._card(topic, fired, uuid, suggestions, "any", notes=notes, orders=orders)
+        suggestions = tuple(self._suggestions(uuid, spoken, left[:_SUGGESTIONS], called))
+        orders = [self.knowledge.orders[call.key].short for call in left if call.key in called]
+        yield self._card(topic, spoken, uuid, suggestions, "any", notes=notes, orders=orders)
+
+    def _left(self, fired: Sequence[Fired], calls: Sequence[Call]) -> list[Call]:
+        """Those of these calls of a card that are neither ordered already nor done and nothing new since."""
+        standing = self._standing(fired)
+        return [
+            call
+            for call in calls
+            if not (standing and self.matching.satisfying(call, standing))
+            and ((done := self._done(call)) is None or self.matching.changed_since(done))
+        ]
 
     def _placed(self, fired: Sequence[Fired]) -> dict[str, Sequence[Order]]:
         """The orders that stand for each suggestion; none where it has to be made."""
@@ -459,7 +601,7 @@ class _Cards:
             notes,
             orders,
             about,
-            (*self._sides_not_read(evidence), *self._checks(topic, evidence)),
+            (*self._suspended(), *self._sides_not_read(evidence), *self._checks(topic, evidence)),
             orders[_SUGGESTIONS:],
             asks=topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")),
             causes=topic == self.diagnostic_topic,
@@ -576,16 +718,52 @@ class _Cards:
     # -- what can be acted on -----------------------------------------------------------------------------------------
 
     def _calls(self, fired: Sequence[Fired]) -> list[Call]:
-        """The orders that a card would suggest: what matters first comes first, emergency care before all."""
+        """The orders that a card would suggest, also what another would that is muted: what matters first comes first,
+        emergency care before all.
+        """
         ids = {item.recommendation.id for item in fired}
-        calls: tuple[Call, ...] = (*self.assessment.imaging, *self.assessment.referrals)
-        emergency = f"referral-{self.knowledge.engine.emergency}"
-        found = [call for call in calls if call.recommendation in ids and call.key in self.knowledge.orders]
-        return sorted(found, key=lambda call: (call.key != emergency, PRIORITIES.index(call.priority)))
+        left_to_others = {call.key for call in self._whole if call.recommendation in self.muted.ids - ids}
+        inherited = (c for c in self._spoken if c.key in left_to_others and c.recommendation in ids)
+        return self._in_order([*self._own_calls(fired), *(c for c in inherited if c.key in self.knowledge.orders)])
 
-    def _suggestions(self, card: str, fired: Sequence[Fired], calls: Iterable[Call]) -> Iterator[Suggestion]:
+    def _own_calls(self, fired: Sequence[Fired]) -> list[Call]:
+        ids = {item.recommendation.id for item in fired}
+        found = [call for call in self._whole if call.recommendation in ids and call.key in self.knowledge.orders]
+        return self._in_order(found)
+
+    def _in_order(self, calls: Iterable[Call]) -> list[Call]:
+        emergency = f"referral-{self.knowledge.engine.emergency}"
+        return sorted(calls, key=lambda call: (call.key != emergency, PRIORITIES.index(call.priority)))
+
+    @property
+    def _whole(self) -> tuple[Call, ...]:
+        return (*self.whole.imaging, *self.whole.referrals)
+
+    @property
+    def _spoken(self) -> tuple[Call, ...]:
+        return (*self.assessment.imaging, *self.assessment.referrals)
+
+    def _spoken_calls(self, fired: Sequence[Fired]) -> dict[str, Call]:
+        """What of it is said, by its key: something that is not muted calls for it, and no order stands for that."""
+        ids = {item.recommendation.id for item in self._said(fired)}
+        spoken = {call.key: call for call in self._spoken if call.recommendation in ids}
+        if not self.muted.ids:
+            return spoken
+        standing = self._standing(fired)
+        return {
+            key: call
+            for key, call in spoken.items()
+            if call in self._whole or not (standing and self.matching.satisfying(call, standing))
+        }
+
+    def _suggestions(
+        self, card: str, fired: Sequence[Fired], calls: Iterable[Call], spoken: Mapping[str, Call]
+    ) -> Iterator[Suggestion]:
         by_id = {item.recommendation.id: item for item in fired}
-        for number, call in enumerate(calls):
+        for number, whole in enumerate(calls):
+            call = spoken.get(whole.key)
+            if call is None or (self._suggested is not None and call.key not in self._suggested):
+                continue
             request = service_request(
                 self.knowledge.orders[call.key],
                 call.priority,

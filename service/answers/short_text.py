@@ -21,7 +21,7 @@ _WITHOUT_REASONS = 55
 OF_AN_ANSWER = 200
 _ASKED = 2
 _REASONS = 6
-_SUMMARY = 139
+LONGEST_SUMMARY = 139
 
 
 class ShortText:
@@ -36,7 +36,7 @@ class ShortText:
 
     def summary(self, content: Content) -> str:
         """What, why, where, by when: below 140 characters."""
-        return next(text for text in self.lines.summaries(content) if len(text) <= _SUMMARY)
+        return next(text for text in self.lines.summaries(content) if len(text) <= LONGEST_SUMMARY)
 
     def detail(self, content: Content, summary: str) -> str:
         """GitHub Flavored Markdown; `summary` is that of the card, which may say the leading cause already."""

@@ -161,10 +161,12 @@ def _cards(answered: Answered) -> Iterator[Row]:
 
 
 def _indicators(answered: Answered) -> dict[str, str]:
-    """What fired; of what a card carries, by its indicator."""
+    """What fired: with the indicator of its card, suspended or silent where it was not said, "" where it is on none."""
     cards = (*answered.advised, *(each.advised for each in answered.suppressed))
     carried = {fired.recommendation.id: fired.indicator for advised in cards for fired in advised.fired}
-    return {**dict.fromkeys(answered.recommendations(), ""), **carried}
+    fired = answered.recommendations()
+    muted = {id_: "suspended" if id_ in answered.muted.suspended else "silent" for id_ in answered.muted.ids}
+    return {**dict.fromkeys(fired, ""), **carried, **{id_: muted[id_] for id_ in fired if id_ in muted}}
 
 
 def _codes(item: Feedback, known: Collection[str]) -> set[str]:

@@ -44,7 +44,8 @@ CALLS = Table(
     Column("hook", Text),
     Column("status", Integer, nullable=False),
     Column("knowledge", Text, nullable=False),
-    # Prefetch key -> state; recommendation that fired -> its indicator on a card, or "" for one that is on none;
+    # Prefetch key -> state; recommendation that fired -> its indicator on a card, suspended or silent where it was not
+    # said, or "" for one that is on none;
     # stage -> microseconds.
     Column("states", Text, nullable=False),
     Column("fired", Text, nullable=False),

@@ -333,8 +333,8 @@ class Assessor:
             data=dict(case.data),
             left_out=case.left_out,
             fired=tuple(fired for fired in assembly.fired if supposed.says(fired.recommendation.id) & 1),
-            imaging=_most_urgent(assembly.imaging),
-            referrals=_most_urgent(assembly.referrals),
+            imaging=most_urgent(assembly.imaging),
+            referrals=most_urgent(assembly.referrals),
             calls=(*assembly.imaging, *assembly.referrals),
             lacking=case.lacking,
             case=case,
@@ -653,8 +653,8 @@ class _Assembly:
             rankings=rankings,
             ranking_waits=waits,
             unranked=unranked,
-            imaging=_most_urgent(self.imaging),
-            referrals=_most_urgent(self.referrals),
+            imaging=most_urgent(self.imaging),
+            referrals=most_urgent(self.referrals),
             treatment=tuple(
                 msgspec.structs.replace(call, cautions=tuple(self.cautions[id_]))
                 if id_ in self.cautions and call.state == "offer"
@@ -819,7 +819,7 @@ def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[st
     return not cautioned or bool(cautioned & offered)
 
 
-def _most_urgent(calls: Iterable[_Call]) -> tuple[_Call, ...]:
+def most_urgent(calls: Iterable[_Call]) -> tuple[_Call, ...]:
     """One call of those that are the same, at its highest priority; the most urgent first, then as they
     are called.
     """

@@ -155,7 +155,7 @@ class AnalgesicSafety:
             advice,
             judged.judgements,
             judged={
-                "medications": [_entry(order, fired) for order, fired in judged.of_orders],
+                "medications": [_entry(order, evaluation.said(fired)) for order, fired in judged.of_orders],
                 "draftsLeftOut": left_out,
             },
             would_change=would_change,
@@ -379,20 +379,23 @@ def _changes(
     template = None
     if "replace" in changes and not in_use and instead and states.get(instead.treatment) == "offer":
         template = knowledge.medicines.get(instead.order)
-    if template:
+    # What is recommended is decided by all that fires; what is muted is left out of it.
+    changing = {item.recommendation.id: item.recommendation.change for item in fired if item.recommendation.change}
+    if template and instead and instead.treatment in evaluation.spoken().offered():
         ordering = Ordering.of(
             evaluation.request,
             assessment.side,
             evaluation.now,
             evaluation.indication(),
-            (item.resource for each in fired for item in each.evidence),
+            (item.resource for each in evaluation.said(fired) for item in each.evidence),
         )
         create = Action("create", template.title, resource=medication_request(template, ordering))
         label = sentences["replace_label"].format(title=template.title)
-        yield Change("replace", label, (create, delete), recommended=True)
+        replacing = frozenset(id_ for id_, change in changing.items() if change == "replace")
+        yield Change("replace", label, (create, delete), recommended=True, stands_on=(replacing,))
     # Aspirin may be for heart or vessels, which an order need not say: to take it away is no recommendation.
     recommended = not template and _ASPIRIN not in order.medicines
-    yield Change("remove", sentences["remove_label"], (delete,), recommended=recommended)
+    yield Change("remove", sentences["remove_label"], (delete,), recommended, stands_on=(frozenset(changing),))
 
 
 def _entry(order: _Order, fired: Sequence[Fired]) -> dict[str, Any]:

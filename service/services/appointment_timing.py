@@ -79,12 +79,13 @@ class AppointmentTiming:
         context = in_context(request, "appointments")
         booked = self._booked(context)
         if not _is_to_come(context, booked):
-            judged = {"appointments": [_entry(one, None, received=False) for one in booked]}
+            judged = {"appointments": [_entry(one, None, (), received=False) for one in booked]}
             return self._evaluator.say_nothing(request, {**judged, "draftsLeftOut": context.left_out()})
         evaluation = self._evaluator.evaluate(request)
         judgement = self._judged(evaluation, booked)
         would_change = evaluation.would_change(_KIND, [(_ABOUT, self._evaluator.assessor.tiers(judgement))])
         fired, limit, received = judgement.fired, evaluation.limit(), not evaluation.case.lacks()
+        said = evaluation.said(limit.fired) if limit else ()
         topic = self._evaluator.knowledge.engine.topics[_KIND]
         about = (*fired, *(limit.fired if limit and fired else ()))
         advice = [Advice(topic, _ABOUT, about, tuple(_referrals(evaluation, limit)), several=True)] if fired else []
@@ -92,7 +93,7 @@ class AppointmentTiming:
             advice,
             [judgement],
             judged={
-                "appointments": [_entry(one, limit, received=received) for one in booked],
+                "appointments": [_entry(one, limit, said, received=received) for one in booked],
                 "draftsLeftOut": context.left_out(),
             },
             would_change=would_change,
@@ -181,8 +182,8 @@ def _is_late(days: Interval | None, limit: Limit | None) -> bool | None:
 
 def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
     """The urgent referrals that what sets the limit calls for."""
-    knowledge, assessment = evaluation.evaluator.knowledge, evaluation.assessment
-    behind = {fired.recommendation.id: fired for fired in limit.fired} if limit else {}
+    knowledge, assessment = evaluation.evaluator.knowledge, evaluation.spoken()
+    behind = {fired.recommendation.id: fired for fired in evaluation.said(limit.fired)} if limit else {}
     for call in assessment.referrals:
         called_by = assessment.called_by(call)
         fired = next((one for id_, one in behind.items() if id_ in called_by), None)
@@ -202,15 +203,18 @@ def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
         yield Change(name, label, (Action("create", title, resource=request),), order=name)
 
 
-def _entry(booked: _Booked, limit: Limit | None, *, received: bool) -> dict[str, Any]:
-    """One appointment in the extension; whether it is soon enough is not said on a chart with data missing."""
+def _entry(booked: _Booked, limit: Limit | None, said: Sequence[Fired], *, received: bool) -> dict[str, Any]:
+    """One appointment in the extension, with what of the limit is `said`; whether it is soon enough is not said on a
+    chart with data missing.
+    """
     days = booked.days
     late = _is_late(days, limit)
     return {
         "reference": booked.draft.reference,
         **({"days": int(days.high)} if days and days.high < inf else {}),
         **({"earliestDays": int(days.low)} if days and days.low < days.high else {}),
-        **({"limitDays": limit.days, "because": _because(limit.fired)} if limit else {}),
+        **({"limitDays": limit.days} if limit else {}),
+        **({"because": _because(said)} if said else {}),
         **({"emergencyCare": True} if limit and limit.emergency else {}),
         **({"soonEnough": not late} if late is not None and not booked.past and (late or received) else {}),
     }

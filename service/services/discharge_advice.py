@@ -50,8 +50,9 @@ class DischargeAdvice:
         judgement = self._judged(evaluation)
         would_change = evaluation.would_change(_KIND, [(_KIND, self._evaluator.assessor.tiers(judgement))])
         fired, topic = judgement.fired, self._knowledge.engine.topics[_KIND]
-        words = tuple(item.recommendation.id for item in fired if item.recommendation.say)
-        message = tuple(_message(evaluation, fired))
+        said = evaluation.said(fired)
+        words = tuple(item.recommendation.id for item in said if item.recommendation.say)
+        message = tuple(_message(evaluation, said))
         advice = [Advice(topic, _KIND, _with_reasons(evaluation, fired), message, to_patient=words)]
         return evaluation.advise(
             advice if fired else (),

@@ -10,6 +10,7 @@ from typing import Any
 from cds_hooks import HookRequest, SystemAction
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Responder, numbered
+from service.answers.muting import said, without_muted
 from service.chart.case import Case, CaseReader, LeftOut
 from service.chart.completeness import all_left_out, blocking, chart_missing, is_nothing
 from service.chart.draft_orders import HookContext, hook_context
@@ -23,6 +24,7 @@ from service.reasoning.differential import NO_SIDE_NAMED
 from service.reasoning.evidence import Fired
 from service.reasoning.questions import WouldChange
 from service.reasoning.visit_limits import Limit, limit_of
+from service.release.muting import NOTHING, Muted
 from service.settings import AS_IT_IS, Style
 
 
@@ -37,6 +39,8 @@ class Evaluation:
     assessment: Assessment
     # What is ordered and done; read where anything of this pain is on the chart, and orders may be suggested.
     on_chart: OnChart
+    # What is not said in this call.
+    muted: Muted
 
     def judge(self, kind: str, facts: Mapping[str, Fact]) -> Judgement:
         """See Assessor.judge."""
@@ -75,7 +79,8 @@ class Evaluation:
                 self.request,
                 self.now,
                 on_chart,
-                self.evaluator.assessor.would_change(self.assessment),
+                would_change=self.evaluator.assessor.would_change(self.assessment),
+                muted=self.muted,
             )
         )
 
@@ -101,8 +106,17 @@ class Evaluation:
             judgements=judgements,
             would_change=would_change,
             system_actions=system_actions,
+            muted=self.muted,
         )
         return self._unless_deceased(answered)
+
+    def said(self, fired: Iterable[Fired]) -> tuple[Fired, ...]:
+        """Those of these that are not muted."""
+        return said(fired, self.muted)
+
+    def spoken(self) -> Assessment:
+        """What of the assessment is said."""
+        return without_muted(self.assessment, self.muted, self.evaluator.responder.reads)
 
     def would_change(self, kind: str, cards: Iterable[tuple[str, Sequence[int]]]) -> tuple[WouldChange, ...]:
         """What a single answer to what is asked would do to each card about the hook context; the cards as
@@ -122,7 +136,7 @@ class Evaluator:
 
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
     of cards; `style_of` says by the client's name how it likes its answers, and `is_silent` whether they say nothing;
-    `address_of` and `app_at`: see Responder.
+    `muted` is what is not said at a time; `address_of` and `app_at`: see Responder.
     """
 
     def __init__(
@@ -137,8 +151,9 @@ class Evaluator:
         address_of: Callable[[str], str] | None = None,
         app_at: Callable[[HookRequest], str] = lambda _call: "",
         is_silent: Callable[[str | None], bool] = lambda _client: False,
+        muted: Callable[[datetime], Muted] = lambda _now: NOTHING,
     ) -> None:
-        self.knowledge, self.style_of, self.is_silent = knowledge, style_of, is_silent
+        self.knowledge, self.style_of, self.is_silent, self.muted = knowledge, style_of, is_silent, muted
         self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
@@ -148,7 +163,8 @@ class Evaluator:
         """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""
         data = {key: value.state.value for key, value in request.prefetch.items()}
         assessment = Assessment("unknown", NO_SIDE_NAMED, data, LeftOut())
-        return self.responder.advise(assessment, (), request, self.clock(), judged=judged)
+        now = self.clock()
+        return self.responder.advise(assessment, (), request, now, judged=judged, muted=self.muted(now))
 
     def evaluate(self, request: HookRequest, *, whole_chart: bool = True, orders: bool = True) -> Evaluation:
         """Without the whole chart, one that says nothing of this complaint is read no further than to tell so; without
@@ -158,11 +174,13 @@ class Evaluator:
         may, for who has no other way to say that it cannot be told. With the `whole_chart`, only where nothing came.
         """
         now, chart = self.clock(), chart_of(request)
+        # One call sees one set, and its clock.
+        muted = self.muted(now)
         case = self._reader.read(chart, now, None if whole_chart else self.assessor.sought)
         asked_of = orders and not self.assessor.sought.isdisjoint(case.assertions)
         on_chart = self.orders.read(chart) if asked_of else NOTHING_ORDERED
         required = not whole_chart or is_nothing(case.data, case.kinds)
-        evaluation = Evaluation(self, request, now, case, self.assessor.assess(case), on_chart)
+        evaluation = Evaluation(self, request, now, case, self.assessor.assess(case), on_chart, muted)
         if required:
             evaluation.require_chart()
         return evaluation

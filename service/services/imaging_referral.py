@@ -110,6 +110,10 @@ class _Advising:
         self.evaluation, self.drafts = evaluation, drafts
         self.knowledge = evaluation.evaluator.knowledge
         self.words, self.topic = self.knowledge.wording, self.knowledge.engine.topics[KIND]
+        spoken = evaluation.spoken()
+        calls: tuple[Call, ...] = (*spoken.imaging, *spoken.referrals)
+        self._called = {call.key: call for call in calls}
+        self._fired = {fired.recommendation.id: fired for fired in spoken.fired}
 
     def of_draft(self, judged: JudgedOrder) -> Advice:
         """The advice about a draft."""
@@ -144,7 +148,7 @@ class _Advising:
                 yield self.words.sentences[sentence].format(title=title, date=date)
 
     def _elsewhere(self, calls: Iterable[Call]) -> Iterator[str]:
-        for call in calls:
+        for call in (each for each in calls if each.key in self._called):
             title = self.knowledge.orders[call.key].title
             yield self.words.sentences["proposed_elsewhere"].format(title=title)
 
@@ -184,23 +188,36 @@ class _Advising:
         """What the clinician may do at once: order what comes first, put another order in its place or take it away.
         Whoever keeps it overrides the card, with a reason. What to ask stands in its text.
         """
-        sentences = self.words.sentences
+        sentences, each_of_them = self.words.sentences, tuple(frozenset({f.recommendation.id}) for f in judged.fired)
         if judged.first:
             yield self._addition(judged.first, recommended=True)
         remove = sentences["remove_label"]
         delete = Action("delete", remove, resource_id=judged.rated.order.reference) if judged.can_go else None
         if delete and judged.instead:
-            create = self._create(judged.instead)
+            if not (instead := self._spoken(judged.instead)):
+                return
+            create = self._create(instead)
             label = sentences["replace_label"].format(title=create.description)
-            yield Change("replace", label, (create, delete), recommended=True, proposes=judged.instead.call.key)
+            yield Change("replace", label, (create, delete), True, proposes=instead.call.key, stands_on=each_of_them)
         elif delete and judged.removable:
-            yield Change("remove", remove, (delete,), recommended=True)
+            yield Change("remove", remove, (delete,), recommended=True, stands_on=each_of_them)
+
+    def _spoken(self, proposal: Proposal) -> Proposal | None:
+        """The proposal by what is not muted: where another recommendation calls for the same, by that one."""
+        if self.evaluation.said([proposal.behind]):
+            return proposal
+        call = self._called.get(proposal.call.key)
+        if call is None or proposal.behind.recommendation.kind == KIND:
+            return None
+        return Proposal(call, proposal.side, self._fired[call.recommendation])
 
     def _addition(self, proposal: Proposal, *, recommended: bool) -> Change:
-        create = self._create(proposal)
-        label = order_label(self.knowledge, create.description, proposal.call.priority)
+        spoken = self._spoken(proposal)
+        create = self._create(spoken or proposal)
+        label = order_label(self.knowledge, create.description, (spoken or proposal).call.priority)
         key = proposal.call.key
-        return Change(f"add-{key}", label, (create,), recommended, proposes=key)
+        stands_on = () if spoken else (frozenset({proposal.behind.recommendation.id}),)
+        return Change(f"add-{key}", label, (create,), recommended, proposes=key, stands_on=stands_on)
 
     def _create(self, proposal: Proposal) -> Action:
         call, behind = proposal.call, proposal.behind

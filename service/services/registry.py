@@ -87,11 +87,14 @@ def services_by(
     def service(
         name: str, answer: Callable[[HookRequest], Answered], needs_chart: Callable[[HookRequest], bool]
     ) -> Iterator[CdsService[Answered]]:
-        presented = knowledge.engine.services[name]
+        presented, names = knowledge.engine.services[name], _ENTRIES[name].values()
 
         def for_client(request: HookRequest) -> Answered:
             answered, style = answer(request), evaluator.style_of(request.client)
-            if evaluator.is_silent(request.client):
+            muted = answered.muted
+            if since := next((muted.services[id_] for id_ in names if id_ in muted.services), None):
+                answered = evaluator.responder.of_suspended_service(answered, since, evaluator.clock())
+            if muted.everything or evaluator.is_silent(request.client):
                 answered = replace(answered, silent=True)
             if style == AS_IT_IS:
                 return answered

@@ -1,0 +1,34 @@
+"""What of the knowledge is not said in a call: what a site has suspended, and what is silent.
+
+Nothing is muted before the decision: what is muted fires, blocks and holds as ever. Only what it says and orders goes,
+where the answer is made (answers/muting.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Muted:
+    """What is muted in one call; of the suspended since when, in UTC.
+
+    suspended: recommendations by id; services: services by the id that discovery has; everything: the whole service;
+    silent: recommendations that are not said and not named either, because they are not live yet.
+    """
+
+    suspended: Mapping[str, datetime] = field(default_factory=dict)
+    services: Mapping[str, datetime] = field(default_factory=dict)
+    everything: datetime | None = None
+    silent: frozenset[str] = frozenset()
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The recommendations whose words and orders go."""
+        return self.silent | self.suspended.keys()
+
+
+NOTHING = Muted()
