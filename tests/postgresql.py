@@ -31,6 +31,7 @@ TABLES = (
     "audit_calls",
     "audit_cards",
     "audit_feedback",
+    "audit_pages",
     "record_version",
 )
 # The server ends when its standard input does: with this process, however that ends.

@@ -186,7 +186,7 @@ def test_the_commands_that_the_guide_has_for_postgresql_bring_the_record_back(
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
     def held() -> list[list[object]]:
-        tables = ("audit_calls", "audit_cards", "audit_feedback", "record_version")
+        tables = ("audit_calls", "audit_cards", "audit_feedback", "audit_pages", "record_version")
         return [postgresql.execute(f"TABLE {table} ORDER BY 1") for table in tables]
 
     settings = Settings(audit_url=postgresql.url)
@@ -195,7 +195,7 @@ def test_the_commands_that_the_guide_has_for_postgresql_bring_the_record_back(
     site.call()
     site.audit.close()
     before = held()
-    assert all(before[place] for place in (0, 1, 3))
+    assert all(before[place] for place in (0, 1, 4))
     run(dump)
     later = Site(settings, Clock())
     later.call()

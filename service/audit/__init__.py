@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cds_hooks import CallRecord, FeedbackRecord
 from service.answers.answered import Answered
-from service.audit.rows import Rows
+from service.audit.rows import PageStep, Rows
 from service.audit.suppression import Suppression
 from service.audit.writer import AuditWriter, Health, open_audit
 from service.knowledge_model.model import Knowledge
@@ -15,7 +15,7 @@ from service.pseudonyms import Pseudonyms
 from service.release.mode import ALL_LIVE
 from service.settings import Settings, SettingsError
 
-__all__ = ["AuditTrail", "AuditWriter", "Health", "open_audit"]
+__all__ = ["AuditTrail", "AuditWriter", "Health", "PageStep", "open_audit"]
 
 
 class AuditTrail:
@@ -43,6 +43,10 @@ class AuditTrail:
     def call(self, call: CallRecord[Answered]) -> None:
         """Keep a call; see AuditWriter.keep."""
         self.audit.keep(self.rows.call(call, self._clock()))
+
+    def page(self, step: PageStep) -> None:
+        """Keep a step of a page of the second opinion; see AuditWriter.keep."""
+        self.audit.keep(self.rows.page(step, self._clock()))
 
     def feedback(self, feedback: FeedbackRecord) -> None:
         """Keep feedback; raises ServiceUnavailable as AuditWriter.keep_feedback does."""

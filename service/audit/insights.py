@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy import Column, ColumnElement, Connection, Subquery, Table, and_, case, func, literal, select
 
-from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, HAPPENED
+from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, HAPPENED, PAGES
 from service.release.mode import LIVE
 
 _Key = TypeVar("_Key", bound=tuple[Any, ...])
@@ -202,6 +202,19 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class PageCount:
+    """Pages of the second opinion on which a step was made, and how often; no call of a hook is among them. `step` is
+    shown, answered, saved or drafted; `written_as` the type of what that wrote, `written` how many are in the chart."""
+
+    client: str
+    step: str
+    written_as: str
+    pages: int
+    times: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One report about a card, as it came; `at` is when, `outcome_at` what the client said of it. `known` tells whether
     the audit trail holds the card."""
@@ -307,6 +320,14 @@ def call_counts(connection: Connection, period: Period) -> tuple[CallCount, ...]
     counts = (func.count(), _count(_silent()), _count(CALLS.c.status != 200))
     rows = connection.execute(select(*by, *counts).where(_within(CALLS, period)).group_by(*by))
     return tuple(CallCount(*names, *map(int, numbers)) for *names, numbers in _split(rows, len(by)))
+
+
+def page_counts(connection: Connection, period: Period) -> tuple[PageCount, ...]:
+    """In the order of their names."""
+    by = (PAGES.c.client, PAGES.c.step, PAGES.c.written_as)
+    counts = (func.count(PAGES.c.page.distinct()), func.count(), func.sum(PAGES.c.written))
+    rows = connection.execute(select(*by, *counts).where(_within(PAGES, period)).group_by(*by))
+    return tuple(PageCount(*names, *map(int, numbers)) for *names, numbers in _split(rows, len(by)))
 
 
 def data_states(connection: Connection, period: Period) -> tuple[StateCount, ...]:
@@ -427,7 +448,7 @@ def _within(table: Table, period: Period) -> ColumnElement[bool]:
     inside = [table.c.at >= period.since, table.c.at < period.until]
     if period.client is not None:
         inside.append(table.c.client == period.client)
-    if not period.with_checks:
+    if not period.with_checks and "is_check" in table.c:
         inside.append(~table.c.is_check)
     # Feedback is of what was shown.
     inside.append(table.c.mode == period.mode if "mode" in table.c else literal(period.mode == LIVE))

@@ -28,6 +28,7 @@ class Report:
     burdens: tuple[insights.Burden, ...]
     verdicts: tuple[insights.Verdict, ...]
     stages: tuple[insights.Stage, ...]
+    pages: tuple[insights.PageCount, ...]
 
 
 def report(connection: Connection, period: Period, today: date) -> Report:
@@ -43,6 +44,7 @@ def report(connection: Connection, period: Period, today: date) -> Report:
         burdens=insights.burdens(connection, period),
         verdicts=insights.verdicts(connection, period),
         stages=insights.stages(connection, period),
+        pages=insights.page_counts(connection, period),
     )
 
 

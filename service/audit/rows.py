@@ -39,6 +39,29 @@ class CallRows:
 
 
 @dataclass(frozen=True, slots=True)
+class PageRow:
+    """A row of audit_pages."""
+
+    page: Row
+
+
+@dataclass(frozen=True, slots=True)
+class PageStep:
+    """A step of a page of the second opinion: `step` is shown, answered, saved or drafted, `page` the id of the page,
+    `answers` how many it has; `written_as` and `written` what was written to the chart, and how many are there."""
+
+    step: str
+    correlation_id: str
+    client: str
+    patient_id: str
+    page: str
+    answered: Answered
+    answers: int
+    written_as: str = ""
+    written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CardKey:
     """What makes a card the same from call to call: its topic, and its first recommendation in this version."""
 
@@ -100,6 +123,25 @@ class Rows:
         case = answered.assessment.case if answered and answered.has_cards() else None
         read = case.resources[:_REMARKED_ON] if case else ()
         return CallRows(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)))
+
+    def page(self, step: PageStep, now: datetime) -> PageRow:
+        """The row of a step: no answer, and nothing of the chart."""
+        at = milliseconds(now)
+        row: Row = {
+            "id": f"{at:012x}{token_hex(10)}",
+            "at": at,
+            "correlation": self._uuid(step.correlation_id),
+            "page": self._pseudonyms.of(step.page, size=16),
+            "patient": self.patient(step.client, step.patient_id),
+            "client": step.client,
+            "step": step.step,
+            "knowledge": self._knowledge,
+            "fired": canonical(_indicators(step.answered)),
+            "answers": step.answers,
+            "written_as": step.written_as,
+            "written": step.written,
+        }
+        return PageRow(row)
 
     def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
         """A row for each card that was reported on. Of a reason only a code that cards offer is kept, of a comment

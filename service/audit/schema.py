@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, St
 from service.release.mode import LIVE
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0006"
+HEAD = "0007"
 # A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
@@ -100,6 +100,26 @@ FEEDBACK = Table(
     Column("times", Integer, nullable=False),
     _is_check(),
     Index("ix_audit_feedback_client_card", "client", "card"),
+)
+PAGES = Table(
+    "audit_pages",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("correlation", String(64), nullable=False),
+    # A keyed hash of the id of one page of the second opinion: its steps belong together. The patient as in CALLS.
+    Column("page", String(32), nullable=False),
+    Column("patient", String(32), nullable=False),
+    Column("client", String(64), nullable=False),
+    # shown, answered, saved or drafted.
+    Column("step", String(8), nullable=False),
+    Column("knowledge", Text, nullable=False),
+    # As in CALLS.
+    Column("fired", Text, nullable=False),
+    # How many the page had; the type of what was written to the chart, and how many of it are there.
+    Column("answers", Integer, nullable=False),
+    Column("written_as", Text, nullable=False),
+    Column("written", Integer, nullable=False),
 )
 # When an outcome was, as far as one can believe the clock of the client: not after it was reported.
 HAPPENED = case((FEEDBACK.c.outcome_at < FEEDBACK.c.at, FEEDBACK.c.outcome_at), else_=FEEDBACK.c.at)

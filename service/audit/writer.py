@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
 from service.audit.database import open_database
-from service.audit.rows import CallRows, Row, canonical
-from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK
+from service.audit.rows import CallRows, PageRow, Row, canonical
+from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, PAGES
 from service.fhir_validation import Judge
 from service.settings import Settings
 
@@ -69,6 +69,7 @@ class Purged:
     calls: int
     cards: int
     feedback: int
+    pages: int
 
 
 def _insert_of_postgresql() -> Callable[[Table], Any]:
@@ -86,7 +87,7 @@ class AuditWriter:
     ) -> None:
         self.engine = engine
         self._days, self._bound, self._clock = days, bound, clock
-        self._queue: deque[CallRows] = deque()
+        self._queue: deque[CallRows | PageRow] = deque()
         self._lock, self._stopping = Lock(), Event()
         self._thread: Thread | None = None
         self._dropped = self._written = 0
@@ -99,13 +100,15 @@ class AuditWriter:
             index_elements=[FEEDBACK.c.id], set_={"times": FEEDBACK.c.times + 1}
         )
 
-    def keep(self, entry: CallRows) -> None:
-        """Queue a call to be written; waits for nothing and never fails."""
+    def keep(self, entry: CallRows | PageRow) -> None:
+        """Queue a call, or a step of a page, to be written; waits for nothing and never fails."""
         with self._lock:
             if len(self._queue) >= self._bound:
                 self._dropped += 1
                 return
-            self._queue.append(entry if len(self._queue) < _JUDGED else replace(entry, resources=()))
+            if isinstance(entry, CallRows) and len(self._queue) >= _JUDGED:
+                entry = replace(entry, resources=())
+            self._queue.append(entry)
             if self._thread is None:
                 self._thread = Thread(target=self._write_on, name="audit", daemon=True)
                 self._thread.start()
@@ -125,13 +128,19 @@ class AuditWriter:
                 retry_after=_RETRY_AFTER,
             ) from None
 
-    def write(self, batch: Sequence[CallRows]) -> None:
-        """Write calls at once, all of them or none; those that are there already stay as they are."""
+    def write(self, batch: Sequence[CallRows | PageRow]) -> None:
+        """Write calls and steps at once, all of them or none; those that are there already stay as they are."""
+        calls = [entry for entry in batch if isinstance(entry, CallRows)]
+        rows = {
+            CALLS: [entry.call for entry in calls],
+            CARDS: [card for entry in calls for card in entry.cards],
+            PAGES: [entry.page for entry in batch if isinstance(entry, PageRow)],
+        }
         # What was committed before the connection was cut, unconfirmed, is there already.
         with self.engine.begin() as connection:
-            self._add(connection, CALLS, [entry.call for entry in batch])
-            if cards := [card for entry in batch for card in entry.cards]:
-                self._add(connection, CARDS, cards)
+            for table, of_table in rows.items():
+                if of_table:
+                    self._add(connection, table, of_table)
 
     def _add(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         if connection.dialect.name != "sqlite":
@@ -196,10 +205,10 @@ class AuditWriter:
                 self._failing = False
                 _LOG.warning("audit: kept again, %d calls were dropped so far", self._dropped)
 
-    def _remark_on(self, batch: Iterable[CallRows]) -> None:
+    def _remark_on(self, batch: Iterable[CallRows | PageRow]) -> None:
         """Put down how much of what was read for each call is no valid FHIR: after the answer, which waits for none."""
         for entry in batch:
-            if entry.resources and entry.call["not_valid"] is None:
+            if isinstance(entry, CallRows) and entry.resources and entry.call["not_valid"] is None:
                 entry.call["not_valid"] = canonical(self._judge.not_valid(entry.resources))
 
     def _purge(self) -> bool:
@@ -224,7 +233,7 @@ class AuditWriter:
 def purge(engine: Engine, before: int) -> Purged:
     """Remove what is older than a time in milliseconds, in parts that hold nobody up for long."""
     removed = []
-    for table, key in ((CALLS, CALLS.c.id), (CARDS, CARDS.c.call), (FEEDBACK, FEEDBACK.c.id)):
+    for table, key in ((CALLS, CALLS.c.id), (CARDS, CARDS.c.call), (FEEDBACK, FEEDBACK.c.id), (PAGES, PAGES.c.id)):
         count = 0
         old = select(key).where(table.c.at < before).limit(_PURGE_ROWS)
         while True:

@@ -96,7 +96,8 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
     if machine:
         click.echo(json.dumps({"database": database, **asdict(removed)}))
     else:
-        counts = f"{removed.calls} calls, {removed.cards} cards and {removed.feedback} reports of feedback"
+        counts = f"{removed.calls} calls, {removed.cards} cards, {removed.feedback} reports of feedback"
+        counts += f" and {removed.pages} steps of pages"
         click.echo(f"Removed {counts} from {database}.")
 
 

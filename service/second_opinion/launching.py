@@ -105,5 +105,6 @@ def second_opinion(
 
     diagnosis = published.find(DIAGNOSIS, "patient-view")
     opinions = Opinions(evaluator, diagnosis, complete, audit_trail.revise if audit_trail else None)
-    setting = Setting(apps.base_url, apps.keys, now, apps.first_use, belongs_to, correlation_id)
+    keep = audit_trail.page if audit_trail else None
+    setting = Setting(apps.base_url, apps.keys, now, apps.first_use, belongs_to, correlation_id, keep)
     return create_blueprint(apps.clients, opinions, setting)

@@ -30,6 +30,7 @@ from cds_hooks.request import HookRequest
 from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
 from service.access.smart_app import ORDER
+from service.audit import PageStep
 from service.pages.templates import templates_in
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
@@ -75,6 +76,8 @@ class Setting:
     first_use: FirstUse
     belongs_to: Callable[[str], None]
     correlation_id: Callable[[], str]
+    # What is told of each step; None where there is no audit trail.
+    keep: Callable[[PageStep], None] | None = None
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -268,6 +271,7 @@ class _App:
         self._log("opened", smart)
         session, chart = self._chart(session, smart, Answering({}))
         first = Answering({}, shown=self._opinions.groups(chart, ()))
+        self._keep("shown", session, chart, first)
         return self._page(session, chart, chart, None, first, key=key)
 
     # -- the page -----------------------------------------------------------------------------------------------------
@@ -293,6 +297,8 @@ class _App:
         session, chart = self._chart(session, smart, at)
         then, next_screen = self._done(do, form, at, chart)
         opinion = self._with(chart, session, then)
+        if then.answers != at.answers or then.side != at.side:
+            self._keep("answered", session, opinion, then)
         saved = drafted = None
         if do == "save" and then.answers != then.kept:
             saved, then = self._save(session, smart, opinion, then)
@@ -318,6 +324,7 @@ class _App:
             saver = self._saver(session, smart)
             saved = saver.save(kind, at.answers, at.side, about, note, attempt=at.attempt)
         self._log("saved" if not saved.open_ else "not saved", smart)
+        self._keep("saved", session, opinion, at, written=(kind, len(saved.references)))
         if saved.open_:
             return saved, at._replace(attempt=at.attempt + 1)
         return saved, at._replace(kept=at.answers, saves=at.saves + 1, attempt=0)
@@ -332,6 +339,7 @@ class _App:
         with g.place.elsewhere():
             drafted = self._saver(session, smart).draft(proposal, attempt=at.drafts)
         self._log("not drafted" if drafted.open_ else "drafted", smart)
+        self._keep("drafted", session, opinion, at, written=(ORDER, len(drafted.references)))
         if drafted.open_:
             return drafted, at._replace(drafts=at.drafts + 1)
         return drafted, at._replace(drafted={**at.drafted, id_: drafted.references[0]})
@@ -536,6 +544,25 @@ class _App:
         if request.mimetype != "application/x-www-form-urlencoded":
             raise Refused(refusals.NOT_UNDERSTOOD)
         return request.form
+
+    def _keep(
+        self, step: str, session: Session, opinion: Opinion, at: Answering, *, written: tuple[str, int] = ("", 0)
+    ) -> None:
+        """Tell the audit trail of a step; `written`: the type of what was written, and how many are in the chart."""
+        if self._setting.keep is not None:
+            self._setting.keep(
+                PageStep(
+                    step=step,
+                    correlation_id=self._setting.correlation_id(),
+                    client=session.client,
+                    patient_id=session.patient,
+                    page=session.page,
+                    answered=opinion.answered,
+                    answers=len(at.answers),
+                    written_as=written[0],
+                    written=written[1],
+                )
+            )
 
     def _log(self, step: str, smart: SmartClient | None) -> None:
         """A line of what was done, without anything that a browser or a server sent."""
