@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from cds_hooks import RESPONSE_SCHEMA
 from fixtures import build
+from service.answers.card_lines import is_named
 from service.app import create_app
 from service.commands.replay import PUBLISHED_AT, PUBLISHED_KEY, read_folder
 from service.knowledge_model.model import ORDER_SYSTEM, PACKAGED
@@ -289,3 +290,49 @@ def test_no_medicine_stands_on_a_card_in_place_of_a_better_one_that_had_no_room(
         for card in read("responses", name)["cards"]:
             if "acetaminophen alone is not advised" in card["detail"]:
                 assert "Acetaminophen for a short time" not in card["detail"] or "Ibuprofen, at most" in card["detail"]
+
+
+def reasons_of(card: Json) -> str:
+    found = re.search(r"\*\*Because:\*\* (.+)", card["detail"])
+    return found[1] if found else ""
+
+
+def test_of_a_finding_that_the_headline_names_only_the_date_is_a_reason(client: FlaskClient) -> None:
+    card = card_of(client, present=["buttock-pain", "saddle-numbness"])
+    assert card["summary"].startswith("Left: saddle numbness: possible cauda equina.")
+    assert reasons_of(card) == "Documented Nov 22."
+    assert "No injection." in card["detail"]
+
+
+def test_of_findings_of_several_days_each_keeps_its_own(client: FlaskClient) -> None:
+    card = card_of(client, present=["buttock-pain", "saddle-numbness, 3 days ago", "urinary-retention"])
+    for finding in ("saddle numbness", "urinary retention or difficulty"):
+        assert finding in card["summary"]
+        assert finding in reasons_of(card).lower()
+    assert "(Nov 19)" in reasons_of(card)
+    assert "(Nov 22)" in reasons_of(card)
+
+
+def test_a_hold_names_the_reason_that_the_headline_does_not(client: FlaskClient) -> None:
+    card = card_of(client, present=["buttock-pain", "saddle-numbness", "cancer-history"])
+    assert "No injection: cancer history." in card["detail"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Left: hip pain, limp. Examine", True),
+        ("Hip pain (Nov 22)", True),
+        ("Left: lateral hip pain, limp", False),
+        ("Left: hip pain at night", False),
+        ("Lateral hip pain; hip pain and limp", True),
+    ],
+)
+def test_a_finding_is_named_by_itself_and_not_within_another(text: str, named: bool) -> None:
+    assert is_named("hip pain", text) is named
+
+
+def test_the_card_of_a_child_who_goes_home_says_each_thing_once() -> None:
+    (card,) = read("responses", "discharge-advice/child-goes-home")["cards"]
+    for words in ("pain relief by weight and age", "exercise", "gait"):
+        assert card["detail"].count(words) == 1, words

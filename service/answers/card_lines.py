@@ -37,6 +37,8 @@ _NAMED = 3
 # And where all orders are too long, so many of them.
 _ORDERS = 2
 SIDE_UNREADABLE = "sideUnreadable"
+# What stands around a name in a list.
+_BEFORE, _AFTER = ("", ": ", ", ", ". ", "; "), (",", ".", ":", ";", "?", " (", " and ")
 
 
 def fill(line: str, value_of: Callable[[str], str]) -> str:
@@ -79,6 +81,18 @@ def _with_unit(state: str, *, in_full: bool) -> str:
     return f"{number} {unit_in_words(unit)}"
 
 
+def is_named(item: str, text: str) -> bool:
+    """Whether a text names this by itself: hip pain, but not within lateral hip pain."""
+    item, text = item.lower(), text.lower()
+    at = text.find(item)
+    while at >= 0:
+        after = text[at + len(item) :]
+        if text[max(at - 2, 0) : at] in _BEFORE and (not after or after.startswith(_AFTER)):
+            return True
+        at = text.find(item, at + 1)
+    return False
+
+
 def holds(fired: Fired) -> bool:
     """Whether it says nothing but that a treatment has to wait."""
     treatment = fired.recommendation.treatment
@@ -118,18 +132,27 @@ class CardLines:
                         )
         yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
 
-    def do(self, content: Content, fired: Fired) -> Iterator[str]:
-        """What a recommendation says to do, in short."""
+    def do(self, content: Content, fired: Fired, summary: str) -> Iterator[str]:
+        """What a recommendation says to do, in short; the orders that the summary names, and in [brackets] the findings
+        that it names, are not said again.
+        """
         for line in fired.recommendation.do:
-            named: list[str] = []
+            left, named = content, list[str]()
             if "{findings}" in line:
                 worrying = self._worrying(fired.evidence, self._side_of(fired))
                 named = list(dict.fromkeys(worrying)) or list(filter(None, map(self.item, fired.evidence)))
-            if text := fill(line, partial(self._place, content, named[:_NAMED])):
+                if any("{findings}" in optional for optional in _OPTIONAL.findall(line)):
+                    named = [item for item in named if not is_named(item, summary)]
+            if "{orders}" in line:
+                left = replace(content, orders=[order for order in content.orders if order not in summary])
+            if text := fill(line, partial(self._place, left, named[:_NAMED])):
                 yield text
 
-    def reasons(self, content: Content) -> list[tuple[str, str]]:
-        """What a card stands on, each finding with its date; what is present comes first."""
+    def reasons(self, content: Content, said: str) -> list[tuple[str, str]]:
+        """What a card stands on, each finding with its date; what is present comes first.
+
+        Of the findings that are `said` on the card already only the date is told, if they have one and the same.
+        """
         evidence = content.evidence
         if all(item.finding in OF_THE_PATIENT for item in evidence):
             # An age alone is no reason for what is advised for this pain.
@@ -139,13 +162,20 @@ class CardLines:
         # Much of a chart is of one day.
         in_words = {date: as_people_write(date, self.now) for date in {item.date for item in found}}
         side = self._side(content)
-        said = (
-            (text, "" if self._is_a_date(item) else in_words[item.date])
+        reasons = {
+            (text, "" if self._is_a_date(item) else in_words[item.date]): item.finding in OF_THE_PATIENT
             for item in found
+            # Two findings may be called alike in short: a cancer, and that it is past.
             if (text := self.item(item, dated=False, side=side))
-        )
-        # Two findings may be called alike in short: a cancer, and that it is past.
-        return list(dict.fromkeys(said))
+        }
+        named = [reason for reason in reasons if is_named(reason[0], said)]
+        dates = {date for _text, date in named if date}
+        if not named or len(dates) > 1:
+            return list(reasons)
+        left = [reason for reason in reasons if reason not in named]
+        if dates:
+            return [(self._say("documented", date=dates.pop()), ""), *left]
+        return [] if all(reasons[reason] for reason in left) else left
 
     def because(self, reasons: Sequence[tuple[str, str]], at_most: int) -> str:
         """So many of these reasons, those of a day together, and how many more there are."""
@@ -312,8 +342,11 @@ class CardLines:
         led = self._led()
         if len(led) < 2:
             return "".join(map(self._cause, led))
-        sides = self.words.sides
-        return "; ".join(self._say("of_side", finding=self._cause(one), side=sides[one.side]) for one in led)
+        causes, sides = [self._cause(one) for one in led], [self.words.sides[one.side] for one in led]
+        if len({*causes}) == 1:
+            return causes[0]
+        found = zip(causes, sides, strict=True)
+        return "; ".join(self._say("of_side", finding=cause, side=side) for cause, side in found)
 
     def _cause(self, ranking: Ranking) -> str:
         causes, leader = self.knowledge.causes, ranking.leader

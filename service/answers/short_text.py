@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from service.answers.card_lines import CardLines, holds
+from service.answers.card_lines import CardLines, holds, is_named
 from service.answers.content import Content
 from service.knowledge_model.model import Knowledge, capital
 from service.reasoning.evidence import Fired
@@ -39,18 +39,19 @@ class ShortText:
         return next(text for text in self.lines.summaries(content) if len(text) <= LONGEST_SUMMARY)
 
     def detail(self, content: Content, summary: str) -> str:
-        """GitHub Flavored Markdown; `summary` is that of the card, which may say the leading cause already."""
-        self._written, needed = 0, dict[str, list[str]]()
+        """GitHub Flavored Markdown; `summary` is that of the card: what it names is not said again."""
+        self._written, needed, against = 0, dict[str, list[str]](), [summary]
         waiting: list[tuple[str, bool]] = []
         # Red flags come first, then what is said in the order in which it is written.
         places: dict[str, tuple[bool, int]] = {}
         for number, fired in enumerate(content.fired):
             label = "hold" if holds(fired) else "do"
-            for place, line in enumerate(self.lines.do(content, fired)):
+            for place, line in enumerate(self.lines.do(content, fired, summary)):
                 places.setdefault(_sentence(line), (number > 0 and not fired.recommendation.red_flag, len(places)))
                 first = place == 0 and (fired.recommendation.red_flag or fired.recommendation.kind == "closing")
                 if label == "hold" or number == 0 or first or _speaks_against(fired):
                     self._add(needed, label, line)
+                    against += [line] if label == "hold" or _speaks_against(fired) else []
                 else:
                     waiting.append((line, self._offers_a_medicine(fired)))
         if content.beyond:
@@ -79,7 +80,7 @@ class ShortText:
             elif not (full and is_medicine):
                 self._add(needed, "do", line)
         needed.get("do", []).sort(key=lambda line: places.get(line, (True, len(places))))
-        self._add_reasons(needed, content, min(_WITH_REASONS - of_net, self._left))
+        self._add_reasons(needed, content, ". ".join(against), min(_WITH_REASONS - of_net, self._left))
         self._add_questions(needed, content, room)
         self._left = max(0, self._left - self._written)
         headings = self.words.headings
@@ -98,8 +99,8 @@ class ShortText:
             lines.setdefault(label, []).append(text)
             self._written += _words([text])
 
-    def _add_reasons(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
-        reasons = self.lines.reasons(content)
+    def _add_reasons(self, lines: dict[str, list[str]], content: Content, said: str, room: int) -> None:
+        reasons = self.lines.reasons(content, said)
         for at_most in range(_REASONS, 0, -1):
             text = self.lines.because(reasons, at_most)
             if text and self._written + _words([text]) <= room:
@@ -133,7 +134,9 @@ def _together(lines: Iterable[str]) -> Iterator[str]:
         what, _, reason = line.removesuffix(".").partition(": ")
         reasons.setdefault(what, []).append(reason)
     for what, against in reasons.items():
-        said = "; ".join(dict.fromkeys(filter(None, against)))
+        # One that stands within another is said by it.
+        others = [(reason, [other for other in against if other != reason]) for reason in dict.fromkeys(against)]
+        said = "; ".join(r for r, rest in others if r and not any(is_named(r, other) for other in rest))
         yield f"{what}: {said}." if said else f"{what}."
 
 

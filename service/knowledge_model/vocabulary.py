@@ -72,6 +72,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "status_draft": ("version",),
         "status_active": ("version",),
         "on_day": ("findings", "date"),
+        "documented": ("date",),
         "not_present": ("finding",),
         "recorded_both_ways": ("finding",),
         "of_side": ("finding", "side"),

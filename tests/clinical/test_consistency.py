@@ -19,6 +19,7 @@ import pytest
 
 from cds_hooks import read_request
 from service.answers.answered import ASSESSMENT_KEY
+from service.answers.card_lines import is_named
 from service.knowledge_model.conditions import Condition
 from service.knowledge_model.model import in_a_sentence
 from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS
@@ -62,7 +63,11 @@ class Seen:
 def _seen() -> Iterator[Seen]:
     service = service_registry(packaged(), lambda: CLOCK).find(DIAGNOSIS, "patient-view")
     named = (case for case in named_cases() if f"/cds-services/{case.service}" == SERVICE)
-    made = chain(mixed_cases(GENERATED // 2, seed=23), benign_cases(GENERATED - GENERATED // 2, seed=29))
+    made = chain(
+        mixed_cases(GENERATED // 2, seed=23),
+        benign_cases(GENERATED - GENERATED // 2, seed=29),
+        ({**chart, "age": 22} for chart in mixed_cases(GENERATED // 10, seed=31)),
+    )
     generated = (NamedCase(f"generated {number}", "", chart, (), (), "", {}) for number, chart in enumerate(made))
     for case in chain(named, generated):
         answered = service.answer(read_request(json.dumps(case.request()).encode(), service, correlation_id="test"))
@@ -253,6 +258,38 @@ def _side_said_again(answer: Json) -> list[str]:
     ]
 
 
+def _parts(card: Json) -> dict[str, str]:
+    """The lines of a card by their label."""
+    return dict(re.findall(r"^\*\*(.+?):\*\* (.+)$", card["detail"], re.MULTILINE))
+
+
+def _reasons_said_before(answer: Json) -> list[str]:
+    """A finding that headline or hold names and that is a reason again, without several dates to tell apart."""
+    again = []
+    for card in answer["cards"]:
+        parts = _parts(card)
+        because = re.sub(r"[^,;:]+ \((?:left|right)\)", "", parts.get("Because", ""))
+        said = ". ".join((card["summary"], parts.get("Hold", "")))
+        one_date = len({*re.findall(r"\(([A-Z][a-z]{2} \d[^)]*)\)", because)}) < 2
+        names = {packaged().short_of(found["id"]) for found in card["extension"][BASIS]["findings"]}
+        again += [name for name in names if one_date and is_named(name, said) and is_named(name, because)]
+    return again
+
+
+def _phrases_said_twice(answer: Json) -> list[str]:
+    """Six words in a row of one sentence that stand twice on a card; findings are looked at apart."""
+    names = sorted({packaged().short_of(name).lower() for name in packaged().findings}, key=len, reverse=True)
+    again = []
+    for card in answer["cards"]:
+        text = f"{card['summary']}\n{card['detail']}".lower()
+        for name in names:
+            text = text.replace(name, ".")
+        sentences = [re.findall(r"[\w'-]+", sentence) for sentence in re.split(r"[.:;?\n]", text)]
+        rows = [" ".join(words[at : at + 6]) for words in sentences for at in range(len(words) - 5)]
+        again += [row for row in rows if rows.count(row) > 1]
+    return again
+
+
 def _long_for_what_can_be_cut(answer: Json) -> list[str]:
     """A card of more than 120 words, or cards of more than 200 together, that still give reasons or ask.
 
@@ -358,6 +395,22 @@ def _waits_and_images(_present: frozenset[str], assessment: Assessment) -> list[
     return waits if any(call.modality != "none-now" for call in calls) and len(assessment.rankings) < 2 else []
 
 
+def _nsaid_beside_a_radiograph(_present: frozenset[str], assessment: Assessment) -> list[str]:
+    """An NSAID offered below 25 beside a radiograph that an injury calls for: an avulsion fracture is in question."""
+    case, flags = assessment.case, {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+    age = case.patient.age if case else None
+    of_injury = {"rs06-bony-avulsion", "rs07-injury-at-the-origin", "rl07-suspected-tear"}
+    due = [
+        call.recommendation
+        for call in assessment.calls
+        if isinstance(call, ImagingCall)
+        and (call.modality, call.region) == ("radiograph", "pelvis")
+        and (call.recommendation in of_injury or flags.get(call.recommendation) in OF_A_TEAR)
+    ]
+    below = age is not None and age.high < 25
+    return due if below and "nsaid" in assessment.offered() else []
+
+
 def _doses(_present: frozenset[str], assessment: Assessment) -> list[str]:
     of_a_child, of_an_adult = "rs09e-acetaminophen-by-weight", "rs09b-acetaminophen"
     fired = {each.recommendation.id for each in assessment.fired}
@@ -383,6 +436,8 @@ CHECKS: dict[str, Callable[[Json], list[str]]] = {
     "a red flag stands on a card that is as urgent": _flag_on_a_lower_card,
     "a card is put together well": _badly_put_together,
     "a card names its side once": _side_said_again,
+    "no reason was said on the card before": _reasons_said_before,
+    "no phrase stands twice on a card": _phrases_said_twice,
     "a card is long for what is never cut alone": _long_for_what_can_be_cut,
     "no two cards have one headline": _same_headline,
     "no day that is over is a deadline": _a_day_that_is_over,
@@ -396,6 +451,7 @@ DECISIONS: dict[str, Callable[[frozenset[str], Assessment], list[str]]] = {
     "nothing is offered that is held": _offered_and_held,
     "no imaging for now stands beside no imaging": _waits_and_images,
     "the doses of child and adult do not stand together": _doses,
+    "no NSAID is offered beside the radiograph of a young injury": _nsaid_beside_a_radiograph,
 }
 # Those of test_cases.py, but for what each named case expects, and for the words of a card, which may have to be more.
 INVARIANTS = [
