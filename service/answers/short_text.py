@@ -111,7 +111,7 @@ class ShortText:
         if not content.asks:
             return
         for asked in self.lines.assessment.ask[:_ASKED]:
-            question = capital(self.knowledge.short_of(asked.finding)) + "?"
+            question = capital(asked.short or self.knowledge.short_of(asked.finding)) + "?"
             if self._written + _words([question]) <= room:
                 self._add(lines, "ask_short", question)
 

@@ -405,6 +405,7 @@ class _QuestionTable(Schema):
         fields.String(validate=validate.Length(min=1)), required=True, validate=validate.Length(min=1)
     )
     ask = _text()
+    short = fields.String(load_default="")
     because = _text()
     cost = _one_of(COSTS)
     together = fields.Boolean(load_default=False)

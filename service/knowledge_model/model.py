@@ -318,11 +318,13 @@ class Differential:
 class Question:
     """One wording for several findings. It is asked where `when` holds, if it has one.
 
+    short: how a card asks it where nothing of it is known; otherwise, and without one, the card names the finding;
     together: its findings are also tried all at once; first: it is asked before all others, whatever its value.
     """
 
     findings: tuple[str, ...]
     ask: str
+    short: str
     because: str
     cost: str
     together: bool

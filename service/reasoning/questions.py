@@ -26,12 +26,16 @@ DECIDING = frozenset({"severity", "imaging", "referrals"})
 
 
 class Asked(NamedTuple):
-    """A question to ask, and what its answer can change: terms of questions.toml, the weightiest first."""
+    """A question to ask, and what its answer can change: terms of questions.toml, the weightiest first.
+
+    short: the question in a few words where nothing of it is known; empty where the finding says it.
+    """
 
     finding: str
     ask: str
     because: str
     changes: tuple[str, ...] = ()
+    short: str = ""
 
 
 class Answer(NamedTuple):
@@ -170,8 +174,10 @@ class Questions:
             variant = best & -best
             change = next(change for change in changes if change.variants & variant)
             answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
-            finding = next(f for f in questions[number].findings if f in answer.values and f in open_)
-            asked.append(Asked(finding, questions[number].ask, questions[number].because, change.terms()))
+            question = questions[number]
+            finding = next(f for f in question.findings if f in answer.values and f in open_)
+            short = question.short if open_.issuperset(question.findings) else ""
+            asked.append(Asked(finding, question.ask, question.because, change.terms(), short))
         return tuple(asked[:ASKED_AT_MOST])
 
     def number_of(self, asked: Asked) -> int:
