@@ -41,7 +41,7 @@ from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
 from service.services.explanation import Explainer
 from service.services.registry import services_by
-from service.settings import Settings, SettingsError, Style
+from service.settings import Settings, SettingsError, Style, shown
 from service.site_codes import read_preference_list, read_site_codes
 
 if TYPE_CHECKING:
@@ -262,8 +262,8 @@ def _must_be_known(settings: Settings) -> None:
     """Raises SettingsError where somebody else than this machine could call without being known."""
     if settings.clients is None and not is_loopback(settings.host):
         raise SettingsError(
-            "SITBONE_HOST is no loopback address, and without a file of clients everybody there could call: "
-            "set SITBONE_CLIENTS to such a file, as docs/trust.md shows, or listen on 127.0.0.1."
+            f"SITBONE_HOST is {shown(settings.host)}, no loopback address, and without a file of clients everybody "
+            "there could call: set SITBONE_CLIENTS to such a file, as docs/trust.md shows, or listen on 127.0.0.1."
         )
 
 

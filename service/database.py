@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
-from service.settings import SettingsError
+from service.settings import SettingsError, shown
 
 # For a PostgreSQL host that is silent, in seconds and milliseconds; what a URL says goes before it.
 _SILENT_HOST = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
@@ -33,9 +33,10 @@ def private_file(folder: Path | None, port: int, name: str, variable: str) -> UR
     chosen.mkdir(mode=0o700, exist_ok=True)
     found = chosen.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        is_now = shown(folder) if folder else f"not set, so that {shown(chosen)} is taken,"
         raise SettingsError(
-            f"{variable} must name a folder of the user that runs the service, closed to everybody else (chmod 700); "
-            f"{'it does not' if folder else f'without it, {chosen} is taken, which is none'}."
+            f"{variable} is {is_now} and must name a folder of the user that runs the service, closed to "
+            "everybody else (chmod 700)."
         )
     # The files that SQLite lays beside it have the same mode.
     file = chosen / name

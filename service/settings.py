@@ -1,10 +1,13 @@
 """The settings of the service: environment variables, read once and checked at start.
 
 ``Settings.from_environment`` is the only reader. What it refuses ends the start, with one sentence that names the
-variable and what it must be. The value itself is never repeated: a setting may hold what a log must not.
+variable, its value and what it must be. A member of `Settings` that is marked `repr=False` is secret, and what it was
+set to is said nowhere.
 """
 
+import dataclasses
 import difflib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +28,23 @@ _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp)://")
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@*]+")
 _WEB_ADDRESS = URL(schemes={"http", "https"}, require_tld=False)
+# A password has its place before an @, a token in the query or the fragment of an address.
+_MAY_HOLD_A_SECRET = re.compile(r"@|://.*[?#]")
+_SHOWN_CHARACTERS = 120
 
 
 class SettingsError(Exception):
     """A setting is wrong. The text is one sentence for the person who starts the service."""
+
+
+def shown(value: object, *, secret: bool = False) -> str:
+    """A value as an error repeats it: in one line, cut where it is long, and never what is or may hold a secret."""
+    text = json.dumps(value, default=str)
+    if secret:
+        return "a secret, which is not shown here,"
+    if _MAY_HOLD_A_SECRET.search(text):
+        return "something with an @ or a query, which may hold a secret and is not shown here,"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 # What settings were called before, and are called now.
@@ -156,14 +172,14 @@ class Settings:
             return cls(**_SCHEMA.load(given))
         except ValidationError as error:
             variable = next(iter(error.messages_dict))
+            value = shown(given[variable], secret=_FIELDS[variable].name in _SECRETS)
             raise SettingsError(
-                f"{port if variable == 'SITBONE_PORT' else variable} is {_type_of(given[variable])}"
+                f"{port if variable == 'SITBONE_PORT' else variable} is {value}"
                 f" and must be {_FIELDS[variable].metadata['expected']}."
             ) from None
 
 
-def _type_of(value: str) -> str:
-    return "a whole number" if re.fullmatch(r"[+-]?\d+", value) else "text"
+_SECRETS = frozenset(each.name for each in dataclasses.fields(Settings) if not each.repr)
 
 
 def _read_origins(value: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT, Coding, read_coding
 from service.chart.orders import WITH_CONTRAST, Meaning, SiteCodes
 from service.knowledge_model.vocabulary import MODALITIES
-from service.settings import SettingsError
+from service.settings import SettingsError, shown
 
 _COLUMNS = ("system", "code", "modality", "region", "side")
 # A file may have this column as well.
@@ -57,10 +57,12 @@ def read_preference_list(file: Path, orders: Collection[str]) -> Mapping[tuple[s
         if order not in orders:
             close = difflib.get_close_matches(order, orders, n=1)
             raise SettingsError(
-                f"{at}: order is none that a card suggests{f'; is {close[0]} meant?' if close else '.'}"
+                f"{at}: order is {shown(order)}, which no card suggests{f'; is {close[0]} meant?' if close else '.'}"
             )
         if side not in (_ANY_SIDE, *_SIDES[1:]):
-            raise SettingsError(f"{at}: side must be one of {', '.join((_ANY_SIDE, *_SIDES[1:]))}.")
+            raise SettingsError(
+                f"{at}: side is {shown(side)} and must be one of {', '.join((_ANY_SIDE, *_SIDES[1:]))}."
+            )
         if not code:
             raise SettingsError(f"{at}: code must not be empty.")
         codes[order, "" if side == _ANY_SIDE else side] = code
@@ -94,5 +96,7 @@ def _site_code(row: Mapping[str, str], regions: Sequence[str], at: str) -> Codin
         raise SettingsError(f"{at}: system and code must not be empty.")
     for column, allowed in choices.items():
         if column in row and row[column] not in allowed:
-            raise SettingsError(f"{at}: {column} must be one of {', '.join(filter(None, allowed))}.")
+            raise SettingsError(
+                f"{at}: {column} is {shown(row[column])} and must be one of {', '.join(filter(None, allowed))}."
+            )
     return read_coding(system, code)[0]

@@ -566,7 +566,7 @@ def test_the_file_lies_where_the_setting_says_or_beside_the_store_or_in_a_privat
 
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    with pytest.raises(SettingsError, match="SITBONE_AUDIT must name a folder"):
+    with pytest.raises(SettingsError, match=f'SITBONE_AUDIT is "{tmp_path}" and must name a folder'):
         open_audit(Settings(audit=tmp_path))
 
 

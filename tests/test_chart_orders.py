@@ -138,9 +138,12 @@ def test_a_site_maps_its_own_codes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("urn:x,1,xray,pelvis,", "line 2: modality must be one of radiograph, mri, ultrasound, ct."),
-        ("urn:x,1,mri,knee,", "line 2: region must be one of pelvis, hip, sacroiliac, lumbar-spine, thigh, leg-veins."),
-        ("urn:x,1,mri,pelvis,middle", "line 2: side must be one of left, right, bilateral."),
+        ("urn:x,1,xray,pelvis,", 'line 2: modality is "xray" and must be one of radiograph, mri, ultrasound, ct.'),
+        (
+            "urn:x,1,mri,knee,",
+            'line 2: region is "knee" and must be one of pelvis, hip, sacroiliac, lumbar-spine, thigh, leg-veins.',
+        ),
+        ("urn:x,1,mri,pelvis,middle", 'line 2: side is "middle" and must be one of left, right, bilateral.'),
         (",1,mri,pelvis,", "line 2: system and code must not be empty."),
         ("urn:x,1,mri", "line 2: must have 5 fields."),
         ("urn:x,1,mri,pelvis,left,more", "line 2: must have 5 fields."),
@@ -190,7 +193,7 @@ def test_a_site_says_of_its_code_whether_it_is_with_contrast_and_is_believed_bef
 
 def test_a_site_code_is_with_contrast_or_without_or_says_nothing_of_it(tmp_path: Path) -> None:
     file = site_file(tmp_path, "urn:x,1,mri,pelvis,,yes", head="system,code,modality,region,side,contrast")
-    with pytest.raises(SettingsError, match="line 2: contrast must be one of with, without"):
+    with pytest.raises(SettingsError, match='line 2: contrast is "yes" and must be one of with, without'):
         read_site_codes(file, GUIDELINE.regions)
 
 

@@ -93,7 +93,7 @@ def test_an_entry_may_say_all_that_is_said_of_a_client(read: Read, file: Path) -
         ('issuers = [7]\njku = "https://a.example.org/"', "issuers", "must be a list of the iss values"),
         ('issuers = [""]\njku = "https://a.example.org/"', "issuers", "must be a list of the iss values"),
         ('issuers = ["a b"]\njku = "https://a.example.org/"', "issuers", "must be a list of the iss values"),
-        ('issuers = ["a", "a"]\njku = "https://a.example.org/"', "issuers", "names something twice"),
+        ('issuers = ["a", "a"]\njku = "https://a.example.org/"', "issuers", 'names "a" twice'),
         ('issuers = ["a"]', "jwks_file", "is missing, and so is jku"),
         ('issuers = ["a"]\njku = "http://a.example.org/"', "jku", "must be https"),
         ('issuers = ["a"]\njku = "http://127.0.0.1/"', "jku", "must be https"),
@@ -112,20 +112,32 @@ def test_an_entry_may_say_all_that_is_said_of_a_client(read: Read, file: Path) -
         (GOOD + 'algorithms = ["none"]', "algorithms", "must be a list with some of"),
         (GOOD + "algorithms = []", "algorithms", "must be a list with some of"),
         (GOOD + "skew = -1", "skew", "must be a whole number of seconds from 0 to 300"),
-        (GOOD + "skew = 301", "skew", "must be a whole number of seconds"),
-        (GOOD + 'skew = "60"', "skew", "must be a whole number of seconds"),
+        (GOOD + "skew = 301", "skew", "is 301 and must be a whole number of seconds from 0 to 300"),
+        (GOOD + 'skew = "60"', "skew", 'is "60" and must be a whole number of seconds'),
         (GOOD + "lifetime = 0", "lifetime", "must be a whole number of seconds from 1 to 3600"),
         (GOOD + "lifetime = 3601", "lifetime", "must be a whole number of seconds"),
         (GOOD + "calls_per_minute = 0", "calls_per_minute", "must be a whole number from 1"),
         (GOOD + "calls_per_minute = 1.5", "calls_per_minute", "must be a whole number from 1"),
         (GOOD + 'pama_rating = "yes"', "pama_rating", "must be true or false"),
-        (GOOD + 'ehr = "cerner"', "ehr", "must be one of generic, epic, oracle-health"),
+        (GOOD + 'ehr = "cerner"', "ehr", 'is "cerner" and must be one of generic, epic, oracle-health'),
         (GOOD + "services = []", "services", "must be a list of ids of CDS services, one at least"),
-        (GOOD + 'services = ["gain"]', "services", "names a service that is not one of pain, imaging"),
+        (GOOD + 'services = ["gain"]', "services", 'names "gain", which is not one of pain, imaging'),
         (GOOD + "tenants = []", "tenants", "must be a list of tenant values, one at least"),
-        (GOOD + 'fhir_servers = ["a.example.org"]', "fhir_servers", "must be a list of base URLs"),
-        (GOOD + 'fhir_servers = ["http://a.example.org/"]', "fhir_servers", "must be https"),
-        (GOOD + 'internal_hosts = ["other.lan"]', "internal_hosts", "names a host that is neither"),
+        (
+            GOOD + 'fhir_servers = ["a.example.org"]',
+            "fhir_servers",
+            'has "a.example.org" in it and must be a list of base URLs',
+        ),
+        (
+            GOOD + 'fhir_servers = ["http://a.example.org/"]',
+            "fhir_servers",
+            'has "http://a.example.org/" in it and must be https',
+        ),
+        (
+            GOOD + 'internal_hosts = ["other.lan"]',
+            "internal_hosts",
+            'names "other.lan", which is neither the host of jku',
+        ),
         (GOOD + 'internal_hosts = ["https://ehr.example.org"]', "internal_hosts", "must be a list of host names"),
         (GOOD + 'internal_hosts = ["EHR.example.org"]', "internal_hosts", "must be a list of host names"),
     ],
@@ -150,7 +162,10 @@ def test_a_mistake_ends_the_start_with_file_key_and_reason(
         (f'[clients."A b"]\n{GOOD}', "a name of small letters"),
         (f"[clients.a]\n{GOOD}[clients.a]\n{GOOD}", "is not TOML"),
         ("[clients.a", "is not TOML"),
-        (f"[clients.a]\n{GOOD}[clients.b]\n{GOOD}", "clients.b.issuers: names an issuer that a names already"),
+        (
+            f"[clients.a]\n{GOOD}[clients.b]\n{GOOD}",
+            'clients.b.issuers: names "https://ehr.example.org/", which a names already',
+        ),
     ],
 )
 def test_a_file_that_is_no_list_of_clients_is_refused(text: str, reason: str, file: Path) -> None:
@@ -185,7 +200,7 @@ def test_a_file_of_keys_without_a_usable_one_is_refused(
     (file.parent / "jwks.json").write_text(json.dumps({"keys": [public | changes]}))
     with pytest.raises(ClientsError) as refused:
         read('issuers = ["a"]\njwks_file = "jwks.json"')
-    assert f"jwks_file: holds no usable key: {why}" in str(refused.value)
+    assert f'jwks_file: is "jwks.json", which holds no usable key: {why}' in str(refused.value)
 
 
 def test_keys_come_from_the_file_where_there_is_one_and_are_read_again_when_it_changes(read: Read, file: Path) -> None:
@@ -248,7 +263,11 @@ client_id = "sitbone"
     ("members", "key", "reason"),
     [
         ("", "iss", "is missing, and must be the FHIR base URL"),
-        ('iss = "https://other.example.org"\nauth = "public"', "iss", "is not one of fhir_servers"),
+        (
+            'iss = "https://other.example.org"\nauth = "public"',
+            "iss",
+            'is "https://other.example.org", which is not one of fhir_servers',
+        ),
         ('iss = "https://fhir.example.org/r4"', "key_file", "is missing, and auth = private_key_jwt needs it"),
         ('iss = "https://fhir.example.org/r4"\nkey_file = "none.json"', "key_file", "cannot be read"),
         ('iss = "https://fhir.example.org/r4"\nkey_file = "clients.toml"', "key_file", "is not JSON"),
@@ -258,7 +277,11 @@ client_id = "sitbone"
             "key_file",
             "is of no use with auth = public",
         ),
-        ('iss = "https://fhir.example.org/r4"\nauth = "secret"', "auth", "must be one of private_key_jwt"),
+        (
+            'iss = "https://fhir.example.org/r4"\nauth = "secret"',
+            "auth",
+            'is "secret" and must be one of private_key_jwt',
+        ),
         (
             'iss = "https://fhir.example.org/r4"\nauth = "public"\nframe_origins = ["http://ehr.example.org"]',
             "frame_origins",
@@ -299,3 +322,27 @@ def test_two_clients_cannot_be_launched_from_one_fhir_server(file: Path) -> None
     file.write_text(f"[clients.general]\n{GOOD}{app}{other}")
     with pytest.raises(ClientsError, match="is the iss of general already"):
         read_clients(file)
+
+
+@pytest.mark.parametrize(
+    ("members", "key"),
+    [
+        (
+            f"{APP}iss = 'https://fhir.example.org/r4'\nauth = 'client_secret_basic'\nsecret_file = 'opensesame'",
+            "secret_file",
+        ),
+        (
+            f"{APP}iss = 'https://fhir.example.org/r4'\nauth = 'client_secret_basic'\nsecret_file = ['opensesame']",
+            "secret_file",
+        ),
+        (f"{APP}iss = 'https://fhir.example.org/r4'\nkey_file = ['opensesame']", "key_file"),
+        (f"{APP}iss = 'https://fhir.example.org/r4'\nsecret = 'opensesame'", "secret"),
+        ("fhir_servers = ['https://user:opensesame@fhir.example.org/r4']", "fhir_servers"),
+        ("fhir_servers = ['http://fhir.example.org/r4?key=opensesame']", "fhir_servers"),
+    ],
+)
+def test_a_mistake_is_told_without_what_is_or_may_be_a_secret(members: str, key: str, read: Read) -> None:
+    with pytest.raises(ClientsError) as refused:
+        read(GOOD + members)
+    assert f".{key}: " in str(refused.value)
+    assert "sesame" not in str(refused.value)

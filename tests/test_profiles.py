@@ -263,8 +263,8 @@ def test_the_preference_list_of_the_fixtures_has_every_order_that_a_card_suggest
     ("text", "reason"),
     [
         ("order,code\n", "line 1: must be the columns order,side,code."),
-        ("order,side,code\nmri-hips,any,A\n", "line 2: order is none that a card suggests; is mri-hip meant?"),
-        ("order,side,code\nmri-hip,,A\n", "line 2: side must be one of any, left, right, bilateral."),
+        ("order,side,code\nmri-hips,any,A\n", 'line 2: order is "mri-hips", which no card suggests; is mri-hip meant?'),
+        ("order,side,code\nmri-hip,,A\n", 'line 2: side is "" and must be one of any, left, right, bilateral.'),
         ("order,side,code\nmri-hip,any,A\nmri-hip,left,\n", "line 3: code must not be empty."),
         ("order,side,code\nmri-hip,any\n", "line 2: must have 3 fields."),
     ],

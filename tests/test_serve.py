@@ -119,9 +119,13 @@ def start_that_ends(repository: Path, *options: str, **variables: str) -> tuple[
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("SITBONE_WORKERS", "none", r"SITBONE_WORKERS is text and must be a whole number of processes .*\."),
+        (
+            "SITBONE_WORKERS",
+            "none",
+            r'SITBONE_WORKERS is "none" and must be a whole number of processes from 1 to 64\.',
+        ),
         ("SITBONE_KNOWLEDGE_DIR", "docs", r"guideline\.toml: file: cannot be read"),
-        ("SITBONE_HOST", "127.0.0.1.invalid", r"SITBONE_HOST is no loopback address, .*"),
+        ("SITBONE_HOST", "127.0.0.1.invalid", r'SITBONE_HOST is "127\.0\.0\.1\.invalid", no loopback address, .*'),
     ],
 )
 def test_what_keeps_it_from_starting_is_said_in_one_sentence_and_ends_with_2(

@@ -1,12 +1,13 @@
 """Settings: read once, checked at start, refused with a sentence."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from cds_hooks.text_forms import is_loopback
-from service.settings import _FIELDS, FORMER_NAMES, Settings, SettingsError
+from service.settings import _FIELDS, _SECRETS, FORMER_NAMES, Settings, SettingsError
 
 
 def test_without_variables_the_defaults_hold() -> None:
@@ -91,50 +92,106 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "kind"),
+    ("variable", "value"),
     [
-        ("SITBONE_HOST", "http://secret", "text"),
-        ("PORT", "0", "a whole number"),
-        ("PORT", "secret", "text"),
-        ("SITBONE_PORT", "65536", "a whole number"),
-        ("SITBONE_PORT", "80.5", "text"),
-        ("SITBONE_WORKERS", "0", "a whole number"),
-        ("SITBONE_WORKERS", "65", "a whole number"),
-        ("SITBONE_THREADS", "many", "text"),
-        ("SITBONE_MAX_IN_FLIGHT", "0", "a whole number"),
-        ("SITBONE_LOG_KEY", "secret", "text"),
-        ("SITBONE_WORKER_CLASS", "asgi", "text"),
-        ("SITBONE_KEEP_ALIVE", "-1", "a whole number"),
-        ("SITBONE_BODY_LIMIT", "999", "a whole number"),
-        ("SITBONE_ALLOWED_ORIGINS", "ehr.example.org", "text"),
-        ("SITBONE_ALLOWED_ORIGINS", "https://ehr.example.org/path", "text"),
-        ("SITBONE_ALLOWED_ORIGINS", "https://*.example.org", "text"),
-        ("SITBONE_ALLOWED_ORIGINS", "*,https://ehr.example.org", "text"),
-        ("SITBONE_ALLOWED_ORIGINS", "https://ehr.example.org,", "text"),
-        ("SITBONE_PUBLIC_BASE_URL", "cds.example.org", "text"),
-        ("SITBONE_PUBLIC_BASE_URL", "ftp://cds.example.org", "text"),
-        ("SITBONE_PUBLIC_BASE_URL", "https://cds.example.org/?secret", "text"),
-        ("SITBONE_SNOMED_CT", "some", "text"),
-        ("SITBONE_LOG_LEVEL", "loud", "text"),
-        ("SITBONE_KNOWLEDGE_DIR", "/secret/folder", "text"),
-        ("SITBONE_CLIENTS", "/secret/clients.toml", "text"),
-        ("SITBONE_STORE", "/secret/folder", "text"),
-        ("SITBONE_STORE_URL", "user:secret@host", "text"),
-        ("SITBONE_AUDIT", "/secret/folder", "text"),
-        ("SITBONE_AUDIT_URL", "user:secret@host", "text"),
-        ("SITBONE_AUDIT_DAYS", "-1", "a whole number"),
-        ("SITBONE_SUPPRESSION_DAYS", "366", "a whole number"),
-        ("SITBONE_TRUSTED_PROXIES", "11", "a whole number"),
-        ("SITBONE_PAGES", "yes", "text"),
-        ("SITBONE_METRICS_TOKEN", "secret", "text"),
+        ("SITBONE_HOST", "http://host"),
+        ("PORT", "0"),
+        ("PORT", "http"),
+        ("SITBONE_PORT", "65536"),
+        ("SITBONE_PORT", "80.5"),
+        ("SITBONE_WORKERS", "0"),
+        ("SITBONE_WORKERS", "65"),
+        ("SITBONE_THREADS", "many"),
+        ("SITBONE_MAX_IN_FLIGHT", "0"),
+        ("SITBONE_WORKER_CLASS", "asgi"),
+        ("SITBONE_KEEP_ALIVE", "-1"),
+        ("SITBONE_BODY_LIMIT", "999"),
+        ("SITBONE_ALLOWED_ORIGINS", "ehr.example.org"),
+        ("SITBONE_ALLOWED_ORIGINS", "https://ehr.example.org/path"),
+        ("SITBONE_ALLOWED_ORIGINS", "https://*.example.org"),
+        ("SITBONE_ALLOWED_ORIGINS", "*,https://ehr.example.org"),
+        ("SITBONE_ALLOWED_ORIGINS", "https://ehr.example.org,"),
+        ("SITBONE_PUBLIC_BASE_URL", "cds.example.org"),
+        ("SITBONE_PUBLIC_BASE_URL", "ftp://cds.example.org"),
+        ("SITBONE_SNOMED_CT", "some"),
+        ("SITBONE_LOG_LEVEL", "loud"),
+        ("SITBONE_KNOWLEDGE_DIR", "/nowhere/folder"),
+        ("SITBONE_CLIENTS", "/nowhere/clients.toml"),
+        ("SITBONE_STORE", "/nowhere/folder"),
+        ("SITBONE_AUDIT", "/nowhere/folder"),
+        ("SITBONE_AUDIT_DAYS", "-1"),
+        ("SITBONE_SUPPRESSION_DAYS", "366"),
+        ("SITBONE_TRUSTED_PROXIES", "11"),
+        ("SITBONE_PAGES", "yes"),
     ],
 )
-def test_a_wrong_value_is_refused_with_variable_type_and_what_is_expected(variable: str, value: str, kind: str) -> None:
+def test_a_wrong_value_is_told_with_variable_value_and_what_is_allowed(variable: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.from_environment({variable: value})
 
-    assert re.fullmatch(f"{variable} is {kind} and must be [^.]+(\\.[^. ]+)*\\.", str(refused.value))
-    assert "secret" not in str(refused.value)
+    said = f"{variable} is {json.dumps(value)} and must be "
+    assert str(refused.value).startswith(said)
+    assert re.fullmatch("[^.]+(\\.[^. ]+)*\\.", str(refused.value).removeprefix(said))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SITBONE_LOG_KEY", "opensesame"),
+        ("SITBONE_CARD_KEY", "opensesame"),
+        ("SITBONE_METRICS_TOKEN", "opensesame"),
+        ("SITBONE_APP_KEYS", "opensesame"),
+        ("SITBONE_STORE_URL", "user:opensesame@host"),
+        ("SITBONE_AUDIT_URL", "user:opensesame@host"),
+    ],
+)
+def test_of_a_secret_it_is_told_what_is_allowed_and_never_what_it_was(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({variable: value})
+
+    assert str(refused.value).startswith(f"{variable} is a secret, which is not shown here, and must be ")
+    assert "sesame" not in str(refused.value)
+
+
+def test_every_setting_whose_name_says_that_it_is_secret_is_marked_so() -> None:
+    telling = {name for name in Settings.__slots__ if re.search(r"(^|_)(keys?|token|password|secret)$|_url$", name)}
+
+    assert telling - {"public_base_url"} == _SECRETS
+    assert "opensesame" not in repr(Settings(**dict.fromkeys(_SECRETS, "opensesame")))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SITBONE_PUBLIC_BASE_URL", "ftp://user:opensesame@cds.example.org"),
+        ("SITBONE_PUBLIC_BASE_URL", "https://cds.example.org/?token=opensesame"),
+        ("SITBONE_PUBLIC_BASE_URL", "https://cds.example.org/#opensesame"),
+        ("SITBONE_ALLOWED_ORIGINS", "https://opensesame@ehr.example.org"),
+        ("SITBONE_CLIENTS", "https://user:opensesame@host/clients.toml"),
+    ],
+)
+def test_where_a_password_may_stand_in_a_value_that_is_no_secret_it_is_not_shown(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({variable: value})
+
+    assert str(refused.value).startswith(f"{variable} is something with an @ or a query")
+    assert "sesame" not in str(refused.value)
+
+
+def test_what_an_unknown_variable_was_set_to_is_not_told() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({"SITBONE_TOKEN": "opensesame"})
+
+    assert "sesame" not in str(refused.value)
+
+
+def test_a_value_is_told_in_one_line_and_cut_where_it_is_long() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({"SITBONE_WORKERS": "two\nthree"})
+    assert 'SITBONE_WORKERS is "two\\nthree" and must be' in str(refused.value)
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({"SITBONE_WORKERS": "2" * 5_000})
+    assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize(

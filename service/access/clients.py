@@ -33,7 +33,7 @@ from service.access.fhir_servers import host_of
 from service.access.smart_app import APP_SCHEMA, Reason, SmartApp, read_smart_app
 from service.prefetch_keys import SEARCHED
 from service.service_ids import DIAGNOSIS, FORMER_IDS, with_current
-from service.settings import DETAILS, EHR_PROFILES, MODES, SPELLINGS, SettingsError, Style
+from service.settings import DETAILS, EHR_PROFILES, MODES, SPELLINGS, SettingsError, Style, shown
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LINE = Regexp(r"[!-~]+\Z")
@@ -106,11 +106,13 @@ def read_clients(file: Path, services: Collection[str] | None = None) -> Mapping
             raise _wrong(file, name, "app.iss", f"is the iss of {other} already")
         for issuer in client.trusted.issuers:
             if issuer in owners:
-                raise _wrong(file, name, "issuers", f"names an issuer that {owners[issuer]} names already")
+                raise _wrong(file, name, "issuers", f"names {shown(issuer)}, which {owners[issuer]} names already")
             owners[issuer] = name
         for service in client.trusted.services:
             if services is not None and service not in services and service not in FORMER_IDS.values():
-                raise _wrong(file, name, "services", f"names a service that is not one of {', '.join(services)}")
+                raise _wrong(
+                    file, name, "services", f"names {shown(service)}, which is not one of {', '.join(services)}"
+                )
     return clients
 
 
@@ -154,10 +156,10 @@ def _client(file: Path, name: str, members: Any) -> Client:
         try:
             found = read_key_set(client.load_keys(), client.trusted.algorithms)
         except KeySetError as problem:
-            raise _wrong(file, name, "jwks_file", f"is of no use: {problem}") from None
+            raise _wrong(file, name, "jwks_file", f"is {shown(jwks_file)}, which is of no use: {problem}") from None
         if not found.keys:
             why = "; ".join(f"{kid} is {reason}" for kid, reason in found.refused.items()) or "no key has a kid"
-            raise _wrong(file, name, "jwks_file", f"holds no usable key: {why}")
+            raise _wrong(file, name, "jwks_file", f"is {shown(jwks_file)}, which holds no usable key: {why}")
     return client
 
 
@@ -170,20 +172,31 @@ def _app(file: Path, name: str, members: Any, fhir_servers: Sequence[str]) -> Sm
         key, reason = _reason(APP_SCHEMA, problem.messages_dict, members)
         raise _wrong(file, name, f"app.{key}", reason) from None
     if app.iss not in {server.removesuffix("/") for server in fhir_servers}:
-        raise _wrong(file, name, "app.iss", "is not one of fhir_servers, from which the chart is read")
+        raise _wrong(
+            file,
+            name,
+            "app.iss",
+            f"is {shown(app.iss)}, which is not one of fhir_servers, from which the chart is read",
+        )
     return app
 
 
 def _reason(schema: Schema, messages: Mapping[str, Any], members: Mapping[str, Any]) -> tuple[str, str]:
-    """The first key that is wrong, and why; values are not repeated."""
+    """The first key that is wrong, and why: what it is, unless its field is marked secret, and what it must be."""
     key = next(iter(messages))
     if key not in schema.fields:
         close = difflib.get_close_matches(key, schema.fields, n=1)
         return key, f"is no key of a client{f'; is {close[0]} meant?' if close else ''}"
     if isinstance(messages[key], list) and isinstance(messages[key][0], Reason):
         return key, messages[key][0]
-    expected = schema.fields[key].metadata["expected"]
-    return key, f"must be {expected}" if key in members else f"is missing, and must be {expected}"
+    expected, secret = (schema.fields[key].metadata.get(each) for each in ("expected", "secret"))
+    if key not in members:
+        return key, f"is missing, and must be {expected}"
+    value = members[key]
+    if isinstance(messages[key], dict):
+        at = next(iter(messages[key]))
+        return key, f"has {shown(value[at], secret=bool(secret))} in it and must be {expected}"
+    return key, f"is {shown(value, secret=bool(secret))} and must be {expected}"
 
 
 def _wrong(file: Path, name: str, key: str, reason: str) -> ClientsError:
@@ -196,9 +209,8 @@ def _check_url(value: str) -> None:
 
 
 _NEEDS_KEYS = Reason("is missing, and so is jku: one of the two must say where the client's keys are")
-_NOT_A_HOST = Reason("names a host that is neither that of jku, nor of one of fhir_servers, nor one of app.auth_hosts")
-_NEEDS_HTTPS = Reason("must be https; http is for a loopback host that internal_hosts names")
-_TWICE = Reason("names something twice")
+_NEEDS_HTTPS = "must be https; http is for a loopback host that internal_hosts names"
+_NOT_A_HOST = "is neither the host of jku, nor of one of fhir_servers, nor one of app.auth_hosts"
 _OF_EPIC = Reason('is of no use without ehr = "epic"')
 
 
@@ -284,19 +296,19 @@ class _ClientSchema(Schema):
         if entry["preference_list"] and entry["ehr"] != "epic":
             raise ValidationError(_OF_EPIC, "preference_list")
         for key in ("issuers", "audiences", "services", "tenants", "fhir_servers"):
-            if len(set(entry[key])) < len(entry[key]):
-                raise ValidationError(_TWICE, key)
+            if twice := [each for each in entry[key] if entry[key].count(each) > 1]:
+                raise ValidationError(Reason(f"names {shown(twice[0])} twice"), key)
         urls = {"jku": [entry["jku"]] if entry["jku"] else [], "fhir_servers": entry["fhir_servers"]}
         for key, named in urls.items():
             for url in named:
                 is_internal = host_of(url) in entry["internal_hosts"]
                 if not url.startswith("https:") and not (is_internal and is_loopback(host_of(url))):
-                    raise ValidationError(_NEEDS_HTTPS, key)
+                    raise ValidationError(Reason(f"has {shown(url)} in it and {_NEEDS_HTTPS}"), key)
         hosts = {host_of(url) for named in urls.values() for url in named}
         of_app = (entry["app"] or {}).get("auth_hosts")
         hosts |= {host for host in of_app if isinstance(host, str)} if isinstance(of_app, list) else set()
-        if not hosts.issuperset(entry["internal_hosts"]):
-            raise ValidationError(_NOT_A_HOST, "internal_hosts")
+        if strange := [host for host in entry["internal_hosts"] if host not in hosts]:
+            raise ValidationError(Reason(f"names {shown(strange[0])}, which {_NOT_A_HOST}"), "internal_hosts")
 
 
 _SCHEMA = _ClientSchema()

@@ -135,7 +135,8 @@ def _file(of: str) -> fields.String:
     return fields.String(
         load_default=None,
         validate=Length(min=1),
-        metadata={"expected": f"the path of a file with {of}, from the folder of this file"},
+        # Who takes it for the place of the secret itself must not find that in a log.
+        metadata={"expected": f"the path of a file with {of}, from the folder of this file", "secret": True},
     )
 
 

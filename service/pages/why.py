@@ -25,7 +25,7 @@ from service.knowledge_model.sentences import condition_sentence, recommendation
 from service.pages import policy
 from service.pages.knowledge import criteria, evidence_of
 from service.pages.templates import templates_in
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, shown
 from service.why_address import ADVICE, MOST, PATH, path_of
 
 _HERE = Path(__file__).parent
@@ -45,8 +45,8 @@ def address_maker(settings: Settings) -> Callable[[str], str]:
         return lambda path: public + path
     if not is_loopback(settings.host):
         raise SettingsError(
-            "SITBONE_HOST is no loopback address, and every card links to the page that says why: set "
-            "SITBONE_PUBLIC_BASE_URL to the address at which clinicians and clients find the service."
+            f"SITBONE_HOST is {shown(settings.host)}, no loopback address, and every card links to the page that says "
+            "why: set SITBONE_PUBLIC_BASE_URL to the address at which clinicians and clients find the service."
         )
     return lambda path: request.root_url.rstrip("/") + path
 

@@ -15,7 +15,7 @@ from service.database import folder_of
 from service.server.capacity import Place
 from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, shown
 from service.why_address import LAUNCH_PATH
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def apps_of(settings: Settings, clients: Mapping[str, Client] | None, store: Sto
     base_url = settings.public_base_url or ""
     if not base_url.startswith("https:"):
         raise SettingsError(
-            "SITBONE_PUBLIC_BASE_URL must be an https address where a client has an app: the EHR sends browsers there."
+            f"SITBONE_PUBLIC_BASE_URL is {shown(base_url)} and must be an https address where a client has an "
+            "app: the EHR sends browsers there."
         )
     if not settings.app_keys:
         raise SettingsError("SITBONE_APP_KEYS must be set where a client has an app: its pages are sealed with them.")
