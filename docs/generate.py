@@ -37,6 +37,7 @@ from service.knowledge_model.model import Knowledge, RuleGroup, in_a_sentence
 from service.knowledge_model.properties import read_properties
 from service.knowledge_model.sentences import condition_sentence, recommendation_sentence
 from service.knowledge_model.vocabulary import SYSTEMS
+from service.release.hazard_log import SEVERITIES, described, matrix_rows, read_hazards
 from service.services.registry import service_registry
 
 HERE = Path(__file__).parent
@@ -44,7 +45,6 @@ FOLDER = HERE.parent
 OPENAPI = HERE.parent / "openapi.yaml"
 TESTS = HERE.parent / "tests"
 CASES = HERE.parent / "fixtures" / "cases"
-HAZARDS = HERE / "hazards.toml"
 
 _COVERAGE_HEAD = """\
 # What carries each source statement and rule
@@ -68,9 +68,15 @@ _HAZARDS_HEAD = """\
 What is called proved is a property of the knowledge (`service/knowledge/properties.toml`), which
 `sitbone knowledge prove` decides about all charts, with its exceptions and what is known to fail.
 
-Written by `python docs/generate.py` from [hazards.toml](hazards.toml); the tests fail when it is stale or names a test
-that does not exist. Likelihood and severity are not scored: that belongs to the clinical safety officer of the site
-that puts the service to use, who knows its patients and its EHR.
+Written by `python docs/generate.py` from [hazards.toml](../service/knowledge/hazards.toml); the tests fail when it is
+stale or names a test that does not exist. It is the log of the makers, as DCB0129 has it: severity and likelihood are
+their judgement [J] and assume a clinician who takes the history and examines, an EHR that shows the cards, and a site
+of ordinary size. No clinical safety officer has accepted any of it. A site scores it anew in a file of its own
+(DCB0160), as [the operator's guide](guide-operator.md#the-hazard-log) shows.
+
+Risk, from severity and likelihood (NHS England, UK Core Hazard Log). 1 and 2 are borne, 3 with a written reason; 4 and
+5 let no live service start.
+
 """
 
 _CODES_HEAD = """\
@@ -277,16 +283,16 @@ def _of_test(named: str) -> str:
 def hazards(knowledge: Knowledge) -> Iterator[str]:
     """The lines of hazards.md. Raises IncompleteError."""
     properties = read_properties(knowledge).properties.values()
-    yield _HAZARDS_HEAD
-    for id_, hazard in tomllib.loads(HAZARDS.read_text(encoding="utf-8")).items():
-        yield f"## {id_} {hazard['hazard']}\n"
-        yield f"- cause: {hazard['cause']}"
-        yield f"- harm: {hazard['harm']}"
-        yield from (f"- control: {control}" for control in hazard["controls"])
-        yield from (f"- proved: {each.title} (`{each.id}`)" for each in properties if id_ in each.controls)
-        yield from (f"- test: {_of_test(test)}" for test in hazard["tests"])
-        yield from _row("what remains", hazard.get("remains", ""))
-        yield ""
+    log = read_hazards(None)
+    yield from (_HAZARDS_HEAD.rstrip("\n"), "", *_table(("likelihood", *SEVERITIES), matrix_rows()), "")
+    head = ("hazard", "risk without controls", "with them", "owner", "status")
+    yield from _table(head, ((f"{h.id} {h.hazard}", str(h.initial), str(h.residual), h.owner, h.status) for h in log))
+    for hazard in log:
+        yield f"\n## {hazard.id} {hazard.hazard}\n"
+        yield from (f"- {label}: {words}" for label, words in described(hazard))
+        yield from (f"- proved: {each.title} (`{each.id}`)" for each in properties if hazard.id in each.controls)
+        yield from (f"- test: {_of_test(test)}" for test in hazard.tests)
+        yield f"- digest: `{hazard.digest}`"
 
 
 def cli(_knowledge: Knowledge) -> Iterator[str]:

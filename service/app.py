@@ -29,6 +29,7 @@ from service.knowledge_model.properties import read_properties
 from service.pages import api_docs, demo_ehr, insights, why
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
+from service.release.hazard_log import read_hazards, require_acceptable
 from service.release.mode import RELEASE_KEY, SILENT, Modes
 from service.second_opinion import fhir_routes
 from service.second_opinion.form import Form
@@ -120,6 +121,8 @@ def create_app(
     clients = _clients(settings, published)
     styles = _styles(settings, clients, knowledge)
     modes = Modes(settings.mode, {name: each.mode or settings.mode for name, each in (clients or {}).items()})
+    if clients is not None and modes.overall() != SILENT:
+        require_acceptable(read_hazards(settings.knowledge_dir, settings.hazards))
     apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)

@@ -112,6 +112,8 @@ class Settings:
     fetch_milliseconds: int = 1_500
     knowledge_dir: Path | None = None
     order_codes: Path | None = None
+    # What the site says of the hazard log.
+    hazards: Path | None = None
     pama_rating: str = "off"
     adaptive_form: str = "off"
     clients: Path | None = None
@@ -317,6 +319,11 @@ class _SettingsSchema(Schema):
     order_codes = fields.Function(
         deserialize=_read_file,
         data_key="SITBONE_ORDER_CODES",
+        metadata={"expected": "the path of a file that is there"},
+    )
+    hazards = fields.Function(
+        deserialize=_read_file,
+        data_key="SITBONE_HAZARDS",
         metadata={"expected": "the path of a file that is there"},
     )
     pama_rating = fields.String(

@@ -45,7 +45,7 @@ class KnownFailure:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One safety property. group: what it is about; controls: the hazards of docs/hazards.toml that it controls."""
+    """One safety property. group: what it is about; controls: the hazards of hazards.toml that it controls."""
 
     id: str
     group: int

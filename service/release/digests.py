@@ -25,6 +25,7 @@ from service.knowledge_model.properties import FILE as PROPERTIES
 from service.knowledge_model.vocabulary import AT_DISCHARGE
 from service.reasoning.visit_limits import CLOSING, FIRST, LIMITING, PAST, URGENT, limit_names
 from service.release.canonical_json import canonical_json, digest_of
+from service.release.hazard_log import FILE as HAZARDS
 
 # The part that is the recommendation itself. Who has signed it, and what was changed before, is no content of it.
 OWN = "recommendation"
@@ -116,7 +117,8 @@ class Digests:
             # What their digests leave out.
             "recommendations": {one.id: [plain(getattr(one, name)) for name in sorted(_NOT_CONTENT)] for one in every},
             "order": [list(knowledge.wording.topics), list(knowledge.causes)],
-            "properties": plain(self._properties()),
+            "properties": plain(self._file(PROPERTIES)),
+            "hazards": plain(self._file(HAZARDS)),
             # As they stand: in which source a code was read, and under which licence, the model does not keep.
             "codes": {path.stem: _rows_of(path) for path in sorted((self._folder / _CSV_FOLDER).glob("*.csv"))},
         }
@@ -162,8 +164,8 @@ class Digests:
             self._parts[key] = _Part(digest_of(content), frozenset((*opens, *named)), content)
         return self._parts[key]
 
-    def _properties(self) -> Mapping[str, Any]:
-        path = self._folder / PROPERTIES
+    def _file(self, name: str) -> Mapping[str, Any]:
+        path = self._folder / name
         return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

@@ -5,12 +5,10 @@ and the test names all that do not hold.
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -18,6 +16,7 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.knowledge_model.model import Recommendation
+from service.release.hazard_log import read_hazards
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
 from tests.charts import CLOCK, Json, NamedCase, assessment_of, named_cases, packaged, sentence
@@ -333,9 +332,8 @@ def test_every_invariant_says_something_of_a_case(answer_to: Callable[[NamedCase
     assert [check.__name__ for check, where in INVARIANTS.items() if not any(map(where, answers))] == []
 
 
-def test_what_the_hazard_log_names_of_this_file_is_asked_of_the_cases(repository: Path) -> None:
-    hazards = tomllib.loads((repository / "docs" / "hazards.toml").read_text("utf-8")).values()
-    named = {test.partition("::") for hazard in hazards for test in hazard["tests"]}
+def test_what_the_hazard_log_names_of_this_file_is_asked_of_the_cases() -> None:
+    named = {test.partition("::") for hazard in read_hazards(None) for test in hazard.tests}
     here = {name for file, _, name in named if file == "clinical/test_cases.py"}
     assert here
     assert here <= {check.__name__ for check in INVARIANTS}

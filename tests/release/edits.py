@@ -31,6 +31,7 @@ from service.knowledge_model.loader import load
 from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError, Recommendation
 from service.knowledge_model.properties import read_properties
 from service.release.digests import Digests
+from service.release.hazard_log import read_hazards
 
 PRODUCT = "0"
 Place = tuple[str, tuple[str | int, ...]]
@@ -150,7 +151,10 @@ def what_it_reads(knowledge: Knowledge, recommendation: Recommendation) -> Any:
 
 def state_of(folder: Path) -> tuple[Knowledge, Digests, Any]:
     knowledge = load(folder)
-    return knowledge, Digests(knowledge, folder, PRODUCT), read_properties(knowledge, folder)
+    digests = Digests(knowledge, folder, PRODUCT)
+    # Read now: the folder is edited afterwards.
+    _ = digests.release
+    return knowledge, digests, (read_properties(knowledge, folder), read_hazards(folder))
 
 
 def what_is_missed(before: tuple[Knowledge, Digests, Any], folder: Path) -> str:

@@ -122,6 +122,7 @@ def test_the_state_and_the_history_of_a_file_are_no_content_of_it_but_of_the_rel
     ("file", "old", "new"),
     [
         ("properties.toml", '"warning"', '"info"'),
+        ("hazards.toml", '"medium"', '"high"'),
         ("value_sets/findings.csv", ",open,", ",affiliate,"),
         ("wording.toml", "[topics.care-plan]", "[topics.care-plan]  "),
         ("guideline.toml", 'version = "0', 'version = "10'),
