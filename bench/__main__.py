@@ -22,9 +22,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.charts import SIZES, Chart
@@ -88,13 +89,14 @@ class Server:
         trust: Trust | None = None,
         folder: Path | None = None,
         checkout: Path = REPOSITORY,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.trust = trust
         self.port = _free_port()
         self._command = shlex.join(command)
         # A file, as a service keeps its log: a terminal would be slower than what is measured.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
-        settings = trust.settings(folder) if trust and folder else {}
+        settings = {**settings, **(trust.settings(folder) if trust and folder else {})}
         # Another checkout may not know the settings of this one: it runs by its own defaults.
         left_out = "PORT" if checkout == REPOSITORY else r"PORT|SITBONE_\w+"
         environ = {name: value for name, value in os.environ.items() if not re.fullmatch(left_out, name)}

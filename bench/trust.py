@@ -14,7 +14,7 @@ from bench.charts import PATH
 # A round ends after so many calls: signing them takes longer than the calls themselves.
 _CALLS = 1000
 _ISSUER = "https://bench.example.org/"
-_BASE_URL = "https://sitbone.example.org"
+BASE_URL = "https://sitbone.example.org"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Trust:
         return {
             "SITBONE_CLIENTS": str(folder / "clients.toml"),
             "SITBONE_STORE": str(folder),
-            "SITBONE_PUBLIC_BASE_URL": _BASE_URL,
+            "SITBONE_PUBLIC_BASE_URL": BASE_URL,
         }
 
     def tokens(self) -> list[str]:
         """Tokens for a round of calls."""
         from cds_hooks.trust.signing import claims_for, sign  # noqa: PLC0415
 
-        audience, now = f"{_BASE_URL}{PATH}", time.time()
+        audience, now = f"{BASE_URL}{PATH}", time.time()
         return [sign(self.key, claims_for(_ISSUER, audience, now)) for _ in range(_CALLS)]

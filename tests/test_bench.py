@@ -11,6 +11,7 @@ import pytest
 from bench.__main__ import CASES, REPOSITORY, Case, Figures, Server, measure
 from bench.audit import measure as measure_record
 from bench.charts import SIZES, Chart, requests
+from bench.second_opinion import measure as measure_pages
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
 
@@ -78,6 +79,15 @@ def test_another_checkout_runs_by_its_own_defaults(monkeypatch: pytest.MonkeyPat
 
 def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_before() -> None:
     assert len(CASES) == len(set(CASES)) == len(SIZES) * 2 * 2
+
+
+def test_what_clinicians_wait_for_is_measured_beside_hooks() -> None:
+    figures = measure_pages(seconds=4, clinicians=2, rounds=1, pause=0.01, rate=5)
+
+    assert all(
+        math.isfinite(getattr(figures, each.name)) and getattr(figures, each.name) > 0 for each in fields(figures)
+    )
+    assert figures.ratio == pytest.approx(figures.beside / figures.quiet)
 
 
 def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:

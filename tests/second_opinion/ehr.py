@@ -329,6 +329,7 @@ class Ehr:
         @app.before_request
         def note() -> None:
             ehr.asked.append(f"{request.method} {request.path}")
+            time.sleep(ehr.faults.seconds)
 
         @app.get("/fhir/.well-known/smart-configuration")
         def discovery() -> Response:
@@ -368,7 +369,6 @@ class Ehr:
         # -- FHIR -----------------------------------------------------------------------------------------------------
 
         def refused(kind: str) -> Response | None:
-            time.sleep(ehr.faults.seconds)
             planned = ehr.faults.answers.get((request.method, kind), [])
             given = request.headers.get("Authorization", "").removeprefix("Bearer ")
             status = planned.pop(0) if planned else 200
@@ -397,10 +397,10 @@ class Ehr:
             if problem := refused(kind):
                 return problem
             wanted, patient = request.args.get("identifier"), f"Patient/{request.args.get('patient')}"
-            others = {reference for reference in ehr.resources if reference.startswith("Patient/")} - {patient}
+            others = {reference for reference in list(ehr.resources) if reference.startswith("Patient/")} - {patient}
             found = [
                 resource
-                for reference, resource in ehr.resources.items()
+                for reference, resource in list(ehr.resources.items())
                 if reference.startswith(f"{kind}/")
                 and (not wanted or wanted in _identifiers(resource))
                 and (resource.get("subject") or resource.get("patient") or {}).get("reference") not in others
