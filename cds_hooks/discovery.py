@@ -31,7 +31,8 @@ class CdsService(Generic[Answered]):
     which it was published before; a call of one is answered, and discovery no longer has it. `needs_chart` says of a
     request whether its answer needs the data that `prefetch` asks for: without that, nothing is fetched. `version` is
     that of the CDS Hooks specification, as a semantic version. `reads` are the members of a resource by which the
-    service knows what matters to it: they are decoded while the prefetch is gone through.
+    service knows what matters to it: they are decoded while the prefetch is gone through. `extension` is asked for each
+    time, as what it says may change with the day.
     """
 
     id: str
@@ -42,7 +43,7 @@ class CdsService(Generic[Answered]):
     answer: Callable[[HookRequest], Answered]
     usage_requirements: str | None = None
     version: str | None = "3.0.0"
-    extension: Mapping[str, Any] | None = None
+    extension: Callable[[], Mapping[str, Any]] | None = None
     needs_chart: Callable[[HookRequest], bool] = lambda _request: True
     former_ids: tuple[str, ...] = ()
     reads: type[Head] | None = None
@@ -69,7 +70,7 @@ class CdsService(Generic[Answered]):
             "prefetch": dict(self.prefetch),
             "usageRequirements": self.usage_requirements,
             "version": self.version,
-            "extension": self.extension,
+            "extension": self.extension() if self.extension else None,
         }
         return {name: value for name, value in members.items() if value}
 
@@ -86,7 +87,7 @@ class ServiceRegistry(Generic[Answered]):
                 if service.hook in hooks:
                     raise ValueError(f"CDS service {id_!r} is published twice for {service.hook!r}")
                 hooks[service.hook] = service
-        self._discovery = {"services": [service.entry() for service in published]}
+        self._published = published
 
     def current_id(self, service_id: str) -> str:
         """The id under which a service is published now; that of the call where it may mean several services.
@@ -115,7 +116,7 @@ class ServiceRegistry(Generic[Answered]):
         self, ids: Collection[str] | None = None, extension: Mapping[str, Any] = MappingProxyType({})
     ) -> dict[str, Any]:
         """The body of the discovery response; with `ids`, of these services alone; `extension` joins that of each."""
-        entries = [entry for entry in self._discovery["services"] if ids is None or entry["id"] in ids]
+        entries = [each.entry() for each in self._published if ids is None or each.id in ids]
         if extension:
             entries = [{**entry, "extension": {**entry.get("extension", {}), **extension}} for entry in entries]
         return {"services": entries}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from flask import Blueprint, Flask, Response, g, request
@@ -31,6 +31,7 @@ from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.release.hazard_log import read_hazards, require_acceptable
 from service.release.mode import RELEASE_KEY, SILENT, Modes
+from service.release.states import release_of
 from service.second_opinion import fhir_routes
 from service.second_opinion.form import Form
 from service.second_opinion.launching import Apps, apps_of, second_opinion
@@ -101,6 +102,7 @@ def create_app(
     knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(knowledge, clock())
     site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
+    release = release_of(settings, knowledge)
     _must_be_known(settings)
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
@@ -114,6 +116,7 @@ def create_app(
         address_of=why.address_maker(settings),
         app_at=lambda call: apps.launched_at(call) if apps else "",
         is_silent=lambda name: modes.of(name) == SILENT,
+        standings_at=release.at,
     )
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
@@ -126,7 +129,7 @@ def create_app(
     apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
-    audit_trail = _audit_trail(audit, knowledge, settings, clock, modes)
+    audit_trail = _audit_trail(audit, knowledge, settings, clock, modes=modes, version=release.digests.version)
     app = _App("service", static_folder=None)
     app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
@@ -166,39 +169,20 @@ def create_app(
         app.register_blueprint(second_opinion(apps, evaluator, published, completed, audit_trail))
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
     app.register_blueprint(
-        knowledge_pages.create_blueprint(knowledge, read_properties(knowledge, settings.knowledge_dir))
+        knowledge_pages.create_blueprint(
+            knowledge, read_properties(knowledge, settings.knowledge_dir), evaluator.standings_now
+        )
     )
-    app.register_blueprint(why.create_blueprint(knowledge))
+    app.register_blueprint(why.create_blueprint(knowledge, evaluator.standings_now))
     if settings.adaptive_form == "on":
         app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))
-    ready = {
-        "status": "ready",
-        "knowledge": {"version": knowledge.version, "status": knowledge.status},
-        "mode": modes.overall(),
-    }
-
-    index = _PAGE.format(
-        title=knowledge.title,
-        version=knowledge.version,
-        status=knowledge.status,
-        # A stranger learns no more here than discovery would tell.
-        services=""
-        if clients is not None
-        else "".join(
-            f"<li><code>{entry['id']}</code> on <code>{entry['hook']}</code></li>"
-            for entry in published.discovery()["services"]
-        ),
-    ).encode()
-
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
-        explainer = Explainer(knowledge, clock, site_codes) if clients is None else None
+        explainer = Explainer(knowledge, clock, site_codes, release.at) if clients is None else None
         _add_pages(app, settings, evaluator, explainer, apps=apps, audit=audit)
     else:
-
-        @app.get("/")
-        def page() -> Response:
-            return Response(index, mimetype="text/html")
+        # A stranger learns no more here than discovery would tell.
+        _add_index(app, evaluator, [] if clients is not None else published.discovery()["services"])
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -210,9 +194,21 @@ def create_app(
         if missing:
             raise ServiceUnavailable(f"Not ready: {', '.join(missing)}. The log may say why.", retry_after=5)
         health = {"audit": audit.health().to_dict()} if audit else {}
+        ready = {"status": "ready", "knowledge": evaluator.standings_now().described(), "mode": modes.overall()}
         return Response(orjson.dumps({**ready, **health}), mimetype="application/json")
 
     return app
+
+
+def _add_index(app: Flask, evaluator: Evaluator, listed: Iterable[Mapping[str, Any]]) -> None:
+    """Let the application have a page at `/` that says what it is, and names these services."""
+    services = "".join(f"<li><code>{entry['id']}</code> on <code>{entry['hook']}</code></li>" for entry in listed)
+
+    @app.get("/")
+    def page() -> Response:
+        stands, title = evaluator.standings_now(), evaluator.knowledge.title
+        text = _PAGE.format(title=title, version=stands.version, status=stands.status, services=services)
+        return Response(text, mimetype="text/html")
 
 
 def _add_pages(
@@ -233,6 +229,7 @@ def _add_pages(
             fetches=settings.fhir_access == "on",
             insights=settings.shows_metrics(),
             server=apps.demo_iss if apps else "",
+            standings_now=evaluator.standings_now,
         )
     )
     if apps and apps.charts:
@@ -253,7 +250,7 @@ def _adaptive_form(
     """The questions of the knowledge for any form filler."""
     diagnosis = published.find(DIAGNOSIS, "patient-view")
     return fhir_routes.create_blueprint(
-        NextQuestion(Form(evaluator.assessor), diagnosis, evaluator.clock),
+        NextQuestion(Form(evaluator.assessor), diagnosis, evaluator.clock, evaluator.standings_now),
         gate=gate,
         base_url=settings.public_base_url,
         body_limit=settings.body_limit,
@@ -331,13 +328,19 @@ def _guard(
 
 
 def _audit_trail(
-    audit: AuditWriter | None, knowledge: Knowledge, settings: Settings, clock: Callable[[], datetime], modes: Modes
+    audit: AuditWriter | None,
+    knowledge: Knowledge,
+    settings: Settings,
+    clock: Callable[[], datetime],
+    *,
+    modes: Modes,
+    version: str,
 ) -> AuditTrail | None:
     if audit is None:
         return None
     from service.audit import AuditTrail  # noqa: PLC0415
 
-    return AuditTrail(audit, knowledge, settings, clock, modes.of)
+    return AuditTrail(audit, knowledge, settings, clock, version=version, mode_of=modes.of)
 
 
 def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], None]:

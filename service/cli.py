@@ -123,6 +123,7 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     from service.chart.orders import NO_SITE_CODES  # noqa: PLC0415
     from service.knowledge_model import loader as knowledge_loader  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.release.states import release_of  # noqa: PLC0415
     from service.services.explanation import Explainer, as_json, as_text  # noqa: PLC0415
     from service.site_codes import read_site_codes  # noqa: PLC0415
 
@@ -132,7 +133,7 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
         settings = Settings.from_environment(os.environ)
         knowledge = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
         site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
-        explainer = Explainer(knowledge, lambda: now, site_codes)
+        explainer = Explainer(knowledge, lambda: now, site_codes, release_of(settings, knowledge).at)
         explained = explainer.explain(service_id or _first_service(explainer.services_of, body), body)
     except (SettingsError, KnowledgeError, CdsHooksError) as problem:
         give_up(str(problem))

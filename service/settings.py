@@ -11,8 +11,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import URL, OneOf, Range, Regexp
@@ -126,6 +128,11 @@ class Settings:
     audit_days: int = 0
     suppression_days: int = 0
     trusted_proxies: int = 0
+    # Who may sign the knowledge, and where the signatures lie if not in its folder; see service/release.
+    signers: Path | None = None
+    signatures: Path | None = None
+    review_grace_days: int = 90
+    time_zone: tzinfo = UTC
     pages: str = "auto"
     metrics_token: str | None = field(default=None, repr=False)
     # The first encrypts what the page of the second opinion holds for the browser, all of them decrypt it.
@@ -214,6 +221,13 @@ def _read_file(value: str) -> Path:
     if not file.is_file():
         raise ValidationError("not a file")
     return file
+
+
+def _read_zone(value: str) -> tzinfo:
+    try:
+        return ZoneInfo(value) if value != "UTC" else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValidationError("not a time zone") from None
 
 
 def _read_base_url(value: str) -> str:
@@ -358,6 +372,22 @@ class _SettingsSchema(Schema):
     suppression_days = _whole_number("SITBONE_SUPPRESSION_DAYS", 0, 365, "of days", zero="suppress nothing")
     trusted_proxies = _whole_number(
         "SITBONE_TRUSTED_PROXIES", 0, 10, "of proxies", zero="believe no X-Forwarded-* header"
+    )
+    signers = fields.Function(
+        deserialize=_read_file,
+        data_key="SITBONE_SIGNERS",
+        metadata={"expected": "the path of a file that is there"},
+    )
+    signatures = fields.Function(
+        deserialize=_read_folder,
+        data_key="SITBONE_SIGNATURES",
+        metadata={"expected": "a folder that is there"},
+    )
+    review_grace_days = _whole_number("SITBONE_REVIEW_GRACE_DAYS", 0, 3_650, "of days", zero="a draft at once")
+    time_zone = fields.Function(
+        deserialize=_read_zone,
+        data_key="SITBONE_TIME_ZONE",
+        metadata={"expected": "the name of a time zone that this machine knows, as in Europe/Berlin"},
     )
     pages = fields.String(
         data_key="SITBONE_PAGES",

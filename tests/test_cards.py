@@ -18,6 +18,7 @@ from service.app import create_app
 from service.commands.replay import PUBLISHED_AT, PUBLISHED_KEY, read_folder
 from service.knowledge_model.model import ORDER_SYSTEM, PACKAGED
 from service.knowledge_model.vocabulary import SYSTEMS
+from service.release.digests import without_digests
 from service.settings import Settings
 from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, build_request, packaged, sentence
 
@@ -96,7 +97,8 @@ def test_the_fixtures_show_every_red_flag_cause_and_imaging_step() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_response_is_exactly_reproduced(client: FlaskClient, name: str) -> None:
-    assert client.post(SERVICE, json=read("requests", name)).get_json() == read("responses", name)
+    answer = client.post(SERVICE, json=read("requests", name)).get_json()
+    assert without_digests(answer) == read("responses", name)
 
 
 def test_the_same_request_has_the_same_answer_each_time(client: FlaskClient) -> None:

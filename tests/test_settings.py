@@ -2,7 +2,9 @@
 
 import json
 import re
+from datetime import UTC
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -47,6 +49,9 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_AUDIT_DAYS", "730", "audit_days", 730),
         ("SITBONE_SUPPRESSION_DAYS", "14", "suppression_days", 14),
         ("SITBONE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
+        ("SITBONE_REVIEW_GRACE_DAYS", "0", "review_grace_days", 0),
+        ("SITBONE_TIME_ZONE", "Europe/Berlin", "time_zone", ZoneInfo("Europe/Berlin")),
+        ("SITBONE_TIME_ZONE", "UTC", "time_zone", UTC),
         ("SITBONE_PAGES", "off", "pages", "off"),
         ("SITBONE_METRICS_TOKEN", "0123456789abcdef", "metrics_token", "0123456789abcdef"),
     ],
@@ -122,6 +127,11 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
         ("SITBONE_AUDIT_DAYS", "-1"),
         ("SITBONE_SUPPRESSION_DAYS", "366"),
         ("SITBONE_TRUSTED_PROXIES", "11"),
+        ("SITBONE_SIGNERS", "/nowhere/signers.toml"),
+        ("SITBONE_SIGNATURES", "/nowhere/folder"),
+        ("SITBONE_REVIEW_GRACE_DAYS", "-1"),
+        ("SITBONE_TIME_ZONE", "Berlin/Mitte"),
+        ("SITBONE_TIME_ZONE", "../secret"),
         ("SITBONE_PAGES", "yes"),
     ],
 )

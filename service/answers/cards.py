@@ -36,6 +36,7 @@ from service.answers.extension import (
     assessment_extension,
     evidence_extension,
     filled,
+    knowledge_extension,
     would_change_extension,
 )
 from service.answers.full_text import FullText
@@ -57,6 +58,7 @@ from service.reasoning.order_matching import Call, OrderMatching
 from service.reasoning.questions import WouldChange
 from service.reasoning.unread_values import UnreadValues
 from service.release.muting import NOTHING, Muted
+from service.release.states import Standings
 from service.settings import AS_IT_IS, Style
 from service.why_address import ADVICE, path_of
 
@@ -145,9 +147,15 @@ class Responder:
         self.medicines = frozenset(medicine.treatment for medicine in roles.medicines.values())
         self.unread_values = UnreadValues(knowledge)
         self.indications = Indications(knowledge)
-        # What the basis of a card says of a recommendation, whatever the chart.
-        self.as_written = {r.id: as_written(r) for r in knowledge.recommendations}
         self.reads = reads_of(knowledge)
+        self._written: tuple[Standings, Mapping[str, dict[str, Any]]] | None = None
+
+    def as_written(self, standings: Standings) -> Mapping[str, dict[str, Any]]:
+        """What the basis of a card says of each recommendation, whatever the chart: made anew where a state changes."""
+        if self._written is None or self._written[0] is not standings:
+            every = self.knowledge.recommendations
+            self._written = standings, {r.id: as_written(r, standings.by_id[r.id]) for r in every}
+        return self._written[1]
 
     def respond(
         self,
@@ -157,15 +165,19 @@ class Responder:
         on_chart: OnChart = NOTHING_ORDERED,
         *,
         would_change: Sequence[WouldChange] = (),
+        standings: Standings,
         muted: Muted = NOTHING,
     ) -> Answered:
         """The answer to a hook: cards for the clinician, the assessment for the machine.
 
         A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
-        `would_change`: what single answers would do to the cards, see Assessor.would_change; `muted`: what is not said.
+        `would_change`: what single answers would do to the cards, see Assessor.would_change; `standings`: what of the
+        knowledge is in force at this call; `muted`: what is not said.
         """
         spoken = without_muted(assessment, muted, self.reads)
-        cards = _Cards(self, assessment, request, now, on_chart, muted=muted, spoken=spoken)
+        cards = _Cards(
+            self, assessment, request, now, on_chart=on_chart, standings=standings, muted=muted, spoken=spoken
+        )
         advised = tuple(cards.in_order()) if assessment.fired else tuple(cards.complaint_not_read())
         advised = (*advised, *cards.instead_of_none(advised))
         sent = {each.card.source.topic.code for each in advised if each.card.source.topic} - cards.muted_topics
@@ -174,7 +186,7 @@ class Responder:
             "wouldChange": [would_change_extension(change) for change in would_change if change.topic in sent],
             "suspended": list(suspended_among(assessment.fired, muted)),
         }
-        extension = {**assessment_extension(self.knowledge, spoken, on_chart), **filled(members)}
+        extension = {**assessment_extension(self.knowledge, spoken, standings, on_chart), **filled(members)}
         return Answered(assessment, advised, extension, assessment.fired, muted=muted)
 
     def advise(
@@ -189,6 +201,7 @@ class Responder:
         judgements: Iterable[Judgement] = (),
         would_change: Sequence[WouldChange] = (),
         system_actions: tuple[SystemAction, ...] = (),
+        standings: Standings,
         muted: Muted = NOTHING,
     ) -> Answered:
         """The answer to a hook at which there is something to judge: a card for each advice.
@@ -209,12 +222,14 @@ class Responder:
             "suspended": list(suspended),
         }
         spoken = without_muted(assessment, muted, self.reads)
-        cards = _Cards(self, assessment, request, now, on_chart, muted=muted, spoken=spoken)
+        cards = _Cards(
+            self, assessment, request, now, on_chart=on_chart, standings=standings, muted=muted, spoken=spoken
+        )
         advised = tuple(cards.of_advice(advice))
         return Answered(
             assessment,
             (*advised, *cards.instead_of_none(advised)),
-            {**assessment_extension(self.knowledge, spoken, on_chart), **filled(members)},
+            {**assessment_extension(self.knowledge, spoken, standings, on_chart), **filled(members)},
             fired,
             system_actions,
             tuple(judgements),
@@ -321,14 +336,15 @@ class _Cards:
         assessment: Assessment,
         request: HookRequest,
         now: datetime,
-        on_chart: OnChart = NOTHING_ORDERED,
         *,
+        on_chart: OnChart,
+        standings: Standings,
         muted: Muted = NOTHING,
         spoken: Assessment | None = None,
     ) -> None:
         self.responder, self.whole, self.request, self.now = responder, assessment, request, now
         self.assessment, self.muted = spoken or assessment, muted
-        self.on_chart = on_chart
+        self.on_chart, self.standings = on_chart, standings
         # What is suspended and has not been named on a card yet; the topics on whose cards anything is muted.
         self._unnamed: list[str] = []
         self.muted_topics: set[str] = set()
@@ -340,7 +356,7 @@ class _Cards:
         self.words = self.knowledge.wording
         self.diagnostic_topic = self.first_topic = ""
         self.lines = CardLines(self.knowledge, assessment, now)
-        self.text = ShortText(self.knowledge, self.lines)
+        self.text = ShortText(self.knowledge, self.lines, standings)
         self.full = responder.style_of(request.client).detail == "full"
 
     @cached_property
@@ -612,7 +628,7 @@ class _Cards:
         address_of, sentences = self.responder.address_of, self.words.sentences
         links = [Link(sentences[name], address_of(at), "absolute") for name, at in pages.items()] if address_of else []
         summary = self.text.summary(content)
-        in_full = FullText(self.knowledge, self.assessment).detail(content) if self.full else None
+        in_full = FullText(self.knowledge, self.assessment, self.standings).detail(content) if self.full else None
         card = Card(
             uuid=uuid,
             summary=summary,
@@ -786,10 +802,10 @@ class _Cards:
 
     def _basis(self, content: Content) -> dict[str, Any]:
         basis = {
-            "knowledge": {"version": self.knowledge.version, "status": self.knowledge.status},
+            "knowledge": knowledge_extension(self.standings),
             "recommendations": [
                 {
-                    **self.responder.as_written[item.recommendation.id],
+                    **self.responder.as_written(self.standings)[item.recommendation.id],
                     "indicator": item.indicator,
                     **({"findings": list(item.findings())} if item.evidence else {}),
                 }

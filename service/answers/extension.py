@@ -16,6 +16,7 @@ from service.knowledge_model.model import Knowledge, Recommendation
 from service.reasoning.assessment import Assessment
 from service.reasoning.evidence import Evidence
 from service.reasoning.questions import WouldChange
+from service.release.states import Standing, Standings
 
 BASIS_KEY = "org.sitbone.basis"
 
@@ -26,7 +27,7 @@ def filled(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assessment_extension(
-    knowledge: Knowledge, assessment: Assessment, on_chart: OnChart = NOTHING_ORDERED
+    knowledge: Knowledge, assessment: Assessment, standings: Standings, on_chart: OnChart = NOTHING_ORDERED
 ) -> dict[str, Any]:
     """The assessment as an integrator tests it; the members are described in openapi.yaml."""
     flags: dict[str, dict[str, Any]] = {}
@@ -41,7 +42,7 @@ def assessment_extension(
             name for name in fired.findings() if name in knowledge.findings and name not in entry["findings"]
         ]
     assessed = {
-        "knowledge": {"version": knowledge.version, "status": knowledge.status},
+        "knowledge": knowledge_extension(standings),
         "complaint": assessment.complaint,
         "side": assessment.side,
         "redFlags": list(flags.values()),
@@ -83,6 +84,11 @@ def assessment_extension(
         **({"notReadable": list(map(_not_readable, assessment.not_readable))} if assessment.not_readable else {}),
     }
     return filled(assessed)
+
+
+def knowledge_extension(standings: Standings) -> dict[str, Any]:
+    """Which knowledge answered; the digest is that of all of its content."""
+    return filled({"version": standings.version, "status": standings.status, "digest": standings.digest})
 
 
 def would_change_extension(change: WouldChange) -> dict[str, Any]:
@@ -130,13 +136,20 @@ def _causes_extension(knowledge: Knowledge, assessment: Assessment) -> list[dict
     ]
 
 
-def as_written(recommendation: Recommendation) -> dict[str, Any]:
+def as_written(recommendation: Recommendation, standing: Standing) -> dict[str, Any]:
+    signed = (
+        {"role": each.role, "by": each.signer.name, "date": each.signed.isoformat()} for each in standing.signatures
+    )
     return filled(
         {
             "id": recommendation.id,
             "version": recommendation.version,
+            "digest": standing.digest,
             "strength": recommendation.strength,
-            "status": recommendation.status,
+            "status": standing.status,
+            "state": standing.state,
+            "signed": list(signed),
+            "reviewBy": standing.review_by.isoformat() if standing.review_by else "",
             "statements": list(recommendation.statements),
             "evidence": list(recommendation.evidence),
         }

@@ -7,18 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from service.answers.content import Content
+from service.answers.status_line import status_line
 from service.knowledge_model.model import Knowledge, Recommendation, in_a_sentence
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import Ranking
 from service.reasoning.evidence import Evidence
 from service.reasoning.questions import Asked
+from service.release.states import Standings
 
 
 class FullText:
     """Writes the cards of one answer."""
 
-    def __init__(self, knowledge: Knowledge, assessment: Assessment) -> None:
-        self.knowledge, self.assessment = knowledge, assessment
+    def __init__(self, knowledge: Knowledge, assessment: Assessment, standings: Standings) -> None:
+        self.knowledge, self.assessment, self.standings = knowledge, assessment, standings
         self.words = knowledge.wording
 
     def detail(self, content: Content) -> str:
@@ -108,7 +110,7 @@ class FullText:
                 statements=", ".join(dict.fromkeys(s for r in alike for s in r.statements)) or "-",
                 evidence=", ".join(f"[{tag}]" for tag in _tags(alike)) or "-",
             )
-        yield self._say(self.knowledge.status, version=self.knowledge.version)
+        yield status_line(self.knowledge, self.standings, recommendations)
         yield self.words.sentences["judgement"]
 
     def _say(self, sentence: str, **values: object) -> str:

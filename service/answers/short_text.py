@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from service.answers.card_lines import CardLines, holds, is_named
 from service.answers.content import Content
+from service.answers.status_line import status_line
 from service.knowledge_model.model import Knowledge, capital
 from service.reasoning.evidence import Fired
+from service.release.states import Standings
 
 # In words, without the line that says what knowledge it is.
 OF_A_CARD = 80
@@ -27,8 +29,8 @@ LONGEST_SUMMARY = 139
 class ShortText:
     """Writes the cards of one answer, one after the other."""
 
-    def __init__(self, knowledge: Knowledge, lines: CardLines) -> None:
-        self.knowledge, self.lines, self.words = knowledge, lines, knowledge.wording
+    def __init__(self, knowledge: Knowledge, lines: CardLines, standings: Standings) -> None:
+        self.knowledge, self.lines, self.words, self.standings = knowledge, lines, knowledge.wording, standings
         self._said: set[str] = set()
         self._left = OF_AN_ANSWER
         # The words of the card that is being written.
@@ -86,7 +88,8 @@ class ShortText:
         headings = self.words.headings
         labels = ("do", "because", "hold", "ask_short", "check")
         written = [f"**{headings[label]}** {' '.join(needed[label])}" for label in labels if needed.get(label)]
-        return "\n\n".join([*written, *net, self._status()])
+        status = status_line(self.knowledge, self.standings, [fired.recommendation for fired in content.fired])
+        return "\n\n".join([*written, *net, status])
 
     def _offers_a_medicine(self, fired: Fired) -> bool:
         medicines = {medicine.treatment for medicine in self.knowledge.engine.medicines.values()}
@@ -122,9 +125,6 @@ class ShortText:
         if not (urgent or content.about or sentence in self._said):
             self._said.add(sentence)
             yield f"**{self.words.headings['safety_net']}** {sentence}"
-
-    def _status(self) -> str:
-        return self.words.sentences[f"status_{self.knowledge.status}"].format(version=self.knowledge.version)
 
 
 def _together(lines: Iterable[str]) -> Iterator[str]:

@@ -20,7 +20,7 @@ __all__ = ["AuditTrail", "AuditWriter", "Health", "PageStep", "open_audit"]
 
 class AuditTrail:
     """What the service tells the audit trail, by one body of knowledge; `revise` takes what is suppressed out of an
-    answer, and is None where none ever is.
+    answer, and is None where none ever is. `version` is that of the knowledge with its digest.
 
     Raises SettingsError where cards are to be suppressed and hashes do not outlive a start.
     """
@@ -31,10 +31,12 @@ class AuditTrail:
         knowledge: Knowledge,
         settings: Settings,
         clock: Callable[[], datetime],
+        *,
+        version: str,
         mode_of: Callable[[str | None], str] = ALL_LIVE.of,
     ) -> None:
         self.audit, self._clock = audit, clock
-        self.rows = Rows(knowledge, Pseudonyms(settings), mode_of)
+        self.rows = Rows(knowledge, Pseudonyms(settings), version, mode_of)
         if settings.suppression_days and settings.log_key is None:
             raise SettingsError("SITBONE_SUPPRESSION_DAYS needs SITBONE_LOG_KEY, by which a patient is known again.")
         days = settings.suppression_days

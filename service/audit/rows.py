@@ -77,14 +77,18 @@ def key_of(advised: AdvisedCard) -> CardKey | None:
 
 
 class Rows:
-    """Makes the rows by one body of knowledge and one key; `mode_of` says by the client's name whether it is live or
-    silent.
+    """Makes the rows by one body of knowledge and one key; `version` is that of the knowledge with its digest, and
+    `mode_of` says by the client's name whether it is live or silent.
     """
 
     def __init__(
-        self, knowledge: Knowledge, pseudonyms: Pseudonyms, mode_of: Callable[[str | None], str] = ALL_LIVE.of
+        self,
+        knowledge: Knowledge,
+        pseudonyms: Pseudonyms,
+        version: str,
+        mode_of: Callable[[str | None], str] = ALL_LIVE.of,
     ) -> None:
-        self._knowledge = knowledge.version
+        self._knowledge = version
         self._reasons = {code for code, _display in knowledge.wording.override_reasons}
         self._pseudonyms, self._mode_of = pseudonyms, mode_of
 

@@ -87,6 +87,7 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
     """
     if machine and form not in (None, "json"):
         give_up(f"Either --json or --format {form}.")
+    from service.commands.release import release_in  # noqa: PLC0415
     from service.knowledge_model.loader import load  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
     from service.knowledge_model.properties import read_properties  # noqa: PLC0415
@@ -94,7 +95,9 @@ def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
 
     try:
         knowledge = load(folder)
-        described = document(knowledge, read_properties(knowledge, folder))
+        described = document(
+            knowledge, read_properties(knowledge, folder), release_in(folder, knowledge).at(datetime.now(UTC))
+        )
     except KnowledgeError as error:
         give_up(str(error))
     writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}

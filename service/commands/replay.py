@@ -22,6 +22,7 @@ from cds_hooks.conformance import reason_of
 from cds_hooks.text_forms import UUID
 from service.answers.card_lines import as_people_write
 from service.app import create_app
+from service.release.digests import without_digests
 from service.settings import Settings
 from service.why_address import ADVICE
 from service.why_address import PATH as WHY
@@ -149,7 +150,8 @@ def _service_of_hook(call: Caller) -> dict[str, str]:
 
 
 def answers(folder: Folder, call: Caller, days: int = 0, over: Over = iter) -> dict[str, Any]:
-    """name -> the answer to each request, its dates moved forward by so many days and those of the answer back.
+    """name -> the answer to each request, its dates moved forward by so many days and those of the answer back, and
+    without the digests of the content that answered.
 
     `over` hands on the names of the requests, as a progress bar does.
 
@@ -166,7 +168,7 @@ def answers(folder: Folder, call: Caller, days: int = 0, over: Over = iter) -> d
         body = json.dumps(_moved(request, days)).encode()
         # As the correlation id a name makes the answer to a refused request the same each time.
         answer = _decoded(call(f"/cds-services/{service}", name.replace("/", "."), body))
-        received[name] = _moved(answer, -days, folder.clock)
+        received[name] = without_digests(_moved(answer, -days, folder.clock))
     return received
 
 

@@ -314,7 +314,6 @@ class _HistoryTable(Schema):
     version = fields.Integer(strict=True, required=True)
     date = fields.Date(required=True)
     change = _text()
-    signed_by = fields.String(load_default="")
 
 
 class RecommendationFile(Schema):

@@ -148,12 +148,11 @@ class Treatment:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One entry of a history. `signed_by` names the clinician who has signed this version; empty for none."""
+    """One entry of a history. Who has signed is no word of the knowledge: see service/release."""
 
     version: int
     date: dt.date
     change: str
-    signed_by: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ an EHR has of its own: made-up patients, the findings that can be documented, th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from cds_hooks.errors import UnknownService
 from service.answers.orders import Ordering, service_request
 from service.knowledge_model.model import LOCAL_SYSTEM, Knowledge
 from service.knowledge_model.vocabulary import SYSTEMS
+from service.release.states import DRAFT, Standings
 from service.services.explanation import Explainer, as_dict
 
 # The made-up patients: their stories in personas.toml, and of each the request of its name.
@@ -42,6 +43,7 @@ def create_blueprint(
     fetches: bool = False,
     insights: bool = False,
     server: str = "",
+    standings_now: Callable[[], Standings] | None = None,
 ) -> Blueprint:
     """`/`, its files under `/demo/files/`, its data: `/demo/patients`, `/demo/patients/<name>`, `/demo/vocabulary`; and
     `/explain/<service id>`, the whole decision about a request of at most `body_limit` bytes.
@@ -49,6 +51,7 @@ def create_blueprint(
     Without an `explainer` the page tells what stands on the cards. `fetches` says that the service reads FHIR servers,
     so that the page asks for the address of one; `insights` that there is the page of that name. `server` is the FHIR
     server of this EHR, from which the page of the second opinion reads a chart; empty where it has none.
+    `standings_now` says what of the knowledge is in force.
     """
     made_up = _Personas()
     described = orjson.dumps(vocabulary(knowledge))
@@ -64,8 +67,8 @@ def create_blueprint(
         return render_template(
             "demo_ehr.html",
             title=knowledge.title,
-            version=knowledge.version,
-            draft=knowledge.status == "draft",
+            version=standings_now().version if standings_now else knowledge.version,
+            draft=not standings_now or standings_now().status == DRAFT,
             explains=bool(explainer),
             fetches=fetches,
             insights=insights,

@@ -6,9 +6,9 @@ All are made when they are first asked for, from one document, so that they cann
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from service.knowledge_model.sentences import condition_sentence, recommendation
 from service.pages import policy
 from service.pages.decision_path import decision_path
 from service.pages.templates import templates_in
+from service.release.states import Standing, Standings, unsigned
 
 _HERE = Path(__file__).parent
 
@@ -33,20 +34,29 @@ _HERE = Path(__file__).parent
 WHOLE = "whole"
 
 
-def create_blueprint(knowledge: Knowledge, properties: Properties) -> Blueprint:
+def create_blueprint(
+    knowledge: Knowledge, properties: Properties, standings_now: Callable[[], Standings] | None = None
+) -> Blueprint:
     """`/knowledge`; `/knowledge.html`, where recommendations are found; `/knowledge/<id>.html`, a page for each; and
-    `/knowledge/whole.html`, all of it."""
-    described = cache(lambda: document(knowledge, properties))
-    as_json = cache(lambda: orjson.dumps(described()))
+    `/knowledge/whole.html`, all of it. `standings_now` says what of it is in force."""
+    drafts = unsigned(knowledge)
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
-    pages = cache(lambda: Pages(knowledge, described(), style, script))
+    made: list[tuple[Standings, Pages]] = []
+
+    def pages() -> Pages:
+        """Made anew where a state has changed, as with the day."""
+        standings = standings_now() if standings_now else drafts
+        if not made or made[0][0] is not standings:
+            made[:] = [(standings, Pages(knowledge, document(knowledge, properties, standings), style, script))]
+        return made[0][1]
+
     headers = policy.headers(style=style, script=script)
     blueprint = Blueprint("knowledge", __name__)
 
     @blueprint.get("/knowledge")
     def knowledge_document() -> Response:
-        return Response(as_json(), content_type="application/json")
+        return Response(pages().as_json, content_type="application/json")
 
     @blueprint.get("/knowledge.html")
     def knowledge_page() -> Response:
@@ -71,6 +81,11 @@ class Pages:
         self._inline = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
         self._templates = templates_in(_HERE)
         self.ids = {each["id"]: place for place, each in enumerate(described["recommendations"])}
+
+    @cached_property
+    def as_json(self) -> bytes:
+        """The document itself."""
+        return orjson.dumps(self._described)
 
     @cached_property
     def index(self) -> str:
@@ -140,15 +155,16 @@ def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def document(knowledge: Knowledge, properties: Properties) -> dict[str, Any]:
-    """All that the knowledge says, in JSON types; openapi.yaml describes it as Knowledge."""
+def document(knowledge: Knowledge, properties: Properties, standings: Standings | None = None) -> dict[str, Any]:
+    """All that the knowledge says, in JSON types; openapi.yaml describes it as Knowledge. `standings` say what of it is
+    in force; without them it is an unsigned draft."""
+    standings = standings or unsigned(knowledge)
     attributes = source_attributes(knowledge)
     return {
         "id": knowledge.id,
         "title": knowledge.title,
-        "version": knowledge.version,
+        **standings.described(),
         "date": knowledge.date.isoformat(),
-        "status": knowledge.status,
         "sourceDocument": knowledge.source_title,
         "appraisal": {
             "externalValidation": knowledge.appraisal["external_validation"],
@@ -157,7 +173,7 @@ def document(knowledge: Knowledge, properties: Properties) -> dict[str, Any]:
         },
         "provenance": _worded(knowledge.provenance, knowledge.provenance),
         "recommendations": [
-            {**_recommendation(knowledge, each), "attributes": attributes[each.id]}
+            {**_recommendation(knowledge, each, standings.by_id[each.id]), "attributes": attributes[each.id]}
             for each in knowledge.recommendations
         ],
         "criteria": [
@@ -262,13 +278,23 @@ def evidence_of(knowledge: Knowledge, tags: Iterable[str]) -> list[dict[str, Any
     return found
 
 
-def _recommendation(knowledge: Knowledge, recommendation: Recommendation) -> dict[str, Any]:
+def signed_in_words(standing: Standing) -> list[dict[str, str]]:
+    """Who has signed what is in force, each with the role and what was stated."""
+    return [{"role": each.role, "by": each.in_words, "statement": each.statement} for each in standing.signatures]
+
+
+def _recommendation(knowledge: Knowledge, recommendation: Recommendation, standing: Standing) -> dict[str, Any]:
     return {
         "id": recommendation.id,
         "version": recommendation.version,
         "title": recommendation.title,
         "kind": recommendation.kind,
-        "status": recommendation.status,
+        "status": standing.status,
+        "state": standing.state,
+        "digest": standing.digest,
+        "signed": signed_in_words(standing),
+        "reviewBy": standing.review_by.isoformat() if standing.review_by else None,
+        "lacks": standing.why,
         "indicator": recommendation.indicator,
         "summary": recommendation.summary,
         "do": [*recommendation.do, *recommendation.more],
@@ -285,7 +311,8 @@ def _recommendation(knowledge: Knowledge, recommendation: Recommendation) -> dic
                 "version": revision.version,
                 "date": revision.date.isoformat(),
                 "change": revision.change,
-                "signedBy": revision.signed_by or None,
+                # As it was before there were signatures, and it stays: nobody is named in a history any more.
+                "signedBy": None,
             }
             for revision in recommendation.history
         ],

@@ -25,6 +25,7 @@ from service.knowledge_model.sentences import condition_sentence, recommendation
 from service.pages import policy
 from service.pages.knowledge import criteria, evidence_of
 from service.pages.templates import templates_in
+from service.release.states import DRAFT, Standings, unsigned
 from service.settings import Settings, SettingsError, shown
 from service.why_address import ADVICE, MOST, PATH, path_of
 
@@ -51,8 +52,13 @@ def address_maker(settings: Settings) -> Callable[[str], str]:
     return lambda path: request.root_url.rstrip("/") + path
 
 
-def create_blueprint(knowledge: Knowledge) -> Blueprint:
-    """`/why/<id>+<id>…` of this knowledge, and `/advice/<id>+<id>…`, which in UK words is `/advice/uk/…`."""
+def create_blueprint(knowledge: Knowledge, standings_now: Callable[[], Standings] | None = None) -> Blueprint:
+    """`/why/<id>+<id>…` of this knowledge, and `/advice/<id>+<id>…`, which in UK words is `/advice/uk/…`.
+
+    `standings_now` says what of it is in force.
+    """
+    drafts = unsigned(knowledge)
+    now = standings_now or (lambda: drafts)
     templates = templates_in(_HERE)
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "why.css"))
     # It is of the product and holds no word of the knowledge.
@@ -73,6 +79,8 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
         text = template("why.html").render(
             recommendations=[described(each) for each in found] if status == 200 else [],
             criteria=list(criteria(knowledge, [known[each] for each in found])) if status == 200 else [],
+            standings=(standings := now()),
+            drafts=[each for each in found if standings.by_id[each].status == DRAFT],
             unknown=unknown[:MOST],
             rest=path_of(found).removeprefix(PATH) if found and not too_many else "",
             most=MOST,
@@ -90,6 +98,7 @@ def create_blueprint(knowledge: Knowledge) -> Blueprint:
         lines = (knowledge.message.opening, *(line for say in said for line in say))
         words = uk_words() if spelling == "uk" else str
         text = template("advice.html").render(
+            draft=is_advice and any(now().by_id[each].status == DRAFT for each in _ids(ids)),
             title=words(knowledge.message.title),
             paragraphs=list(_paragraphs(map(words, lines))) if is_advice else [],
         )

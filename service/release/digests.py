@@ -51,6 +51,8 @@ STATE_SENTENCES = "status_"
 # What the digest of a release holds in another form: by their digests, and the value sets as they stand.
 _APART = frozenset({"recommendations", "retired", "codes", "order_codes", "answers"})
 _CSV_FOLDER = "value_sets"
+# The beginning of a release digest behind a version.
+_BEGINNING = re.compile(r"(?<=\d)\+[0-9a-f]{8}\b(?!-)")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -167,6 +169,18 @@ class Digests:
     def _file(self, name: str) -> Mapping[str, Any]:
         path = self._folder / name
         return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def without_digests(answer: Any) -> Any:
+    """An answer as it would be for other content that says the same: without digests and their beginnings in versions.
+
+    The answers that are published, and those of two sets of knowledge, are compared so.
+    """
+    if isinstance(answer, dict):
+        return {name: without_digests(value) for name, value in answer.items() if name != "digest"}
+    if isinstance(answer, list):
+        return [without_digests(value) for value in answer]
+    return _BEGINNING.sub("", answer) if isinstance(answer, str) else answer
 
 
 def with_digest(version: str, release: str) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from base64 import b64decode
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+if TYPE_CHECKING:
+    # No service whose knowledge nobody has signed has to load it.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _ALGORITHM, _PREHASHED = b"Ed", b"ED"
 _UNTRUSTED, _TRUSTED = b"untrusted comment: ", b"trusted comment: "
@@ -41,6 +42,8 @@ class PublicKey:
         whole = _base64(text.encode("ascii", "replace"), len(_ALGORITHM) + _KEY_ID + _PUBLIC_KEY)
         if whole is None or whole[:2] != _ALGORITHM:
             raise ValueError("is no public key of minisign")
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
         return cls(text, whole[2:10], Ed25519PublicKey.from_public_bytes(whole[10:]))
 
 
@@ -51,6 +54,8 @@ def key_id_of(signature: bytes) -> bytes:
 
 def verify(content: bytes, signature: bytes, key: PublicKey) -> str:
     """The trusted comment of a signature over this content; raises NotVerifiedError."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+
     read = _read(signature)
     if read.key_id != key.id:
         raise NotVerifiedError("is by another key")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from marshmallow import Schema, ValidationError, fields, validate
 
 from service.knowledge_model.forms import reasons
+from service.knowledge_model.model import KnowledgeError
 from service.release.minisign import NotVerifiedError, key_id_of, verify
 from service.release.signers import CLINICAL, GOVERNANCE, ROLES, Signer, Signers
 
@@ -89,10 +90,6 @@ class Signed:
     refused: tuple[Refusal, ...] = ()
 
 
-class RevocationError(Exception):
-    """A revocation cannot be read: whatever it takes back might stay in force."""
-
-
 class _SignatureFile(Schema):
     role = fields.String(required=True, validate=validate.OneOf(ROLES))
     signer = fields.String(required=True)
@@ -134,12 +131,15 @@ class _RevocationFile(Schema):
 def read_signed(folder: Path, knowledge: str, signers: Signers) -> Signed:
     """What `folder` holds of signatures of the knowledge of that id, by these signers.
 
-    A signature that does not count is among those refused. Raises RevocationError for a revocation that does not.
+    A signature that does not count is among those refused. Raises KnowledgeError for a revocation that does not:
+    whatever it takes back might stay in force.
     """
     reader = _Reader(knowledge, signers)
     revocations, broken = reader.all(folder / REVOCATIONS, reader.revocation)
     if broken:
-        raise RevocationError(f"{broken[0]}. A revocation that cannot be read ends the start: mend it or its key.")
+        raise KnowledgeError(
+            broken[0].file, "revocation", f"{broken[0].reason}; what it takes back might stay in force"
+        )
     signatures, refused = reader.all(folder / SIGNATURES, reader.signature)
     counted, taken_back = [], []
     for signature in signatures:

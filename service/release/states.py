@@ -12,16 +12,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeAlias
 
+from service.knowledge_model.loader import load
 from service.knowledge_model.model import PACKAGED, Knowledge, Recommendation
 from service.knowledge_model.vocabulary import RETIRED
 from service.release.digests import Digests
 from service.release.signatures import SIGNATURES, Refusal, Signature, Signed, read_signed
-from service.release.signers import CLINICAL, GOVERNANCE, Signers
+from service.release.signers import CLINICAL, GOVERNANCE, Signers, read_signers
+from service.settings import Settings
 
 ACTIVE, DRAFT, OVERDUE, SUSPENDED = "active", "draft", "review-overdue", "suspended"
 # The weakest first: what a card says of itself is that of the weakest recommendation on it.
@@ -41,10 +45,19 @@ class Standing:
     governance: Signature | None = None
 
     @property
+    def status(self) -> str:
+        """The state as FHIR has it for publications, which know no more: active, draft or retired."""
+        return {ACTIVE: ACTIVE, OVERDUE: ACTIVE, RETIRED: RETIRED}.get(self.state, DRAFT)
+
+    @property
+    def signatures(self) -> tuple[Signature, ...]:
+        """Those that it is in force by."""
+        return tuple(filter(None, (self.clinical, self.governance)))
+
+    @property
     def review_by(self) -> date | None:
         """The earlier one of both signatures."""
-        days = [each.review_by for each in (self.clinical, self.governance) if each]
-        return min(days, default=None)
+        return min((each.review_by for each in self.signatures), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,25 @@ class Standings:
         return next((state for state in (DRAFT, OVERDUE) if state in states), ACTIVE)
 
     @property
+    def status(self) -> str:
+        """The state of the whole as FHIR has it: active or draft."""
+        return DRAFT if self.state == DRAFT else ACTIVE
+
+    def described(self) -> dict[str, Any]:
+        """What discovery and readiness say of it; what there is nothing of is left out."""
+        released, review = self.governance, self.earliest_review
+        members = {
+            "version": self.version,
+            "status": self.status,
+            "digest": self.digest,
+            "states": self.counts(),
+            "releasedBy": released.in_words if released else "",
+            "reviewBy": review.isoformat() if review else "",
+            "suspended": list(self.suspended),
+        }
+        return {name: value for name, value in members.items() if value}
+
+    @property
     def earliest_review(self) -> date | None:
         """By when something in force is to be read again."""
         days = [each.review_by for each in self.by_id.values() if each.state in (ACTIVE, OVERDUE) and each.review_by]
@@ -80,6 +112,17 @@ class Standings:
         """How many recommendations are in each state, of those in which any is."""
         counted = Counter(each.state for each in self.by_id.values())
         return {state: counted[state] for state in reversed(STATES) if counted[state]}
+
+
+# How everything stands at a time, in UTC, with these recommendations suspended. A call asks once, so that it sees one
+# state.
+StandingsAt: TypeAlias = Callable[[datetime, frozenset[str]], Standings]
+
+
+def unsigned(knowledge: Knowledge) -> Standings:
+    """How knowledge stands of which no digest was made: all of it a draft."""
+    by_id = {each.id: Standing(each.id, DRAFT, "") for each in knowledge.every_recommendation()}
+    return Standings(knowledge.version, "", by_id)
 
 
 def effective_state(
@@ -222,8 +265,26 @@ def read_release(
     """The release of this knowledge, as it stands in its folder (the packaged one when None).
 
     `signatures` is the folder with its signatures and revocations; by default that of the knowledge. Raises
-    RevocationError.
+    KnowledgeError.
     """
     at = signatures or folder or PACKAGED
     signed = read_signed(at, knowledge.id, signers) if signers else Signed()
     return Release(knowledge, Digests(knowledge, folder, product), signed, grace_days, zone)
+
+
+def release_of(settings: Settings, knowledge: Knowledge) -> Release:
+    """The release of the knowledge that these settings name; `knowledge` is what was loaded of it.
+
+    Raises SettingsError for the file of signers, and KnowledgeError.
+    """
+    # A setting may leave out codes; what is signed is the folder.
+    whole = knowledge if settings.snomed_ct == "all" else load(settings.knowledge_dir)
+    return read_release(
+        whole,
+        settings.knowledge_dir,
+        version("sitbone"),
+        read_signers(settings.signers) if settings.signers else (),
+        signatures=settings.signatures,
+        grace_days=settings.review_grace_days,
+        zone=settings.time_zone,
+    )

@@ -21,6 +21,7 @@ from service.answers.answered import Answered
 from service.chart.fhir_time import read_when
 from service.fhir_validation import violations
 from service.prefetch_keys import PATIENT, QUESTIONNAIRE_RESPONSES
+from service.release.states import Standings
 from service.second_opinion.answers import SIDE
 from service.second_opinion.form import (
     AGE,
@@ -72,11 +73,17 @@ class NextQuestion:
     """The operation for one body of knowledge; made once.
 
     `service` is the CDS service at patient-view, which answers for a form as it does for a chart; `clock` gives the
-    time in UTC.
+    time in UTC, and `standings_now` says what of the knowledge is in force.
     """
 
-    def __init__(self, form: Form, service: CdsService[Answered], clock: Callable[[], datetime]) -> None:
-        self.form, self._service, self._clock = form, service, clock
+    def __init__(
+        self,
+        form: Form,
+        service: CdsService[Answered],
+        clock: Callable[[], datetime],
+        standings_now: Callable[[], Standings],
+    ) -> None:
+        self.form, self._service, self._clock, self._standings_now = form, service, clock, standings_now
         self.knowledge = form.knowledge
 
     def questionnaire(self, base: str) -> Json:
@@ -90,9 +97,9 @@ class NextQuestion:
             "id": NAME,
             "extension": [_adaptive(base), {"url": _VERSIONS, "valueCoding": _SEMVER}],
             "url": self._url(base),
-            "version": knowledge.version,
+            "version": self.knowledge.version,
             "title": self._title,
-            "status": knowledge.status,
+            "status": self._standings_now().status,
             "subjectType": ["Patient"],
             "date": max(entry.date for each in knowledge.recommendations for entry in each.history).isoformat(),
         }
@@ -134,7 +141,7 @@ class NextQuestion:
             **_contained(response),
             "extension": [_adaptive(base)],
             "title": self._title,
-            "status": self.knowledge.status,
+            "status": self._standings_now().status,
             "subjectType": ["Patient"],
             "derivedFrom": [f"{self._url(base)}|{self.knowledge.version}"],
             "item": items,

@@ -25,6 +25,7 @@ from service.reasoning.evidence import Fired
 from service.reasoning.questions import WouldChange
 from service.reasoning.visit_limits import Limit, limit_of
 from service.release.muting import NOTHING, Muted
+from service.release.states import Standings, StandingsAt, unsigned
 from service.settings import AS_IT_IS, Style
 
 
@@ -39,8 +40,9 @@ class Evaluation:
     assessment: Assessment
     # What is ordered and done; read where anything of this pain is on the chart, and orders may be suggested.
     on_chart: OnChart
-    # What is not said in this call.
+    # What is not said in this call, and how the knowledge stood when it came.
     muted: Muted
+    standings: Standings
 
     def judge(self, kind: str, facts: Mapping[str, Fact]) -> Judgement:
         """See Assessor.judge."""
@@ -80,6 +82,7 @@ class Evaluation:
                 self.now,
                 on_chart,
                 would_change=self.evaluator.assessor.would_change(self.assessment),
+                standings=self.standings,
                 muted=self.muted,
             )
         )
@@ -106,6 +109,7 @@ class Evaluation:
             judgements=judgements,
             would_change=would_change,
             system_actions=system_actions,
+            standings=self.standings,
             muted=self.muted,
         )
         return self._unless_deceased(answered)
@@ -136,7 +140,8 @@ class Evaluator:
 
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
     of cards; `style_of` says by the client's name how it likes its answers, and `is_silent` whether they say nothing;
-    `muted` is what is not said at a time; `address_of` and `app_at`: see Responder.
+    `muted` is what is not said at a time; `standings_at` says what of the knowledge is in force, without which all of
+    it is an unsigned draft; `address_of` and `app_at`: see Responder.
     """
 
     def __init__(
@@ -152,19 +157,33 @@ class Evaluator:
         app_at: Callable[[HookRequest], str] = lambda _call: "",
         is_silent: Callable[[str | None], bool] = lambda _client: False,
         muted: Callable[[datetime], Muted] = lambda _now: NOTHING,
+        standings_at: StandingsAt | None = None,
     ) -> None:
         self.knowledge, self.style_of, self.is_silent, self.muted = knowledge, style_of, is_silent, muted
+        drafts = unsigned(knowledge)
+        self._standings_at: StandingsAt = standings_at or (lambda _now, _suspended: drafts)
         self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
         self.orders = OrderReader(knowledge, self.index, site_codes)
+
+    def standings_at(self, now: datetime, muted: Muted) -> Standings:
+        """What of the knowledge is in force at a time at which this is muted."""
+        return self._standings_at(now, frozenset(muted.suspended))
+
+    def standings_now(self) -> Standings:
+        """What of the knowledge is in force."""
+        now = self.clock()
+        return self.standings_at(now, self.muted(now))
 
     def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> Answered:
         """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""
         data = {key: value.state.value for key, value in request.prefetch.items()}
         assessment = Assessment("unknown", NO_SIDE_NAMED, data, LeftOut())
         now = self.clock()
-        return self.responder.advise(assessment, (), request, now, judged=judged, muted=self.muted(now))
+        muted = self.muted(now)
+        standings = self.standings_at(now, muted)
+        return self.responder.advise(assessment, (), request, now, judged=judged, standings=standings, muted=muted)
 
     def evaluate(self, request: HookRequest, *, whole_chart: bool = True, orders: bool = True) -> Evaluation:
         """Without the whole chart, one that says nothing of this complaint is read no further than to tell so; without
@@ -180,7 +199,8 @@ class Evaluator:
         asked_of = orders and not self.assessor.sought.isdisjoint(case.assertions)
         on_chart = self.orders.read(chart) if asked_of else NOTHING_ORDERED
         required = not whole_chart or is_nothing(case.data, case.kinds)
-        evaluation = Evaluation(self, request, now, case, self.assessor.assess(case), on_chart, muted)
+        standings = self.standings_at(now, muted)
+        evaluation = Evaluation(self, request, now, case, self.assessor.assess(case), on_chart, muted, standings)
         if required:
             evaluation.require_chart()
         return evaluation

@@ -26,6 +26,7 @@ from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Evidence, Fired, Verdict
+from service.release.states import Standings, StandingsAt
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
 
@@ -48,6 +49,7 @@ class Explanation:
     invalid: tuple[tuple[str, str], ...]
     case: Case
     assessment: Assessment
+    standings: Standings
     verdicts: tuple[Verdict, ...]
     # side, cause, points, findings, family of tests and source of each point of the ranking.
     weights: tuple[Mapping[str, Any], ...]
@@ -60,14 +62,19 @@ class Explainer:
     """Explains by one body of knowledge; made once. `clock` gives the time of a request, in UTC."""
 
     def __init__(
-        self, knowledge: Knowledge, clock: Callable[[], datetime], site_codes: SiteCodes = NO_SITE_CODES
+        self,
+        knowledge: Knowledge,
+        clock: Callable[[], datetime],
+        site_codes: SiteCodes = NO_SITE_CODES,
+        standings_at: StandingsAt | None = None,
     ) -> None:
         self.knowledge, self._clock, self._site_codes = knowledge, clock, site_codes
+        self._standings_at = standings_at
 
     # Made when the first request is explained: most processes never explain one.
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self.knowledge, self._clock, self._site_codes)
+        return Evaluator(self.knowledge, self._clock, self._site_codes, standings_at=self._standings_at)
 
     @cached_property
     def _catalogue(self) -> ServiceRegistry[Answered]:
@@ -98,6 +105,7 @@ class Explainer:
             invalid=tuple(remarks(request.prefetch)),
             case=case,
             assessment=assessment,
+            standings=self._evaluator.standings_now(),
             verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if assessment.complaint == "present" else (),
             weights=tuple(
                 {"side": side, **{name: getattr(each, name) for name in each.__struct_fields__}}
@@ -124,7 +132,7 @@ def as_dict(explanation: Explanation) -> dict[str, Any]:
         "at": explanation.now.isoformat(timespec="seconds"),
         "notes": list(explanation.notes),
         "notValid": [{"resource": resource, "where": where} for resource, where in explanation.invalid],
-        "assessment": assessment_extension(knowledge, assessment),
+        "assessment": assessment_extension(knowledge, assessment, explanation.standings),
         "locatedBy": [_evidence(knowledge, item) for item in assessment.located_by],
         "recommendations": [_of_chart(explanation, verdict, fired_by_id) for verdict in explanation.verdicts],
         "ranking": {

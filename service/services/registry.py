@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
 from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from service import service_ids as ids
@@ -82,7 +83,9 @@ def services_by(
 
     templates = {**prefetch_templates(knowledge), **evaluator.orders.templates()}
     spelling = Spelling(knowledge.uk_words)
-    publishing = {KNOWLEDGE_KEY: {"id": knowledge.id, "version": knowledge.version, "status": knowledge.status}}
+
+    def publishing() -> Mapping[str, Any]:
+        return {KNOWLEDGE_KEY: {"id": knowledge.id, **evaluator.standings_now().described()}}
 
     def service(
         name: str, answer: Callable[[HookRequest], Answered], needs_chart: Callable[[HookRequest], bool]

@@ -27,7 +27,7 @@ def test_discovery_describes_each_service_and_leaves_out_what_has_no_value() -> 
                 prefetch={},
                 version=None,
                 usage_requirements="R4",
-                extension={"org.example.x": {"a": 1}},
+                extension=lambda: {"org.example.x": {"a": 1}},
             ),
         ]
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.release.signatures import RevocationError
+from service.knowledge_model.model import KnowledgeError
 from service.release.signers import read_signers
 from service.settings import SettingsError
 from tests.release import keys
@@ -117,13 +117,13 @@ def test_a_file_without_a_signature_and_a_signature_without_a_file_are_refused(s
 )
 def test_a_revocation_that_cannot_be_read_ends_the_start(site: Site, revokes: Json, reason: str) -> None:
     site.revoke(revokes)
-    with pytest.raises(RevocationError, match=rf"^revocations/withdrawn\.json: {reason}"):
+    with pytest.raises(KnowledgeError, match=rf"^revocations/withdrawn\.json: revocation: {reason}"):
         site.release()
 
 
 def test_a_revocation_by_a_key_that_is_not_among_the_signers_ends_the_start(site: Site) -> None:
     site.revoke({"signature": "clinical"}, key=Key())
-    with pytest.raises(RevocationError, match="is signed by a key that is not among the signers"):
+    with pytest.raises(KnowledgeError, match="is signed by a key that is not among the signers"):
         site.release()
 
 
