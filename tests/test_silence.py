@@ -142,8 +142,10 @@ def test_there_are_fixtures_with_cards_of_every_service() -> None:
 def tried(case: NamedCase, request: Json, key: str) -> Iterator[str]:
     """Of the states that are read alike one, in turn from fixture to fixture: the answer is to what is read."""
     alike: dict[tuple[str, int], list[str]] = {}
+    # No key is read otherwise for what else was sent.
+    alone = {**request, "prefetch": {key: request["prefetch"][key]}}
     for state in states_of(key):
-        value = read(case, spoilt(request, {key: state})).prefetch[key]
+        value = read(case, spoilt(alone, {key: state})).prefetch[key]
         alike.setdefault((value.state, len(value.resources)), []).append(state)
     for states in alike.values():
         yield states[WITH_CARDS.index(case) % len(states)]
