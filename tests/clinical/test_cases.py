@@ -240,7 +240,8 @@ def _said_by(answered: Answered, recommendation: Recommendation) -> bool:
 # A card whose orders are all placed is named instead of shown.
 @invariant(where=lambda answered: answered.about_the_chart and answered.cards and not answered.found.get("silenced"))
 def every_red_flag_referral_and_hold_is_said_on_a_card(answered: Answered) -> None:
-    shown = [each for each in packaged().recommendations if each.id in answered.shown()]
+    on_cards = answered.shown()
+    shown = [each for each in packaged().recommendations if each.id in on_cards]
     for flag in answered.found["redFlags"]:
         assert any(_said_by(answered, each) for each in shown if each.red_flag and each.red_flag.id == flag["id"]), flag
     offered = " ".join(suggestion["label"] for card in answered.cards for suggestion in card.get("suggestions", ()))

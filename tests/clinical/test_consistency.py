@@ -98,11 +98,14 @@ def _absences(condition: Condition) -> Iterator[str]:
             yield leaf.finding
 
 
+@cache
+def _by_absence() -> frozenset[str]:
+    """The findings whose absence may speak for a cause: that is a weight of its own."""
+    return frozenset(name for weight in packaged().differential.points for name in _absences(weight.when))
+
+
 def _for_what_is_absent(answer: Json) -> list[str]:
-    said = _present(answer)
-    weights = packaged().differential.points
-    # A negative finding may speak for a cause: that is a weight of its own.
-    by_absence = {name for weight in weights for name in _absences(weight.when)}
+    said, by_absence = _present(answer), _by_absence()
     causes = assessment_of(answer)["causes"]
     return [
         f"{cause['id']}: {name}"
@@ -162,14 +165,20 @@ def _self_care_first_after_it_failed(answer: Json) -> list[str]:
     return [c["summary"] for c in answer["cards"] if failed and c["summary"].startswith("Self-care first")]
 
 
+@cache
+def _names() -> tuple[str, ...]:
+    """What findings and causes are called in a headline, in small letters."""
+    knowledge = packaged()
+    causes = [in_a_sentence(cause.title) for cause in knowledge.causes.values()]
+    return tuple(name.lower() for name in (*map(knowledge.short_of, knowledge.findings), *causes))
+
+
 def _headlines_of_nobody(answer: Json) -> list[str]:
     """A headline that would be the same for everybody: no finding, no cause, no age, no day stands in it."""
-    knowledge, told = packaged(), []
-    causes = [in_a_sentence(cause.title) for cause in knowledge.causes.values()]
-    names = [knowledge.short_of(finding) for finding in knowledge.findings]
+    told = []
     for card in answer["cards"]:
         summary = card["summary"].lower()
-        if not (_OF_A_PATIENT.search(summary) or any(name.lower() in summary for name in (*names, *causes))):
+        if not (_OF_A_PATIENT.search(summary) or any(name in summary for name in _names())):
             told.append(card["summary"])
     return told
 
@@ -369,7 +378,7 @@ def _asked_again(present: frozenset[str], assessment: Assessment) -> list[str]:
 
 
 def _for_an_absent_finding(_present: frozenset[str], assessment: Assessment) -> list[str]:
-    by_absence = {name for weight in packaged().differential.points for name in _absences(weight.when)}
+    by_absence = _by_absence()
     return [
         f"{cause.id}: {name}"
         for ranking in assessment.rankings
