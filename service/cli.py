@@ -22,6 +22,7 @@ _ELSEWHERE = {
     "knowledge": "service.commands.knowledge",
     "db": "service.commands.audit",
     "report": "service.commands.audit",
+    "safety-case": "service.commands.safety_case",
 }
 
 
