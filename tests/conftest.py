@@ -33,6 +33,7 @@ ONE_AFTER_THE_OTHER = frozenset(
         "test_load.py",
         "test_metrics.py",
         "test_outbound.py",
+        "test_proxies.py",
         "test_audit_faults.py",
         "test_serve.py",
         "test_store.py",
