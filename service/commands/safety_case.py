@@ -58,10 +58,16 @@ class SafetyCase:
 
     def open(self) -> Iterator[str]:
         """What keeps this release from going live, a sentence each."""
+        if self.standings.governance is None:
+            yield "No signature of governance releases this content."
         yield from (why for hazard in self.hazards if (why := hazard.keeps_from_going_live()))
         yield from (f"{each.property}, {each.of}: {each.state}." for each in self.proof.report.failures)
         yield from (f"{of}: the service does not show the counterexample." for _id, of in self.proof.not_replayed)
-        yield from (f"{name}: {result}." for name, result in self.results.items() if result != PASSED)
+        untold = sum(result == NOT_THERE for result in self.results.values())
+        if untold == len(self.results) > 0:
+            yield f"Of the {untold} tests that hazards name no result was given (--tests)."
+        else:
+            yield from (f"{name}: {result}." for name, result in self.results.items() if result != PASSED)
 
 
 def results_of(tests: Iterable[str], report: Path | None) -> dict[str, str]:

@@ -95,10 +95,21 @@ def test_a_failed_test_that_a_hazard_names_keeps_it(run: Run, tmp_path: Path, fa
     assert (result.exit_code, f"- {sentence}" in result.stdout) == (1, True)
 
 
-def test_without_a_report_of_tests_each_that_is_named_is_open(run: Run) -> None:
+def test_a_named_test_that_is_not_among_the_results_keeps_it(run: Run, tmp_path: Path) -> None:
+    without = _junit(tmp_path / "tests.xml", {"tests.test_toes": PASSED["tests.test_toes"]})
+    result = run("--tests", without)
+    assert (result.exit_code, "- toes.toml: A toe hurts: not among the results." in result.stdout) == (1, True)
     result = run()
     assert result.exit_code == 1
-    assert "- toes.toml: A toe hurts: not among the results." in result.stdout
+    assert "- Of the 3 tests that hazards name no result was given (--tests)." in result.stdout
+
+
+def test_what_governance_has_not_released_keeps_it(run: Run, signed: Site, tmp_path: Path) -> None:
+    for path in (signed.folder / "signatures").glob("governance*"):
+        path.unlink()
+    result = run("--tests", _junit(tmp_path / "tests.xml", PASSED))
+    assert result.exit_code == 1
+    assert "- No signature of governance releases this content." in result.stdout
 
 
 def test_a_risk_that_no_live_service_bears_keeps_it(run: Run, tmp_path: Path) -> None:
