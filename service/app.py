@@ -31,7 +31,8 @@ from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.release.hazard_log import read_hazards, require_acceptable
 from service.release.mode import RELEASE_KEY, SILENT, Modes
-from service.release.states import release_of
+from service.release.since import since_signed
+from service.release.states import release_of, signatures_of
 from service.second_opinion import fhir_routes
 from service.second_opinion.form import Form
 from service.second_opinion.launching import Apps, apps_of, second_opinion
@@ -170,7 +171,10 @@ def create_app(
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
     app.register_blueprint(
         knowledge_pages.create_blueprint(
-            knowledge, read_properties(knowledge, settings.knowledge_dir), evaluator.standings_now
+            knowledge,
+            read_properties(knowledge, settings.knowledge_dir),
+            evaluator.standings_now,
+            lambda: since_signed(release, signatures_of(settings)),
         )
     )
     app.register_blueprint(why.create_blueprint(knowledge, evaluator.standings_now))

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from service.commands import give_up
+from service.commands import give_up, signing
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "asEvaluated", "condition")
@@ -26,6 +26,10 @@ _COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", 
 )
 def knowledge() -> None:
     """Check, prove, compare and export the knowledge: the folder that is packaged, or one of yours."""
+
+
+for command in (signing.sign, signing.verify, signing.status, signing.closure):
+    knowledge.add_command(command)
 
 
 @knowledge.command()
@@ -60,8 +64,8 @@ def compare(old: Path, new: Path | None, *, machine: bool) -> None:
 
     Ends with 0 when nothing changed, with 1 when something did, and with 2 when a file cannot be read.
     """
-    from service.commands.diff import as_json, as_text, diff  # noqa: PLC0415
     from service.knowledge_model.model import PACKAGED, KnowledgeError  # noqa: PLC0415
+    from service.release.diff import as_json, as_text, diff  # noqa: PLC0415
 
     try:
         changes = diff(old, new or PACKAGED)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from service.knowledge_model.sentences import condition_sentence, recommendation
 from service.pages import policy
 from service.pages.decision_path import decision_path
 from service.pages.templates import templates_in
+from service.release.since import Since
 from service.release.states import Standing, Standings, unsigned
 
 _HERE = Path(__file__).parent
@@ -35,10 +37,14 @@ WHOLE = "whole"
 
 
 def create_blueprint(
-    knowledge: Knowledge, properties: Properties, standings_now: Callable[[], Standings] | None = None
+    knowledge: Knowledge,
+    properties: Properties,
+    standings_now: Callable[[], Standings] | None = None,
+    since: Callable[[], Mapping[str, Since]] = dict,
 ) -> Blueprint:
     """`/knowledge`; `/knowledge.html`, where recommendations are found; `/knowledge/<id>.html`, a page for each; and
-    `/knowledge/whole.html`, all of it. `standings_now` says what of it is in force."""
+    `/knowledge/whole.html`, all of it. `standings_now` says what of it is in force, and `since` what changed since
+    it was signed."""
     drafts = unsigned(knowledge)
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "knowledge.js").read_text(encoding="utf-8")
@@ -48,7 +54,9 @@ def create_blueprint(
         """Made anew where a state has changed, as with the day."""
         standings = standings_now() if standings_now else drafts
         if not made or made[0][0] is not standings:
-            made[:] = [(standings, Pages(knowledge, document(knowledge, properties, standings), style, script))]
+            made[:] = [
+                (standings, Pages(knowledge, document(knowledge, properties, standings, since()), style, script))
+            ]
         return made[0][1]
 
     headers = policy.headers(style=style, script=script)
@@ -155,9 +163,14 @@ def _weights(described: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def document(knowledge: Knowledge, properties: Properties, standings: Standings | None = None) -> dict[str, Any]:
+def document(
+    knowledge: Knowledge,
+    properties: Properties,
+    standings: Standings | None = None,
+    since: Mapping[str, Since] = MappingProxyType({}),
+) -> dict[str, Any]:
     """All that the knowledge says, in JSON types; openapi.yaml describes it as Knowledge. `standings` say what of it is
-    in force; without them it is an unsigned draft."""
+    in force; without them it is an unsigned draft. `since` has what changed of what was signed before."""
     standings = standings or unsigned(knowledge)
     attributes = source_attributes(knowledge)
     return {
@@ -173,7 +186,11 @@ def document(knowledge: Knowledge, properties: Properties, standings: Standings 
         },
         "provenance": _worded(knowledge.provenance, knowledge.provenance),
         "recommendations": [
-            {**_recommendation(knowledge, each, standings.by_id[each.id]), "attributes": attributes[each.id]}
+            {
+                **_recommendation(knowledge, each, standings.by_id[each.id]),
+                "changedSince": _changed(since.get(each.id)),
+                "attributes": attributes[each.id],
+            }
             for each in knowledge.recommendations
         ],
         "criteria": [
@@ -281,6 +298,10 @@ def evidence_of(knowledge: Knowledge, tags: Iterable[str]) -> list[dict[str, Any
 def signed_in_words(standing: Standing) -> list[dict[str, str]]:
     """Who has signed what is in force, each with the role and what was stated."""
     return [{"role": each.role, "by": each.in_words, "statement": each.statement} for each in standing.signatures]
+
+
+def _changed(since: Since | None) -> dict[str, Any] | None:
+    return {"signed": since.signature.in_words, "parts": list(since.parts)} if since else None
 
 
 def _recommendation(knowledge: Knowledge, recommendation: Recommendation, standing: Standing) -> dict[str, Any]:

@@ -169,7 +169,8 @@ class Release:
     grace_days: int = 90
     zone: tzinfo = UTC
     refused: tuple[Refusal, ...] = field(init=False)
-    _governance: tuple[Signature, ...] = field(init=False)
+    # Those of governance over this content.
+    released: tuple[Signature, ...] = field(init=False)
     _clinical: Mapping[str, tuple[Signature, ...]] = field(init=False)
     _known: tuple[date, frozenset[str], Standings] | None = field(init=False, default=None)
 
@@ -190,7 +191,7 @@ class Release:
                     reason = f"{each.signer.name} has signed this content as a clinician: nobody counts for both"
                     refused.append(Refusal(f"{SIGNATURES}/{each.name}.json", reason))
         self.refused = (*self.signed.refused, *refused)
-        self._governance, self._clinical = tuple(released), covered
+        self.released, self._clinical = tuple(released), covered
 
     def at(self, now: datetime, suspended: frozenset[str] = frozenset()) -> Standings:
         """How everything stands at a time, with these recommendations suspended."""
@@ -201,7 +202,7 @@ class Release:
         return self._known[2]
 
     def _standings(self, today: date, suspended: frozenset[str]) -> Standings:
-        governance = _best(self._governance, today)
+        governance = _best(self.released, today)
         withdrawn = {
             (each.recommendation, each.digest)
             for each in self.signed.revocations
@@ -267,9 +268,13 @@ def read_release(
     `signatures` is the folder with its signatures and revocations; by default that of the knowledge. Raises
     KnowledgeError.
     """
-    at = signatures or folder or PACKAGED
-    signed = read_signed(at, knowledge.id, signers) if signers else Signed()
+    signed = read_signed(signatures or folder or PACKAGED, knowledge.id, signers) if signers else Signed()
     return Release(knowledge, Digests(knowledge, folder, product), signed, grace_days, zone)
+
+
+def signatures_of(settings: Settings) -> Path:
+    """The folder in which signatures and revocations lie."""
+    return settings.signatures or settings.knowledge_dir or PACKAGED
 
 
 def release_of(settings: Settings, knowledge: Knowledge) -> Release:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.knowledge_model.loader import load
+from service.release.archive import pack
 from service.release.digests import Digests
 from service.service_ids import DIAGNOSIS
 from service.settings import Settings
@@ -44,8 +46,6 @@ class Running:
 
 @pytest.fixture
 def start(new_site: Callable[[], Site], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Running]:
-    from importlib.metadata import version  # noqa: PLC0415
-
     monkeypatch.setattr(conftest, "PRODUCT", version("sitbone"))
 
     def start(*unsigned: str, **governed: Any) -> Running:
@@ -164,3 +164,29 @@ def test_a_review_that_is_overdue_is_shown_and_after_the_grace_a_draft(start: Ca
     assert re.search(r"\noverdue 1\+[0-9a-f]{8}: .* since 2027-11-01$", detail)
     running.now = datetime(2027, 12, 20, 12, tzinfo=UTC)
     assert [*running.client.get("/readyz").get_json()["knowledge"]["states"]] == ["draft"]
+
+
+def test_the_page_says_what_changed_since_it_was_signed(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    digests = Digests(load(site.folder), site.folder, version("sitbone"))
+    site.write("clinical", clinical(digests, CLINICIAN), site.clinician)
+    (site.folder / "signatures" / "clinical.tar.gz").write_bytes(pack(site.folder))
+    path = site.folder / "recommendations" / f"{FEVER}.toml"
+    path.write_text(path.read_text("utf-8").replace('title = "', 'title = "New: ', 1), "utf-8")
+    client = create_app(Settings(knowledge_dir=site.folder, signers=site.signers, pages="off")).test_client()
+    page = Page(client.get(f"/knowledge/{FEVER}.html").text).words
+    assert "Changed since it was signed (A. Example (sports physician) 2026-11-01): the recommendation itself" in page
+    document = json.loads(client.get("/knowledge").data)
+    changed = {each["id"] for each in document["recommendations"] if each["changedSince"]}
+    assert changed == {FEVER}
+    assert problems(document, {"$ref": "#/components/schemas/Knowledge"}) == []
+
+
+def test_a_kept_folder_that_is_not_what_was_signed_says_nothing(new_site: Callable[[], Site]) -> None:
+    site = new_site()
+    digests = Digests(load(site.folder), site.folder, version("sitbone"))
+    covers = {FEVER: f"sha256:{'1' * 64}"}
+    site.write("clinical", clinical(digests, CLINICIAN, covers=covers), site.clinician)
+    (site.folder / "signatures" / "clinical.tar.gz").write_bytes(pack(site.folder))
+    client = create_app(Settings(knowledge_dir=site.folder, signers=site.signers, pages="off")).test_client()
+    assert "Changed since" not in client.get(f"/knowledge/{FEVER}.html").text
