@@ -6,6 +6,7 @@ import http.client
 import logging
 import os
 import re
+import resource
 import selectors
 import signal
 import socket
@@ -156,6 +157,25 @@ def test_a_port_that_is_taken_ends_the_start_with_one_sentence(repository: Path)
 def test_an_address_that_is_not_of_this_machine_is_said_to_be_none(settings: Settings, said: str) -> None:
     with pytest.raises(SettingsError, match=f"SITBONE_HOST and SITBONE_PORT must name an address .*({said})"):
         require_free_address(settings)
+
+
+def test_a_worker_that_dies_leaves_no_core_file_with_what_it_knew_of_patients(repository: Path) -> None:
+    before, files = resource.getrlimit(resource.RLIMIT_CORE), set(repository.glob("core*"))
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        with serving(repository) as (_base, service):
+            processes = [service.pid, *children_of(service.pid)]
+            assert len(processes) > 1
+            for process in processes:
+                limits = Path(f"/proc/{process}/limits").read_text()
+                assert re.search(r"Max core file size +0 ", limits), limits
+            os.kill(processes[1], signal.SIGABRT)
+            give_up = time.monotonic() + 20
+            while Path(f"/proc/{processes[1]}").exists() and time.monotonic() < give_up:
+                time.sleep(0.05)
+            assert set(repository.glob("core*")) == files
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 def test_a_port_that_a_service_has_just_left_is_free(repository: Path) -> None:

@@ -13,6 +13,17 @@ function fillSecret() {
   }
 }
 
+/** Yes, No and Unknown of an item are one stop for Tab; the arrows go from one to the other. */
+function oneStop() {
+  for (const item of document.querySelectorAll(".item")) {
+    if (item.querySelector("input")) continue;
+    const buttons = [...item.querySelectorAll("button")];
+    const stop = buttons.find((button) => button.ariaPressed === "true") ?? buttons[0];
+    item.setAttribute("role", "toolbar");
+    for (const button of buttons) button.tabIndex = button === stop ? 0 : -1;
+  }
+}
+
 /** Shows the page that came back; the focus stays where it was. */
 function show(text, focused) {
   const next = new DOMParser().parseFromString(text, "text/html");
@@ -23,6 +34,7 @@ function show(text, focused) {
     else old?.remove();
   }
   fillSecret();
+  oneStop();
   const status = document.querySelector("[role=status]");
   // Said anew: a live region that comes with its words is not read out.
   if (status) {
@@ -43,10 +55,12 @@ async function send(form, button) {
   const focused = document.activeElement?.id;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form, button)), credentials: "same-origin" });
+    // A fault of the service, or of what lies before it, is no page: the one that is there stays.
+    if (!answer.headers.get("Content-Type")?.startsWith("text/html")) throw new Error("no page");
     show(await answer.text(), focused);
   } catch {
     const status = document.querySelector("[role=status]");
-    if (status) status.textContent = "The service could not be reached. Nothing was lost: try again.";
+    if (status) status.textContent = "The service could not answer. Nothing was lost: try again.";
   } finally {
     busy = false;
     document.body.removeAttribute("aria-busy");
@@ -58,10 +72,21 @@ document.addEventListener("submit", (event) => {
   send(event.target, event.submitter);
 });
 
-// Y, N and U answer the question that has the focus, and nothing elsewhere.
+// Y, N and U answer the question that has the focus, the arrows go within it; no single key does anything elsewhere.
 document.addEventListener("keydown", (event) => {
+  // By its place: with Alt some keyboards write another letter.
+  if (event.altKey && !event.ctrlKey && !event.metaKey && event.code === "KeyS") {
+    event.preventDefault();
+    document.getElementById("save")?.click();
+    return;
+  }
   const item = document.activeElement?.closest(".item");
   if (!item || event.ctrlKey || event.altKey || event.metaKey || document.activeElement.tagName === "INPUT") return;
+  const beside = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key];
+  if (beside && item.role === "toolbar") {
+    document.activeElement[beside]?.focus();
+    return;
+  }
   const answer = { y: "yes", n: "no", u: "unknown" }[event.key.toLowerCase()];
   const button = answer && item.querySelector(`[data-answer=${answer}]`);
   if (!button) return;
@@ -71,5 +96,6 @@ document.addEventListener("keydown", (event) => {
 });
 
 fillSecret();
+oneStop();
 // The code of the launch is of no more use, and need not stand in the address.
 if (location.search) history.replaceState(null, "", location.pathname);

@@ -114,9 +114,14 @@ class Opinions:
         if decision is None or opinion.is_emergency or self.is_enough(opinion, asked):
             return ()
         questions = self.evaluator.assessor.questions
-        return tuple(
-            Group(questions.number_of(each), each.changes) for each in questions.ask(decision, self._but(asked))
-        )
+        found = [Group(questions.number_of(each), each.changes) for each in questions.ask(decision, self._but(asked))]
+        # What a key or a tap answers comes first on the screen.
+        return tuple(sorted(found, key=self._is_written))
+
+    def _is_written(self, group: Group) -> bool:
+        """Whether any answer to a question is a number or a date."""
+        findings = map(self.knowledge.findings.get, self.question(group).findings)
+        return any(finding is None or finding.value != "boolean" for finding in findings)
 
     def is_enough(self, opinion: Opinion, asked: Collection[str]) -> bool:
         """Whether no answer left would change urgency, imaging or referral."""

@@ -7,6 +7,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import shlex
 import socket
 from collections.abc import Callable
@@ -49,7 +50,14 @@ def serve(
             "SITBONE_PUBLIC_BASE_URL is not set: the audience of a token is compared with the host that a caller names"
         )
     keep_freed_memory()
+    leave_no_memory_behind()
     _Server(settings, app, example, at_the_end, at_death).run()
+
+
+def leave_no_memory_behind() -> None:
+    """Have no process of the service write a core file when it dies: tokens and charts are in its memory."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def require_free_address(settings: Settings) -> None:

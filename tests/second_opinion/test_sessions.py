@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 from flask.testing import FlaskClient
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.app import create_app
+from service.audit import open_audit
+from service.second_opinion.view import View
 from service.server.log import JsonLines
+from service.server.tracing import Tracing
 from tests.second_opinion.conftest import KEY, MakeSite, Page, Site
 from tests.second_opinion.ehr import LAUNCH
 
@@ -66,6 +72,38 @@ def test_what_a_page_holds_cannot_be_read_or_changed_without_the_key(site: Site)
     session = page.hidden()["session"]
     for changed in (session[:-2], session[:40] + "A" + session[41:], ""):
         assert page.send("enough", session=changed).status == 401
+
+
+def test_nothing_of_a_session_is_in_a_trace_a_metric_the_audit_trail_or_the_log_of_a_fault(
+    make_site: MakeSite, log: StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(write=["QuestionnaireResponse"])
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    (tmp_path / "audit").mkdir(mode=0o700)
+    settings = replace(site.settings, audit=tmp_path / "audit", metrics_token="of-the-monitor-0123456789")  # noqa: S106
+    audit = open_audit(settings)
+    assert audit is not None
+    site.app = create_app(settings, clock=site.time, audit=audit, tracing=Tracing(lambda: provider))
+    page = site.open().press("set:right/pop-at-injury=yes").press("save")
+
+    def fails(*_: object) -> None:
+        # What an error says may hold what it is about.
+        raise ValueError("Pat Sample, 1032702, pop-at-injury")
+
+    monkeypatch.setattr(View, "_timeline", fails)
+    broken = page.press("enough")
+    assert broken.status == 500
+    audit.close()
+    metrics = page.client.get("/metrics", headers={"Authorization": "Bearer of-the-monitor-0123456789"})
+    assert metrics.status_code == 200
+    left = [broken.html, log.getvalue(), metrics.get_data(as_text=True)]
+    left += [span.to_json() for span in exporter.get_finished_spans()]
+    left += [file.read_bytes().decode("latin-1") for file in (tmp_path / "audit").iterdir()]
+    assert "ValueError" in log.getvalue()
+    secrets = ["Sample", "1032702", "1984-10-20", "pop-at-injury", "Practitioner/4451", LAUNCH, *site.ehr.tokens]
+    secrets += [page.hidden()["session"], *site.ehr.refresh_tokens, site.ehr.authorizations[0]["state"][0]]
+    assert [secret for secret in secrets for text in left if secret in text] == []
 
 
 @pytest.fixture
