@@ -31,6 +31,7 @@ from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.release.hazard_log import read_hazards, require_acceptable
 from service.release.mode import RELEASE_KEY, SILENT, Modes
+from service.release.muting import NOTHING, SERVICE, Muted
 from service.release.since import since_signed
 from service.release.states import release_of, signatures_of
 from service.second_opinion import fhir_routes
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from service.access.clients import Client
     from service.access.store import Store
     from service.audit import AuditTrail, AuditWriter
+    from service.release.suspension import Suspensions
     from service.server.tracing import Tracing
 
 _Event = TypeVar("_Event")
@@ -91,15 +93,19 @@ def create_app(
     checks: Mapping[str, Callable[[], bool]] = MappingProxyType({}),
     audit: AuditWriter | None = None,
     tracing: Tracing | None = None,
+    *,
+    suspensions: Suspensions | None = None,
 ) -> Flask:
     """The WSGI application. Raises KnowledgeError when the knowledge cannot be used, SettingsError when a setting, the
     file of clients or the store cannot.
 
     `clock` gives the time of a call in UTC; tests and replays hold it still. `checks` say by name whether what else
     than the knowledge is needed is there; each is asked when somebody asks for readiness, and says so at once. Without
-    an `audit`, calls and feedback are in the log only. `tracing` is told of each call.
+    an `audit`, calls and feedback are in the log only. `tracing` is told of each call. `suspensions` are what a
+    site has switched off; without them nothing is.
     """
     settings = settings or Settings()
+    muted = _muting(suspensions)
     knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(knowledge, clock())
     site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
@@ -118,15 +124,14 @@ def create_app(
         app_at=lambda call: apps.launched_at(call) if apps else "",
         is_silent=lambda name: modes.of(name) == SILENT,
         standings_at=release.at,
+        muted=muted,
     )
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )
     clients = _clients(settings, published)
     styles = _styles(settings, clients, knowledge)
-    modes = Modes(settings.mode, {name: each.mode or settings.mode for name, each in (clients or {}).items()})
-    if clients is not None and modes.overall() != SILENT:
-        require_acceptable(read_hazards(settings.knowledge_dir, settings.hazards))
+    modes = _modes(settings, clients)
     apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
@@ -137,7 +142,9 @@ def create_app(
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
         app.wsgi_app = proxied  # type: ignore[method-assign]
-    metrics = Metrics(_key_ages(gate), audit.health if audit else None, mode_of=modes.of)
+    metrics = Metrics(
+        _key_ages(gate), audit.health if audit else None, mode_of=modes.of, suspended=lambda: muted(clock()).count
+    )
     app.extensions["metrics"] = metrics
     capacity = Capacity(
         settings.threads,
@@ -162,7 +169,7 @@ def create_app(
             gate=gate,
             base_url=settings.public_base_url,
             pseudonym=Pseudonyms(settings).of,
-            announce=lambda name: {RELEASE_KEY: {"mode": modes.of(name)}},
+            announce=lambda name: {RELEASE_KEY: _release(modes.of(name), muted(clock()))},
         )
     )
     if apps:
@@ -180,6 +187,7 @@ def create_app(
     app.register_blueprint(why.create_blueprint(knowledge, evaluator.standings_now))
     if settings.adaptive_form == "on":
         app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))
+
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
         explainer = Explainer(knowledge, clock, site_codes, release.at) if clients is None else None
@@ -198,8 +206,9 @@ def create_app(
         if missing:
             raise ServiceUnavailable(f"Not ready: {', '.join(missing)}. The log may say why.", retry_after=5)
         health = {"audit": audit.health().to_dict()} if audit else {}
-        ready = {"status": "ready", "knowledge": evaluator.standings_now().described(), "mode": modes.overall()}
-        return Response(orjson.dumps({**ready, **health}), mimetype="application/json")
+        ready = {"status": "ready", "knowledge": evaluator.standings_now().described()}
+        release = _release(modes.overall(), muted(clock()))
+        return Response(orjson.dumps({**ready, **release, **health}), mimetype="application/json")
 
     return app
 
@@ -213,6 +222,29 @@ def _add_index(app: Flask, evaluator: Evaluator, listed: Iterable[Mapping[str, A
         stands, title = evaluator.standings_now(), evaluator.knowledge.title
         text = _PAGE.format(title=title, version=stands.version, status=stands.status, services=services)
         return Response(text, mimetype="text/html")
+
+
+def _muting(suspensions: Suspensions | None) -> Callable[[datetime], Muted]:
+    """What is not said at a time."""
+
+    def muted(_now: datetime) -> Muted:
+        return suspensions.muted() if suspensions else NOTHING
+
+    return muted
+
+
+def _modes(settings: Settings, clients: Mapping[str, Client] | None) -> Modes:
+    """Who is answered. Raises SettingsError where anybody is and the hazard log does not allow it."""
+    modes = Modes(settings.mode, {name: each.mode or settings.mode for name, each in (clients or {}).items()})
+    if clients is not None and modes.overall() != SILENT:
+        require_acceptable(read_hazards(settings.knowledge_dir, settings.hazards))
+    return modes
+
+
+def _release(mode: str, muted: Muted) -> dict[str, Any]:
+    """What readiness and discovery say of who is answered, and of what is suspended."""
+    suspended = sorted((*muted.suspended, *(f"{SERVICE}{id_}" for id_ in muted.services)))
+    return {"mode": SILENT if muted.everything else mode, **({"suspended": suspended} if suspended else {})}
 
 
 def _add_pages(

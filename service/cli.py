@@ -23,6 +23,9 @@ _ELSEWHERE = {
     "db": "service.commands.audit",
     "report": "service.commands.audit",
     "safety-case": "service.commands.safety_case",
+    "suspend": "service.commands.suspension",
+    "suspended": "service.commands.suspension",
+    "resume": "service.commands.suspension",
 }
 
 
@@ -78,6 +81,7 @@ def serve(example: Path | None) -> None:
     from service.app import create_app  # noqa: PLC0415
     from service.audit import open_audit  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.release.suspension import open_suspensions  # noqa: PLC0415
     from service.server import metrics, tracing  # noqa: PLC0415
     from service.server.serve import require_free_address  # noqa: PLC0415
     from service.server.serve import serve as run  # noqa: PLC0415
@@ -85,19 +89,27 @@ def serve(example: Path | None) -> None:
     try:
         settings = Settings.from_environment(os.environ)
         audit, traces = open_audit(settings), tracing.open_tracing(os.environ)
+        suspensions = open_suspensions(settings)
         metrics.share()
-        app = create_app(settings, audit=audit, tracing=traces)
+        app = create_app(settings, audit=audit, tracing=traces, suspensions=suspensions)
         require_free_address(settings)
     except (SettingsError, KnowledgeError) as error:
         give_up(str(error))
 
     def at_the_end() -> None:
         # The metrics come last: they say what the audit trail has lost.
-        for part in (audit, traces, app.extensions["metrics"]):
+        for part in (suspensions, audit, traces, app.extensions["metrics"]):
             if part is not None:
                 part.close()
 
-    run(settings, app, example=example, at_the_end=at_the_end, at_death=metrics.forget)
+    run(
+        settings,
+        app,
+        example=example,
+        at_the_beginning=suspensions.start,
+        at_the_end=at_the_end,
+        at_death=metrics.forget,
+    )
 
 
 @main.command(

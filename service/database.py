@@ -26,9 +26,9 @@ def folder_of(folder: Path | None, port: int) -> Path:
     return folder or Path(tempfile.gettempdir()) / f"sitbone-{port}"
 
 
-def private_file(folder: Path | None, port: int, name: str, variable: str) -> URL:
-    """The SQLite file of this name in the folder that folder_of names, which must belong to this user alone and is
-    made where there is none, as the file is. Raises SettingsError, which names the variable, and OSError."""
+def private_folder(folder: Path | None, port: int, variable: str) -> Path:
+    """The folder that folder_of names, which must belong to this user alone and is made where there is none. Raises
+    SettingsError, which names the variable, and OSError."""
     chosen = folder_of(folder, port)
     chosen.mkdir(mode=0o700, exist_ok=True)
     found = chosen.lstat()
@@ -38,8 +38,13 @@ def private_file(folder: Path | None, port: int, name: str, variable: str) -> UR
             f"{variable} is {is_now} and must name a folder of the user that runs the service, closed to "
             "everybody else (chmod 700)."
         )
+    return chosen
+
+
+def private_file(folder: Path | None, port: int, name: str, variable: str) -> URL:
+    """The SQLite file of this name in the private folder, made where there is none. Raises as private_folder does."""
     # The files that SQLite lays beside it have the same mode.
-    file = chosen / name
+    file = private_folder(folder, port, variable) / name
     file.touch(mode=0o600)
     file.chmod(0o600)
     return URL.create("sqlite", database=str(file))

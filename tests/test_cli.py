@@ -56,6 +56,10 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "db purge",
         "db upgrade",
         "report",
+        "safety-case",
+        "suspend",
+        "suspended",
+        "resume",
     ]
 
 

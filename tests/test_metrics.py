@@ -310,6 +310,22 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
         },
         {"SitboneNotThere"},
     ),
+    "one of two workers has read that something is suspended": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            "sitbone_suspended": "0x100 1x80",
+        },
+        {"SitboneSuspended"},
+    ),
+    "what was suspended is resumed": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            "sitbone_suspended": "1x100 0x80",
+        },
+        set(),
+    ),
     "nothing to read": ({'up{job="other"}': "1x180"}, {"SitboneNoCalls", "SitboneNotThere"}),
 }
 

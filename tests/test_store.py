@@ -63,13 +63,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made: list[Engine] = []
-    make = store_module._engine
+    make = store_module.store_engine
 
     def recorded(url: URL, threads: int) -> Engine:
         made.append(make(url, threads))
         return made[-1]
 
-    monkeypatch.setattr(store_module, "_engine", recorded)
+    monkeypatch.setattr(store_module, "store_engine", recorded)
     yield
     for engine in made:
         engine.dispose()
@@ -77,7 +77,7 @@ def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def engine_for(url: str) -> Engine:
     """The engine as the service makes it."""
-    return store_module._engine(make_url(url), 2)
+    return store_module.store_engine(make_url(url), 2)
 
 
 @pytest.fixture

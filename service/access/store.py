@@ -189,18 +189,24 @@ def _remember(engine: Engine, now: int) -> str:
 
 
 def open_store(settings: Settings, clock: Callable[[], float] = time.time) -> Store:
-    """The store that the settings name, with its tables; raises SettingsError where it cannot be used.
+    """The store that the settings name, with its tables; raises SettingsError where it cannot be used."""
+    variable, address = address_of(settings)
+    with refusing(variable, address):
+        url = make_url(address) if address else private_file(settings.store, settings.port, "store.sqlite", variable)
+        return Store(store_engine(url, settings.threads), clock)
+
+
+def address_of(settings: Settings) -> tuple[str, str | None]:
+    """The setting that says where the store is, and the URL of its database; None where it is a file.
 
     Hosts that share an audit trail share the store in the same database, unless they are told otherwise.
     """
     address = settings.store_url or (None if settings.store else settings.audit_url)
     variable = "SITBONE_STORE_URL" if settings.store_url else "SITBONE_AUDIT_URL" if address else "SITBONE_STORE"
-    with refusing(variable, address):
-        url = make_url(address) if address else private_file(settings.store, settings.port, "store.sqlite", variable)
-        return Store(_engine(url, settings.threads), clock)
+    return variable, address
 
 
-def _engine(url: URL, threads: int) -> Engine:
+def store_engine(url: URL, threads: int) -> Engine:
     """An engine that waits no longer than _WAIT_SECONDS for a connection to be free, a lock or a statement."""
     return make_engine(
         url,

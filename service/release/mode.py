@@ -1,4 +1,4 @@
-"""Live or silent: a silent call is read, assessed and recorded like any other, and its answer says nothing.
+"""Live or silent mode: a silent call is read, assessed and recorded like any other, and its answer says nothing.
 
 So a site looks at what would be advised before anybody sees it. One client may be live while the others are silent, as
 on a pilot ward.

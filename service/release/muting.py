@@ -30,5 +30,12 @@ class Muted:
         """The recommendations whose words and orders go."""
         return self.silent | self.suspended.keys()
 
+    @property
+    def count(self) -> int:
+        """How much is suspended."""
+        return len(self.suspended) + len(self.services) + (self.everything is not None)
+
 
 NOTHING = Muted()
+# Before the id of a service, where services and recommendations stand in one list.
+SERVICE = "service:"

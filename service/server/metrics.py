@@ -114,7 +114,7 @@ def forget(process: int) -> None:
 class Metrics:
     """The metrics of an application. `key_ages` tell by client how many seconds ago its keys were loaded, if they were;
     `health` how the audit trail fares; `clock` gives seconds since 1970; `mode_of` says by the client's name whether
-    it is live or silent.
+    it is live or silent; `suspended` how much is suspended.
 
     A call waits for a few entries in memory only. They are summed up before they are counted, when somebody reads them
     and, in processes that count together, twice a second by a thread, which starts with the first call.
@@ -126,8 +126,10 @@ class Metrics:
         health: Callable[[], Health] | None = None,
         clock: Callable[[], float] = time.time,
         mode_of: Callable[[str | None], str] = ALL_LIVE.of,
+        suspended: Callable[[], int] = lambda: 0,
     ) -> None:
         self._key_ages, self._health, self._clock, self._mode_of = key_ages, health, clock, mode_of
+        self._count_suspended = suspended
         self._folder = os.environ.get(_FOLDER)
         self._waiting: deque[tuple[_Call, Mapping[str, float]] | _Response] = deque()
         self._lock, self._hands, self._stopping = Lock(), Lock(), Event()
@@ -155,6 +157,7 @@ class Metrics:
         )
         self._queued = self._gauge("audit_queued", "Calls that wait to be recorded.", "livesum")
         self._dropped = self._counter("audit_dropped", "Calls that the audit trail has lost.")
+        self._suspended = self._gauge("suspended", "Recommendations and services that are suspended.", "livemax")
 
     def call(self, call: CallRecord[Answered]) -> None:
         """Count a call, also one that was refused or failed."""
@@ -254,6 +257,7 @@ class Metrics:
         for client, age in self._key_ages.items():
             if (seconds := age()) is not None:
                 self._keys.labels(client).set(self._clock() - seconds)
+        self._suspended.set(self._count_suspended())
         if self._health is not None:
             health = self._health()
             self._queued.set(health.queued)

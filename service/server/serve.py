@@ -34,6 +34,7 @@ def serve(
     app: WSGIApplication,
     *,
     example: Path | None = None,
+    at_the_beginning: Callable[[], None] | None = None,
     at_the_end: Callable[[], None] | None = None,
     at_death: Callable[[int], None] | None = None,
 ) -> None:
@@ -41,7 +42,8 @@ def serve(
 
     The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
     listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
-    A worker that stops calls ``at_the_end``; the process that started it then calls ``at_death`` with its id.
+    A worker that begins calls ``at_the_beginning``, and one that stops ``at_the_end``; the process that started it then
+    calls ``at_death`` with its id.
     """
     log.configure(settings.log_level)
     if settings.clients is not None and settings.public_base_url is None:
@@ -51,7 +53,7 @@ def serve(
         )
     keep_freed_memory()
     leave_no_memory_behind()
-    _Server(settings, app, example, at_the_end, at_death).run()
+    _Server(settings, app, example, at_the_beginning=at_the_beginning, at_the_end=at_the_end, at_death=at_death).run()
 
 
 def leave_no_memory_behind() -> None:
@@ -144,12 +146,15 @@ class _Server(BaseApplication):  # type: ignore[misc]
         settings: Settings,
         app: WSGIApplication,
         example: Path | None,
+        *,
+        at_the_beginning: Callable[[], None] | None,
         at_the_end: Callable[[], None] | None,
         at_death: Callable[[int], None] | None,
     ) -> None:
         self._settings = settings
         self._app = app
         self._example = example
+        self._at_the_beginning = at_the_beginning
         self._at_the_end = at_the_end
         self._at_death = at_death
         super().__init__()
@@ -158,11 +163,16 @@ class _Server(BaseApplication):  # type: ignore[misc]
         for name, value in gunicorn_settings(self._settings).items():
             self.cfg.set(name, value)
         self.cfg.set("when_ready", self._when_ready)
+        self.cfg.set("post_worker_init", self._worker_begins)
         self.cfg.set("worker_exit", self._worker_exit)
         self.cfg.set("child_exit", self._child_exit)
 
     def load(self) -> WSGIApplication:
         return self._app
+
+    def _worker_begins(self, _worker: object) -> None:
+        if self._at_the_beginning is not None:
+            self._at_the_beginning()
 
     def _worker_exit(self, _arbiter: Arbiter, _worker: object) -> None:
         if self._at_the_end is not None:
