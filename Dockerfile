@@ -3,6 +3,8 @@
 #   docker build --tag sitbone . && docker run --read-only --tmpfs /tmp --publish 8080:8080 \
 #     --volume "$PWD/sitbone:/etc/sitbone:ro" --env SITBONE_CLIENTS=/etc/sitbone/clients.toml \
 #     --env SITBONE_PUBLIC_BASE_URL=https://cds.example.org sitbone
+# To try it with made-up patients, in a browser at http://127.0.0.1:8080, and for no clients:
+#   docker build --target demo --tag sitbone-demo . && docker run --publish 8080:8080 sitbone-demo
 
 FROM python:3.13-slim AS build
 WORKDIR /src
@@ -16,7 +18,7 @@ RUN /opt/sitbone/bin/pip install --disable-pip-version-check --no-deps --no-buil
 # What installs packages is of use to nobody but an intruder in there.
 RUN /opt/sitbone/bin/pip uninstall --yes setuptools pip
 
-FROM python:3.13-slim
+FROM python:3.13-slim AS service
 COPY --from=build /opt/sitbone /opt/sitbone
 ENV PATH=/opt/sitbone/bin:/usr/local/bin:/usr/bin:/bin
 ENV SITBONE_HOST=0.0.0.0 PORT=8080 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -26,3 +28,9 @@ USER 65532:65532
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + (os.environ.get('SITBONE_PORT') or os.environ['PORT']) + '/healthz', timeout=2)"]
 ENTRYPOINT ["sitbone", "serve"]
+
+FROM service AS demo
+ENV SITBONE_DEMO=on
+
+# What is built where no stage is named.
+FROM service

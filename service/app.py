@@ -18,7 +18,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete
-from cds_hooks.text_forms import is_loopback
 from service.access.fhir_servers import fhir_policy
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
@@ -162,7 +161,7 @@ def create_app(
             on_call=_each(audit_trail.call if audit_trail else None, log.call, metrics.call, _traced(tracing)),
             revise=audit_trail.revise if audit_trail else None,
             complete=_completing(clients, settings.fetch_milliseconds, sends_all=apps.demo_iss if apps else "")
-            if settings.fhir_access == "on"
+            if _reads_charts(settings)
             else None,
             allowed_origins=settings.allowed_origins,
             body_limit=settings.body_limit,
@@ -262,7 +261,8 @@ def _add_pages(
             evaluator.knowledge,
             explainer,
             settings.body_limit,
-            fetches=settings.fhir_access == "on",
+            fetches=_reads_charts(settings),
+            demo=settings.demo == "on",
             insights=settings.shows_metrics(),
             server=apps.demo_iss if apps else "",
             standings_now=evaluator.standings_now,
@@ -280,6 +280,11 @@ def _add_pages(
         app.register_blueprint(outcomes)
 
 
+def _reads_charts(settings: Settings) -> bool:
+    """Whether the FHIR server of a call is read. In the demo it is not: every stranger may call."""
+    return settings.fhir_access == "on" and settings.demo == "off"
+
+
 def _adaptive_form(
     evaluator: Evaluator, published: ServiceRegistry[Answered], settings: Settings, gate: Gate | None
 ) -> Blueprint:
@@ -295,8 +300,14 @@ def _adaptive_form(
 
 
 def _must_be_known(settings: Settings) -> None:
-    """Raises SettingsError where somebody else than this machine could call without being known."""
-    if settings.clients is None and not is_loopback(settings.host):
+    """Raises SettingsError where somebody else than this machine could call without being known, unless it is the demo,
+    in which nobody is."""
+    if settings.demo == "on" and settings.clients is not None:
+        raise SettingsError(
+            f'SITBONE_DEMO is "on" and SITBONE_CLIENTS is {shown(settings.clients)}: the demo is for made-up patients '
+            "and takes no clients. Unset SITBONE_DEMO to serve them."
+        )
+    if settings.clients is None and not settings.is_trial():
         raise SettingsError(
             f"SITBONE_HOST is {shown(settings.host)}, no loopback address, and without a file of clients everybody "
             "there could call: set SITBONE_CLIENTS to such a file, as docs/trust.md shows, or listen on 127.0.0.1."

@@ -134,6 +134,7 @@ class Settings:
     review_grace_days: int = 90
     time_zone: tzinfo = UTC
     pages: str = "auto"
+    demo: str = "off"
     metrics_token: str | None = field(default=None, repr=False)
     # The first encrypts what the page of the second opinion holds for the browser, all of them decrypt it.
     app_keys: tuple[str, ...] | None = field(default=None, repr=False)
@@ -143,15 +144,17 @@ class Settings:
         """How a caller who needs no entry among the clients likes its answers; without what is in files."""
         return Style(self.ehr, self.detail, self.extensions == "on", self.spelling)
 
+    def is_trial(self) -> bool:
+        """Whether everybody who can reach the service may call: on this machine alone, or it is the demo."""
+        return self.clients is None and (is_loopback(self.host) or self.demo == "on")
+
     def shows_pages(self) -> bool:
-        """Whether the service can be tried in a browser; of itself only where nobody else can see it."""
-        if self.pages == "auto":
-            return self.clients is None and is_loopback(self.host)
-        return self.pages == "on"
+        """Whether the service can be tried in a browser; of itself only where it is there to be tried."""
+        return self.is_trial() if self.pages == "auto" else self.pages == "on"
 
     def shows_metrics(self) -> bool:
-        """Whether there are metrics to read: for everybody where nobody else can, otherwise for who has the token."""
-        return self.metrics_token is not None or (self.clients is None and is_loopback(self.host))
+        """Whether there are metrics to read: for everybody where it is tried, otherwise for who has the token."""
+        return self.metrics_token is not None or self.is_trial()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -392,7 +395,12 @@ class _SettingsSchema(Schema):
     pages = fields.String(
         data_key="SITBONE_PAGES",
         validate=OneOf(["auto", "on", "off"]),
-        metadata={"expected": "auto (on loopback without a file of clients), on or off"},
+        metadata={"expected": "auto (on loopback without a file of clients, and in the demo), on or off"},
+    )
+    demo = fields.String(
+        data_key="SITBONE_DEMO",
+        validate=OneOf(["on", "off"]),
+        metadata={"expected": "on or off: whether everybody may try the service, with made-up patients alone"},
     )
     metrics_token = fields.String(
         data_key="SITBONE_METRICS_TOKEN",

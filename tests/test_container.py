@@ -1,7 +1,7 @@
 """The container: built and run where a Docker engine answers, otherwise walked through step by step.
 
 The walk takes its steps from the Dockerfile itself, with the paths of the image put below a folder, so that the two
-cannot drift apart: it installs the lock, then starts the service as a user without rights who can write to /tmp alone.
+cannot drift apart: it installs the lock, then starts each stage as a user without rights who can write to /tmp alone.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,17 +42,17 @@ def steps(repository: Path) -> list[tuple[str, str]]:
 
 @dataclass(slots=True)
 class Image:
-    """What the steps of the Dockerfile make, with ``/src``, ``/opt`` and ``/data`` of the image below ``root``."""
+    """How a stage of the Dockerfile starts; its files are below the folder of the walk."""
 
-    root: Path
     environ: dict[str, str] = field(default_factory=dict)
     entrypoint: list[str] = field(default_factory=list)
     health_check: list[str] = field(default_factory=list)
 
 
-def walk(repository: Path, root: Path, base_python: str) -> Image:
-    """Take the steps without Docker; ``base_python`` stands for the one that the image is based on."""
-    image = Image(root)
+def walk(repository: Path, root: Path, base_python: str) -> dict[str, Image]:
+    """Take the steps without Docker, with ``/src``, ``/opt`` and ``/data`` of the image below ``root``, and give each
+    stage by its name, the last one by none. ``base_python`` stands for the one that the image is based on."""
+    stages: dict[str, Image] = {}
     folder = root
     for word, text in steps(repository):
         rest = re.sub(r"(?<![\w.])/(opt|src|data)\b", rf"{root}/\1", text)
@@ -68,17 +69,20 @@ def walk(repository: Path, root: Path, base_python: str) -> Image:
                 command = [base_python if first == "python" else first, *arguments]
                 ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
                 assert ran.returncode == 0, f"{text}\n{ran.stdout}\n{ran.stderr}"
+            case "FROM":
+                base, _, name = text.partition(" AS ")
+                image = stages[name] = deepcopy(stages.get(base, Image()))
             case "ENV":
                 image.environ |= dict(each.split("=", 1) for each in shlex.split(rest))
             case "HEALTHCHECK":
                 image.health_check = json.loads(rest.partition(" CMD ")[2])
             case "ENTRYPOINT":
                 image.entrypoint = json.loads(rest)
-            case "FROM" | "COPY" | "USER" | "EXPOSE":
+            case "COPY" | "USER" | "EXPOSE":
                 pass
             case _:
                 pytest.fail(f"the walk does not know the instruction {word}")
-    return image
+    return stages
 
 
 def as_who_runs_it(command: str) -> str:
@@ -132,11 +136,13 @@ def write_clients(folder: Path, key: dict[str, Any]) -> None:
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
 
 
-def call(base: str, repository: Path, key: dict[str, Any]) -> Any:
+def call(base: str, repository: Path, key: dict[str, Any] | None) -> Any:
+    """The answer to a call, with a token of this key."""
     body = (repository / "fixtures" / "requests" / "sudden-pop-with-bruising.json").read_bytes()
     url = f"{base}/cds-services/gluteal-hamstring-pain"
-    token = sign(key, claims_for(ISSUER, url, time.time()))
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {sign(key, claims_for(ISSUER, url, time.time()))}"
     request = urllib.request.Request(url, body, headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
@@ -152,8 +158,8 @@ class Container:
 
 
 @contextlib.contextmanager
-def in_docker(repository: Path, folder: Path) -> Iterator[Container]:
-    """With the file of clients that is in `folder`."""
+def in_docker(repository: Path, stage: str, *options: str) -> Iterator[Container]:
+    """The image of a stage, the last one where none is named, run with these options."""
     name = f"sitbone-test-{uuid.uuid4().hex[:12]}"
     check = next(json.loads(rest.partition(" CMD ")[2]) for word, rest in steps(repository) if word == "HEALTHCHECK")
 
@@ -164,18 +170,12 @@ def in_docker(repository: Path, folder: Path) -> Iterator[Container]:
         docker("stop", name)
         return int(docker("inspect", "--format", "{{.State.ExitCode}}", name))
 
-    docker("build", "--tag", name, repository)
+    docker("build", *(("--target", stage) if stage else ()), "--tag", name, repository)
     try:
-        clients = ("--volume", f"{folder}:/etc/sitbone:ro", "--env", "SITBONE_CLIENTS=/etc/sitbone/clients.toml")
-        public = ("--env", "SITBONE_PUBLIC_BASE_URL=https://cds.example.org")
-        # As the guide for operators has it: a new volume.
-        store = ("--volume", f"{name}:/data", "--env", "SITBONE_STORE=/data")
-        outside = ("--publish", "127.0.0.1::8080", *clients, *public, *store)
-        docker("run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", *outside, name)
+        docker("run", "--detach", "--name", name, "--publish", "127.0.0.1::8080", *options, name)
         yield Container(f"http://{docker('port', name, '8080/tcp')}", is_healthy, stop)
     finally:
-        subprocess.run(["docker", "rm", "--force", name], check=False)
-        subprocess.run(["docker", "volume", "rm", "--force", name], check=False)
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False)
         subprocess.run(["docker", "rmi", "--force", name], check=False)
 
 
@@ -202,27 +202,44 @@ def python_for(rights: dict[str, Any]) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def on_foot(repository: Path, base_python: str, key: dict[str, Any]) -> Iterator[Container]:
-    """With a file of clients that has this key."""
-    # pytest's own folders are closed to the user that the service runs as.
-    root = Path(tempfile.mkdtemp(prefix="sitbone-", dir="/tmp"))
-    try:
-        rights = without_rights()
-        image = walk(repository, root, base_python)
-        write_clients(root / "clients", key)
-        closed = [each for each in root.iterdir() if each.name != "data"]
-        subprocess.run(["chmod", "-R", "a-w,a+rX", *closed], check=True)
-        root.chmod(0o555)
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """The Dockerfile as it was walked through below `root`, where a file of clients with this key lies too."""
+
+    root: Path
+    stages: dict[str, Image]
+    key: dict[str, Any]
+
+    @property
+    def clients(self) -> str:
+        return str(self.root / "clients" / "clients.toml")
+
+    def starts(
+        self, stage: str, port: int, variables: Mapping[str, str], said: int | None = None
+    ) -> "subprocess.Popen[str]":
+        """The service of a stage, as a user without rights; `said` is where its error output goes."""
+        environ = self.stages[stage].environ | {"PORT": str(port), **variables}
+        return subprocess.Popen(
+            self.stages[stage].entrypoint,
+            cwd="/",
+            env=environ,
+            stderr=said,
+            text=True,
+            start_new_session=True,
+            **without_rights(),
+        )
+
+    @contextlib.contextmanager
+    def running(self, stage: str, **variables: str) -> Iterator[Container]:
         port = free_port()
-        clients = str(root / "clients" / "clients.toml")
-        environ = image.environ | {"PORT": str(port), "SITBONE_HOST": "127.0.0.1", "SITBONE_CLIENTS": clients}
-        environ["SITBONE_STORE"] = str(root / "data")
-        service = subprocess.Popen(image.entrypoint, cwd="/", env=environ, start_new_session=True, **rights)
+        service = self.starts(stage, port, variables)
+        environ = self.stages[stage].environ | {"PORT": str(port)}
 
         def is_healthy() -> bool:
-            check = subprocess.run(image.health_check, cwd="/", env=environ, timeout=20, check=False, **rights)
-            return check.returncode == 0
+            check = self.stages[stage].health_check
+            return (
+                subprocess.run(check, cwd="/", env=environ, timeout=20, check=False, **without_rights()).returncode == 0
+            )
 
         def stop() -> int:
             service.send_signal(signal.SIGTERM)
@@ -234,22 +251,56 @@ def on_foot(repository: Path, base_python: str, key: dict[str, Any]) -> Iterator
             if service.poll() is None:
                 os.killpg(service.pid, signal.SIGKILL)
                 service.wait()
+
+
+@pytest.fixture(scope="module")
+def walked(repository: Path) -> Iterator[Walked | None]:
+    """None where Docker answers, or no Python is open to a user without rights."""
+    python = None if docker_answers() else python_for(without_rights())
+    if python is None:
+        yield None
+        return
+    # pytest's own folders are closed to the user that the service runs as.
+    root = Path(tempfile.mkdtemp(prefix="sitbone-", dir="/tmp"))
+    try:
+        stages, key = walk(repository, root, python), new_key()
+        write_clients(root / "clients", key)
+        closed = [each for each in root.iterdir() if each.name != "data"]
+        subprocess.run(["chmod", "-R", "a-w,a+rX", *closed], check=True)
+        root.chmod(0o555)
+        yield Walked(root, stages, key)
     finally:
         subprocess.run(["chmod", "-R", "u+w", root], check=True)
         shutil.rmtree(root)
 
 
+NO_PYTHON = "no Python of 3.11 or newer with venv is open to a user without rights"
+
+
 def test_the_image_gives_a_service_that_runs_without_rights_answers_and_stops_when_told(
-    repository: Path, tmp_path: Path, leave_out: Callable[[str], NoReturn]
+    walked: Walked | None, repository: Path, tmp_path: Path, leave_out: Callable[[str], NoReturn]
 ) -> None:
-    key = new_key()
-    if docker_answers():
+    key = walked.key if walked else new_key()
+    if walked:
+        running = walked.running(
+            "",
+            SITBONE_HOST="127.0.0.1",
+            SITBONE_CLIENTS=walked.clients,
+            SITBONE_STORE=str(walked.root / "data"),
+        )
+    elif docker_answers():
         write_clients(tmp_path / "clients", key)
-        running = in_docker(repository, tmp_path / "clients")
-    elif (python := python_for(without_rights())) is not None:
-        running = on_foot(repository, python, key)
+        environ = (
+            "SITBONE_CLIENTS=/etc/sitbone/clients.toml",
+            "SITBONE_PUBLIC_BASE_URL=https://cds.example.org",
+            "SITBONE_STORE=/data",
+        )
+        # As the guide for operators has it: a new volume.
+        volumes = ("--volume", f"{tmp_path / 'clients'}:/etc/sitbone:ro", "--volume", "/data")
+        given = [option for each in environ for option in ("--env", each)]
+        running = in_docker(repository, "", "--read-only", "--tmpfs", "/tmp", *volumes, *given)
     else:
-        leave_out("no Python of 3.11 or newer with venv is open to a user without rights")
+        leave_out(NO_PYTHON)
     with running as container:
         wait_until_healthy(container.base)
 
@@ -257,6 +308,81 @@ def test_the_image_gives_a_service_that_runs_without_rights_answers_and_stops_wh
         assert container.is_healthy()
         assert container.stop() == 0
         assert not container.is_healthy()
+
+
+def test_the_demo_starts_alone_and_shows_its_patients_and_the_second_opinion(
+    walked: Walked | None, repository: Path, leave_out: Callable[[str], NoReturn]
+) -> None:
+    if walked:
+        running = walked.running("demo")
+    elif docker_answers():
+        running = in_docker(repository, "demo")
+    else:
+        leave_out(NO_PYTHON)
+    with running as container:
+        wait_until_healthy(container.base)
+
+        page = read(f"{container.base}/").decode()
+        assert "Demo, of made-up patients alone" in page
+        patients = json.loads(read(f"{container.base}/demo/patients"))["patients"]
+        assert len(patients) > 40
+        request = json.loads(read(f"{container.base}/demo/patients/{patients[0]['name']}"))
+        called = urllib.request.Request(
+            f"{container.base}/cds-services/gluteal-hamstring-pain",
+            json.dumps(request).encode(),
+            {"Content-Type": "application/json"},
+        )
+        assert json.loads(read(called))["cards"]
+        # The page hands it a chart, and what it launches is found on this machine.
+        chart = {"patient": request["context"]["patientId"], "resources": [request["prefetch"]["patient"]]}
+        launched = json.loads(
+            read(
+                urllib.request.Request(
+                    f"{container.base}/demo/ehr/charts",
+                    json.dumps(chart).encode(),
+                    {"Content-Type": "application/json"},
+                )
+            )
+        )
+        assert launched["iss"].startswith("http://127.0.0.1:")
+        if walked:
+            assert launched["iss"] == f"{container.base}/demo/ehr"
+            assert json.loads(read(f"{launched['iss']}/.well-known/smart-configuration"))["token_endpoint"]
+        assert container.is_healthy()
+        assert container.stop() == 0
+
+
+def read(url: str | urllib.request.Request) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "says"),
+    [
+        ("demo", ("SITBONE_CLIENTS",), "the demo is for made-up patients and takes no clients."),
+        ("", (), "without a file of clients everybody there could call"),
+    ],
+)
+def test_the_demo_takes_no_clients_and_the_image_of_the_service_none_but_clients(
+    walked: Walked | None, stage: str, given: tuple[str, ...], says: str, leave_out: Callable[[str], NoReturn]
+) -> None:
+    if walked is None:
+        leave_out("how a start ends is looked at on foot")
+    service = walked.starts(stage, free_port(), dict.fromkeys(given, walked.clients), subprocess.PIPE)
+    _, complaints = service.communicate(timeout=60)
+
+    assert service.returncode == 2
+    assert says in complaints
+    assert complaints.count("\n") == 1
+
+
+def test_what_is_built_where_no_stage_is_named_is_the_service(repository: Path) -> None:
+    *_, (last, base) = [step for step in steps(repository) if step[0] == "FROM"]
+    after = steps(repository)[steps(repository).index((last, base)) + 1 :]
+
+    assert (base, after) == ("service", [])
 
 
 def test_the_image_installs_by_hash_and_runs_as_a_numbered_user_without_rights(repository: Path) -> None:
@@ -292,7 +418,7 @@ def test_the_build_context_holds_what_the_image_copies_and_nothing_else(reposito
 
 
 def test_the_image_stands_on_one_python_that_the_project_supports(repository: Path) -> None:
-    bases = {re.sub(r" AS .*", "", rest) for word, rest in steps(repository) if word == "FROM"}
+    bases = {re.sub(r" AS .*", "", rest) for word, rest in steps(repository) if word == "FROM"} - {"service"}
 
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.1[1-4]-slim", bases.pop())

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from service.app import create_app
 from service.knowledge_model.model import LOCAL_SYSTEM, PACKAGED
 from service.pages import demo_ehr
 from service.services.explanation import Explainer
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from tests.charts import CLOCK, packaged
 
 FILES = Path(demo_ehr.__file__).parent / "static"
@@ -217,3 +218,35 @@ def test_the_page_explains_with_the_clock_of_the_service() -> None:
     assert json.loads(app.test_client().post("/p/explain/gluteal-hamstring-pain", data=body).data)["at"].startswith(
         CLOCK.date().isoformat()
     )
+
+
+def test_the_demo_shows_its_pages_to_the_network_and_says_what_it_is(client: FlaskClient) -> None:
+    demo = create_app(Settings(demo="on", host="0.0.0.0"), clock=lambda: CLOCK).test_client()  # noqa: S104
+
+    assert [demo.get(path).status_code for path in DATA] == [200] * len(DATA)
+    assert b"Demo, of made-up patients alone" in demo.get("/").data
+    assert b"Demo, of made-up patients alone" not in client.get("/").data
+
+
+def test_the_demo_takes_no_file_of_clients(guarded: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="the demo is for made-up patients and takes no clients"):
+        create_app(Settings(demo="on", **guarded))
+
+
+@pytest.mark.parametrize(("demo", "asked"), [("off", True), ("on", False)])
+def test_the_demo_reads_no_fhir_server_for_a_stranger(*, demo: str, asked: bool) -> None:
+    body = json.loads((REQUESTS / "cauda-equina.json").read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as fhir_server:
+        fhir_server.settimeout(0)
+        body["prefetch"].pop("medicationRequests", None)
+        body["prefetch"].pop("patient")
+        body["fhirServer"] = f"http://127.0.0.1:{fhir_server.getsockname()[1]}"
+        visited = create_app(Settings(demo=demo, fetch_milliseconds=200), clock=lambda: CLOCK).test_client()
+        visited.post("/cds-services/gluteal-hamstring-pain", json=body)
+        try:
+            fhir_server.accept()[0].close()
+            was_asked = True
+        except BlockingIOError:
+            was_asked = False
+
+    assert was_asked is asked

@@ -53,6 +53,7 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_TIME_ZONE", "Europe/Berlin", "time_zone", ZoneInfo("Europe/Berlin")),
         ("SITBONE_TIME_ZONE", "UTC", "time_zone", UTC),
         ("SITBONE_PAGES", "off", "pages", "off"),
+        ("SITBONE_DEMO", "on", "demo", "on"),
         ("SITBONE_METRICS_TOKEN", "0123456789abcdef", "metrics_token", "0123456789abcdef"),
     ],
 )
@@ -133,6 +134,7 @@ def test_the_specific_port_wins_over_the_general_one() -> None:
         ("SITBONE_TIME_ZONE", "Berlin/Mitte"),
         ("SITBONE_TIME_ZONE", "../secret"),
         ("SITBONE_PAGES", "yes"),
+        ("SITBONE_DEMO", "1"),
     ],
 )
 def test_a_wrong_value_is_told_with_variable_value_and_what_is_allowed(variable: str, value: str) -> None:

@@ -43,6 +43,7 @@ def create_blueprint(
     fetches: bool = False,
     insights: bool = False,
     server: str = "",
+    demo: bool = False,
     standings_now: Callable[[], Standings] | None = None,
 ) -> Blueprint:
     """`/`, its files under `/demo/files/`, its data: `/demo/patients`, `/demo/patients/<name>`, `/demo/vocabulary`; and
@@ -51,7 +52,7 @@ def create_blueprint(
     Without an `explainer` the page tells what stands on the cards. `fetches` says that the service reads FHIR servers,
     so that the page asks for the address of one; `insights` that there is the page of that name. `server` is the FHIR
     server of this EHR, from which the page of the second opinion reads a chart; empty where it has none.
-    `standings_now` says what of the knowledge is in force.
+    `demo` says on the page that everybody may see it. `standings_now` says what of the knowledge is in force.
     """
     made_up = _Personas()
     described = orjson.dumps(vocabulary(knowledge))
@@ -73,6 +74,7 @@ def create_blueprint(
             fetches=fetches,
             insights=insights,
             server=server,
+            demo=demo,
         )
 
     @blueprint.get("/demo/files/<name>")

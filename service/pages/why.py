@@ -38,13 +38,13 @@ _STANDS = {"all": "all of these hold", "any": "at least one of these holds", "no
 def address_maker(settings: Settings) -> Callable[[str], str]:
     """What makes, during a request, the absolute address of a path of this service.
 
-    It begins with the public base URL; without one, where nobody but this machine can call, with the address that the
+    It begins with the public base URL; without one, on loopback and in the demo, with the address that the
     request went to. Raises SettingsError where others can call and no public base URL is set.
     """
     public = settings.public_base_url
     if public is not None:
         return lambda path: public + path
-    if not is_loopback(settings.host):
+    if not (is_loopback(settings.host) or settings.is_trial()):
         raise SettingsError(
             f"SITBONE_HOST is {shown(settings.host)}, no loopback address, and every card links to the page that says "
             "why: set SITBONE_PUBLIC_BASE_URL to the address at which clinicians and clients find the service."

@@ -10,6 +10,7 @@ from flask import Blueprint, g
 
 from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from cds_hooks.blueprint import correlation_id
+from cds_hooks.text_forms import is_loopback
 from service.answers.answered import Answered
 from service.database import folder_of
 from service.server.capacity import Place
@@ -78,7 +79,9 @@ def _demo(settings: Settings) -> Apps:
 
     from service.pages import demo_server  # noqa: PLC0415
 
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    # The demo listens to the network, and is tried in a browser of the machine that it runs on.
+    listens = settings.host if is_loopback(settings.host) else "127.0.0.1"
+    host = f"[{listens}]" if ":" in listens else listens
     base_url = f"http://{host}:{settings.port}"
     demo, charts = demo_server.client(base_url), demo_server.Charts(folder_of(settings.store, settings.port))
     keys = (Fernet.generate_key().decode(),)
