@@ -143,7 +143,7 @@ def place(repository: Path, tmp_path_factory: pytest.TempPathFactory, browser: B
             client_id = "private"
             key_file = "app.json"
             frame_origins = ["{origin}"]
-            write = ["QuestionnaireResponse"]
+            write = ["QuestionnaireResponse", "ServiceRequest"]
             """
         )
         variables = {
@@ -168,11 +168,15 @@ def place(repository: Path, tmp_path_factory: pytest.TempPathFactory, browser: B
         yield Place(base, ehr, origin, f"https://other.test:{framing}", blocking)
 
 
-@pytest.fixture
-def context(place: Place) -> Iterator[BrowserContext]:
+@pytest.fixture(autouse=True)
+def nothing_saved_yet(place: Place) -> None:
     place.ehr.created.clear()
     for reference in [each for each in place.ehr.resources if "/new-" in each]:
         del place.ehr.resources[reference]
+
+
+@pytest.fixture
+def context(place: Place) -> Iterator[BrowserContext]:
     made = place.browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
     made.set_default_timeout(15_000)
     yield made
@@ -249,6 +253,17 @@ def test_the_page_is_accessible_and_fits_on_a_desk_and_on_a_phone(
         box = each.bounding_box()
         assert box is not None
         assert min(box["width"], box["height"]) >= 44
+    # The advice is in sight wherever one answers, and hides nothing that has the focus.
+    page.locator("#save").scroll_into_view_if_needed()
+    expect(page.locator(".in-sight")).to_be_in_viewport()
+    expect(page.locator(".in-sight")).to_contain_text("Warning: Right: pop, not examined")
+    page.screenshot(path=SCREENSHOTS / f"second-opinion-{size}-in-sight.png")
+    for name in ("next", "right-worsening-yes", "right-sharp-pain-yes", "right-pop-at-injury-yes"):
+        page.locator(f"#{name}").focus()
+        box, bar = page.locator(f"#{name}").bounding_box(), page.locator(".in-sight").bounding_box()
+        assert box is not None
+        assert bar is not None
+        assert box["y"] >= bar["y"] + bar["height"], name
 
 
 class Presses:
@@ -294,6 +309,7 @@ def test_a_tear_is_documented_and_saved_with_at_most_eight_real_keys(place: Plac
         expect(page.locator(".told").first).to_have_text("The advice changed.")
     presses.key("Alt+s")
     saved_critical(place, page)
+    looked_at(page, "second-opinion-critical")
     assert presses.count <= 8
 
 

@@ -153,7 +153,7 @@ class Ehr:
             "public": _Client(self, "public", "none"),
         }
         self._codes: dict[str, _Code] = {}
-        self.writable = {"QuestionnaireResponse", "Observation", "DocumentReference"}
+        self.writable = {"QuestionnaireResponse", "Observation", "DocumentReference", "ServiceRequest"}
         self.patient = chart["context"]["patientId"]
         self.encounter = chart["context"].get("encounterId", "")
         self.resources: dict[str, dict[str, Any]] = {}
