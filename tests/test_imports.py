@@ -44,7 +44,7 @@ def test_chart_knowledge_and_reasoning_load_no_web_framework_no_schemas_and_no_f
     }
 
 
-def test_a_service_without_clients_and_pages_loads_nothing_of_signatures() -> None:
+def test_a_service_without_clients_and_pages_loads_nothing_of_signatures_and_databases() -> None:
     said = (
         "import sys; from service.app import create_app; from service.settings import Settings; "
         "create_app(Settings(pages='off')); print(*sorted(sys.modules))"
@@ -52,7 +52,7 @@ def test_a_service_without_clients_and_pages_loads_nothing_of_signatures() -> No
     asked = [sys.executable, "-c", said]
     loaded = set(subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.split())
     assert "service.app" in loaded
-    assert not {"cryptography", "jwt"} & loaded
+    assert not {"cryptography", "jwt", "sqlalchemy"} & loaded
 
 
 # Pickled knowledge and a chart in JSON -> the ids of what is called for, decided in a process of its own.

@@ -12,7 +12,6 @@ from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from cds_hooks.blueprint import correlation_id
 from cds_hooks.text_forms import is_loopback
 from service.answers.answered import Answered
-from service.database import folder_of
 from service.server.capacity import Place
 from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
@@ -77,6 +76,7 @@ def _demo(settings: Settings) -> Apps:
     # What seals and signs is a tenth of the memory, and there only where the page is.
     from cryptography.fernet import Fernet  # noqa: PLC0415
 
+    from service.database import folder_of  # noqa: PLC0415
     from service.pages import demo_server  # noqa: PLC0415
 
     # The demo listens to the network, and is tried in a browser of the machine that it runs on.
