@@ -34,9 +34,10 @@ class Remark:
 
 def lint(folder: Path | None = None) -> tuple[Remark, ...]:
     """Every error of the knowledge in this folder (the packaged one when None); without errors, every warning."""
-    if wrong := errors(folder):
-        return tuple(Remark("error", error.file, error.key, error.reason) for error in wrong)
-    knowledge = load(folder)
+    try:
+        knowledge = load(folder)
+    except KnowledgeError:
+        return tuple(Remark("error", error.file, error.key, error.reason) for error in errors(folder))
     try:
         check_templates(knowledge, datetime.now(UTC))
         service_registry(knowledge, lambda: datetime.now(UTC))
