@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,10 +34,14 @@ from cds_hooks.trust.signing import key_set, new_key, sign
 
 LAUNCH = "launch-of-the-test"
 SECRET = "client-secret:of/the+test"  # noqa: S105 - nobody's
-# Made once: RSA takes a second.
-KEY = new_key("RS384", "of-the-ehr")
 USER = "Practitioner/4451"
 _LIFETIME = 600
+
+
+@cache
+def _key() -> dict[str, Any]:
+    """Made once, and only where an EHR is: RSA takes a second, and every process collects all tests."""
+    return new_key("RS384", "of-the-ehr")
 
 
 @dataclass
@@ -145,7 +150,7 @@ class Ehr:
         self.refresh_tokens: dict[str, _Token] = {}
         self.revoked: list[str] = []
         self.seen_jti: set[str] = set()
-        self.key = KEY
+        self.key = _key()
         self.app_keys: Any = {"keys": []}
         self.clients = {
             "private": _Client(self, "private", "client_assertion_jwt"),
