@@ -32,7 +32,7 @@ from service.release.hazard_log import read_hazards, require_acceptable
 from service.release.mode import RELEASE_KEY, SILENT, Modes
 from service.release.muting import NOTHING, SERVICE, Muted
 from service.release.since import since_signed
-from service.release.states import release_of, signatures_of
+from service.release.states import Release, release_of, signatures_of
 from service.second_opinion import fhir_routes
 from service.second_opinion.form import Form
 from service.second_opinion.launching import Apps, apps_of, second_opinion
@@ -134,7 +134,7 @@ def create_app(
     apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
-    audit_trail = _audit_trail(audit, knowledge, settings, clock, modes=modes, version=release.digests.version)
+    audit_trail = _audit_trail(audit, knowledge, settings, clock, modes=modes, release=release)
     app = _App("service", static_folder=None)
     app.extensions |= {"audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
@@ -381,13 +381,13 @@ def _audit_trail(
     clock: Callable[[], datetime],
     *,
     modes: Modes,
-    version: str,
+    release: Release,
 ) -> AuditTrail | None:
     if audit is None:
         return None
     from service.audit import AuditTrail  # noqa: PLC0415
 
-    return AuditTrail(audit, knowledge, settings, clock, version=version, mode_of=modes.of)
+    return AuditTrail(audit, knowledge, settings, clock, release=release, mode_of=modes.of)
 
 
 def _each(*listeners: Callable[[_Event], None] | None) -> Callable[[_Event], None]:

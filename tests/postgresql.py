@@ -32,6 +32,7 @@ TABLES = (
     "audit_cards",
     "audit_feedback",
     "audit_pages",
+    "audit_releases",
     "record_version",
 )
 # The server ends when its standard input does: with this process, however that ends.

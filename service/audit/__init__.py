@@ -7,12 +7,15 @@ from datetime import datetime
 
 from cds_hooks import CallRecord, FeedbackRecord
 from service.answers.answered import Answered
+from service.audit.releases import keep_release
 from service.audit.rows import PageStep, Rows
 from service.audit.suppression import Suppression
 from service.audit.writer import AuditWriter, Health, open_audit
+from service.database import refusing
 from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
 from service.release.mode import ALL_LIVE
+from service.release.states import Release
 from service.settings import Settings, SettingsError
 
 __all__ = ["AuditTrail", "AuditWriter", "Health", "PageStep", "open_audit"]
@@ -20,9 +23,9 @@ __all__ = ["AuditTrail", "AuditWriter", "Health", "PageStep", "open_audit"]
 
 class AuditTrail:
     """What the service tells the audit trail, by one body of knowledge; `revise` takes what is suppressed out of an
-    answer, and is None where none ever is. `version` is that of the knowledge with its digest.
+    answer, and is None where none ever is. `release` is the content that answers, which is kept once.
 
-    Raises SettingsError where cards are to be suppressed and hashes do not outlive a start.
+    Raises SettingsError where cards are to be suppressed and hashes do not outlive a start, and as keep_release does.
     """
 
     def __init__(
@@ -32,13 +35,18 @@ class AuditTrail:
         settings: Settings,
         clock: Callable[[], datetime],
         *,
-        version: str,
+        release: Release,
         mode_of: Callable[[str | None], str] = ALL_LIVE.of,
     ) -> None:
         self.audit, self._clock = audit, clock
-        self.rows = Rows(knowledge, Pseudonyms(settings), version, mode_of)
+        self.rows = Rows(knowledge, Pseudonyms(settings), release.digests.version, mode_of)
         if settings.suppression_days and settings.log_key is None:
             raise SettingsError("SITBONE_SUPPRESSION_DAYS needs SITBONE_LOG_KEY, by which a patient is known again.")
+        with refusing("SITBONE_AUDIT_URL" if settings.audit_url else "SITBONE_AUDIT", settings.audit_url):
+            has_clients = settings.clients is not None
+            keep_release(audit.engine, release, settings.knowledge_dir, clock(), has_clients=has_clients)
+        # No connection is handed on to the workers.
+        audit.engine.dispose()
         days = settings.suppression_days
         self.revise = Suppression(audit.engine, self.rows, days, clock).revise if days else None
 

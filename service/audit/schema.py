@@ -6,12 +6,25 @@ the text and only the groups are read.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, case, false
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    case,
+    false,
+)
 
 from service.release.mode import LIVE
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0007"
+HEAD = "0008"
 # A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
@@ -120,6 +133,23 @@ PAGES = Table(
     Column("answers", Integer, nullable=False),
     Column("written_as", Text, nullable=False),
     Column("written", Integer, nullable=False),
+)
+# Which content answered, so that it can be read again: the folder is packed (service/release/archive.py). `number` is
+# the version that the knowledge gives itself, `version` has the beginning of the digest behind it, as other tables do.
+RELEASES = Table(
+    "audit_releases",
+    METADATA,
+    Column("digest", String(71), primary_key=True),
+    Column("version", Text, nullable=False, index=True),
+    Column("knowledge", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("content", String(71), nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    # Of each signature that counted at the last start, its name, role, signer and day.
+    Column("signatures", Text, nullable=False),
+    Column("folder", LargeBinary, nullable=False),
 )
 # When an outcome was, as far as one can believe the clock of the client: not after it was reported.
 HAPPENED = case((FEEDBACK.c.outcome_at < FEEDBACK.c.at, FEEDBACK.c.outcome_at), else_=FEEDBACK.c.at)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -131,7 +133,7 @@ def report(
         give_up("--since is after --until.")
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    from service.audit.database import is_there, named, reading  # noqa: PLC0415
+    from service.audit.database import named, reading  # noqa: PLC0415
     from service.audit.insights import Period  # noqa: PLC0415
     from service.audit.report import as_json, as_text  # noqa: PLC0415
     from service.audit.report import report as ask  # noqa: PLC0415
@@ -139,11 +141,7 @@ def report(
     settings = _settings()
     address = _address(settings)
     database = named(address)
-    if not is_there(address):
-        give_up(
-            f"There is no audit trail at {database}. The service makes one when it starts, where SITBONE_AUDIT_URL, "
-            "SITBONE_AUDIT, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they are set for it."
-        )
+    _must_be_there(address)
     engine = _engine(settings)
     try:
         with reading(engine) as connection:
@@ -154,6 +152,55 @@ def report(
         engine.dispose()
     head = f"{database}\n{first} to {last}, {mode}"
     click.echo(as_json(found, database, mode) if machine else f"{head}\n\n{as_text(found)}")
+
+
+@click.command(
+    epilog="\b\nExample:\n  sitbone knowledge restore 0.5.2+7f3a9c1d --to as-of-that-day",
+)
+@click.argument("release")
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="A new folder.")
+def restore(release: str, folder: Path) -> None:
+    """Write the knowledge that answered under RELEASE, as the audit trail has kept it, to FOLDER.
+
+    RELEASE is a version with its digest, as on a card or in `sitbone report`, or a whole digest. With
+    SITBONE_KNOWLEDGE_DIR=FOLDER a call of that day is answered as it was, by the same version of the product.
+
+    Ends with 1 when the content does not have that digest by this version of the product, and with 2 when nothing is
+    kept under it.
+    """
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from service.audit.database import reading  # noqa: PLC0415
+    from service.audit.releases import find_release, versions_kept  # noqa: PLC0415
+    from service.knowledge_model.loader import load  # noqa: PLC0415
+    from service.release.archive import unpack  # noqa: PLC0415
+    from service.release.digests import Digests  # noqa: PLC0415
+
+    settings = _settings()
+    _must_be_there(_address(settings))
+    engine = _engine(settings)
+    try:
+        with reading(engine) as connection:
+            kept, others = find_release(connection, release), versions_kept(connection)
+    except SQLAlchemyError:
+        give_up(f"The audit trail cannot be read: {_FAULT}")
+    finally:
+        engine.dispose()
+    if kept is None:
+        give_up(f"Nothing is kept under {release}. Kept are: {', '.join(others) or 'none'}.")
+    try:
+        folder.mkdir(parents=True)
+        unpack(kept.folder, folder)
+    except OSError as problem:
+        give_up(f"{folder} must be a new folder: {problem.strerror}.")
+    click.echo(f"{kept.version} ({kept.digest}) is in {folder}; it answered from {kept.first_seen:%Y-%m-%d}.")
+    if Digests(load(folder), folder, kept.product).release != kept.digest:
+        click.echo("Its digest is another one by this version of the product.", err=True)
+        sys.exit(1)
+    if kept.product != version("sitbone"):
+        click.echo(f"It answered in version {kept.product} of the product; this is {version('sitbone')}.")
 
 
 def _settings() -> Settings:
@@ -176,6 +223,17 @@ def _address(settings: Settings) -> "URL":
             "or SITBONE_AUDIT_URL a database."
         )
     return address
+
+
+def _must_be_there(address: "URL") -> None:
+    from service.audit.database import is_there, named  # noqa: PLC0415
+
+    if not is_there(address):
+        give_up(
+            f"There is no audit trail at {named(address)}. The service makes one when it starts, where "
+            "SITBONE_AUDIT_URL, SITBONE_AUDIT, SITBONE_STORE or, without them, SITBONE_PORT say: set them here as they "
+            "are set for it."
+        )
 
 
 def _engine(settings: Settings, *, upgrading: bool = False) -> "Engine":

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from service.commands import give_up, signing
+from service.commands import audit, give_up, signing
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "asEvaluated", "condition")
@@ -28,7 +28,7 @@ def knowledge() -> None:
     """Check, prove, compare and export the knowledge: the folder that is packaged, or one of yours."""
 
 
-for command in (signing.sign, signing.verify, signing.status, signing.closure):
+for command in (signing.sign, signing.verify, signing.status, signing.closure, audit.restore):
     knowledge.add_command(command)
 
 

@@ -195,7 +195,7 @@ def closure_of(release: Release, id_: str) -> dict[str, Any]:
     found = next((each for each in release.knowledge.every_recommendation() if each.id == id_), None)
     if found is None:
         raise NotSignedError(f"There is no recommendation {id_}.")
-    content = release.digests.content(found)
+    content = release.digests.content_of(found)
     parts = {name: {"digest": digest, "content": content[name]} for name, digest in release.digests.closure(found)}
     return {"id": id_, "digest": release.digests.recommendations[id_], "parts": parts}
 

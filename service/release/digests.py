@@ -110,9 +110,8 @@ class Digests:
         return {each.id: digest_of(dict(self.closure(each))) for each in self.knowledge.every_recommendation()}
 
     @cached_property
-    def release(self) -> str:
-        """The digest of all of it: every recommendation, every other file, and the version of the product, whose code
-        makes the facts that no closure holds."""
+    def content(self) -> str:
+        """The digest of all that answers: every recommendation, and every other file but the hazard log."""
         knowledge, every = self.knowledge, self.knowledge.every_recommendation()
         folder = {
             "knowledge": {name: plain(getattr(knowledge, name)) for name in _members(Knowledge) if name not in _APART},
@@ -120,12 +119,17 @@ class Digests:
             "recommendations": {one.id: [plain(getattr(one, name)) for name in sorted(_NOT_CONTENT)] for one in every},
             "order": [list(knowledge.wording.topics), list(knowledge.causes)],
             "properties": plain(self._file(PROPERTIES)),
-            "hazards": plain(self._file(HAZARDS)),
             # As they stand: in which source a code was read, and under which licence, the model does not keep.
             "codes": {path.stem: _rows_of(path) for path in sorted((self._folder / _CSV_FOLDER).glob("*.csv"))},
         }
-        members = {"product": self.product, "recommendations": dict(self.recommendations), "folder": digest_of(folder)}
-        return digest_of(members)
+        return digest_of({"recommendations": dict(self.recommendations), "folder": digest_of(folder)})
+
+    @cached_property
+    def release(self) -> str:
+        """The digest of all of it: the content, the hazard log, and the version of the product, whose code makes the
+        facts that no closure holds."""
+        hazards = digest_of(plain(self._file(HAZARDS)))
+        return digest_of({"product": self.product, "content": self.content, "hazards": hazards})
 
     @property
     def version(self) -> str:
@@ -137,7 +141,7 @@ class Digests:
         for name in self._reached(recommendation):
             yield name, self._part(name, recommendation).digest
 
-    def content(self, recommendation: Recommendation) -> dict[str, Any]:
+    def content_of(self, recommendation: Recommendation) -> dict[str, Any]:
         """The content of each part, by name."""
         return {name: self._part(name, recommendation).content for name in self._reached(recommendation)}
 

@@ -157,7 +157,7 @@ def test_the_version_has_the_beginning_of_the_release_digest(digests: Digests) -
 
 def test_the_own_part_comes_first_and_every_part_can_be_read(digests: Digests) -> None:
     recommendation = next(each for each in packaged().recommendations if each.red_flag)
-    parts = digests.content(recommendation)
+    parts = digests.content_of(recommendation)
     assert next(iter(parts)) == OWN
     assert "status" not in parts[OWN]
     assert [*parts] == [name for name, _digest in digests.closure(recommendation)]
