@@ -160,7 +160,8 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
         """Read the ``SITBONE_*`` variables, and ``PORT`` where ``SITBONE_PORT`` is not set.
 
-        A variable that is set but empty counts as not set.
+        A variable that is set but empty counts as not set. What is secret may stand in a file, which the variable with
+        ``_FILE`` behind its name names.
 
         Raises:
             SettingsError: a value is not what it must be, or a ``SITBONE_*`` variable is not a setting.
@@ -170,6 +171,9 @@ class Settings:
             if variable in _FIELDS:
                 if value.strip():
                     given[variable] = value.strip()
+            elif secret := _FILES.get(variable):
+                if value.strip():
+                    given[secret] = _read_secret(variable, value.strip(), environ.get(secret))
             elif new := FORMER_NAMES.get(variable):
                 raise SettingsError(f"{variable} is called {new} now: set it under that name.")
             elif variable.startswith("SITBONE_") and not _SERVICE_LINK.fullmatch(variable):
@@ -189,6 +193,20 @@ class Settings:
                 f"{port if variable == 'SITBONE_PORT' else variable} is {value}"
                 f" and must be {_FIELDS[variable].metadata['expected']}."
             ) from None
+
+
+def _read_secret(variable: str, path: str, beside: str | None) -> str:
+    """What is in the file that this variable names."""
+    if beside and beside.strip():
+        raise SettingsError(f"{variable} and {variable.removesuffix('_FILE')} are both set: set one of them.")
+    try:
+        secret = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "it is not text"
+        raise SettingsError(f"{variable} is {shown(path)} and must be a file that can be read: {why}.") from None
+    if not secret:
+        raise SettingsError(f"{variable} is {shown(path)} and must be a file with the secret in it: it is empty.")
+    return secret
 
 
 _SECRETS = frozenset(each.name for each in dataclasses.fields(Settings) if not each.repr)
@@ -416,3 +434,5 @@ class _SettingsSchema(Schema):
 
 _SCHEMA = _SettingsSchema()
 _FIELDS = {str(field.data_key): field for field in _SCHEMA.fields.values()}
+# As images of databases have it: what must not stand in an environment stands in a file.
+_FILES = {f"{variable}_FILE": variable for variable, field in _FIELDS.items() if field.name in _SECRETS}

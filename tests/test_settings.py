@@ -237,3 +237,50 @@ def test_the_addresses_that_kubernetes_gives_to_pods_are_no_settings() -> None:
     }
 
     assert Settings.from_environment(environ) == Settings()
+
+
+@pytest.mark.parametrize("variable", [name for name, field in _FIELDS.items() if field.name in _SECRETS])
+def test_a_secret_may_stand_in_a_file(variable: str, tmp_path: Path) -> None:
+    value = "a" * 43 + "=" if "APP" in variable else "postgresql://host/db" if "URL" in variable else "0123456789abcdef"
+    (file := tmp_path / "secret").write_text(f"{value}\n")
+
+    read = Settings.from_environment({f"{variable}_FILE": str(file)})
+
+    assert read == Settings.from_environment({variable: value}) != Settings()
+
+
+def test_nothing_else_is_read_from_a_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="SITBONE_WORKERS_FILE is not a setting"):
+        Settings.from_environment({"SITBONE_WORKERS_FILE": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("nowhere", '"nowhere" and must be a file that can be read: No such file'),
+        ("latin", "and must be a file that can be read: it is not text."),
+        ("empty", "and must be a file with the secret in it: it is empty."),
+        ("short", "is a secret, which is not shown here, and must be 16 to 64 letters"),
+    ],
+)
+def test_a_file_without_a_secret_is_told_and_what_is_in_it_is_not(
+    file: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("latin").write_bytes(b"opensesame\xff")
+    Path("empty").write_text("\n")
+    Path("short").write_text("opensesame")
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({"SITBONE_LOG_KEY_FILE": file})
+
+    assert says in str(refused.value)
+    assert "sesame" not in str(refused.value)
+
+
+def test_a_secret_and_its_file_are_not_both_set(tmp_path: Path) -> None:
+    (file := tmp_path / "secret").write_text("0123456789abcdef")
+    environ = {"SITBONE_LOG_KEY_FILE": str(file), "SITBONE_LOG_KEY": "fedcba9876543210"}
+
+    with pytest.raises(SettingsError, match="SITBONE_LOG_KEY_FILE and SITBONE_LOG_KEY are both set"):
+        Settings.from_environment(environ)
+    assert Settings.from_environment(environ | {"SITBONE_LOG_KEY": ""}).log_key == "0123456789abcdef"
