@@ -16,6 +16,7 @@ from cds_hooks.errors import PreconditionFailed
 from service.app import create_app
 from service.chart.elements import LEFT, RIGHT
 from service.reasoning.questions import DECIDING
+from service.release.states import release_of
 from service.second_opinion.answers import NO, UNKNOWN, YES, About, Item, Vocabulary
 from service.second_opinion.form import AGE, Form
 from service.second_opinion.opinion import Group, Opinion, Opinions, with_answers
@@ -339,7 +340,9 @@ class Room:
 
 @pytest.fixture(scope="module")
 def room() -> Room:
-    evaluator = Evaluator(packaged(), lambda: CLOCK)
+    # The card says what of the knowledge is in force, as the hooks do.
+    standings_at = release_of(Settings(), packaged()).at
+    evaluator = Evaluator(packaged(), lambda: CLOCK, standings_at=standings_at)
     service = services_by(evaluator).find(DIAGNOSIS, "patient-view")
     return Room(Opinions(evaluator, service, lambda request, _: request, None), Vocabulary(packaged()), service)
 
