@@ -178,11 +178,12 @@ def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
 @main.command(
     short_help="Is a service a conformant one?",
     epilog="\b\nExamples:\n"
+    "  sitbone check\n"
     "  sitbone check http://127.0.0.1:8080 --requests fixtures/requests\n"
     "  sitbone check https://cds.example.org --key private-key.json --iss https://ehr.example.org/\n"
     "  sitbone check https://cds.example.org --junit report.xml",
 )
-@click.argument("url")
+@click.argument("url", required=False)
 @click.option(
     "--requests",
     "folder",
@@ -206,7 +207,7 @@ def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write JUnit XML too.")
 @click.option("--json", "machine", is_flag=True, help="Print the checks as JSON.")
 def check(
-    url: str,
+    url: str | None,
     *,
     folder: Path | None,
     given: str | None,
@@ -222,6 +223,7 @@ def check(
     """Say whether the service at URL, anybody's, is a conformant CDS Hooks service.
 
     URL is the address without /cds-services; where it has no https:// or http://, the one that answers is taken.
+    Without URL it is the service that this user runs on this machine.
     Discovery, calls, errors, cards, feedback and CORS are held to what the specification requires (WRONG where it is
     not so) and to what it recommends (should). What is sent changes nothing: calls about a patient that does not exist,
     requests that are to be refused, and feedback on the cards of these calls. It is marked, by its User-Agent and in
@@ -253,7 +255,7 @@ def check(
 
     try:
         seen = conformance.observe(
-            url,
+            url or _running_here(),
             conformance.over_http(timeout),
             token=token if fixed or key_file else None,
             given=given_requests,
@@ -274,6 +276,18 @@ def check(
             give_up(f"{junit}: {problem.strerror}.")
     click.echo(conformance.as_json(seen.url, results) if machine else conformance.as_text(results, _coloured))
     sys.exit(0 if conformance.is_conformant(results) else 1)
+
+
+def _running_here() -> str:
+    """The address of the service that runs on this machine."""
+    from service.commands.running import LOOKED, services  # noqa: PLC0415
+
+    found = services()
+    if not found:
+        give_up(f"Name the URL of a service: none runs on this machine, looked for in {LOOKED}.")
+    if len(found) > 1:
+        give_up(f"Several services run on this machine: name the URL of one, {', '.join(each.url for each in found)}.")
+    return found[0].url
 
 
 def _coloured(text: str, status: str) -> str:

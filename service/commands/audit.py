@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.commands import give_up
+from service.commands.running import LOOKED, services
 from service.settings import MODES, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ _PATIENCE = 300.0
 _FAULT = "the database did not answer, is busy or refused it."
 
 
-@click.group()
+@click.group(short_help="The database of the audit trail.")
 def db() -> None:
-    """The database of the audit trail, which SITBONE_AUDIT or SITBONE_AUDIT_URL names."""
+    """The database of the audit trail: that of SITBONE_AUDIT, SITBONE_AUDIT_URL or SITBONE_STORE, and where none of
+    them is set, of the service that this user runs on this machine."""
 
 
 @db.command()
@@ -120,7 +122,9 @@ def report(
     Cards that were shown, accepted, overridden and ignored, by week, client and recommendation; reasons of overrides;
     times to action; calls without a card; data states; how often the same card came up again for a patient. Live calls
     and silent ones, whose cards nobody saw, are never counted together. The
-    database that was read stands above it. Calls that are marked as those of `sitbone check` are counted by themselves.
+    database that was read stands above it; where SITBONE_AUDIT, SITBONE_AUDIT_URL and SITBONE_STORE are not set, it is
+    that of the service that this user runs on this machine. Calls that are marked as those of `sitbone check` are
+    counted by themselves.
 
     Ends with 2 when the database cannot be used, is not there, or SITBONE_AUDIT is off.
     """
@@ -204,10 +208,34 @@ def restore(release: str, folder: Path) -> None:
 
 
 def _settings() -> Settings:
+    """The settings of the environment; where they tell of no audit trail, of the service that runs here."""
+    from service.audit.database import is_there, named  # noqa: PLC0415
+
     try:
-        return Settings.from_environment(os.environ)
+        settings = Settings.from_environment(os.environ)
     except SettingsError as problem:
         give_up(str(problem))
+    if settings.audit or settings.audit_url or settings.store:
+        return settings
+    port = settings.port if any(os.environ.get(name) for name in ("SITBONE_PORT", "PORT")) else None
+    found = services(port)
+    if len(found) > 1:
+        ports = ", ".join(str(each.settings.port) for each in found)
+        give_up(
+            f"Several services of this user run on this machine: name one of their ports, {ports}, in SITBONE_PORT."
+        )
+    if found:
+        return found[0].settings
+    # It may have ended.
+    address = _address(settings)
+    if not is_there(address):
+        which = "no service" if port is None else f"no service at port {port}"
+        give_up(
+            f"There is no audit trail at {named(address)}, which SITBONE_PORT leads to, and {which} runs on this "
+            f"machine: looked for in {LOOKED}. Name the folder in SITBONE_AUDIT or SITBONE_STORE, or the database in "
+            "SITBONE_AUDIT_URL, as it is set for the service."
+        )
+    return settings
 
 
 def _address(settings: Settings) -> "URL":
