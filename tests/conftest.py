@@ -39,24 +39,32 @@ ONE_AFTER_THE_OTHER = frozenset(
         "test_store.py",
     }
 )
-# What takes longest begins first, so that no process waits for another at the end: ten seconds of a processor and more.
-_LONG = frozenset(
-    {
-        *ONE_AFTER_THE_OTHER,
-        "test_audit.py",
-        "test_bad_input.py",
-        "test_case_reading.py",
-        "test_demo_ehr.py",
-        "test_guides.py",
-        "test_knowledge.py",
-        "test_knowledge_commands.py",
-        "test_launch.py",
-        "test_page.py",
-        "test_saving.py",
-        "test_schemathesis.py",
-        "test_sensitivity.py",
-        "test_silence.py",
-    }
+# What takes longest begins first, the longest before all, so that no process waits for another at the end: ten seconds
+# of a processor and more. A browser is started for test_demo_ehr.py, and what needs one follows it.
+_LONGEST_FIRST = (
+    "test_proofs.py",
+    "test_demo_ehr.py",
+    "test_bad_input.py",
+    "test_silence.py",
+    "test_guides.py",
+    "test_consistency.py",
+    "test_imaging_referral.py",
+    "test_page.py",
+    "test_knowledge.py",
+    "test_knowledge_commands.py",
+    "test_audit.py",
+    "test_sensitivity.py",
+    "test_schemathesis.py",
+    "test_cases.py",
+    "test_adaptive_form.py",
+    "test_launch.py",
+    "test_cli.py",
+    "test_saving.py",
+    "test_case_reading.py",
+    "test_next_question.py",
+    "test_missing_names.py",
+    "test_readers_agree.py",
+    "test_would_change.py",
 )
 
 
@@ -83,7 +91,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (item.path.name not in ONE_AFTER_THE_OTHER, item.path.name not in _LONG))
+        turns = {name: turn for turn, name in enumerate(_LONGEST_FIRST)} | dict.fromkeys(ONE_AFTER_THE_OTHER, -1)
+        items.sort(key=lambda item: turns.get(item.path.name, len(turns)))
 
 
 def pytest_collection_finish() -> None:
