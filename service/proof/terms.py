@@ -75,11 +75,19 @@ class Terms:
 
     def model_reader(self, model: z3.ModelRef) -> Callable[[int], bool]:
         """Whether a term is so in a model; what the model leaves open is as good one way as the other."""
-        # A variable that the solver has never read is open.
-        written = self._written
-        return self.reader(
-            lambda name: self._number[name] in written and z3.is_true(model[written[self._number[name]]])
-        )
+        context = model.ctx.ref()
+
+        # By the functions below those of the model, which make an object of every value: thousands are read of a chart.
+        def stated(name: str) -> bool:
+            variable = self._written.get(self._number[name])
+            if variable is None:
+                # A variable that the solver has never read is open.
+                return False
+            declared = z3.Z3_get_app_decl(context, variable.as_ast())
+            value = z3.Z3_model_get_const_interp(context, model.model, declared)
+            return bool(value.value) and z3.Z3_get_bool_value(context, value) == z3.Z3_L_TRUE
+
+        return self.reader(stated)
 
     def reader(self, stated: Callable[[str], bool]) -> Callable[[int], bool]:
         """Whether a term is so, by whether each variable is."""
