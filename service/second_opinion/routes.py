@@ -438,7 +438,9 @@ class _App:
             given_at=f"{opinion.evaluation.now:%Y-%m-%d %H:%M}",
             **self._view.page(chart, opinion, before, at),
             **self._view.saving(self._kind(session, smart), at, saved),
-            **self._view.drafting(proposals(opinion, session), at, drafted, may_draft=self._may_draft(session, smart)),
+            **self._view.drafting(
+                opinion, proposals(opinion, session), at, drafted, may_draft=self._may_draft(session, smart)
+            ),
         )
 
     def _read_page(self, text: str) -> Answering:

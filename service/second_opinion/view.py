@@ -138,9 +138,10 @@ class View:
         }
 
     def drafting(
-        self, proposals: Iterable[Proposal], at: Answering, drafted: Saved | None, *, may_draft: bool
+        self, opinion: Opinion, proposals: Iterable[Proposal], at: Answering, drafted: Saved | None, *, may_draft: bool
     ) -> dict[str, Any]:
         """What the page says of orders: what they are, whether they can be drafted, and what came of it."""
+        placed = {order.reference for order in opinion.evaluation.on_chart.placed}
         orders = [
             {
                 "id": each.id,
@@ -148,12 +149,14 @@ class View:
                 "because": each.because,
                 "reasons": each.reasons,
                 "reference": at.drafted.get(each.id, ""),
+                "placed": at.drafted.get(each.id, "") in placed,
                 "can": may_draft and bool(each.resource) and each.id not in at.drafted,
             }
             for each in proposals
         ]
         advised = {order["id"] for order in orders}
-        gone = [name for id_, name in at.drafted.items() if id_ not in advised]
+        # What somebody has signed is no longer advised because it is done.
+        gone = [name for id_, name in at.drafted.items() if id_ not in advised and name not in placed]
         return {"orders": orders, "drafted": _told(drafted), "drafts_gone": gone}
 
     def note(self, opinion: Opinion | None, at: Answering) -> str:

@@ -138,6 +138,18 @@ def test_what_is_not_allowed_is_not_offered_and_the_page_names_the_next_card(
     assert site.ehr.created == []
 
 
+def test_a_draft_that_was_signed_meanwhile_is_called_an_order(site: Site) -> None:
+    page = site.open()
+    page = page.press(drafts(page)[0])
+    site.ehr.resources["ServiceRequest/new-1"] |= {"status": "active", "intent": "order"}
+    for do in ("enough", "set:left/palpable-gap=yes"):
+        page = page.press(do)
+        assert "no longer advised" not in page.text
+        assert "as a draft" not in page.text
+    # An answer after it makes the card propose it again, and the page knows that it is there.
+    assert "In the chart as an order: ServiceRequest/new-1." in page.text
+
+
 def test_a_draft_that_is_no_longer_advised_is_named(make_site: MakeSite) -> None:
     site = make_site(**WRITES)
     site.ehr.writable = {"ServiceRequest"}
