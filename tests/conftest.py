@@ -140,7 +140,7 @@ def made_once() -> Iterator[None]:
         yield
         return
     loader, pages = app.loader, app.knowledge_pages
-    evaluation = sys.modules["service.services.evaluation"]
+    evaluation, states = sys.modules["service.services.evaluation"], sys.modules["service.release.states"]
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
     made: dict[tuple[Any, int], tuple[Any, Any]] = {}
 
@@ -159,7 +159,17 @@ def made_once() -> Iterator[None]:
 
         return of
 
+    make_digests = states.Digests
+    digests_of_packaged = functools.cache(functools.partial(make_digests, packaged(), None))
+
+    def digests(knowledge: Any, folder: Path | None, product: str) -> Any:
+        if knowledge is packaged() and folder is None:
+            return digests_of_packaged(product)
+        return make_digests(knowledge, folder, product)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "Digests", digests)
+        patch.setattr(states, "load", load)
         patch.setattr(app, "loader", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "read_properties", once(app.read_properties))
