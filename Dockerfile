@@ -2,7 +2,7 @@
 # It listens to the network, so it starts only with a file that says who may call (docs/trust.md), here ./sitbone/clients.toml:
 #   docker build --tag sitbone . && docker run --read-only --tmpfs /tmp --publish 8080:8080 \
 #     --volume "$PWD/sitbone:/etc/sitbone:ro" --env SITBONE_CLIENTS=/etc/sitbone/clients.toml \
-#     --env SITBONE_PUBLIC_BASE_URL=https://cds.example.org sitbone
+#     --env SITBONE_PUBLIC_BASE_URL=https://cds.example.org --env SITBONE_DRAFT=show sitbone
 # To try it with made-up patients, in a browser at http://127.0.0.1:8080, and for no clients:
 #   docker build --target demo --tag sitbone-demo . && docker run --publish 8080:8080 sitbone-demo
 

@@ -38,6 +38,7 @@ class Trust:
         (folder / "clients.toml").write_text(f'[clients.bench]\nissuers = ["{_ISSUER}"]\njwks_file = "keys.json"\n')
         return {
             "SITBONE_CLIENTS": str(folder / "clients.toml"),
+            "SITBONE_DRAFT": "show",
             "SITBONE_STORE": str(folder),
             "SITBONE_PUBLIC_BASE_URL": BASE_URL,
         }

@@ -29,7 +29,7 @@ from service.pages import api_docs, demo_ehr, insights, why
 from service.pages import knowledge as knowledge_pages
 from service.pseudonyms import CardIds, Pseudonyms
 from service.release.hazard_log import read_hazards, require_acceptable
-from service.release.mode import RELEASE_KEY, SILENT, Modes
+from service.release.mode import RELEASE_KEY, SILENT, Modes, Muting
 from service.release.muting import NOTHING, SERVICE, Muted
 from service.release.since import since_signed
 from service.release.states import Release, release_of, signatures_of
@@ -104,12 +104,12 @@ def create_app(
     site has switched off; without them nothing is.
     """
     settings = settings or Settings()
-    muted = _muting(suspensions)
     knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(knowledge, clock())
     site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
     release = release_of(settings, knowledge)
     _must_be_known(settings)
+    muted = Muting(settings, release, clock(), suspensions.muted if suspensions else lambda: NOTHING).at
     store = _store(settings, clock)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
     evaluator = Evaluator(
@@ -223,15 +223,6 @@ def _add_index(app: Flask, evaluator: Evaluator, listed: Iterable[Mapping[str, A
         return Response(text, mimetype="text/html")
 
 
-def _muting(suspensions: Suspensions | None) -> Callable[[datetime], Muted]:
-    """What is not said at a time."""
-
-    def muted(_now: datetime) -> Muted:
-        return suspensions.muted() if suspensions else NOTHING
-
-    return muted
-
-
 def _modes(settings: Settings, clients: Mapping[str, Client] | None) -> Modes:
     """Who is answered. Raises SettingsError where anybody is and the hazard log does not allow it."""
     modes = Modes(settings.mode, {name: each.mode or settings.mode for name, each in (clients or {}).items()})
@@ -243,7 +234,7 @@ def _modes(settings: Settings, clients: Mapping[str, Client] | None) -> Modes:
 def _release(mode: str, muted: Muted) -> dict[str, Any]:
     """What readiness and discovery say of who is answered, and of what is suspended."""
     suspended = sorted((*muted.suspended, *(f"{SERVICE}{id_}" for id_ in muted.services)))
-    return {"mode": SILENT if muted.everything else mode, **({"suspended": suspended} if suspended else {})}
+    return {"mode": mode if muted.answers else SILENT, **({"suspended": suspended} if suspended else {})}
 
 
 def _add_pages(

@@ -28,6 +28,7 @@ _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp)://")
 
 # 32 bytes in the base64 of URLs, as `Fernet.generate_key` makes them.
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
+_ID = re.compile(r"[a-z0-9-]+")
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@*]+")
 _WEB_ADDRESS = URL(schemes={"http", "https"}, require_tld=False)
 # A password has its place before an @, a token in the query or the fragment of an address.
@@ -65,6 +66,8 @@ DETAILS = ("short", "full")
 SPELLINGS = ("us", "uk")
 # Whether clients get answers, or their calls are assessed and recorded alone; see release/mode.py.
 MODES = ("live", "silent")
+# What becomes of recommendations that are drafts: they are shown as such, are silent, or keep it from starting.
+SHOW, SILENT, REFUSE = DRAFTS = ("show", "silent", "refuse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,10 @@ class Settings:
     adaptive_form: str = "off"
     clients: Path | None = None
     mode: str = MODES[0]
+    # None: shown, where there is no file of clients; beside one it has to be said.
+    draft: str | None = None
+    # Ids of recommendations that are assessed and recorded, and not said.
+    silent: tuple[str, ...] = ()
     store: Path | None = None
     store_url: str | None = field(default=None, repr=False)
     audit: Path | Literal["off"] | None = None
@@ -224,6 +231,13 @@ def _read_app_keys(value: str) -> tuple[str, ...]:
     if not all(map(_FERNET_KEY.fullmatch, keys)):
         raise ValidationError("not a list of keys")
     return keys
+
+
+def _read_ids(value: str) -> tuple[str, ...]:
+    ids = tuple(id_.strip() for id_ in value.split(","))
+    if not all(map(_ID.fullmatch, ids)):
+        raise ValidationError("not a list of ids")
+    return ids
 
 
 def _read_folder(value: str) -> Path:
@@ -377,6 +391,12 @@ class _SettingsSchema(Schema):
         metadata={"expected": "the path of a file that is there"},
     )
     mode = _one_of("SITBONE_MODE", MODES)
+    draft = _one_of("SITBONE_DRAFT", DRAFTS)
+    silent = fields.Function(
+        deserialize=_read_ids,
+        data_key="SITBONE_SILENT",
+        metadata={"expected": "ids of recommendations with commas between them"},
+    )
     store = fields.Function(
         deserialize=_read_folder,
         data_key="SITBONE_STORE",

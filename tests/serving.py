@@ -99,6 +99,7 @@ def running_for_each(
     (folder / "clients.toml").write_text("\n".join(lines))
     ours = {
         "SITBONE_CLIENTS": str(folder / "clients.toml"),
+        "SITBONE_DRAFT": "show",
         "SITBONE_STORE": str(folder / "store"),
         "SITBONE_PUBLIC_BASE_URL": PUBLIC,
     }

@@ -240,7 +240,11 @@ def test_a_client_that_has_its_share_is_refused_and_another_is_not(tmp_path: Pat
     (tmp_path / "clients.toml").write_text("".join(entries))
     (tmp_path / "store").mkdir(mode=0o700)
     settings = Settings(
-        clients=tmp_path / "clients.toml", store=tmp_path / "store", public_base_url="https://cds", max_in_flight=4
+        draft="show",
+        clients=tmp_path / "clients.toml",
+        store=tmp_path / "store",
+        public_base_url="https://cds",
+        max_in_flight=4,
     )
     app = create_app(settings)
 

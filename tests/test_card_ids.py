@@ -64,7 +64,7 @@ def test_the_key_is_kept_with_the_store_and_a_setting_goes_before_it(tmp_path: P
         (tmp_path / folder).mkdir(mode=0o700)
 
     def key(folder: str, card_key: str | None = None) -> object:
-        settings = Settings(clients=tmp_path / "clients.toml", store=tmp_path / folder, card_key=card_key)
+        settings = Settings(draft="show", clients=tmp_path / "clients.toml", store=tmp_path / folder, card_key=card_key)
         return create_app(settings).extensions["card_ids"].of("a call")
 
     assert key("here") == key("here")

@@ -149,7 +149,12 @@ def test_a_service_with_clients_is_checked_with_a_key(repository: Path, tmp_path
     assert sitbone("keys", "new", "--out", tmp_path).exit_code == 0
     (tmp_path / "store").mkdir(mode=0o700)
     (tmp_path / "clients.toml").write_text(f'[clients.mine]\nissuers = ["{ISSUER}"]\njwks_file = "jwks.json"\n')
-    with running(repository, SITBONE_CLIENTS=str(tmp_path / "clients.toml"), SITBONE_STORE=str(tmp_path / "store")) as (
+    with running(
+        repository,
+        SITBONE_DRAFT="show",
+        SITBONE_CLIENTS=str(tmp_path / "clients.toml"),
+        SITBONE_STORE=str(tmp_path / "store"),
+    ) as (
         closed,
         _stop,
     ):

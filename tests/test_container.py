@@ -286,12 +286,14 @@ def test_the_image_gives_a_service_that_runs_without_rights_answers_and_stops_wh
             "",
             SITBONE_HOST="127.0.0.1",
             SITBONE_CLIENTS=walked.clients,
+            SITBONE_DRAFT="show",
             SITBONE_STORE=str(walked.root / "data"),
         )
     elif docker_answers():
         write_clients(tmp_path / "clients", key)
         environ = (
             "SITBONE_CLIENTS=/etc/sitbone/clients.toml",
+            "SITBONE_DRAFT=show",
             "SITBONE_PUBLIC_BASE_URL=https://cds.example.org",
             "SITBONE_STORE=/data",
         )

@@ -582,7 +582,7 @@ def test_a_client_gets_the_annotation_when_its_own_entry_says_so(tmp_path: Path)
         entry.format(name="one", more="pama_rating = true") + entry.format(name="two", more=""), "utf-8"
     )
     (tmp_path / "store").mkdir(mode=0o700)
-    settings = Settings(clients=tmp_path / "clients.toml", store=tmp_path / "store", pama_rating="on")
+    settings = Settings(draft="show", clients=tmp_path / "clients.toml", store=tmp_path / "store", pama_rating="on")
     client = create_app(settings, clock=lambda: CLOCK).test_client()
     annotated = {}
     for name in ("one", "two"):

@@ -303,7 +303,9 @@ def test_beside_a_file_of_clients_it_is_read_with_the_token_of_the_metrics_alone
 ) -> None:
     (tmp_path / "jwks.json").write_text(json.dumps(key_set(new_key("ES384", "mine"))))
     (tmp_path / "clients.toml").write_text('[clients.a]\nissuers = ["https://a/"]\njwks_file = "jwks.json"\n')
-    settings = Settings(clients=tmp_path / "clients.toml", store=tmp_path, pages="on", metrics_token=token)
+    settings = Settings(
+        draft="show", clients=tmp_path / "clients.toml", store=tmp_path, pages="on", metrics_token=token
+    )
     client = create_app(settings).test_client()
     for path in ("/insights", "/insights/weeks.csv"):
         assert client.get(path, headers={"Authorization": sent}).status_code == status

@@ -249,7 +249,9 @@ def test_markup_in_the_knowledge_is_text_on_the_page(tmp_path: Path) -> None:
 def test_the_knowledge_can_be_read_where_callers_need_a_token(path: str, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
     (tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")
-    guarded = create_app(Settings(clients=tmp_path / "clients.toml", store=tmp_path / "store")).test_client()
+    guarded = create_app(
+        Settings(draft="show", clients=tmp_path / "clients.toml", store=tmp_path / "store")
+    ).test_client()
     assert guarded.get("/cds-services").status_code == 401
     assert guarded.get(path).status_code == 200
 

@@ -151,7 +151,7 @@ def test_where_callers_need_a_token_there_are_no_metrics_without_one(
 ) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
     (clients := tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")
-    app = create_app(Settings(clients=clients, store=tmp_path / "store", metrics_token=token))
+    app = create_app(Settings(draft="show", clients=clients, store=tmp_path / "store", metrics_token=token))
     assert app.test_client().get("/metrics").status_code == status
 
 

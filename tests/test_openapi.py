@@ -344,7 +344,7 @@ def guarded(folder: Path) -> Flask:
     """The application with trust on, anew: no case has spent another's calls."""
     (folder / "keys.json").write_text(json.dumps(key_set(KEY)), "utf-8")
     (folder / "clients.toml").write_text(CLIENTS, "utf-8")
-    settings = Settings(clients=folder / "clients.toml", store=folder / "store", adaptive_form="on")
+    settings = Settings(draft="show", clients=folder / "clients.toml", store=folder / "store", adaptive_form="on")
     return create_app(settings, CLOCK)
 
 

@@ -218,6 +218,7 @@ def test_the_entry_of_a_client_says_which_dialect_its_answers_are_in(tmp_path: P
     )
     (tmp_path / "clients.toml").write_text("".join(entries))
     settings = Settings(
+        draft="show",
         clients=tmp_path / "clients.toml",
         store=tmp_path / "store",
         public_base_url="https://cds.example.org",

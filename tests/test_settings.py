@@ -71,7 +71,7 @@ def test_a_path_that_is_there_is_taken(tmp_path: Path) -> None:
     assert Settings.from_environment({"SITBONE_KNOWLEDGE_DIR": str(tmp_path)}).knowledge_dir == tmp_path
     assert Settings.from_environment({"SITBONE_STORE": str(tmp_path)}).store == tmp_path
     assert Settings.from_environment({"SITBONE_AUDIT": str(tmp_path)}).audit == tmp_path
-    assert Settings.from_environment({"SITBONE_CLIENTS": str(file)}).clients == file
+    assert Settings.from_environment({"SITBONE_CLIENTS": str(file), "SITBONE_DRAFT": "show"}).clients == file
 
 
 @pytest.mark.parametrize(

@@ -409,7 +409,12 @@ def site(postgresql: Postgresql, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "jwks.json").write_text(json.dumps(key_set(key)))
     clients = tmp_path / "clients.toml"
     clients.write_text(f'[clients.a]\nissuers = ["{ISSUER}"]\njwks_file = "jwks.json"\ncalls_per_minute = 7\n')
-    return {"SITBONE_CLIENTS": str(clients), "SITBONE_STORE_URL": postgresql.url, "SITBONE_PUBLIC_BASE_URL": BASE}
+    return {
+        "SITBONE_CLIENTS": str(clients),
+        "SITBONE_DRAFT": "show",
+        "SITBONE_STORE_URL": postgresql.url,
+        "SITBONE_PUBLIC_BASE_URL": BASE,
+    }
 
 
 def token(folder: Path) -> dict[str, str]:
@@ -424,7 +429,7 @@ def test_while_the_database_is_away_the_gate_lets_nobody_in_and_readiness_says_s
     from service.app import create_app  # noqa: PLC0415
 
     settings = Settings(
-        clients=Path(site["SITBONE_CLIENTS"]), store_url=site["SITBONE_STORE_URL"], public_base_url=BASE
+        draft="show", clients=Path(site["SITBONE_CLIENTS"]), store_url=site["SITBONE_STORE_URL"], public_base_url=BASE
     )
     client = create_app(settings).test_client()
     used = token(tmp_path)

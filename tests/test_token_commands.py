@@ -146,7 +146,7 @@ def test_a_program_is_told_the_same_in_json(folder: Path) -> None:
 
 
 def test_the_clients_are_those_of_the_setting_where_none_are_named(folder: Path) -> None:
-    variables = {"SITBONE_CLIENTS": str(folder / "clients.toml")}
+    variables = {"SITBONE_CLIENTS": str(folder / "clients.toml"), "SITBONE_DRAFT": "show"}
     assert sitbone("verify-token", token(folder), **variables).exit_code == 0
     nothing = sitbone("verify-token", token(folder))
     assert nothing.exit_code == 2

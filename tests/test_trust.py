@@ -51,7 +51,14 @@ class Site:
 
     def settings(self, **changes: Any) -> Settings:
         return Settings(
-            **{"clients": self.file, "store": self.folder / "store", "public_base_url": BASE, "threads": 2, **changes}
+            **{
+                "draft": "show",
+                "clients": self.file,
+                "store": self.folder / "store",
+                "public_base_url": BASE,
+                "threads": 2,
+                **changes,
+            }
         )
 
     def headers(self, audience: str, now: float = NOW.timestamp(), jku: str | None = None) -> dict[str, str]:
@@ -259,6 +266,7 @@ def test_a_token_is_good_for_one_call_of_all_workers_and_none_after_a_new_start(
 ) -> None:
     variables = {
         "SITBONE_CLIENTS": str(site.file),
+        "SITBONE_DRAFT": "show",
         "SITBONE_STORE": str(site.folder / "store"),
         "SITBONE_PUBLIC_BASE_URL": BASE,
     }
@@ -284,6 +292,7 @@ def test_a_rate_is_that_of_all_workers_together(repository: Path, site: Site, bo
     site.write(more="calls_per_minute = 10")
     variables = {
         "SITBONE_CLIENTS": str(site.file),
+        "SITBONE_DRAFT": "show",
         "SITBONE_STORE": str(site.folder / "store"),
         "SITBONE_PUBLIC_BASE_URL": BASE,
     }
@@ -301,7 +310,11 @@ def test_a_rate_is_that_of_all_workers_together(repository: Path, site: Site, bo
 
 
 def test_a_token_over_the_limit_is_refused_with_a_reason_and_not_by_the_server(repository: Path, site: Site) -> None:
-    variables = {"SITBONE_CLIENTS": str(site.file), "SITBONE_STORE": str(site.folder / "store")}
+    variables = {
+        "SITBONE_CLIENTS": str(site.file),
+        "SITBONE_DRAFT": "show",
+        "SITBONE_STORE": str(site.folder / "store"),
+    }
     with running(repository, **variables) as (base, stop):
         request = urllib.request.Request(f"{base}/cds-services", headers={"Authorization": f"Bearer {'x' * 9000}"})
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -319,8 +332,18 @@ def test_a_token_over_the_limit_is_refused_with_a_reason_and_not_by_the_server(r
     ("variables", "says"),
     [
         ({"SITBONE_HOST": "0.0.0.0"}, 'SITBONE_HOST is "0.0.0.0", no loopback address'),  # noqa: S104
-        ({"SITBONE_CLIENTS": "wrong.toml"}, "must hold one table [clients.<name>] for each client"),
-        ({"SITBONE_CLIENTS": "clients.toml", "SITBONE_STORE_URL": "mysql+pymysql://u:secret@h/d"}, "SITBONE_STORE_URL"),
+        (
+            {"SITBONE_CLIENTS": "wrong.toml", "SITBONE_DRAFT": "show"},
+            "must hold one table [clients.<name>] for each client",
+        ),
+        (
+            {
+                "SITBONE_CLIENTS": "clients.toml",
+                "SITBONE_DRAFT": "show",
+                "SITBONE_STORE_URL": "mysql+pymysql://u:secret@h/d",
+            },
+            "SITBONE_STORE_URL",
+        ),
     ],
 )
 def test_what_is_wrong_ends_the_start_with_one_sentence(

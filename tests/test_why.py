@@ -155,7 +155,7 @@ def test_every_link_leads_into_the_page_to_the_knowledge_or_to_a_source(
 def guarded(folder: Path, **settings: Any) -> Settings:
     (folder / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
     (folder / "clients.toml").write_text(CLIENTS, "utf-8")
-    return Settings(clients=folder / "clients.toml", store=folder / "store", **settings)
+    return Settings(draft="show", clients=folder / "clients.toml", store=folder / "store", **settings)
 
 
 @pytest.mark.parametrize("pages", ["auto", "off"])

@@ -101,7 +101,9 @@ def read_folder(folder: Path) -> Folder:
 
 def in_process(settings: Settings, clock: datetime) -> Caller:
     """This service, with its clock held still, the ids of cards made by the published key and links to one address."""
-    published = replace(settings, card_key=PUBLISHED_KEY, public_base_url=PUBLISHED_AT, mode="live")
+    published = replace(
+        settings, card_key=PUBLISHED_KEY, public_base_url=PUBLISHED_AT, mode="live", draft="show", silent=()
+    )
     client = create_app(published, clock=lambda: clock).test_client()
 
     def call(path: str, name: str, body: bytes | None) -> bytes:

@@ -17,13 +17,20 @@ class Muted:
     """What is muted in one call; of the suspended since when, in UTC.
 
     suspended: recommendations by id; services: services by the id that discovery has; everything: the whole service;
-    silent: recommendations that are not said and not named either, because they are not live yet.
+    silent: recommendations that are not said and not named either, because they are not live yet; nothing_live: whether
+    these are all that there are.
     """
 
     suspended: Mapping[str, datetime] = field(default_factory=dict)
     services: Mapping[str, datetime] = field(default_factory=dict)
     everything: datetime | None = None
     silent: frozenset[str] = frozenset()
+    nothing_live: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether anything is answered at all."""
+        return not (self.everything or self.nothing_live)
 
     @cached_property
     def ids(self) -> frozenset[str]:

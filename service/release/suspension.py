@@ -103,8 +103,6 @@ class Suspensions:
         self._seen: tuple[int, ...] = ()
         self._active: tuple[Suspension, ...] = ()
         self._muted = Muted()
-        # The last one that was asked for with what is silent, and of what it was made.
-        self._with_silent = (self._muted, self._muted)
         try:
             self._read(self._stat())
         except (OSError, ValueError) as problem:
@@ -115,16 +113,10 @@ class Suspensions:
         self._look()
         return self._active
 
-    def muted(self, silent: frozenset[str] = frozenset()) -> Muted:
-        """What a call that begins now does not say; `silent` are the recommendations that are not live."""
+    def muted(self) -> Muted:
+        """What of it a call that begins now does not say."""
         self._look()
-        muted, (of, found) = self._muted, self._with_silent
-        if not silent:
-            return muted
-        if of is not muted or found.silent != silent:
-            found = Muted(muted.suspended, muted.services, muted.everything, silent)
-            self._with_silent = (muted, found)
-        return found
+        return self._muted
 
     def suspend(self, what: Iterable[str], by: str, reason: str, at: datetime) -> bool:
         """Suspend each of these, whatever the state of the database; whether that knows it too."""

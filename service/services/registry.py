@@ -97,7 +97,7 @@ def services_by(
             muted = answered.muted
             if since := next((muted.services[id_] for id_ in names if id_ in muted.services), None):
                 answered = evaluator.responder.of_suspended_service(answered, since, evaluator.clock())
-            if muted.everything or evaluator.is_silent(request.client):
+            if not muted.answers or evaluator.is_silent(request.client):
                 answered = replace(answered, silent=True)
             if style == AS_IT_IS:
                 return answered

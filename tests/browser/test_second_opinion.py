@@ -148,6 +148,7 @@ def place(repository: Path, tmp_path_factory: pytest.TempPathFactory, browser: B
         )
         variables = {
             "SITBONE_CLIENTS": str(folder / "clients.toml"),
+            "SITBONE_DRAFT": "show",
             "SITBONE_STORE": str(folder / "store"),
             "SITBONE_AUDIT": "off",
             "SITBONE_PUBLIC_BASE_URL": base,

@@ -176,7 +176,7 @@ def test_only_a_live_service_of_clients_reads_the_log_before_it_starts(tmp_path:
     (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
     (tmp_path / "clients.toml").write_text('[clients.ward]\nissuers = ["ward"]\njwks_file = "keys.json"\n', "utf-8")
     (tmp_path / "store").mkdir(mode=0o700)
-    of_clients = Settings(clients=tmp_path / "clients.toml", store=tmp_path / "store", hazards=hazards)
+    of_clients = Settings(draft="show", clients=tmp_path / "clients.toml", store=tmp_path / "store", hazards=hazards)
     with pytest.raises(SettingsError, match="The hazard log lets no live service start: H02"):
         create_app(of_clients)
     create_app(replace(of_clients, mode="silent"))

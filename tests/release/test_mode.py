@@ -14,7 +14,7 @@ from service.audit import open_audit
 from service.audit.database import reading
 from service.audit.insights import Period, call_counts, totals
 from service.commands.replay import answers, read_folder
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from tests.charts import CLOCK
 from tests.recording import FIXTURES, KEY, PATH, Clock, Site, rows
 
@@ -117,7 +117,7 @@ def test_one_client_is_live_and_another_silent_in_the_same_process(of_site: str,
         entry.format(name="ward", more=f'mode = "{of_ward}"') + entry.format(name="rest", more=""), "utf-8"
     )
     (tmp_path / "store").mkdir(mode=0o700)
-    settings = Settings(clients=tmp_path / "clients.toml", store=tmp_path / "store", mode=of_site)
+    settings = Settings(draft="show", clients=tmp_path / "clients.toml", store=tmp_path / "store", mode=of_site)
     audit = open_audit(settings)
     assert audit is not None
     client = create_app(settings, clock=lambda: CLOCK, audit=audit).test_client()
@@ -140,3 +140,45 @@ def test_one_client_is_live_and_another_silent_in_the_same_process(of_site: str,
         "ward": of_ward,
         "rest": of_site,
     }
+
+
+# -- drafts -----------------------------------------------------------------------------------------------------------
+
+
+def answer_of(settings: Settings) -> Any:
+    body = (FIXTURES / "sudden-pop-with-bruising.json").read_bytes()
+    client = create_app(settings, clock=lambda: CLOCK).test_client()
+    return client.post(PATH, data=body, content_type="application/json").get_json()
+
+
+def test_beside_a_file_of_clients_the_start_ends_until_it_is_said_what_drafts_do(tmp_path: Path) -> None:
+    (clients := tmp_path / "clients.toml").touch()
+    with pytest.raises(SettingsError, match=r"SITBONE_DRAFT must say .* show .* silent .* refuse"):
+        create_app(Settings(clients=clients))
+
+
+def test_without_a_file_of_clients_nothing_falls_silent() -> None:
+    assert answer_of(Settings(card_key=KEY)) == answer_of(Settings(card_key=KEY, draft="show"))
+    assert answer_of(Settings())["cards"]
+
+
+def test_where_drafts_are_silent_and_all_are_drafts_the_service_is_silent() -> None:
+    settings = Settings(draft="silent")
+    assert answer_of(settings) == {"cards": []}
+    assert create_app(settings).test_client().get("/readyz").get_json()["mode"] == "silent"
+
+
+def test_where_drafts_are_refused_the_start_names_one() -> None:
+    with pytest.raises(SettingsError, match=r"SITBONE_DRAFT is refuse, and \d+ recommendations are drafts, such as "):
+        create_app(Settings(draft="refuse"))
+
+
+def test_a_single_recommendation_can_be_silent_and_must_exist() -> None:
+    loud = answer_of(Settings(card_key=KEY))
+    first = loud["cards"][0]["extension"]["org.sitbone.basis"]["recommendations"][0]["id"]
+    quiet = answer_of(Settings(card_key=KEY, silent=(first,)))
+    said = [each["id"] for card in quiet["cards"] for each in card["extension"]["org.sitbone.basis"]["recommendations"]]
+    assert said
+    assert first not in json.dumps(quiet)
+    with pytest.raises(SettingsError, match="SITBONE_SILENT names rl99"):
+        create_app(Settings(silent=("rl99",)))

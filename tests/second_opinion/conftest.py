@@ -161,6 +161,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
             ehr.redirect_uri = f"{PUBLIC}/app/callback/clinic"
             ehr.app_keys = key_set(APP)
             settings = Settings(
+                draft="show",
                 clients=tmp_path / "clients.toml",
                 store=tmp_path,
                 public_base_url=PUBLIC,

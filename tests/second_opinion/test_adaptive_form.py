@@ -530,7 +530,11 @@ def test_with_a_file_of_clients_a_form_filler_needs_a_token_for_this_url(tmp_pat
     issuer, base = "https://ehr.example.org/", "https://cds.example.org"
     (tmp_path / "clients.toml").write_text(f'[clients.one]\nissuers = ["{issuer}"]\njwks_file = "jwks.json"\n')
     settings = Settings(
-        clients=tmp_path / "clients.toml", store=tmp_path / "store", public_base_url=base, adaptive_form="on"
+        draft="show",
+        clients=tmp_path / "clients.toml",
+        store=tmp_path / "store",
+        public_base_url=base,
+        adaptive_form="on",
     )
     client = create_app(settings, lambda: CLOCK).test_client()
 
