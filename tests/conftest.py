@@ -139,7 +139,7 @@ def made_once() -> Iterator[None]:
     if app is None:
         yield
         return
-    loader, pages = app.loader, app.knowledge_pages
+    loader = app.loader
     evaluation, states = sys.modules["service.services.evaluation"], sys.modules["service.release.states"]
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
     made: dict[tuple[Any, int], tuple[Any, Any]] = {}
@@ -173,7 +173,6 @@ def made_once() -> Iterator[None]:
         patch.setattr(app, "loader", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "read_properties", once(app.read_properties))
-        patch.setattr(app, "knowledge_pages", SimpleNamespace(create_blueprint=once(pages.create_blueprint)))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
         yield
 
