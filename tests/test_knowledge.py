@@ -375,7 +375,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     # recommendations
     "an unknown key of a recommendation": (
-        _put(BRUISING, "version = 6\n", "version = 6\nurgent = true\n"),
+        _put(BRUISING, "version = 7\n", "version = 7\nurgent = true\n"),
         r"rs02-significant-bruising\.toml: urgent: Unknown field",
     ),
     "an id that is not the name of the file": (
@@ -387,7 +387,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs02-significant-bruising\.toml: history: Missing data",
     ),
     "a history that ends with another version": (
-        _put(BRUISING, "version = 6\n", "version = 7\n"),
+        _put(BRUISING, "version = 7\n", "version = 8\n"),
         r"rs02-significant-bruising\.toml: history: ends with the present version",
     ),
     "a red flag in a file of another kind": (
@@ -403,7 +403,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
         r"rs05-seek-help\.toml: card\.indicator: is given unless the red flag gives it",
     ),
     "a summary that is too long for a card": (
-        _put(BRUISING, 'summary = "', 'summary = "' + "x" * 140),
+        _put(BRUISING, 'summary = "', 'summary = "' + "x" * 130),
         r"rs02-significant-bruising\.toml: card\.summary: is longer than 100 characters, what is filled in apart",
     ),
     "a sentence that names an unknown threshold": (

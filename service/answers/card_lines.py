@@ -2,6 +2,7 @@
 
 A line may have `{findings}` (what made the recommendation hold, in short words), `{day}` (days since the onset or
 injury, where they are known), `{by}` (when it is due: "today", "by Dec 3"), `{orders}` (what is left to be ordered),
+`{window}` (until when these orders can wait beside an examination today, by the window since the injury),
 `{cause}` (the leading causes), `{where}` (where the pain is), `{order}` (the draft that the card is about), `{side}`
 and the name of a fact of the hook context, which stands for its value. What stands in [brackets] is left out where
 a place within says nothing.
@@ -13,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 
 from service.answers.content import Content
 from service.chart.elements import BILATERAL
@@ -25,7 +26,7 @@ from service.knowledge_model.vocabulary import CHART_KINDS, CLINICAL_KINDS
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import Evidence, Fired
-from service.reasoning.visit_limits import URGENT, days_allowed
+from service.reasoning.visit_limits import URGENT, days_allowed, window_left
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -37,6 +38,8 @@ _NAMED = 3
 # And where all orders are too long, so many of them.
 _ORDERS = 2
 SIDE_UNREADABLE = "sideUnreadable"
+# What is no number and no date.
+_STATES = frozenset({"present", "absent", "unknown", CONTRADICTORY})
 # What stands around a name in a list.
 _BEFORE, _AFTER = ("", ": ", ", ", ". ", "; "), (",", ".", ":", ";", "?", " (", " and ")
 
@@ -46,12 +49,20 @@ def fill(line: str, value_of: Callable[[str], str]) -> str:
     # Most lines have no place in them.
     if "{" not in line and "[" not in line:
         return line.strip()
-    values = {name: value_of(name) for name in dict.fromkeys(_PLACE.findall(line))}
+    written: list[str] = []
+    for parts, optional in _parts_of(line):
+        # Texts and places in turn.
+        filled = [value_of(part) if number % 2 else part for number, part in enumerate(parts)]
+        if not optional or all(filled[1::2]):
+            written += filled
+    return "".join(written).strip()
 
-    def if_said(optional: re.Match[str]) -> str:
-        return optional[1] if all(values[name] for name in _PLACE.findall(optional[1])) else ""
 
-    return _PLACE.sub(lambda place: values[place[1]], _OPTIONAL.sub(if_said, line)).strip()
+@cache
+def _parts_of(line: str) -> tuple[tuple[list[str], bool], ...]:
+    """A line of the knowledge, taken apart once: the texts and the names of places in turn, and whether they are
+    optional."""
+    return tuple((_PLACE.split(part), number % 2 == 1) for number, part in enumerate(_OPTIONAL.split(line)))
 
 
 def as_people_write(date: str, now: datetime) -> str:
@@ -112,7 +123,7 @@ class CardLines:
         What made the first recommendation fire is named before its orders are, and so is another red flag that is as
         urgent: apart, for it is no reason for what the first one says.
         """
-        lead, prefix = content.fired[0], self._prefix(content)
+        lead, prefix, of_card = content.fired[0], self._prefix(content), cache(partial(self._of_card, content))
         orders, few = content.orders, content.orders[:_ORDERS]
         fewer = ((orders, True), (few, True), ((), True), (few, False), ((), False))
         of_lead, others = self._deciding(content.fired, self._side_decided(content.fired))
@@ -124,7 +135,7 @@ class CardLines:
             for told, causes in fewer:
                 of_it = replace(content, orders=told, causes=causes)
                 for count in range(min(_NAMED, len(of_lead)), min(at_least, len(of_lead)) - 1, -1):
-                    text = fill(lead.recommendation.summary, partial(self._place, of_it, of_lead[:count]))
+                    text = fill(lead.recommendation.summary, partial(self._place, of_it, of_card, of_lead[:count]))
                     text = prefix + in_a_sentence(text) if prefix else capital(text)
                     for named in range(_NAMED if other else 0, other - 1, -1):
                         yield (
@@ -136,25 +147,41 @@ class CardLines:
         """What a recommendation says to do, in short; the orders that the summary names, and in [brackets] the findings
         that it names, are not said again.
         """
+        of_card = partial(self._of_card, content)
         for line in fired.recommendation.do:
+            if "{" not in line:
+                yield line
+                continue
             left, named = content, list[str]()
             if "{findings}" in line:
                 worrying = self._worrying(fired.evidence, self._side_of(fired))
                 named = list(dict.fromkeys(worrying)) or list(filter(None, map(self.item, fired.evidence)))
+                named = named[:_NAMED]
                 if any("{findings}" in optional for optional in _OPTIONAL.findall(line)):
-                    named = [item for item in named if not is_named(item, summary)]
+                    named = self._besides(named, summary, fired)
             if "{orders}" in line:
                 left = replace(content, orders=[order for order in content.orders if order not in summary])
-            if text := fill(line, partial(self._place, left, named[:_NAMED])):
+            if text := fill(line, partial(self._place, left, of_card, named)):
                 yield text
+
+    def _besides(self, named: list[str], summary: str, fired: Fired) -> list[str]:
+        """What the summary does not name of these; where it names one, only what else speaks for a danger."""
+        left = [item for item in named if not is_named(item, summary)]
+        if len(left) == len(named):
+            return named
+        findings, side = self.knowledge.findings, self._side_of(fired)
+        known = [item for item in fired.evidence if item.finding in findings]
+        dangers = {self.item(item, side=side) for item in known if findings[item.finding].direction == "worrying"}
+        return [item for item in left if item in dangers]
 
     def reasons(self, content: Content, said: str) -> list[tuple[str, str]]:
         """What a card stands on, each finding with its date; what is present comes first.
 
-        Of the findings that are `said` on the card already only the date is told, if they have one and the same.
+        Of the findings that are `said` on the card already only the date is told, if they have one and the same; of a
+        number that is said with its date nothing.
         """
         evidence = content.evidence
-        if all(item.finding in OF_THE_PATIENT for item in evidence):
+        if not (content.about or any(item.finding in self.knowledge.findings for item in evidence)):
             # An age alone is no reason for what is advised for this pain.
             evidence = [*self.assessment.located_by, *evidence]
         # What is present says most, the age the least.
@@ -162,15 +189,21 @@ class CardLines:
         # Much of a chart is of one day.
         in_words = {date: as_people_write(date, self.now) for date in {item.date for item in found}}
         side = self._side(content)
-        reasons = {
-            (text, "" if self._is_a_date(item) else in_words[item.date]): item.finding in OF_THE_PATIENT
-            for item in found
+        # With each whether it is an age or a date, which alone is no reason.
+        reasons: dict[tuple[str, str], bool] = {}
+        told = False
+        for item in found:
+            if not (text := self.item(item, dated=False, side=side)):
+                continue
+            if item.state not in _STATES and is_named(self.item(item, side=side), said):
+                told = True
+                continue
+            is_a_date = self._is_a_date(item)
             # Two findings may be called alike in short: a cancer, and that it is past.
-            if (text := self.item(item, dated=False, side=side))
-        }
+            reasons[text, "" if is_a_date else in_words[item.date]] = is_a_date or item.finding in OF_THE_PATIENT
         named = [reason for reason in reasons if is_named(reason[0], said)]
         dates = {date for _text, date in named if date}
-        if not named or len(dates) > 1:
+        if not (named or told) or len(dates) > 1:
             return list(reasons)
         left = [reason for reason in reasons if reason not in named]
         if dates:
@@ -258,19 +291,19 @@ class CardLines:
         flags = [f for f in fired if f.recommendation.red_flag and f.indicator == lead.indicator]
         # What comes after the first tells of this pain only where it is clinical: a reason against a medicine does not.
         clinical = lead.recommendation.kind in CHART_KINDS and not flags
-        found = {
-            id(f): list(dict.fromkeys(self._worrying(f.evidence, side, clinical=clinical and f is not lead)))
-            for f in (*flags, *fired)
-        }
+
+        def found(of: Fired) -> list[str]:
+            return list(dict.fromkeys(self._worrying(of.evidence, side, clinical=clinical and of is not lead)))
+
         if not flags:
             # A draft is judged by facts of the hook context: what of the chart holds it comes before whatever else of
             # the chart was read on the way, such as why nothing else is open in its place.
             first = [] if lead.recommendation.kind in CHART_KINDS else [f for f in fired if holds(f)]
-            return next((items for f in (*first, *fired) if (items := found[id(f)])), []), []
+            return next(filter(None, map(found, (*first, *fired))), []), []
         if lead is not flags[0]:
-            return list(_in_turn([found[id(f)] for f in flags])), []
-        of_lead = found[id(lead)]
-        return of_lead, [item for item in _in_turn([found[id(f)] for f in flags[1:]]) if item not in of_lead]
+            return list(_in_turn(list(map(found, flags)))), []
+        of_lead = found(lead)
+        return of_lead, [item for item in _in_turn(list(map(found, flags[1:]))) if item not in of_lead]
 
     def _counting(self) -> Iterator[str]:
         """What is present and speaks for the cause with the most points of each side."""
@@ -299,22 +332,40 @@ class CardLines:
             if finding.value != "date" and (not clinical or finding.kind in CLINICAL_KINDS):
                 yield self.item(item, side=side)
 
-    def _place(self, content: Content, named: Sequence[str], name: str) -> str:
-        said: dict[str, Callable[[], str]] = {
-            "findings": lambda: ", ".join(named),
-            "orders": lambda: self.all_of(content.orders),
-            "order": lambda: content.about,
-            "side": self._side_in_words,
-            "by": lambda: self._by(content.fired),
-            "day": lambda: self._day(content.fired[0]),
-            "cause": self.causes if content.causes else str,
-            "where": lambda: next(iter(self._located()), ""),
-        }
-        if name in said:
-            return said[name]()
-        # A fact of the hook context, of which one kind is judged at a time.
-        states = (item.state for fired in content.fired for item in fired.evidence if item.finding == name)
-        return next(states, "")
+    def _place(self, content: Content, of_card: Callable[[str], str], named: Sequence[str], name: str) -> str:
+        match name:
+            case "findings":
+                return ", ".join(named)
+            case "orders":
+                return self.all_of(content.orders)
+            case "cause" if not content.causes:
+                return ""
+            case "window" if not content.orders:
+                return ""
+        return of_card(name)
+
+    def _of_card(self, content: Content, name: str) -> str:
+        """What stands in a place however much of the card is told."""
+        match name:
+            case "cause":
+                text = self.causes()
+            case "order":
+                text = content.about
+            case "side":
+                text = self._side_in_words()
+            case "by":
+                text = self._by(content.fired)
+            case "window":
+                text = self._window(content.fired)
+            case "day":
+                text = self._day(content.fired[0])
+            case "where":
+                text = next(iter(self._located()), "")
+            case _:
+                # A fact of the hook context, of which one kind is judged at a time.
+                states = (item.state for fired in content.fired for item in fired.evidence if item.finding == name)
+                text = next(states, "")
+        return text
 
     def _side_in_words(self) -> str:
         return "" if self.assessment.side == NO_SIDE_NAMED else self.words.sides[self.assessment.side]
@@ -327,9 +378,16 @@ class CardLines:
         ]
         if not allowed:
             return ""
-        if not min(allowed):
+        return self._in_days(min(allowed))
+
+    def _window(self, fired: Sequence[Fired]) -> str:
+        left = window_left(self.knowledge, self.assessment, fired)
+        return "" if left is None else self._in_days(left)
+
+    def _in_days(self, days: int) -> str:
+        if not days:
             return self.words.sentences["today"]
-        day = (self.now + timedelta(days=min(allowed))).date()
+        day = (self.now + timedelta(days=days)).date()
         return self._say("by_date", date=as_people_write(day.isoformat(), self.now))
 
     def _day(self, fired: Fired) -> str:

@@ -181,10 +181,12 @@ class Indications:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
+        self._names = [id_ for id_, finding in knowledge.findings.items() if finding.defines_complaint]
         self._complaints = {
-            (id_, side): _complaint(finding.title, [code for code in knowledge.codes if code.concept == id_], side)
-            for id_, finding in knowledge.findings.items()
-            if finding.defines_complaint
+            (id_, side): _complaint(
+                knowledge.findings[id_].title, [code for code in knowledge.codes if code.concept == id_], side
+            )
+            for id_ in self._names
             for side in knowledge.wording.sides
         }
 
@@ -192,11 +194,8 @@ class Indications:
         """The CodeableConcepts of an order that `fired` calls for; the title of the knowledge without a complaint."""
         located = {item.finding for item in assessment.located_by}
         # The first by the knowledge: the order of the resources says nothing.
-        found = [
-            complaint
-            for (name, side), complaint in self._complaints.items()
-            if name in located and side == assessment.side
-        ][:1]
+        name = next((name for name in self._names if name in located), "")
+        found = (self._complaints[name, assessment.side],) if name else ()
         suspected = self._suspected(assessment, fired)
         return (*found, *([{"text": suspected}] if suspected else ())) or ({"text": self._knowledge.title},)
 

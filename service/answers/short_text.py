@@ -31,6 +31,7 @@ class ShortText:
 
     def __init__(self, knowledge: Knowledge, lines: CardLines, standings: Standings) -> None:
         self.knowledge, self.lines, self.words, self.standings = knowledge, lines, knowledge.wording, standings
+        self._medicines = {medicine.treatment for medicine in knowledge.engine.medicines.values()}
         self._said: set[str] = set()
         self._left = OF_AN_ANSWER
         # The words of the card that is being written.
@@ -92,8 +93,7 @@ class ShortText:
         return "\n\n".join([*written, *net, status])
 
     def _offers_a_medicine(self, fired: Fired) -> bool:
-        medicines = {medicine.treatment for medicine in self.knowledge.engine.medicines.values()}
-        return any(call.state == "offer" and call.id in medicines for call in fired.recommendation.treatment)
+        return any(call.state == "offer" and call.id in self._medicines for call in fired.recommendation.treatment)
 
     def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
         if line not in self._said:

@@ -231,7 +231,7 @@ RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
 PUBLISHED = ("diagnosis", "imaging-referral", "analgesic-safety", "appointment-timing", "discharge-advice")
 TOPIC_ROLES = (*INDICATORS[:2], "questions", "diagnosis", "treatment", *ADVICE_FACTS)
 # What a line of a card may have filled in besides the facts of the hook context; see answers/card_lines.py.
-CARD_PLACES = ("findings", "day", "by", "orders", "cause", "where", "order", "side")
+CARD_PLACES = ("findings", "day", "by", "window", "orders", "cause", "where", "order", "side")
 # The medicines whose orders can be judged.
 MEDICINE_ROLES = ("nsaid", "aspirin", "acetaminophen", "corticosteroid-injection")
 

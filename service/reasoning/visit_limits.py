@@ -5,7 +5,7 @@ The days are knowledge (guideline.toml, seen-within-… and seen-by-day-…).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.knowledge_model.conditions import Interval
@@ -111,6 +111,23 @@ def days_allowed(knowledge: Knowledge, assessment: Assessment, fired: Fired) -> 
     injury, no later than that leaves.
     """
     return _days(knowledge, fired.recommendation, fired.indicator, assessment.days_since_onset(fired))
+
+
+def window_left(knowledge: Knowledge, assessment: Assessment, fired: Sequence[Fired]) -> int | None:
+    """How many days the window since the injury leaves for what critical red flags call for beside being seen today:
+    those that a warning of the same would allow. None where one of them has no window, or the day is not known.
+    """
+    thresholds, left = knowledge.thresholds, list[int]()
+    for each in fired:
+        if each.indicator != URGENT[0] or not each.recommendation.red_flag:
+            continue
+        if thresholds.keys().isdisjoint(limit_names("seen-by-day", each.recommendation, URGENT[1])):
+            return None
+        since = [days for days in assessment.days_since_onset(each) if days.low <= thresholds[PAST]["value"]]
+        if not since:
+            return None
+        left.append(_days(knowledge, each.recommendation, URGENT[1], since))
+    return min(left, default=None)
 
 
 def _days(knowledge: Knowledge, recommendation: Recommendation, indicator: str, since: Iterable[Interval]) -> int:

@@ -135,7 +135,9 @@ class _Advising:
     def _notes(self, one: RatedOrder) -> Iterator[str]:
         title = self._title(one.order)
         if one.by:
-            yield self._say_rating(title, one.by, after_radiograph=one.radiograph_first is not None)
+            # What is usually not appropriate is so as the first test, and not after the radiograph.
+            after = one.radiograph_first is not None and one.by[1].rating != USUALLY_NOT
+            yield self._say_rating(title, one.by, after_radiograph=after)
         elif one.because == "another-region":
             yield self.words.sentences["another_region"].format(title=title)
         shown = one.done is not None and one.done not in self.evaluation.on_chart.done
