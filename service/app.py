@@ -142,7 +142,11 @@ def create_app(
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)
         app.wsgi_app = proxied  # type: ignore[method-assign]
     metrics = Metrics(
-        _key_ages(gate), audit.health if audit else None, mode_of=modes.of, suspended=lambda: muted(clock()).count
+        _key_ages(gate),
+        audit.health if audit else None,
+        mode_of=modes.of,
+        suspended=lambda: muted(clock()).count,
+        standings=evaluator.standings_now,
     )
     app.extensions["metrics"] = metrics
     capacity = Capacity(

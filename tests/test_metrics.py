@@ -326,6 +326,45 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
         },
         set(),
     ),
+    "one of the signed recommendations was edited": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            'sitbone_recommendations{state="active"}': "200x100 199x80",
+            'sitbone_recommendations{state="draft"}': "0x100 1x80",
+        },
+        {"SitboneUnsigned"},
+    ),
+    "all of it is a draft from the beginning": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            'sitbone_recommendations{state="active"}': "0x180",
+            'sitbone_recommendations{state="draft"}': "200x180",
+            "sitbone_review_by_timestamp_seconds": "0x180",
+        },
+        set(),
+    ),
+    "a review is overdue": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            'sitbone_recommendations{state="review-overdue"}': "0x100 3x80",
+            'sitbone_recommendations{state="draft"}': "0x180",
+            "sitbone_review_by_timestamp_seconds": "9000000x180",
+        },
+        {"SitboneReviewOverdue"},
+    ),
+    "a review is due within sixty days": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            'sitbone_recommendations{state="active"}': "200x180",
+            'sitbone_recommendations{state="draft"}': "0x180",
+            "sitbone_review_by_timestamp_seconds": "5000000x180",
+        },
+        {"SitboneReviewDue"},
+    ),
     "nothing to read": ({'up{job="other"}': "1x180"}, {"SitboneNoCalls", "SitboneNotThere"}),
 }
 

@@ -245,7 +245,7 @@ class _Named:
         for name in names:
             yield from self._opened.get(name, ())
             kind, colon, source = name.partition(":")
-            if colon and source in self.knowledge.sources:
+            if colon and source in self.knowledge.sources and kind in self.knowledge.provenance:
                 yield from (f"source:{source}", f"provenance:{kind}")
 
     def by_recommendation(self, recommendation: Recommendation) -> Iterator[str]:

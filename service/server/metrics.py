@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 from threading import Event, Lock, Thread
@@ -27,6 +28,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from cds_hooks import CallRecord
 from service.release.mode import ALL_LIVE
+from service.release.states import STATES, Standings
 
 if TYPE_CHECKING:
     from service.answers.answered import Answered
@@ -114,7 +116,7 @@ def forget(process: int) -> None:
 class Metrics:
     """The metrics of an application. `key_ages` tell by client how many seconds ago its keys were loaded, if they were;
     `health` how the audit trail fares; `clock` gives seconds since 1970; `mode_of` says by the client's name whether
-    it is live or silent; `suspended` how much is suspended.
+    it is live or silent; `suspended` how much is suspended, and `standings` what of the knowledge is in force.
 
     A call waits for a few entries in memory only. They are summed up before they are counted, when somebody reads them
     and, in processes that count together, twice a second by a thread, which starts with the first call.
@@ -125,11 +127,13 @@ class Metrics:
         key_ages: Mapping[str, Callable[[], float | None]],
         health: Callable[[], Health] | None = None,
         clock: Callable[[], float] = time.time,
+        *,
         mode_of: Callable[[str | None], str] = ALL_LIVE.of,
         suspended: Callable[[], int] = lambda: 0,
+        standings: Callable[[], Standings] | None = None,
     ) -> None:
         self._key_ages, self._health, self._clock, self._mode_of = key_ages, health, clock, mode_of
-        self._count_suspended = suspended
+        self._count_suspended, self._standings = suspended, standings
         self._folder = os.environ.get(_FOLDER)
         self._waiting: deque[tuple[_Call, Mapping[str, float]] | _Response] = deque()
         self._lock, self._hands, self._stopping = Lock(), Lock(), Event()
@@ -158,6 +162,10 @@ class Metrics:
         self._queued = self._gauge("audit_queued", "Calls that wait to be recorded.", "livesum")
         self._dropped = self._counter("audit_dropped", "Calls that the audit trail has lost.")
         self._suspended = self._gauge("suspended", "Recommendations and services that are suspended.", "livemax")
+        self._recommendations = self._gauge("recommendations", "Recommendations in each state.", "livemax", "state")
+        self._review_by = self._gauge(
+            "review_by_timestamp_seconds", "Until when what is in force is to be read again; 0 for nothing.", "livemax"
+        )
 
     def call(self, call: CallRecord[Answered]) -> None:
         """Count a call, also one that was refused or failed."""
@@ -258,6 +266,14 @@ class Metrics:
             if (seconds := age()) is not None:
                 self._keys.labels(client).set(self._clock() - seconds)
         self._suspended.set(self._count_suspended())
+        if self._standings is not None:
+            standings = self._standings()
+            counts, review = standings.counts(), standings.earliest_review
+            for state in STATES:
+                self._recommendations.labels(state).set(counts.get(state, 0))
+            # To the end of that day; where the site is, it may end half a day earlier or later.
+            until = datetime.combine(review + timedelta(days=1), datetime.min.time(), UTC) if review else None
+            self._review_by.set(until.timestamp() if until else 0)
         if self._health is not None:
             health = self._health()
             self._queued.set(health.queued)

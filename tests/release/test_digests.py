@@ -89,6 +89,19 @@ def test_what_stands_in_the_file_of_a_recommendation_unsigns_it_alone(digests: D
     ]
 
 
+def test_a_text_that_ends_like_a_mark_of_evidence_opens_nothing(folder: Path) -> None:
+    _edit(
+        folder,
+        "guideline.toml",
+        r'(\[thresholds\.severe-renal-impairment\].*?source = ")',
+        r"\1after [V2:R83",
+        regex=True,
+    )
+    path = folder / "guideline.toml"
+    path.write_text(re.sub(r"(after \[V2:R83)[^\"]*", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert _of(folder).recommendations
+
+
 def test_comments_order_of_tables_and_of_rows_of_codes_and_layout_change_no_digest(
     digests: Digests, folder: Path
 ) -> None:

@@ -123,6 +123,17 @@ def test_under_a_red_flag_a_draft_does_not_hide_behind_one_that_is_signed(start:
     assert re.search(r"\ndraft in 1\+[0-9a-f]{8}: [^;]+$", card["detail"])
 
 
+def test_metrics_count_what_is_in_each_state_and_say_until_when(start: Callable[..., Running]) -> None:
+    running = start(FEVER)
+    count = len(running.site.digests.recommendations)
+    metrics = running.client.get("/metrics").text
+    assert f'sitbone_recommendations{{state="active"}} {count - 1}.0' in metrics
+    assert 'sitbone_recommendations{state="draft"} 1.0' in metrics
+    assert 'sitbone_recommendations{state="suspended"} 0.0' in metrics
+    until = datetime(2027, 11, 2, tzinfo=UTC).timestamp()
+    assert float(re.findall(r"\nsitbone_review_by_timestamp_seconds (\S+)", metrics)[0]) == until
+
+
 def test_discovery_and_readiness_say_what_is_in_force_by_whom_and_until_when(start: Callable[..., Running]) -> None:
     running = start(FEVER)
     ready = running.client.get("/readyz").get_json()
