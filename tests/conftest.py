@@ -21,7 +21,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Their tests measure how long something takes, or give all processors work to do: never two of them at once.
+# Their tests wait for a deadline, or give all processors work to do: never two of them at once.
 ONE_AFTER_THE_OTHER = frozenset(
     {
         "test_bench.py",

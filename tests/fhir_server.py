@@ -50,6 +50,11 @@ class FhirServer:
         connections: int = self._call("GET", "/__count")["connections"]
         return connections
 
+    def unanswered(self) -> int:
+        """How many of those requests have not had their whole answer yet, or will never have it."""
+        unanswered: int = self._call("GET", "/__count")["unanswered"]
+        return unanswered
+
     def longest_url(self) -> int:
         longest: int = self._call("GET", "/__count")["longest"]
         return longest

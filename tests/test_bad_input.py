@@ -3,7 +3,6 @@
 import itertools
 import json
 import random
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from service.app import create_app
+from tests.unending import must_end
 
 REQUESTS = sorted((Path(__file__).parents[1] / "fixtures" / "requests").glob("*.json"))
 FULL = REQUESTS[[path.stem for path in REQUESTS].index("sudden-pop-with-bruising")]
@@ -261,9 +261,8 @@ def nested(opening: str, closing: str, depth: int = DEEP) -> str:
 )
 def test_a_body_that_is_no_sound_json_is_refused_soon(body: str | bytes, status: int) -> None:
     sent = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
-    began = time.process_time()
-    response = post(sent)
-    assert time.process_time() - began < 2
+    with must_end():
+        response = post(sent)
     assert response.status_code == status
     if status != 200:
         OperationOutcome.model_validate(json.loads(response.data))
@@ -323,9 +322,8 @@ def test_data_that_could_not_be_read_is_named_and_never_taken_for_a_clean_chart(
 
 def test_a_bundle_of_a_hundred_thousand_empty_entries_is_answered_soon() -> None:
     entries: list[Any] = [{}] * 100_000
-    began = time.process_time()
-    assert_answered(post(changed(TEXT, ("prefetch", "conditions"), {"resourceType": "Bundle", "entry": entries})))
-    assert time.process_time() - began < 2
+    with must_end():
+        assert_answered(post(changed(TEXT, ("prefetch", "conditions"), {"resourceType": "Bundle", "entry": entries})))
 
 
 def test_codes_and_texts_without_end_cost_no_more_than_their_length() -> None:
@@ -339,6 +337,5 @@ def test_codes_and_texts_without_end_cost_no_more_than_their_length() -> None:
         ("prefetch", "observations", "entry", 0, "resource", "effectiveDateTime"): "2026-11-22T" + "0" * 200_000,
         ("prefetch", "observations", "entry", 0, "resource", "code", "text"): "left " * 40_000,
     }.items():
-        began = time.process_time()
-        assert_answered(post(changed(TEXT, place, value)))
-        assert time.process_time() - began < 1
+        with must_end():
+            assert_answered(post(changed(TEXT, place, value)))

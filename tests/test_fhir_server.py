@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -42,9 +41,8 @@ pytestmark = pytest.mark.needs_system("npm", "it installs the FHIR engine that t
 LOOPBACK = FhirPolicy((), internal=False, loopback_only=True)
 # Two shared cores and a cold engine must not decide what these tests find.
 UNHURRIED = replace(LOOPBACK, deadline=5.0)
-# Seconds after which a call has surely waited for more than its deadline, of four seconds at most; what the server
-# holds back comes later still.
-LATE = 12.0
+# What the server holds back for longer than any call waits: whoever is answered meanwhile has not waited for it.
+SLOW = ("delay:2000", "delay:20000", "slow-body")
 # What the server's fault "token" asks for.
 GOOD = "test-token"
 TEMPLATES = {
@@ -221,11 +219,10 @@ def test_a_fault_of_one_search_is_told_and_leaves_the_others_alone(
 def test_what_is_not_there_at_the_deadline_is_not_waited_for(chart: FhirServer, fault: str) -> None:
     client = lister(LOOPBACK)
     chart.fault(fault, match="Observation")
-    start = time.monotonic()
 
     states = listed(client, body(chart, "kept"))
 
-    assert time.monotonic() - start < LATE
+    assert chart.unanswered() > 0
     assert states["observations"] == ["missing", 0, "not in time"]
     chart.forget()
     assert listed(lister(UNHURRIED), body(chart, "kept")) == SOUND
@@ -386,11 +383,11 @@ def test_the_service_refuses_with_412_when_the_patient_or_every_finding_is_out_o
     _, bare = in_server(fhir_server, CASES[SICK])
     for fault, match in faults:
         fhir_server.fault(fault, match)
-    start = time.monotonic()
 
     response = client.post(SERVICE, json=bare)
 
-    assert time.monotonic() - start < LATE
+    if any(fault in SLOW for fault, _ in faults):
+        assert fhir_server.unanswered() > 0
     text = response.get_data(as_text=True)
     assert (response.status_code, response.get_json()["resourceType"]) == (412, "OperationOutcome")
     assert GOOD not in text
@@ -433,15 +430,14 @@ def test_calls_that_come_together_on_a_dead_server_all_end_at_their_deadline(
     _, bare = in_server(fhir_server, CASES[SICK])
     fhir_server.fault("delay:20000")
 
-    def call(_: int) -> tuple[int, float]:
-        start = time.monotonic()
-        return client.application.test_client().post(SERVICE, json=bare).status_code, time.monotonic() - start
+    def call(_: int) -> int:
+        return client.application.test_client().post(SERVICE, json=bare).status_code
 
     with ThreadPoolExecutor(16) as callers:
         ended = list(callers.map(call, range(32)))
 
-    assert {status for status, _ in ended} == {412}
-    assert max(seconds for _, seconds in ended) < LATE
+    assert set(ended) == {412}
+    assert fhir_server.unanswered() == sum(fhir_server.counts().values()) > 0
     fhir_server.forget()
     left_alone = client.post(SERVICE, json=bare)
     assert left_alone.status_code == 412
@@ -486,6 +482,7 @@ def test_the_running_service_answers_in_time_and_tells_of_every_fault_while_othe
             fhir_server.forget()
             fhir_server.fault(fault, "met-by-faults" if where == ALL else f"{where}?patient=met-by-faults")
             *met, served, other = callers.map(call, [sick, sick, sick, sick, well, well])
+            assert fault not in SLOW or fhir_server.unanswered() > 0
             made += 6
             for answer, expected, observations in (
                 *((each, code, state) for each in met),
@@ -493,7 +490,6 @@ def test_the_running_service_answers_in_time_and_tells_of_every_fault_while_othe
                 (other, 200, "fetched"),
             ):
                 assert answer.status == expected, (fault, where)
-                assert answer.seconds < LATE, (fault, where)
                 if expected == 200:
                     data = answer.body["extension"]["org.sitbone.assessment"]["data"]
                     # A search of which nothing came before it stopped has failed.

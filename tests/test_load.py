@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from service.server.capacity import LONGEST_WAIT
 from tests.serving import children_of
 
 # The real service; where a call brings the header X-Test-Seconds, its answer takes that long: a slow FHIR server.
@@ -71,16 +70,15 @@ class Service:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
-    def call(self, seconds: float = 0) -> tuple[int, dict[str, str], float]:
-        """Status, headers, and how long it took."""
+    def call(self, seconds: float = 0) -> tuple[int, dict[str, str]]:
+        """Status and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        began = time.monotonic()
         with contextlib.closing(connection):
             connection.request("POST", PATH, CALL, JSON | {"X-Test-Seconds": str(seconds)})
             response = connection.getresponse()
             body = json.loads(response.read())
         assert "cards" in body or body["resourceType"] == "OperationOutcome"
-        return response.status, dict(response.headers), time.monotonic() - began
+        return response.status, dict(response.headers)
 
     def is_alive(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=4)
@@ -89,15 +87,15 @@ class Service:
             return connection.getresponse().status == 200
 
     def is_well(self) -> bool:
-        """Whether it answers a call like any other, soon. While what others left is in flight it may say 503: whoever
-        hears that comes again.
+        """Whether it answers a call like any other. While what others left is in flight it may say 503: whoever hears
+        that comes again.
         """
-        end = time.monotonic() + 3
-        status, _, _ = self.call()
+        end = time.monotonic() + 20
+        status, _ = self.call()
         while status == 503 and time.monotonic() < end:
             time.sleep(0.05)
-            status, _, _ = self.call()
-        return status == 200 and time.monotonic() < end
+            status, _ = self.call()
+        return status == 200
 
     def stop(self) -> str:
         """Its log."""
@@ -163,14 +161,21 @@ def test_silent_callers_keep_nobody_from_being_answered(sent: bytes, callers: in
 
 
 def test_a_caller_that_stays_on_the_line_after_its_answer_keeps_nobody_waiting(service: Service) -> None:
+    assert service.is_alive()
+    (worker,) = children_of(service.process.pid)
+    before = sockets(worker)
     with contextlib.ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(service.connect())
             connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             assert b"200 OK" in connection.recv(65_536)
-        began = time.monotonic()
         assert service.is_well()
-        assert time.monotonic() - began < 1
+        # It has not waited for all of them before: some it holds still, beside the connection of that call.
+        assert sockets(worker) >= before + 2
+
+
+def sockets(process: int) -> int:
+    return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{process}/fd").iterdir())
 
 
 def whole_answer(connection: socket.socket) -> bytes:
@@ -184,24 +189,26 @@ def whole_answer(connection: socket.socket) -> bytes:
 def test_a_body_that_does_not_come_in_time_is_refused_with_400(service: Service) -> None:
     """Silence, and a byte now and then: the time is that of the whole request."""
 
+    told = threading.Event()
+
     def drip(connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            for byte in CALL[:30]:
+            for byte in CALL:
                 connection.sendall(bytes([byte]))
-                time.sleep(0.5)
+                if told.wait(0.5):
+                    return
 
     with service.connect() as silent, service.connect() as slow:
         silent.sendall(head(len(CALL)) + CALL[:1000])
         slow.sendall(head(len(CALL)))
         dripping = threading.Thread(target=drip, args=(slow,))
         dripping.start()
-        began = time.monotonic()
+        # Neither body ever ends.
         answers = [whole_answer(connection) for connection in (silent, slow)]
-        took = time.monotonic() - began
+        told.set()
         slow.close()
         dripping.join()
     assert all(answer.startswith(b"HTTP/1.1 400 ") and b"OperationOutcome" in answer for answer in answers)
-    assert took < 9
     assert service.is_well()
 
 
@@ -343,11 +350,12 @@ def test_over_capacity_is_said_at_once_and_who_is_in_is_answered() -> None:
         time.sleep(0.5)
         beyond = [callers.submit(service.call, 4) for _ in range(9)]
         refused = [each.result() for each in beyond]
+        # Those who are in are at work still.
+        assert not any(each.done() for each in taken)
         probe = urllib.request.urlopen(f"http://127.0.0.1:{service.port}/healthz", timeout=5)
         probe.close()
-        assert [status for status, _, _ in refused] == [503] * 9
-        assert all(headers["Retry-After"] == "1" and took < LONGEST_WAIT for _, headers, took in refused)
-        assert all("X-Correlation-Id" in headers for _, headers, _ in refused)
+        assert [status for status, _ in refused] == [503] * 9
+        assert all(headers["Retry-After"] == "1" and "X-Correlation-Id" in headers for _, headers in refused)
         assert [each.result()[0] for each in taken] == [200] * 2
         assert service.is_well()
 
@@ -356,9 +364,9 @@ def test_a_call_that_nobody_can_work_on_soon_is_refused_and_not_kept(service: Se
     with ThreadPoolExecutor(3) as callers:
         taken = [callers.submit(service.call, 5) for _ in range(2)]
         time.sleep(0.2)
-        status, headers, took = service.call()
+        status, headers = service.call()
         assert (status, headers["Retry-After"]) == (503, "1")
-        assert 0.9 < took < 4
+        assert not any(each.done() for each in taken)
         assert [each.result()[0] for each in taken] == [200] * 2
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -377,8 +376,7 @@ def test_the_alerts_of_what_is_missing_do_not_wait_for_a_series(repository: Path
     assert said["SitboneNotThere"] == f'up{{job="{job}"}} == 0 or absent(up{{job="{job}"}})'
 
 
-# Not needs_system: Prometheus is no part of what the project is tested with.
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, of Prometheus, is not installed")
+@pytest.mark.needs_system("promtool", "Prometheus itself says when an alert is raised")
 @pytest.mark.parametrize("name", WATCHED)
 def test_prometheus_raises_them_when_they_matter_and_not_otherwise(repository: Path, tmp_path: Path, name: str) -> None:
     series, standing = WATCHED[name]

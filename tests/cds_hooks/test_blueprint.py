@@ -377,7 +377,7 @@ def test_a_call_is_recorded_without_anything_from_the_chart(
     assert record.states == {"patient": "supplied", "visits": "missing"}
     assert "fhirServer is null" in record.notes
     assert list(record.seconds) == ["read", "answer", "send"]
-    assert all(0 <= seconds < 60 for seconds in record.seconds.values())
+    assert all(seconds >= 0 for seconds in record.seconds.values())
     assert "p1" not in repr(record)
     assert "Jane" not in repr(record)
 

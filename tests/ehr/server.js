@@ -26,6 +26,7 @@ let chosen = [];
 let counts = {};
 let longest = 0;
 let sockets = new Set();
+let unanswered = new Set();
 
 const outcome = (code, text) => ({
   resourceType: 'OperationOutcome',
@@ -127,10 +128,10 @@ async function administer(request, url) {
       chosen.push(JSON.parse(await bodyOf(request)));
       return {};
     case 'DELETE /__fault':
-      [chosen, counts, longest, sockets] = [[], {}, 0, new Set()];
+      [chosen, counts, longest, sockets, unanswered] = [[], {}, 0, new Set(), new Set()];
       return {};
     case 'GET /__count':
-      return { longest, paths: counts, connections: sockets.size };
+      return { longest, paths: counts, connections: sockets.size, unanswered: unanswered.size };
     default:
       return undefined;
   }
@@ -144,6 +145,8 @@ const server = createServer(async (request, response) => {
     return;
   }
   sockets.add(request.socket);
+  const among = unanswered.add(response);
+  response.on('finish', () => among.delete(response));
   counts[url.pathname] = (counts[url.pathname] ?? 0) + 1;
   longest = Math.max(longest, request.url.length);
   const matching = chosen
