@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from service.release.suspension import Suspensions
     from service.server.tracing import Tracing
 
+_LOG = logging.getLogger("sitbone")
 _Event = TypeVar("_Event")
 _Called = TypeVar("_Called", bound=Callable[..., object])
 # Not for pages of other origins, whatever those may read of the protocol.
@@ -107,7 +109,7 @@ def create_app(
     knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(knowledge, clock())
     site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
-    release = release_of(settings, knowledge)
+    release = _read_release(settings, knowledge)
     _must_be_known(settings)
     muted = Muting(settings, release, clock(), suspensions.muted if suspensions else lambda: NOTHING).at
     store = _store(settings, clock)
@@ -292,6 +294,14 @@ def _adaptive_form(
         body_limit=settings.body_limit,
         pseudonym=Pseudonyms(settings).of,
     )
+
+
+def _read_release(settings: Settings, knowledge: Knowledge) -> Release:
+    """The release of the knowledge. A signature that does not count is told in the log: what it covers is a draft."""
+    release = release_of(settings, knowledge)
+    for refusal in release.refused:
+        _LOG.warning("knowledge: %s", refusal)
+    return release
 
 
 def _must_be_known(settings: Settings) -> None:

@@ -3,8 +3,9 @@
 A recommendation says and decides nothing alone: it reads criteria, findings with their codes, numbers, the ranking, and
 its card is written with shared words. All that it reaches is its closure, and its digest is that of the closure. It is
 found by what the loaded knowledge names, not by a list of members: a member that is new to the model is in it from the
-first day. Comments, layout, and the order of members and of tables count for nothing, but for the two tables whose
-order is read: topics, in which the cards of an answer come, and causes of equal points.
+first day. Comments, layout, and the order of members and of tables count for nothing in it. In the digest of the
+release the order of three tables counts, because it is read: topics, in which the cards of an answer come, causes of
+equal points, and findings, in which the reasons of an order are listed.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Digests:
             "knowledge": {name: plain(getattr(knowledge, name)) for name in _members(Knowledge) if name not in _APART},
             # What their digests leave out.
             "recommendations": {one.id: [plain(getattr(one, name)) for name in sorted(_NOT_CONTENT)] for one in every},
-            "order": [list(knowledge.wording.topics), list(knowledge.causes)],
+            "order": [list(knowledge.wording.topics), list(knowledge.causes), list(knowledge.findings)],
             "properties": plain(self._file(PROPERTIES)),
             # As they stand: in which source a code was read, and under which licence, the model does not keep.
             "codes": {path.stem: _rows_of(path) for path in sorted((self._folder / _CSV_FOLDER).glob("*.csv"))},

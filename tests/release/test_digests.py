@@ -105,7 +105,7 @@ def test_a_text_that_ends_like_a_mark_of_evidence_opens_nothing(folder: Path) ->
 def test_comments_order_of_tables_and_of_rows_of_codes_and_layout_change_no_digest(
     digests: Digests, folder: Path
 ) -> None:
-    for name in ("findings.toml", "definitions.toml", "sources.toml"):
+    for name in ("orders.toml", "definitions.toml", "sources.toml"):
         text = (folder / name).read_text(encoding="utf-8")
         head, *tables = re.split(r"(?m)^(?=\[)", text)
         tables.reverse()
@@ -149,13 +149,15 @@ def test_what_no_closure_holds_is_in_the_digest_of_the_release(
     assert (_of(folder).release != digests.release) == (new.strip() != old)
 
 
-def test_the_order_in_which_cards_come_and_causes_stand_is_content_of_the_release(
-    digests: Digests, folder: Path
-) -> None:
-    text = (folder / "causes.toml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["causes.toml", "findings.toml"])
+def test_an_order_of_tables_that_is_read_is_content_of_the_release(file: str, digests: Digests, folder: Path) -> None:
+    text = (folder / file).read_text(encoding="utf-8")
     head, *tables = re.split(r"(?m)^(?=\[)", text)
-    (folder / "causes.toml").write_text(head + "\n\n".join(reversed(tables)), encoding="utf-8")
-    assert _of(folder).release != digests.release
+    (folder / file).write_text(head + "\n\n".join(reversed(tables)), encoding="utf-8")
+    edited = _of(folder)
+    assert edited.release != digests.release
+    # The ranking of causes is read by recommendations.
+    assert (edited.recommendations == digests.recommendations) == (file == "findings.toml")
 
 
 def test_another_product_is_another_release_of_the_same_recommendations(digests: Digests) -> None:

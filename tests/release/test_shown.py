@@ -201,3 +201,12 @@ def test_a_kept_folder_that_is_not_what_was_signed_says_nothing(new_site: Callab
     (site.folder / "signatures" / "clinical.tar.gz").write_bytes(pack(site.folder))
     client = create_app(Settings(knowledge_dir=site.folder, signers=site.signers, pages="off")).test_client()
     assert "Changed since" not in client.get(f"/knowledge/{FEVER}.html").text
+
+
+def test_a_signature_that_does_not_count_is_told_in_the_log_of_the_start(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = site.folder / "signatures" / "clinical.json"
+    path.write_bytes(path.read_bytes().replace(b"right", b"wrong"))
+    create_app(Settings(knowledge_dir=site.folder, signers=site.signers, pages="off"))
+    assert "knowledge: signatures/clinical.json: the signature is not over this content" in caplog.text
