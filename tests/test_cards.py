@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -458,3 +459,36 @@ def test_orders_of_a_tear_have_the_day_that_the_window_since_the_injury_leaves(
 def test_beside_a_red_flag_without_a_window_no_order_is_said_to_have_days(client: FlaskClient, other: str) -> None:
     card = card_of(client, present=["buttock-pain", "significant-bruising", other], onset_days_ago=3)
     assert " by " not in card["summary"]
+
+
+def test_half_of_the_cards_have_at_most_eighty_words_and_none_more_than_the_limits() -> None:
+    """Without the line that says what knowledge it is; tests/clinical holds the limits on generated charts."""
+    answers = [
+        [
+            len(card["detail"].rpartition("\n\n")[0].split())
+            for card in read("responses", name)["cards"]
+            if "detail" in card
+        ]
+        for name in every("responses")
+    ]
+    assert median(count for counts in answers for count in counts) <= 80
+    assert max(count for counts in answers for count in counts) <= 120
+    assert max(map(sum, answers)) <= 200
+
+
+@pytest.mark.parametrize("name", every("responses"))
+def test_the_safety_net_stands_once_and_on_no_card_about_an_order_or_a_date(name: str) -> None:
+    cards = [card for card in read("responses", name)["cards"] if "**Safety net:**" in card.get("detail", "")]
+    assert len(cards) <= 1
+    assert not {card["source"]["topic"]["code"] for card in cards} & {"imaging-order", "analgesic-order", "appointment"}
+    assert not [card for card in read("responses", name)["cards"] if cards and card["indicator"] == "critical"]
+
+
+@pytest.mark.parametrize("name", every("responses"))
+def test_every_card_leads_to_the_page_about_its_recommendations(name: str) -> None:
+    for card in read("responses", name)["cards"]:
+        if "extension" in card:
+            ids = [each["id"] for each in card["extension"]["org.sitbone.basis"]["recommendations"]]
+            assert card["source"]["url"] == card["links"][0]["url"]
+            assert set(ids) <= {*card["source"]["url"].rpartition("/why/")[2].split("+")}
+            assert PATIENT not in card["source"]["url"]

@@ -119,10 +119,11 @@ class ShortText:
                 self._add(lines, "ask_short", question)
 
     def _safety_net(self, content: Content) -> Iterator[str]:
-        """Once, and only where the patient may go home with this card."""
+        """Once, and only where the patient may go home with this card, which none about an order or a date says."""
         sentence = self.words.sentences["safety_net_short"]
         urgent = any(fired.indicator != "info" for fired in (content.fired[0], *self.lines.assessment.fired))
-        if not (urgent or content.about or sentence in self._said):
+        of_a_thing = content.about or content.topic == self.knowledge.engine.topics["appointment"]
+        if not (urgent or of_a_thing or sentence in self._said):
             self._said.add(sentence)
             yield f"**{self.words.headings['safety_net']}** {sentence}"
 
