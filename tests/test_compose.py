@@ -29,6 +29,8 @@ REPOSITORY = Path(__file__).parents[1]
 FILE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text("utf-8"))
 SERVICES: dict[str, Any] = FILE["services"]
 PUBLIC = f"https://{NAME}"
+# What compose asks whoever starts it for.
+ASKED_FOR = {"SITBONE_PUBLIC_BASE_URL": PUBLIC, "SITBONE_DRAFT": "show"}
 CALL = (REPOSITORY / "fixtures" / "requests" / "sudden-pop-with-bruising.json").read_bytes()
 
 
@@ -69,7 +71,8 @@ def test_what_is_secret_comes_from_files_alone_and_has_no_default() -> None:
             if re.search(r"PASSWORD|KEY|TOKEN|URL", variable) and variable != "SITBONE_PUBLIC_BASE_URL":
                 assert variable.endswith("_FILE")
                 assert value.removeprefix("/run/secrets/") in used
-    assert SERVICES["service"]["environment"]["SITBONE_PUBLIC_BASE_URL"].startswith("${SITBONE_PUBLIC_BASE_URL:?")
+    for variable in ASKED_FOR:
+        assert SERVICES["service"]["environment"][variable].startswith(f"${{{variable}:?")
 
 
 def test_the_image_and_the_files_that_it_names_are_those_of_the_repository() -> None:
@@ -143,5 +146,5 @@ def environment(service: str, folder: Path) -> dict[str, str]:
         placed = value
         for place, path in places.items():
             placed = placed.replace(place, path)
-        read[variable] = PUBLIC if variable == "SITBONE_PUBLIC_BASE_URL" else placed
+        read[variable] = ASKED_FOR.get(variable, placed)
     return read
