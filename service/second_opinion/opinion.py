@@ -103,7 +103,7 @@ class Opinions:
             raise Refused(SILENT)
         if self._revise is not None:
             answered = self._revise(request, answered)
-        return Opinion(answered, self.evaluator.evaluate(request, whole_chart=False))
+        return Opinion(answered, self.evaluator.behind(request, answered))
 
     # -- questions ----------------------------------------------------------------------------------------------------
 

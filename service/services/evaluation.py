@@ -196,14 +196,24 @@ class Evaluator:
         # One call sees one set, and its clock.
         muted = self.muted(now)
         case = self._reader.read(chart, now, None if whole_chart else self.assessor.sought)
-        asked_of = orders and not self.assessor.sought.isdisjoint(case.assertions)
-        on_chart = self.orders.read(chart) if asked_of else NOTHING_ORDERED
+        on_chart = self._on_chart(chart, case) if orders else NOTHING_ORDERED
         required = not whole_chart or is_nothing(case.data, case.kinds)
         standings = self.standings_at(now, muted)
         evaluation = Evaluation(self, request, now, case, self.assessor.assess(case), on_chart, muted, standings)
         if required:
             evaluation.require_chart()
         return evaluation
+
+    def behind(self, request: HookRequest, answered: Answered) -> Evaluation:
+        """The evaluation that an answer to this request stands on. Raises ValueError where it needed no chart."""
+        assessment, muted = answered.assessment, answered.muted
+        if (case := assessment.case) is None:
+            raise ValueError("no chart was read")
+        on_chart, standings = self._on_chart(chart_of(request), case), self.standings_at(case.now, muted)
+        return Evaluation(self, request, case.now, case, assessment, on_chart, muted, standings)
+
+    def _on_chart(self, chart: ReceivedChart, case: Case) -> OnChart:
+        return NOTHING_ORDERED if self.assessor.sought.isdisjoint(case.assertions) else self.orders.read(chart)
 
 
 def chart_of(request: HookRequest) -> ReceivedChart:
