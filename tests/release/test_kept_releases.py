@@ -32,7 +32,13 @@ class Running:
     def __init__(self, folder: Path, audit: Path, clients: Path | None = None) -> None:
         audit.mkdir(mode=0o700, exist_ok=True)
         settings = Settings(
-            knowledge_dir=folder, audit=audit, card_key=CARD_KEY, clients=clients, store=audit, pages="off"
+            knowledge_dir=folder,
+            audit=audit,
+            card_key=CARD_KEY,
+            clients=clients,
+            store=audit,
+            pages="off",
+            draft="show",
         )
         opened = open_audit(settings)
         assert opened is not None
