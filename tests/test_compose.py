@@ -108,6 +108,7 @@ def test_a_call_goes_through_proxy_service_and_database_as_the_file_puts_them_to
     # The database of these tests has another address, and asks for no password.
     (secrets / "database_url").write_text(postgresql.url)
     (tmp_path / "proxy").mkdir()
+    (tmp_path / "data").mkdir(mode=0o700)
     key = new_key("ES384", "mine")
     (tmp_path / "sitbone" / "jwks.json").write_text(json.dumps(key_set(key)))
     (tmp_path / "sitbone" / "clients.toml").write_text(
@@ -136,15 +137,18 @@ def test_a_call_goes_through_proxy_service_and_database_as_the_file_puts_them_to
     # The service has ended, and has written what waited.
     assert postgresql.execute("SELECT client, status FROM audit_calls WHERE cards > 0") == [("ehr", 200)]
     assert postgresql.execute("SELECT count(*) FROM seen_tokens") == [(1,)]
+    assert not list((tmp_path / "data").glob("*.sqlite"))
 
 
 def environment(service: str, folder: Path) -> dict[str, str]:
     """What a container of this service is told, with its folders below this one."""
-    places = {"/run/secrets": str(folder / "secrets"), "/etc/sitbone": str(folder / "sitbone")}
+    places = {
+        "/run/secrets": str(folder / "secrets"),
+        "/etc/sitbone": str(folder / "sitbone"),
+        "/data": str(folder / "data"),
+    }
     read = {}
     for variable, value in SERVICES[service]["environment"].items():
-        placed = value
-        for place, path in places.items():
-            placed = placed.replace(place, path)
-        read[variable] = ASKED_FOR.get(variable, placed)
+        place = next((each for each in places if f"{value}/".startswith(f"{each}/")), "")
+        read[variable] = ASKED_FOR.get(variable, f"{places.get(place, place)}{value.removeprefix(place)}")
     return read
