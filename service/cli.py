@@ -26,6 +26,7 @@ _ELSEWHERE = {
     "suspend": "service.commands.suspension",
     "suspended": "service.commands.suspension",
     "resume": "service.commands.suspension",
+    "reload": "service.commands.reload",
 }
 
 
@@ -81,6 +82,7 @@ def serve(example: Path | None) -> None:
     from service.app import create_app  # noqa: PLC0415
     from service.audit import open_audit  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.release.reload import renewed  # noqa: PLC0415
     from service.release.suspension import open_suspensions  # noqa: PLC0415
     from service.server import metrics, tracing  # noqa: PLC0415
     from service.server.serve import require_free_address  # noqa: PLC0415
@@ -91,10 +93,22 @@ def serve(example: Path | None) -> None:
         audit, traces = open_audit(settings), tracing.open_tracing(os.environ)
         suspensions = open_suspensions(settings)
         metrics.share()
-        app = create_app(settings, audit=audit, tracing=traces, suspensions=suspensions)
+
+        def make() -> Any:
+            return create_app(settings, audit=audit, tracing=traces, suspensions=suspensions)
+
+        app = make()
         require_free_address(settings)
     except (SettingsError, KnowledgeError) as error:
         give_up(str(error))
+
+    def renew() -> Any:
+        nonlocal app
+        # The old one does not outlive its last worker, so that memory stays bounded.
+        new = renewed(make, (KnowledgeError,))
+        app = new or app
+        app.extensions["metrics"].reloaded(refused=new is None)
+        return new
 
     def at_the_end() -> None:
         # The metrics come last: they say what the audit trail has lost.
@@ -106,6 +120,7 @@ def serve(example: Path | None) -> None:
         settings,
         app,
         example=example,
+        renew=renew,
         at_the_beginning=suspensions.start,
         at_the_end=at_the_end,
         at_death=metrics.forget,

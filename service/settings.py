@@ -126,7 +126,7 @@ class Settings:
     # None: shown, where there is no file of clients; beside one it has to be said.
     draft: str | None = None
     # Ids of recommendations that are assessed and recorded, and not said.
-    silent: tuple[str, ...] = ()
+    silent: tuple[str, ...] | None = None
     store: Path | None = None
     store_url: str | None = field(default=None, repr=False)
     audit: Path | Literal["off"] | None = None

@@ -317,6 +317,22 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
         },
         {"SitboneSuspended"},
     ),
+    "a reload was refused": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            "sitbone_reloads_refused_total": "0x150 1x30",
+        },
+        {"SitboneReloadRefused"},
+    ),
+    "a reload was refused long ago": (
+        {
+            'up{job="sitbone"}': "1x180",
+            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            "sitbone_reloads_refused_total": "0x10 1x170",
+        },
+        set(),
+    ),
     "what was suspended is resumed": (
         {
             'up{job="sitbone"}': "1x180",

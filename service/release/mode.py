@@ -59,7 +59,7 @@ class Muting:
             )
         self._release, self._suspended, self._shows_drafts = release, suspended, settings.draft in (None, SHOW)
         self._set_silent, known = (
-            frozenset(settings.silent),
+            frozenset(settings.silent or ()),
             {each.id for each in release.knowledge.every_recommendation()},
         )
         if unknown := sorted(self._set_silent - known):

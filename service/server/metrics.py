@@ -161,6 +161,7 @@ class Metrics:
         )
         self._queued = self._gauge("audit_queued", "Calls that wait to be recorded.", "livesum")
         self._dropped = self._counter("audit_dropped", "Calls that the audit trail has lost.")
+        self._reloads_refused = self._counter("reloads_refused", "Reloads that were refused: what was there stayed.")
         self._suspended = self._gauge("suspended", "Recommendations and services that are suspended.", "livemax")
         self._recommendations = self._gauge("recommendations", "Recommendations in each state.", "livemax", "state")
         self._review_by = self._gauge(
@@ -191,6 +192,10 @@ class Metrics:
         """So many more calls are in flight."""
         with self._hands:
             self._calls_now += number
+
+    def reloaded(self, *, refused: bool) -> None:
+        """Count a reload that was refused; one that was taken counts nothing."""
+        self._reloads_refused.inc(refused)
 
     def text(self) -> bytes:
         """All metrics, of all processes that count together."""

@@ -10,7 +10,7 @@ import os
 import resource
 import shlex
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -34,6 +34,7 @@ def serve(
     app: WSGIApplication,
     *,
     example: Path | None = None,
+    renew: Callable[[], WSGIApplication | None] = lambda: None,
     at_the_beginning: Callable[[], None] | None = None,
     at_the_end: Callable[[], None] | None = None,
     at_death: Callable[[int], None] | None = None,
@@ -43,7 +44,7 @@ def serve(
     The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
     listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
     A worker that begins calls ``at_the_beginning``, and one that stops ``at_the_end``; the process that started it then
-    calls ``at_death`` with its id.
+    calls ``at_death`` with its id. SIGHUP has workers begin anew, with what ``renew`` gives if it gives anything.
     """
     log.configure(settings.log_level)
     if settings.clients is not None and settings.public_base_url is None:
@@ -53,7 +54,15 @@ def serve(
         )
     keep_freed_memory()
     leave_no_memory_behind()
-    _Server(settings, app, example, at_the_beginning=at_the_beginning, at_the_end=at_the_end, at_death=at_death).run()
+    _Server(
+        settings,
+        app,
+        example,
+        renew=renew,
+        at_the_beginning=at_the_beginning,
+        at_the_end=at_the_end,
+        at_death=at_death,
+    ).run()
 
 
 def leave_no_memory_behind() -> None:
@@ -62,11 +71,21 @@ def leave_no_memory_behind() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
+def is_handed_over(environ: Mapping[str, str]) -> bool:
+    """Whether the process was given a socket that listens already: socket activation of systemd, or SIGUSR2."""
+    by_systemd = environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0"
+    return by_systemd or "GUNICORN_FD" in environ
+
+
 def require_free_address(settings: Settings) -> None:
     """See that nobody listens where the service is to: gunicorn would try for five seconds and leave ten lines of log.
 
+    Somebody else does where a socket is handed over, by systemd or by the service that this one replaces.
+
     Raises SettingsError.
     """
+    if is_handed_over(os.environ):
+        return
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         with socket.socket(family) as listener:
@@ -147,6 +166,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         app: WSGIApplication,
         example: Path | None,
         *,
+        renew: Callable[[], WSGIApplication | None],
         at_the_beginning: Callable[[], None] | None,
         at_the_end: Callable[[], None] | None,
         at_death: Callable[[int], None] | None,
@@ -154,6 +174,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._settings = settings
         self._app = app
         self._example = example
+        self._renew = renew
         self._at_the_beginning = at_the_beginning
         self._at_the_end = at_the_end
         self._at_death = at_death
@@ -169,6 +190,14 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> WSGIApplication:
         return self._app
+
+    def reload(self) -> None:
+        """Renew the application before new workers are forked. Settings are those of the environment, and stay."""
+        if app := self._renew():
+            self.callable = self._app = app
+            # What the old one held is let go of, and what the new one holds set aside.
+            gc.unfreeze()
+            set_aside_what_is_loaded()
 
     def _worker_begins(self, _worker: object) -> None:
         if self._at_the_beginning is not None:
