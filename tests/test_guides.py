@@ -252,7 +252,7 @@ def test_the_table_of_settings_has_each_of_them_with_its_default() -> None:
     for variable in _FIELDS:
         default = getattr(settings, variable.removeprefix("SITBONE_").lower())
         expected[variable] = (
-            "-" if default is None else ",".join(default) if isinstance(default, tuple) else str(default)
+            "-" if default in (None, ()) else ",".join(default) if isinstance(default, tuple) else str(default)
         )
     # What is done without them takes words.
     in_words = {name for name, value in said.items() if expected.get(name) == "-" and value != "-"}
