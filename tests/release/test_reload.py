@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -192,3 +193,64 @@ def test_the_check_says_what_would_change_and_what_would_be_refused(repository: 
 )
 def test_a_socket_that_is_handed_over_is_not_looked_for(environ: dict[str, str], handed_over: bool) -> None:
     assert is_handed_over(environ) is handed_over
+
+
+def answers(base: str) -> bool:
+    try:
+        return bool(version(base))
+    except OSError:
+        return False
+
+
+def test_a_new_process_takes_the_socket_over_and_the_old_one_ends(repository: Path, tmp_path: Path) -> None:
+    """As code is upgraded without a proxy: SIGUSR2, then SIGTERM to the old one."""
+    (tmp_path / "store").mkdir(mode=0o700)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    base, given = f"http://127.0.0.1:{port}", {"SITBONE_STORE": str(tmp_path / "store"), "SITBONE_AUDIT": "off"}
+    environ = {**os.environ, **given, "SITBONE_PORT": str(port), "PYTHONPATH": str(repository)}
+    # It starts itself again by the path of its script.
+    script = Path(sys.executable).with_name("sitbone")
+    old = subprocess.Popen([script, "serve"], cwd=repository, env=environ, stderr=subprocess.DEVNULL)
+    new: list[int] = []
+
+    def has_begun() -> bool:
+        new[:] = [each for each in children_of(old.pid) if len(children_of(each)) == 2]
+        return bool(new)
+
+    try:
+        assert patiently(lambda: answers(base))
+        old.send_signal(signal.SIGUSR2)
+        assert patiently(has_begun)
+        old.terminate()
+        assert old.wait(timeout=15) == 0
+        assert {version(base) for _ in range(20)} == {version(base)}
+    finally:
+        old.kill()
+        old.wait()
+        for process in new[:1]:
+            os.kill(process, signal.SIGTERM)
+
+
+def test_a_socket_of_systemd_is_listened_on(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir(mode=0o700)
+    starts = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        environ = {**os.environ, "SITBONE_PORT": str(port), "SITBONE_STORE": str(tmp_path / "store")}
+        command = [sys.executable, "-c", starts, str(listener.fileno()), *SERVE[1:]]
+        service = subprocess.Popen(
+            command,
+            cwd=repository,
+            env={**environ, "SITBONE_AUDIT": "off"},
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert patiently(lambda: answers(f"http://127.0.0.1:{port}"))
+        finally:
+            service.terminate()
+            assert service.wait(timeout=15) == 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -24,6 +25,11 @@ from tests.charts import CLOCK, packaged
 from tests.recording import FIXTURES, PATH
 from tests.release.keys import Key, signers_file
 from tests.serving import children_of, running
+
+if TYPE_CHECKING:
+    from tests.postgresql import Postgresql
+
+pytest_plugins = ["tests.postgresql"]
 
 AT = datetime(2026, 11, 20, 9, tzinfo=UTC)
 BODY = (FIXTURES / "sudden-pop-with-bruising.json").read_bytes()
@@ -123,6 +129,37 @@ def test_hosts_learn_of_each_other_by_the_database_and_keep_what_they_know_while
     assert one.muted().ids == {"rl11-no-imaging-yet", "rs09-analgesia"}
     for each in (*hosts, again):
         each.close()
+
+
+def test_hosts_that_share_postgresql_learn_of_each_other_and_of_what_is_resumed(
+    tmp_path: Path, postgresql: Postgresql
+) -> None:
+    hosts = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir(mode=0o700)
+        hosts.append(open_suspensions(Settings(store=tmp_path / name, store_url=postgresql.url)))
+    one, other = hosts
+    try:
+        assert one.suspend(["rl11-no-imaging-yet", "rs09-analgesia"], "A", "why", AT)
+        other.start()
+        assert _patient(lambda: other.muted().ids == {"rl11-no-imaging-yet", "rs09-analgesia"})
+        postgresql.stop()
+        assert not one.suspend(["everything"], "A", "why", AT)
+        assert other.muted().ids == {"rl11-no-imaging-yet", "rs09-analgesia"}
+        postgresql.start()
+        one.exchange()
+        assert _patient(lambda: other.muted().everything == AT)
+    finally:
+        for each in hosts:
+            each.close()
+
+
+def _patient(holds: Callable[[], bool]) -> bool:
+    for _ in range(300):
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------------
