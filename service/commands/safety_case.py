@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -33,6 +34,7 @@ from service.settings import Settings, SettingsError
 if TYPE_CHECKING:
     # It needs z3, which is an extra.
     from service.commands.prove import Proof
+    from service.proof.report import Result
 
 # Where the named cases are asked, one test each.
 _CASES = "clinical/test_cases.py"
@@ -102,6 +104,40 @@ def as_markdown(case: SafetyCase) -> str:
     return "\n".join(_lines(case)).rstrip() + "\n"
 
 
+def as_json(case: SafetyCase) -> str:
+    """The same for programs."""
+    standings, released = case.standings, case.standings.governance
+    hazards = [
+        {
+            "id": hazard.id,
+            "hazard": hazard.hazard,
+            "initial": hazard.initial,
+            "residual": hazard.residual,
+            "owner": hazard.owner,
+            "status": hazard.status,
+            "digest": hazard.digest,
+            "tests": {test: case.results[test] for test in hazard.tests},
+        }
+        for hazard in case.hazards
+    ]
+    members = {
+        "product": case.product,
+        "at": case.now.isoformat(),
+        "open": [*case.open()],
+        "knowledge": {"version": standings.version, "digest": standings.digest, "states": standings.counts()},
+        "governance": released.signer.name if released else None,
+        "clinical": sorted(_clinicians(standings)),
+        "hazards": hazards,
+        "properties": {id_: _counted(results) for id_, results in case.proof.report.results.items()},
+        "reports": dict(case.reports),
+    }
+    return json.dumps(members, ensure_ascii=False, indent=2) + "\n"
+
+
+def _counted(results: Iterable[Result]) -> dict[str, int]:
+    return dict(Counter(result.state for result in results))
+
+
 def _lines(case: SafetyCase) -> Iterator[str]:
     standings = case.standings
     yield f"# Safety case of Sitbone {case.product}, knowledge {standings.version}\n"
@@ -151,8 +187,7 @@ def _log(case: SafetyCase) -> Iterator[str]:
 def _proved(proof: Proof) -> Iterator[str]:
     yield "\n## Properties, decided about all charts\n"
     for id_, results in proof.report.results.items():
-        counted = Counter(result.state for result in results)
-        said = ", ".join(f"{count} {state}" for state, count in counted.items()) or "no proposition"
+        said = ", ".join(f"{count} {state}" for state, count in _counted(results).items()) or "no proposition"
         yield f"- `{id_}`: {said}. {proof.properties.properties[id_].title}"
     total = Counter(result.state for results in proof.report.results.values() for result in results)
     yield f"\n{', '.join(f'{count} {state}' for state, count in total.items())}; {len(proof.report.failures)} failures."
@@ -175,7 +210,8 @@ def _proved(proof: Proof) -> Iterator[str]:
     metavar="FILE",
     help="The text of another report that belongs to it, such as that of the silent weeks.",
 )
-def safety_case(tests: Path | None, reports: Sequence[TextIO]) -> None:
+@click.option("--json", "machine", is_flag=True, help="Print it as JSON, without the words of the log.")
+def safety_case(tests: Path | None, reports: Sequence[TextIO], *, machine: bool) -> None:
     """Print the safety case of the release that the settings name, as Markdown.
 
     It says what stands in force and who signed it, the hazards with their scores and controls, what is proved, what
@@ -200,5 +236,5 @@ def safety_case(tests: Path | None, reports: Sequence[TextIO]) -> None:
         give_up(f"{tests}: cannot be read as a JUnit report.")
     told = {each.name: each.read() for each in reports}
     case = SafetyCase(version("sitbone"), now, standings, hazards, proof, results, told)
-    click.echo(as_markdown(case), nl=False)
+    click.echo(as_json(case) if machine else as_markdown(case), nl=False)
     sys.exit(1 if any(True for _ in case.open()) else 0)

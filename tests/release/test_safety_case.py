@@ -1,5 +1,6 @@
 """`sitbone safety-case`: one file that says what keeps a release from going live."""
 
+import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -120,6 +121,15 @@ def test_a_risk_that_no_live_service_bears_keeps_it(run: Run, tmp_path: Path) ->
     assert result.exit_code == 1
     assert "- T01, The toe is taken for the foot: a residual risk of 4, where 3 is the most." in result.stdout
     assert "### T01 The toe is taken for the foot (as the site has it)" in result.stdout
+
+
+def test_a_program_has_it_as_json(run: Run, tmp_path: Path) -> None:
+    said = json.loads(run("--json", "--tests", _junit(tmp_path / "tests.xml", PASSED)).stdout)
+    assert said["open"] == []
+    assert (said["governance"], said["knowledge"]["states"].keys()) == (GOVERNOR, {"active"})
+    (hazard,) = said["hazards"]
+    assert (hazard["id"], hazard["residual"], {*hazard["tests"].values()}) == ("T01", 1, {"passed"})
+    assert said["properties"]["urgency-kept"]["proved"] > 0
 
 
 @pytest.mark.parametrize("content", [None, "no XML"])
