@@ -35,8 +35,8 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 COMMANDS = dict(commands(main))
-# They do something, and have nothing to tell.
-SILENT = {("serve",), ("completion",)}
+# They do something, and have nothing to tell that a program would ask for: what is signed or restored is a file.
+SILENT = {("serve",), ("completion",), ("knowledge", "sign"), ("knowledge", "restore")}
 
 
 def test_the_commands_are_those_that_are_documented() -> None:

@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.commands.replay import answers, in_process, read_folder
 from service.knowledge_model.loader import load
@@ -143,19 +143,32 @@ def changes_in_words(release: Release, knowledge: Path | None, folder: Path, sig
     return "\n".join(lines)
 
 
-def verified_as_text(release: Release) -> str:
-    """A line for each file of signatures and revocations."""
-    signed = release.signed
+class Verified(NamedTuple):
+    """What became of one file of signatures or revocations, and of what governance says of the answers."""
+
+    file: str
+    counts: bool
+    words: str
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.counts else 'refused':8} {self.file}: {self.words}"
+
+
+def verified(release: Release, found_behaviour: str = "") -> Iterator[Verified]:
+    """Every file, and where the behaviour is known whether it is the one that governance signed."""
     refused = {each.file for each in release.refused}
-    lines = [
-        f"ok       {SIGNATURES}/{each.name}.json: {each.role}, {each.in_words}, from {each.effective_from}, "
-        f"to be read again by {each.review_by}"
-        for each in signed.signatures
-        if f"{SIGNATURES}/{each.name}.json" not in refused
-    ]
-    lines += [f"ok       {REVOCATIONS}/{each.name}.json: {each.signer.name}, {each.why}" for each in signed.revocations]
-    lines += [f"refused  {each}" for each in release.refused]
-    return "\n".join(lines or ["There is no signature here."])
+    for signature in release.signed.signatures:
+        file = f"{SIGNATURES}/{signature.name}.json"
+        if file not in refused:
+            days = f"from {signature.effective_from}, to be read again by {signature.review_by}"
+            yield Verified(file, True, f"{signature.role}, {signature.in_words}, {days}")
+    for revocation in release.signed.revocations:
+        yield Verified(f"{REVOCATIONS}/{revocation.name}.json", True, f"{revocation.signer.name}, {revocation.why}")
+    yield from (Verified(each.file, False, each.reason) for each in release.refused)
+    if found_behaviour:
+        for signature in release.released:
+            same = signature.behaviour == found_behaviour
+            yield Verified(f"behaviour of {signature.name}", same, found_behaviour)
 
 
 def status_as_text(release: Release, standings: Standings) -> str:

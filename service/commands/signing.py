@@ -62,7 +62,12 @@ def _where(folder: Path | None) -> Path:
     '  sitbone knowledge sign ours --role governance --signer "B. Example" --requests fixtures',
 )
 @click.argument("folder", type=_FOLDER, required=False)
-@click.option("--role", type=click.Choice(["clinical", "governance"]), required=True)
+@click.option(
+    "--role",
+    type=click.Choice(["clinical", "governance"]),
+    required=True,
+    help="As what: a clinician signs recommendations, governance the release.",
+)
 @click.option("--signer", required=True, metavar="NAME", help="Who signs, as SITBONE_SIGNERS calls them.")
 @click.option("--registration", default="", metavar="TEXT", help="Under which number a clinician is registered.")
 @click.option("--organisation", default="", metavar="TEXT", help="For whom, or as what, they sign; cards show it.")
@@ -161,7 +166,8 @@ def _must_be_proved(folder: Path | None) -> None:
 @click.command()
 @click.argument("folder", type=_FOLDER, required=False)
 @_REQUESTS
-def verify(folder: Path | None, requests: Path | None) -> None:
+@click.option("--json", "machine", is_flag=True, help="Print each file with what became of it as JSON.")
+def verify(folder: Path | None, requests: Path | None, *, machine: bool) -> None:
     """Verify each file of signatures and revocations in FOLDER by the keys of SITBONE_SIGNERS.
 
     With --requests, also that the answers to them are those that governance signed.
@@ -169,25 +175,24 @@ def verify(folder: Path | None, requests: Path | None) -> None:
     Ends with 0 when each file counts, with 1 when one does not, which is named with its reason, and with 2 when the
     knowledge or the signers cannot be loaded.
     """
-    from service.commands.release import verified_as_text  # noqa: PLC0415
+    from service.commands.release import verified  # noqa: PLC0415
 
-    release = _release(folder)
-    click.echo(verified_as_text(release))
-    wrong = bool(release.refused)
-    if requests:
-        found = _behaviour(folder, requests)
-        for each in release.released:
-            same = each.behaviour == found
-            click.echo(f"{'ok      ' if same else 'refused '} behaviour of {each.name}: {found}")
-            wrong |= not same
-    sys.exit(1 if wrong else 0)
+    found = [*verified(_release(folder), _behaviour(folder, requests) if requests else "")]
+    if machine:
+        click.echo(json.dumps([each._asdict() for each in found], ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(map(str, found)) or "There is no signature here.")
+    sys.exit(0 if all(each.counts for each in found) else 1)
 
 
 @click.command()
 @click.argument("folder", type=_FOLDER, required=False)
 @click.option("--json", "machine", is_flag=True, help="Print it as JSON.")
 def status(folder: Path | None, *, machine: bool) -> None:
-    """Say of each recommendation whether it is in force today, by whom, and what a draft lacks."""
+    """Say of each recommendation whether it is in force today, by whom, and what a draft lacks.
+
+    Ends with 0, and with 2 when the knowledge or the signers cannot be loaded.
+    """
     from service.commands.release import status_as_json, status_as_text  # noqa: PLC0415
 
     release = _release(folder)
@@ -200,7 +205,10 @@ def status(folder: Path | None, *, machine: bool) -> None:
 @click.argument("folder", type=_FOLDER, required=False)
 @click.option("--json", "machine", is_flag=True, help="Print each part with its content, as JSON.")
 def closure(id_: str, folder: Path | None, *, machine: bool) -> None:
-    """Say what a signature of the recommendation ID covers: everything that it reaches, part by part."""
+    """Say what a signature of the recommendation ID covers: everything that it reaches, part by part.
+
+    Ends with 0, and with 2 when the knowledge cannot be loaded or has no such recommendation.
+    """
     from service.commands.release import NotSignedError, closure_as_text, closure_of  # noqa: PLC0415
 
     try:
