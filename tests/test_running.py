@@ -121,6 +121,16 @@ def test_where_nothing_is_found_each_place_is_named_with_the_setting_that_would_
     assert list((machine / "tmp").iterdir()) == []
 
 
+def test_what_is_suspended_is_so_where_it_is_answered(machine: Path) -> None:
+    (machine / "store").mkdir(mode=0o700)
+    process(machine, 100, INSTALLED, {"SITBONE_STORE": "store"})
+    code, said = told("suspend", "rl11-no-imaging-yet", "--by", "A. Example", "--reason", "too much")
+    assert (code, said) == (0, "Suspended: rl11-no-imaging-yet.\n")
+    assert "rl11-no-imaging-yet" in (machine / "store" / "suspensions.jsonl").read_text("utf-8")
+    code, said = told("suspended", "--json")
+    assert (code, "rl11-no-imaging-yet" in said) == (1, True)
+
+
 def test_of_several_services_the_port_says_which(machine: Path) -> None:
     one, two = trail(machine / "one"), trail(machine / "two")
     process(machine, 100, INSTALLED, {"SITBONE_STORE": str(one.parent)})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.commands import give_up
-from service.commands.running import LOOKED, services
+from service.commands.running import LOOKED, port_of, settings_here
 from service.settings import MODES, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def report(
 
 
 @click.command(
-    epilog="\b\nExample:\n  sitbone knowledge restore 0.5.2+7f3a9c1d --to as-of-that-day",
+    epilog="\b\nExample:\n  sitbone knowledge restore 0.6.0+7f3a9c1d --to as-of-that-day",
 )
 @click.argument("release")
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="A new folder.")
@@ -213,19 +213,13 @@ def _settings() -> Settings:
 
     try:
         settings = Settings.from_environment(os.environ)
+        if settings.audit or settings.audit_url or settings.store:
+            return settings
+        if running := settings_here(os.environ):
+            return running
+        port = port_of(os.environ)
     except SettingsError as problem:
         give_up(str(problem))
-    if settings.audit or settings.audit_url or settings.store:
-        return settings
-    port = settings.port if any(os.environ.get(name) for name in ("SITBONE_PORT", "PORT")) else None
-    found = services(port)
-    if len(found) > 1:
-        ports = ", ".join(str(each.settings.port) for each in found)
-        give_up(
-            f"Several services of this user run on this machine: name one of their ports, {ports}, in SITBONE_PORT."
-        )
-    if found:
-        return found[0].settings
     # It may have ended.
     address = _address(settings)
     if not is_there(address):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +41,25 @@ def services(port: int | None = None) -> list[Running]:
     found = [running for process in first if (running := _running(process, serving[process]))]
     listening = (each for each in found if port in (None, each.settings.port))
     return sorted(listening, key=lambda each: (each.settings.port, each.process))
+
+
+def port_of(environ: Mapping[str, str]) -> int | None:
+    """The port that the environment names; None where it names none. Raises SettingsError."""
+    named = any(environ.get(name) for name in ("SITBONE_PORT", "PORT"))
+    return Settings.from_environment(environ).port if named else None
+
+
+def settings_here(environ: Mapping[str, str]) -> Settings | None:
+    """The settings of the service that runs here, at the port that the environment names, if it does; None where none
+    runs. Raises SettingsError where several do.
+    """
+    found = services(port_of(environ))
+    if len(found) > 1:
+        ports = ", ".join(str(each.settings.port) for each in found)
+        raise SettingsError(
+            f"Several services of this user run on this machine: name one of their ports, {ports}, in SITBONE_PORT."
+        )
+    return found[0].settings if found else None
 
 
 def _serves(folder: Path) -> bool:

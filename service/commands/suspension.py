@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.commands import give_up
+from service.commands.running import settings_here
 from service.service_ids import EVERY_ID
 from service.settings import Settings, SettingsError
 
@@ -165,6 +166,9 @@ def _opened() -> tuple[Settings, "Suspensions"]:
 
     try:
         settings = Settings.from_environment(os.environ)
+        if not (settings.store or settings.store_url):
+            # What is suspended must be so where it is answered.
+            settings = settings_here(os.environ) or settings
         return settings, open_suspensions(settings)
     except SettingsError as problem:
         give_up(str(problem))

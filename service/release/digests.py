@@ -40,7 +40,7 @@ _SENTENCES_OF: Mapping[str, frozenset[str]] = {
     "imaging-order": frozenset(
         {
             *("rated", "rated_after_radiograph", "criteria", "own_judgement", "score", "radiation"),
-            *("another_region", "proposed_elsewhere", "not_recognised", "question_label"),
+            *("another_region", "proposed_elsewhere", "not_recognised"),
         }
     ),
     AT_DISCHARGE: frozenset({"message_label"}),
