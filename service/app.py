@@ -41,7 +41,7 @@ from service.second_opinion.next_question import NextQuestion
 from service.server.capacity import PROBES, Capacity, Place
 from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
-from service.service_ids import DIAGNOSIS
+from service.service_ids import DIAGNOSIS, EVERY_ID
 from service.services.evaluation import Evaluator
 from service.services.explanation import Explainer
 from service.services.registry import services_by
@@ -112,7 +112,9 @@ def create_app(
     release = _read_release(settings, knowledge)
     _must_be_known(settings)
     muted = Muting(settings, release, clock(), suspensions.muted if suspensions else lambda: NOTHING).at
-    store = _store(settings, clock)
+    clients, store = _clients(settings), _store(settings, clock)
+    styles, modes = _styles(settings, clients, knowledge), _modes(settings, clients)
+    apps = apps_of(settings, clients, store)
     ids = CardIds(settings.card_key or (store.card_key if store else None))
     evaluator = Evaluator(
         knowledge,
@@ -122,7 +124,7 @@ def create_app(
         ids,
         style_of=lambda name: styles[name if clients else None],
         address_of=why.address_maker(settings),
-        app_at=lambda call: apps.launched_at(call) if apps else "",
+        app_at=apps.launched_at if apps else lambda _call: "",
         is_silent=lambda name: modes.of(name) == SILENT,
         standings_at=release.at,
         muted=muted,
@@ -130,10 +132,6 @@ def create_app(
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )
-    clients = _clients(settings, published)
-    styles = _styles(settings, clients, knowledge)
-    modes = _modes(settings, clients)
-    apps = apps_of(settings, clients, store)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
     audit_trail = _audit_trail(audit, knowledge, settings, clock, modes=modes, release=release)
@@ -319,12 +317,12 @@ def _must_be_known(settings: Settings) -> None:
         )
 
 
-def _clients(settings: Settings, published: ServiceRegistry[Answered]) -> Mapping[str, Client] | None:
+def _clients(settings: Settings) -> Mapping[str, Client] | None:
     """The clients that may call, by name; None where everybody on this machine may."""
     if settings.clients is not None:
         from service.access.clients import read_clients  # noqa: PLC0415
 
-        return read_clients(settings.clients, [entry["id"] for entry in published.discovery()["services"]])
+        return read_clients(settings.clients, EVERY_ID)
     return None
 
 
