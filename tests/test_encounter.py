@@ -381,7 +381,7 @@ def test_the_complaint_of_the_visit_opens_the_chart(client: FlaskClient) -> None
 def test_the_card_says_that_the_complaint_was_recognised_by_its_words(client: FlaskClient) -> None:
     visit = encounter(reasonCode=[{"text": "Left buttock pain"}])
     answer = client.post(SERVICE, json=call([], encounter=visit)).get_json()
-    assert sentence("byText") in answer["cards"][0]["detail"]
+    assert sentence("byText") in answer["cards"][0]["summary"]
     (found,) = answer["cards"][0]["extension"]["org.sitbone.basis"]["findings"]
     assert (found["byText"], found["resource"]) == (True, f"Encounter/{ENCOUNTER}")
 

@@ -160,14 +160,16 @@ def test_pages_of_other_origins_do_not_get_to_read_them(client: FlaskClient) -> 
 
 
 def test_they_are_answered_while_all_hands_are_full() -> None:
-    seen = []
+    seen, looks = list[tuple[int, float]](), list[bool]()
 
     def look() -> tuple[int, float]:
         other = apps[0].test_client()
         return other.get("/knowledge").status_code, total(metrics_of(other), "sitbone_calls_in_flight")
 
     def clock() -> datetime:
-        if apps:
+        # Metrics and pages ask for the time too.
+        if apps and not looks:
+            looks.append(True)
             # In a thread, as in one there is one request at a time.
             with ThreadPoolExecutor(1) as another:
                 seen.append(another.submit(look).result())

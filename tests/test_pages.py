@@ -46,7 +46,7 @@ def guarded(tmp_path: Path) -> dict[str, Any]:
     """The settings of a service that only its clients may call."""
     (tmp_path / "keys.json").write_text(json.dumps(key_set(new_key())), "utf-8")
     (tmp_path / "clients.toml").write_text(CLIENTS, "utf-8")
-    return {"clients": tmp_path / "clients.toml", "store": tmp_path / "store"}
+    return {"draft": "show", "clients": tmp_path / "clients.toml", "store": tmp_path / "store"}
 
 
 def test_on_loopback_the_page_is_there_without_being_asked_for(client: FlaskClient) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from service.app import create_app
 
@@ -49,11 +49,22 @@ def has_a_hook_of_another_service(case: "schemathesis.Case[Any]") -> bool:
     return hook is not None and hook not in hooks[case.path_parameters["id"]]
 
 
+def took_the_others(case: "schemathesis.Case[Any]", response: Any) -> bool:
+    """Whether a report of several outcomes was taken but for those that are named in the answer: nothing that a client
+    reports is lost for another one's mistake."""
+    if response.status_code != 200 or not case.path.endswith("/feedback"):
+        return False
+    found = response.json() if response.content else {}
+    return found.get("resourceType") == "OperationOutcome" and found["issue"][0]["severity"] == "warning"
+
+
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @SCHEMA.parametrize()
 def test_no_call_that_the_document_can_describe_breaks_what_it_promises(case: "schemathesis.Case[Any]") -> None:
     if not has_a_hook_of_another_service(case):
-        case.call_and_validate()
+        response = case.call()
+        excluded: list[Any] = [negative_data_rejection] if took_the_others(case, response) else []
+        case.validate_response(response, excluded_checks=excluded)
         return
     refused = case.call_and_validate(excluded_checks=[positive_data_acceptance])
     assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["hook"])
