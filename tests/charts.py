@@ -38,6 +38,7 @@ members of a case:
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 import tomllib
@@ -592,18 +593,21 @@ def build_request(case: Case, name: str = "case") -> Json:
     # A client fills every key; here all that is of one kind lies under the first of its keys.
     prefetch = {key: prefetch[key] if key in prefetch else bundle([]) for key in _keys()}
     prefetch |= {key: None for key in prefetch if kind_of(key) in case.get("null", ())}
-    return {
-        "hook": hook,
-        "hookInstance": str(uuid5(NAMESPACE_URL, name)),
-        "fhirServer": FHIR_SERVER,
-        "context": {
-            "userId": "Practitioner/4451",
-            "patientId": PATIENT,
-            "encounterId": ENCOUNTER,
-            **_in_hand(case),
-        },
-        "prefetch": {key: value for key, value in prefetch.items() if kind_of(key) not in case.get("withheld", ())},
-    }
+    # Parts of it are those of the case, and a test may spell its request otherwise.
+    return copy.deepcopy(
+        {
+            "hook": hook,
+            "hookInstance": str(uuid5(NAMESPACE_URL, name)),
+            "fhirServer": FHIR_SERVER,
+            "context": {
+                "userId": "Practitioner/4451",
+                "patientId": PATIENT,
+                "encounterId": ENCOUNTER,
+                **_in_hand(case),
+            },
+            "prefetch": {key: value for key, value in prefetch.items() if kind_of(key) not in case.get("withheld", ())},
+        }
+    )
 
 
 def mixed_cases(count: int, seed: int = 5) -> Iterator[Json]:
