@@ -134,7 +134,7 @@ def read_signed(folder: Path, knowledge: str, signers: Signers) -> Signed:
     A signature that does not count is among those refused. Raises KnowledgeError for a revocation that does not:
     whatever it takes back might stay in force.
     """
-    reader = _Reader(knowledge, signers)
+    reader = SignedReader(knowledge, signers)
     revocations, broken = reader.all(folder / REVOCATIONS, reader.revocation)
     if broken:
         raise KnowledgeError(
@@ -158,11 +158,30 @@ def _place(folder: str, name: str) -> str:
 _Read = TypeVar("_Read")
 
 
-class _RefusedError(Exception):
-    """A file does not count. The text says why."""
+class RefusedError(Exception):
+    """A file does not count. The text says why, without the name of the file and without a full stop."""
 
 
-class _Reader:
+@dataclass(frozen=True, slots=True)
+class SignedFile:
+    """A file that one of the signers has signed who it names: what it says, and the bytes of both files."""
+
+    members: dict[str, Any]
+    signer: Signer
+    content: bytes
+    signature: bytes
+
+    def must_be_by(self, role: str) -> None:
+        """Raises RefusedError where its signer may not sign as this."""
+        if role not in self.signer.roles:
+            raise RefusedError(
+                f"{self.signer.name} may not sign as {role}: the signers say {', '.join(self.signer.roles)}"
+            )
+
+
+class SignedReader:
+    """Reads signed files about the knowledge of this id, each by the key of the one of the signers that it names."""
+
     def __init__(self, knowledge: str, signers: Signers) -> None:
         self._knowledge, self._signers = knowledge, signers
 
@@ -172,83 +191,86 @@ class _Reader:
         for path in sorted(folder.glob("*.json")):
             try:
                 found.append(read(path))
-            except _RefusedError as refusal:
+            except RefusedError as refusal:
                 refused.append(Refusal(f"{folder.name}/{path.name}", str(refusal)))
         alone = (path for path in sorted(folder.glob(f"*.json{SUFFIX}")) if not path.with_suffix("").exists())
         return found, refused + [Refusal(f"{folder.name}/{path.name}", "has no file that it signs") for path in alone]
 
-    def signature(self, path: Path) -> Signature:
+    def file(self, path: Path, schema_of: Callable[[Mapping[str, Any]], type[Schema]]) -> SignedFile:
+        """What a file says in the form that its members ask for, with NAME.minisig beside it. Raises RefusedError."""
         content = _content(path)
         members = _members(content)
-        schema = {CLINICAL: _ClinicalFile, GOVERNANCE: _GovernanceFile}.get(str(members.get("role")), _SignatureFile)
-        loaded = self._load(schema, members)
-        signer = self._verified(path, content, loaded.pop("signer"), loaded["signed"])
-        if loaded["role"] not in signer.roles:
-            raise _RefusedError(
-                f"{signer.name} may not sign as {loaded['role']}: the signers say {', '.join(signer.roles)}"
+        loaded = self._load(schema_of(members), members)
+        signer, signature = self._verified(path, content, loaded.pop("signer"))
+        return SignedFile(loaded, signer, content, signature)
+
+    def signature(self, path: Path) -> Signature:
+        forms = {CLINICAL: _ClinicalFile, GOVERNANCE: _GovernanceFile}
+        file = self.file(path, lambda members: forms.get(str(members.get("role")), _SignatureFile))
+        loaded, signer, day = file.members, file.signer, file.members["signed"]
+        if not signer.is_valid_on(day):
+            raise RefusedError(
+                f"was signed on {day}, and the key of {signer.name} counts from {signer.valid_from} to "
+                f"{signer.valid_until}"
             )
+        file.must_be_by(loaded["role"])
         if loaded["review_by"] < loaded["effective_from"]:
-            raise _RefusedError("reviewBy comes before effectiveFrom")
+            raise RefusedError("reviewBy comes before effectiveFrom")
         return Signature(name=path.stem, signer=signer, **loaded)
 
     def revocation(self, path: Path) -> Revocation:
-        content = _content(path)
-        loaded = self._load(_RevocationFile, _members(content))
+        file = self.file(path, lambda _members: _RevocationFile)
+        loaded = file.members
         revokes = loaded.pop("revokes")
         about = {name for name, value in revokes.items() if value}
         if about not in ({"signature"}, {"recommendation", "digest"}, {"key"}):
-            raise _RefusedError("revokes names a signature, a key, or a recommendation with its digest")
+            raise RefusedError("revokes names a signature, a key, or a recommendation with its digest")
         # Whoever was ever entitled may take back: that only ever withdraws something.
-        signer = self._verified(path, content, loaded.pop("signer"), None)
-        return Revocation(name=path.stem, signer=signer, **loaded, **revokes)
+        return Revocation(name=path.stem, signer=file.signer, **loaded, **revokes)
 
     def _load(self, schema: type[Schema], members: Mapping[str, Any]) -> dict[str, Any]:
         try:
             loaded: dict[str, Any] = schema().load(members)
         except ValidationError as error:
             place, reason = next(reasons(error.messages))
-            raise _RefusedError(f"{place}: {reason}") from None
+            raise RefusedError(f"{place}: {reason}") from None
         if loaded.pop("knowledge") != self._knowledge:
-            raise _RefusedError(f"is about other knowledge than {self._knowledge}")
+            raise RefusedError(f"is about other knowledge than {self._knowledge}")
         return loaded
 
-    def _verified(self, path: Path, content: bytes, name: str, signed: date | None) -> Signer:
-        """The signer by whose key it is signed, and who is the one that it names."""
+    def _verified(self, path: Path, content: bytes, name: str) -> tuple[Signer, bytes]:
+        """The signer by whose key it is signed, and who is the one that it names; and the signature."""
         try:
             text = path.with_name(path.name + SUFFIX).read_bytes()
         except OSError:
-            raise _RefusedError(f"has no {path.name}{SUFFIX} beside it") from None
+            raise RefusedError(f"has no {path.name}{SUFFIX} beside it") from None
         try:
             key_id = key_id_of(text)
             signer = next((each for each in self._signers if each.key.id == key_id), None)
             if signer is None:
-                raise _RefusedError("is signed by a key that is not among the signers")
+                raise RefusedError("is signed by a key that is not among the signers")
             verify(content, text, signer.key)
         except NotVerifiedError as error:
-            raise _RefusedError(f"the signature {error}") from None
+            raise RefusedError(f"the signature {error}") from None
         if signer.name != name:
-            raise _RefusedError(f"names {name} and is signed by the key of {signer.name}")
-        if signed is not None and not signer.is_valid_on(signed):
-            raise _RefusedError(
-                f"was signed on {signed}, and the key of {name} counts from {signer.valid_from} to {signer.valid_until}"
-            )
-        return signer
+            raise RefusedError(f"names {name} and is signed by the key of {signer.name}")
+        return signer, text
 
 
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _RefusedError(f"cannot be read: {error.strerror}") from None
+        raise RefusedError(f"cannot be read: {error.strerror}") from None
 
 
 def _members(content: bytes) -> dict[str, Any]:
     try:
         members = json.loads(content, object_pairs_hook=_once)
     except ValueError as error:
-        raise _RefusedError(f"is no JSON: {error}") from None
+        raise RefusedError(f"is no JSON: {error}") from None
     if not isinstance(members, dict):
-        raise _RefusedError("is no JSON object")
+        raise RefusedError("is no JSON object")
     return members
 
 

@@ -31,9 +31,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from service.access.store import address_of, store_engine
 from service.database import private_folder, refusing
-from service.release.minisign import NotVerifiedError, key_id_of, verify
 from service.release.muting import SERVICE, Muted
-from service.release.signatures import SUFFIX
+from service.release.signatures import RefusedError, SignedFile, SignedReader
 from service.release.signers import GOVERNANCE, Signers
 from service.settings import Settings, SettingsError
 
@@ -129,17 +128,15 @@ class Suspensions:
 
         Raises ResumptionError where the file, its signature or its signer does not entitle to it.
         """
-        try:
-            content, signature = file.read_bytes(), file.with_name(file.name + SUFFIX).read_bytes()
-        except OSError as problem:
-            raise ResumptionError(f"{problem.filename}: {problem.strerror}.") from None
-        members = _resumption(file, content, signature, knowledge, signers)
+        read = _resumption(file, knowledge, signers)
+        members = read.members
         active = {each.id: each.what for each in self.active()}
         if unknown := [id_ for id_ in members["resumes"] if id_ not in active]:
             raise ResumptionError(f"{file}: {unknown[0]} is no suspension that stands.")
-        line = {"id": token_hex(8), "event": _RESUME, "at": at.isoformat(), "by": members["signer"]}
+        line = {"id": token_hex(8), "event": _RESUME, "at": at.isoformat(), "by": read.signer.name}
         line |= {"reason": members["statement"], "resumes": members["resumes"]}
-        self._add([{**line, "signed": content.decode(), "signature": signature.decode("ascii", "replace")}])
+        signed = {"signed": read.content.decode(), "signature": read.signature.decode("ascii", "replace")}
+        self._add([{**line, **signed}])
         return tuple(active[id_] for id_ in members["resumes"]), self._told()
 
     def start(self) -> None:
@@ -288,30 +285,16 @@ def to_be_signed(suspensions: Iterable[Suspension], knowledge: str, signer: str,
     return json.dumps(members, indent=1, ensure_ascii=False) + "\n"
 
 
-def _resumption(file: Path, content: bytes, signature: bytes, knowledge: str, signers: Signers) -> dict[str, Any]:
-    """What the file says, where somebody has signed it who may."""
+def _resumption(file: Path, knowledge: str, signers: Signers) -> SignedFile:
+    """The file, where somebody has signed it who may."""
     try:
-        signer = next((each for each in signers if each.key.id == key_id_of(signature)), None)
-        if signer is None:
-            raise ResumptionError(f"{file}: is signed by a key that is not among the signers.")
-        verify(content, signature, signer.key)
-        members: dict[str, Any] = _ResumptionFile().load(json.loads(content))
-    except NotVerifiedError as problem:
-        raise ResumptionError(f"{file}: the signature {problem}.") from None
-    except ValidationError as problem:
-        member, *_ = problem.messages_dict
-        raise ResumptionError(f"{file}: {member}: {problem.messages_dict[member][0]}") from None
-    except ValueError:
-        raise ResumptionError(f"{file}: is no JSON.") from None
-    if members["signer"] != signer.name:
-        raise ResumptionError(f"{file}: names {members['signer']} and is signed by the key of {signer.name}.")
-    if GOVERNANCE not in signer.roles:
-        raise ResumptionError(f"{file}: {signer.name} may not sign as {GOVERNANCE}.")
-    if not signer.is_valid_on(members["signed"]):
-        raise ResumptionError(f"{file}: the key of {signer.name} does not count on {members['signed']}.")
-    if members["knowledge"] != knowledge:
-        raise ResumptionError(f"{file}: is about other knowledge than {knowledge}.")
-    return members
+        signed = SignedReader(knowledge, signers).file(file, lambda _members: _ResumptionFile)
+        signed.must_be_by(GOVERNANCE)
+    except RefusedError as refusal:
+        raise ResumptionError(f"{file}: {refusal}.") from None
+    if not signed.signer.is_valid_on(signed.members["signed"]):
+        raise ResumptionError(f"{file}: the key of {signed.signer.name} does not count on {signed.members['signed']}.")
+    return signed
 
 
 def _split(text: str) -> list[tuple[str, str]]:

@@ -250,6 +250,17 @@ def test_neither_a_changed_file_nor_one_without_signature_nor_a_site_without_sig
     assert command("suspended").exit_code == 1
 
 
+def test_a_file_that_says_a_member_twice_resumes_nothing(
+    signed: Callable[..., Path], signers: str, keys: dict[str, Key], command: Callable[..., Result]
+) -> None:
+    file = signed(keys[GOVERNOR])
+    file.write_text(file.read_text().replace('"role"', '"resumes": ["0123456789abcdef"], "role"', 1))
+    Path(f"{file}.minisig").write_bytes(keys[GOVERNOR].sign(file.read_bytes()))
+    refused = command("resume", str(file), SITBONE_SIGNERS=signers)
+    assert (refused.exit_code, "a member comes twice" in refused.output) == (1, True)
+    assert command("suspended").exit_code == 1
+
+
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
