@@ -609,6 +609,7 @@ class _Cards:
         to_patient: Sequence[str] = (),
     ) -> AdvisedCard:
         evidence, orders = self._evidence(fired), tuple(dict.fromkeys(orders))
+        asking = (self.diagnostic_topic, *self._topics("questions", "imaging-order"))
         content = Content(
             topic,
             fired,
@@ -619,7 +620,7 @@ class _Cards:
             about,
             (*self._suspended(), *self._sides_not_read(evidence), *self._checks(topic, evidence)),
             orders[_SUGGESTIONS:],
-            asks=topic in (self.diagnostic_topic, *self._topics("questions", "imaging-order")),
+            asks=self.assessment.ask if topic in asking else (),
             causes=topic == self.diagnostic_topic,
         )
         pages = {"why_link": path_of([item.recommendation.id for item in fired])}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.reasoning.evidence import Evidence, Fired
+from service.reasoning.questions import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,8 @@ class Content:
     lacking: findings that are not documented and would change it; notes: what was found out beside the
     recommendations, such as an order that is placed already; orders: what is left to be ordered, in short words; about:
     the draft that the card is about, in words; checks: what could not be read or is missing, a sentence each; beyond:
-    those of the orders that have no suggestion, for a card has few; asks: whether questions stand on it; causes:
-    whether the differential diagnosis does.
+    those of the orders that have no suggestion, for a card has few; asks: what to ask next, the weightiest first;
+    causes: whether the differential diagnosis stands on it.
     """
 
     topic: str
@@ -28,5 +29,5 @@ class Content:
     about: str
     checks: Sequence[str]
     beyond: Sequence[str]
-    asks: bool
+    asks: Sequence[Asked]
     causes: bool

@@ -32,7 +32,7 @@ class FullText:
             (headings["consider"], [line for each in recommendations for line in each.more or each.do]),
             (headings["why"], [*content.notes, *(self._evidence_line(item) for item in content.evidence)]),
             (headings["causes"], list(self._causes()) if content.causes else []),
-            (headings["ask"], [self._ask(asked) for asked in self.assessment.ask] if content.asks else []),
+            (headings["ask"], [self._ask(asked) for asked in content.asks]),
             (headings["not_documented"], ["; ".join(unknown)] if unknown else []),
             (headings["unreadable"], content.checks),
             (headings["safety_net"], [self.words.sentences["safety_net"]]),

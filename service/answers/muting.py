@@ -35,7 +35,7 @@ def without_muted(assessment: Assessment, muted: Muted, reads: Mapping[str, Sequ
     What is offered alone by what is muted is offered no more; what it holds stays on hold; a question that only what is
     muted reads is not asked.
     """
-    if not muted.ids or muted.ids.isdisjoint(each.recommendation.id for each in assessment.all_fired):
+    if not muted.ids:
         return assessment
     treatment = [call for each in assessment.treatment if (call := _treatment(each, assessment.all_fired, muted))]
     released = {

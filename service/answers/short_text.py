@@ -111,9 +111,7 @@ class ShortText:
                 return
 
     def _add_questions(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
-        if not content.asks:
-            return
-        for asked in self.lines.assessment.ask[:_ASKED]:
+        for asked in content.asks[:_ASKED]:
             question = capital(asked.short or self.knowledge.short_of(asked.finding)) + "?"
             if self._written + _words([question]) <= room:
                 self._add(lines, "ask_short", question)

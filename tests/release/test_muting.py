@@ -19,8 +19,8 @@ from cds_hooks.request import read_envelope, request_for
 from sameness.charts import Call, calls, generated_calls
 from service.answers.answered import Answered
 from service.answers.extension import BASIS_KEY
-from service.knowledge_model.model import ORDER_SYSTEM
-from service.reasoning.evidence import Fired
+from service.knowledge_model.model import ORDER_SYSTEM, capital
+from service.reasoning.evidence import Fired, reads_of
 from service.release.muting import NOTHING, Muted
 from service.service_ids import DIAGNOSIS, DIAGNOSIS_ENCOUNTER
 from service.services.evaluation import Evaluator
@@ -187,6 +187,26 @@ def test_a_suspended_hold_stays_a_hold_because_it_is_suspended(service: Service)
                 assert (entry["state"], entry["because"][-1]) == ("hold", "suspended")
                 tried += 1
     assert tried > 20
+
+
+def test_a_question_that_only_what_is_suspended_reads_stands_on_no_card(service: Service) -> None:
+    reads, tried = reads_of(packaged()), 0
+    for call in generated_calls(GENERATED):
+        try:
+            whole = service.answer(call)
+        except CdsHooksError:
+            continue
+        for asked in whole.assessment.ask[:1]:
+            question = capital(asked.short or packaged().short_of(asked.finding)) + "?"
+            left = service.answer(call, suspended(*(id_ for id_, names in reads.items() if asked.finding in names)))
+            if question in _details(whole) and left.advised:
+                assert question not in _details(left), call.name
+                tried += 1
+    assert tried > 5
+
+
+def _details(answered: Answered) -> str:
+    return "\n".join(advised.card.detail or "" for advised in answered.advised)
 
 
 def test_what_is_silent_is_neither_said_nor_named(service: Service) -> None:
