@@ -395,12 +395,8 @@ class _Cards:
         in_order = [topic for topic in self.words.topics if topic in tiers]
         self.first_topic = next((topic for topic in in_order if self._is_said(tiers[topic])), "")
         if self.muted.ids:
-            whole = (
-                call.key
-                for fired in tiers.values()
-                for call in self._left(fired, self._own_calls(fired))[:_SUGGESTIONS]
-            )
-            self._suggested = frozenset(whole)
+            whole = (self._left(*self._dealt_with(fired, self._own_calls(fired))) for fired in tiers.values())
+            self._suggested = frozenset(call.key for left in whole for call in left[:_SUGGESTIONS])
         # What has lost its card is named on the first that there is.
         for topic in in_order:
             if not self._is_said(tiers[topic]):
@@ -411,6 +407,8 @@ class _Cards:
 
     def _said(self, fired: Iterable[Fired]) -> tuple[Fired, ...]:
         """Those of these that are said."""
+        if not self.muted.ids:
+            return tuple(fired)
         spoken = {each.recommendation.id for each in self.assessment.fired}
         # What is judged beside the chart, and what it stands on, need not be said of the chart.
         of_chart = {each.recommendation.id for each in self.whole.fired}
@@ -527,13 +525,13 @@ class _Cards:
 
     def _chart_card(self, topic: str, fired: Sequence[Fired]) -> Iterator[AdvisedCard]:
         """The card of a topic; none where every order that it would suggest has been placed."""
-        uuid, calls, placed = self._uuid(topic), self._calls(fired), self._placed(fired)
+        uuid = self._uuid(topic)
+        calls, placed, done = self._dealt_with(fired, self._calls(fired))
         if calls and all(placed.values()):
             references = dict.fromkeys(order.reference for orders in placed.values() for order in orders)
             self.silenced.append({"topic": topic, "orders": list(references)})
             return
-        done = {call.key: order for call in calls if (order := self._done(call))}
-        left = self._left(fired, calls)
+        left = self._left(calls, placed, done)
         spoken, called = self._said(fired), self._spoken_calls(fired)
         if len(spoken) < len(fired):
             self.muted_topics.add(topic)
@@ -547,23 +545,32 @@ class _Cards:
         orders = [self.knowledge.orders[call.key].short for call in left if call.key in called]
         yield self._card(topic, spoken, uuid, suggestions, "any", notes=notes, orders=orders)
 
-    def _left(self, fired: Sequence[Fired], calls: Sequence[Call]) -> list[Call]:
-        """Those of these calls of a card that are neither ordered already nor done and nothing new since."""
+    def _dealt_with(
+        self, fired: Sequence[Fired], calls: Sequence[Call]
+    ) -> tuple[Sequence[Call], dict[str, Sequence[Order]], dict[str, Order]]:
+        """These calls of a card, the orders that stand for each, none where it has to be made, and what was done of
+        those that have been.
+        """
+        done = {call.key: order for call in calls if (order := self._done(call))}
+        return calls, self._placed(fired, calls), done
+
+    def _placed(self, fired: Sequence[Fired], calls: Iterable[Call]) -> dict[str, Sequence[Order]]:
+        """The orders that stand for each of these calls; none where it has to be made."""
         standing = self._standing(fired)
+        return {call.key: self.matching.satisfying(call, standing) if standing else () for call in calls}
+
+    def _left(
+        self, calls: Iterable[Call], placed: Mapping[str, Sequence[Order]], done: Mapping[str, Order]
+    ) -> list[Call]:
+        """Those of these calls that are neither ordered already nor done and nothing new since."""
         return [
             call
             for call in calls
-            if not (standing and self.matching.satisfying(call, standing))
-            and ((done := self._done(call)) is None or self.matching.changed_since(done))
+            if not placed[call.key] and (call.key not in done or self.matching.changed_since(done[call.key]))
         ]
 
-    def _placed(self, fired: Sequence[Fired]) -> dict[str, Sequence[Order]]:
-        """The orders that stand for each suggestion; none where it has to be made."""
-        standing = self._standing(fired)
-        return {call.key: self.matching.satisfying(call, standing) if standing else () for call in self._calls(fired)}
-
     def _are_placed(self, fired: Sequence[Fired]) -> bool:
-        placed = self._placed(fired)
+        placed = self._placed(fired, self._calls(fired))
         return bool(placed) and all(placed.values())
 
     def _order_note(self, sentence: str, key: str, order: Order) -> str:
@@ -738,6 +745,8 @@ class _Cards:
         """The orders that a card would suggest, also what another would that is muted: what matters first comes first,
         emergency care before all.
         """
+        if not self.muted.ids:
+            return self._own_calls(fired)
         ids = {item.recommendation.id for item in fired}
         left_to_others = {call.key for call in self._whole if call.recommendation in self.muted.ids - ids}
         inherited = (c for c in self._spoken if c.key in left_to_others and c.recommendation in ids)
