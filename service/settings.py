@@ -287,6 +287,20 @@ def _key(data_key: str) -> fields.String:
     )
 
 
+def _file(data_key: str) -> fields.Function:
+    expected = "the path of a file that is there"
+    return fields.Function(deserialize=_read_file, data_key=data_key, metadata={"expected": expected})
+
+
+def _folder(data_key: str) -> fields.Function:
+    expected = "a folder that is there"
+    return fields.Function(deserialize=_read_folder, data_key=data_key, metadata={"expected": expected})
+
+
+def _on_or_off(data_key: str, what: str) -> fields.String:
+    return fields.String(data_key=data_key, validate=OneOf(["on", "off"]), metadata={"expected": f"on or off: {what}"})
+
+
 def _one_of(data_key: str, values: Sequence[str]) -> fields.String:
     expected = f"one of {', '.join(values)}"
     return fields.String(data_key=data_key, validate=OneOf(values), metadata={"expected": expected})
@@ -331,17 +345,9 @@ class _SettingsSchema(Schema):
     )
     ehr = _one_of("SITBONE_EHR", EHR_PROFILES)
     detail = _one_of("SITBONE_DETAIL", DETAILS)
-    extensions = fields.String(
-        data_key="SITBONE_EXTENSIONS",
-        validate=OneOf(["on", "off"]),
-        metadata={"expected": "on or off: whether answers have extensions where no file of clients says so"},
-    )
+    extensions = _on_or_off("SITBONE_EXTENSIONS", "whether answers have extensions where no file of clients says so")
     spelling = _one_of("SITBONE_SPELLING", SPELLINGS)
-    preference_list = fields.Function(
-        deserialize=_read_file,
-        data_key="SITBONE_PREFERENCE_LIST",
-        metadata={"expected": "the path of a file that is there"},
-    )
+    preference_list = _file("SITBONE_PREFERENCE_LIST")
     snomed_ct = fields.String(
         data_key="SITBONE_SNOMED_CT",
         validate=OneOf(["all", "global-patient-set"]),
@@ -354,42 +360,20 @@ class _SettingsSchema(Schema):
     )
     log_key = _key("SITBONE_LOG_KEY")
     card_key = _key("SITBONE_CARD_KEY")
-    fhir_access = fields.String(
-        data_key="SITBONE_FHIR_ACCESS",
-        validate=OneOf(["on", "off"]),
-        metadata={"expected": "on or off: whether what the prefetch lacks is fetched from the caller's FHIR server"},
+    fhir_access = _on_or_off(
+        "SITBONE_FHIR_ACCESS", "whether what the prefetch lacks is fetched from the caller's FHIR server"
     )
     fetch_milliseconds = _whole_number("SITBONE_FETCH_MILLISECONDS", 10, 10_000, "of milliseconds")
-    knowledge_dir = fields.Function(
-        deserialize=_read_folder,
-        data_key="SITBONE_KNOWLEDGE_DIR",
-        metadata={"expected": "a folder that is there"},
+    knowledge_dir = _folder("SITBONE_KNOWLEDGE_DIR")
+    order_codes = _file("SITBONE_ORDER_CODES")
+    hazards = _file("SITBONE_HAZARDS")
+    pama_rating = _on_or_off(
+        "SITBONE_PAMA_RATING", "whether signed orders carry their rating where no file of clients says so"
     )
-    order_codes = fields.Function(
-        deserialize=_read_file,
-        data_key="SITBONE_ORDER_CODES",
-        metadata={"expected": "the path of a file that is there"},
+    adaptive_form = _on_or_off(
+        "SITBONE_ADAPTIVE_FORM", "whether form fillers can have the questions as an adaptive form under /fhir"
     )
-    hazards = fields.Function(
-        deserialize=_read_file,
-        data_key="SITBONE_HAZARDS",
-        metadata={"expected": "the path of a file that is there"},
-    )
-    pama_rating = fields.String(
-        data_key="SITBONE_PAMA_RATING",
-        validate=OneOf(["on", "off"]),
-        metadata={"expected": "on or off: whether signed orders carry their rating where no file of clients says so"},
-    )
-    adaptive_form = fields.String(
-        data_key="SITBONE_ADAPTIVE_FORM",
-        validate=OneOf(["on", "off"]),
-        metadata={"expected": "on or off: whether form fillers can have the questions as an adaptive form under /fhir"},
-    )
-    clients = fields.Function(
-        deserialize=_read_file,
-        data_key="SITBONE_CLIENTS",
-        metadata={"expected": "the path of a file that is there"},
-    )
+    clients = _file("SITBONE_CLIENTS")
     mode = _one_of("SITBONE_MODE", MODES)
     draft = _one_of("SITBONE_DRAFT", DRAFTS)
     silent = fields.Function(
@@ -397,11 +381,7 @@ class _SettingsSchema(Schema):
         data_key="SITBONE_SILENT",
         metadata={"expected": "ids of recommendations with commas between them"},
     )
-    store = fields.Function(
-        deserialize=_read_folder,
-        data_key="SITBONE_STORE",
-        metadata={"expected": "a folder that is there"},
-    )
+    store = _folder("SITBONE_STORE")
     store_url = _database_url("SITBONE_STORE_URL")
     audit = fields.Function(
         deserialize=_read_folder_or_off,
@@ -414,16 +394,8 @@ class _SettingsSchema(Schema):
     trusted_proxies = _whole_number(
         "SITBONE_TRUSTED_PROXIES", 0, 10, "of proxies", zero="believe no X-Forwarded-* header"
     )
-    signers = fields.Function(
-        deserialize=_read_file,
-        data_key="SITBONE_SIGNERS",
-        metadata={"expected": "the path of a file that is there"},
-    )
-    signatures = fields.Function(
-        deserialize=_read_folder,
-        data_key="SITBONE_SIGNATURES",
-        metadata={"expected": "a folder that is there"},
-    )
+    signers = _file("SITBONE_SIGNERS")
+    signatures = _folder("SITBONE_SIGNATURES")
     review_grace_days = _whole_number("SITBONE_REVIEW_GRACE_DAYS", 0, 3_650, "of days", zero="a draft at once")
     time_zone = fields.Function(
         deserialize=_read_zone,
@@ -435,11 +407,7 @@ class _SettingsSchema(Schema):
         validate=OneOf(["auto", "on", "off"]),
         metadata={"expected": "auto (on loopback without a file of clients, and in the demo), on or off"},
     )
-    demo = fields.String(
-        data_key="SITBONE_DEMO",
-        validate=OneOf(["on", "off"]),
-        metadata={"expected": "on or off: whether everybody may try the service, with made-up patients alone"},
-    )
+    demo = _on_or_off("SITBONE_DEMO", "whether everybody may try the service, with made-up patients alone")
     metrics_token = fields.String(
         data_key="SITBONE_METRICS_TOKEN",
         validate=Regexp(r"[A-Za-z0-9._~+/-]{16,256}=*\Z"),
