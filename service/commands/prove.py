@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +122,7 @@ def as_text(proof: Proof) -> str:
 def _lines(proof: Proof) -> Iterator[str]:
     for id_, results in proof.report.results.items():
         of = proof.properties.properties[id_]
-        counts = Counter(result.state for result in results)
-        summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no proposition"
-        yield f"{id_}: {summary}; {proof.report.seconds[id_]:.1f} s. {of.title}"
+        yield f"{id_}: {proof.report.in_words(id_)}; {proof.report.seconds[id_]:.1f} s. {of.title}"
         for result in sorted(results, key=lambda each: each.state in FAILURES):
             if result.state != PROVED:
                 yield f"  {result.state}: {result.of}: {result.words}"
@@ -133,8 +130,7 @@ def _lines(proof: Proof) -> Iterator[str]:
                     yield f"    {words}"
                 if why := proof.not_replayed.get((id_, result.of)):
                     yield f"    the service does not show this: {why}"
-    total = Counter(result.state for results in proof.report.results.values() for result in results)
-    yield ", ".join(f"{count} {state}" for state, count in total.items())
+    yield proof.report.in_words()
     missed = len(proof.not_replayed)
     yield f"{len(proof.report.failures)} failures, {missed} counterexamples that the service does not show"
     yield f"A request of --requests is explained by: sitbone explain --at {proof.now:%Y-%m-%dT%H:%M:%SZ} FILE"

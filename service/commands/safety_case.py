@@ -34,7 +34,6 @@ from service.settings import Settings, SettingsError
 if TYPE_CHECKING:
     # It needs z3, which is an extra.
     from service.commands.prove import Proof
-    from service.proof.report import Result
 
 # Where the named cases are asked, one test each.
 _CASES = "clinical/test_cases.py"
@@ -128,14 +127,10 @@ def as_json(case: SafetyCase) -> str:
         "governance": released.signer.name if released else None,
         "clinical": sorted(_clinicians(standings)),
         "hazards": hazards,
-        "properties": {id_: _counted(results) for id_, results in case.proof.report.results.items()},
+        "properties": {id_: case.proof.report.counts(id_) for id_ in case.proof.report.results},
         "reports": dict(case.reports),
     }
     return json.dumps(members, ensure_ascii=False, indent=2) + "\n"
-
-
-def _counted(results: Iterable[Result]) -> dict[str, int]:
-    return dict(Counter(result.state for result in results))
 
 
 def _lines(case: SafetyCase) -> Iterator[str]:
@@ -186,11 +181,9 @@ def _log(case: SafetyCase) -> Iterator[str]:
 
 def _proved(proof: Proof) -> Iterator[str]:
     yield "\n## Properties, decided about all charts\n"
-    for id_, results in proof.report.results.items():
-        said = ", ".join(f"{count} {state}" for state, count in _counted(results).items()) or "no proposition"
-        yield f"- `{id_}`: {said}. {proof.properties.properties[id_].title}"
-    total = Counter(result.state for results in proof.report.results.values() for result in results)
-    yield f"\n{', '.join(f'{count} {state}' for state, count in total.items())}; {len(proof.report.failures)} failures."
+    for id_ in proof.report.results:
+        yield f"- `{id_}`: {proof.report.in_words(id_)}. {proof.properties.properties[id_].title}"
+    yield f"\n{proof.report.in_words()}; {len(proof.report.failures)} failures."
     for sampled in proof.properties.sampled:
         yield f"- sampled only: {sampled.what}. {sampled.why}"
 

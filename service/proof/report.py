@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from service.knowledge_model.model import Knowledge, KnowledgeError
 from service.knowledge_model.properties import FILE, Properties, Property
@@ -39,19 +41,27 @@ class Report:
     results: Mapping[str, tuple[Result, ...]]
     seconds: Mapping[str, float]
 
+    def every(self) -> Iterator[Result]:
+        """The results of all properties in one row."""
+        return chain.from_iterable(self.results.values())
+
+    def counts(self, property_: str = "") -> dict[str, int]:
+        """How many results of a property, or of all, are in each state, of those in which any is."""
+        return dict(Counter(result.state for result in (self.results[property_] if property_ else self.every())))
+
+    def in_words(self, property_: str = "") -> str:
+        """The same as people read it."""
+        counted = self.counts(property_).items()
+        return ", ".join(f"{count} {state}" for state, count in counted) or "no proposition"
+
     @property
     def failures(self) -> tuple[Result, ...]:
         """What keeps the knowledge from being signed."""
-        return tuple(result for results in self.results.values() for result in results if result.state in FAILURES)
+        return tuple(result for result in self.every() if result.state in FAILURES)
 
     def refuted(self) -> Iterable[Result]:
         """What has a counterexample, also an exception and a known failure."""
-        return (
-            result
-            for results in self.results.values()
-            for result in results
-            if result.verdict and result.verdict.charts
-        )
+        return (result for result in self.every() if result.verdict and result.verdict.charts)
 
 
 def prove(knowledge: Knowledge, properties: Properties, milliseconds: int = MILLISECONDS) -> Report:
