@@ -215,9 +215,9 @@ def _settings() -> Settings:
         settings = Settings.from_environment(os.environ)
         if settings.audit or settings.audit_url or settings.store:
             return settings
-        if running := settings_here(os.environ):
+        port = port_of(settings, os.environ)
+        if running := settings_here(port):
             return running
-        port = port_of(os.environ)
     except SettingsError as problem:
         give_up(str(problem))
     # It may have ended.

@@ -43,17 +43,16 @@ def services(port: int | None = None) -> list[Running]:
     return sorted(listening, key=lambda each: (each.settings.port, each.process))
 
 
-def port_of(environ: Mapping[str, str]) -> int | None:
-    """The port that the environment names; None where it names none. Raises SettingsError."""
-    named = any(environ.get(name) for name in ("SITBONE_PORT", "PORT"))
-    return Settings.from_environment(environ).port if named else None
+def port_of(settings: Settings, environ: Mapping[str, str]) -> int | None:
+    """The port of these settings where the environment names one; None where it is the usual one."""
+    return settings.port if any(environ.get(name) for name in ("SITBONE_PORT", "PORT")) else None
 
 
-def settings_here(environ: Mapping[str, str]) -> Settings | None:
-    """The settings of the service that runs here, at the port that the environment names, if it does; None where none
-    runs. Raises SettingsError where several do.
+def settings_here(port: int | None) -> Settings | None:
+    """The settings of the service that runs here, at this port where there is one; None where none runs. Raises
+    SettingsError where several do.
     """
-    found = services(port_of(environ))
+    found = services(port)
     if len(found) > 1:
         ports = ", ".join(str(each.settings.port) for each in found)
         raise SettingsError(
