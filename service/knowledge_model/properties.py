@@ -211,6 +211,16 @@ class _PropertiesFile(Schema):
     sampled = fields.List(fields.Nested(_SampledTable), load_default=list)
 
 
+def read_toml(path: Path, name: str) -> dict[str, Any]:
+    """The tables of a file, which a mistake calls by this name. Raises KnowledgeError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KnowledgeError(name, "-", error.strerror or "cannot be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KnowledgeError(name, "-", f"is no TOML: {error}") from None
+
+
 def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Properties:
     """The properties of the knowledge in this folder (the packaged one when None); none where it has no such file.
 
@@ -220,13 +230,7 @@ def read_properties(knowledge: Knowledge, folder: Path | None = None) -> Propert
     if not path.exists():
         return Properties({}, {}, (), (), (), (), ())
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KnowledgeError(FILE, "-", error.strerror or "cannot be read") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KnowledgeError(FILE, "-", f"is no TOML: {error}") from None
-    try:
-        checked = _PropertiesFile().load(raw)
+        checked = _PropertiesFile().load(read_toml(path, FILE))
     except ValidationError as error:
         key, reason = next(reasons(error.messages))
         raise KnowledgeError(FILE, key, reason) from None

@@ -7,7 +7,6 @@ on an entry that was edited after somebody had accepted it.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -18,6 +17,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from service.knowledge_model.forms import reasons
 from service.knowledge_model.model import PACKAGED, KnowledgeError
+from service.knowledge_model.properties import read_toml
 from service.release.canonical_json import digest_of
 from service.settings import SettingsError
 
@@ -145,8 +145,9 @@ def read_hazards(folder: Path | None, site: Path | None = None) -> tuple[Hazard,
 
     Raises KnowledgeError.
     """
-    entries = _entries((folder or PACKAGED) / FILE, FILE)
-    for id_, said in _entries(site, str(site)).items() if site else ():
+    path = (folder or PACKAGED) / FILE
+    entries: dict[str, dict[str, Any]] = read_toml(path, FILE) if path.exists() else {}
+    for id_, said in read_toml(site, str(site)).items() if site else ():
         entries[id_] = {**entries.get(id_, {}), **said, "site": True}
     # A site scores what the makers wrote, and takes nothing of it away.
     return tuple(_hazard(id_, entry, str(site) if "site" in entry else FILE) for id_, entry in entries.items())
@@ -157,17 +158,6 @@ def require_acceptable(hazards: Sequence[Hazard]) -> None:
     for hazard in hazards:
         if why := hazard.keeps_from_going_live():
             raise SettingsError(f"The hazard log lets no live service start: {why} SITBONE_MODE=silent starts one.")
-
-
-def _entries(path: Path, name: str) -> dict[str, dict[str, Any]]:
-    if name == FILE and not path.exists():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KnowledgeError(name, "-", error.strerror or "cannot be read") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KnowledgeError(name, "-", f"is no TOML: {error}") from None
 
 
 def _text(**more: Any) -> fields.String:

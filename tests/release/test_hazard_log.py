@@ -21,6 +21,7 @@ from service.release.hazard_log import (
     score,
 )
 from service.settings import Settings, SettingsError
+from tests.release.edits import written
 
 ENTRY = {
     "hazard": "The wrong leg is imaged",
@@ -38,21 +39,10 @@ ENTRY = {
 ACCEPTANCE = {"by": "A. Example", "role": "clinical safety officer", "date": date(2026, 11, 30)}
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return value.isoformat() if isinstance(value, date) else f'"{value}"'
-
-
 def _site(folder: Path, **entries: dict[str, Any]) -> Path:
     """The file of a site."""
-    lines = [
-        line for id_, of in entries.items() for line in (f"[{id_}]", *(f"{k} = {_toml(v)}" for k, v in of.items()))
-    ]
     path = folder / "site.toml"
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    path.write_text(written(entries), "utf-8")
     return path
 
 
