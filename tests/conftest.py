@@ -5,6 +5,7 @@ import gc
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +109,17 @@ def pytest_configure(config: pytest.Config) -> None:
         "needs_system(command, reason): the test runs this command of the system; without it the test is left out,"
         " except where CI=true: there it fails, unless CI_WITHOUT names the command.",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for the temporary files of this run. A service that is given no folder takes one by its port, and what
+    another run, or another user, left there for that port is not its own."""
+    folder = str(tmp_path_factory.mktemp("tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

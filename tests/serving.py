@@ -65,6 +65,15 @@ def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[
             stop()
 
 
+def patiently(holds: Callable[[], bool]) -> bool:
+    """Whether this comes to hold, for what happens in another process or thread."""
+    for _ in range(300):
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def status(url: str, headers: Mapping[str, str], body: bytes | None = None) -> int:
     """The status of the answer, 0 where nobody listens."""
     try:

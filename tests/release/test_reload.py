@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 import weakref
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from service.release.reload import renewed
 from service.server.serve import is_handed_over
 from service.settings import Settings, SettingsError
 from tests.recording import FIXTURES, PATH
-from tests.serving import SERVE, children_of, running
+from tests.serving import SERVE, children_of, patiently, running
 
 BODY = (FIXTURES / "sudden-pop-with-bruising.json").read_bytes()
 CALLS = 1_000
@@ -84,14 +83,6 @@ def during(base: str, do: Callable[[], None]) -> list[str]:
 def changed(knowledge: Path) -> None:
     file = knowledge / "guideline.toml"
     file.write_text(file.read_text("utf-8").replace('version = "', 'version = "9', 1), "utf-8")
-
-
-def patiently(holds: Callable[[], bool]) -> bool:
-    for _ in range(300):
-        if holds():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_good_knowledge_is_taken_by_every_worker_and_no_call_is_lost(

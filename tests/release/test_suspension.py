@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from service.settings import Settings, SettingsError
 from tests.charts import CLOCK, packaged
 from tests.recording import FIXTURES, PATH
 from tests.release.keys import Key, signers_file
-from tests.serving import children_of, running
+from tests.serving import children_of, patiently, running
 
 if TYPE_CHECKING:
     from tests.postgresql import Postgresql
@@ -142,24 +141,16 @@ def test_hosts_that_share_postgresql_learn_of_each_other_and_of_what_is_resumed(
     try:
         assert one.suspend(["rl11-no-imaging-yet", "rs09-analgesia"], "A", "why", AT)
         other.start()
-        assert _patient(lambda: other.muted().ids == {"rl11-no-imaging-yet", "rs09-analgesia"})
+        assert patiently(lambda: other.muted().ids == {"rl11-no-imaging-yet", "rs09-analgesia"})
         postgresql.stop()
         assert not one.suspend(["everything"], "A", "why", AT)
         assert other.muted().ids == {"rl11-no-imaging-yet", "rs09-analgesia"}
         postgresql.start()
         one.exchange()
-        assert _patient(lambda: other.muted().everything == AT)
+        assert patiently(lambda: other.muted().everything == AT)
     finally:
         for each in hosts:
             each.close()
-
-
-def _patient(holds: Callable[[], bool]) -> bool:
-    for _ in range(300):
-        if holds():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------------
