@@ -165,44 +165,36 @@ class UnsupportedMediaType(CdsHooksError):
     title = "The request is not sent as JSON"
 
 
-class TooManyRequests(CdsHooksError):
-    """The CDS client is over its rate; `retry_after` is in seconds."""
+class _ComeAgain(CdsHooksError):
+    """What cannot be answered now can be asked again after `retry_after` seconds."""
+
+    def __init__(
+        self,
+        diagnostics: str,
+        *,
+        retry_after: int,
+        expression: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            diagnostics, expression=expression, headers={"Retry-After": str(retry_after), **(headers or {})}
+        )
+
+
+class TooManyRequests(_ComeAgain):
+    """The CDS client is over its rate."""
 
     status = 429
     issue_code = "throttled"
     title = "Too many requests"
 
-    def __init__(
-        self,
-        diagnostics: str,
-        *,
-        retry_after: int,
-        expression: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(
-            diagnostics, expression=expression, headers={"Retry-After": str(retry_after), **(headers or {})}
-        )
 
-
-class ServiceUnavailable(CdsHooksError):
-    """The service is shutting down or overloaded; `retry_after` is in seconds."""
+class ServiceUnavailable(_ComeAgain):
+    """The service is shutting down or overloaded."""
 
     status = 503
     issue_code = "transient"
     title = "The service is not available at the moment"
-
-    def __init__(
-        self,
-        diagnostics: str,
-        *,
-        retry_after: int,
-        expression: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(
-            diagnostics, expression=expression, headers={"Retry-After": str(retry_after), **(headers or {})}
-        )
 
 
 class InternalError(CdsHooksError):
