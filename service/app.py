@@ -24,6 +24,8 @@ from service.access.fhir_servers import fhir_policy
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.chart.orders import NO_SITE_CODES
+from service.features import routes as feature_routes
+from service.features.reading import FeatureReader
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.knowledge_model.properties import read_properties
@@ -194,8 +196,7 @@ def create_app(
         )
     )
     app.register_blueprint(why.create_blueprint(knowledge, evaluator.standings_now))
-    if settings.adaptive_form == "on":
-        app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))
+    _add_fhir(app, evaluator, published, settings, gate)
 
     if settings.shows_pages():
         # Where callers need a token, nobody gets a decision without one here either.
@@ -284,6 +285,24 @@ def _add_pages(
 def _reads_charts(settings: Settings) -> bool:
     """Whether the FHIR server of a call is read. In the demo it is not: every stranger may call."""
     return settings.fhir_access == "on" and settings.demo == "off"
+
+
+def _add_fhir(
+    app: Flask, evaluator: Evaluator, published: ServiceRegistry[Answered], settings: Settings, gate: Gate | None
+) -> None:
+    """Let the application have what it also gives as FHIR, where a setting switches it on."""
+    if settings.adaptive_form == "on":
+        app.register_blueprint(_adaptive_form(evaluator, published, settings, gate))
+    if settings.features == "on":
+        app.register_blueprint(
+            feature_routes.create_blueprint(
+                FeatureReader(evaluator, published),
+                gate=gate,
+                base_url=settings.public_base_url,
+                body_limit=settings.body_limit,
+                pseudonym=Pseudonyms(settings).of,
+            )
+        )
 
 
 def _adaptive_form(

@@ -191,6 +191,42 @@ def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
 
 
 @main.command(
+    short_help="What is read from a chart, as FHIR.",
+    epilog="\b\nExamples:\n"
+    "  sitbone features fixtures/requests/sudden-tear.json\n"
+    "  sitbone features --at 2026-11-22T12:00:00Z - < request.json | jq '.entry[].resource.code.coding[0].code'",
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--at", metavar="TIME", help="The time of the reading, as 2026-11-22T12:00:00Z; by default now.")
+@click.option("--json", "machine", is_flag=True, help="The same: it is JSON in any case.")
+def features(file: Any, at: str | None, *, machine: bool) -> None:  # noqa: ARG001 - always JSON
+    """Print what is read from the chart of the request in FILE, or with - on the standard input, as a FHIR Bundle.
+
+    An Observation for each statement about a finding: its value, its side, when it was stated, which resource it is
+    from, and how it was read; before them the marker that says which Sitbone read them and when. They are what the
+    exported knowledge decides by. Nothing is fetched, and nothing is logged.
+
+    Ends with 0, and with 2 when the service would refuse the request.
+    """
+    from cds_hooks import CdsHooksError  # noqa: PLC0415
+    from service.features.reading import FeatureReader  # noqa: PLC0415
+    from service.knowledge_model import loader as knowledge_loader  # noqa: PLC0415
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.services.evaluation import Evaluator  # noqa: PLC0415
+    from service.services.registry import services_by  # noqa: PLC0415
+
+    now = _time(at)
+    try:
+        settings = Settings.from_environment(os.environ)
+        knowledge = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        evaluator = Evaluator(knowledge, lambda: now)
+        found = FeatureReader(evaluator, services_by(evaluator)).read(file.read())
+    except (SettingsError, KnowledgeError, CdsHooksError) as problem:
+        give_up(str(problem))
+    click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+@main.command(
     short_help="Is a service a conformant one?",
     epilog="\b\nExamples:\n"
     "  sitbone check\n"

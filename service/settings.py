@@ -121,6 +121,7 @@ class Settings:
     hazards: Path | None = None
     pama_rating: str = "off"
     adaptive_form: str = "off"
+    features: str = "off"
     clients: Path | None = None
     mode: str = MODES[0]
     # None: shown, where there is no file of clients; beside one it has to be said.
@@ -373,6 +374,7 @@ class _SettingsSchema(Schema):
     adaptive_form = _on_or_off(
         "SITBONE_ADAPTIVE_FORM", "whether form fillers can have the questions as an adaptive form under /fhir"
     )
+    features = _on_or_off("SITBONE_FEATURES", "whether POST /features gives what was read from a chart as FHIR")
     clients = _file("SITBONE_CLIENTS")
     mode = _one_of("SITBONE_MODE", MODES)
     draft = _one_of("SITBONE_DRAFT", DRAFTS)

@@ -43,6 +43,7 @@ def test_the_commands_are_those_that_are_documented() -> None:
     assert [" ".join(path) for path in COMMANDS] == [
         "serve",
         "explain",
+        "features",
         "check",
         "replay",
         "keys new",

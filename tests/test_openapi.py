@@ -4,7 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -306,6 +306,12 @@ CASES = [
     Case(CALL_PATH, "post", 412, SERVICE, call(prefetch=None)),
     Case(CALL_PATH, "post", 500, SERVICE, call(), broken=True),
     *(case for path in FORM_PATHS for case in of_a_form(path)),
+    *refusals("/features", "post", "/features", call()),
+    Case("/features", "post", 200, "/features", call("sudden-onset", of_each=DOUBTFUL)),
+    Case("/features", "post", 400, "/features", b"{"),
+    Case("/features", "post", 412, "/features", call(prefetch=None)),
+    Case("/features", "post", 413, "/features", call() + b" " * 200_000),
+    Case("/features", "post", 415, "/features", call(), "text/plain"),
     Case("/fhir/metadata", "get", 200, "/fhir/metadata"),
     *refusals("/fhir/Questionnaire", "get", "/fhir/Questionnaire"),
     Case("/fhir/Questionnaire", "get", 200, "/fhir/Questionnaire"),
@@ -321,7 +327,7 @@ CLOCK = Clock()
 
 @cache
 def application() -> Flask:
-    return create_app(Settings(body_limit=200_000, adaptive_form="on"), CLOCK)
+    return create_app(Settings(body_limit=200_000, adaptive_form="on", features="on"), CLOCK)
 
 
 CLIENTS = """
@@ -344,7 +350,8 @@ def guarded(folder: Path) -> Flask:
     """The application with trust on, anew: no case has spent another's calls."""
     (folder / "keys.json").write_text(json.dumps(key_set(KEY)), "utf-8")
     (folder / "clients.toml").write_text(CLIENTS, "utf-8")
-    settings = Settings(draft="show", clients=folder / "clients.toml", store=folder / "store", adaptive_form="on")
+    trusted = Settings(draft="show", clients=folder / "clients.toml", store=folder / "store")
+    settings = replace(trusted, adaptive_form="on", features="on")
     return create_app(settings, CLOCK)
 
 

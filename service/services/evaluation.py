@@ -204,6 +204,10 @@ class Evaluator:
             evaluation.require_chart()
         return evaluation
 
+    def read(self, request: HookRequest) -> Case:
+        """The whole chart of a call, read and not assessed. Raises PreconditionFailed as CaseReader.read does."""
+        return self._reader.read(chart_of(request), self.clock())
+
     def behind(self, request: HookRequest, answered: Answered) -> Evaluation:
         """The evaluation that an answer to this request stands on. Raises ValueError where it needed no chart."""
         assessment, muted = answered.assessment, answered.muted
