@@ -26,6 +26,7 @@ import yaml
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
+from cds_hooks.conformance import CHECKS
 from cds_hooks.feedback import BATCH, FEEDBACK
 from cds_hooks.hooks import HOOKS
 from cds_hooks.request import ENVELOPE
@@ -61,6 +62,26 @@ _RECOMMENDATIONS_HEAD = """\
 Written by `python docs/generate.py`; the tests fail when it is stale. Beside the sentence of its author each
 recommendation has the one that follows from its conditions and from what it calls for. What a title in quotation marks
 stands for is a finding, or a criterion of the second table.
+"""
+_CONFORMANCE_HEAD = """\
+# What a CDS Hooks service is held to
+
+Written by `python docs/generate.py` from the table of checks; the tests fail when it is stale.
+
+`sitbone check URL` asks a CDS Hooks service, anybody's, from outside and holds its answers to this table, by CDS Hooks
+2.0.1 and the 3.0.0 ballot. What is required and is not so fails; what is recommended is warned of; what cannot be told
+is skipped, with the reason. Nothing is changed by it: it sends calls about a patient that does not exist, requests that
+are to be refused, and feedback on the cards that came. Cards are judged where some come: `--requests FOLDER` sends
+requests of your own that bring them. All options: [cli.md](cli.md#sitbone-check).
+
+It runs without the rest of Sitbone, from a clone or after `pip install --no-deps`, with four packages:
+
+```console
+$ pip install click marshmallow msgspec requests
+$ python -m cds_hooks.conformance https://cds.example.org --requests FOLDER
+```
+
+With `fhir.resources` installed the resources of cards are judged too; `--key` needs `pyjwt[crypto]`.
 """
 _HAZARDS_HEAD = """\
 # Hazard log
@@ -424,6 +445,14 @@ def openapi(knowledge: Knowledge) -> Iterator[str]:
     yield from (f"    {line}" for line in text.splitlines())
 
 
+def conformance(_knowledge: Knowledge) -> Iterator[str]:
+    """The lines of docs/conformance.md."""
+    yield _CONFORMANCE_HEAD
+    yield "| check | | a service that passes | chapter |"
+    yield "|---|---|---|---|"
+    yield from (f"| `{check.name}` | {check.level} | {check.expects} | {check.chapter} |" for check in CHECKS)
+
+
 DOCUMENTS: Mapping[str, Callable[[Knowledge], Iterator[str]]] = MappingProxyType(
     {
         "docs/coverage.md": coverage,
@@ -432,6 +461,7 @@ DOCUMENTS: Mapping[str, Callable[[Knowledge], Iterator[str]]] = MappingProxyType
         "docs/codes.md": codes,
         "docs/hazards.md": hazards,
         "docs/cli.md": cli,
+        "docs/conformance.md": conformance,
         "openapi.yaml": openapi,
     }
 )

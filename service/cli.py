@@ -5,20 +5,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
-from service.commands import give_up
+from cds_hooks.command_line import give_up, progress, sign_with, token_in
 from service.settings import Settings, SettingsError
 
-_T = TypeVar("_T")
 # Groups and commands that have a module of their own, loaded when they are asked for.
 _ELSEWHERE = {
+    "check": "service.commands.check",
     "knowledge": "service.commands.knowledge",
     "db": "service.commands.audit",
     "report": "service.commands.audit",
@@ -198,8 +198,7 @@ def _first_service(services_of: Callable[[str], list[str]], body: bytes) -> str:
 )
 @click.argument("file", type=click.File("rb"))
 @click.option("--at", metavar="TIME", help="The time of the reading, as 2026-11-22T12:00:00Z; by default now.")
-@click.option("--json", "machine", is_flag=True, help="The same: it is JSON in any case.")
-def features(file: Any, at: str | None, *, machine: bool) -> None:  # noqa: ARG001 - always JSON
+def features(file: Any, at: str | None) -> None:
     """Print what is read from the chart of the request in FILE, or with - on the standard input, as a FHIR Bundle.
 
     An Observation for each statement about a finding: its value, its side, when it was stated, which resource it is
@@ -224,136 +223,6 @@ def features(file: Any, at: str | None, *, machine: bool) -> None:  # noqa: ARG0
     except (SettingsError, KnowledgeError, CdsHooksError) as problem:
         give_up(str(problem))
     click.echo(json.dumps(found, ensure_ascii=False, indent=2))
-
-
-@main.command(
-    short_help="Is a service a conformant one?",
-    epilog="\b\nExamples:\n"
-    "  sitbone check\n"
-    "  sitbone check http://127.0.0.1:8080 --requests fixtures/requests\n"
-    "  sitbone check https://cds.example.org --key private-key.json --iss https://ehr.example.org/\n"
-    "  sitbone check https://cds.example.org --junit report.xml",
-)
-@click.argument("url", required=False)
-@click.option(
-    "--requests",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="FOLDER",
-    help="Also send the requests in FOLDER, one a file, each to the services of its hook.",
-)
-@click.option("--token", "given", metavar="TOKEN|-", help="The bearer token of every call; - reads it.")
-@click.option("--key", "key_file", type=click.Path(path_type=Path), metavar="FILE", help="A private JWK to sign with.")
-@click.option("--iss", metavar="URL", help="With --key: the issuer, as it is registered.")
-@click.option("--jku", metavar="URL", help="With --key: where the public keys are, as it is registered.")
-@click.option("--tenant", metavar="TEXT", help="With --key: the tenant.")
-@click.option("--no-feedback", is_flag=True, help="Send no feedback.")
-@click.option(
-    "--timeout",
-    default=5.0,
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long to wait for an answer, and six times that for all slow ones; 5 by default.",
-)
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write JUnit XML too.")
-@click.option("--json", "machine", is_flag=True, help="Print the checks as JSON.")
-def check(
-    url: str | None,
-    *,
-    folder: Path | None,
-    given: str | None,
-    key_file: Path | None,
-    iss: str | None,
-    jku: str | None,
-    tenant: str | None,
-    no_feedback: bool,
-    timeout: float,
-    junit: Path | None,
-    machine: bool,
-) -> None:
-    """Say whether the service at URL, anybody's, is a conformant CDS Hooks service.
-
-    URL is the address without /cds-services; where it has no https:// or http://, the one that answers is taken.
-    Without URL it is the service that this user runs on this machine.
-    Discovery, calls, errors, cards, feedback and CORS are held to what the specification requires (WRONG where it is
-    not so) and to what it recommends (should). What is sent changes nothing: calls about a patient that does not exist,
-    requests that are to be refused, and feedback on the cards of these calls. It is marked, by its User-Agent and in
-    an extension, and Sitbone leaves it out of its reports. Cards are only judged where some come: name a FOLDER with
-    requests that bring them. Where a service hangs, two calls of a URL are waited for, and the table says which.
-
-    Ends with 0 when nothing that is required is wrong, with 1 when something is, and with 2 when nothing answers or
-    FOLDER holds no request, or none for a hook that the service has. Where it has some of them, the table names the
-    requests that were not sent.
-    """
-    from importlib.metadata import version  # noqa: PLC0415
-
-    from cds_hooks import conformance  # noqa: PLC0415
-    from cds_hooks.check_mark import AGENT  # noqa: PLC0415
-
-    if (key_file is None) != (iss is None) or (given and key_file):
-        give_up("A token is given with --token, or signed with --key and --iss together.")
-    fixed = _token_in(given) if given else None
-    given_requests = tuple(_requests(folder)) if folder else ()
-    if folder and not given_requests:
-        give_up(f"{folder}: holds no request, which is a JSON object with a hook in a file *.json.")
-
-    def token(audience: str) -> str:
-        from cds_hooks.trust.signing import claims_for  # noqa: PLC0415
-
-        if key_file and iss:
-            return _sign(key_file, claims_for(iss, audience, time.time(), tenant=tenant), jku)
-        return fixed or ""
-
-    try:
-        seen = conformance.observe(
-            url or _running_here(),
-            conformance.over_http(timeout),
-            token=token if fixed or key_file else None,
-            given=given_requests,
-            feedback=not no_feedback,
-            over=_progress("Checking"),
-            agent=f"{AGENT}/{version('sitbone')}",
-            patience=6 * timeout,
-        )
-    except conformance.Unreachable as problem:
-        give_up(str(problem))
-    except conformance.NoneSent as problem:
-        give_up(f"{folder}: {problem}")
-    results = conformance.judge(seen)
-    if junit:
-        try:
-            junit.write_text(conformance.as_junit(seen.url, results), encoding="utf-8")
-        except OSError as problem:
-            give_up(f"{junit}: {problem.strerror}.")
-    click.echo(conformance.as_json(seen.url, results) if machine else conformance.as_text(results, _coloured))
-    sys.exit(0 if conformance.is_conformant(results) else 1)
-
-
-def _running_here() -> str:
-    """The address of the service that runs on this machine."""
-    from service.commands.running import LOOKED, services  # noqa: PLC0415
-
-    found = services()
-    if not found:
-        give_up(f"Name the URL of a service: none runs on this machine, looked for in {LOOKED}.")
-    if len(found) > 1:
-        give_up(f"Several services run on this machine: name the URL of one, {', '.join(each.url for each in found)}.")
-    return found[0].url
-
-
-def _coloured(text: str, status: str) -> str:
-    return click.style(text, fg={"passed": "green", "failed": "red", "warned": "yellow"}.get(status))
-
-
-def _requests(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for path in sorted(folder.rglob("*.json")):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        try:
-            request = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            give_up(f"{name}.json is not JSON.")
-        if isinstance(request, dict) and "hook" in request:
-            yield name, request
 
 
 @main.command(
@@ -386,7 +255,7 @@ def replay(folder: Path, url: str | None, old: Path | None, *, machine: bool) ->
     from service.commands.replay import replay as run  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
 
-    over = _progress("Replaying")
+    over = progress("Replaying")
     if url and old:
         give_up("--against compares in process; a service at a URL answers with knowledge of its own.")
     try:
@@ -464,22 +333,8 @@ def token(
     from cds_hooks.trust.signing import claims_for  # noqa: PLC0415
 
     claims = claims_for(iss, aud, time.time(), lifetime=lifetime, tenant=tenant)
-    signed = _sign(key_file, claims, jku)
+    signed = sign_with(key_file, claims, jku)
     click.echo(json.dumps({"token": signed, "claims": claims}) if machine else signed)
-
-
-def _sign(key_file: Path, claims: Mapping[str, Any], jku: str | None) -> str:
-    from jwt import PyJWTError  # noqa: PLC0415
-
-    from cds_hooks.trust.signing import sign  # noqa: PLC0415
-
-    try:
-        return sign(json.loads(key_file.read_text("utf-8")), claims, **({"jku": jku} if jku else {}))
-    except OSError as problem:
-        give_up(f"{key_file}: {problem.strerror}.")
-    except (ValueError, TypeError, AttributeError, PyJWTError):
-        # What the reader of the key says may hold a part of it.
-        give_up(f"{key_file}: holds no private JWK, as `sitbone keys new` makes one.")
 
 
 @main.command(
@@ -504,15 +359,11 @@ def verify_token(text: str, file: Path | None, aud: str | None, *, machine: bool
         file = file or Settings.from_environment(os.environ).clients
         if file is None:
             give_up("Name the file of clients with --clients or in SITBONE_CLIENTS.")
-        verified = verify(_token_in(text), read_clients(file), aud, time.time())
+        verified = verify(token_in(text), read_clients(file), aud, time.time())
     except (SettingsError, CdsHooksError) as problem:
         give_up(str(problem))
     click.echo(as_json(verified) if machine else as_text(verified))
     sys.exit(0 if verified.accepted else 1)
-
-
-def _token_in(text: str) -> str:
-    return (sys.stdin.read() if text == "-" else text).strip().removeprefix("Bearer ").strip()
 
 
 @main.command(
@@ -532,13 +383,3 @@ def completion(shell: str) -> None:
     if completing is None:
         give_up(f"There is no completion for {shell}.")
     click.echo(completing(main, {}, "sitbone", "_SITBONE_COMPLETE").source())
-
-
-def _progress(label: str) -> Callable[[Sequence[_T]], Iterator[_T]]:
-    """A bar on the error output, where that is a terminal."""
-
-    def over(items: Sequence[_T]) -> Iterator[_T]:
-        with click.progressbar(items, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-            yield from bar
-
-    return over

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -37,6 +41,8 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 COMMANDS = dict(commands(main))
 # They do something, and have nothing to tell that a program would ask for: what is signed or restored is a file.
 SILENT = {("serve",), ("completion",), ("knowledge", "sign"), ("knowledge", "restore")}
+# What they print is JSON for whoever asks.
+ALWAYS_JSON = {("features",)}
 
 
 def test_the_commands_are_those_that_are_documented() -> None:
@@ -44,12 +50,12 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "serve",
         "explain",
         "features",
-        "check",
         "replay",
         "keys new",
         "token",
         "verify-token",
         "completion",
+        "check",
         "knowledge closure",
         "knowledge diff",
         "knowledge export",
@@ -79,7 +85,7 @@ def test_the_help_of_a_command_says_what_every_option_is_for_and_how_it_ends(pat
     assert "nds with" in shown.stdout
 
 
-@pytest.mark.parametrize("path", sorted(COMMANDS.keys() - SILENT), ids=" ".join)
+@pytest.mark.parametrize("path", sorted(COMMANDS.keys() - SILENT - ALWAYS_JSON), ids=" ".join)
 def test_what_a_command_finds_out_can_be_had_as_json(path: tuple[str, ...]) -> None:
     names = {name for option in COMMANDS[path].params for name in option.opts}
     assert "--json" in names
@@ -131,6 +137,24 @@ def test_the_running_service_is_conformant(base: str, repository: Path, tmp_path
     unusual = {name: check["problems"] for name, check in by_name.items() if check["status"] != "passed"}
     assert unusual.keys() <= {"https", "token-required", "response-time"}, unusual
     assert ET.fromstring(junit.read_text()).get("failures") == "0"  # noqa: S314 - our own
+
+
+def test_the_check_runs_without_the_product_and_with_four_packages_alone(base: str, repository: Path) -> None:
+    lock = (repository / "requirements.lock").read_text("utf-8")
+    needed = {"click", "marshmallow", "msgspec", "requests"}
+    # What requests needs itself.
+    needed |= {"certifi", "charset-normalizer", "idna", "urllib3", "typing-extensions"}
+    others = {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)} - needed
+    absent = {module for module, names in packages_distributions().items() if {name.lower() for name in names} & others}
+    assert {"flask", "jwt", "cryptography", "pydantic", "sqlalchemy"} <= absent
+    absent |= {"fhir", "service"}
+    without = f"import sys; sys.modules.update(dict.fromkeys({sorted(absent)!r}))"
+    alone = f"{without}; import runpy; runpy.run_module('cds_hooks.conformance', run_name='__main__', alter_sys=True)"
+    requests = repository / "fixtures" / "requests"
+    called = [sys.executable, "-c", alone, base, "--requests", str(requests)]
+    checked = subprocess.run(called, cwd=repository, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.endswith("Conformant.\n")
 
 
 def test_a_check_without_cards_says_so_in_its_table(base: str) -> None:

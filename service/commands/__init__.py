@@ -1,12 +1,5 @@
 """What `sitbone` does beside serving."""
 
-import sys
-from typing import NoReturn
+from cds_hooks.command_line import give_up
 
-import click
-
-
-def give_up(why: str) -> NoReturn:
-    """End the command with exit code 2 and this sentence."""
-    click.echo(why, err=True)
-    sys.exit(2)
+__all__ = ["give_up"]
