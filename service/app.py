@@ -38,7 +38,6 @@ from service.release.muting import NOTHING, SERVICE, Muted
 from service.release.since import since_signed
 from service.release.states import Release, release_of, signatures_of
 from service.second_opinion import fhir_routes
-from service.second_opinion.form import Form
 from service.second_opinion.launching import Apps, apps_of, second_opinion
 from service.second_opinion.next_question import NextQuestion
 from service.server.capacity import PROBES, Capacity, Place
@@ -311,7 +310,7 @@ def _adaptive_form(
     """The questions of the knowledge for any form filler."""
     diagnosis = published.find(DIAGNOSIS, "patient-view")
     return fhir_routes.create_blueprint(
-        NextQuestion(Form(evaluator.assessor), diagnosis, evaluator.clock, evaluator.standings_now),
+        NextQuestion(evaluator, diagnosis),
         gate=gate,
         base_url=settings.public_base_url,
         body_limit=settings.body_limit,

@@ -63,6 +63,8 @@ class Answered:
     extensions: bool = True
     # What was muted when it was made.
     muted: Muted = NOTHING
+    # Whether the whole service is suspended: nothing is said but that.
+    service_suspended: bool = False
     # Whether nothing is sent: what would have been is recorded.
     silent: bool = False
 

@@ -248,7 +248,15 @@ class Responder:
         fired = dict.fromkeys(each.recommendation.id for each in (*answered.assessment.fired, *answered.fired))
         kept = {name: answered.extension[name] for name in ("knowledge", "complaint", "side", "data", "leftOut")}
         extension = {**kept, **filled({"suspended": list(fired)})}
-        return replace(answered, advised=cards, extension=extension, system_actions=())
+        return replace(answered, advised=cards, extension=extension, system_actions=(), service_suspended=True)
+
+    def names_suspended(self, ids: Sequence[str], muted: Muted, now: datetime) -> Iterator[str]:
+        """A line that names these recommendations and since when they are suspended; none where there are none."""
+        if ids:
+            since = (as_people_write(muted.suspended[id_].isoformat(), now) for id_ in ids)
+            listed = "; ".join(f"{id_}, {date}" for id_, date in zip(ids, since, strict=True))
+            values: dict[str, object] = {"count": len(ids)} if len(ids) > 1 else {}
+            yield self.say("suspended" if len(ids) == 1 else "several_suspended", recommendations=listed, **values)
 
     def notice(self, uuid: str, source: Source, line: str) -> Card:
         """A card that says nothing but what is not said; in its text, where that is too long for a headline."""
@@ -429,12 +437,7 @@ class _Cards:
     def _suspended(self) -> Iterator[str]:
         """A line that names what is suspended and was not named yet."""
         named, self._unnamed = [*dict.fromkeys(self._unnamed)], []
-        if named:
-            since = (as_people_write(self.muted.suspended[id_].isoformat(), self.now) for id_ in named)
-            listed = "; ".join(f"{id_}, {date}" for id_, date in zip(named, since, strict=True))
-            sentence = "suspended" if len(named) == 1 else "several_suspended"
-            values = {"recommendations": listed} | ({"count": len(named)} if len(named) > 1 else {})
-            yield self._say(sentence, **values)
+        yield from self.responder.names_suspended(named, self.muted, self.now)
 
     def instead_of_none(self, advised: Sequence[AdvisedCard]) -> Iterator[AdvisedCard]:
         """One card that names what is suspended, where no other does: an empty list would say that nothing is due."""

@@ -29,6 +29,12 @@ def suspended_among(fired: Iterable[Fired], muted: Muted) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each.recommendation.id for each in fired if each.recommendation.id in muted.suspended))
 
 
+def unasked(reads: Mapping[str, Sequence[str]], muted: Muted) -> frozenset[str]:
+    """The findings that only what is muted reads: nothing is asked about them."""
+    of = {name for id_ in muted.ids for name in reads.get(id_, ())}
+    return frozenset(of.difference(*(names for id_, names in reads.items() if id_ not in muted.ids)))
+
+
 def without_muted(assessment: Assessment, muted: Muted, reads: Mapping[str, Sequence[str]]) -> Assessment:
     """What is said of an assessment. `reads`: the findings that each recommendation reads, see evidence.reads_of.
 
@@ -43,7 +49,7 @@ def without_muted(assessment: Assessment, muted: Muted, reads: Mapping[str, Sequ
     }
     offered = {call.id for call in treatment if call.state == "offer"}
     calls = [each for each in assessment.calls if each.recommendation not in muted.ids]
-    asked_by = {name for id_, names in reads.items() if id_ not in muted.ids for name in names}
+    left_out = unasked(reads, muted)
     return replace(
         assessment,
         fired=tuple(
@@ -54,7 +60,7 @@ def without_muted(assessment: Assessment, muted: Muted, reads: Mapping[str, Sequ
         imaging=most_urgent(call for call in calls if isinstance(call, ImagingCall)),
         referrals=most_urgent(call for call in calls if isinstance(call, ReferralCall)),
         treatment=tuple(treatment),
-        ask=tuple(asked for asked in assessment.ask if asked.finding in asked_by),
+        ask=tuple(asked for asked in assessment.ask if asked.finding not in left_out),
         calls=tuple(calls),
     )
 

@@ -537,15 +537,15 @@ class Assessor:
             return ()
         return tuple(self.questions.would_change_beside(assessment.decision, topic, cards))
 
-    def would_change(self, assessment: Assessment) -> tuple[WouldChange, ...]:
-        """What a single answer would do to each card of an assessment."""
+    def would_change(self, assessment: Assessment, unsaid: Collection[str] = ()) -> tuple[WouldChange, ...]:
+        """What a single answer would do to each card of an assessment on which nothing is unsaid."""
         if assessment.decision is None:
             return ()
         cards: dict[str, list[str]] = {}
         for fired in assessment.fired:
             topic = self.knowledge.engine.topics.get(fired.indicator, fired.recommendation.topic)
             cards.setdefault(topic, []).append(fired.recommendation.id)
-        return tuple(self.questions.would_change(assessment.decision, cards))
+        return tuple(self.questions.would_change(assessment.decision, cards, unsaid))
 
     def _reader(self, assessment: Assessment, facts: Mapping[str, Value]) -> EvidenceReader:
         decision = assessment.decision

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import ceil, floor
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -141,7 +141,8 @@ class Kernel:
     """The compiled knowledge: data alone, which can be pickled; what runs is made of it when it is needed.
 
     red_flags, plan: the places of what they make; considered, diagnosed: of each cause; outcome: of what an answer can
-    change, by its term and name; presentations: of each, and of each of its ratings; questions: of their conditions.
+    change, by its term and name; cards: of what puts a card there; presentations: of each, and of each of its ratings;
+    questions: of their conditions. outcome_of, cards_of: what of outcome and cards each recommendation makes.
     """
 
     atoms: Mapping[Atom, Places]
@@ -161,7 +162,9 @@ class Kernel:
     considered: Mapping[str, Places]
     diagnosed: Mapping[str, int]
     outcome: Mapping[tuple[str, str], int]
+    outcome_of: Mapping[str, tuple[tuple[tuple[str, str], int], ...]]
     cards: tuple[OnCard, ...]
+    cards_of: Mapping[str, tuple[OnCard, ...]]
     presentations: tuple[tuple[int, tuple[int, ...]], ...]
     questions: tuple[int, ...]
     # Where something makes this the complaint of the knowledge.
@@ -268,6 +271,8 @@ class _Compiler:
         each = {r.id: self.recommendation(r) for r in knowledge.recommendations}
         by_kind = {kind: [(r, each[r.id]) for r in knowledge.recommendations if r.kind == kind] for kind in CHART_KINDS}
         flags, of_charts = by_kind["red-flag"], [each for kind in by_kind.values() for each in kind]
+        outcome_of = {r.id: tuple(self.outcome_of(r, made)) for r, made in of_charts}
+        cards_of = {r.id: tuple(self.cards_of(r, made)) for r, made in of_charts}
         return Kernel(
             criteria=self.criteria,
             recommendations=each,
@@ -282,8 +287,10 @@ class _Compiler:
             after_red_flags=knowledge.engine.after_red_flags,
             considered={cause: self.pair(f"considers-{cause}") for cause in knowledge.causes},
             diagnosed={cause: self.pair(f"diagnosed-{cause}").true for cause in knowledge.causes},
-            outcome=self.outcome(of_charts),
-            cards=tuple(self.cards(of_charts)),
+            outcome=self.any_of(outcome_of.values()),
+            outcome_of=outcome_of,
+            cards=tuple(self.cards(cards_of.values())),
+            cards_of=cards_of,
             presentations=tuple(
                 (self.of_side(each.when), tuple(self.of_side(rating.when) for rating in each.ratings))
                 for each in knowledge.presentations
@@ -500,34 +507,42 @@ class _Compiler:
             "mri-called-for": self.either(place for call, place in calls if call.modality == "mri"),
         }
 
-    def outcome(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> dict[tuple[str, str], int]:
+    def outcome_of(self, r: Recommendation, made: Compiled) -> Iterator[tuple[tuple[str, str], int]]:
+        """What of the outcome a recommendation makes: term and name, and where."""
+        yield ("tier", "critical"), made.critical
+        yield ("tier", r.indicator), made.fires
+        if r.red_flag:
+            yield ("flag", r.red_flag.id), made.fires
+            yield ("critical-flag", r.red_flag.id), made.critical
+        for call, place in zip(r.imaging, made.imaging, strict=True):
+            # The advice to wait is no imaging.
+            if call.modality != "none-now":
+                yield ("imaging", f"{call.modality}-{call.region}"), place
+        for to, place in zip(r.referrals, made.referrals, strict=True):
+            yield ("referrals", to.to), place
+        for treatment in r.treatment:
+            yield (treatment.state, treatment.id), made.fires
+            for what in treatment.without:
+                yield ("without", what), made.fires
+
+    def any_of(self, outcomes: Iterable[Iterable[tuple[tuple[str, str], int]]]) -> dict[tuple[str, str], int]:
         found: dict[tuple[str, str], list[int]] = {}
-        for r, made in compiled:
-            found.setdefault(("tier", "critical"), []).append(made.critical)
-            found.setdefault(("tier", r.indicator), []).append(made.fires)
-            if r.red_flag:
-                found.setdefault(("flag", r.red_flag.id), []).append(made.fires)
-                found.setdefault(("critical-flag", r.red_flag.id), []).append(made.critical)
-            for call, place in zip(r.imaging, made.imaging, strict=True):
-                # The advice to wait is no imaging.
-                if call.modality != "none-now":
-                    found.setdefault(("imaging", f"{call.modality}-{call.region}"), []).append(place)
-            for to, place in zip(r.referrals, made.referrals, strict=True):
-                found.setdefault(("referrals", to.to), []).append(place)
-            for treatment in r.treatment:
-                found.setdefault((treatment.state, treatment.id), []).append(made.fires)
-                for what in treatment.without:
-                    found.setdefault(("without", what), []).append(made.fires)
+        for key, place in chain.from_iterable(outcomes):
+            found.setdefault(key, []).append(place)
         return {key: self.either(places) for key, places in found.items()}
 
-    def cards(self, compiled: Sequence[tuple[Recommendation, Compiled]]) -> Iterator[OnCard]:
+    def cards_of(self, r: Recommendation, made: Compiled) -> Iterator[OnCard]:
         """The urgent tiers each have one card; what is not urgent stands on that of its topic."""
-        topics, found = self.knowledge.engine.topics, dict[OnCard, list[int]]()
-        for r, made in compiled:
-            of_tier = (topics[INDICATORS[0]], made.critical)
-            of_topic = (topics.get(r.indicator, r.topic), self.both((made.fires, self.opposite(made.critical))))
-            for topic, place in (of_tier, of_topic):
-                found.setdefault(OnCard(topic, NEVER, made.adds, made.cautions), []).append(place)
+        topics = self.knowledge.engine.topics
+        of_topic = (topics.get(r.indicator, r.topic), self.both((made.fires, self.opposite(made.critical))))
+        for topic, place in ((topics[INDICATORS[0]], made.critical), of_topic):
+            yield OnCard(topic, place, made.adds, made.cautions)
+
+    def cards(self, cards: Iterable[Iterable[OnCard]]) -> Iterator[OnCard]:
+        """The same with those of all recommendations together that differ in their place alone."""
+        found = dict[OnCard, list[int]]()
+        for card in chain.from_iterable(cards):
+            found.setdefault(msgspec.structs.replace(card, place=NEVER), []).append(card.place)
         for card, places in found.items():
             yield msgspec.structs.replace(card, place=self.either(places))
 

@@ -3,6 +3,9 @@
 The value of a finding is what its answer can change at most: the urgency, the imaging, the referrals, the leading
 cause, the treatment, each with the points that questions.toml gives it (section 5.5 of the evidence). Every answer to
 every question is a variant of the patient in the one decision, so that nothing is estimated.
+
+What some recommendations would say, `unsaid`, can be left out of what an answer changes. The decision is still that of
+all: what they hold is held, and what waits for them waits.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Knowledge, Question
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
-from service.reasoning.kernel import Kernel
+from service.reasoning.kernel import Kernel, OnCard
 
 ASKED_AT_MOST = 3
 # What a decision is about: while an answer may change one of these, there is something to ask.
@@ -146,7 +149,7 @@ class Questions:
         open_ = frozenset(layout.answered.keys() - known - contradictory - dated)
         return charts_of(self.kernel, layout, charts, informed=informed, open_=open_)
 
-    def ask(self, decision: Decision, but: Collection[str] = ()) -> tuple[Asked, ...]:
+    def ask(self, decision: Decision, but: Collection[str] = (), unsaid: Collection[str] = ()) -> tuple[Asked, ...]:
         """The questions whose answers can change most and are plausible, best first; at most three. None about the
         findings of `but`, which were asked about already.
         """
@@ -155,7 +158,7 @@ class Questions:
         asked = self._due_first(charts, due, but)
         open_ = self._open(charts) - {item.finding for item in asked} - {*but}
         tried = self._left(charts, due, open_)
-        changes = self.changes(decision, reduce(or_, tried.values(), 0))
+        changes = self.changes(decision, reduce(or_, tried.values(), 0), unsaid)
         by_points: dict[int, int] = {}
         for change in sorted(changes, key=lambda change: -change.points):
             by_points[change.points] = by_points.get(change.points, 0) | change.variants
@@ -185,7 +188,7 @@ class Questions:
         questions = enumerate(self.knowledge.questions)
         return next(number for number, each in questions if each.ask == asked.ask and asked.finding in each.findings)
 
-    def can_change(self, decision: Decision, but: Collection[str] = ()) -> frozenset[str]:
+    def can_change(self, decision: Decision, but: Collection[str] = (), unsaid: Collection[str] = ()) -> frozenset[str]:
         """The terms that an answer left to give can change: to any question, however implausible, except about the
         findings of `but`. With none of DECIDING among them, enough is known.
         """
@@ -193,7 +196,7 @@ class Questions:
         if self._due_first(charts, due, but):
             return frozenset(self.points)
         left = self._left(charts, due, self._open(charts) - {*but})
-        changes = self.changes(decision, reduce(or_, left.values(), 0))
+        changes = self.changes(decision, reduce(or_, left.values(), 0), unsaid)
         return frozenset(term for change in changes for term in change.terms())
 
     def _due_first(self, charts: Charts, due: Sequence[bool], but: Collection[str]) -> list[Asked]:
@@ -239,18 +242,23 @@ class Questions:
         alone = self.alone[charts.layout.charts]
         return reduce(or_, (alone[finding] for finding in alone.keys() - open_), 0)
 
-    def changes(self, decision: Decision, variants: int) -> list[Change]:
+    def changes(self, decision: Decision, variants: int, unsaid: Collection[str] = ()) -> list[Change]:
         """These variants, by what of the outcome differs from that of the patient as documented."""
         charts, values, first = decision.charts, decision.values, decision.charts.layout.first
+        places = self._outcome_without(unsaid) if unsaid else self.outcome
 
-        def outcome(term: str) -> dict[str, int]:
-            return {name: charts.anywhere(values[place]) for name, place in self.outcome[term] if values[place]}
+        def outcome(term: str, places: Mapping[str, Sequence[tuple[str, int]]] = places) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for name, place in places.get(term, ()):
+                if values[place]:
+                    found[name] = found.get(name, 0) | charts.anywhere(values[place])
+            return found
 
         def differs(found: Iterable[int]) -> int:
             return reduce(or_, (bits ^ first if bits & 1 else bits for bits in found), 0)
 
-        tiers, held = outcome("tier"), outcome("hold")
-        critical = tiers.get("critical", 0)
+        tiers, held = outcome("tier"), outcome("hold", self.outcome)
+        critical, of_all = tiers.get("critical", 0), outcome("tier", self.outcome).get("critical", 0)
         offered = [bits & ~held.get(name, 0) for name, bits in outcome("offer").items()]
         leads = (charts.anywhere(bits ^ charts.as_documented(bits)) for bits in decision.leads.values() if bits)
         terms = {
@@ -258,7 +266,7 @@ class Questions:
             "referrals": differs(outcome("referrals").values()),
             "leader": differs((decision.waits, *leads)),
             # What a critical flag does to the treatment is in its urgency.
-            "treatment": differs((*held.values(), *offered)) & ~(first if critical & 1 else critical),
+            "treatment": differs((*outcome("hold").values(), *offered)) & ~(first if of_all & 1 else of_all),
         }
         # Another emergency is a step as well where there is one already.
         again = critical & differs(outcome("critical-flag").values()) if critical & 1 else 0
@@ -276,14 +284,28 @@ class Questions:
                     changes.append(Change(points + gained, (*gains, (gained, term)), with_term))
         return [change for change in changes if change.variants]
 
-    def would_change(self, decision: Decision, cards: Mapping[str, Iterable[str]]) -> Iterator[WouldChange]:
-        """What a single answer would do to each of these cards: the topic of each, and the recommendations on it."""
+    def _outcome_without(self, unsaid: Collection[str]) -> dict[str, list[tuple[str, int]]]:
+        """The places of what an answer can change, of what the other recommendations make."""
+        found: dict[str, list[tuple[str, int]]] = {}
+        for id_, of in self.kernel.outcome_of.items():
+            if id_ not in unsaid:
+                for (term, name), place in of:
+                    found.setdefault(term, []).append((name, place))
+        return found
+
+    def would_change(
+        self, decision: Decision, cards: Mapping[str, Iterable[str]], unsaid: Collection[str] = ()
+    ) -> Iterator[WouldChange]:
+        """What a single answer would do to each of these cards: the topic of each, and the recommendations on it; of no
+        card on which anything is unsaid.
+        """
         charts, first, topics = decision.charts, decision.charts.layout.first, self.knowledge.engine.topics
         answered = self._answered_alone(decision)
-        shown = self._shown(decision)
+        shown = self._shown(decision, self.kernel.cards)
+        said = self._shown(decision, self._cards_without(unsaid), shown) if unsaid else shown
         tiers = [topics[tier] for tier in INDICATORS[:-1]]
         for topic, recommendations in cards.items():
-            if not shown.get(topic, 0) & 1:
+            if not shown.get(topic, 0) & 1 or not {*recommendations}.isdisjoint(unsaid):
                 continue
             critical = (
                 charts.anywhere(decision.values[self.kernel.recommendations[id_].critical]) for id_ in recommendations
@@ -291,10 +313,12 @@ class Questions:
             graver = [bits for bits in critical if not bits & 1]
             gone = first & ~shown.get(topic, 0)
             above = tiers[: tiers.index(topic)] if topic in tiers else tiers
-            instead = reduce(or_, (shown.get(tier, 0) for tier in above), 0)
-            raised = reduce(or_, graver, gone & instead)
+            instead, said_instead = (reduce(or_, (of.get(tier, 0) for tier in above), 0) for of in (shown, said))
+            raised = reduce(or_, graver, gone & said_instead)
+            # What comes in its place unsaid does not make it needless.
+            removed = gone & ~(raised | instead)
             yield WouldChange(
-                topic, self._answers_in(charts, gone & ~raised & answered), self._answers_in(charts, raised & answered)
+                topic, self._answers_in(charts, removed & answered), self._answers_in(charts, raised & answered)
             )
 
     def would_change_beside(
@@ -347,15 +371,20 @@ class Questions:
                     classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
         return [*(of for of in classes if of and not of & same), *(1 << number for number in ones(by_itself))]
 
-    def _shown(self, decision: Decision) -> dict[str, int]:
-        """Topic -> the variants in which there is a card of it."""
+    def _cards_without(self, unsaid: Collection[str]) -> Iterator[OnCard]:
+        return (card for id_, cards in self.kernel.cards_of.items() if id_ not in unsaid for card in cards)
+
+    def _shown(
+        self, decision: Decision, cards: Iterable[OnCard], whole: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Topic -> the variants in which there is one of these cards of it; `whole`: the same of all that there are."""
         topics = self.knowledge.engine.topics
         shown: dict[str, int] = {}
-        for card in self.kernel.cards:
+        for card in cards:
             said = decision.said(card.place, card.adds, card.cautions)
             shown[card.topic] = shown.get(card.topic, 0) | said
         # Self-care and treatment wait for the evaluation.
-        critical = shown.get(topics["critical"], 0)
+        critical = (whole or shown).get(topics["critical"], 0)
         return {topic: of & ~critical if topic == topics["treatment"] else of for topic, of in shown.items()}
 
     def _answers_in(self, charts: Charts, variants: int) -> SingleAnswers:

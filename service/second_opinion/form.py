@@ -12,11 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
+from service.answers.muting import unasked
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.knowledge_model.model import LOCAL_SYSTEM, Finding, in_a_sentence
 from service.knowledge_model.quantity import UCUM
 from service.reasoning.assessment import Assessment, Assessor
 from service.reasoning.questions import DECIDING
+from service.release.muting import NOTHING, Muted
 from service.second_opinion.answers import NO, SIDE, SIDES, UNKNOWN, YES, Item, Vocabulary, definition_of
 from service.second_opinion.open_items import open_items
 
@@ -83,10 +85,11 @@ class Form:
         for question in self.knowledge.questions:
             self._asked_by[_named(question.findings, again=question.first)] = (question.ask, question.findings)
 
-    def next_groups(self, assessment: Assessment, answered: Collection[str]) -> list[Group]:
+    def next_groups(self, assessment: Assessment, answered: Collection[str], muted: Muted = NOTHING) -> list[Group]:
         """The groups of the next screen, best first; none where no answer changes urgency, imaging or a referral.
 
-        answered: the findings that have an answer in this form, also that nobody knows.
+        answered: the findings that have an answer in this form, also that nobody knows; muted: what is not
+        said, so that nothing is asked for its sake.
         """
         decision, groups = assessment.decision, list[Group]()
         if decision is None:
@@ -94,9 +97,10 @@ class Form:
         case = decision.charts.case
         sides = [side for side in case.sides() if side != BILATERAL] or [LEFT, RIGHT]
         questions = self.assessor.questions
-        if questions.can_change(decision, answered).isdisjoint(DECIDING):
+        answered = frozenset(answered) | unasked(self.assessor.reads, muted)
+        if questions.can_change(decision, answered, muted.ids).isdisjoint(DECIDING):
             return groups
-        for asked in questions.ask(decision, answered):
+        for asked in questions.ask(decision, answered, muted.ids):
             question = self.knowledge.questions[questions.number_of(asked)]
             name = _named(question.findings, again=question.first)
             items = [

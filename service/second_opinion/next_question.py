@@ -8,8 +8,7 @@ Specification: SDC 4.0.0 and 3.0.0, Adaptive Forms; operation Questionnaire/$nex
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +20,6 @@ from service.answers.answered import Answered
 from service.chart.fhir_time import read_when
 from service.fhir_validation import violations
 from service.prefetch_keys import PATIENT, QUESTIONNAIRE_RESPONSES
-from service.release.states import Standings
 from service.second_opinion.answers import SIDE
 from service.second_opinion.form import (
     AGE,
@@ -33,6 +31,7 @@ from service.second_opinion.form import (
     link_of,
     link_of_group,
 )
+from service.services.evaluation import Evaluator
 
 NAME = "second-opinion"
 ADAPTIVE = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-questionnaireAdaptive"
@@ -72,19 +71,12 @@ class NotThisPainError(CdsHooksError):
 class NextQuestion:
     """The operation for one body of knowledge; made once.
 
-    `service` is the CDS service at patient-view, which answers for a form as it does for a chart; `clock` gives the
-    time in UTC, and `standings_now` says what of the knowledge is in force.
+    `service` is the CDS service at patient-view, which answers for a form as it does for a chart, by this evaluator.
     """
 
-    def __init__(
-        self,
-        form: Form,
-        service: CdsService[Answered],
-        clock: Callable[[], datetime],
-        standings_now: Callable[[], Standings],
-    ) -> None:
-        self.form, self._service, self._clock, self._standings_now = form, service, clock, standings_now
-        self.knowledge = form.knowledge
+    def __init__(self, evaluator: Evaluator, service: CdsService[Answered]) -> None:
+        self._evaluator, self._service, self._clock = evaluator, service, evaluator.clock
+        self.form, self.knowledge = Form(evaluator.assessor), evaluator.knowledge
 
     def questionnaire(self, base: str) -> Json:
         """The form as it is found by a search: how it is called, and that its questions come one after the other.
@@ -99,7 +91,7 @@ class NextQuestion:
             "url": self._url(base),
             "version": self.knowledge.version,
             "title": self._title,
-            "status": self._standings_now().status,
+            "status": self._evaluator.standings_now().status,
             "subjectType": ["Patient"],
             "date": max(entry.date for each in knowledge.recommendations for entry in each.history).isoformat(),
         }
@@ -130,18 +122,19 @@ class NextQuestion:
         elif answered.assessment.complaint != "present":
             raise self._not_this_pain()
         else:
-            groups = self.form.next_groups(answered.assessment, {answer.item for answer in answers})
+            groups = self._next_groups(answered, answers)
         done = ends or not groups
         items = [self.form.item_of_group(group, closed=True) for group in _as_answered(answers)]
         if not done:
             items += [self.form.item_of_group(group) for group in groups]
             items.append({"linkId": _ENOUGH, "text": "Enough: no more questions", "type": "boolean"})
+        items += self._suspended(answered)
         items += _advice(answered, base)
         contained = {
             **_contained(response),
             "extension": [_adaptive(base)],
             "title": self._title,
-            "status": self._standings_now().status,
+            "status": self._evaluator.standings_now().status,
             "subjectType": ["Patient"],
             "derivedFrom": [f"{self._url(base)}|{self.knowledge.version}"],
             "item": items,
@@ -161,6 +154,12 @@ class NextQuestion:
         }
 
     # -- What is asked ------------------------------------------------------------------------------------------------
+
+    def _next_groups(self, answered: Answered, answers: Sequence[Answer]) -> list[Group]:
+        # A service that is suspended asks nothing.
+        if answered.service_suspended:
+            return []
+        return self.form.next_groups(answered.assessment, {answer.item for answer in answers}, answered.muted)
 
     def _derived_from_older(self, response: Json, base: str) -> bool:
         """Whether the form is derived from another version of ours; raises UnknownFormError where from none."""
@@ -266,6 +265,12 @@ class NextQuestion:
         if answered.silent:
             raise Forbidden("The service is silent for this client: it assesses its calls and answers nothing.")
         return answered
+
+    def _suspended(self, answered: Answered | None) -> Iterator[Json]:
+        """An item to read that names what is suspended, so that neither its questions nor its advice come."""
+        now = self._clock()
+        for line in self._evaluator.names_suspended(answered.muted if answered else self._evaluator.muted(now), now):
+            yield {"linkId": f"{_ADVICE}-suspended", "text": line, "type": "display"}
 
     def _not_this_pain(self) -> NotThisPainError:
         return NotThisPainError(

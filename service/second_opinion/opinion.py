@@ -18,8 +18,10 @@ from cds_hooks import CdsService, HookRequest
 from cds_hooks.prefetch import PrefetchState, PrefetchValue
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
+from service.answers.muting import unasked
 from service.knowledge_model.model import Question
 from service.prefetch_keys import QUESTIONNAIRE_RESPONSES
+from service.reasoning.assessment import Assessment
 from service.reasoning.questions import DECIDING
 from service.second_opinion.answers import Item
 from service.second_opinion.open_items import open_items
@@ -50,6 +52,16 @@ class Opinion:
     def is_emergency(self) -> bool:
         """Whether nothing is asked, because it must not delay what is advised."""
         return self.evaluation.assessment.ranking_waits
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the whole service is: then nothing is said or asked."""
+        return self.answered.service_suspended
+
+    @cached_property
+    def spoken(self) -> Assessment:
+        """What of the assessment is said."""
+        return self.evaluation.spoken()
 
     @cached_property
     def sides(self) -> tuple[str, ...]:
@@ -113,8 +125,9 @@ class Opinions:
         decision = opinion.evaluation.assessment.decision
         if decision is None or opinion.is_emergency or self.is_enough(opinion, asked):
             return ()
-        questions = self.evaluator.assessor.questions
-        found = [Group(questions.number_of(each), each.changes) for each in questions.ask(decision, self._but(asked))]
+        questions, unsaid = self.evaluator.assessor.questions, opinion.evaluation.muted.ids
+        next_ = questions.ask(decision, self._but(opinion, asked), unsaid)
+        found = [Group(questions.number_of(each), each.changes) for each in next_]
         # What a key or a tap answers comes first on the screen.
         return tuple(sorted(found, key=self._is_written))
 
@@ -128,16 +141,21 @@ class Opinions:
         return DECIDING.isdisjoint(self.can_change(opinion, asked))
 
     def can_change(self, opinion: Opinion, asked: Collection[str]) -> frozenset[str]:
-        """The terms of the knowledge that an answer left could change."""
+        """The terms of the knowledge that an answer left could change, of what is said."""
         decision = opinion.evaluation.assessment.decision
-        if decision is None:
+        if decision is None or opinion.is_suspended:
             return frozenset()
-        return self.evaluator.assessor.questions.can_change(decision, self._but(asked))
+        questions, unsaid = self.evaluator.assessor.questions, opinion.evaluation.muted.ids
+        return questions.can_change(decision, self._but(opinion, asked), unsaid)
 
-    def _but(self, asked: Collection[str]) -> frozenset[str]:
+    def _but(self, opinion: Opinion, asked: Collection[str]) -> frozenset[str]:
         # The age is asked for where a chart has none: it is no finding, and no form can tell it.
         every = (finding for question in self.knowledge.questions for finding in question.findings)
-        return frozenset(asked) | {finding for finding in every if finding not in self.knowledge.findings}
+        no_findings = {finding for finding in every if finding not in self.knowledge.findings}
+        return frozenset(asked) | no_findings | self._unasked(opinion)
+
+    def _unasked(self, opinion: Opinion) -> frozenset[str]:
+        return unasked(self.evaluator.responder.reads, opinion.evaluation.muted)
 
     def question(self, group: Group) -> Question:
         """The question of the knowledge that a group is."""
@@ -146,8 +164,9 @@ class Opinions:
     def items(self, chart: Opinion, group: Group) -> tuple[Item, ...]:
         """What of a question is asked for: what this chart, which is without the answers of the page, does not tell."""
         found = open_items(chart.evaluation.assessment, self.knowledge, self.question(group), chart.sides)
-        # The age is no finding, and no form can tell it.
-        return tuple(item for item in found if item.finding in self.knowledge.findings)
+        # The age is no finding, and no form can tell it. What is suspended meanwhile is not asked for any more.
+        asked = self.knowledge.findings.keys() - self._unasked(chart)
+        return tuple(item for item in found if item.finding in asked)
 
     def can_be_corrected(self, finding: str) -> bool:
         """Whether what the chart states of a finding can be answered otherwise: where a question would ask for it."""

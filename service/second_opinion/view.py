@@ -19,11 +19,13 @@ from service.chart.assertions import Assertion
 from service.chart.patient import name_and_birth
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Knowledge
+from service.knowledge_model.vocabulary import INDICATORS
 from service.pages.card_text import as_html, as_text
 from service.pages.plots import Balance, Mark, balance, time_line
 from service.prefetch_keys import kind_of
 from service.reasoning.evidence import with_unit
 from service.reasoning.questions import DECIDING, SingleAnswers
+from service.reasoning.visit_limits import limit_of
 from service.second_opinion.answers import NO, SIDES, UNKNOWN, YES, Answers, Item, Vocabulary
 from service.second_opinion.drafting import Proposal
 from service.second_opinion.opinion import Group, Opinion, Opinions
@@ -92,6 +94,7 @@ class View:
     def page(self, chart: Opinion, opinion: Opinion, before: Opinion | None, at: Answering) -> dict[str, Any]:
         """`chart` is without the answers of the page, `opinion` with them, `before` without the last of them."""
         cards, gone = _changes(opinion, before)
+        muted, now = opinion.evaluation.muted, opinion.evaluation.now
         return {
             "knowledge": self.knowledge,
             "patient": self._patient(chart),
@@ -100,17 +103,15 @@ class View:
             "gone": gone,
             "changed": before is not None and (bool(gone) or any(each.new or each.before for each in cards)),
             "answered_now": before is not None,
-            "groups": [self._group(chart, group, at) for group in at.shown],
+            "groups": [made for group in at.shown if (made := self._group(chart, group, at))["items"]],
+            "suspended": " ".join(self.opinions.evaluator.names_suspended(muted, now)),
             "sides": self._sides(chart, at),
+            "service_suspended": opinion.is_suspended,
             "emergency": opinion.is_emergency,
+            "advises_at_once": any(each.indicator == INDICATORS[0] for each in opinion.spoken.fired),
             "complaint": opinion.evaluation.assessment.complaint,
             **self._left(opinion, at),
-            "rankings": list(self._rankings(opinion)),
-            "fired": [
-                {"title": each.recommendation.title, "indicator": each.indicator} for each in opinion.answered.fired
-            ],
-            "single": list(self._single(opinion)),
-            "timeline": self._timeline(chart, opinion),
+            **self._why(chart, opinion),
             "chart": list(self._chart(chart, at)),
             "contradictory": [self.knowledge.title_of(name) for name in opinion.evaluation.assessment.contradictory],
             "unreadable": [
@@ -262,6 +263,20 @@ class View:
 
     # -- why ----------------------------------------------------------------------------------------------------------
 
+    def _why(self, chart: Opinion, opinion: Opinion) -> dict[str, Any]:
+        """What the advice stands on, of what is said."""
+        if opinion.is_suspended:
+            return {"rankings": [], "fired": [], "single": [], "timeline": None}
+        said = opinion.spoken.fired
+        # Where all that could be said is muted, the causes would stand beside no advice.
+        ranked = bool(said) or not opinion.evaluation.muted.ids
+        return {
+            "rankings": list(self._rankings(opinion)) if ranked else [],
+            "fired": [{"title": each.recommendation.title, "indicator": each.indicator} for each in said],
+            "single": list(self._single(opinion)),
+            "timeline": self._timeline(chart, opinion),
+        }
+
     def _rankings(self, opinion: Opinion) -> Iterator[dict[str, Any]]:
         assessment, knowledge = opinion.evaluation.assessment, self.knowledge
         points: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -290,7 +305,7 @@ class View:
 
     def _single(self, opinion: Opinion) -> Iterator[str]:
         """What one answer would do to each card."""
-        for change in self.opinions.evaluator.assessor.would_change(opinion.evaluation.assessment):
+        for change in opinion.evaluation.card_changes():
             topic = self.knowledge.wording.topics[change.topic].display
             for answers, does in ((change.raised_by, "more urgent"), (change.removed_by, "not needed")):
                 if answers:
@@ -326,7 +341,7 @@ class View:
             if order.when and order.key in orders and day(order.when.low) >= 0
         ]
         marks.append(Mark(day(now), "today", 2))
-        if limit := opinion.evaluation.limit():
+        if limit := limit_of(self.knowledge, opinion.spoken):
             marks.append(Mark(day(now + timedelta(days=limit.days)), "to be seen by", _DUE))
         marks = sorted(marks, key=lambda mark: mark.day)[-_MARKS:]
         plot = time_line("injury-days", "Days since the onset", _DAYS, marks, "days")

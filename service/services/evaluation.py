@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from service.chart.draft_orders import HookContext, hook_context
 from service.chart.orders import NO_SITE_CODES, NOTHING_ORDERED, OnChart, OrderReader, SiteCodes
 from service.chart.patient import ReceivedChart
 from service.knowledge_model.model import Knowledge
+from service.knowledge_model.vocabulary import CHART_KINDS
 from service.pseudonyms import CardIds
 from service.reasoning.assessment import Assessment, Assessor, Judgement
 from service.reasoning.decision import Fact
@@ -81,7 +82,7 @@ class Evaluation:
                 self.request,
                 self.now,
                 on_chart,
-                would_change=self.evaluator.assessor.would_change(self.assessment),
+                would_change=self.card_changes(),
                 standings=self.standings,
                 muted=self.muted,
             )
@@ -121,6 +122,14 @@ class Evaluation:
     def spoken(self) -> Assessment:
         """What of the assessment is said."""
         return without_muted(self.assessment, self.muted, self.evaluator.responder.reads)
+
+    def card_changes(self) -> tuple[WouldChange, ...]:
+        """What a single answer would do to each card about the chart on which nothing is muted."""
+        unsaid = self.muted.ids
+        if unsaid:
+            spoken = {each.recommendation.id for each in self.spoken().fired}
+            unsaid |= {each.recommendation.id for each in self.assessment.fired} - spoken
+        return self.evaluator.assessor.would_change(self.assessment, unsaid)
 
     def would_change(self, kind: str, cards: Iterable[tuple[str, Sequence[int]]]) -> tuple[WouldChange, ...]:
         """What a single answer to what is asked would do to each card about the hook context; the cards as
@@ -175,6 +184,11 @@ class Evaluator:
         """What of the knowledge is in force."""
         now = self.clock()
         return self.standings_at(now, self.muted(now))
+
+    def names_suspended(self, muted: Muted, now: datetime) -> Iterator[str]:
+        """A line that names what is suspended of what is said about charts; none where nothing is."""
+        about_charts = (each.id for each in self.knowledge.recommendations if each.kind in CHART_KINDS)
+        return self.responder.names_suspended([id_ for id_ in about_charts if id_ in muted.suspended], muted, now)
 
     def say_nothing(self, request: HookRequest, judged: Mapping[str, Any]) -> Answered:
         """The answer to a request that has nothing to do with this service: no chart is needed, and none is read."""
