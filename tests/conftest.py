@@ -46,6 +46,7 @@ _LONGEST_FIRST = (
     "test_proofs.py",
     "test_demo_ehr.py",
     "test_bad_input.py",
+    "test_muting.py",
     "test_silence.py",
     "test_guides.py",
     "test_consistency.py",

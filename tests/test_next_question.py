@@ -14,7 +14,7 @@ from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
-from service.reasoning.assessment import Assessment, Assessor
+from service.reasoning.assessment import Assessment, Assessor, ImagingCall, ReferralCall
 from service.reasoning.questions import Change
 from service.services.registry import service_registry
 from tests.charts import CLOCK, NamedCase, build_request, case_of, named_cases, packaged
@@ -70,8 +70,9 @@ def answered(case: Case, answers: Answers) -> Case:
 
 
 class Outcome(NamedTuple):
-    """What of a whole assessment an answer can change; see questions.toml."""
+    """What of a whole assessment an answer can change, see questions.toml; and whether there is any emergency."""
 
+    emergency: bool
     tier: int
     critical: frozenset[str]
     imaging: frozenset[tuple[str, str]]
@@ -80,23 +81,32 @@ class Outcome(NamedTuple):
     treatment: frozenset[tuple[str, str]]
 
 
-def outcome_of(assessment: Assessment, sides: int) -> Outcome:
-    tiers = [3 - INDICATORS.index(fired.indicator) for fired in assessment.all_fired]
+def outcome_of(assessment: Assessment, sides: int, unsaid: frozenset[str] = frozenset()) -> Outcome:
+    said = [fired for fired in assessment.all_fired if fired.recommendation.id not in unsaid]
+    calls = [call for call in assessment.calls if call.recommendation not in unsaid]
+    tiers = [3 - INDICATORS.index(fired.indicator) for fired in said]
+    held = {of.id for fired in assessment.all_fired for of in fired.recommendation.treatment if of.state == "hold"}
+    treatment = {(of.id, of.state) for fired in said for of in fired.recommendation.treatment}
     if assessment.ranking_waits:
         leaders: tuple[str | None, ...] = ("the ranking waits",) * sides
     else:
         leaders = tuple(r.leader.id if r.leader else None for r in assessment.rankings) or (None,) * sides
     return Outcome(
-        tier=max(tiers),
+        emergency=any(fired.indicator == "critical" for fired in assessment.all_fired),
+        tier=max(tiers, default=0),
         critical=frozenset(
-            f.recommendation.red_flag.id
-            for f in assessment.all_fired
-            if f.recommendation.red_flag and f.indicator == "critical"
+            f.recommendation.red_flag.id for f in said if f.recommendation.red_flag and f.indicator == "critical"
         ),
-        imaging=frozenset((i.modality, i.region) for i in assessment.imaging if i.modality != "none-now"),
-        referrals=frozenset(referral.to for referral in assessment.referrals),
+        imaging=frozenset(
+            (call.modality, call.region)
+            for call in calls
+            if isinstance(call, ImagingCall) and call.modality != "none-now"
+        ),
+        referrals=frozenset(call.to for call in calls if isinstance(call, ReferralCall)),
         leaders=leaders,
-        treatment=frozenset((t.id, t.state) for t in assessment.treatment),
+        treatment=frozenset(
+            (id_, state) for id_, state in treatment if state == "hold" or (state == "offer" and id_ not in held)
+        ),
     )
 
 
@@ -109,7 +119,7 @@ def gains(before: Outcome, after: Outcome) -> dict[str, int]:
         "imaging": before.imaging != after.imaging,
         "referrals": before.referrals != after.referrals,
         "leader": before.leaders != after.leaders,
-        "treatment": max(before.tier, after.tier) < 3 and before.treatment != after.treatment,
+        "treatment": not (before.emergency or after.emergency) and before.treatment != after.treatment,
     }
     return {term: points[term] * by for term, by in changed.items() if by}
 
@@ -121,12 +131,12 @@ class Open(NamedTuple):
     assessment: Assessment
     answers: dict[int, Answers]
 
-    def change(self, number: int) -> Change:
+    def change(self, number: int, unsaid: frozenset[str] = frozenset()) -> Change:
         """What the decision holds of one answer."""
         assert self.assessment.decision is not None
         layout = self.assessment.decision.charts.layout
         variant = 1 << (number + 1) * layout.charts
-        [change] = QUESTIONS.changes(self.assessment.decision, variant)
+        [change] = QUESTIONS.changes(self.assessment.decision, variant, unsaid)
         return change
 
 
@@ -159,22 +169,27 @@ def charts() -> Iterator[Case]:
             yield thinned(whole, number)
 
 
-def test_every_answer_is_decided_as_a_whole_assessment_of_the_answered_chart_decides() -> None:
+@pytest.mark.parametrize(("share", "tries"), [(0.0, 12), (0.3, 4)])
+def test_every_answer_is_decided_as_a_whole_assessment_of_the_answered_chart_decides_of_what_is_said(
+    share: float, tries: int
+) -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
     compared = 0
+    ids = sorted(each.id for each in packaged().recommendations)
     for case in charts():
+        unsaid = frozenset(chance.sample(ids, int(len(ids) * share)))
         chart = opened(case)
         if chart is None:
             continue
         sides = len(case.sides())
-        before = outcome_of(chart.assessment, sides)
-        for number in chance.sample(sorted(chart.answers), min(len(chart.answers), 12)):
-            after = outcome_of(ASSESSOR.assess(answered(case, chart.answers[number])), sides)
-            gained, change = gains(before, after), chart.change(number)
+        before = outcome_of(chart.assessment, sides, unsaid)
+        for number in chance.sample(sorted(chart.answers), min(len(chart.answers), tries)):
+            after = outcome_of(ASSESSOR.assess(answered(case, chart.answers[number])), sides, unsaid)
+            gained, change = gains(before, after), chart.change(number, unsaid)
             assert change.points == sum(gained.values()), (chart.answers[number], case.assertions.keys())
             assert change.terms() == tuple(sorted(gained, key=lambda term: -gained[term]))
             compared += 1
-    assert compared > 600
+    assert compared > 50 * tries
 
 
 def due_of(chart: Open) -> set[int]:
