@@ -62,8 +62,8 @@ class CallRecord(Generic[Answered]):
 
     `service_id` is the one that discovery has, also where a former id was called. `states` has the declared prefetch
     keys only. `seconds` has the stages read, fetch, answer, revise and send, as far as it came. Nothing of these comes
-    from the chart. `patient_id` does, and so do parts of `answered`, which is what the service returned and the client
-    was sent: whoever keeps a record takes out of them what it may hold.
+    from the chart. `patient_id` and `request` do, and so do parts of `answered`, which is what the service returned and
+    the client was sent: whoever keeps a record takes out of them what it may hold.
     `is_check` is the mark of check_mark.py, which any caller can set.
     """
 
@@ -77,6 +77,8 @@ class CallRecord(Generic[Answered]):
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     patient_id: str | None = field(default=None, repr=False)
+    # As it was answered: with what was fetched for it.
+    request: HookRequest | None = field(default=None, repr=False)
     answered: Answered | None = field(default=None, repr=False)
     is_check: bool = False
 
@@ -142,6 +144,7 @@ def create_blueprint(
         if needs_chart:
             prefetch = hook_request.prefetch
             record.states = {key: str(prefetch[key].state) for key in service.prefetch if key in prefetch}
+        record.request = hook_request
         answered = service.answer(hook_request)
         record.seconds["answer"] = perf_counter() - read
         return Response(_body(hook_request, answered, revise, record), content_type=_JSON)

@@ -70,6 +70,13 @@ class PrefetchValue(msgspec.Struct, frozen=True):
         """Whether it is missing because the FHIR server that has it did not answer."""
         return self.state is PrefetchState.MISSING and any(note in self.note for note in _LATE)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For another process: as it came. To decode it again there takes less than to take apart what was decoded.
+        lies_in_bundle = isinstance(self.resources, _InBundle)
+        apart = b"" if lies_in_bundle else b"[%b]" % b",".join(map(memoryview, self.resources))
+        known = {"key": self.key, "state": self.state, "note": self.note, "next_page": self.next_page}
+        return _restored, (known, bytes(self.bundle), apart, len(self.resources))
+
     def __repr__(self) -> str:
         # What lies in a chart is in no trace.
         return f"PrefetchValue({self.key!r}, {self.state}, {len(self.resources)} resources, {self.note!r})"
@@ -187,6 +194,12 @@ class _InBundle(Sequence[msgspec.Raw]):
     def __getitem__(self, place: slice) -> tuple[msgspec.Raw, ...]: ...
     def __getitem__(self, place: int | slice) -> msgspec.Raw | tuple[msgspec.Raw, ...]:
         return self._found[place]
+
+
+def _restored(known: Mapping[str, Any], bundle: bytes, apart: bytes, count: int) -> PrefetchValue:
+    raw = msgspec.Raw(bundle)
+    resources = _ELEMENTS.decode(apart) if apart else _InBundle(raw, count)
+    return PrefetchValue(**known, resources=resources, bundle=raw)
 
 
 def read_prefetch(

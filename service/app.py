@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from service.access.store import Store
     from service.audit import AuditTrail, AuditWriter
     from service.release.suspension import Suspensions
+    from service.server.shadow import Compared, Other
     from service.server.tracing import Tracing
 
 _LOG = logging.getLogger("sitbone")
@@ -124,7 +126,7 @@ def create_app(
         knowledge,
         clock,
         site_codes,
-        lambda name: clients[name].never_sends if clients and name else (),
+        _never_sends(clients),
         ids,
         style_of=lambda name: styles[name if clients else None],
         address_of=why.address_maker(settings),
@@ -136,6 +138,7 @@ def create_app(
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )
+    other = _other(settings, knowledge, clock, clients)
     gate, checks = _guard(store, clients, clock, checks)
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
     audit_trail = _audit_trail(audit, knowledge, settings, clock, modes=modes, release=release)
@@ -161,6 +164,7 @@ def create_app(
         several_clients=clients is not None and len(clients) > 1,
     )
     _watch(app, metrics, capacity, settings)
+    _compare(app, other, clock, settings=settings, capacity=capacity, metrics=metrics, audit_trail=audit_trail)
     app.register_blueprint(
         create_blueprint(
             published,
@@ -176,7 +180,7 @@ def create_app(
             gate=gate,
             base_url=settings.public_base_url,
             pseudonym=Pseudonyms(settings).of,
-            announce=lambda name: {RELEASE_KEY: _release(modes.of(name), muted(clock()))},
+            announce=lambda name: {RELEASE_KEY: _release(modes.of(name), muted(clock()), other)},
         )
     )
     if apps and clients is not None:
@@ -205,6 +209,19 @@ def create_app(
         # A stranger learns no more here than discovery would tell.
         _add_index(app, evaluator, [] if clients is not None else published.discovery()["services"])
 
+    _add_probes(app, checks, evaluator, lambda: _release(modes.overall(), muted(clock()), other), audit)
+    return app
+
+
+def _add_probes(
+    app: Flask,
+    checks: Mapping[str, Callable[[], bool]],
+    evaluator: Evaluator,
+    release: Callable[[], Mapping[str, Any]],
+    audit: AuditWriter | None,
+) -> None:
+    """Let the application say whether it lives, and whether it can answer and by what."""
+
     @app.get("/healthz")
     def healthz() -> Response:
         return Response(b'{"status":"ok"}', mimetype="application/json")
@@ -216,10 +233,7 @@ def create_app(
             raise ServiceUnavailable(f"Not ready: {', '.join(missing)}. The log may say why.", retry_after=5)
         health = {"audit": audit.health().to_dict()} if audit else {}
         ready = {"status": "ready", "knowledge": evaluator.standings_now().described()}
-        release = _release(modes.overall(), muted(clock()))
-        return Response(orjson.dumps({**ready, **release, **health}), mimetype="application/json")
-
-    return app
+        return Response(orjson.dumps({**ready, **release(), **health}), mimetype="application/json")
 
 
 def _add_index(app: Flask, evaluator: Evaluator, listed: Iterable[Mapping[str, Any]]) -> None:
@@ -241,10 +255,58 @@ def _modes(settings: Settings, clients: Mapping[str, Client] | None) -> Modes:
     return modes
 
 
-def _release(mode: str, muted: Muted) -> dict[str, Any]:
-    """What readiness and discovery say of who is answered, and of what is suspended."""
+def _release(mode: str, muted: Muted, other: Other | None) -> dict[str, Any]:
+    """What readiness and discovery say of who is answered, of what is suspended, and of the knowledge beside it."""
     suspended = sorted((*muted.suspended, *(f"{SERVICE}{id_}" for id_ in muted.services)))
-    return {"mode": mode if muted.answers else SILENT, **({"suspended": suspended} if suspended else {})}
+    return {
+        "mode": mode if muted.answers else SILENT,
+        **({"suspended": suspended} if suspended else {}),
+        **({"shadow": other.digest} if other else {}),
+    }
+
+
+def _other(
+    settings: Settings,
+    knowledge: Knowledge,
+    clock: Callable[[], datetime],
+    clients: Mapping[str, Client] | None,
+) -> Other | None:
+    """The second knowledge, where the settings name one."""
+    if settings.shadow_dir is None:
+        return None
+    from service.server.shadow import Other  # noqa: PLC0415
+
+    return Other(settings, knowledge, clock(), _never_sends(clients))
+
+
+def _compare(
+    app: Flask,
+    other: Other | None,
+    clock: Callable[[], datetime],
+    *,
+    settings: Settings,
+    capacity: Capacity,
+    metrics: Metrics,
+    audit_trail: AuditTrail | None,
+) -> None:
+    """Have the second knowledge, if there is one, look at each call once its answer was sent."""
+    if other is None:
+        return
+    from service.server.shadow import Shadow  # noqa: PLC0415
+
+    def told(call: CallRecord[Answered], compared: Compared) -> None:
+        metrics.compared(compared.outcome)
+        if audit_trail is not None:
+            audit_trail.shadow(call, other.digest, compared.outcome, compared.differences, complaint=compared.complaint)
+
+    app.extensions["shadow"] = shadow = Shadow(other, settings.shadow_share, capacity.in_use, told)
+
+    @app.after_request
+    def beside(response: Response) -> Response:
+        call: CallRecord[Answered] | None = g.get("cds_call")
+        if call is not None and call.answered is not None:
+            response.call_on_close(partial(shadow.take, call, clock()))
+        return response
 
 
 def _add_pages(
@@ -348,6 +410,11 @@ def _clients(settings: Settings) -> Mapping[str, Client] | None:
 
         return read_clients(settings.clients, EVERY_ID)
     return None
+
+
+def _never_sends(clients: Mapping[str, Client] | None) -> Callable[[str | None], Collection[str]]:
+    """The kinds of data that never come from a client, by its name."""
+    return lambda name: clients[name].never_sends if clients and name else ()
 
 
 def _styles(

@@ -22,6 +22,7 @@ _ELSEWHERE = {
     "knowledge": "service.commands.knowledge",
     "db": "service.commands.audit",
     "report": "service.commands.audit",
+    "shadow": "service.commands.audit",
     "safety-case": "service.commands.safety_case",
     "suspend": "service.commands.suspension",
     "suspended": "service.commands.suspension",
@@ -110,9 +111,15 @@ def serve(example: Path | None) -> None:
         app.extensions["metrics"].reloaded(refused=new is None)
         return new
 
+    def at_the_beginning() -> None:
+        # It forks a process, and so comes before whatever has a thread.
+        if shadow := app.extensions.get("shadow"):
+            shadow.start()
+        suspensions.start()
+
     def at_the_end() -> None:
         # The metrics come last: they say what the audit trail has lost.
-        for part in (suspensions, audit, traces, app.extensions["metrics"]):
+        for part in (suspensions, app.extensions.get("shadow"), audit, traces, app.extensions["metrics"]):
             if part is not None:
                 part.close()
 
@@ -121,7 +128,7 @@ def serve(example: Path | None) -> None:
         app,
         example=example,
         renew=renew,
-        at_the_beginning=suspensions.start,
+        at_the_beginning=at_the_beginning,
         at_the_end=at_the_end,
         at_death=metrics.forget,
     )

@@ -117,6 +117,9 @@ class Settings:
     fetch_milliseconds: int = 1_500
     knowledge_dir: Path | None = None
     order_codes: Path | None = None
+    # A second knowledge that is asked about the same calls after their answers, and about how many in a hundred.
+    shadow_dir: Path | None = None
+    shadow_share: int = 100
     # What the site says of the hazard log.
     hazards: Path | None = None
     pama_rating: str = "off"
@@ -366,6 +369,8 @@ class _SettingsSchema(Schema):
     )
     fetch_milliseconds = _whole_number("SITBONE_FETCH_MILLISECONDS", 10, 10_000, "of milliseconds")
     knowledge_dir = _folder("SITBONE_KNOWLEDGE_DIR")
+    shadow_dir = _folder("SITBONE_SHADOW_DIR")
+    shadow_share = _whole_number("SITBONE_SHADOW_SHARE", 1, 100, "of calls in a hundred")
     order_codes = _file("SITBONE_ORDER_CODES")
     hazards = _file("SITBONE_HAZARDS")
     pama_rating = _on_or_off(

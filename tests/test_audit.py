@@ -773,7 +773,7 @@ def test_purge_removes_what_is_older_than_so_many_days_and_says_how_much(site: S
     old_cards = len(rows(site.audit.engine, "audit_cards")) - len(young)
     purged = CliRunner().invoke(main, ["db", "purge", "--days", "30"], env=environ(site.settings))
     assert purged.exit_code == 0, purged.output
-    removed = f"Removed 1 calls, {old_cards} cards, 1 reports of feedback and 0 steps of pages from "
+    removed = f"Removed 1 calls, {old_cards} cards, 1 reports of feedback, 0 steps of pages and 0 differences of a"
     assert purged.output.startswith(removed)
     assert {row["uuid"] for row in site.rows("audit_cards")} == {card["uuid"] for card in young}
     assert len(site.rows("audit_calls")) == 1

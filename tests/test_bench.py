@@ -12,6 +12,7 @@ from bench.__main__ import CASES, REPOSITORY, Case, Figures, Server, measure
 from bench.audit import measure as measure_record
 from bench.charts import SIZES, Chart, requests
 from bench.second_opinion import measure as measure_pages
+from bench.shadow import measure as measure_shadow
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
 
@@ -88,6 +89,14 @@ def test_what_clinicians_wait_for_is_measured_beside_hooks() -> None:
         math.isfinite(getattr(figures, each.name)) and getattr(figures, each.name) > 0 for each in fields(figures)
     )
     assert figures.ratio == pytest.approx(figures.beside / figures.quiet)
+
+
+def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other() -> None:
+    figures = measure_shadow(seconds=5, rounds=1)
+
+    measured = [each.name for each in fields(figures) if each.name != "skipped"]
+    assert all(math.isfinite(getattr(figures, name)) and getattr(figures, name) > 0 for name in measured)
+    assert figures.ratio == pytest.approx(figures.with_p99 / figures.without_p99)
 
 
 def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:

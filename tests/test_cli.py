@@ -68,6 +68,7 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "db purge",
         "db upgrade",
         "report",
+        "shadow report",
         "safety-case",
         "suspend",
         "suspended",

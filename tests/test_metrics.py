@@ -101,7 +101,21 @@ def test_no_label_holds_anything_of_the_chart_or_of_the_caller(client: FlaskClie
     sent = request()
     client.post(PATH, json=sent, headers={"X-Correlation-Id": "of-the-caller"})
     text = metrics_of(client)
-    known = {"client", "hook", "indicator", "key", "le", "mode", "route", "rule", "service", "stage", "state", "status"}
+    known = {
+        "client",
+        "hook",
+        "indicator",
+        "key",
+        "le",
+        "mode",
+        "outcome",
+        "route",
+        "rule",
+        "service",
+        "stage",
+        "state",
+        "status",
+    }
     assert {name for samples in read(text).values() for labels, _value in samples for name in labels} <= known
     for secret in (sent["context"]["patientId"], sent["hookInstance"], "of-the-caller"):
         assert secret not in text

@@ -47,6 +47,8 @@ def test_without_variables_the_defaults_hold() -> None:
         ("SITBONE_AUDIT", "off", "audit", "off"),
         ("SITBONE_AUDIT_URL", "postgresql+psycopg://host/db", "audit_url", "postgresql+psycopg://host/db"),
         ("SITBONE_AUDIT_DAYS", "730", "audit_days", 730),
+        ("SITBONE_SHADOW_DIR", "/", "shadow_dir", Path("/")),
+        ("SITBONE_SHADOW_SHARE", "25", "shadow_share", 25),
         ("SITBONE_SUPPRESSION_DAYS", "14", "suppression_days", 14),
         ("SITBONE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
         ("SITBONE_REVIEW_GRACE_DAYS", "0", "review_grace_days", 0),

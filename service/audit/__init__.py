@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from cds_hooks import CallRecord, FeedbackRecord
@@ -14,6 +14,7 @@ from service.audit.writer import AuditWriter, Health, open_audit
 from service.database import refusing
 from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
+from service.reasoning.differences import Difference
 from service.release.mode import ALL_LIVE
 from service.release.states import Release
 from service.settings import Settings, SettingsError
@@ -38,7 +39,7 @@ class AuditTrail:
         release: Release,
         mode_of: Callable[[str | None], str] = ALL_LIVE.of,
     ) -> None:
-        self.audit, self._clock = audit, clock
+        self.audit, self._clock, self._digest = audit, clock, release.digests.release
         self.rows = Rows(knowledge, Pseudonyms(settings), release.digests.version, mode_of)
         if settings.suppression_days and settings.log_key is None:
             raise SettingsError("SITBONE_SUPPRESSION_DAYS needs SITBONE_LOG_KEY, by which a patient is known again.")
@@ -53,6 +54,19 @@ class AuditTrail:
     def call(self, call: CallRecord[Answered]) -> None:
         """Keep a call; see AuditWriter.keep."""
         self.audit.keep(self.rows.call(call, self._clock()))
+
+    def shadow(
+        self,
+        call: CallRecord[Answered],
+        shadow: str,
+        outcome: str,
+        differences: Sequence[Difference],
+        *,
+        complaint: bool,
+    ) -> None:
+        """Keep what the knowledge with the digest `shadow` would have decided; see Rows.shadow and AuditWriter.keep."""
+        digests = (self._digest, shadow)
+        self.audit.keep(self.rows.shadow(call, self._clock(), digests, outcome, differences, complaint=complaint))
 
     def page(self, step: PageStep) -> None:
         """Keep a step of a page of the second opinion; see AuditWriter.keep."""

@@ -233,18 +233,18 @@ class Outcome:
 
 def totals(connection: Connection, period: Period) -> Totals:
     calls = connection.execute(
-        select(func.count(), _count(CALLS.c.status != 200), _count(_silent())).where(_within(CALLS, period))
+        select(func.count(), _count(CALLS.c.status != 200), _count(_silent())).where(within(CALLS, period))
     ).one()
     cards = connection.execute(select(*_outcomes(_cards(period)))).one()
     known = select(CARDS.c.uuid).where(CARDS.c.client == FEEDBACK.c.client, CARDS.c.uuid == FEEDBACK.c.card).exists()
     feedback = connection.execute(
         select(func.count(), func.coalesce(func.sum(FEEDBACK.c.times - 1), 0), _count(~known)).where(
-            _within(FEEDBACK, period)
+            within(FEEDBACK, period)
         )
     ).one()
     everything = replace(period, with_checks=True)
     checks = [
-        connection.scalar(select(func.count()).where(_within(table, everything), table.c.is_check)) or 0
+        connection.scalar(select(func.count()).where(within(table, everything), table.c.is_check)) or 0
         for table in (CALLS, FEEDBACK)
     ]
     return Totals(*map(int, (*calls, *cards, *feedback, *checks)))
@@ -318,7 +318,7 @@ def call_counts(connection: Connection, period: Period) -> tuple[CallCount, ...]
     """In the order of their names; a call that did not come so far as to name its hook has none."""
     by = (CALLS.c.client, CALLS.c.service, func.coalesce(CALLS.c.hook, "").label("hook"))
     counts = (func.count(), _count(_silent()), _count(CALLS.c.status != 200))
-    rows = connection.execute(select(*by, *counts).where(_within(CALLS, period)).group_by(*by))
+    rows = connection.execute(select(*by, *counts).where(within(CALLS, period)).group_by(*by))
     return tuple(CallCount(*names, *map(int, numbers)) for *names, numbers in _split(rows, len(by)))
 
 
@@ -326,7 +326,7 @@ def page_counts(connection: Connection, period: Period) -> tuple[PageCount, ...]
     """In the order of their names."""
     by = (PAGES.c.client, PAGES.c.step, PAGES.c.written_as)
     counts = (func.count(PAGES.c.page.distinct()), func.count(), func.sum(PAGES.c.written))
-    rows = connection.execute(select(*by, *counts).where(_within(PAGES, period)).group_by(*by))
+    rows = connection.execute(select(*by, *counts).where(within(PAGES, period)).group_by(*by))
     return tuple(PageCount(*names, *map(int, numbers)) for *names, numbers in _split(rows, len(by)))
 
 
@@ -352,9 +352,7 @@ def verdicts(connection: Connection, period: Period) -> tuple[Verdict, ...]:
 def stages(connection: Connection, period: Period) -> tuple[Stage, ...]:
     """In the order of their names; reads each answered call of the period."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    rows = connection.execute(
-        select(CALLS.c.service, CALLS.c.took).where(_within(CALLS, period), CALLS.c.status == 200)
-    )
+    rows = connection.execute(select(CALLS.c.service, CALLS.c.took).where(within(CALLS, period), CALLS.c.status == 200))
     for service, took in rows:
         for stage, microseconds in orjson.loads(took).items():
             found[service, stage].append(microseconds / 1000)
@@ -409,7 +407,7 @@ def _cards(period: Period) -> Subquery:
         partition_by=(CARDS.c.client, CARDS.c.uuid, CARDS.c.suppressed_since.is_(None)),
         order_by=(CARDS.c.at, CARDS.c.call),
     )
-    card = select(CARDS, nth.label("nth")).where(_within(CARDS, period)).subquery()
+    card = select(CARDS, nth.label("nth")).where(within(CARDS, period)).subquery()
     by_time = [column.desc() for column in (HAPPENED, FEEDBACK.c.at, FEEDBACK.c.outcome_at, FEEDBACK.c.place)]
     last = func.row_number().over(partition_by=(FEEDBACK.c.client, FEEDBACK.c.card), order_by=by_time)
     # Nobody reports on a card before it is shown; a day for the clocks of several hosts.
@@ -435,7 +433,7 @@ def _outcomes(cards: Subquery) -> tuple[ColumnElement[int], ...]:
 
 def _grouped(connection: Connection, period: Period, *by: Column[Any]) -> Iterable[Sequence[Any]]:
     """The calls of a period by these columns, with their number."""
-    counted = select(*by, func.count()).where(_within(CALLS, period)).group_by(*by)
+    counted = select(*by, func.count()).where(within(CALLS, period)).group_by(*by)
     rows: Iterable[Any] = connection.execute(counted)
     return rows
 
@@ -444,14 +442,18 @@ def _silent() -> ColumnElement[bool]:
     return and_(CALLS.c.status == 200, CALLS.c.cards == 0)
 
 
-def _within(table: Table, period: Period) -> ColumnElement[bool]:
+def within(table: Table, period: Period) -> ColumnElement[bool]:
+    """What holds of the rows of a table that are of the period."""
     inside = [table.c.at >= period.since, table.c.at < period.until]
     if period.client is not None:
         inside.append(table.c.client == period.client)
     if not period.with_checks and "is_check" in table.c:
         inside.append(~table.c.is_check)
-    # Feedback is of what was shown.
-    inside.append(table.c.mode == period.mode if "mode" in table.c else literal(period.mode == LIVE))
+    if "mode" in table.c:
+        inside.append(table.c.mode == period.mode)
+    elif table in (FEEDBACK, PAGES):
+        # They are of what was shown.
+        inside.append(literal(period.mode == LIVE))
     return and_(*inside)
 
 

@@ -6,7 +6,7 @@ out, or stands as a keyed hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -20,6 +20,7 @@ from cds_hooks.text_forms import UUID
 from service.answers.answered import AdvisedCard, Answered
 from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
+from service.reasoning.differences import Difference
 from service.release.mode import ALL_LIVE
 
 Row: TypeAlias = dict[str, Any]
@@ -43,6 +44,15 @@ class PageRow:
     """A row of audit_pages."""
 
     page: Row
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRows:
+    """A call that was looked at by a second knowledge, as a row of audit_shadow_counts that may be summed up, and where
+    something differs one of audit_shadow_calls."""
+
+    count: Row
+    call: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,40 @@ class Rows:
             "written": step.written,
         }
         return PageRow(row)
+
+    def shadow(
+        self,
+        call: CallRecord[Answered],
+        now: datetime,
+        digests: tuple[str, str],
+        outcome: str,
+        differences: Sequence[Difference],
+        *,
+        complaint: bool,
+    ) -> ShadowRows:
+        """The rows of a call of which a second knowledge decides so; `digests` are those of the release that answered
+        and of the other, `outcome` is same, changed, failed or skipped."""
+        at, client = milliseconds(now), call.client or ""
+        row: Row = {
+            "id": f"{at:012x}{token_hex(10)}",
+            "at": at,
+            "client": client,
+            "service": call.service_id,
+            **dict(zip(("live", "shadow"), digests, strict=True)),
+        }
+        compared = outcome in ("same", "changed")
+        counts = {"compared": compared, "complaint": compared and complaint}
+        counts |= {name: outcome == name for name in ("changed", "failed", "skipped")}
+        count = row | {name: int(value) for name, value in counts.items()}
+        if not differences:
+            return ShadowRows(count)
+        patient = None if call.patient_id is None else self.patient(call.client, call.patient_id)
+        members = {
+            "correlation": call.correlation_id,
+            "patient": patient,
+            "differences": canonical([*map(list, differences)]),
+        }
+        return ShadowRows(count, row | members)
 
     def feedback(self, record: FeedbackRecord, now: datetime) -> tuple[Row, ...]:
         """A row for each card that was reported on. Of a reason only a code that cards offer is kept, of a comment

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from service.release.mode import LIVE
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0008"
+HEAD = "0009"
 # A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
@@ -150,6 +150,40 @@ RELEASES = Table(
     # Of each signature that counted at the last start, its name, role, signer and day.
     Column("signatures", Text, nullable=False),
     Column("folder", LargeBinary, nullable=False),
+)
+# What the second knowledge of SITBONE_SHADOW_DIR would have decided. `live` and `shadow` are the digests of both.
+# A row for each call of which it decides something otherwise; the differences are triples of kind, id and what it was
+# and is (service/reasoning/differences.py).
+SHADOW_CALLS = Table(
+    "audit_shadow_calls",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("correlation", String(64), nullable=False),
+    # As in CALLS.
+    Column("patient", String(32)),
+    Column("client", String(64), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("live", String(71), nullable=False),
+    Column("shadow", String(71), nullable=False),
+    Column("differences", Text, nullable=False),
+)
+# How many calls were looked at, summed up each time that rows are written: `compared` of which so many changed, those
+# with the `complaint` by either knowledge, and those that failed or were skipped because there was too much to do.
+SHADOW_COUNTS = Table(
+    "audit_shadow_counts",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("client", String(64), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("live", String(71), nullable=False),
+    Column("shadow", String(71), nullable=False),
+    Column("compared", Integer, nullable=False),
+    Column("complaint", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
 )
 # When an outcome was, as far as one can believe the clock of the client: not after it was reported.
 HAPPENED = case((FEEDBACK.c.outcome_at < FEEDBACK.c.at, FEEDBACK.c.outcome_at), else_=FEEDBACK.c.at)

@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
 from service.audit.database import open_database
-from service.audit.rows import CallRows, PageRow, Row, canonical
-from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, PAGES
+from service.audit.rows import CallRows, PageRow, Row, ShadowRows, canonical
+from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, PAGES, SHADOW_CALLS, SHADOW_COUNTS
 from service.fhir_validation import Judge
 from service.settings import Settings
 
@@ -70,6 +70,8 @@ class Purged:
     cards: int
     feedback: int
     pages: int
+    shadow_calls: int
+    shadow_counts: int
 
 
 def _insert_of_postgresql() -> Callable[[Table], Any]:
@@ -87,7 +89,7 @@ class AuditWriter:
     ) -> None:
         self.engine = engine
         self._days, self._bound, self._clock = days, bound, clock
-        self._queue: deque[CallRows | PageRow] = deque()
+        self._queue: deque[CallRows | PageRow | ShadowRows] = deque()
         self._lock, self._stopping = Lock(), Event()
         self._thread: Thread | None = None
         self._dropped = self._written = 0
@@ -100,8 +102,8 @@ class AuditWriter:
             index_elements=[FEEDBACK.c.id], set_={"times": FEEDBACK.c.times + 1}
         )
 
-    def keep(self, entry: CallRows | PageRow) -> None:
-        """Queue a call, or a step of a page, to be written; waits for nothing and never fails."""
+    def keep(self, entry: CallRows | PageRow | ShadowRows) -> None:
+        """Queue a call, a step of a page or a comparison to be written; waits for nothing and never fails."""
         with self._lock:
             if len(self._queue) >= self._bound:
                 self._dropped += 1
@@ -128,13 +130,16 @@ class AuditWriter:
                 retry_after=_RETRY_AFTER,
             ) from None
 
-    def write(self, batch: Sequence[CallRows | PageRow]) -> None:
+    def write(self, batch: Sequence[CallRows | PageRow | ShadowRows]) -> None:
         """Write calls and steps at once, all of them or none; those that are there already stay as they are."""
         calls = [entry for entry in batch if isinstance(entry, CallRows)]
+        compared = [entry for entry in batch if isinstance(entry, ShadowRows)]
         rows = {
             CALLS: [entry.call for entry in calls],
             CARDS: [card for entry in calls for card in entry.cards],
             PAGES: [entry.page for entry in batch if isinstance(entry, PageRow)],
+            SHADOW_CALLS: [entry.call for entry in compared if entry.call],
+            SHADOW_COUNTS: _summed_up(entry.count for entry in compared),
         }
         # What was committed before the connection was cut, unconfirmed, is there already.
         with self.engine.begin() as connection:
@@ -205,7 +210,7 @@ class AuditWriter:
                 self._failing = False
                 _LOG.warning("audit: kept again, %d calls were dropped so far", self._dropped)
 
-    def _remark_on(self, batch: Iterable[CallRows | PageRow]) -> None:
+    def _remark_on(self, batch: Iterable[CallRows | PageRow | ShadowRows]) -> None:
         """Put down how much of what was read for each call is no valid FHIR: after the answer, which waits for none."""
         for entry in batch:
             if isinstance(entry, CallRows) and entry.resources and entry.call["not_valid"] is None:
@@ -230,10 +235,34 @@ class AuditWriter:
             _LOG.error("audit: %s", _kind(problem))
 
 
+def _summed_up(counts: Iterable[Row]) -> list[Row]:
+    """One row for all that are of the same: the first, with its id and time, so that the batch may be written again."""
+    found: dict[tuple[str, ...], Row] = {}
+    for row in counts:
+        key = tuple(row[name] for name in ("client", "service", "live", "shadow"))
+        if first := found.get(key):
+            for name in ("compared", "complaint", "changed", "failed", "skipped"):
+                first[name] += row[name]
+        else:
+            found[key] = dict(row)
+    return [*found.values()]
+
+
+# The tables whose rows grow old, each with its key.
+_DATED = (
+    (CALLS, CALLS.c.id),
+    (CARDS, CARDS.c.call),
+    (FEEDBACK, FEEDBACK.c.id),
+    (PAGES, PAGES.c.id),
+    (SHADOW_CALLS, SHADOW_CALLS.c.id),
+    (SHADOW_COUNTS, SHADOW_COUNTS.c.id),
+)
+
+
 def purge(engine: Engine, before: int) -> Purged:
     """Remove what is older than a time in milliseconds, in parts that hold nobody up for long."""
     removed = []
-    for table, key in ((CALLS, CALLS.c.id), (CARDS, CARDS.c.call), (FEEDBACK, FEEDBACK.c.id), (PAGES, PAGES.c.id)):
+    for table, key in _DATED:
         count = 0
         old = select(key).where(table.c.at < before).limit(_PURGE_ROWS)
         while True:

@@ -1,13 +1,14 @@
-"""The commands about the audit trail: ``sitbone db`` and ``sitbone report``."""
+"""The commands about the audit trail: ``sitbone db``, ``sitbone report`` and ``sitbone shadow``."""
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,9 +17,10 @@ from service.commands.running import LOOKED, port_of, settings_here
 from service.settings import MODES, Settings, SettingsError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
 
+_Found = TypeVar("_Found")
 _DAY = 86_400
 # As many days as SITBONE_AUDIT_DAYS may name, and the days for which a database has a number.
 _MOST_DAYS = 36_500
@@ -101,16 +103,25 @@ def purge(days: int | None, *, everything: bool, machine: bool) -> None:
         click.echo(json.dumps({"database": database, **asdict(removed)}))
     else:
         counts = f"{removed.calls} calls, {removed.cards} cards, {removed.feedback} reports of feedback"
-        counts += f" and {removed.pages} steps of pages"
+        counts += f", {removed.pages} steps of pages and {removed.shadow_calls} differences of a second knowledge"
         click.echo(f"Removed {counts} from {database}.")
 
 
+def _of_a_period(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which calls a report is about."""
+    day = click.DateTime(["%Y-%m-%d"])
+    options = (
+        click.option("--since", type=day, metavar="DATE", help="By default, 28 days before --until."),
+        click.option("--until", type=day, metavar="DATE", help="The last day, in UTC; by default today."),
+        click.option("--client", metavar="NAME", help="Of this CDS client only."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="By default, 28 days before --until.")
-@click.option(
-    "--until", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="The last day, in UTC; by default today."
-)
-@click.option("--client", metavar="NAME", help="Of this CDS client only.")
+@_of_a_period
 @click.option("--mode", type=click.Choice(MODES), default=MODES[0], help="Of which calls; by default the live ones.")
 @click.option("--with-checks", is_flag=True, help="Count the calls of `sitbone check` too.")
 @click.option("--json", "machine", is_flag=True, help="Print the report as JSON.")
@@ -128,6 +139,53 @@ def report(
 
     Ends with 2 when the database cannot be used, is not there, or SITBONE_AUDIT is off.
     """
+    first, last, today = _days(since, until)
+    from service.audit.insights import Period  # noqa: PLC0415
+    from service.audit.report import as_json, as_text  # noqa: PLC0415
+    from service.audit.report import report as ask  # noqa: PLC0415
+
+    period = Period.of_days(first, last, client, with_checks=with_checks, mode=mode)
+    database, found = _asked(lambda connection: ask(connection, period, today))
+    head = f"{database}\n{first} to {last}, {mode}"
+    click.echo(as_json(found, database, mode) if machine else f"{head}\n\n{as_text(found)}")
+
+
+@click.group(short_help="A second knowledge beside the one that answers.")
+def shadow() -> None:
+    """What the knowledge of SITBONE_SHADOW_DIR would have decided of the calls that another one has answered."""
+
+
+@shadow.command("report")
+@_of_a_period
+@click.option("--of", metavar="DIGEST", help="Of this second knowledge; by default of the latest.")
+@click.option("--json", "machine", is_flag=True, help="Print the report as JSON.")
+def shadow_report(
+    since: datetime | None, until: datetime | None, client: str | None, *, of: str | None, machine: bool
+) -> None:
+    """Print what the second knowledge would have changed.
+
+    How many calls were compared, how many are of this pain, and of these how many would have got something else: lost
+    and new recommendations, other tiers, orders, treatments, first questions and leading causes. Then a line for each
+    with its share of the calls with the complaint and the interval of 95 % (Wilson), and for each red flag that would
+    have been lost the correlation ids of the calls.
+
+    Ends with 1 when a red flag would have been lost, and with 2 when nothing was compared or the database cannot be
+    used.
+    """
+    from service.audit.insights import Period  # noqa: PLC0415
+    from service.audit.shadow_report import as_json, as_text  # noqa: PLC0415
+    from service.audit.shadow_report import shadow_report as ask  # noqa: PLC0415
+
+    first, last, _today = _days(since, until)
+    database, found = _asked(lambda connection: ask(connection, Period.of_days(first, last, client), of))
+    if found is None:
+        give_up(f"No call was compared from {first} to {last}: SITBONE_SHADOW_DIR names what calls are compared with.")
+    click.echo(as_json(found, database) if machine else f"{database}\n{first} to {last}\n\n{as_text(found)}")
+    sys.exit(1 if found.lost else 0)
+
+
+def _days(since: datetime | None, until: datetime | None) -> tuple[date, date, date]:
+    """The first and the last day of a report, and today."""
     if any(day and not _FIRST <= day.date() <= _LAST for day in (since, until)):
         give_up(f"--since and --until take days from {_FIRST} to {_LAST}.")
     today = datetime.now(UTC).date()
@@ -135,27 +193,26 @@ def report(
     first = since.date() if since else last - timedelta(days=27)
     if first > last:
         give_up("--since is after --until.")
+    return first, last, today
+
+
+def _asked(ask: "Callable[[Connection], _Found]") -> "tuple[str, _Found]":
+    """The name of the audit trail, and what is found in it."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from service.audit.database import named, reading  # noqa: PLC0415
-    from service.audit.insights import Period  # noqa: PLC0415
-    from service.audit.report import as_json, as_text  # noqa: PLC0415
-    from service.audit.report import report as ask  # noqa: PLC0415
 
     settings = _settings()
     address = _address(settings)
-    database = named(address)
     _must_be_there(address)
     engine = _engine(settings)
     try:
         with reading(engine) as connection:
-            found = ask(connection, Period.of_days(first, last, client, with_checks=with_checks, mode=mode), today)
+            return named(address), ask(connection)
     except SQLAlchemyError:
         give_up(f"The audit trail cannot be read: {_FAULT}")
     finally:
         engine.dispose()
-    head = f"{database}\n{first} to {last}, {mode}"
-    click.echo(as_json(found, database, mode) if machine else f"{head}\n\n{as_text(found)}")
 
 
 @click.command(
@@ -174,24 +231,14 @@ def restore(release: str, folder: Path) -> None:
     """
     from importlib.metadata import version  # noqa: PLC0415
 
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    from service.audit.database import reading  # noqa: PLC0415
     from service.audit.releases import find_release, versions_kept  # noqa: PLC0415
     from service.knowledge_model.loader import load  # noqa: PLC0415
     from service.release.archive import unpack  # noqa: PLC0415
     from service.release.digests import Digests  # noqa: PLC0415
 
-    settings = _settings()
-    _must_be_there(_address(settings))
-    engine = _engine(settings)
-    try:
-        with reading(engine) as connection:
-            kept, others = find_release(connection, release), versions_kept(connection)
-    except SQLAlchemyError:
-        give_up(f"The audit trail cannot be read: {_FAULT}")
-    finally:
-        engine.dispose()
+    _database, (kept, others) = _asked(
+        lambda connection: (find_release(connection, release), versions_kept(connection))
+    )
     if kept is None:
         give_up(f"Nothing is kept under {release}. Kept are: {', '.join(others) or 'none'}.")
     try:

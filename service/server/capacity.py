@@ -42,12 +42,16 @@ class Capacity:
     ) -> None:
         self.at_work = Semaphore(at_work)
         self.changed = Condition()
-        self.free = in_flight
+        self.free = self.in_flight = in_flight
         self.free_bytes = large_bytes
         self.largest = large_bytes
         self.free_fetched = large_bytes
         self.by_client: Counter[str] = Counter()
         self.several_clients = several_clients
+
+    def in_use(self) -> float:
+        """The share of all places that is taken, from 0 to 1."""
+        return 1 - self.free / self.in_flight
 
     def take(self, body: _Readable) -> Place:
         """A place for a call with this body. Raises ServiceUnavailable, at once, when there is none.

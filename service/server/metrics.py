@@ -161,6 +161,7 @@ class Metrics:
         )
         self._queued = self._gauge("audit_queued", "Calls that wait to be recorded.", "livesum")
         self._dropped = self._counter("audit_dropped", "Calls that the audit trail has lost.")
+        self._shadow = self._counter("shadow", "Calls that the second knowledge was to look at.", "outcome")
         self._reloads_refused = self._counter("reloads_refused", "Reloads that were refused: what was there stayed.")
         self._suspended = self._gauge("suspended", "Recommendations and services that are suspended.", "livemax")
         self._recommendations = self._gauge("recommendations", "Recommendations in each state.", "livemax", "state")
@@ -196,6 +197,10 @@ class Metrics:
     def reloaded(self, *, refused: bool) -> None:
         """Count a reload that was refused; one that was taken counts nothing."""
         self._reloads_refused.inc(refused)
+
+    def compared(self, outcome: str) -> None:
+        """Count a call that the second knowledge was to look at: same, changed, failed or skipped."""
+        self._shadow.labels(outcome).inc()
 
     def text(self) -> bytes:
         """All metrics, of all processes that count together."""

@@ -1,4 +1,5 @@
 import json
+import pickle
 from typing import Any
 
 import msgspec
@@ -34,6 +35,13 @@ def read(value: Any) -> PrefetchValue:
     # Whether the members that a service reads are decoded on the way changes nothing.
     assert (typed.state, typed.note, typed.next_page) == (plain.state, plain.note, plain.next_page)
     assert [bytes(each) for each in typed.resources] == [bytes(each) for each in plain.resources]
+    for value_ in (typed, plain):
+        # What another process gets of it.
+        restored = pickle.loads(pickle.dumps(value_))  # noqa: S301 - made here
+        assert [bytes(each) for each in restored.resources] == [bytes(each) for each in plain.resources]
+        assert bytes(restored.bundle) == bytes(value_.bundle)
+        known = ("key", "state", "note", "next_page")
+        assert all(getattr(restored, name) == getattr(value_, name) for name in known)
     if typed.heads:
         assert [head.id for head in typed.heads] == [json.loads(bytes(each)).get("id") for each in plain.resources]
     return plain
