@@ -41,6 +41,7 @@ from service.release.states import Release, release_of, signatures_of
 from service.second_opinion import fhir_routes
 from service.second_opinion.launching import Apps, apps_of, second_opinion
 from service.second_opinion.next_question import NextQuestion
+from service.server.canary import Canary
 from service.server.capacity import PROBES, Capacity, Place
 from service.server.log import CallLog
 from service.server.metrics import CONTENT_TYPE, Metrics
@@ -155,7 +156,7 @@ def create_app(
         suspended=lambda: muted(clock()).count,
         standings=evaluator.standings_now,
     )
-    app.extensions["metrics"] = metrics
+    app.extensions |= {"metrics": metrics, "canary": _canary(evaluator, metrics, settings)}
     capacity = Capacity(
         settings.threads,
         settings.max_in_flight,
@@ -277,6 +278,12 @@ def _other(
     from service.server.shadow import Other  # noqa: PLC0415
 
     return Other(settings, knowledge, clock(), _never_sends(clients))
+
+
+def _canary(evaluator: Evaluator, metrics: Metrics, settings: Settings) -> Canary:
+    """What looks whether published requests are still decided as before."""
+    as_released = settings.knowledge_dir is None and settings.snomed_ct == "all" and settings.order_codes is None
+    return Canary(lambda at: services_by(evaluator.standing_still(at)), metrics.canary, as_released=as_released)
 
 
 def _compare(

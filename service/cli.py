@@ -116,10 +116,18 @@ def serve(example: Path | None) -> None:
         if shadow := app.extensions.get("shadow"):
             shadow.start()
         suspensions.start()
+        app.extensions["canary"].start()
 
     def at_the_end() -> None:
         # The metrics come last: they say what the audit trail has lost.
-        for part in (suspensions, app.extensions.get("shadow"), audit, traces, app.extensions["metrics"]):
+        for part in (
+            app.extensions["canary"],
+            suspensions,
+            app.extensions.get("shadow"),
+            audit,
+            traces,
+            app.extensions["metrics"],
+        ):
             if part is not None:
                 part.close()
 

@@ -305,10 +305,11 @@ def test_every_label_that_they_name_is_one_of_its_metric(repository: Path, clien
             assert set(re.findall(r"(\w+)[=!]", matchers)) <= labels[name], expression
 
 
+CALLED = {'up{job="sitbone"}': "1x180", 'sitbone_calls_total{client="a",status="200"}': "0+1x180"}
 # Series from the start on, minute by minute, and the alerts that stand after three hours.
 WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
     "called": (
-        {'up{job="sitbone"}': "1x180", 'sitbone_calls_total{client="a",status="200"}': "0+1x180"},
+        CALLED,
         set(),
     ),
     "never called": ({'up{job="sitbone"}': "1x180", "sitbone_calls_in_flight": "0x180"}, {"SitboneNoCalls"}),
@@ -327,40 +328,35 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "one of two workers has read that something is suspended": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             "sitbone_suspended": "0x100 1x80",
         },
         {"SitboneSuspended"},
     ),
     "a reload was refused": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             "sitbone_reloads_refused_total": "0x150 1x30",
         },
         {"SitboneReloadRefused"},
     ),
     "a reload was refused long ago": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             "sitbone_reloads_refused_total": "0x10 1x170",
         },
         set(),
     ),
     "what was suspended is resumed": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             "sitbone_suspended": "1x100 0x80",
         },
         set(),
     ),
     "one of the signed recommendations was edited": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             'sitbone_recommendations{state="active"}': "200x100 199x80",
             'sitbone_recommendations{state="draft"}': "0x100 1x80",
         },
@@ -368,8 +364,7 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "all of it is a draft from the beginning": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             'sitbone_recommendations{state="active"}': "0x180",
             'sitbone_recommendations{state="draft"}': "200x180",
             "sitbone_review_by_timestamp_seconds": "0x180",
@@ -378,8 +373,7 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "a review is overdue": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             'sitbone_recommendations{state="review-overdue"}': "0x100 3x80",
             'sitbone_recommendations{state="draft"}': "0x180",
             "sitbone_review_by_timestamp_seconds": "9000000x180",
@@ -388,13 +382,32 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "a review is due within sixty days": (
         {
-            'up{job="sitbone"}': "1x180",
-            'sitbone_calls_total{client="a",status="200"}': "0+1x180",
+            **CALLED,
             'sitbone_recommendations{state="active"}': "200x180",
             'sitbone_recommendations{state="draft"}': "0x180",
             "sitbone_review_by_timestamp_seconds": "5000000x180",
         },
         {"SitboneReviewDue"},
+    ),
+    "the canary is well, and looks once an hour": (
+        {
+            **CALLED,
+            "sitbone_canary_differs": "0x180",
+            "sitbone_canary_timestamp_seconds": "0x60 3600x60 7200x60",
+        },
+        set(),
+    ),
+    "one worker decides a published request otherwise in the last of its rounds": (
+        {
+            **CALLED,
+            "sitbone_canary_differs": "0x120 1x60",
+            "sitbone_canary_timestamp_seconds": "0x60 3600x60 7200x60",
+        },
+        {"SitboneCanary"},
+    ),
+    "nobody looked at the canary for two hours": (
+        {**CALLED, "sitbone_canary_differs": "0x180", "sitbone_canary_timestamp_seconds": "0x180"},
+        {"SitboneCanary"},
     ),
     "nothing to read": ({'up{job="other"}': "1x180"}, {"SitboneNoCalls", "SitboneNotThere"}),
 }

@@ -33,6 +33,7 @@ from service.release.states import STATES, Standings
 if TYPE_CHECKING:
     from service.answers.answered import Answered
     from service.audit import Health
+    from service.server.canary import Round
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -162,6 +163,10 @@ class Metrics:
         self._queued = self._gauge("audit_queued", "Calls that wait to be recorded.", "livesum")
         self._dropped = self._counter("audit_dropped", "Calls that the audit trail has lost.")
         self._shadow = self._counter("shadow", "Calls that the second knowledge was to look at.", "outcome")
+        self._canary = self._gauge("canary_differs", "Published requests that are decided otherwise.", "livemax")
+        self._canary_at = self._gauge(
+            "canary_timestamp_seconds", "When all published requests were last decided again.", "livemin"
+        )
         self._reloads_refused = self._counter("reloads_refused", "Reloads that were refused: what was there stayed.")
         self._suspended = self._gauge("suspended", "Recommendations and services that are suspended.", "livemax")
         self._recommendations = self._gauge("recommendations", "Recommendations in each state.", "livemax", "state")
@@ -201,6 +206,11 @@ class Metrics:
     def compared(self, outcome: str) -> None:
         """Count a call that the second knowledge was to look at: same, changed, failed or skipped."""
         self._shadow.labels(outcome).inc()
+
+    def canary(self, found: Round) -> None:
+        """Say how many published requests are decided otherwise."""
+        self._canary.set(found.differing)
+        self._canary_at.set(found.at)
 
     def text(self) -> bytes:
         """All metrics, of all processes that count together."""
@@ -296,5 +306,5 @@ class Metrics:
     def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
         return Histogram(f"sitbone_{name}", what, labels, buckets=_BUCKETS, registry=self._registry)
 
-    def _gauge(self, name: str, what: str, mode: Literal["livesum", "livemax"], *labels: str) -> Gauge:
+    def _gauge(self, name: str, what: str, mode: Literal["livesum", "livemax", "livemin"], *labels: str) -> Gauge:
         return Gauge(f"sitbone_{name}", what, labels, registry=self._registry, multiprocess_mode=mode)

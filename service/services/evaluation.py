@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -170,15 +171,23 @@ class Evaluator:
     ) -> None:
         self.knowledge, self.style_of, self.is_silent, self.muted = knowledge, style_of, is_silent, muted
         drafts = unsigned(knowledge)
-        self._standings_at: StandingsAt = standings_at or (lambda _now, _suspended: drafts)
+        self.standings_of: StandingsAt = standings_at or (lambda _now, _suspended: drafts)
         self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
         self.orders = OrderReader(knowledge, self.index, site_codes)
 
+    def standing_still(self, now: datetime) -> Evaluator:
+        """The same reader and assessor for a time that does not pass, with nothing muted and nothing signed."""
+        still = copy(self)
+        drafts = unsigned(self.knowledge)
+        still.clock, still.muted, still.is_silent = lambda: now, lambda _now: NOTHING, lambda _client: False
+        still.standings_of = lambda _now, _suspended: drafts
+        return still
+
     def standings_at(self, now: datetime, muted: Muted) -> Standings:
         """What of the knowledge is in force at a time at which this is muted."""
-        return self._standings_at(now, frozenset(muted.suspended))
+        return self.standings_of(now, frozenset(muted.suspended))
 
     def standings_now(self) -> Standings:
         """What of the knowledge is in force."""
