@@ -244,6 +244,15 @@ def test_of_a_worker_that_died_what_it_counted_stays_and_what_it_had_in_hand_doe
     assert [total(text, "sitbone_calls_in_flight") for text in (before, after)] == [1, 0]
 
 
+def test_they_are_read_while_a_worker_is_just_making_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    made = Metrics({})
+    (beginning := tmp_path / "gauge_livemax_1.db").touch()
+    monkeypatch.setattr("time.sleep", lambda _seconds: beginning.unlink())
+    assert made.text() == b""
+    assert not beginning.exists()
+
+
 def test_workers_count_together_and_leave_nothing_behind(repository: Path) -> None:
     before = folders()
     body = (repository / "fixtures/requests/sudden-tear.json").read_bytes()

@@ -11,6 +11,7 @@ import atexit
 import fcntl
 import os
 import shutil
+import struct
 import time
 from collections import Counter as Tally
 from collections import deque
@@ -49,6 +50,8 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 # In seconds: how long counts wait in a process that shares them; and how many, where nobody reads them.
 _EVERY = 0.5
 _WAITING = 2_000
+# How often reading is tried again, and after how many seconds.
+_ATTEMPTS, _MOMENT = 20, 0.05
 
 
 class _Call(NamedTuple):
@@ -215,10 +218,15 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics, of all processes that count together."""
         self._sum_up()
-        registry = self._registry
-        if self._folder is not None:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
+        if self._folder is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
+        for _ in range(_ATTEMPTS):
+            # The file that a worker counts in is empty for a moment when it begins.
+            with suppress(struct.error):
+                return generate_latest(registry)
+            time.sleep(_MOMENT)
         return generate_latest(registry)
 
     def close(self) -> None:
