@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from service.commands import give_up
-from service.commands.running import LOOKED, port_of, settings_here
+from service.commands.running import LOOKED, port_of, running_here
 from service.settings import MODES, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -262,9 +262,9 @@ def _settings() -> Settings:
         settings = Settings.from_environment(os.environ)
         if settings.audit or settings.audit_url or settings.store:
             return settings
-        port = port_of(settings, os.environ)
-        if running := settings_here(port):
-            return running
+        port = port_of(os.environ)
+        if running := running_here(port):
+            return running.settings
     except SettingsError as problem:
         give_up(str(problem))
     # It may have ended.

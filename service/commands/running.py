@@ -43,14 +43,15 @@ def services(port: int | None = None) -> list[Running]:
     return sorted(listening, key=lambda each: (each.settings.port, each.process))
 
 
-def port_of(settings: Settings, environ: Mapping[str, str]) -> int | None:
-    """The port of these settings where the environment names one; None where it is the usual one."""
-    return settings.port if any(environ.get(name) for name in ("SITBONE_PORT", "PORT")) else None
+def port_of(environ: Mapping[str, str]) -> int | None:
+    """The port that the environment names; None where it names none. Raises SettingsError where that is no port."""
+    named = {name: value for name in ("SITBONE_PORT", "PORT") if (value := environ.get(name))}
+    return Settings.from_environment(named).port if named else None
 
 
-def settings_here(port: int | None) -> Settings | None:
-    """The settings of the service that runs here, at this port where there is one; None where none runs. Raises
-    SettingsError where several do.
+def running_here(port: int | None) -> Running | None:
+    """The service that runs here, at this port where there is one; None where none runs. Raises SettingsError where
+    several do.
     """
     found = services(port)
     if len(found) > 1:
@@ -58,7 +59,7 @@ def settings_here(port: int | None) -> Settings | None:
         raise SettingsError(
             f"Several services of this user run on this machine: name one of their ports, {ports}, in SITBONE_PORT."
         )
-    return found[0].settings if found else None
+    return found[0] if found else None
 
 
 def _serves(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.commands import give_up
-from service.commands.running import port_of, settings_here
+from service.commands.running import port_of, running_here
 from service.service_ids import EVERY_ID
 from service.settings import Settings, SettingsError
 
@@ -168,7 +168,8 @@ def _opened() -> tuple[Settings, "Suspensions"]:
         settings = Settings.from_environment(os.environ)
         if not (settings.store or settings.store_url):
             # What is suspended must be so where it is answered.
-            settings = settings_here(port_of(settings, os.environ)) or settings
+            running = running_here(port_of(os.environ))
+            settings = running.settings if running else settings
         return settings, open_suspensions(settings)
     except SettingsError as problem:
         give_up(str(problem))
