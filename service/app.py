@@ -144,7 +144,7 @@ def create_app(
     log = CallLog(settings, [code for code, _display in knowledge.wording.override_reasons], modes.of)
     audit_trail = _audit_trail(audit, knowledge, settings, clock, modes=modes, release=release)
     app = _App("service", static_folder=None)
-    app.extensions |= {"version": release.digests.version, "audit_trail": audit_trail, "card_ids": ids}
+    app.extensions |= {"release": release, "audit_trail": audit_trail, "card_ids": ids}
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops, x_prefix=hops)

@@ -13,12 +13,14 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from service.audit.database import address_of, form_of, is_there, make_engine, reading
 from service.audit.rows import canonical, milliseconds
-from service.audit.schema import RELEASES
+from service.audit.schema import HEAD, RELEASES
+from service.database import refusing
 from service.knowledge_model.model import PACKAGED
 from service.release.archive import pack
 from service.release.states import Release
-from service.settings import SettingsError
+from service.settings import Settings, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,24 @@ def keep_release(engine: Engine, release: Release, folder: Path | None, now: dat
     except IntegrityError:
         # Another host has started with the same at the same time.
         return
+
+
+def must_be_possible(settings: Settings, release: Release) -> None:
+    """Ask the audit trail of these settings, if there is one, whether this content may answer, as a start does; nothing
+    is kept or made. Raises SettingsError as keep_release does.
+    """
+    address = address_of(settings)
+    if settings.clients is None or address is None or not is_there(address):
+        return
+    with refusing("SITBONE_AUDIT_URL" if settings.audit_url else "SITBONE_AUDIT", settings.audit_url):
+        engine = make_engine(address)
+        try:
+            with reading(engine) as connection:
+                # One of an older form knows of no content.
+                if form_of(connection) == HEAD:
+                    _must_be_new_or_known(connection, release)
+        finally:
+            engine.dispose()
 
 
 def _must_be_new_or_known(connection: Connection, release: Release) -> None:

@@ -27,13 +27,15 @@ from service.settings import Settings, SettingsError
 )
 @click.option("--json", "machine", is_flag=True, help="Print it as JSON.")
 def reload(*, check: bool, old: Path | None, machine: bool) -> None:  # noqa: ARG001 - it is asked for
-    """Make of the settings, the knowledge, its signatures and the clients what SIGHUP would make of them, and say which
-    version would answer. To have it taken, send SIGHUP to the process that was started: its workers end when they have
-    answered what they have, and new ones begin with the new.
+    """Make of the settings, the knowledge, its signatures and the clients what SIGHUP would make of them, ask the audit
+    trail whether other content has answered under its version, and say which version would answer. To have it taken,
+    send SIGHUP to the process that was started: its workers end when they have answered what they have, and new ones
+    begin with the new.
 
     Ends with 0 when it would be taken, and with 2 when it would be refused, with the reason.
     """
     from service.app import create_app  # noqa: PLC0415
+    from service.audit.releases import must_be_possible  # noqa: PLC0415
     from service.knowledge_model.model import PACKAGED, KnowledgeError  # noqa: PLC0415
     from service.release.diff import as_text, diff  # noqa: PLC0415
     from service.release.suspension import open_suspensions  # noqa: PLC0415
@@ -42,13 +44,14 @@ def reload(*, check: bool, old: Path | None, machine: bool) -> None:  # noqa: AR
         settings = Settings.from_environment(os.environ)
         # Pages and metrics are as they are; what is tried leaves no trace in the audit trail.
         app = create_app(replace(settings, log_level="error"), suspensions=open_suspensions(settings))
-        version: str = app.extensions["version"]
+        release = app.extensions["release"]
+        must_be_possible(settings, release)
         changes = diff(old, settings.knowledge_dir or PACKAGED) if old else ()
     except (SettingsError, KnowledgeError) as error:
         give_up(str(error))
     if machine:
-        click.echo(json.dumps({"knowledge": version, "changes": as_text(changes).splitlines()}))
+        click.echo(json.dumps({"knowledge": release.digests.version, "changes": as_text(changes).splitlines()}))
         return
     if old:
         click.echo(as_text(changes))
-    click.echo(f"It would be taken: knowledge {version}.")
+    click.echo(f"It would be taken: knowledge {release.digests.version}.")

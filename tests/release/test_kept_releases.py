@@ -135,6 +135,38 @@ def test_other_content_under_the_same_version_ends_the_start_where_clients_call(
     Running(folder, tmp_path / "audit", clients)
 
 
+def test_what_would_be_taken_is_asked_of_the_audit_trail_too_and_nothing_is_kept(
+    folder: Path, tmp_path: Path, clients: Path
+) -> None:
+    audit = tmp_path / "audit"
+    settings = {
+        "SITBONE_KNOWLEDGE_DIR": str(folder),
+        "SITBONE_AUDIT": str(audit),
+        "SITBONE_STORE": str(audit),
+        "SITBONE_CLIENTS": str(clients),
+        "SITBONE_DRAFT": "show",
+        "SITBONE_PUBLIC_BASE_URL": "https://cds.example.org",
+    }
+    audit.mkdir(mode=0o700)
+
+    def check() -> tuple[int, str]:
+        done = CliRunner().invoke(main, ["reload", "--check"], env=settings)
+        return done.exit_code, done.output
+
+    # Before the first start there is nothing to ask.
+    assert check()[0] == 0
+    assert not (audit / "record.sqlite").exists()
+    running = Running(folder, audit, clients)
+    assert check()[0] == 0
+    _edit(folder)
+    code, said = check()
+    assert (code, "content changed, version did not" in said) == (2, True)
+    _edit(folder, "2")
+    assert check()[0] == 0
+    with running.audit.engine.connect() as connection:
+        assert len(connection.execute(select(RELEASES.c.digest)).all()) == 1
+
+
 def test_without_clients_whoever_writes_knowledge_need_not_raise_its_version(folder: Path, tmp_path: Path) -> None:
     before = Running(folder, tmp_path / "audit").version()
     _edit(folder)
