@@ -25,8 +25,8 @@ check = click.Command(
     "check",
     callback=command.check.callback,
     params=[click.Argument(["url"], default=_running_here), *command.check.params[1:]],
-    help=f"{command.check.help}\n\nWithout URL it is the service that this user runs on this machine; of several, that at "
-    "SITBONE_PORT.",
+    help=f"{command.check.help}\n\nWithout URL it is the service that this user runs on this machine; of several, "
+    "that at SITBONE_PORT.",
     short_help=command.check.short_help,
     epilog=str(command.check.epilog).replace(command.CALLED, "sitbone check"),
 )

@@ -28,7 +28,7 @@ def knowledge() -> None:
     """Check, prove, compare and export the knowledge: the folder that is packaged, or one of yours."""
 
 
-for command in (signing.sign, signing.verify, signing.status, signing.closure, audit.restore):
+for command in (signing.sign, signing.revoke, signing.verify, signing.status, signing.closure, audit.restore):
     knowledge.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""What `sitbone knowledge sign`, `verify`, `status` and `closure` do: what of a folder is signed, by whom, and how."""
+"""What `sitbone knowledge sign`, `revoke`, `verify`, `status` and `closure` do: what of a folder is signed and how."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,8 +19,9 @@ from service.knowledge_model.model import PACKAGED, Knowledge
 from service.release.archive import SUFFIX, pack
 from service.release.canonical_json import canonical_json, digest_of
 from service.release.diff import as_text as changes_as_text
-from service.release.signatures import REVOCATIONS, SIGNATURES
-from service.release.signers import CLINICAL, GOVERNANCE
+from service.release.signatures import REVOCATIONS, SIGNATURES, RefusedError, SignedReader
+from service.release.signatures import SUFFIX as MINISIG
+from service.release.signers import CLINICAL, GOVERNANCE, Signers
 from service.release.since import changes_since, part_in_words, since_signed
 from service.release.states import Release, Standings, release_of
 from service.settings import Settings
@@ -34,6 +36,10 @@ _STATEMENTS = {
 
 class NotSignedError(Exception):
     """Nothing is written to be signed. The text says why, in one sentence."""
+
+
+class NotCountedError(Exception):
+    """A file was not signed, or not by whom it names. The text says why, in one sentence."""
 
 
 def settings_in(folder: Path | None) -> Settings:
@@ -100,8 +106,7 @@ def write_draft(members: Mapping[str, Any], knowledge: Path | None, folder: Path
 
     Raises NotSignedError where a signature of this name is there: signatures are only added.
     """
-    who = re.sub(r"[^a-z0-9]+", "-", members["signer"].lower()).strip("-")
-    path = folder / SIGNATURES / f"{members['signed']}-{members['role']}-{who}.json"
+    path = folder / SIGNATURES / f"{members['signed']}-{members['role']}-{_slug(members['signer'])}.json"
     if path.exists():
         raise NotSignedError(
             f"{path} is there already: signatures are only added. Move it away if it was never signed."
@@ -110,6 +115,90 @@ def write_draft(members: Mapping[str, Any], knowledge: Path | None, folder: Path
     path.write_text(canonical_json(dict(members)), encoding="utf-8")
     path.with_suffix(SUFFIX).write_bytes(pack(knowledge or PACKAGED))
     return path
+
+
+def draft_revocation(
+    release: Release,
+    folder: Path,
+    signers: Signers,
+    signer: str,
+    why: str,
+    *,
+    signature: str = "",
+    recommendation: str = "",
+    digest: str = "",
+    key_of: str = "",
+    since: date,
+) -> dict[str, Any]:
+    """What is to be signed to take one thing back: a signature of this folder, a recommendation at its digest or at
+    another, or the key of a signer, who is named or whose key it is. Raises NotSignedError where there is none.
+    """
+    if sum(map(bool, (signature, recommendation, key_of))) != 1:
+        raise NotSignedError("Name one thing to take back: --signature, --recommendation or --key-of.")
+    if digest and not recommendation:
+        raise NotSignedError("--digest goes with --recommendation.")
+    names = [each.name for each in signers]
+    there = sorted(path.stem for path in (folder / SIGNATURES).glob("*.json"))
+    keys = [each.key.text for each in signers if key_of in (each.name, each.key.text)]
+    for kind, name, known in (("signer", signer, names), ("signature", signature, there)):
+        if name and name not in known:
+            raise NotSignedError(f"There is no {kind} {name} here. There are: {', '.join(known) or 'none'}.")
+    if key_of and len(keys) != 1:
+        which = f"has several keys, name one: {', '.join(keys)}" if keys else f"is no signer: {', '.join(names)} are"
+        raise NotSignedError(f"{key_of} {which}.")
+    if recommendation:
+        digests = release.digests.recommendations
+        if recommendation not in digests:
+            raise NotSignedError(f"There is no recommendation {recommendation}.")
+        revokes = {"recommendation": recommendation, "digest": digest or digests[recommendation]}
+    else:
+        revokes = {"signature": signature} if signature else {"key": keys[0]}
+    return {
+        "signer": signer,
+        "knowledge": release.knowledge.id,
+        "revokes": revokes,
+        "why": why,
+        "from": since.isoformat(),
+    }
+
+
+def sign_revocation(
+    members: Mapping[str, Any], about: str, folder: Path, *, signers: Signers, today: date, secret_key: Path | None
+) -> tuple[Path, list[str]]:
+    """Let minisign sign a revocation, and lay it beside the signatures of this folder once it counts; its path, and the
+    command that is left to be run where minisign is not installed: then it is written to the present folder, for one
+    without a signature would end the start.
+
+    Raises NotSignedError where one of this name is there, and NotCountedError where it is not signed or does not count.
+    """
+    name = f"{today}-{_slug(about)}.json"
+    path = folder / REVOCATIONS / name
+    if path.exists():
+        raise NotSignedError(f"{path} is there already: revocations are only added.")
+    with tempfile.TemporaryDirectory() as apart:
+        draft = Path(apart) / name
+        draft.write_text(canonical_json(dict(members)), encoding="utf-8")
+        signed = run_minisign(minisign_command(draft, secret_key))
+        if signed is None:
+            here = Path(name)
+            here.write_bytes(draft.read_bytes())
+            return here, minisign_command(here, secret_key)
+        if not signed:
+            raise NotCountedError("minisign did not sign; nothing is left of it.")
+        try:
+            SignedReader(members["knowledge"], signers).revocation(draft)
+        except RefusedError as refusal:
+            raise NotCountedError(f"What was signed does not count: it {refusal}; nothing is left of it.") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A start that comes between the two finds a signature alone, and is refused as it is without one.
+        for file in (draft.with_name(name + MINISIG), draft):
+            (path.parent / file.name).write_bytes(file.read_bytes())
+    return path, []
+
+
+def _slug(text: str) -> str:
+    """As the name of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def minisign_command(path: Path, secret_key: Path | None) -> list[str]:

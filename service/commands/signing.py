@@ -1,4 +1,4 @@
-"""What signers and governance type: ``sitbone knowledge sign``, ``verify``, ``status`` and ``closure``."""
+"""What signers and governance type: ``sitbone knowledge sign``, ``revoke``, ``verify``, ``status`` and ``closure``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from service.commands import give_up
 
 if TYPE_CHECKING:
+    from service.release.signers import Signers
     from service.release.states import Release
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -143,6 +144,89 @@ def sign(
         path.with_suffix(SUFFIX).unlink()
         click.echo("minisign did not sign; nothing is left of it.", err=True)
         sys.exit(1)
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    '  sitbone knowledge revoke ours --signature 2026-12-01-clinical-a-example --signer "B. Example" --why "wrong"\n'
+    '  sitbone knowledge revoke ours --recommendation rl11-no-imaging-yet --signer "B. Example" --why "wrong"\n'
+    '  sitbone knowledge revoke ours --key-of "A. Example" --signer "B. Example" --why "the key was stolen"',
+)
+@click.argument("folder", type=_FOLDER, required=False)
+@click.option("--signature", default="", metavar="NAME", help="A signature, by the name of its file without .json.")
+@click.option("--recommendation", default="", metavar="ID", help="A recommendation with the content that it has.")
+@click.option("--digest", default="", metavar="DIGEST", help="With --recommendation: with this content instead.")
+@click.option("--key-of", default="", metavar="NAME", help="The key of this signer, with all it ever signed.")
+@click.option("--signer", required=True, metavar="NAME", help="Who takes it back, as SITBONE_SIGNERS calls them.")
+@click.option("--why", required=True, metavar="TEXT", help="Why; whoever verifies is told.")
+@click.option("--from", "since", type=_DAY, metavar="DAY", help="From when a recommendation is; by default from today.")
+@click.option("--secret-key", type=click.Path(path_type=Path), metavar="FILE", help="The key file, as minisign has it.")
+def revoke(
+    folder: Path | None,
+    *,
+    signature: str,
+    recommendation: str,
+    digest: str,
+    key_of: str,
+    signer: str,
+    why: str,
+    since: datetime | None,
+    secret_key: Path | None,
+) -> None:
+    """Take back a signature, a recommendation with its content, or a key, by a file that minisign signs.
+
+    Any signer may, for it only ever makes drafts. The file lies in the folder `revocations` beside the signatures once
+    it is signed and counts by the keys of SITBONE_SIGNERS, and is never removed. Where minisign is not installed it is
+    written here, and the rest is said. It holds from the next start or SIGHUP on; `sitbone suspend` holds at once.
+
+    Ends with 0 when it is signed or the command is printed, with 1 when minisign did not sign or what it signed does
+    not count, and with 2 when there is nothing of that name, or the knowledge or the signers cannot be loaded.
+    """
+    from service.commands import release as of  # noqa: PLC0415
+
+    release, where, signers = _release(folder), _where(folder), _signers(folder)
+    today = datetime.now(UTC).astimezone(release.zone).date()
+    try:
+        members = of.draft_revocation(
+            release,
+            where,
+            signers,
+            signer,
+            why,
+            signature=signature,
+            recommendation=recommendation,
+            digest=digest,
+            key_of=key_of,
+            since=_date(since) or today,
+        )
+        about = signature or recommendation or f"key of {key_of}"
+        path, command = of.sign_revocation(members, about, where, signers=signers, today=today, secret_key=secret_key)
+    except of.NotSignedError as problem:
+        give_up(str(problem))
+    except of.NotCountedError as problem:
+        click.echo(str(problem), err=True)
+        sys.exit(1)
+    if command:
+        click.echo(
+            f"To be signed: {path}. minisign is not installed here. Sign where it is: {shlex.join(command)}\n"
+            f"Then lay it with its signature into {where / 'revocations'}: one without would end the start."
+        )
+        return
+    click.echo(f"Revoked: {path}. It holds from the next start or SIGHUP on.")
+
+
+def _signers(folder: Path | None) -> Signers:
+    from service.commands.release import settings_in  # noqa: PLC0415
+    from service.release.signers import read_signers  # noqa: PLC0415
+    from service.settings import SettingsError  # noqa: PLC0415
+
+    file = settings_in(folder).signers
+    if file is None:
+        give_up("Name the file of signers in SITBONE_SIGNERS: without it no revocation counts.")
+    try:
+        return read_signers(file)
+    except SettingsError as problem:
+        give_up(str(problem))
 
 
 def _date(given: datetime | None) -> date | None:

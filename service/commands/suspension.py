@@ -123,7 +123,10 @@ def resume(
 
     Ends with 0, with 1 when the file does not entitle to it, and with 2 when that cannot be told.
     """
+    from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.release.signatures import not_revoked  # noqa: PLC0415
     from service.release.signers import read_signers  # noqa: PLC0415
+    from service.release.states import signatures_of  # noqa: PLC0415
     from service.release.suspension import ResumptionError, to_be_signed  # noqa: PLC0415
 
     settings, suspensions = _opened()
@@ -140,11 +143,13 @@ def resume(
     if len(what) > 1:
         give_up("Name one FILE.")
     try:
-        ended, told = suspensions.resume(Path(what[0]), knowledge, read_signers(trusted), now)
+        # The key of somebody else's hands must not let anything loose.
+        entitled = not_revoked(read_signers(trusted), signatures_of(settings), knowledge)
+        ended, told = suspensions.resume(Path(what[0]), knowledge, entitled, now)
     except ResumptionError as refused:
         click.echo(str(refused), err=True)
         raise SystemExit(1) from None
-    except SettingsError as problem:
+    except (SettingsError, KnowledgeError) as problem:
         give_up(str(problem))
     finally:
         suspensions.close()

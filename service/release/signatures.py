@@ -52,7 +52,8 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What is taken back from a day on: a signature by its name, a recommendation at a digest, or a key."""
+    """What is taken back: a signature by its name or a key, whatever it has signed; from a day on a recommendation at
+    a digest."""
 
     name: str
     signer: Signer
@@ -64,10 +65,10 @@ class Revocation:
     key: str = ""
 
     def takes_back(self, signature: Signature) -> bool:
-        """Whether it is about a whole signature. A key is taken back for what it signed from that day on."""
-        if self.key:
-            return self.key == signature.signer.key.text and signature.signed >= self.since
-        return self.signature == signature.name
+        """Whether it is about a whole signature. Of a key that is whatever it has signed: who has it can write any day
+        into a file, and into the comment that minisign signs.
+        """
+        return self.key == signature.signer.key.text if self.key else self.signature == signature.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,12 @@ def read_signed(folder: Path, knowledge: str, signers: Signers) -> Signed:
         else:
             counted.append(signature)
     return Signed(tuple(counted), tuple(revocations), (*refused, *taken_back))
+
+
+def not_revoked(signers: Signers, folder: Path, knowledge: str) -> Signers:
+    """The signers whose key no revocation of this folder takes back. Raises KnowledgeError as read_signed does."""
+    taken_back = {each.key for each in read_signed(folder, knowledge, signers).revocations}
+    return tuple(each for each in signers if each.key.text not in taken_back)
 
 
 def _place(folder: str, name: str) -> str:

@@ -128,7 +128,7 @@ class Suspensions:
 
         Raises ResumptionError where the file, its signature or its signer does not entitle to it.
         """
-        read = _resumption(file, knowledge, signers)
+        read = _resumption(file, knowledge, signers, at)
         members = read.members
         active = {each.id: each.what for each in self.active()}
         if unknown := [id_ for id_ in members["resumes"] if id_ not in active]:
@@ -285,15 +285,17 @@ def to_be_signed(suspensions: Iterable[Suspension], knowledge: str, signer: str,
     return json.dumps(members, indent=1, ensure_ascii=False) + "\n"
 
 
-def _resumption(file: Path, knowledge: str, signers: Signers) -> SignedFile:
+def _resumption(file: Path, knowledge: str, signers: Signers, at: datetime) -> SignedFile:
     """The file, where somebody has signed it who may."""
     try:
         signed = SignedReader(knowledge, signers).file(file, lambda _members: _ResumptionFile)
         signed.must_be_by(GOVERNANCE)
     except RefusedError as refusal:
         raise ResumptionError(f"{file}: {refusal}.") from None
-    if not signed.signer.is_valid_on(signed.members["signed"]):
-        raise ResumptionError(f"{file}: the key of {signed.signer.name} does not count on {signed.members['signed']}.")
+    # The day in the file is the word of whoever has the key; the day on which it resumes is not.
+    for day in (signed.members["signed"], at.date()):
+        if not signed.signer.is_valid_on(day):
+            raise ResumptionError(f"{file}: the key of {signed.signer.name} does not count on {day}.")
     return signed
 
 

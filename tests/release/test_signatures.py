@@ -52,8 +52,9 @@ def test_a_key_that_had_expired_on_the_day_of_the_signature_is_refused(site: Sit
     assert _refused(site) == [f"signatures/clinical.json: {reason}"]
 
 
-def test_a_revoked_key_is_refused(site: Site) -> None:
-    site.revoke({"key": site.clinician.public})
+@pytest.mark.parametrize("since", ["2026-10-01", "2026-12-01", "2030-01-01"])
+def test_of_a_revoked_key_nothing_counts_whatever_day_stands_in_what_it_has_signed(site: Site, since: str) -> None:
+    site.revoke({"key": site.clinician.public}, since=since)
     assert _refused(site) == ["signatures/clinical.json: is revoked by withdrawn: An error."]
 
 

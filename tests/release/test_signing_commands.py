@@ -48,6 +48,10 @@ class Desk:
         arguments = ("--role", role, "--signer", name, "--secret-key", key, *asked, *more)
         return self.run("sign", str(self.site.folder), *arguments)
 
+    def revoke(self, *more: str) -> Result:
+        key = ("--secret-key", str(self.folder / "governance.key"))
+        return self.run("revoke", str(self.site.folder), "--signer", GOVERNOR, "--why", "a wrong dose", *key, *more)
+
     def signed(self, role: str) -> Path:
         return next((self.site.folder / "signatures").glob(f"*-{role}-*.json"))
 
@@ -120,6 +124,92 @@ def test_verify_ends_with_1_and_names_file_and_reason(desk: Desk) -> None:
     refused = desk.run("verify", str(desk.site.folder))
     assert refused.exit_code == 1
     assert f"refused  signatures/{path.name}: the signature is not over this content" in refused.output
+
+
+@needs_minisign
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        (("--signature", "{signature}"), {}),
+        (("--key-of", CLINICIAN), {}),
+        (("--recommendation", FEVER), {FEVER: "draft"}),
+    ],
+    ids=["signature", "key", "recommendation"],
+)
+def test_what_is_revoked_is_a_draft_and_the_file_verifies(
+    desk: Desk, what: tuple[str, str], left: dict[str, str]
+) -> None:
+    desk.sign("clinical")
+    desk.sign("governance")
+    option, name = what[0], what[1].format(signature=desk.signed("clinical").stem)
+    done = desk.revoke(option, name)
+    assert done.exit_code == 0, done.output
+    (path,) = (desk.site.folder / "revocations").glob("*.json")
+    assert f"Revoked: {path}. It holds from the next start or SIGHUP on." in done.output
+    assert (
+        f"ok       revocations/{path.name}: {GOVERNOR}, a wrong dose"
+        in desk.run("verify", str(desk.site.folder)).output
+    )
+    status = json.loads(desk.run("status", str(desk.site.folder), "--json").output)
+    drafts = {each["id"]: each["state"] for each in status["recommendations"] if each["state"] == "draft"}
+    assert drafts == (left or {each["id"]: "draft" for each in status["recommendations"]})
+    again = desk.revoke(option, name)
+    assert (again.exit_code, "is there already: revocations are only added." in again.output) == (2, True)
+
+
+@needs_minisign
+def test_a_revocation_that_would_not_count_leaves_nothing(desk: Desk) -> None:
+    desk.sign("clinical")
+    other = desk.revoke("--key-of", CLINICIAN, "--secret-key", str(desk.folder / "clinical.key"))
+    assert other.exit_code == 1
+    assert f"it names {GOVERNOR} and is signed by the key of {CLINICIAN}; nothing is left of it." in other.output
+    (desk.folder / "governance.key").write_text("no key\n")
+    assert desk.revoke("--key-of", CLINICIAN).exit_code == 1
+    assert not (desk.site.folder / "revocations").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "Name one thing to take back: --signature, --recommendation or --key-of."),
+        (("--key-of", CLINICIAN, "--recommendation", FEVER), "Name one thing to take back"),
+        (("--key-of", "Nobody"), f"Nobody is no signer: {CLINICIAN}, {GOVERNOR} are."),
+        (("--signature", "none"), "There is no signature none here. There are: clinical, governance."),
+        (("--recommendation", "none"), "There is no recommendation none."),
+        (("--signature", "clinical", "--digest", "sha256:1"), "--digest goes with --recommendation."),
+    ],
+)
+def test_what_is_not_there_is_not_revoked(
+    site: Site, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setenv("SITBONE_SIGNERS", str(site.signers))
+    command = ["knowledge", "revoke", str(site.folder), "--signer", GOVERNOR, "--why", "a wrong dose", *arguments]
+    told = CliRunner().invoke(main, command)
+    assert (told.exit_code, why in told.output) == (2, True), told.output
+    monkeypatch.delenv("SITBONE_SIGNERS")
+    assert "SITBONE_SIGNERS" in CliRunner().invoke(main, [*command[:7], "--key-of", CLINICIAN]).output
+    assert not (site.folder / "revocations").exists()
+
+
+def test_where_minisign_is_not_installed_the_revocation_is_no_part_of_the_folder_yet(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SITBONE_SIGNERS", str(site.signers))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--signer", GOVERNOR, "--why", "withdrawn", "--recommendation", FEVER, "--from", "2026-12-24"]
+    told = CliRunner().invoke(main, ["knowledge", "revoke", str(site.folder), *arguments])
+    assert told.exit_code == 0, told.output
+    (path,) = tmp_path.glob(f"*-{FEVER}.json")
+    assert f"minisign -S -m {path.name}" in told.output
+    assert json.loads(path.read_bytes()) == {
+        "from": "2026-12-24",
+        "knowledge": "toy-ankle",
+        "revokes": {"digest": site.digests.recommendations[FEVER], "recommendation": FEVER},
+        "signer": GOVERNOR,
+        "why": "withdrawn",
+    }
+    assert not (site.folder / "revocations").exists()
 
 
 @needs_minisign

@@ -151,7 +151,7 @@ def test_a_suspended_one_is_suspended_whatever_else_it_is(site: Site) -> None:
     [
         ({"signature": "clinical"}, "2026-11-01", "all"),
         ({"key": "clinician"}, "2026-11-01", "all"),
-        ({"key": "clinician"}, "2026-11-02", "none"),
+        ({"key": "clinician"}, "2026-11-23", "all"),
         ({"recommendation": FEVER, "digest": "own"}, "2026-11-22", "one"),
         ({"recommendation": FEVER, "digest": "own"}, "2026-11-23", "none"),
         ({"recommendation": FEVER, "digest": "sha256:of-before"}, "2026-11-01", "none"),

@@ -22,7 +22,7 @@ from service.release.suspension import Suspensions, open_suspensions
 from service.settings import Settings, SettingsError
 from tests.charts import CLOCK, packaged
 from tests.recording import FIXTURES, PATH
-from tests.release.keys import Key, signers_file
+from tests.release.keys import Key, signers_file, write_signed
 from tests.serving import children_of, patiently, running
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pytest_plugins = ["tests.postgresql"]
 
 AT = datetime(2026, 11, 20, 9, tzinfo=UTC)
 BODY = (FIXTURES / "sudden-pop-with-bruising.json").read_bytes()
-GOVERNOR, CLINICIAN = "B. Governor", "A. Clinician"
+GOVERNOR, CLINICIAN, EXPIRED = "B. Governor", "A. Clinician", "C. Expired"
 
 
 @pytest.fixture
@@ -174,13 +174,17 @@ def signed(tmp_path: Path, store: Path, command: Callable[..., Result]) -> Calla
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, Key]:
-    return {GOVERNOR: Key(), CLINICIAN: Key()}
+    return {GOVERNOR: Key(), CLINICIAN: Key(), EXPIRED: Key()}
 
 
 @pytest.fixture
 def signers(tmp_path: Path, keys: dict[str, Key]) -> str:
-    roles = {GOVERNOR: ["governance"], CLINICIAN: ["clinical"]}
-    tables = ({"name": name, "roles": roles[name], "key": key.public} for name, key in keys.items())
+    roles = {GOVERNOR: ["governance"], CLINICIAN: ["clinical"], EXPIRED: ["governance"]}
+    # A key that was good for a month, of which nobody knows where it is now.
+    until = {EXPIRED: {"valid_until": "2026-02-28"}}
+    tables = (
+        {"name": name, "roles": roles[name], "key": key.public, **until.get(name, {})} for name, key in keys.items()
+    )
     return str(signers_file(tmp_path / "signers.toml", *tables))
 
 
@@ -213,6 +217,7 @@ def test_with_the_signature_of_governance_it_speaks_again_and_no_line_is_removed
         (CLINICIAN, {"signer": CLINICIAN}, "A. Clinician may not sign as governance"),
         (GOVERNOR, {"role": "clinical"}, "role: "),
         (GOVERNOR, {"signed": "2031-01-01"}, "does not count on 2031-01-01"),
+        (EXPIRED, {"signer": EXPIRED, "signed": "2026-02-01"}, "the key of C. Expired does not count on 2"),
         (GOVERNOR, {"knowledge": "another"}, "is about other knowledge"),
         (GOVERNOR, {"resumes": ["0123456789abcdef"]}, "is no suspension that stands"),
         (GOVERNOR, {"resumes": []}, "resumes: "),
@@ -225,6 +230,23 @@ def test_without_a_signature_of_governance_nothing_is_resumed(
     refused = resume(signer, **members)
     assert refused.exit_code == 1
     assert why in refused.output
+    assert command("suspended").exit_code == 1
+
+
+def test_a_key_that_is_revoked_resumes_nothing(
+    signed: Callable[..., Path], signers: str, keys: dict[str, Key], command: Callable[..., Result], tmp_path: Path
+) -> None:
+    members = {
+        "signer": CLINICIAN,
+        "knowledge": packaged().id,
+        "revokes": {"key": keys[GOVERNOR].public},
+        "why": "It was stolen.",
+        "from": "2026-12-01",
+    }
+    write_signed(tmp_path / "revocations", "stolen", members, keys[CLINICIAN])
+    trusted = {"SITBONE_SIGNERS": signers, "SITBONE_SIGNATURES": str(tmp_path)}
+    refused = command("resume", str(signed(keys[GOVERNOR])), **trusted)
+    assert (refused.exit_code, "a key that is not among the signers" in refused.output) == (1, True)
     assert command("suspended").exit_code == 1
 
 
