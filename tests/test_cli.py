@@ -39,8 +39,8 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 COMMANDS = dict(commands(main))
-# They do something, and have nothing to tell that a program would ask for: what is signed or restored is a file.
-SILENT = {("serve",), ("completion",), ("knowledge", "sign"), ("knowledge", "restore")}
+# They do something, and have nothing to tell that a program would ask for: what is signed, revoked or restored is a file.
+SILENT = {("serve",), ("completion",), *(("knowledge", name) for name in ("sign", "revoke", "restore"))}
 # What they print is JSON for whoever asks.
 ALWAYS_JSON = {("features",)}
 
@@ -62,6 +62,7 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "knowledge lint",
         "knowledge prove",
         "knowledge restore",
+        "knowledge revoke",
         "knowledge sign",
         "knowledge status",
         "knowledge verify",
