@@ -13,6 +13,7 @@ from bench.audit import measure as measure_record
 from bench.charts import SIZES, Chart, requests
 from bench.second_opinion import measure as measure_pages
 from bench.shadow import measure as measure_shadow
+from bench.suspension import measure as measure_suspensions
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
 
@@ -104,3 +105,10 @@ def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:
 
     assert figures["whole call"] > figures["for the audit trail"] > 0
     assert all(each > 0 for each in figures.values())
+
+
+def test_how_soon_a_suspension_holds_is_measured_on_this_and_on_another_host() -> None:
+    took = measure_suspensions(rounds=1, rate=5)
+
+    assert took.keys() == {"the command", "this host", "another host"}
+    assert all(math.isfinite(seconds) and seconds > 0 for of in took.values() for seconds in of)

@@ -39,7 +39,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 COMMANDS = dict(commands(main))
-# They do something, and have nothing to tell that a program would ask for: what is signed, revoked or restored is a file.
+# They do something, and have nothing to tell that a program would ask for: what is signed or restored is a file.
 SILENT = {("serve",), ("completion",), *(("knowledge", name) for name in ("sign", "revoke", "restore"))}
 # What they print is JSON for whoever asks.
 ALWAYS_JSON = {("features",)}
