@@ -63,7 +63,7 @@ lock: check-python ## write both lock files from pyproject.toml
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		mutants \
-		tests/ehr/node_modules
+		tests/ehr/node_modules tests/portable/node_modules tests/portable/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 check-python:

@@ -109,7 +109,7 @@ def test_clean_removes_whatever_is_left_out_of_version_control_but_what_a_site_h
     repository: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "Makefile").write_text((repository / "Makefile").read_text())
-    for folder in (".", "tests/ehr"):
+    for folder in (".", "tests/ehr", "tests/portable"):
         for line in (repository / folder / ".gitignore").read_text().splitlines():
             if not line.startswith("#"):
                 (tmp_path / folder / line.strip("/").replace("*", "any") / "made").mkdir(parents=True)
@@ -118,7 +118,7 @@ def test_clean_removes_whatever_is_left_out_of_version_control_but_what_a_site_h
 
     of_a_site = {f"{folder}{made}" for folder in ("secrets", "sitbone") for made in ("", "/made")}
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
-    assert left == {"Makefile", "tests", "tests/ehr"} | of_a_site
+    assert left == {"Makefile", "tests", "tests/ehr", "tests/portable"} | of_a_site
 
 
 def test_the_build_server_runs_make_test_with_ci_set_and_no_input(repository: Path, tmp_path: Path) -> None:

@@ -75,37 +75,79 @@ def compare(old: Path, new: Path | None, *, machine: bool) -> None:
     sys.exit(1 if changes else 0)
 
 
-@knowledge.command()
-@click.argument("folder", type=_FOLDER, required=False)
+@knowledge.command(
+    epilog="\b\nExamples:\n"
+    "  sitbone knowledge export --format csv > recommendations.csv\n"
+    "  sitbone knowledge export --format fhir exported\n"
+    "  sitbone knowledge export --check"
+)
+@click.argument("into", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]", required=False)
+@click.option("--folder", type=_FOLDER, metavar="FOLDER", help="The knowledge; by default the packaged one.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["json", "markdown", "csv"]),
-    help="json, the default: all of it; markdown: the recommendations to read; csv: a row for each of them.",
+    type=click.Choice(["json", "markdown", "csv", "fhir"]),
+    help="json, the default: all of it; markdown: the recommendations to read; csv: a row for each of them; fhir: a "
+    "FHIR package, written to DIR.",
 )
-@click.option("--json", "machine", is_flag=True, help="The same as --format json.")
-def export(folder: Path | None, form: str | None, *, machine: bool) -> None:
+@click.option("--json", "machine", is_flag=True, help="The same as --format json; with --check, its result as JSON.")
+@click.option("--check", is_flag=True, help="Say what a FHIR package leaves out, and why, and write nothing.")
+@click.option("--affiliate", is_flag=True, help="With fhir, also SNOMED CT codes that need an affiliate licence.")
+def export(
+    into: Path | None, folder: Path | None, form: str | None, *, machine: bool, check: bool, affiliate: bool
+) -> None:
     """Print the whole knowledge in FOLDER, or the packaged one; as JSON it is what GET /knowledge answers.
 
-    Ends with 0, and with 2 when the knowledge cannot be loaded.
+    Without --format fhir, DIR is the folder of the knowledge. With it, DIR becomes a FHIR package with which another
+    engine decides the same by case features (`sitbone features`): the logic as CQL and ELM, a PlanDefinition for each
+    recommendation, orders, codes, the questions, and charts with their results.
+
+    Ends with 0, and with 2 when the knowledge cannot be loaded or DIR cannot be written.
     """
     if machine and form not in (None, "json"):
         give_up(f"Either --json or --format {form}.")
-    from service.commands.release import release_in  # noqa: PLC0415
-    from service.knowledge_model.loader import load  # noqa: PLC0415
+    if form == "fhir" and into is None:
+        give_up("--format fhir writes files: name the DIR to write them to.")
+    if form != "fhir" and into is not None:
+        if not into.is_dir():
+            give_up(f"{into}: is no folder.")
+        folder = folder or into
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
-    from service.knowledge_model.properties import read_properties  # noqa: PLC0415
-    from service.pages.knowledge import document  # noqa: PLC0415
 
     try:
-        knowledge = load(folder)
-        described = document(
-            knowledge, read_properties(knowledge, folder), release_in(folder, knowledge).at(datetime.now(UTC))
-        )
+        if form == "fhir" or check:
+            _export_fhir(into if form == "fhir" and not check else None, folder, machine=machine, affiliate=affiliate)
+            return
+        described = _described(folder)
     except KnowledgeError as error:
         give_up(str(error))
     writers = {"json": _as_json, "markdown": _as_markdown, "csv": _as_csv}
     click.echo(writers[form or "json"](described), nl=form != "csv")
+
+
+def _described(folder: Path | None) -> dict[str, Any]:
+    from service.commands.release import release_in  # noqa: PLC0415
+    from service.knowledge_model.loader import load  # noqa: PLC0415
+    from service.knowledge_model.properties import read_properties  # noqa: PLC0415
+    from service.pages.knowledge import document  # noqa: PLC0415
+
+    loaded = load(folder)
+    return document(loaded, read_properties(loaded, folder), release_in(folder, loaded).at(datetime.now(UTC)))
+
+
+def _export_fhir(into: Path | None, folder: Path | None, *, machine: bool, affiliate: bool) -> None:
+    """Writes the package; without a folder to write to, says what it leaves out."""
+    from service.commands.portable import as_json, as_text, export_of, write  # noqa: PLC0415
+
+    exported = export_of(folder, affiliate=affiliate, now=datetime.now(UTC))
+    if into is None:
+        click.echo(as_json(exported.not_exported()) if machine else as_text(exported))
+        return
+    try:
+        count = write(exported, into)
+    except OSError as problem:
+        give_up(f"{into}: {problem.strerror}.")
+    click.echo(f"{into}: {count} files, and package.tgz of them")
 
 
 @knowledge.command(

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.knowledge_model.conditions import CONTRADICTORY, Condition, Interval
 from service.knowledge_model.engine import Engine
-from service.knowledge_model.vocabulary import ADVICE_FACTS, AT_DISCHARGE, CODED, QUANTITIES
+from service.knowledge_model.vocabulary import ADVICE_FACTS, AT_DISCHARGE, CLINICAL_KINDS, CODED, QUANTITIES
 
 PACKAGED = Path(__file__).parents[1] / "knowledge"
 LOCAL_SYSTEM = "https://sitbone.example.org/fhir/CodeSystem/findings"
@@ -539,6 +539,14 @@ class Knowledge:
     debts: tuple[Debt, ...]
     codes: tuple[Code, ...]
     answers: tuple[Code, ...]
+
+    def informative(self) -> frozenset[str]:
+        """The findings of which a value tells something of the pain."""
+        return frozenset(
+            f.id
+            for f in self.findings.values()
+            if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
+        )
 
     def every_recommendation(self) -> tuple[Recommendation, ...]:
         """Those that can fire, then those that are retired."""

@@ -19,7 +19,6 @@ import z3
 from service.chart.elements import LEFT, RIGHT
 from service.knowledge_model.conditions import ANYWHERE, CONTRADICTORY, Condition, Interval
 from service.knowledge_model.model import AFTER_PLAN, RADIOGRAPH_AT_HAND, Knowledge
-from service.knowledge_model.vocabulary import CLINICAL_KINDS
 from service.proof.terms import FALSE, TRUE, Terms
 from service.reasoning.kernel import (
     ALWAYS,
@@ -102,9 +101,7 @@ class Formula:
         findings = knowledge.findings.values()
         self.boolean = tuple(f.id for f in findings if f.value == "boolean")
         self.locating = tuple(f for f in findings if f.defines_complaint)
-        self.informative = tuple(
-            f.id for f in findings if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
-        )
+        self.informative = tuple(sorted(knowledge.informative()))
         self.plausible = {f.id: f.plausible for f in findings if f.value == "quantity"}
         derived = knowledge.engine.derived
         # These are whole numbers: above one is the same as from the next.

@@ -32,7 +32,6 @@ from service.knowledge_model.model import (
 )
 from service.knowledge_model.vocabulary import (
     CHART_KINDS,
-    CLINICAL_KINDS,
     INDICATORS,
     PRIORITIES,
     RECOMMENDATION_KINDS,
@@ -258,11 +257,7 @@ class Assessor:
         # Where none of these is stated there is no such complaint.
         self.complaint = knowledge.engine.complaint
         self.sought = frozenset(self.locating) | knowledge.base_findings([self.complaint])
-        self.informative = frozenset(
-            f.id
-            for f in knowledge.findings.values()
-            if f.kind in CLINICAL_KINDS and not (f.uninformative_alone or f.is_context)
-        )
+        self.informative = knowledge.informative()
         self.reads = reads_of(knowledge)
         self.by_kind = {
             kind: tuple(r for r in knowledge.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
@@ -276,9 +271,12 @@ class Assessor:
         # Most charts: nothing of this pain, and no condition has to be asked.
         if self.sought.isdisjoint(case.assertions):
             return self._without_complaint(case)
-        charts = _charts_of(case)
-        decision = decide(self.kernel, self.questions.charts(charts, informed=case.knows(self.informative)))
-        return self._assembled(decision, self.questions.ask)
+        return self._assembled(self.decided(case), self.questions.ask)
+
+    def decided(self, case: Case) -> Decision:
+        """The decision about a case, be it of this complaint or not."""
+        charts = self.questions.charts(_charts_of(case), informed=case.knows(self.informative))
+        return decide(self.kernel, charts)
 
     def _assembled(self, decision: Decision, ask: _Ask) -> Assessment:
         assembly = _Assembly(self, decision)

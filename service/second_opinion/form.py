@@ -113,6 +113,10 @@ class Form:
                     groups.append(Group(name, side, question.ask, open_, asked.changes))
         return groups
 
+    def link_ids(self) -> tuple[str, ...]:
+        """The linkIds of all groups, without a side; that of where the pain is comes first."""
+        return tuple(self._asked_by)
+
     def group_of(self, link_id: str) -> Group | None:
         """The group of this linkId with all that it may ask for; None where there is no such group."""
         head, _slash, tail = link_id.rpartition("/")

@@ -1,0 +1,91 @@
+"""Whether other engines decide as this service does by the exported knowledge: ``make portable``.
+
+    python -m tests.portable [--engine javascript|java ...] [--generated 1500] [--rows 24] [--processes 2]
+
+Ends with 1 where a chart differs or a mutant is not noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from service.portable.logic import Logic
+from service.portable.package import LIBRARY
+from tests.portable.charts import ROWS, Charts
+from tests.portable.engines import Asked, Engine, InstallError, java, javascript
+from tests.portable.mutants import KINDS, Mutant, mutants
+
+ENGINES = {"javascript": javascript, "java": java}
+_SHOWN = 10
+
+
+def compare(engine: Engine, library: Path, charts: Iterable[Asked], processes: int) -> tuple[int, int]:
+    """How many charts there are, and how many differ; the first of these are printed."""
+    count = differing = 0
+    for name, found in engine.differences(library, charts, processes):
+        count += 1
+        differing += bool(found)
+        if found and differing <= _SHOWN:
+            print(f"  {name}: {dict(list(found.items())[:5])}")
+    return count, differing
+
+
+def notices(engine: Engine, folder: Path, charts: Charts, mutant: Mutant) -> bool:
+    """Whether the charts of the condition that a mutant is of tell it from the original."""
+    path = folder / "mutant.json"
+    path.write_text(json.dumps(mutant.library), "utf-8")
+    asked = charts.tables(only=frozenset({mutant.condition}))
+    return any(found for _name, found in engine.differences(path, asked))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare other engines with this service by the exported knowledge.")
+    parser.add_argument("--engine", action="append", choices=[*ENGINES], help="both where none is named")
+    parser.add_argument("--generated", type=int, default=1500, metavar="N", help="how many whole charts are made up")
+    parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help="how many charts a condition has at most")
+    parser.add_argument("--processes", type=int, default=2, metavar="N")
+    options = parser.parse_args()
+    charts, failed = Charts(), False
+    logic = Logic(charts.knowledge)
+    elm = logic.definitions.library(LIBRARY, charts.knowledge.version)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "library.json"
+        library.write_text(json.dumps(elm), "utf-8")
+        for name in options.engine or [*ENGINES]:
+            try:
+                engine = ENGINES[name]()
+            except InstallError as problem:
+                print(f"{name}: left out: {problem}")
+                failed = True
+                continue
+            print(engine.name)
+            groups = {
+                "fixtures": charts.whole(0, ("fixture",)),
+                "named cases": charts.whole(0, ("case",)),
+                "generated charts": charts.whole(options.generated, ("generated",)),
+                "charts of conditions": charts.tables(options.rows),
+            }
+            for group, asked in groups.items():
+                began = time.monotonic()
+                count, differing = compare(engine, library, asked, options.processes)
+                failed = failed or differing > 0
+                print(f"  {count} {group}, {differing} with differences, {time.monotonic() - began:.0f} s", flush=True)
+            noticed, tried = Counter[str](), Counter[str]()
+            for mutant in mutants(logic, elm):
+                tried[mutant.kind] += 1
+                noticed[mutant.kind] += notices(engine, Path(folder), charts, mutant)
+            for kind in KINDS:
+                print(f"  mutants of {kind}: {noticed[kind]} of {tried[kind]} noticed")
+                failed = failed or not tried[kind] or noticed[kind] < tried[kind]
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

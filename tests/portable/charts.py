@@ -1,0 +1,228 @@
+"""Charts for a comparison of engines: whole ones, and for each condition the truth table of what it reads.
+
+A condition's charts are drawn on its thresholds (below, on and above them, and a span over them), as random charts
+leave a bound that is off by one unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from itertools import product
+from math import prod
+from random import Random
+from typing import Any
+
+import orjson
+
+from cds_hooks import CdsHooksError
+from cds_hooks.request import read_envelope, request_for
+from sameness.charts import calls
+from service.chart.assertions import Assertion
+from service.chart.case import Case
+from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
+from service.chart.fhir_time import When
+from service.features.reading import hook_services
+from service.features.resources import bundle, features, reader_of
+from service.knowledge_model.conditions import Condition, Interval
+from service.knowledge_model.model import Knowledge
+from service.portable.expected import Value, criterion, expected
+from service.portable.logic import Logic
+from service.reasoning.assessment import Assessor
+from service.services.evaluation import Evaluator
+from service.services.registry import services_by
+from tests.charts import CLOCK, packaged
+from tests.portable.engines import Asked
+
+PATIENT = "example"
+# A table of more rows is sampled.
+ROWS = 24
+SEED = 18
+
+
+class Charts:
+    """The charts of one body of knowledge, with what this service decides of each."""
+
+    def __init__(self, knowledge: Knowledge | None = None) -> None:
+        self.knowledge = knowledge or packaged()
+        self.evaluator = Evaluator(self.knowledge, lambda: CLOCK)
+        self.assessor: Assessor = self.evaluator.assessor
+        self._published = services_by(self.evaluator)
+        self._services = hook_services(self._published)
+        self._reader = reader_of(self.knowledge)
+        self.limits: dict[str, set[float]] = {}
+        for condition in self.knowledge.conditions():
+            for leaf in condition.leaves():
+                if leaf.word in ("at_least", "at_most"):
+                    self.limits.setdefault(leaf.finding, set()).add(float(leaf.operand))
+        self._days = self.knowledge.engine.derived.days_since
+
+    def bundle(self, case: Case) -> dict[str, Any]:
+        return bundle(features(case, PATIENT, self._reader), PATIENT)
+
+    def asked(self, name: str, case: Case) -> Asked:
+        """A whole chart: every definition that is meant to be read."""
+        return Asked(name, self.bundle(case), expected(self.assessor, case))
+
+    def read(self, request: Mapping[str, Any]) -> Case:
+        """The case of a request. Raises CdsHooksError for what is refused."""
+        envelope = read_envelope(orjson.dumps(request))
+        hook = str(envelope["hook"])
+        service = self._published.find(self._services[hook], hook)
+        return self.evaluator.read(request_for(envelope, service, correlation_id=PATIENT))
+
+    def whole(self, generated: int, kinds: tuple[str, ...] = ("fixture", "case", "generated")) -> Iterator[Asked]:
+        """Every fixture and named case, and so many generated charts, but for requests that are refused."""
+        for call in calls(generated):
+            if call.name.startswith(kinds):
+                try:
+                    case = self.read(call.request)
+                except CdsHooksError:
+                    continue
+                yield self.asked(call.name, case)
+
+    # -- the truth table of a condition -------------------------------------------------------------------------------
+
+    def conditions(self) -> Iterator[tuple[str, Condition, Callable[[Case], dict[str, Value]]]]:
+        """Each condition that is exported: its name, itself, and what is expected of the definitions that it makes."""
+        definitions = Logic(self.knowledge).definitions
+        for r in self.knowledge.recommendations:
+            names = tuple(
+                each
+                for each in definitions.made
+                if each.partition(" ")[2].partition(" ")[0] == r.id and not each.startswith("Said")
+            )
+            if names:
+                # Together, for they are read together: when, when critical, and when each call is made.
+                parts = tuple(r.conditions())
+                yield r.id, Condition("all", "", None, parts), partial(self._named, names)
+        for name, (_title, condition) in self.knowledge.definitions.items():
+            if any(f"{name} ({chart})" in definitions for chart in ("A", "A+")):
+                yield name, condition, partial(self._criterion, name, definitions.made)
+        ranking = self.knowledge.differential
+        for cause in self.knowledge.causes:
+            weights = [(each.cause, each.when) for each in ranking.points]
+            limits = [(cap.cause, cap.when) for cap in ranking.caps] + [(of.cause, of.when) for of in ranking.vetoes]
+            parts = tuple(when for of, when in (*weights, *limits) if of == cause)
+            names = (f"Points {cause} A", f"Points {cause} B", f"Leads {cause} A", f"Leads {cause} B")
+            yield cause, Condition("all", "", None, parts), partial(self._named, names)
+
+    def _named(self, names: tuple[str, ...], case: Case) -> dict[str, Value]:
+        of_case = expected(self.assessor, case)
+        return {name: of_case[name] for name in names}
+
+    def _criterion(self, name: str, made: Mapping[str, Any], case: Case) -> dict[str, Value]:
+        decision = self.assessor.decided(case)
+        of_whole, of_side = decision.charts.of_patient, decision.charts.of_side
+        numbers = {"A+": of_whole[0], "A": of_side[0]}
+        if len(of_side) > 1:
+            numbers |= {"B+": of_whole[1], "B": of_side[1]}
+        return {
+            f"{name} ({chart})": criterion(decision, name, number)
+            for chart, number in numbers.items()
+            if f"{name} ({chart})" in made
+        }
+
+    def tables(self, rows: int = ROWS, only: frozenset[str] = frozenset()) -> Iterator[Asked]:
+        """The charts of every condition, or of those of these names alone."""
+        for name, condition, of_case in self.conditions():
+            if only and name not in only:
+                continue
+            for number, case in enumerate(self.table(name, condition, rows)):
+                yield Asked(f"{name} {number}", self.bundle(case), of_case(case))
+
+    def table(self, name: str, condition: Condition, rows: int) -> Iterator[Case]:
+        """The rows of the truth table of what a condition reads, or so many of them."""
+        chance = Random(f"{SEED} {name}")  # noqa: S311 - no secret
+        read = sorted(self._read_by(condition))
+        values = [self._values(each) for each in read]
+        table = (
+            product(*values)
+            if prod(map(len, values)) <= rows
+            else (tuple(map(chance.choice, values)) for _ in range(rows))
+        )
+        for row in table:
+            yield self._case(dict(zip(read, row, strict=True)), chance)
+
+    def _read_by(self, condition: Condition) -> frozenset[str]:
+        """What of a chart a condition reads: findings, age, sex, days since a date."""
+        found = self.knowledge.opened(condition.findings())
+        counted = {of for name in found for of in self.knowledge.engine.derived.count_of.get(name, ())}
+        both = {of for name in found for of in self.knowledge.engine.derived.on_both_sides.get(name, ())}
+        readable = {*self.knowledge.findings, *self._days, "age", "sex"}
+        return frozenset((found | counted | both) & readable)
+
+    def _values(self, name: str) -> list[Any]:
+        """The values that are tried: of a quantity, those below, on and above each limit, and a span over it."""
+        if name == "sex":
+            return ["female", "male", None]
+        if name in self.knowledge.findings and self.knowledge.findings[name].value == "boolean":
+            return [True, False, None]
+        if name in self.knowledge.findings and self.knowledge.findings[name].value == "date":
+            return [None]
+        step = 1 if name == "age" or name in self._days else 0.1
+        found: list[Any] = [None]
+        for limit in sorted(self.limits.get(name, {1.0})):
+            found += [Interval(each, each) for each in (limit - step, limit, limit + step) if each >= 0]
+            found.append(Interval(max(limit - 1, 0), limit + 1))
+        return found
+
+    def _case(self, values: Mapping[str, Any], chance: Random) -> Case:
+        """A case in which this is documented: mostly on one side, and now and then twice, undated or on both."""
+        two_sided = chance.random() < 0.25
+        side = chance.choice((LEFT, RIGHT, NO_SIDE, BILATERAL))
+        stated = dict(values)
+        if chance.random() < 0.25:
+            # What stages make of the rest is read as well.
+            other = chance.choice([f.id for f in self.knowledge.findings.values() if f.value == "boolean"])
+            stated.setdefault(other, True)
+        if chance.random() < 0.8:
+            stated.setdefault("buttock-pain", True)
+        assertions: dict[str, list[Assertion]] = {}
+        for name, value in stated.items():
+            if value is None or name in ("age", "sex"):
+                continue
+            for one in self._assertions(name, value, chance, side, two_sided=two_sided):
+                assertions.setdefault(one.finding, []).append(one)
+        return replace(
+            self._empty,
+            patient=replace(self._empty.patient, age=stated.get("age"), sex=stated.get("sex")),
+            assertions={name: tuple(found) for name, found in assertions.items()},
+        )
+
+    def _assertions(self, name: str, value: Any, chance: Random, side: str, *, two_sided: bool) -> Iterator[Assertion]:
+        finding = self._days.get(name, name)
+        if name in self._days:
+            low, high = (CLOCK - timedelta(days=days) for days in (value.high, value.low))
+            value = When(_midnight(low), _midnight(high), "")
+        of = chance.choice((LEFT, RIGHT, NO_SIDE, BILATERAL)) if two_sided else side
+        if self.knowledge.findings[finding].whole_patient:
+            of = NO_SIDE
+        for again in range(1 + (chance.random() < 0.1)):
+            other = not value if again and isinstance(value, bool) else value
+            yield Assertion(finding, other, of, self._when(chance), f"Observation/{finding}")
+
+    @staticmethod
+    def _when(chance: Random) -> When | None:
+        if chance.random() < 0.1:
+            return None
+        at = CLOCK - timedelta(days=chance.choice((0, 0, 0, 1, 30)))
+        if chance.random() < 0.15:
+            return When(_midnight(at.replace(day=1)), at, "")
+        return When(at, at, "")
+
+    @cached_property
+    def _empty(self) -> Case:
+        request = {
+            "hook": "patient-view",
+            "hookInstance": "8f0d5a3e-6f0e-5c38-9a3f-2f1c7a1d9b64",
+            "context": {"userId": "Practitioner/example", "patientId": PATIENT},
+            "prefetch": {"patient": {"resourceType": "Patient", "id": PATIENT}},
+        }
+        return self.read(request)
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
