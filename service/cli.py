@@ -28,6 +28,7 @@ _ELSEWHERE = {
     "suspended": "service.commands.suspension",
     "resume": "service.commands.suspension",
     "reload": "service.commands.reload",
+    "population": "service.commands.population",
 }
 
 

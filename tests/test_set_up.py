@@ -58,6 +58,12 @@ def test_no_development_package_is_in_the_lock_of_the_service(repository: Path) 
     assert not names(project["project"]["optional-dependencies"]["dev"]) & pins(repository / "requirements.lock").keys()
 
 
+def test_nothing_that_only_populations_need_is_in_the_image(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = (*project["optional-dependencies"]["population"], *project["optional-dependencies"]["spark"])
+    assert not (names([*extras]) | {"duckdb", "pandas", "py4j"}) & pins(repository / "requirements.lock").keys()
+
+
 @pytest.mark.needs_system("make", "it is how everything here is started")
 def test_make_alone_lists_every_target_that_is_meant_for_people(repository: Path) -> None:
     listed = subprocess.run(["make", "-C", repository], capture_output=True, text=True, check=True).stdout

@@ -18,7 +18,7 @@ import msgspec
 
 from cds_hooks.errors import PreconditionFailed
 from cds_hooks.json_text import UNREADABLE
-from cds_hooks.prefetch import Head, PrefetchValue, full_urls
+from cds_hooks.prefetch import Head, PrefetchState, PrefetchValue, full_urls
 from service.chart import assertions, medicines
 from service.chart.assertions import Assertion, PlainObservation, Reading, plain_observation, read_plain
 from service.chart.codes import CodeIndex
@@ -37,7 +37,7 @@ from service.chart.elements import (
 from service.chart.encounter import reasons, reasons_referred_to
 from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
 from service.chart.medicines import Unrecognised
-from service.chart.patient import Owner, PatientNames, ReceivedChart
+from service.chart.patient import Owner, PatientNames, ReceivedChart, Unneeded
 from service.chart.questionnaires import questionnaire_response
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.engine import Derived, ImagingRoles
@@ -82,7 +82,9 @@ class _Concept(msgspec.Struct, gc=False):
     coding: list[_Coding] | None = None
 
 
-class _Reference(msgspec.Struct, gc=False):
+class Reference(msgspec.Struct, gc=False):
+    """What a Reference refers by, if not by an identifier."""
+
     reference: str | None = None
 
 
@@ -94,8 +96,8 @@ class _Component(msgspec.Struct, gc=False):
 class ResourceHead(Head, gc=False):
     """As much of a resource as tells whose it is and whether a rule can use it."""
 
-    subject: _Reference | None = None
-    patient: _Reference | None = None
+    subject: Reference | None = None
+    patient: Reference | None = None
     code: _Concept | None = None
     answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
     component: list[_Component] | None = None
@@ -421,6 +423,19 @@ class CaseReader:
             unrecognised=tuple(reading.unrecognised),
         )
 
+    def needed(
+        self, patient_id: str, resources: Sequence[msgspec.Raw], heads: Sequence[ResourceHead], now: datetime
+    ) -> tuple[Set[int], Unneeded]:
+        """The places of those among a patient's own resources that `read` would look into, and what the others say.
+
+        What is left of a chart without the others is read as the whole of it is; see ReceivedChart.unneeded.
+        """
+        reading = _Reading(self.index, self.repeated, ReceivedChart(patient_id, {}), now, None)
+        reading.take(PrefetchValue("", PrefetchState.SUPPLIED, resources, heads=tuple(heads)))
+        taken = (reading.known, *reading.measured.values())
+        places = {place for among in taken for _kind, _resources, place in among}
+        return places, Unneeded(reading.understood, reading.foreign, frozenset(reading.kinds))
+
 
 def _head(raw: msgspec.Raw) -> ResourceHead | None:
     try:
@@ -464,10 +479,10 @@ class _Reading:
         # Medicines whose Medication may come later in the Bundle, or in another key.
         self.waiting: list[dict[str, Any]] = []
         self.unrecognised: list[Unrecognised] = []
-        self.kinds: set[str] = set()
+        self.kinds: set[str] = {*chart.unneeded.kinds}
         # Whether an Observation or a Condition has a code of a system that the knowledge has codes of, and how many
         # have none until then.
-        self.understood, self.foreign = False, 0
+        self.understood, self.foreign = chart.unneeded.understood, chart.unneeded.foreign
         # What was decoded whole because an element of it has the wrong type.
         self.salvaged: list[dict[str, Any]] = []
         self.reading = Reading(index, None, now, self.medications)

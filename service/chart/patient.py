@@ -30,12 +30,43 @@ class Owner(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Unneeded:
+    """What the resources say together that were taken out of a chart beforehand, as no rule can use one of them.
+
+    understood: whether one of them has a code of a system that the knowledge has codes of; foreign: where none has, how
+    many Observations and Conditions they are; kinds: their types.
+    """
+
+    understood: bool = False
+    foreign: int = 0
+    kinds: frozenset[str] = frozenset()
+
+    def __add__(self, other: Unneeded) -> Unneeded:
+        return Unneeded(self.understood or other.understood, self.foreign + other.foreign, self.kinds | other.kinds)
+
+
+NOTHING_UNNEEDED = Unneeded()
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedChart:
-    """A patient's chart as it was received: FHIR ids of patient and visit (empty without one), and the resources."""
+    """A patient's chart as it was received: FHIR ids of patient and visit (empty without one), and the resources,
+    without those that are `unneeded`."""
 
     patient_id: str
     prefetch: Mapping[str, PrefetchValue] = field(repr=False)
     encounter_id: str = ""
+    unneeded: Unneeded = NOTHING_UNNEEDED
+
+
+def patient_named(reference: str) -> str:
+    """The FHIR id of the patient that a reference names (relative, absolute, with a version, a urn:uuid or a bare id);
+    empty where it names something else.
+    """
+    if reference.startswith("urn:uuid:"):
+        return reference.removeprefix("urn:uuid:")
+    kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
+    return identifier if kind.rpartition("/")[2] in ("Patient", "") else ""
 
 
 class PatientNames:
@@ -70,12 +101,9 @@ class PatientNames:
         return self._known[reference]
 
     def _means(self, reference: str) -> bool:
-        if reference.startswith("urn:uuid:"):
-            return reference.removeprefix("urn:uuid:") == self.patient_id or reference in self._full_urls
-        kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
-        if identifier == self.patient_id and kind.rpartition("/")[2] in ("Patient", ""):
+        if patient_named(reference) == self.patient_id:
             return True
-        return "://" in reference and reference in self._full_urls
+        return ("://" in reference or reference.startswith("urn:uuid:")) and reference in self._full_urls
 
     def owner(self, reference: object) -> Owner:
         """Whose something is that has this Reference; one that names nobody is the patient's, among whose it lies.

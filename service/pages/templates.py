@@ -7,10 +7,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def templates_in(folder: Path) -> Environment:
-    """The templates of a folder, whose lines of instructions leave no blank lines."""
+def templates_in(*folders: Path) -> Environment:
+    """The templates of these folders, whose lines of instructions leave no blank lines."""
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

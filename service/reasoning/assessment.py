@@ -266,17 +266,27 @@ class Assessor:
         # The patient as documented alone, by so many charts.
         self._layouts = {charts: layout(self.kernel, charts) for charts in (1, 2, 4)}
 
-    def assess(self, case: Case) -> Assessment:
-        """The assessment of a case; without the complaint it says nothing but what was looked at."""
+    def assess(self, case: Case, *, asking: bool = True) -> Assessment:
+        """The assessment of a case; without the complaint it says nothing but what was looked at.
+
+        Not `asking`, no answer is tried and nothing is asked.
+        """
         # Most charts: nothing of this pain, and no condition has to be asked.
         if self.sought.isdisjoint(case.assertions):
             return self._without_complaint(case)
+        if not asking:
+            return self._assembled(self._decided_alone(case), lambda _decision: ())
         return self._assembled(self.decided(case), self.questions.ask)
 
     def decided(self, case: Case) -> Decision:
         """The decision about a case, be it of this complaint or not."""
         charts = self.questions.charts(_charts_of(case), informed=case.knows(self.informative))
         return decide(self.kernel, charts)
+
+    def _decided_alone(self, case: Case) -> Decision:
+        """The same without any answer to a question."""
+        charts, informed = _charts_of(case), case.knows(self.informative)
+        return decide(self.kernel, charts_of(self.kernel, self._layouts[len(charts)], charts, informed=informed))
 
     def _assembled(self, decision: Decision, ask: _Ask) -> Assessment:
         assembly = _Assembly(self, decision)
