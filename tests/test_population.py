@@ -28,7 +28,7 @@ from service.knowledge_model.conditions import Interval
 from service.population import assessing, lines, local
 from service.population.assessing import DATA_TYPES, KEYS, PopulationAssessor, age_band
 from service.population.lines import Population, assess_batches, sort_lines
-from service.population.summary import shown, wilson
+from service.population.summary import shown
 from tests.charts import CLOCK, packaged
 from tests.test_imports import LIST_WHAT_IS_LOADED, NOT_NEEDED
 
@@ -555,13 +555,6 @@ def test_the_core_loads_no_web_framework_no_schemas_and_no_settings() -> None:
 )
 def test_an_age_is_in_the_band_that_it_is_surely_in(age: Interval | None, band: str) -> None:
     assert age_band(age) == band
-
-
-def test_an_interval_holds_the_share_and_is_wide_where_there_are_few() -> None:
-    # Newcombe 1998, table I: 81 of 263, and 0 of 20, by Wilson's method without correction.
-    assert [round(each, 4) for each in wilson(81, 263)] == [0.2553, 0.3662]
-    assert [round(each, 4) for each in wilson(0, 20)] == [0.0, 0.1611]
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_a_small_number_is_not_shown_nor_what_it_can_be_worked_out_from() -> None:

@@ -10,8 +10,8 @@ import orjson
 from sqlalchemy import Connection, func, select
 
 from service.audit.insights import Period, within
-from service.audit.proportions import wilson
 from service.audit.schema import SHADOW_CALLS, SHADOW_COUNTS
+from service.proportions import wilson
 from service.reasoning.differences import (
     ASK,
     KINDS,

@@ -20,7 +20,8 @@ from service.pages.plots import Row, bars
 from service.pages.templates import templates_in
 from service.population.assessing import AGE_BANDS, DATA_TYPES
 from service.population.run import REPORT_FILE
-from service.population.summary import NO_TIER, Summary, shown, wilson
+from service.population.summary import NO_TIER, Summary, shown
+from service.proportions import wilson
 
 _HERE, _PAGES = Path(__file__).parent, Path(pages.__file__).parent
 # So many rows can be told apart in a plot.

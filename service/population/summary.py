@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any
 
 from service.knowledge_model.vocabulary import INDICATORS
 
-# Of a standard normal distribution: 95 of 100 lie between minus this and this.
-_NORMAL = 1.959964
 NO_TIER = "none"
 HIDDEN = None
 
@@ -67,16 +64,6 @@ class Summary:
         self.lead.update(row["lead"])
         self.left_out.update(name for name, number in row["left_out"].items() if number)
         self.changed += bool(row.get("lost") or row.get("new"))
-
-
-def wilson(count: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson's score interval), from 0 to 1."""
-    if not of:
-        return 0.0, 1.0
-    share, square = count / of, _NORMAL**2
-    middle = (share + square / (2 * of)) / (1 + square / of)
-    half = _NORMAL / (1 + square / of) * sqrt(share * (1 - share) / of + square / (4 * of * of))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def shown(counts: Sequence[int], smallest: int) -> list[int | None]:

@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from cds_hooks.errors import PreconditionFailed
 from service.app import create_app
-from service.audit.proportions import wilson
 from service.cli import main
 from service.commands.replay import answers, read_folder
 from service.knowledge_model.model import PACKAGED
@@ -280,15 +279,6 @@ def test_in_a_running_service_a_process_of_its_own_compares_and_ends_with_its_wo
         os.kill(worker, 9)
         assert patiently(lambda: not Path(f"/proc/{comparing}").exists())
         assert patiently(lambda: status(base + PATH, {"Content-Type": "application/json"}, body) == 200)
-
-
-@pytest.mark.parametrize(
-    ("count", "of", "low", "high"),
-    [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
-)
-def test_the_interval_of_a_share_is_that_of_wilson(count: int, of: int, low: float, high: float) -> None:
-    # The last is an example of Newcombe, Statistics in Medicine 17 (1998) 857, method 3.
-    assert wilson(count, of) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_the_executor_of_a_worker_that_ends_skips_what_waits(site: Callable[..., Site], edited: Path) -> None:
