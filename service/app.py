@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from service.release.suspension import Suspensions
     from service.server.shadow import Compared, Other
     from service.server.tracing import Tracing
+    from service.server.watch import Watch
 
 _LOG = logging.getLogger("sitbone")
 _Event = TypeVar("_Event")
@@ -157,6 +158,7 @@ def create_app(
         standings=evaluator.standings_now,
     )
     app.extensions |= {"metrics": metrics, "canary": _canary(evaluator, metrics, settings)}
+    app.extensions["watch"] = _watching(audit, metrics, settings, clock)
     capacity = Capacity(
         settings.threads,
         settings.max_in_flight,
@@ -284,6 +286,19 @@ def _canary(evaluator: Evaluator, metrics: Metrics, settings: Settings) -> Canar
     """What looks whether published requests are still decided as before."""
     as_released = settings.knowledge_dir is None and settings.snomed_ct == "all" and settings.order_codes is None
     return Canary(lambda at: services_by(evaluator.standing_still(at)), metrics.canary, as_released=as_released)
+
+
+def _watching(
+    audit: AuditWriter | None, metrics: Metrics, settings: Settings, clock: Callable[[], datetime]
+) -> Watch | None:
+    """What reads the audit trail for what a site expects of its calls."""
+    if audit is None:
+        return None
+    from service.audit.expectations import read_expectations  # noqa: PLC0415
+    from service.server.watch import Watch  # noqa: PLC0415
+
+    expected = read_expectations(settings.expectations) if settings.expectations else {}
+    return Watch(audit.engine, expected, metrics.watched, clock)
 
 
 def _compare(

@@ -23,6 +23,7 @@ _ELSEWHERE = {
     "db": "service.commands.audit",
     "report": "service.commands.audit",
     "shadow": "service.commands.audit",
+    "expect": "service.commands.audit",
     "safety-case": "service.commands.safety_case",
     "suspend": "service.commands.suspension",
     "suspended": "service.commands.suspension",
@@ -117,12 +118,15 @@ def serve(example: Path | None) -> None:
         if shadow := app.extensions.get("shadow"):
             shadow.start()
         suspensions.start()
-        app.extensions["canary"].start()
+        for part in (app.extensions["canary"], app.extensions["watch"]):
+            if part is not None:
+                part.start()
 
     def at_the_end() -> None:
         # The metrics come last: they say what the audit trail has lost.
         for part in (
             app.extensions["canary"],
+            app.extensions["watch"],
             suspensions,
             app.extensions.get("shadow"),
             audit,

@@ -117,6 +117,8 @@ class Settings:
     fetch_milliseconds: int = 1_500
     knowledge_dir: Path | None = None
     order_codes: Path | None = None
+    # What the site expects of its calls; see service/audit/expectations.py.
+    expectations: Path | None = None
     # A second knowledge that is asked about the same calls after their answers, and about how many in a hundred.
     shadow_dir: Path | None = None
     shadow_share: int = 100
@@ -369,6 +371,7 @@ class _SettingsSchema(Schema):
     )
     fetch_milliseconds = _whole_number("SITBONE_FETCH_MILLISECONDS", 10, 10_000, "of milliseconds")
     knowledge_dir = _folder("SITBONE_KNOWLEDGE_DIR")
+    expectations = _file("SITBONE_EXPECTATIONS")
     shadow_dir = _folder("SITBONE_SHADOW_DIR")
     shadow_share = _whole_number("SITBONE_SHADOW_SHARE", 1, 100, "of calls in a hundred")
     order_codes = _file("SITBONE_ORDER_CODES")

@@ -54,8 +54,8 @@ def values_of(node: Any) -> set[str]:
     return {node} if isinstance(node, str) and len(node) >= _TELLING else set()
 
 
-# Ids of recommendations, which are words of medicine.
-_OWN = {"fired", "recommendation", "recommendations"}
+# Ids of recommendations, and of the findings that are counted of a day, which are words of medicine.
+_OWN = {"fired", "recommendation", "recommendations", "name"}
 
 
 def dumped(engine: Engine) -> str:
@@ -469,7 +469,8 @@ def written_by_the_form_before_the_tables_were_renamed(site: Site) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "0004")
         for name, kept in held.items():
-            for row in kept:
+            # That form counted nothing of days.
+            for row in kept if name != "audit_days" else ():
                 old = {column.replace("suppressed_since", "held_since"): value for column, value in row.items()}
                 old.pop("mode", None)
                 names, places = ", ".join(old), ", ".join(f":{column}" for column in old)

@@ -70,6 +70,7 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "db upgrade",
         "report",
         "shadow report",
+        "expect",
         "safety-case",
         "suspend",
         "suspended",

@@ -418,6 +418,120 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
         {**CALLED, "sitbone_canary_differs": "0x180", "sitbone_canary_timestamp_seconds": "0x180"},
         {"SitboneCanary"},
     ),
+    "a recommendation fires as expected": (
+        {
+            **CALLED,
+            'sitbone_fired_share_low{client="a",rule="r"}': "0.02x180",
+            'sitbone_fired_share_high{client="a",rule="r"}': "0.09x180",
+            'sitbone_expected_share_low{client="a",rule="r"}': "0.018x180",
+            'sitbone_expected_share_high{client="a",rule="r"}': "0.06x180",
+        },
+        set(),
+    ),
+    "a recommendation fires at fewer calls than expected": (
+        {
+            **CALLED,
+            'sitbone_fired_share_low{client="a",rule="r"}': "0.001x180",
+            'sitbone_fired_share_high{client="a",rule="r"}': "0.015x180",
+            'sitbone_expected_share_low{client="a",rule="r"}': "0.018x180",
+            'sitbone_expected_share_high{client="a",rule="r"}': "0.06x180",
+        },
+        {"SitboneFiringLow"},
+    ),
+    "a recommendation fires at more calls than expected": (
+        {
+            **CALLED,
+            'sitbone_fired_share_low{client="a",rule="r"}': "0.3x180",
+            'sitbone_fired_share_high{client="a",rule="r"}': "0.5x180",
+            'sitbone_expected_share_low{client="a",rule="r"}': "0.018x180",
+            'sitbone_expected_share_high{client="a",rule="r"}': "0.06x180",
+        },
+        {"SitboneFiringHigh"},
+    ),
+    "a red flag stays away for as long as it may": (
+        {
+            **CALLED,
+            'sitbone_flag_absent_days{client="a",rule="r"}': "43x180",
+            'sitbone_flag_absent_limit_days{client="a",rule="r"}': "43x180",
+        },
+        set(),
+    ),
+    "a red flag stays away for longer than chance explains": (
+        {
+            **CALLED,
+            'sitbone_flag_absent_days{client="a",rule="r"}': "44x180",
+            'sitbone_flag_absent_limit_days{client="a",rule="r"}': "43x180",
+        },
+        {"SitboneFlagAbsent"},
+    ),
+    "a finding comes as rarely as it did": (
+        {
+            **CALLED,
+            'sitbone_finding_silent_days{client="a",finding="f"}': "3x180",
+            'sitbone_finding_silent_limit_days{client="a",finding="f"}': "3x180",
+        },
+        set(),
+    ),
+    "a finding does not come any more": (
+        {
+            **CALLED,
+            'sitbone_finding_silent_days{client="a",finding="f"}': "4x180",
+            'sitbone_finding_silent_limit_days{client="a",finding="f"}': "3x180",
+        },
+        {"SitboneCodeStopped"},
+    ),
+    "little cannot be read although it is more than usual": (
+        {
+            **CALLED,
+            'sitbone_unread_share{client="a",what="unreadable"}': "0.02x180",
+            'sitbone_unread_baseline{client="a",what="unreadable"}': "0.001x180",
+        },
+        set(),
+    ),
+    "much cannot be read as always": (
+        {
+            **CALLED,
+            'sitbone_unread_share{client="a",what="unreadable"}': "0.3x180",
+            'sitbone_unread_baseline{client="a",what="unreadable"}': "0.2x180",
+        },
+        set(),
+    ),
+    "more cannot be read than usual": (
+        {
+            **CALLED,
+            'sitbone_unread_share{client="a",what="unreadable"}': "0.05x180",
+            'sitbone_unread_baseline{client="a",what="unreadable"}': "0.02x180",
+        },
+        {"SitboneUnreadable"},
+    ),
+    "few say that a recommendation is wrong": (
+        {
+            **CALLED,
+            'sitbone_disagreed_low{rule="r"}': "0.2x180",
+        },
+        set(),
+    ),
+    "clinicians say that a recommendation is wrong": (
+        {
+            **CALLED,
+            'sitbone_disagreed_low{rule="r"}': "0.21x180",
+        },
+        {"SitboneDisagreed"},
+    ),
+    "a client reports outcomes": (
+        {
+            **CALLED,
+            'sitbone_feedback_stopped{client="a"}': "0x180",
+        },
+        set(),
+    ),
+    "a client that reported outcomes reports none": (
+        {
+            **CALLED,
+            'sitbone_feedback_stopped{client="a"}': "1x180",
+        },
+        {"SitboneFeedbackStopped"},
+    ),
     "nothing to read": ({'up{job="other"}': "1x180"}, {"SitboneNoCalls", "SitboneNotThere"}),
 }
 

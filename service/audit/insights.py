@@ -23,6 +23,8 @@ from service.release.mode import LIVE
 
 _Key = TypeVar("_Key", bound=tuple[Any, ...])
 NO_REASON = "none given"
+# "I do not agree with this recommendation" and "Does not apply to this patient": somebody has to look at it.
+DISAGREEING = frozenset({"recipient-does-not-trust", "patient-ineligible"})
 _WEEK = 7 * DAY
 # The first Monday of 1970.
 _MONDAY = 4 * DAY
@@ -48,7 +50,7 @@ class Period:
         cls, first: date, last: date, client: str | None = None, *, with_checks: bool = False, mode: str = LIVE
     ) -> Period:
         """Whole days in UTC, the last one included."""
-        return cls(_start_of(first), _start_of(last + timedelta(days=1)), client, with_checks, mode)
+        return cls(start_of(first), start_of(last + timedelta(days=1)), client, with_checks, mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,17 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Cards whose first recommendation this is and of which an outcome was reported: how many, how many of them were
+    overridden, and how many by a reason that says that the recommendation is wrong, see DISAGREEING."""
+
+    recommendation: str
+    reported: int
+    overridden: int
+    disagreed: int
+
+
+@dataclass(frozen=True, slots=True)
 class PageCount:
     """Pages of the second opinion on which a step was made, and how often; no call of a hook is among them. `step` is
     shown, answered, saved or drafted; `written_as` the type of what that wrote, `written` how many are in the chart."""
@@ -258,7 +271,7 @@ def week_counts(connection: Connection, period: Period, today: date) -> tuple[We
     found: dict[str, dict[int, Sequence[Any]]] = defaultdict(dict)
     for week, client, *numbers in connection.execute(select(*by, *_outcomes(cards)).group_by(*by)):
         found[client][int(week)] = numbers
-    last = (min(period.until, _start_of(today) + DAY) - 1 - _MONDAY) // _WEEK
+    last = (min(period.until, start_of(today) + DAY) - 1 - _MONDAY) // _WEEK
     filled = [
         (week, client, weeks.get(week, (0,) * 5))
         for client, weeks in found.items()
@@ -357,6 +370,34 @@ def stages(connection: Connection, period: Period) -> tuple[Stage, ...]:
         for stage, microseconds in orjson.loads(took).items():
             found[service, stage].append(microseconds / 1000)
     return tuple(Stage(*key, len(took), fmean(took), max(took)) for key, took in sorted(found.items()))
+
+
+def disagreements(connection: Connection, period: Period) -> tuple[Disagreement, ...]:
+    """In the order of the recommendations."""
+    cards = _cards(period)
+    by = (cards.c.recommendation, cards.c.outcome, cards.c.reasons)
+    found: dict[str, list[int]] = defaultdict(lambda: [0] * 3)
+    reported = and_(cards.c.outcome.is_not(None), cards.c.suppressed_since.is_(None))
+    for recommendation, outcome, reasons, count in connection.execute(
+        select(*by, func.count()).where(reported).group_by(*by)
+    ):
+        disagrees = outcome == "overridden" and not DISAGREEING.isdisjoint(orjson.loads(reasons))
+        of = (count, count * (outcome == "overridden"), count * disagrees)
+        found[recommendation] = [before + more for before, more in zip(found[recommendation], of, strict=True)]
+    return tuple(Disagreement(id_, *found[id_]) for id_ in sorted(found))
+
+
+def feedback_stopped(connection: Connection, since: int, until: int) -> dict[str, bool]:
+    """Of each client to whom cards were shown from `since` until before `until`, in milliseconds, whether it reported
+    none of them although it had reported in the four weeks before."""
+
+    def reporting(first: int, last: int) -> set[str]:
+        within_ = (FEEDBACK.c.at >= first, FEEDBACK.c.at < last, ~FEEDBACK.c.is_check)
+        return {*connection.scalars(select(FEEDBACK.c.client).where(*within_).distinct())}
+
+    shown = select(CARDS.c.client).where(within(CARDS, Period(since, until)), CARDS.c.suppressed_since.is_(None))
+    before, now = reporting(since - 4 * _WEEK, since), reporting(since, until)
+    return {client: client in before and client not in now for client in connection.scalars(shown.distinct())}
 
 
 def burdens(connection: Connection, period: Period) -> tuple[Burden, ...]:
@@ -484,5 +525,6 @@ def _time(at: int) -> datetime:
     return datetime.fromtimestamp(at / 1000, UTC)
 
 
-def _start_of(day: date) -> int:
+def start_of(day: date) -> int:
+    """When a day begins in UTC, in milliseconds since 1970."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)

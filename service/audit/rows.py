@@ -18,6 +18,7 @@ import orjson
 from cds_hooks import CallRecord, Feedback, FeedbackRecord
 from cds_hooks.text_forms import UUID
 from service.answers.answered import AdvisedCard, Answered
+from service.audit.days import signs
 from service.knowledge_model.model import Knowledge
 from service.pseudonyms import Pseudonyms
 from service.reasoning.differences import Difference
@@ -37,6 +38,8 @@ class CallRows:
     cards: tuple[Row, ...]
     # What was read for the cards, until the models have said what they think of it; nothing of it is kept.
     resources: tuple[bytes, ...] = ()
+    # What is counted of it for its day.
+    signs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ class Rows:
         shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check", "mode")}
         case = answered.assessment.case if answered and answered.has_cards() else None
         read = case.resources[:_REMARKED_ON] if case else ()
-        return CallRows(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)))
+        counted = tuple(signs(answered, call.service_id)) if answered else ()
+        return CallRows(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)), counted)
 
     def page(self, step: PageStep, now: datetime) -> PageRow:
         """The row of a step: no answer, and nothing of the chart."""

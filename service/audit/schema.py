@@ -24,7 +24,7 @@ from sqlalchemy import (
 from service.release.mode import LIVE
 
 # The newest of migrations/versions; what the tables below are.
-HEAD = "0009"
+HEAD = "0010"
 # A name of before, and it stays: by it an older release knows that it must not begin an audit trail of its own.
 VERSION_TABLE = "record_version"
 
@@ -184,6 +184,18 @@ SHADOW_COUNTS = Table(
     Column("changed", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
     Column("skipped", Integer, nullable=False),
+)
+# What is counted of the calls of a day, which `at` begins, by client and mode: of no call and no patient. Which things
+# there are: service/audit/days.py.
+DAYS = Table(
+    "audit_days",
+    METADATA,
+    Column("at", BigInteger, primary_key=True),
+    Column("client", String(64), primary_key=True),
+    Column("mode", String(8), primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("calls", Integer, nullable=False),
 )
 # When an outcome was, as far as one can believe the clock of the client: not after it was reported.
 HAPPENED = case((FEEDBACK.c.outcome_at < FEEDBACK.c.at, FEEDBACK.c.outcome_at), else_=FEEDBACK.c.at)

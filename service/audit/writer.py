@@ -23,8 +23,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cds_hooks import ServiceUnavailable
 from service.audit.database import open_database
+from service.audit.days import counted
 from service.audit.rows import CallRows, PageRow, Row, ShadowRows, canonical
-from service.audit.schema import CALLS, CARDS, DAY, FEEDBACK, PAGES, SHADOW_CALLS, SHADOW_COUNTS
+from service.audit.schema import CALLS, CARDS, DAY, DAYS, FEEDBACK, PAGES, SHADOW_CALLS, SHADOW_COUNTS
 from service.fhir_validation import Judge
 from service.settings import Settings
 
@@ -72,6 +73,7 @@ class Purged:
     pages: int
     shadow_calls: int
     shadow_counts: int
+    days: int
 
 
 def _insert_of_postgresql() -> Callable[[Table], Any]:
@@ -100,6 +102,11 @@ class AuditWriter:
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else _insert_of_postgresql()
         self._once_more = self._insert(FEEDBACK).on_conflict_do_update(
             index_elements=[FEEDBACK.c.id], set_={"times": FEEDBACK.c.times + 1}
+        )
+
+        added = self._insert(DAYS)
+        self._more_of_day = added.on_conflict_do_update(
+            index_elements=list(DAYS.primary_key), set_={"calls": DAYS.c.calls + added.excluded.calls}
         )
 
     def keep(self, entry: CallRows | PageRow | ShadowRows) -> None:
@@ -141,11 +148,14 @@ class AuditWriter:
             SHADOW_CALLS: [entry.call for entry in compared if entry.call],
             SHADOW_COUNTS: _summed_up(entry.count for entry in compared),
         }
-        # What was committed before the connection was cut, unconfirmed, is there already.
+        days = counted((entry.call, entry.signs) for entry in calls)
+        # What was committed before the connection was cut, unconfirmed, is there already; of a day it counts twice.
         with self.engine.begin() as connection:
             for table, of_table in rows.items():
                 if of_table:
                     self._add(connection, table, of_table)
+            if days:
+                connection.execute(self._more_of_day, days)
 
     def _add(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         if connection.dialect.name != "sqlite":
@@ -256,6 +266,7 @@ _DATED = (
     (PAGES, PAGES.c.id),
     (SHADOW_CALLS, SHADOW_CALLS.c.id),
     (SHADOW_COUNTS, SHADOW_COUNTS.c.id),
+    (DAYS, DAYS.c.at),
 )
 
 

@@ -150,6 +150,36 @@ def report(
     click.echo(as_json(found, database, mode) if machine else f"{head}\n\n{as_text(found)}")
 
 
+@click.command()
+@_of_a_period
+@click.option("--from-silent/--from-live", "silent", default=True, help="Of which calls; by default the silent ones.")
+@click.option("--json", "machine", is_flag=True, help="Print the file as JSON.")
+def expect(since: datetime | None, until: datetime | None, client: str | None, *, silent: bool, machine: bool) -> None:
+    """Propose what to expect of the calls of each client, as a file for SITBONE_EXPECTATIONS.
+
+    Between which shares of the calls with the complaint each recommendation fires (the interval of 99 %, of 50 calls or
+    more), after how many days without a red flag somebody has to look, and how often something cannot be read. A red
+    flag that is so rare that its absence tells nothing stands in it as a sentence. Read it, edit it, and let those
+    agree who answer for the service.
+
+    Ends with 2 when there were no such calls, or the database cannot be used.
+    """
+    import tomllib  # noqa: PLC0415
+
+    from service.audit.expectations import propose  # noqa: PLC0415
+    from service.audit.insights import Period  # noqa: PLC0415
+    from service.knowledge_model.loader import load  # noqa: PLC0415
+
+    first, last, _today = _days(since, until)
+    folder = _settings().knowledge_dir
+    red_flags = frozenset(each.id for each in load(folder).recommendations if each.red_flag)
+    period = Period.of_days(first, last, client, mode=MODES[1] if silent else MODES[0])
+    _database, text = _asked(lambda connection: propose(connection, period, red_flags))
+    if not text:
+        give_up(f"There was no {period.mode} call from {first} to {last}.")
+    click.echo(json.dumps(tomllib.loads(text)) if machine else text, nl=machine)
+
+
 @click.group(short_help="A second knowledge beside the one that answers.")
 def shadow() -> None:
     """What the knowledge of SITBONE_SHADOW_DIR would have decided of the calls that another one has answered."""

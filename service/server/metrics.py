@@ -15,10 +15,11 @@ import struct
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import nan
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 from threading import Event, Lock, Thread
@@ -34,6 +35,7 @@ from service.release.states import STATES, Standings
 if TYPE_CHECKING:
     from service.answers.answered import Answered
     from service.audit import Health
+    from service.audit.expectations import Figure
     from service.server.canary import Round
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -52,6 +54,24 @@ _EVERY = 0.5
 _WAITING = 2_000
 # How often reading is tried again, and after how many seconds.
 _ATTEMPTS, _MOMENT = 20, 0.05
+
+
+_OF_RULE, _OF_FINDING, _OF_UNREAD = ("client", "rule"), ("client", "finding"), ("client", "what")
+# What is read of the audit trail, of whole days: see service/audit/expectations.py.
+_WATCHED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "fired_share_low": ("The least share of the week at which it fires.", _OF_RULE),
+    "fired_share_high": ("The greatest share of the week at which it fires.", _OF_RULE),
+    "expected_share_low": ("The least share that is expected.", _OF_RULE),
+    "expected_share_high": ("The greatest share that is expected.", _OF_RULE),
+    "flag_absent_days": ("Days without it.", _OF_RULE),
+    "flag_absent_limit_days": ("Days without it after which somebody has to look.", _OF_RULE),
+    "finding_silent_days": ("Days with calls since it last came.", _OF_FINDING),
+    "finding_silent_limit_days": ("Three times the usual gap.", _OF_FINDING),
+    "unread_share": ("The share of the calls of the week with something that could not be read.", _OF_UNREAD),
+    "unread_baseline": ("The share that is usual.", _OF_UNREAD),
+    "disagreed_low": ("The least share of outcomes that say that it is wrong.", ("rule",)),
+    "feedback_stopped": ("Whether a client that reported outcomes reports none.", ("client",)),
+}
 
 
 class _Call(NamedTuple):
@@ -170,6 +190,8 @@ class Metrics:
         self._canary_at = self._gauge(
             "canary_timestamp_seconds", "When all published requests were last decided again.", "livemin"
         )
+        self._watched = {name: self._gauge(name, what, "livemax", *labels) for name, (what, labels) in _WATCHED.items()}
+        self._seen: set[tuple[str, tuple[str, ...]]] = set()
         self._reloads_refused = self._counter("reloads_refused", "Reloads that were refused: what was there stayed.")
         self._suspended = self._gauge("suspended", "Recommendations and services that are suspended.", "livemax")
         self._recommendations = self._gauge("recommendations", "Recommendations in each state.", "livemax", "state")
@@ -214,6 +236,15 @@ class Metrics:
         """Say how many published requests are decided otherwise."""
         self._canary.set(found.differing)
         self._canary_at.set(found.at)
+
+    def watched(self, figures: Sequence[Figure]) -> None:
+        """Say what the days before today were; what is no longer told of is no number."""
+        told = {(each.metric, each.labels): each.value for each in figures}
+        for metric, labels in self._seen - told.keys():
+            self._watched[metric].labels(*labels).set(nan)
+        for (metric, labels), value in told.items():
+            self._watched[metric].labels(*labels).set(value)
+        self._seen = {*told}
 
     def text(self) -> bytes:
         """All metrics, of all processes that count together."""
