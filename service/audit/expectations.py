@@ -23,9 +23,9 @@ from sqlalchemy import Connection, func, select
 
 from service.audit.days import ALL, CALL, COMPLAINT, FINDING, FIRED, UNREAD
 from service.audit.insights import Period, disagreements, feedback_stopped, start_of
-from service.audit.proportions import wilson
 from service.audit.schema import DAY, DAYS
 from service.knowledge_model.forms import reasons
+from service.proportions import wilson
 from service.settings import SettingsError
 
 # Fewer calls tell nothing of a share.
