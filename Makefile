@@ -15,7 +15,7 @@ LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-
 	$(LOCK_OPTIONS) pyproject.toml
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
-.PHONY: help run test prove calm mutate bench sameness lock format clean check-python
+.PHONY: help run test prove calm mutate bench sameness sbom lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,9 @@ bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson app
 
 sameness: $(VENV)/test.stamp ## compare the decisions with those of another checkout, BESIDE=FOLDER
 	$(BIN)/python -m sameness --beside $(BESIDE)
+
+sbom: $(VENV)/test.stamp ## write what the wheel and the image are made of, as CycloneDX, to build/sbom
+	$(BIN)/python deploy/sbom.py build/sbom
 
 format: $(VENV)/test.stamp ## put the code into its one format and mend what can be mended
 	$(BIN)/ruff check --fix .
