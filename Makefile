@@ -13,9 +13,12 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK = .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --all-build-deps --extra postgresql \
 	$(LOCK_OPTIONS) pyproject.toml
+# For trying populations on Spark; PySpark runs no function on Arrow without pandas.
+SPARK := build/spark
+SPARK_PACKAGES := pyspark==4.3.0 pandas==2.3.3
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
-.PHONY: help run test prove calm mutate bench sameness sbom lock format clean check-python
+.PHONY: help run test prove calm mutate bench sameness sbom spark lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -53,6 +56,8 @@ sameness: $(VENV)/test.stamp ## compare the decisions with those of another chec
 sbom: $(VENV)/test.stamp ## write what the wheel and the image are made of, as CycloneDX, to build/sbom
 	$(BIN)/python deploy/sbom.py build/sbom
 
+spark: $(SPARK)/spark.stamp ## install Spark, half a gigabyte, for the test that runs on it
+
 format: $(VENV)/test.stamp ## put the code into its one format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -84,4 +89,12 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml
 
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.lock
 	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Beside what the tests have, which it finds in their environment.
+$(SPARK)/spark.stamp: $(VENV)/test.stamp
+	$(PYTHON) -m venv --clear $(SPARK)
+	$(SPARK)/bin/python -m pip install --quiet --disable-pip-version-check $(SPARK_PACKAGES)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(SPARK)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitbone.pth"
 	@touch $@

@@ -2,6 +2,7 @@
 
     python -m bench.population make FOLDER --patients 10000 --seed 17 [--charts FILE.ndjson.gz]
     python -m bench.population measure FOLDER/manifest.json [--spark-submit COMMAND]
+    python -m bench.population stages FOLDER/manifest.json
 
 A patient is a copy of one of the base charts under an id of its own: of the Bundles of `--charts`, one a line, or
 without it of the requests of fixtures/. Every twentieth, by the seed, gets all that one request of fixtures/ has of
@@ -9,8 +10,9 @@ this pain besides: those charts are as people have it who come with it. Referenc
 version and urn:uuid in turn. With `--broken` there are also one patient whose only Observation is about somebody else,
 one torn line, one resource of a patient that is not there, and one patient of 100,000 Observations.
 
-`measure` gives each as patients a second and core: reading every line as JSON and nothing else (orjson), and
-`sitbone population`, with its largest memory.
+`measure` prints, of reading every line as JSON and nothing else (orjson) and of `sitbone population`, the time, the
+CPU, the patients for which a second of CPU is enough, and the memory of the largest process. `stages` prints the same
+of the two stages of a run, each alone in one process: of charts with this pain, and of the others.
 """
 
 from __future__ import annotations
@@ -26,12 +28,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
-from service.population.assessing import KEYS
+from service.knowledge_model.loader import load
+from service.population.assessing import KEYS, PopulationAssessor
+from service.population.export import opened, read_export
+from service.population.lines import SORTED, Population, assess_batches, sort_lines
 
 REQUESTS = Path(__file__).parents[1] / "fixtures" / "requests"
 AS_OF = "2026-11-22"
@@ -165,8 +173,8 @@ def write(folder: Path, resources: Iterator[tuple[str, str]], types: Sequence[st
     return path
 
 
-def _measured(name: str, command: Sequence[str], patients: int, cores: int, folder: Path) -> None:
-    """Prints how long a command took, how many patients a second and core that is, and the largest of its processes."""
+def _measured(name: str, command: Sequence[str], patients: int, folder: Path) -> None:
+    """Prints what a command took, with all processes that it waited for."""
     before = time.monotonic()
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -174,31 +182,55 @@ def _measured(name: str, command: Sequence[str], patients: int, cores: int, fold
     wall = time.monotonic() - before
     if status:
         sys.exit((folder / "output").read_text())
-    of_processor = used.ru_utime + used.ru_stime
-    print(
-        f"{name:<28}{wall:8.1f} s {of_processor:8.1f} s of CPU {patients / wall / cores:9.0f} patients/s and core"
-        f" {used.ru_maxrss / 1024:7.0f} MB"
-    )
+    _print(name, wall, used.ru_utime + used.ru_stime, patients, f"{used.ru_maxrss / 1024:7.0f} MB")
+
+
+def _print(name: str, wall: float, of_processor: float, patients: int, more: str = "") -> None:
+    print(f"{name:<22}{wall:8.1f} s{of_processor:8.1f} s of CPU{patients / of_processor:9.0f} patients/s of CPU{more}")
 
 
 def measure(manifest: Path, spark: str) -> None:
-    """Prints a line for each way; memory is that of the largest process that the command waited for."""
+    """Prints a line for each way."""
     with (manifest.parent / "Patient.ndjson").open("rb") as file:
         patients = sum(1 for _line in file)
     size = sum(path.stat().st_size for path in manifest.parent.glob("*.ndjson"))
     print(f"{patients} patients, {size / 1e6:.0f} MB")
     given = [str(manifest), "--max-failed", "1%"]
     bare = [sys.executable, "-m", "bench.population", "bare", str(manifest)]
-    sitbone = [sys.executable, "-m", "service.cli", "population", *given]
-    cores = len(os.sched_getaffinity(0))
+    sitbone = [sys.executable, "-c", "from service.cli import main; main()", "population", *given]
     with tempfile.TemporaryDirectory() as between:
         folder = Path(between)
-        _measured("bare JSON pass", bare, patients, 1, folder)
-        _measured("local, 1 process", [*sitbone, "--processes", "1", "--out", str(folder / "1")], patients, 1, folder)
-        _measured(f"local, {cores} processes", [*sitbone, "--out", str(folder / "n")], patients, cores, folder)
+        _measured("bare JSON pass", bare, patients, folder)
+        _measured("local, 1 process", [*sitbone, "--processes", "1", "--out", str(folder / "1")], patients, folder)
+        _measured("local, 2 processes", [*sitbone, "--processes", "2", "--out", str(folder / "2")], patients, folder)
         if spark:
             submit = [*shlex.split(spark), *given, "--engine", "spark", "--out", str(folder / "s")]
-            _measured(f"spark, local[{cores}]", submit, patients, cores, folder)
+            _measured("spark", submit, patients, folder)
+
+
+def stages(manifest: Path) -> None:
+    """Prints what sorting out lines and assessing charts take."""
+    export = read_export(manifest, None)
+    given = Population(PopulationAssessor(load()), export.states, export.transaction_time or datetime.now(UTC))
+    batches = []
+    used = time.process_time()
+    for path in export.of_patients:
+        with opened(path) as file:
+            while some := [*islice(file, 5_000)]:
+                batches.append(sort_lines(given, some))
+    sorting = time.process_time() - used
+    ordered = pa.Table.from_batches(batches).sort_by([(name, "ascending") for name in SORTED.names]).to_batches()
+    rows = [row for batch, _counts in assess_batches(given, ordered) if batch for row in batch.to_pylist()]
+    _print("sort out lines", sorting, sorting, len(rows))
+    with_pain = {row["patient"] for row in rows if row["complaint"] == "present"}
+    whole = pa.Table.from_batches(ordered)
+    for name, wanted in (("assess, with pain", True), ("assess, without", False)):
+        keys = whole.column("key").to_pylist()
+        of = whole.filter(pa.array([(key in with_pain) is wanted for key in keys])).to_batches()
+        used = time.process_time()
+        number = sum(batch.num_rows for batch, _counts in assess_batches(given, of) if batch)
+        used = time.process_time() - used
+        _print(name, used, used, number)
 
 
 def main() -> None:
@@ -216,6 +248,7 @@ def main() -> None:
     timed = commands.add_parser("measure", help="measure the engines")
     timed.add_argument("manifest", type=Path)
     timed.add_argument("--spark-submit", default="", help="how Spark is started, up to the arguments of the command")
+    commands.add_parser("stages", help="measure the stages").add_argument("manifest", type=Path)
     commands.add_parser("bare", help="decode every line").add_argument("manifest", type=Path)
     given = parser.parse_args()
     if given.command == "make":
@@ -224,6 +257,8 @@ def main() -> None:
         print(write(given.folder, (one for each in ((made, broken()) if given.broken else (made,)) for one in each)))
     elif given.command == "measure":
         measure(given.manifest, given.spark_submit)
+    elif given.command == "stages":
+        stages(given.manifest)
     else:
         for path in sorted(given.manifest.parent.glob("*.ndjson")):
             with path.open("rb") as file:

@@ -473,6 +473,19 @@ def test_nothing_of_a_chart_is_in_what_is_written(small: Path, tmp_path: Path) -
         assert word not in written
 
 
+def test_what_was_read_of_each_chart_can_be_had_as_features(small: Path, tmp_path: Path) -> None:
+    words = (manifest(small), "--out", tmp_path / "out", "--processes", "1", "--features")
+    refused = command(*words)
+    assert refused.exit_code == 2
+    assert "goes with --ids plain alone" in refused.output
+    assert command(*words, "--ids", "plain").exit_code == 0
+    with gzip.open(tmp_path / "out" / "features.ndjson.gz") as file:
+        found = [json.loads(each) for each in file]
+    assert {each["subject"]["reference"] for each in found} == {"Patient/a"}
+    assert [each["code"]["coding"][0]["code"] for each in found] == ["features-read", "age", "sex", "buttock-pain"]
+    assert "features" not in read(tmp_path / "out")[0]
+
+
 def test_knowledge_beside_itself_differs_nowhere(light: Path, repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     own = repository / "service" / "knowledge"
@@ -514,7 +527,8 @@ def test_processes_and_pieces_of_files_change_no_row(
     assert [*out.glob(".parts*")] == []
 
 
-@pytest.mark.needs_system("spark-submit", "the other engine: PySpark with pandas, see .ci/run")
+@pytest.mark.needs_system("java", "Spark runs on it")
+@pytest.mark.needs_system("spark-submit", "the other engine (`make spark`)")
 def test_spark_gives_the_same_rows(exported: Path, ran: Path, repository: Path, tmp_path: Path) -> None:
     submit = Path(shutil.which("spark-submit") or "")
     start = tmp_path / "population.py"

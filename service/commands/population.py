@@ -109,6 +109,12 @@ def _share(_context: click.Context, _option: click.Parameter, given: str) -> flo
     metavar="NUMBER",
     help="With the local engine: how many; by default one a processor.",
 )
+@click.option(
+    "--features",
+    "with_features",
+    is_flag=True,
+    help="Write also what was read of each chart, as case features of FHIR; with --ids plain.",
+)
 @click.option("--json", "machine", is_flag=True, help="Print run.json.")
 def population(
     input: Path,  # noqa: A002 - it is what the command calls it
@@ -123,6 +129,7 @@ def population(
     max_failed: float,
     small_cells: int,
     processes: int | None,
+    with_features: bool,
     machine: bool,
 ) -> None:
     """Assess every chart of a Bulk Data export, and write a row for each patient: what would be said, and what of the
@@ -135,6 +142,8 @@ def population(
     Ends with 0, with 1 when more failed than --max-failed, and with 2 when the export, the knowledge, a setting or
     FOLDER cannot be used.
     """
+    if with_features and ids != "plain":
+        give_up("--features names resources of the charts, and holds what they say: it goes with --ids plain alone.")
     _require("pyarrow")
     # Nothing of this is needed to say what the command does.
     from service.knowledge_model.loader import load  # noqa: PLC0415
@@ -160,12 +169,13 @@ def population(
         if any(out.iterdir()):
             give_up(f"{out} is not empty: name a new folder.")
         given = Population(
-            PopulationAssessor(*bodies),
+            PopulationAssessor(*bodies, features=with_features),
             export.states,
             _end_of(as_of, export),
             export.medications(),
             export.deletions(),
             compared=compare is not None,
+            features=with_features,
         )
         provenance = {
             "product": {"name": "sitbone", "version": _version()},

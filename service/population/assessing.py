@@ -6,7 +6,7 @@ visit is not in context, and what is ordered already is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import NamedTuple
@@ -16,8 +16,9 @@ import msgspec
 from cds_hooks.errors import CdsHooksError
 from cds_hooks.json_text import UNREADABLE
 from cds_hooks.prefetch import PrefetchState, PrefetchValue
-from service.chart.case import CaseReader, LeftOut, ResourceHead
+from service.chart.case import Case, CaseReader, LeftOut, ResourceHead
 from service.chart.patient import NOTHING_UNNEEDED, ReceivedChart, Unneeded
+from service.features.resources import features, reader_of
 from service.knowledge_model.conditions import Interval
 from service.knowledge_model.model import Knowledge
 from service.prefetch_keys import (
@@ -81,7 +82,8 @@ class Row:
     """What comes of one patient. `failed` is the class of what went wrong; then nothing is said of the chart.
 
     data: what became of each type of resource; lost, new: what fired by the other knowledge alone, and by this alone;
-    an id in both fired by both, as urgent as it says there.
+    an id in both fired by both, as urgent as it says there. features: the case features as JSON, where they are asked
+    for; they alone hold what the chart says.
     """
 
     patient: str
@@ -101,6 +103,7 @@ class Row:
     failed: str | None = None
     lost: tuple[Fired, ...] = ()
     new: tuple[Fired, ...] = ()
+    features: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +124,21 @@ NOTHING_DROPPED = Dropped()
 
 
 class PopulationAssessor:
-    """Assesses the charts of a population by one body of knowledge and, if there is a second, beside that one."""
+    """Assesses the charts of a population by one body of knowledge and, if there is a second, beside that one.
 
-    def __init__(self, knowledge: Knowledge, beside: Knowledge | None = None) -> None:
-        bodies = [knowledge, *([beside] if beside else [])]
+    With `features`, a row also has what was read of the chart, as case features of FHIR.
+    """
+
+    def __init__(self, knowledge: Knowledge, beside: Knowledge | None = None, *, features: bool = False) -> None:
+        bodies, self._features = [knowledge, *([beside] if beside else [])], features
         self._by = [(CaseReader(body), Assessor(body)) for body in bodies]
 
-    def __getstate__(self) -> Sequence[Assessor]:
+    def __getstate__(self) -> tuple[Sequence[Assessor], bool]:
         # A reader remembers what codes came to, which no process can hand to another.
-        return [assessor for _reader, assessor in self._by]
+        return [assessor for _reader, assessor in self._by], self._features
 
-    def __setstate__(self, assessors: Sequence[Assessor]) -> None:
+    def __setstate__(self, state: tuple[Sequence[Assessor], bool]) -> None:
+        assessors, self._features = state
         self._by = [(CaseReader(assessor.knowledge), assessor) for assessor in assessors]
 
     def sort_out(
@@ -198,7 +205,12 @@ class PopulationAssessor:
             resources=resources,
             lost=tuple(each for each in before if each not in fired),
             new=tuple(each for each in fired if each not in before),
+            features=tuple(self._features_of(case, patient_id)) if self._features else (),
         )
+
+    def _features_of(self, case: Case, patient_id: str) -> Iterator[bytes]:
+        # They name who read them by the first body of knowledge, which is that of the rows.
+        return map(msgspec.json.encode, features(case, patient_id, reader_of(self._by[0][1].knowledge)))
 
 
 def _prefetch(

@@ -60,7 +60,9 @@ ROWS = pa.schema(
         ("failed", pa.string()),
     ]
 )
-COMPARED = pa.schema([*ROWS, ("lost", _FIRED), ("new", _FIRED)])
+COMPARED = [("lost", _FIRED), ("new", _FIRED)]
+# A column of the rows on their way, which is written to a file of its own.
+FEATURES = "features"
 
 
 class _Head(ResourceHead, gc=False):
@@ -85,7 +87,7 @@ class Population:
     """What is the same for every chart of a run.
 
     states: see PopulationAssessor.assess_chart; medications: the Medications by id; deleted: the resources, as Type/id,
-    that the export says are no more.
+    that the export says are no more; compared, features: what the assessor was made for.
     """
 
     assessor: PopulationAssessor
@@ -94,11 +96,17 @@ class Population:
     medications: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     deleted: frozenset[str] = frozenset()
     compared: bool = False
+    features: bool = False
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of the rows."""
-        return COMPARED if self.compared else ROWS
+        """The columns of the rows, without FEATURES."""
+        return pa.schema([*ROWS, *(COMPARED if self.compared else [])])
+
+    @property
+    def on_their_way(self) -> pa.Schema:
+        """The columns that the engines hand on."""
+        return pa.schema([*self.schema, *([(FEATURES, pa.list_(pa.binary()))] if self.features else [])])
 
 
 class Line(msgspec.Struct, gc=False):
@@ -203,9 +211,9 @@ def assess_batches(population: Population, batches: Iterable[pa.RecordBatch]) ->
         tally["resources"] += row.resources
         rows.append(row)
         if len(rows) >= _ROWS:
-            yield as_batch(rows, population.schema), tally
+            yield as_batch(rows, population.on_their_way), tally
             rows, tally = [], Counter()
-    yield as_batch(rows, population.schema) if rows else None, tally
+    yield as_batch(rows, population.on_their_way) if rows else None, tally
 
 
 def _by_patient(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, dict[str, list[bytes]]]]:
@@ -249,7 +257,7 @@ def as_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    columns = {name: getattr(row, name) for name in COMPARED.names}
+    columns = {name: getattr(row, name) for name in (*ROWS.names, *(name for name, _kind in COMPARED), FEATURES)}
     for name in ("fired", "imaging", "referrals", "treatment", "lost", "new"):
         columns[name] = [each._asdict() for each in columns[name]]
     columns["lead"] = [*row.lead]

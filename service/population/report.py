@@ -52,6 +52,8 @@ class Section:
     plot: Markup | None = None
     # How many columns come before those with numbers.
     words: int = 1
+    # Whether the colours of the plot are those of tiers.
+    of_tiers: bool = False
 
 
 class _Report:
@@ -136,6 +138,7 @@ class _Report:
             if plotted
             else None,
             words=3,
+            of_tiers=True,
         )
 
     def not_seen(self) -> list[tuple[str, str]]:
@@ -155,22 +158,31 @@ class _Report:
         for band in AGE_BANDS:
             counts = [next(each) for _tier in tiers]
             table.append((band, *map(self.number, counts)))
-            plotted.append(Row(band, [self.drawn(count) for count in counts[:-1]]))
+            if any(map(self.drawn, counts[:-1])):
+                plotted.append(Row(band, [self.drawn(count) for count in counts[:-1]]))
         return Section(
             "ages",
             "How urgent, by age",
             "Each patient once, by the most urgent recommendation. The plot leaves out those to whom nothing would be "
-            "said.",
+            "said, and what is not shown.",
             ("age in years", *INDICATORS, "nothing said"),
             table,
-            bars("ages-plot", "Patients by age and urgency", INDICATORS, plotted, "patients"),
+            bars("ages-plot", "Patients by age and urgency", INDICATORS, plotted, "patients") if plotted else None,
+            of_tiers=True,
         )
 
     def _data(self) -> Section:
         table, plotted = [], []
         for kind in DATA_TYPES:
-            counts = shown([self.summary.data[kind][state] for state in _STATES], self.smallest)
-            table.append((kind, *map(self.number, counts)))
+            given = [self.summary.data[kind][state] for state in _STATES]
+            counts = shown(given, self.smallest)
+            words = [*map(self.number, counts)]
+            # All but fewer than are shown: that is no secret either.
+            nearly = self.summary.judged - self.smallest + 1
+            if counts.count(None) == sum(map(bool, given)) == 2 and max(given) >= nearly > 0:
+                most = given.index(max(given))
+                words[most], counts[most] = f"{nearly:,} or more", nearly
+            table.append((kind, *words))
             plotted.append(Row(kind, [self.drawn(count) for count in counts]))
         return Section(
             "data",

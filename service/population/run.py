@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.population.export import Export
-from service.population.lines import Assessed, Population
+from service.population.lines import FEATURES, Assessed, Population
 from service.population.summary import Summary
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from service.pseudonyms import Pseudonyms
 
 ROWS_FILE, RUN_FILE, REPORT_FILE = "patients.parquet", "run.json", "report.html"
+FEATURES_FILE = "features.ndjson.gz"
 # What becomes of a line; each is one of them.
 _LINES = ("torn", "of_nobody", "of_other_types", "deleted", "orphans", "resources")
 # Bytes of the hash that stands for a patient: of a hundred million no two have one in common.
@@ -60,11 +63,17 @@ def write_rows(
     """
     summary, tally = Summary(), Counter[str]()
     schema = population.schema.with_metadata({"sitbone": json.dumps(provenance)})
-    with pq.ParquetWriter(folder / ROWS_FILE, schema) as writer:
-        for batch, counted in assessed:
+    with ExitStack() as stack:
+        writer = stack.enter_context(pq.ParquetWriter(folder / ROWS_FILE, schema))
+        lines = stack.enter_context(gzip.open(folder / FEATURES_FILE, "wb")) if population.features else None
+        for assessed_batch, counted in assessed:
             tally.update(counted)
-            if batch is None:
+            if (batch := assessed_batch) is None:
                 continue
+            if lines:
+                for of_patient in batch.column(FEATURES).to_pylist():
+                    lines.writelines(feature + b"\n" for feature in of_patient)
+                batch = batch.drop_columns([FEATURES])
             summary.add(batch.to_pylist())
             writer.write_batch(_hashed(batch, pseudonyms) if pseudonyms else batch)
     return Run(summary, _counts(summary, tally))
