@@ -24,6 +24,7 @@ _ELSEWHERE = {
     "report": "service.commands.audit",
     "shadow": "service.commands.audit",
     "expect": "service.commands.audit",
+    "author-report": "service.commands.audit",
     "safety-case": "service.commands.safety_case",
     "suspend": "service.commands.suspension",
     "suspended": "service.commands.suspension",

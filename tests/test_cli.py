@@ -71,6 +71,7 @@ def test_the_commands_are_those_that_are_documented() -> None:
         "report",
         "shadow report",
         "expect",
+        "author-report",
         "safety-case",
         "suspend",
         "suspended",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -171,6 +171,24 @@ def _of_week(client: str, counts: Mapping[tuple[str, str], int], expected: Expec
         for what in sorted(unread):
             yield Figure("unread_share", (client, what), counts.get((UNREAD, what), 0) / calls)
             yield Figure("unread_baseline", (client, what), expected.unread.get(what, 0.0))
+
+
+def weeks_outside(
+    connection: Connection, expectations: Mapping[str, Expected], period: Period
+) -> dict[tuple[str, str], int]:
+    """How many whole weeks of a client, of those that end in a period, a recommendation fired less or more often than
+    expected: by its id, and `low` or `high`."""
+    found: Counter[tuple[str, str]] = Counter()
+    for until in range(period.since + WEEK * DAY, period.until + 1, WEEK * DAY):
+        week = _sums(connection, until - WEEK * DAY, until)
+        for client, expected in expectations.items():
+            figures: dict[str, dict[str, float]] = defaultdict(dict)
+            for each in _of_week(client, _of(client, week), expected):
+                figures[each.metric][each.labels[-1]] = each.value
+            for rule, high in figures["fired_share_high"].items():
+                found[rule, "low"] += high < figures["expected_share_low"][rule]
+                found[rule, "high"] += figures["fired_share_low"][rule] > figures["expected_share_high"][rule]
+    return {key: weeks for key, weeks in found.items() if weeks}
 
 
 def _absences(connection: Connection, client: str, expected: Expected, until: int) -> Iterator[Figure]:

@@ -204,6 +204,18 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class CardOutcome:
+    """Cards that were shown, on which these recommendations stand, and of which this was reported last; None where
+    nothing was. `reasons` are codes."""
+
+    knowledge: str
+    recommendations: tuple[str, ...]
+    outcome: str | None
+    reasons: tuple[str, ...]
+    cards: int
+
+
+@dataclass(frozen=True, slots=True)
 class Disagreement:
     """Cards whose first recommendation this is and of which an outcome was reported: how many, how many of them were
     overridden, and how many by a reason that says that the recommendation is wrong, see DISAGREEING."""
@@ -370,6 +382,16 @@ def stages(connection: Connection, period: Period) -> tuple[Stage, ...]:
         for stage, microseconds in orjson.loads(took).items():
             found[service, stage].append(microseconds / 1000)
     return tuple(Stage(*key, len(took), fmean(took), max(took)) for key, took in sorted(found.items()))
+
+
+def card_outcomes(connection: Connection, period: Period) -> Iterator[CardOutcome]:
+    """In no order."""
+    cards = _cards(period)
+    by = (cards.c.knowledge, cards.c.recommendations, cards.c.outcome, cards.c.reasons)
+    shown = select(*by, func.count()).where(cards.c.suppressed_since.is_(None)).group_by(*by)
+    for knowledge, recommendations, outcome, reasons, count in connection.execute(shown):
+        ids = tuple(id_ for id_, _version in orjson.loads(recommendations))
+        yield CardOutcome(knowledge, ids, outcome, tuple(orjson.loads(reasons or "[]")), count)
 
 
 def disagreements(connection: Connection, period: Period) -> tuple[Disagreement, ...]:

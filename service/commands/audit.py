@@ -180,6 +180,47 @@ def expect(since: datetime | None, until: datetime | None, client: str | None, *
     click.echo(json.dumps(tomllib.loads(text)) if machine else text, nl=machine)
 
 
+@click.command()
+@click.option("--month", type=click.DateTime(["%Y-%m"]), metavar="MONTH", help="As 2026-11; by default the last one.")
+@click.option("--json", "machine", is_flag=True, help="Print the report as JSON.")
+def author_report(month: datetime | None, *, machine: bool) -> None:
+    """Print what became of a month's advice, for those who write the knowledge.
+
+    For each recommendation and its content, by digest: in how many calls it fired, on how many cards it stood, and how
+    many of these were accepted, overridden for which reason, or not reported; in how many weeks it fired less or more
+    often than SITBONE_EXPECTATIONS says. Then what was not seen, and what was suspended and why. Of live calls alone.
+    There is nothing of a patient in it and no name of a client; read the reasons of suspensions before you send it.
+
+    Ends with 2 when the database cannot be used, is not there, or SITBONE_AUDIT is off.
+    """
+    from service.audit.author_report import as_json, as_text  # noqa: PLC0415
+    from service.audit.author_report import author_report as ask  # noqa: PLC0415
+    from service.audit.expectations import read_expectations  # noqa: PLC0415
+    from service.audit.insights import Period  # noqa: PLC0415
+    from service.knowledge_model.loader import load  # noqa: PLC0415
+    from service.release.suspension import open_suspensions  # noqa: PLC0415
+
+    settings = _settings()
+    _must_be_there(_address(settings))
+    last = (month.date() + timedelta(days=31) if month else datetime.now(UTC).date()).replace(day=1) - timedelta(days=1)
+    try:
+        expectations = read_expectations(settings.expectations) if settings.expectations else {}
+        suspensions = open_suspensions(settings).every()
+    except SettingsError as problem:
+        give_up(str(problem))
+    _database, found = _asked(
+        lambda connection: ask(
+            connection,
+            Period.of_days(last.replace(day=1), last),
+            f"{last:%Y-%m}",
+            known=[each.id for each in load(settings.knowledge_dir).recommendations],
+            expectations=expectations,
+            suspensions=suspensions,
+        )
+    )
+    click.echo(as_json(found) if machine else as_text(found))
+
+
 @click.group(short_help="A second knowledge beside the one that answers.")
 def shadow() -> None:
     """What the knowledge of SITBONE_SHADOW_DIR would have decided of the calls that another one has answered."""

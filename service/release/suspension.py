@@ -101,6 +101,7 @@ class Suspensions:
         self._failing = self._unreadable = False
         self._seen: tuple[int, ...] = ()
         self._active: tuple[Suspension, ...] = ()
+        self._every: tuple[Suspension, ...] = ()
         self._muted = Muted()
         try:
             self._read(self._stat())
@@ -111,6 +112,11 @@ class Suspensions:
         """What is suspended now, the oldest first."""
         self._look()
         return self._active
+
+    def every(self) -> tuple[Suspension, ...]:
+        """What was ever suspended, the oldest first."""
+        self._look()
+        return self._every
 
     def muted(self) -> Muted:
         """What of it a call that begins now does not say."""
@@ -229,7 +235,8 @@ class Suspensions:
                 made[members["id"]] = Suspension(**{name: members[name] for name in kept})
             else:
                 ended |= {*members["resumes"]}
-        self._active = tuple(sorted((each for id_, each in made.items() if id_ not in ended), key=lambda e: e.at))
+        self._every = tuple(sorted(made.values(), key=lambda each: each.at))
+        self._active = tuple(each for each in self._every if each.id not in ended)
         since: dict[str, datetime] = {}
         for each in self._active:
             since.setdefault(each.what, each.at)
