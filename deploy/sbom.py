@@ -59,7 +59,8 @@ def documents() -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _made(of: str, *arguments: str) -> dict[str, Any]:
     """A document of cyclonedx-py without times or serial numbers, so that the same content makes the same bytes."""
-    command = [sys.executable, "-m", "cyclonedx_py", of, "--sv", "1.6", "--output-reproducible", "--no-validate", *arguments]
+    how = ("--sv", "1.6", "--output-reproducible", "--no-validate")
+    command = [sys.executable, "-m", "cyclonedx_py", of, *how, *arguments]
     made: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return made
 
