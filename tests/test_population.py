@@ -28,6 +28,7 @@ from service.knowledge_model.conditions import Interval
 from service.population import assessing, lines, local
 from service.population.assessing import DATA_TYPES, KEYS, PopulationAssessor, age_band
 from service.population.lines import Population, assess_batches, sort_lines
+from service.population.run import RunError
 from service.population.summary import shown
 from tests.charts import CLOCK, packaged
 from tests.test_imports import LIST_WHAT_IS_LOADED, NOT_NEEDED
@@ -394,9 +395,12 @@ def test_an_export_that_is_none_of_whole_charts_is_refused(
 def test_a_file_that_cannot_be_unpacked_ends_the_run_with_its_name(small: Path, tmp_path: Path) -> None:
     packed = small / "Observation.000.ndjson.gz"
     packed.write_bytes(packed.read_bytes()[:-12])
-    done = command(manifest(small), "--out", tmp_path / "out", "--processes", "1")
+    words = (manifest(small), "--out", tmp_path / "out", "--processes", "1", "--features", "--ids", "plain")
+    done = command(*words)
     assert done.exit_code == 2
     assert "Observation.000.ndjson.gz is torn" in done.output
+    # No part of the rows passes for all of them.
+    assert [*(tmp_path / "out").iterdir()] == []
 
 
 def test_a_folder_with_something_in_it_is_not_written_to(small: Path, tmp_path: Path) -> None:
@@ -525,6 +529,11 @@ def test_processes_and_pieces_of_files_change_no_row(
     assert command(*words).exit_code == 0
     assert read(out) == read(ran)
     assert [*out.glob(".parts*")] == []
+
+
+def test_a_process_that_the_system_ends_ends_the_run_with_a_sentence() -> None:
+    with local._Workers(of(), 2) as workers, pytest.raises(RunError, match="fewer \\(--processes\\) need less"):
+        list(workers.each(os._exit, [1]))
 
 
 @pytest.mark.needs_system("java", "Spark runs on it")

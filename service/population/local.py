@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow as pa
 
 from service.population.export import opened, size_of
 from service.population.lines import SORTED, Assessed, Population, assess_batches, sort_lines
+from service.population.run import RunError
 
 # Bytes of a file that are one task. Lines go through the reader so many at a time.
 _PIECE, _LINES = 64_000_000, 5_000
@@ -85,7 +87,13 @@ class _Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def each(self, work: Callable[[_T], _R], on: Iterable[_T]) -> Iterator[_R]:
-        return self._pool.map(work, on) if self._pool else map(work, on)
+        """What comes of each, in their order. Raises RunError where a process was ended from outside."""
+        try:
+            yield from self._pool.map(work, on) if self._pool else map(work, on)
+        except BrokenProcessPool:
+            raise RunError(
+                "A process of the run was ended, as systems do where memory is short: fewer (--processes) need less."
+            ) from None
 
 
 _THIS: list[Population] = []

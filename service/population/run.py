@@ -63,20 +63,30 @@ def write_rows(
     """
     summary, tally = Summary(), Counter[str]()
     schema = population.schema.with_metadata({"sitbone": json.dumps(provenance)})
-    with ExitStack() as stack:
-        writer = stack.enter_context(pq.ParquetWriter(folder / ROWS_FILE, schema))
-        lines = stack.enter_context(gzip.open(folder / FEATURES_FILE, "wb")) if population.features else None
-        for assessed_batch, counted in assessed:
-            tally.update(counted)
-            if (batch := assessed_batch) is None:
-                continue
-            if lines:
-                for of_patient in batch.column(FEATURES).to_pylist():
-                    lines.writelines(feature + b"\n" for feature in of_patient)
-                batch = batch.drop_columns([FEATURES])
-            summary.add(batch.to_pylist())
-            writer.write_batch(_hashed(batch, pseudonyms) if pseudonyms else batch)
-    return Run(summary, _counts(summary, tally))
+    names = (ROWS_FILE, FEATURES_FILE) if population.features else (ROWS_FILE,)
+    # Under another name until the end: a part of the rows must not pass for all of them.
+    unfinished = {name: folder / f".{name}" for name in names}
+    try:
+        with ExitStack() as stack:
+            writer = stack.enter_context(pq.ParquetWriter(unfinished[ROWS_FILE], schema))
+            lines = stack.enter_context(gzip.open(unfinished[FEATURES_FILE], "wb")) if population.features else None
+            for assessed_batch, counted in assessed:
+                tally.update(counted)
+                if (batch := assessed_batch) is None:
+                    continue
+                if lines:
+                    for of_patient in batch.column(FEATURES).to_pylist():
+                        lines.writelines(feature + b"\n" for feature in of_patient)
+                    batch = batch.drop_columns([FEATURES])
+                summary.add(batch.to_pylist())
+                writer.write_batch(_hashed(batch, pseudonyms) if pseudonyms else batch)
+        counts = _counts(summary, tally)
+        for name, path in unfinished.items():
+            path.rename(folder / name)
+    finally:
+        for path in unfinished.values():
+            path.unlink(missing_ok=True)
+    return Run(summary, counts)
 
 
 def _hashed(batch: pa.RecordBatch, pseudonyms: Pseudonyms) -> pa.RecordBatch:
