@@ -143,8 +143,8 @@ class Shadow:
 
     def start(self) -> None:
         """Begin the process; for a worker that begins."""
-        executor = ProcessPoolExecutor(1, multiprocessing.get_context("fork"), _begin, (self.other,))
         try:
+            executor = ProcessPoolExecutor(1, multiprocessing.get_context("fork"), _begin, (self.other,))
             # It is forked with the first that it is given.
             executor.submit(os.getpid)
         except OSError as problem:

@@ -1,6 +1,7 @@
 """A second knowledge looks at the same calls after their answers: it changes none, and what differs is told."""
 
 import json
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -295,3 +296,29 @@ def test_the_executor_of_a_worker_that_ends_skips_what_waits(site: Callable[...,
 
 def _ended(*_given: object) -> None:
     raise RuntimeError("cannot schedule new futures after shutdown")
+
+
+def test_a_new_application_as_a_reload_makes_one_takes_the_folder_anew(edited: Path, tmp_path: Path) -> None:
+    shutil.copytree(edited, folder := tmp_path / "next")
+
+    def digest() -> str:
+        ready = create_app(Settings(shadow_dir=folder)).test_client().get("/readyz").get_json()
+        return str(ready["shadow"])
+
+    before = digest()
+    file = folder / f"recommendations/{FLAG}.toml"
+    file.write_text(file.read_text("utf-8").replace("palpable-mass and growing-mass", "palpable-mass", 1), "utf-8")
+    assert digest() != before
+
+
+def test_where_no_process_can_be_made_a_thread_compares(
+    site: Callable[..., Site], edited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: object) -> None:
+        raise PermissionError("no shared memory")
+
+    monkeypatch.setattr(multiprocessing, "get_context", refuse)
+    of = site(shadow_dir=edited)
+    of.client.application.extensions["shadow"].start()
+    call(of, LOSES)
+    assert compared(of)[1]["changed"] == 1
