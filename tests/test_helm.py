@@ -33,7 +33,11 @@ def helm(command: str, **values: str) -> subprocess.CompletedProcess[str]:
     """What helm says to the chart with the values of a site, and others in their place or beside them."""
     given = [f"--set={name.replace('__', '.')}={value}" for name, value in {**SITE, **values}.items()]
     name = ["pain"] if command == "template" else []
-    return subprocess.run(["helm", command, *name, str(CHART), *given], capture_output=True, text=True, check=False)
+    # Without a cluster it takes the version that it was built for, which one from its source does not know.
+    version = f"--kube-version={VERSIONS[0]}"
+    return subprocess.run(
+        ["helm", command, *name, str(CHART), version, *given], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
