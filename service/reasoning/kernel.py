@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
 from math import ceil, floor
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -224,23 +223,32 @@ def compiled(knowledge: Knowledge) -> Kernel:
 def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tuple[int, ...]]:
     written = {operation.place for operation in operations}
     read = sorted({place for operation in operations for place in operation.of} - written | {NEVER, ALWAYS})
-    signs = {"and": " & ", "or": " | "}
-    lines = [
-        f"x{place} = x{ALWAYS} ^ x{of[0]}" if word == "not" else f"x{place} = {signs[word].join(f'x{p}' for p in of)}"
-        for word, place, of in operations
-    ]
+    lines = [line for operation in operations for line in _written(operation)]
     source = "\n    ".join(
         (
             "def stage(values):",
-            f"{', '.join(f'x{place}' for place in read)} = read(values)",
+            *(f"x{place} = values[{place}]" for place in read),
             *lines,
             f"return ({''.join(f'x{operation.place}, ' for operation in operations)})",
         )
     )
-    names: dict[str, Any] = {"read": itemgetter(*read)}
+    names: dict[str, Any] = {}
     exec(compile(source, "<stage>", "exec"), names)  # noqa: S102 - written here of numbers and three words
     stage: Callable[[Sequence[int]], tuple[int, ...]] = names["stage"]
     return stage
+
+
+def _written(operation: Operation) -> Iterator[str]:
+    """An operation in Python. Most of a chart is not known, and nothing is done with a zero but to look at it."""
+    word, place, of = operation
+    first, *others = (f"x{each}" for each in of)
+    if word == "not":
+        yield f"x{place} = x{ALWAYS} ^ {first}"
+    elif word == "and":
+        yield f"x{place} = {' and '.join((first, *others))} and {' & '.join((first, *others))}"
+    else:
+        yield f"x{place} = {first}"
+        yield from (f"if {each}: x{place} |= {each}" for each in others)
 
 
 class _Compiler:
