@@ -35,7 +35,7 @@ from service.chart.elements import (
     written_in,
 )
 from service.chart.encounter import reasons, reasons_referred_to
-from service.chart.fhir_time import When, days_before, read_day, read_when, years_old
+from service.chart.fhir_time import When, read_day, read_when, years_old
 from service.chart.medicines import Unrecognised
 from service.chart.patient import Owner, PatientNames, ReceivedChart, Unneeded
 from service.chart.questionnaires import questionnaire_response
@@ -462,7 +462,7 @@ class _Reading:
         self.index, self.findings, self.now = index, index.findings, now
         self.patient_id, self.names = chart.patient_id, PatientNames(chart)
         self.prefetch, self.encounter_id = chart.prefetch, chart.encounter_id
-        self.repeated, self.sought, self.tomorrow = repeated, sought, now + _A_DAY
+        self.repeated, self.sought, self.tomorrow, self.today = repeated, sought, now + _A_DAY, now.toordinal()
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[_Place] = []
         # Of these, what is read in full.
@@ -740,7 +740,7 @@ class _Reading:
             return True
         if finding.look_back_days is None or (assertion.standing and not finding.dated_event):
             return True
-        if days_before(when, self.now)[0] > finding.look_back_days:
+        if self.today - when.high.toordinal() > finding.look_back_days:
             self.left_out["outdated"] += 1
             return False
         return True

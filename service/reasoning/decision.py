@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from math import inf
 from operator import or_
 from typing import Any, NamedTuple
 
@@ -67,7 +66,7 @@ def layout(
             answered[name] = answered.get(name, 0) | bits
             given.setdefault(name, []).append((value, bits))
         if not variant.keys().isdisjoint(informative):
-            values[kernel.atoms[Atom(INFORMED)].true] |= bits
+            values[kernel.present[INFORMED].true] |= bits
     first = sum(1 << number * charts for number in range(len(answers) + 1))
     values[ALWAYS] = first * of_one
     return Layout(charts, first, values[ALWAYS], tuple(values), answered, given)
@@ -181,9 +180,9 @@ def charts_of(
         _state_chart(kernel, values, layout, chart, open_=open_, bits=layout.first << number)
     _state_sides(kernel, values, layout, charts, open_)
     for atom, numbers in ((OF_PATIENT, of_patient), (OF_SIDE, of_side)):
-        values[kernel.atoms[Atom(atom)].true] = sum(layout.first << number for number in numbers)
+        values[kernel.present[atom].true] = sum(layout.first << number for number in numbers)
     if informed:
-        values[kernel.atoms[Atom(INFORMED)].true] = layout.every
+        values[kernel.present[INFORMED].true] = layout.every
     contradictory = frozenset[str]().union(*(charts[number].contradictory for number in of_patient))
     return Charts(case, layout, tuple(charts), of_patient, of_side, open_, tuple(values), contradictory)
 
@@ -228,7 +227,7 @@ def _state_sides(
         for of in open_.intersection(others):
             for side in (LEFT, RIGHT):
                 if asked in (side, BILATERAL):
-                    values[kernel.atoms[Atom(of, side)].true] |= layout.values[kernel.atoms[Atom(of)].true]
+                    values[kernel.atoms[Atom(of, side)].true] |= layout.values[kernel.present[of].true]
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,13 +408,13 @@ def decide(kernel: Kernel, charts: Charts) -> Decision:
     values += kernel.run[CHART](values)
 
     def make(name: str, variants: int) -> None:
-        true, false = kernel.atoms[Atom(name)]
+        true, false = kernel.present[name]
         values[true] = charts.everywhere(variants)
         values[false] = every ^ values[true]
 
     flags = {name: charts.anywhere(values[place]) for name, place in kernel.red_flags.items()}
-    informed = charts.anywhere(values[kernel.atoms[Atom(INFORMED)].true])
-    sides = values[kernel.atoms[Atom(OF_SIDE)].true]
+    informed = charts.anywhere(values[kernel.present[INFORMED].true])
+    sides = values[kernel.present[OF_SIDE].true]
     waits = flags["ranking-waits"]
     insufficient = charts.layout.first & ~(flags["any-red-flag"] | informed)
     unranked = charts.anywhere(values[kernel.unranked] & sides)
@@ -427,7 +426,7 @@ def decide(kernel: Kernel, charts: Charts) -> Decision:
     for cause, (true, false) in kernel.considered.items():
         values[true] = leads[cause] | values[kernel.diagnosed[cause]]
         values[false] = every ^ values[true]
-    values[kernel.atoms[Atom(OF_PLAN)].true] = sides & ~charts.everywhere(waits)
+    values[kernel.present[OF_PLAN].true] = sides & ~charts.everywhere(waits)
     values += kernel.run[FLAGGED](values)
     for name in AFTER_PLAN:
         make(name, charts.anywhere(values[kernel.plan[name]]))
@@ -440,7 +439,7 @@ def screen(kernel: Kernel, charts: Charts) -> Decision:
     values = list(charts.values)
     values += kernel.run[CHART](values)
     for name in kernel.after_red_flags:
-        values[kernel.atoms[Atom(name)].false] = charts.layout.every
+        values[kernel.present[name].false] = charts.layout.every
     values += kernel.run[FLAGGED](values)
     values += kernel.run[PLANNED](values)
     return Decision(kernel, charts, values)
@@ -452,16 +451,17 @@ def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, i
     Points are added up for each chart as documented; of the variants, for those alone in which they differ.
     """
     size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
-    of_side = values[kernel.atoms[Atom(OF_SIDE)].true]
+    of_side = values[kernel.present[OF_SIDE].true]
     points: list[list[float]] = [[0] * len(kernel.considered) for _chart in range(size)]
     differing: list[tuple[int, int, int, float]] = []
     for place, cause, weight in kernel.weighed:
-        if bits := values[place] & of_side:
+        # Most is not known.
+        if (bits := values[place]) and (bits := bits & of_side):
             now = bits & documented
             for chart in range(size):
                 if now >> chart & 1:
                     points[chart][cause] += weight
-            if differs := bits ^ now * first:
+            if differs := bits ^ now * first if now else bits:
                 differing.append((differs, now, cause, weight))
     of_variants: dict[int, list[float]] = {}
     for bits, now, cause, weight in differing:
@@ -480,7 +480,9 @@ def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, i
             leads[before] ^= 1 << chart
             leads[leader] ^= 1 << chart
     vetoes = kernel.vetoes
-    return {cause: bits & ~values[vetoes[cause]] for cause, bits in zip(kernel.considered, leads, strict=False)}
+    return {
+        cause: bits and bits & ~values[vetoes[cause]] for cause, bits in zip(kernel.considered, leads, strict=False)
+    }
 
 
 def _leader(kernel: Kernel, points: list[float]) -> int:
@@ -488,9 +490,12 @@ def _leader(kernel: Kernel, points: list[float]) -> int:
 
     Where none does, that of a last one that is no cause.
     """
-    *others, first = sorted(points) or [-inf]
-    leads = first >= kernel.lead_at_least and (not others or first - others[-1] >= kernel.lead_by)
-    return points.index(first) if leads else -1
+    # To sort whole numbers is faster than to look for the two largest.
+    ranked = sorted(points)
+    if not ranked or ranked[-1] < kernel.lead_at_least:
+        return -1
+    far = len(ranked) == 1 or ranked[-1] - ranked[-2] >= kernel.lead_by
+    return points.index(ranked[-1]) if far else -1
 
 
 def ones(bits: int) -> list[int]:

@@ -12,7 +12,7 @@ from service.chart.fhir_time import When
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
 from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation
 from service.reasoning.decision import Decision, ones
-from service.reasoning.kernel import Atom, Kernel, Node
+from service.reasoning.kernel import Kernel, Node
 
 # More than a card can list is not gathered.
 UNKNOWN_AT_MOST = 6
@@ -40,11 +40,15 @@ class Fired:
     ) -> None:
         self.recommendation, self.indicator = recommendation, indicator
         self._reader, self._met = reader, met
+        self._evidence: tuple[Evidence, ...] | None = None
 
-    @cached_property
+    @property
     def evidence(self) -> tuple[Evidence, ...]:
         """What met it, each finding once a side."""
-        return self._reader.met_by(self.recommendation, self._met)
+        # No cached_property, which waits for a lock.
+        if self._evidence is None:
+            self._evidence = self._reader.met_by(self.recommendation, self._met)
+        return self._evidence
 
     @cached_property
     def unknown(self) -> tuple[str, ...]:
@@ -169,7 +173,7 @@ class EvidenceReader:
             elif name in criteria:
                 names += self._of_criterion(name, chart)
             elif name in self.derived_flags:
-                if self.decision.on(self.kernel.atoms[Atom(name)].true, chart):
+                if self.decision.on(self.kernel.present[name].true, chart):
                     names += self.derived_flags[name]
             # What is not so about what is judged is no reason.
             elif self.value(name, chart) not in (None, False):

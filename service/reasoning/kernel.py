@@ -196,6 +196,11 @@ class Kernel:
         return found
 
     @cached_property
+    def present(self) -> Mapping[str, Places]:
+        """Where it is true and where it is false that something is present, or so, by its name."""
+        return {atom.finding: places for atom, places in self.atoms.items() if atom == Atom(atom.finding)}
+
+    @cached_property
     def weighed(self) -> tuple[tuple[int, int, float], ...]:
         """Place, cause by its number, and points of each weight."""
         causes = list(self.considered)

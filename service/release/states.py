@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,7 +61,7 @@ class Standing:
         return min((each.review_by for each in self.signatures), default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Standings:
     """How all of the knowledge stands at one time: what answers, pages and probes say of it.
 
@@ -72,7 +73,7 @@ class Standings:
     by_id: Mapping[str, Standing]
     governance: Signature | None = None
 
-    @property
+    @cached_property
     def state(self) -> str:
         """That of the whole: active where every recommendation is, or the weakest of what can be said."""
         states = {each.state for each in self.by_id.values()} - {RETIRED}
