@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from service.chart.assertions import Assertion
@@ -27,15 +27,6 @@ QUESTIONS = ASSESSOR.questions
 CASES = named_cases()
 
 
-class _SameSides(Case):
-    """A case whose sides stay: an answer is about this pain."""
-
-    fixed: tuple[str, ...]
-
-    def sides(self) -> tuple[str, ...]:
-        return self.fixed
-
-
 SERVICE = service_registry(packaged(), lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
 
 
@@ -51,7 +42,7 @@ def answered(case: Case, answers: Answers) -> Case:
     for finding, value in answers.items():
         if finding == "age":
             assert isinstance(value, Interval)
-            patient = replace(patient, age=value)
+            patient = msgspec.structs.replace(patient, age=value)
             continue
         said: bool | Interval | When | None
         if finding in case.derived.days_since.values():
@@ -63,10 +54,7 @@ def answered(case: Case, answers: Answers) -> Case:
             said = value
         whole = case.findings[finding].whole_patient or isinstance(said, When)
         statements[finding] = (Assertion(finding, said, "" if whole else side, None, ""),)
-    own = {field.name: getattr(case, field.name) for field in fields(case)}
-    other = _SameSides(**own | {"patient": patient, "assertions": statements})
-    object.__setattr__(other, "fixed", sides)
-    return other
+    return msgspec.structs.replace(case, patient=patient, assertions=statements, fixed_sides=sides)
 
 
 class Outcome(NamedTuple):
@@ -156,7 +144,9 @@ def thinned(case: Case, seed: int) -> Case:
     """The case without some of its statements."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     share = chance.random()
-    return replace(case, assertions={n: s for n, s in case.assertions.items() if chance.random() > share})
+    return msgspec.structs.replace(
+        case, assertions={n: s for n, s in case.assertions.items() if chance.random() > share}
+    )
 
 
 def charts() -> Iterator[Case]:

@@ -3,11 +3,11 @@
 import json
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cds_hooks.request import read_envelope, request_for
@@ -96,7 +96,7 @@ def test_each_card_becomes_what_a_whole_assessment_of_the_answered_chart_makes_o
         values = assessor.questions.answers[first // charts - 1].values
         [(finding, value)] = values.items()
         case = evaluation.case.answered(values)
-        other = replace(evaluation, case=case, assessment=assessor.assess(case))
+        other = msgspec.structs.replace(evaluation, case=case, assessment=assessor.assess(case))
         monkeypatch.setattr(Evaluator, "evaluate", lambda *_of, other=other, **_members: other)
         told(service, path, with_cards=False)
         after = urgency(said[-1])

@@ -7,9 +7,10 @@ of the response. Specification: CDS Service Response, Extensions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from cds_hooks import Card, HookResponse, SystemAction
 from service.reasoning.assessment import Assessment, Judgement
@@ -20,8 +21,7 @@ from service.release.muting import NOTHING, Muted
 ASSESSMENT_KEY = "org.sitbone.assessment"
 
 
-@dataclass(frozen=True, slots=True)
-class AdvisedCard:
+class AdvisedCard(msgspec.Struct, frozen=True):
     """A card with the recommendations that it carries; the first is the one that it is about."""
 
     card: Card
@@ -36,16 +36,14 @@ class AdvisedCard:
         return any(each.recommendation.red_flag for each in self.fired)
 
 
-@dataclass(frozen=True, slots=True)
-class Suppressed:
+class Suppressed(msgspec.Struct, frozen=True):
     """A card that is not shown, because it was overridden at this time (UTC)."""
 
     advised: AdvisedCard
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The response to a call, and the decision behind it.
 
     assessment: has no case where no chart had to be read; advised: the cards that are shown; extension: the assessment

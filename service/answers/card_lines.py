@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
+
+import msgspec
 
 from service.answers.content import Content
 from service.chart.elements import BILATERAL
@@ -133,7 +134,7 @@ class CardLines:
         least = [(1, 1)] if others else [(1, 0), (0, 0)]
         for at_least, other in [*least, *([(1, 0), (0, 0)] if others else [])]:
             for told, causes in fewer:
-                of_it = replace(content, orders=told, causes=causes)
+                of_it = msgspec.structs.replace(content, orders=told, causes=causes)
                 for count in range(min(_NAMED, len(of_lead)), min(at_least, len(of_lead)) - 1, -1):
                     text = fill(lead.recommendation.summary, partial(self._place, of_it, of_card, of_lead[:count]))
                     text = prefix + in_a_sentence(text) if prefix else capital(text)
@@ -160,7 +161,9 @@ class CardLines:
                 if any("{findings}" in optional for optional in _OPTIONAL.findall(line)):
                     named = self._besides(named, summary, fired)
             if "{orders}" in line:
-                left = replace(content, orders=[order for order in content.orders if order not in summary])
+                left = msgspec.structs.replace(
+                    content, orders=[order for order in content.orders if order not in summary]
+                )
             if text := fill(line, partial(self._place, left, of_card, named)):
                 yield text
 

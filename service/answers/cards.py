@@ -15,6 +15,8 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Any, Literal
 
+import msgspec
+
 from cds_hooks import (
     Action,
     Card,
@@ -248,7 +250,7 @@ class Responder:
         fired = dict.fromkeys(each.recommendation.id for each in (*answered.assessment.fired, *answered.fired))
         kept = {name: answered.extension[name] for name in ("knowledge", "complaint", "side", "data", "leftOut")}
         extension = {**kept, **filled({"suspended": list(fired)})}
-        return replace(answered, advised=cards, extension=extension, system_actions=(), service_suspended=True)
+        return msgspec.structs.replace(answered, advised=cards, extension=extension, system_actions=(), service_suspended=True)
 
     def names_suspended(self, ids: Sequence[str], muted: Muted, now: datetime) -> Iterator[str]:
         """A line that names these recommendations and since when they are suspended; none where there are none."""
@@ -290,7 +292,7 @@ class Responder:
             for advised in answered.advised[:1]
         )
         extension = {**answered.extension, "deceased": True}
-        return replace(answered, advised=cards, extension=extension, fired=(), system_actions=())
+        return msgspec.structs.replace(answered, advised=cards, extension=extension, fired=(), system_actions=())
 
     def unread(self, found: Iterable[Assertion], now: datetime) -> Iterator[str]:
         """A line for each finding that could not be read."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from service.reasoning.evidence import Evidence, Fired
 from service.reasoning.questions import Asked
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """Of one card: its topic, the recommendations that it carries, the most important first, and what they stand on.
 
     lacking: findings that are not documented and would change it; notes: what was found out beside the

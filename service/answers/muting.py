@@ -7,7 +7,6 @@ is taken from it here is what the answer is written from.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -50,7 +49,7 @@ def without_muted(assessment: Assessment, muted: Muted, reads: Mapping[str, Sequ
     offered = {call.id for call in treatment if call.state == "offer"}
     calls = [each for each in assessment.calls if each.recommendation not in muted.ids]
     left_out = unasked(reads, muted)
-    return replace(
+    return msgspec.structs.replace(
         assessment,
         fired=tuple(
             each

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 from typing import Any
+
+import msgspec
 
 from cds_hooks import HookRequest
 from service.fhir_validation import violations
@@ -38,8 +39,7 @@ _USER = re.compile(r"(?:Practitioner|PractitionerRole|Patient|RelatedPerson)/[A-
 _EXAMPLE, _REFERRED = "Practitioner/example", ("Observation/example", "Patient/example")
 
 
-@dataclass(frozen=True, slots=True)
-class Ordering:
+class Ordering(msgspec.Struct, frozen=True):
     """For whom and why an order is proposed. `side` is left, right, bilateral or unspecified."""
 
     patient: str

@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 import orjson
 from sqlalchemy import Engine, and_, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -65,7 +66,7 @@ class Suppression:
         if not suppressed:
             return answered
         extension = {**answered.extension, "heldBack": extension_entries}
-        return replace(answered, advised=tuple(kept), suppressed=tuple(suppressed), extension=extension)
+        return msgspec.structs.replace(answered, advised=tuple(kept), suppressed=tuple(suppressed), extension=extension)
 
     def _overridden(self, request: HookRequest) -> Mapping[CardKey, Override]:
         if time.monotonic() < self._leave_alone_until:

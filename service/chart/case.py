@@ -7,7 +7,6 @@ far as the codes of each; what the rules can use is then read in full.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import groupby
@@ -165,15 +164,13 @@ _DATES = msgspec.json.Decoder(_Dates)
 _MADE = msgspec.json.Decoder(_Made)
 
 
-@dataclass(frozen=True, slots=True)
-class Patient:
+class Patient(msgspec.Struct, frozen=True):
     age: Interval | None
     sex: str | None
     deceased: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(msgspec.Struct, frozen=True):
     """What was in the data and is not evidence, counted."""
 
     other_patient: int = 0
@@ -193,8 +190,7 @@ class Resolved(msgspec.Struct, frozen=True):
 _NOTHING_KNOWN = Resolved(None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """One patient's chart, as far as the knowledge reads it."""
 
     patient: Patient
@@ -228,7 +224,7 @@ class Case:
         for finding, value in answers.items():
             if finding not in self.findings:
                 # The age is asked for and is no finding.
-                patient = replace(patient, age=value if isinstance(value, Interval) else patient.age)
+                patient = msgspec.structs.replace(patient, age=value if isinstance(value, Interval) else patient.age)
                 continue
             if isinstance(value, str):
                 raise TypeError(finding)
@@ -238,7 +234,7 @@ class Case:
                 said = When(day, day, day.date().isoformat())
             whole = self.findings[finding].whole_patient or isinstance(said, When)
             assertions[finding] = (Assertion(finding, said, NO_SIDE if whole else side, now, _ANSWERED),)
-        return replace(self, patient=patient, assertions=assertions, fixed_sides=sides)
+        return msgspec.structs.replace(self, patient=patient, assertions=assertions, fixed_sides=sides)
 
     def began(self, side: str) -> datetime | None:
         """When this episode began on a side; see began."""

@@ -362,7 +362,7 @@ def _is_absent(content: object) -> bool:
 # Dates
 
 
-class Dated(NamedTuple):
+class Dated(msgspec.Struct, frozen=True, gc=False):
     """When something was, and whether there was a date that could not be read."""
 
     when: When | None

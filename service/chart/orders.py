@@ -13,6 +13,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from cds_hooks.prefetch import PrefetchValue
 from service.chart.codes import CodeIndex
 from service.chart.elements import (
@@ -96,8 +98,7 @@ class Order:
         return bool(key) and self.key == key and (not known_side or self.side in (NO_SIDE, BILATERAL, side))
 
 
-@dataclass(frozen=True, slots=True)
-class OnChart:
+class OnChart(msgspec.Struct, frozen=True):
     """The orders that stand and the imaging that was done, of the patient in context."""
 
     placed: tuple[Order, ...] = ()

@@ -7,7 +7,6 @@ are judged apart; red flags belong to the patient and also count what has no sid
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import accumulate
 from operator import and_, or_
@@ -92,8 +91,7 @@ class TreatmentCall(msgspec.Struct, frozen=True):
     cautions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):
     """What the knowledge makes of one case."""
 
     complaint: str
@@ -123,7 +121,7 @@ class Assessment:
     case: Case | None = None
     decision: Decision | None = None
     # What the red flags, the ranking and the plan made of it -> the findings that this stands on.
-    derived_flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    derived_flags: Mapping[str, tuple[str, ...]] = {}
     # Whatever fired, also what is said only beside an offer: how to take care with what is not offered.
     all_fired: tuple[Fired, ...] = ()
     # Every call, of which the most urgent ones are in imaging and referrals.
@@ -234,8 +232,7 @@ class Assessment:
         return with_unit(self.case.findings[item.finding], earlier.value) == item.state
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """What was judged of a draft order or the like: its facts, as recommendations of a kind read them, and what fired.
 
     assessment: of the chart beside which it was judged; decision: what was decided with these facts, in all variants.
@@ -526,7 +523,7 @@ class Assessor:
         flags: Mapping[str, tuple[str, ...]] = dict.fromkeys(self.kernel.after_red_flags, ())
         assembly = _Assembly(self, decision, flags)
         assembly.gather(self.holding(treatments))
-        return replace(
+        return msgspec.structs.replace(
             self._without_complaint(case),
             fired=tuple(assembly.fired),
             treatment=tuple(

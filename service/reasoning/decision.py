@@ -9,10 +9,11 @@ Variant 0 is the patient as documented.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any, NamedTuple
+
+import msgspec
 
 from service.chart.case import Case
 from service.chart.elements import BILATERAL, LEFT, RIGHT
@@ -107,8 +108,7 @@ class ByVariant(dict[Value, int]):
 Fact = Value | ByVariant
 
 
-@dataclass(frozen=True, slots=True)
-class Charts:
+class Charts(msgspec.Struct, frozen=True):
     """The charts of one case in their places. of_patient: those by which red flags are judged; of_side: all else."""
 
     case: Case
@@ -230,8 +230,7 @@ def _state_sides(
                     values[kernel.atoms[Atom(of, side)].true] |= layout.values[kernel.present[of].true]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The verdicts of all conditions on all charts, by their places in the kernel, and what the stages made.
 
     waits, insufficient, unranked: the variants in which no cause is ranked, and why; leads: the charts on which a cause
@@ -244,7 +243,7 @@ class Decision:
     waits: int = 0
     insufficient: int = 0
     unranked: int = 0
-    leads: Mapping[str, int] = field(default_factory=dict)
+    leads: Mapping[str, int] = {}
 
     def on(self, place: int, chart: int) -> bool:
         """Whether this is so on this chart of the patient as documented."""
@@ -319,7 +318,7 @@ class Decision:
             for value, variants in fact.items() if isinstance(fact, ByVariant) else ((fact, charts.layout.first),):
                 _state(self.kernel, values, name, value, charts.everywhere(variants))
         values += self.kernel.run[JUDGED](values)
-        return replace(self, values=values)
+        return msgspec.structs.replace(self, values=values)
 
 
 class _OfVariant(Sequence[int]):
@@ -352,8 +351,7 @@ class _ChartsOfVariant(Sequence[Chart]):
         return self._made[place]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supposed(Decision):
+class Supposed(Decision, frozen=True, kw_only=True):
     """A decision as it would be if a variant of it were documented: nothing is decided anew.
 
     whole: the decision of all variants; first: the first chart of this one; before: what was judged of the whole.
@@ -377,7 +375,7 @@ class Supposed(Decision):
         judged = self.before.get(key)
         if judged is None:
             judged = self.before[key] = judge()
-        return replace(self, values=_OfVariant(judged.values, self.first, self.charts.documented))
+        return msgspec.structs.replace(self, values=_OfVariant(judged.values, self.first, self.charts.documented))
 
 
 def supposing(whole: Decision, first: int, case: Case, alone: Layout, before: dict[Hashable, Decision]) -> Supposed:

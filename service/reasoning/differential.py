@@ -8,7 +8,6 @@ reads of it; which cause leads is decided with everything else (decision.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import inf
 
 import msgspec
@@ -40,8 +39,7 @@ class Weighed(msgspec.Struct, frozen=True):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     """The causes of one side, best first. `clear`: the distance to the next is such that no second cause is named."""
 
     side: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from cds_hooks import HookRequest, SystemAction
 from service.answers.answered import Answered
@@ -31,8 +32,7 @@ from service.release.states import Standings, StandingsAt, unsigned
 from service.settings import AS_IT_IS, Style
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(msgspec.Struct, frozen=True):
     """One call: the request, its time, the chart that came with it, and what the knowledge makes of that."""
 
     evaluator: Evaluator
@@ -62,7 +62,7 @@ class Evaluation:
         """The same call with what on the chart speaks against these treatments alone; see Assessor.screen."""
         beside = self.assessment.decision if self.assessment.complaint == "present" else None
         screened = self.evaluator.assessor.screen(self.case, treatments, by_side=by_side, beside=beside)
-        return replace(self, assessment=screened)
+        return msgspec.structs.replace(self, assessment=screened)
 
     def require_chart(self) -> None:
         """Raises PreconditionFailed where nothing tells of this pain, and not all arrived that may."""

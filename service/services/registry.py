@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from service import service_ids as ids
@@ -98,11 +99,14 @@ def services_by(
             if since := next((muted.services[id_] for id_ in names if id_ in muted.services), None):
                 answered = evaluator.responder.of_suspended_service(answered, since, evaluator.clock())
             if not muted.answers or evaluator.is_silent(request.client):
-                answered = replace(answered, silent=True)
+                answered = msgspec.structs.replace(answered, silent=True)
             if style == AS_IT_IS:
                 return answered
-            cards = (replace(each, card=in_style(style, each.card, knowledge, spelling)) for each in answered.advised)
-            return replace(answered, advised=tuple(cards), extensions=style.extensions)
+            cards = (
+                msgspec.structs.replace(each, card=in_style(style, each.card, knowledge, spelling))
+                for each in answered.advised
+            )
+            return msgspec.structs.replace(answered, advised=tuple(cards), extensions=style.extensions)
 
         for hook, id_ in _ENTRIES[name].items():
             yield CdsService(
