@@ -72,7 +72,7 @@ _WITH_ARRAYS = msgspec.json.Decoder(
 def json_type(value: object) -> str:
     """The JSON name of a value's type: object, array, string, number, boolean or null. Takes raw JSON too."""
     if isinstance(value, msgspec.Raw):
-        return _TYPE_BY_FIRST_BYTE.get(memoryview(value)[0], "number") if memoryview(value) else "number"
+        return _TYPE_BY_FIRST_BYTE.get(written[0], "number") if (written := memoryview(value)) else "number"
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -7,7 +7,7 @@ Condition. Medicines and allergies, questionnaires and the encounter have module
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -224,21 +224,21 @@ class Source(msgspec.Struct, frozen=True):
             unreadable,
         )
 
-    def states(self, finding: str, value: ReadValue, side: str = NO_SIDE) -> Iterator[Assertion]:
+    def states(self, finding: str, value: ReadValue, side: str = NO_SIDE) -> tuple[Assertion, ...]:
         """What it says of a finding; in place of a date that lies ahead, what follows from it today."""
         due = self.reading.index.findings[finding].due
         if due is None:
-            yield self.asserts(finding, value, side)
-        elif not isinstance(value.value, When):
-            yield self.asserts(due.present, value, side)
-        else:
-            today = self.reading.now.toordinal()
-            # Days beyond it: fewer than none while it lies ahead.
-            least, most = today - value.value.high.toordinal(), today - value.value.low.toordinal()
-            if least <= due.days_after:
-                yield self.asserts(due.present, PRESENT, side)
-                low, high = (due.weeks_then + days / 7 for days in (least, most))
-                yield self.asserts(due.weeks, _measured(Interval(low, high), self.reading.index.findings[due.weeks]))
+            return (self.asserts(finding, value, side),)
+        if not isinstance(value.value, When):
+            return (self.asserts(due.present, value, side),)
+        today = self.reading.now.toordinal()
+        # Days beyond it: fewer than none while it lies ahead.
+        least, most = today - value.value.high.toordinal(), today - value.value.low.toordinal()
+        if least > due.days_after:
+            return ()
+        low, high = (due.weeks_then + days / 7 for days in (least, most))
+        weeks = _measured(Interval(low, high), self.reading.index.findings[due.weeks])
+        return self.asserts(due.present, PRESENT, side), self.asserts(due.weeks, weeks)
 
 
 def tentative(status: frozenset[str]) -> tuple[str, ...]:
@@ -322,14 +322,14 @@ def plain_observation(raw: msgspec.Raw) -> PlainObservation | None:
         return None
 
 
-def read_plain(plain: PlainObservation, reading: Reading) -> Iterator[Assertion]:
+def read_plain(plain: PlainObservation, reading: Reading) -> list[Assertion]:
     """What a plain Observation asserts: the same as one that is read whole, in half of the time."""
     when = moment(plain.effective_date_time)
-    source = Source(reading, named(plain.resource_type, plain.id), Dated(when) if when else UNREADABLE_DATE)
+    source = Source(reading, named("Observation", plain.id), Dated(when) if when else UNREADABLE_DATE)
     return _asserted(statuses(plain.status), source, plain.telling())
 
 
-def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
+def _observation(resource: Mapping[str, Any], reading: Reading) -> list[Assertion]:
     source = Source(reading, reference_to(resource), dated(resource, EFFECTIVE, ("issued",)))
     telling = {name: value for name, value in resource.items() if name in _TELLING or "value" in name}
     try:
@@ -340,17 +340,16 @@ def _observation(resource: Mapping[str, Any], reading: Reading) -> Iterator[Asse
     return _asserted(statuses(resource.get("status")), source, said)
 
 
-def _asserted(status: frozenset[str], source: Source, said: bytes | Iterator[Said]) -> Iterator[Assertion]:
+def _asserted(status: frozenset[str], source: Source, said: bytes | Iterable[Said]) -> list[Assertion]:
     """What an Observation of this status asserts; `said`: what it says, or the members that tell it as JSON."""
     if status & _NOT_EVIDENCE:
-        return
+        return []
     if remarks := tentative(status):
         source = msgspec.structs.replace(source, remarks=remarks)
     if isinstance(said, bytes):
         read = _remembered if len(said) <= _LONGEST_REMEMBERED else _remembered.__wrapped__
-        said = iter(read(said, source.reading.index))
-    for one in said:
-        yield from source.states(one.finding, one.value, one.side)
+        said = read(said, source.reading.index)
+    return [assertion for one in said for assertion in source.states(one.finding, one.value, one.side)]
 
 
 # Charts repeat their findings. Nothing of a patient, a visit or a time is in what is remembered.
@@ -509,7 +508,7 @@ def _at_age(born: When | None, low: object, high: object) -> Dated:
     return Dated(When(first, last, str(first.year)))
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion]]] = {
+READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterable[Assertion]]] = {
     "Observation": _observation,
     "Condition": _condition,
 }

@@ -60,7 +60,7 @@ from service.prefetch_keys import (
 _ANSWERED = "answer"
 # Clocks and time zones differ by less.
 _A_DAY = timedelta(days=1)
-_READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterator[Assertion | Unrecognised]]] = {
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Reading], Iterable[Assertion | Unrecognised]]] = {
     **assertions.READERS,
     **medicines.READERS,
     "QuestionnaireResponse": questionnaire_response,
@@ -305,6 +305,9 @@ class Case(msgspec.Struct, frozen=True):
         found = self.assertions.get(finding, ())
         if side == BILATERAL and self.findings[finding].bilateral_if_either:
             return self.on_either_side(finding)
+        # Most are stated once.
+        if len(found) == 1 and with_sideless and (only := found[0]).value is not None and only.side in (NO_SIDE, side):
+            return Resolved(only.value, only)
         if side != NO_SIDE and not self.findings[finding].whole_patient:
             return resolve([s for s in found if s.side in (side, BILATERAL) or (not s.side and with_sideless)])
         return resolve(found)

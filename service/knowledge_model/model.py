@@ -42,6 +42,8 @@ def in_a_sentence(title: str) -> str:
 
 def capital(text: str) -> str:
     """The text with a capital at its beginning, unless it begins with an abbreviation such as eGFR."""
+    if text[:1].isupper():
+        return text
     rest = text.partition(" ")[0][1:]
     return text if rest != rest.lower() else text[:1].upper() + text[1:]
 

@@ -693,7 +693,7 @@ class _Assembly:
             self.decision.values,
             recommendation.id,
         )
-        for chart in met:
+        for chart in met if made.imaging or made.referrals else ():
             for imaging, place in zip(recommendation.imaging, made.imaging, strict=True):
                 if values[place] & 1 << chart:
                     self.imaging.append(

@@ -65,18 +65,18 @@ class _Score:
 
 def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     """Everything that counts on this chart of a side."""
-    values, bit = reader.decision.values, 1 << chart
+    values, bit, known = reader.decision.values, 1 << chart, reader.decision.charts.charts[chart].known
     for weight in reader.kernel.weights:
         if values[weight.place] & bit:
             findings = reader.evidence_for(weight.when, chart) if weight.when else _done(reader, chart, weight)
             # What is absent speaks for or against a cause only where its absence is what counts.
             absences = weight.absences if weight.when else findings
-            named = tuple(
+            named = [
                 name
                 for name in findings
-                if name in reader.knowledge.findings and (name in absences or reader.value(name, chart) is not False)
-            )
-            yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
+                if name in reader.knowledge.findings and (name in absences or known.get(name) is not False)
+            ]
+            yield Weighed(weight.cause, weight.points, tuple(named), weight.family, weight.source)
 
 
 def _done(reader: EvidenceReader, chart: int, weight: Weight) -> list[str]:

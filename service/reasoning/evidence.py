@@ -286,7 +286,7 @@ class EvidenceReader:
             for name in names:
                 item = self.used(name, chart)
                 evidence.setdefault((item.finding, item.side), item)
-        return _without_the_other_side(tuple(evidence.values()))
+        return _without_the_other_side([*evidence.values()])
 
     def unknown_on(self, recommendation: Recommendation, charts: Iterable[int]) -> tuple[str, ...]:
         """What of all that a recommendation reads is unknown on these charts."""
@@ -319,6 +319,8 @@ def leaves(node: Node) -> Iterator[Node]:
 
 def _without_the_other_side(items: Sequence[Evidence]) -> tuple[Evidence, ...]:
     """What is known of one side is not also listed as unknown of the other."""
+    if "unknown" not in [item.state for item in items]:
+        return tuple(items)
     known = {item.finding for item in items if item.state != "unknown"}
     return tuple(item for item in items if item.state != "unknown" or item.finding not in known)
 
