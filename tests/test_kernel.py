@@ -64,7 +64,7 @@ def test_every_part_of_every_condition_comes_out_as_its_words_say(
     for case in cases:
         for side in case.sides():
             chart = Chart(case, side, with_sideless=True)
-            decision = screen(kernel, charts_of(kernel, layout(kernel, 1), [chart]))
+            decision = screen(kernel, charts_of(kernel, layout(kernel, 1), [chart])).told({})
             for condition, node in chart_conditions(knowledge, kernel):
                 said = verdict(condition, chart.known, chart.contradictory, knowledge)
                 assert decision.on(node.true, 0) is (said is True), condition
@@ -98,7 +98,8 @@ def test_no_verdict_is_both_true_and_false(knowledge: Knowledge, kernel: Kernel,
         if decision:
             about_charts = (r.id for r in knowledge.recommendations if r.kind in CHART_KINDS)
             of_all = [*kernel.criteria.values(), *(kernel.recommendations[id_].when for id_ in about_charts)]
-            assert not any(decision.values[node.true] & decision.values[node.false] for node in of_all)
+            values = decision.told({}).values
+            assert not any(values[node.true] & values[node.false] for node in of_all)
 
 
 def test_a_pickled_kernel_decides_the_same(kernel: Kernel, cases: list[Case]) -> None:

@@ -250,7 +250,9 @@ class Responder:
         fired = dict.fromkeys(each.recommendation.id for each in (*answered.assessment.fired, *answered.fired))
         kept = {name: answered.extension[name] for name in ("knowledge", "complaint", "side", "data", "leftOut")}
         extension = {**kept, **filled({"suspended": list(fired)})}
-        return msgspec.structs.replace(answered, advised=cards, extension=extension, system_actions=(), service_suspended=True)
+        return msgspec.structs.replace(
+            answered, advised=cards, extension=extension, system_actions=(), service_suspended=True
+        )
 
     def names_suspended(self, ids: Sequence[str], muted: Muted, now: datetime) -> Iterator[str]:
         """A line that names these recommendations and since when they are suspended; none where there are none."""

@@ -21,7 +21,8 @@ def expected(assessor: Assessor, case: Case) -> dict[str, Value]:
 
     What is read of a chart without the complaint is told as well, though this service does not ask it.
     """
-    decision = assessor.decided(case)
+    # A verdict is also that something is not so.
+    decision = assessor.decided(case).told({})
     return {**dict(_of_patient(assessor, decision)), **_recommendations(assessor, decision), **_ranking(decision)}
 
 

@@ -31,6 +31,7 @@ from service.reasoning.kernel import (
     OF_PLAN,
     OF_SIDE,
     PLANNED,
+    TOLD,
     Atom,
     Kernel,
     Places,
@@ -287,6 +288,7 @@ class ChartFormula:
         for name, holding in self.formula.flags.items():
             self._make(name, terms.either(values[place] for place in holding))
         self._run(JUDGED)
+        self._run(TOLD)
 
     def _informing(self) -> Iterable[int]:
         """Whether anything is known that may tell of the pain, also what is recorded in two ways."""

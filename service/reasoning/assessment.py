@@ -556,9 +556,7 @@ class Assessor:
         decision = assessment.decision
         if decision is None:
             raise ValueError("nothing was decided")
-        return EvidenceReader(
-            self.knowledge, self.reads, decision.judged(facts) if facts else decision, assessment.derived_flags, facts
-        )
+        return EvidenceReader(self.knowledge, self.reads, decision.told(facts), assessment.derived_flags, facts)
 
     def _without_complaint(self, case: Case) -> Assessment:
         return Assessment(

@@ -32,6 +32,7 @@ from service.reasoning.kernel import (
     OF_PLAN,
     OF_SIDE,
     PLANNED,
+    TOLD,
     Atom,
     Kernel,
 )
@@ -324,6 +325,11 @@ class Decision(msgspec.Struct, frozen=True):
         values += self.kernel.run[JUDGED](values)
         return msgspec.structs.replace(self, values=values)
 
+    def told(self, facts: Mapping[str, Fact]) -> Decision:
+        """The same with what tells why something is not so."""
+        judged = self.judged(facts)
+        return msgspec.structs.replace(judged, values=[*judged.values, *self.kernel.run[TOLD](judged.values)])
+
 
 class _OfVariant(Sequence[int]):
     """The values of one variant, as they would be if it were documented."""
@@ -373,6 +379,9 @@ class Supposed(Decision, frozen=True, kw_only=True):
 
     def judged(self, facts: Mapping[str, Fact]) -> Decision:
         return self._also(frozenset(facts.items()), lambda: self.whole.judged(facts))
+
+    def told(self, facts: Mapping[str, Fact]) -> Decision:
+        return self._also((TOLD, frozenset(facts.items())), lambda: self.whole.told(facts))
 
     def _also(self, key: Hashable, judge: Callable[[], Decision]) -> Decision:
         """What is judged of all variants once, however many of them it is asked of."""

@@ -141,7 +141,7 @@ class DraftImaging:
         # Only then it matters of which recommendation something is, for its side and whether it is news, or for what
         # one waits.
         if asked or shown or on_chart.done or decision.charts.layout.charts > 1:
-            yield from decision.read(self._by_each)
+            yield from decision.told({}).read(self._by_each)
 
     def _read_by_all(self) -> Iterator[tuple[int, ...]]:
         """The places in the kernel of what is called for and of red flags, those together that are alike."""

@@ -11,6 +11,7 @@ called for) is an atom of the next one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,8 @@ from service.knowledge_model.vocabulary import CHART_KINDS, INDICATORS
 # The places of what is true of no chart, and of every chart.
 NEVER, ALWAYS = 0, 1
 # What is read of: the chart, what red flags and ranking make, what the plan makes, and what is judged beside the chart.
-CHART, FLAGGED, PLANNED, JUDGED = range(4)
+# The last decides nothing: it tells why something is not so, to whoever asks.
+CHART, FLAGGED, PLANNED, JUDGED, TOLD = range(5)
 # Atoms that no condition names: which charts red flags, the plan and all the rest are about, and whether anything is
 # known that may tell of the pain.
 OF_PATIENT, OF_PLAN, OF_SIDE, INFORMED = "charts of the patient", "charts of the plan", "charts of a side", "informed"
@@ -217,12 +219,42 @@ class Kernel:
 
 def compiled(knowledge: Knowledge) -> Kernel:
     """The knowledge of this knowledge, compiled."""
-    # Once to count how many places each stage has, and once to have them in a row.
-    apart = range(2, 5 * _MANY, _MANY)
-    counted = _Compiler(knowledge, apart)
-    counted.kernel()
-    lengths = (end - start for start, end in zip(apart, counted.ends, strict=True))
-    return _Compiler(knowledge, list(accumulate(lengths, initial=2))[:-1]).kernel()
+    # Once to see what decides and to count how many places each stage has, and once to have them in a row.
+    counted = _Compiler(knowledge, range(2, 6 * _MANY, _MANY))
+    decided = _decided(counted.kernel())
+    told = frozenset(number for number, place in enumerate(counted.places.values()) if place not in decided)
+    count = Counter(
+        TOLD if number in told else counted.stage[place] for number, place in enumerate(counted.places.values())
+    )
+    lengths = (2 * len(counted.atoms), *(count[stage] for stage in (CHART, FLAGGED, PLANNED, JUDGED)))
+    return _Compiler(knowledge, list(accumulate(lengths, initial=2)), told).kernel()
+
+
+def _decided(kernel: Kernel) -> set[int]:
+    """The places without which nothing is decided, and no evidence of it found."""
+    open_ = {
+        *(*kernel.red_flags.values(), *kernel.plan.values(), *kernel.vetoes.values(), *kernel.diagnosed.values()),
+        *(*kernel.outcome.values(), *kernel.questions, kernel.unranked, kernel.located),
+        *(weight.place for weight in kernel.weights),
+        *(card.place for cards in (kernel.cards, *kernel.cards_of.values()) for card in cards),
+        *(place for of in kernel.outcome_of.values() for _term, place in of),
+        *(place for priors in kernel.priors for _percent, place in priors),
+        *(
+            place
+            for node in (*kernel.criteria.values(), *kernel.asked_when.values())
+            for place in (node.true, node.false)
+        ),
+        *(place for when, ratings in kernel.presentations for place in (when, *ratings)),
+        *(operation.place for operation in kernel.stages[JUDGED]),
+    }
+    for each in kernel.recommendations.values():
+        open_ |= {each.fires, each.critical, *each.imaging, *each.referrals}
+    made_of = {operation.place: operation.of for stage in kernel.stages for operation in stage}
+    decided: set[int] = set()
+    while open_:
+        decided |= open_
+        open_ = {of for place in open_ for of in made_of.get(place, ())} - decided
+    return decided
 
 
 def _function(operations: Sequence[Operation]) -> Callable[[Sequence[int]], tuple[int, ...]]:
@@ -257,13 +289,15 @@ def _written(operation: Operation) -> Iterator[str]:
 
 
 class _Compiler:
-    """Gives each operation a place, the same to those that are the same. starts: the first of atoms, of each stage."""
+    """Gives each operation a place, the same to those that are the same. starts: the first of atoms, of each stage;
+    told: the operations that decide nothing, by the order in which they are made.
+    """
 
-    def __init__(self, knowledge: Knowledge, starts: Sequence[int]) -> None:
-        self.knowledge, self.ends = knowledge, list(starts)
+    def __init__(self, knowledge: Knowledge, starts: Sequence[int], told: frozenset[int] = frozenset()) -> None:
+        self.knowledge, self.ends, self.told = knowledge, list(starts), told
         self.atoms: dict[Atom, Places] = {}
         self.places: dict[tuple[str, tuple[int, ...]], int] = {}
-        self.operations: tuple[list[Operation], ...] = ([], [], [], [])
+        self.operations: tuple[list[Operation], ...] = ([], [], [], [], [])
         # The stage in which a place can be read first.
         self.stage = {NEVER: CHART, ALWAYS: CHART}
         self.opposites = {NEVER: ALWAYS, ALWAYS: NEVER}
@@ -346,8 +380,9 @@ class _Compiler:
     def operation(self, word: str, of: tuple[int, ...]) -> int:
         if (word, of) not in self.places:
             stage = max(self.stage[place] for place in of)
-            self.places[word, of] = place = self.place(1 + stage, stage)
-            self.operations[stage].append(Operation(word, place, of))
+            kept = TOLD if len(self.places) in self.told else stage
+            self.places[word, of] = place = self.place(1 + kept, stage)
+            self.operations[kept].append(Operation(word, place, of))
         return self.places[word, of]
 
     def both(self, of: Iterable[int]) -> int:

@@ -7,7 +7,6 @@ leave a bound that is off by one unseen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import product
@@ -15,6 +14,7 @@ from math import prod
 from random import Random
 from typing import Any
 
+import msgspec
 import orjson
 
 from cds_hooks import CdsHooksError
@@ -186,9 +186,9 @@ class Charts:
                 continue
             for one in self._assertions(name, value, chance, side, two_sided=two_sided):
                 assertions.setdefault(one.finding, []).append(one)
-        return replace(
+        return msgspec.structs.replace(
             self._empty,
-            patient=replace(self._empty.patient, age=stated.get("age"), sex=stated.get("sex")),
+            patient=msgspec.structs.replace(self._empty.patient, age=stated.get("age"), sex=stated.get("sex")),
             assertions={name: tuple(found) for name, found in assertions.items()},
         )
 
