@@ -259,7 +259,8 @@ class Case(msgspec.Struct, frozen=True):
         """Of each finding that is recorded and cannot be read, the newest such assertion that no later one answers;
         then the medicines and allergies of which nothing could be read.
         """
-        for name, found in self.assertions.items():
+        # Each of them was counted when it was read.
+        for name, found in self.assertions.items() if self.left_out.unreadable else ():
             if any(assertion.unreadable for assertion in found):
                 yield from (assertion for assertion in self.unread([name]) if assertion.unreadable)
         yield from self.unrecognised

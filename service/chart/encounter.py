@@ -27,7 +27,6 @@ Find = Callable[[str], Mapping[str, Any]]
 
 def reasons(encounter: Mapping[str, Any], reading: Reading) -> Iterator[Assertion]:
     """What the reasons in codes and in words assert."""
-    # Most visits have none.
     concepts = list(_concepts(encounter))
     if concepts and (source := _source(encounter, reading)):
         for concept in concepts:
@@ -36,11 +35,13 @@ def reasons(encounter: Mapping[str, Any], reading: Reading) -> Iterator[Assertio
 
 def reasons_referred_to(encounter: Mapping[str, Any], reading: Reading, find: Find) -> Iterator[Assertion]:
     """What the reasons that are resources assert anew, on the day of the visit; an event stays as old as it is."""
-    source = _source(encounter, reading)
+    references = dict.fromkeys(_references(encounter))
+    # Most visits have none.
+    source = _source(encounter, reading) if references else None
     if source is None:
         return
     within = {f"#{as_text(one.get('id'))}": one for one in each(encounter.get("contained"))}
-    for reference in dict.fromkeys(_references(encounter)):
+    for reference in references:
         contained = within.get(reference)
         resource = find(reference) if contained is None else {**contained, "id": encounter.get("id")}
         if resource.get("resourceType") not in _REFERRED_TO:

@@ -26,12 +26,13 @@ class Chart:
         derived = case.derived
         for name in (*derived.on_both_sides, *derived.on_either_side, *derived.on_the_other_side):
             self.resolved[name] = self._derived_finding(name)
-        self.dated = {name for name, resolved in self.resolved.items() if isinstance(resolved.value, When)}
-        self.known: dict[str, Value] = {
-            name: resolved.value  # type: ignore[misc]
-            for name, resolved in self.resolved.items()
-            if resolved.value is not None and name not in self.dated
-        }
+        self.dated: set[str] = set()
+        self.known: dict[str, Value] = {}
+        for name, resolved in self.resolved.items():
+            if isinstance(resolved.value, When):
+                self.dated.add(name)
+            elif resolved.value is not None:
+                self.known[name] = resolved.value
         quantities = {
             "age": case.patient.age,
             "sex": case.patient.sex,

@@ -278,11 +278,17 @@ class Questions:
         ]
         for term, of_term in terms.items():
             gained = self.points[term]
+            if not of_term & variants:
+                continue
             for number, (points, gains, of) in enumerate(tuple(changes)):
                 if with_term := of & of_term:
-                    changes[number] = Change(points, gains, of ^ with_term)
-                    changes.append(Change(points + gained, (*gains, (gained, term)), with_term))
-        return [change for change in changes if change.variants]
+                    more = Change(points + gained, (*gains, (gained, term)), with_term)
+                    if of == with_term:
+                        changes[number] = more
+                    else:
+                        changes[number] = Change(points, gains, of ^ with_term)
+                        changes.append(more)
+        return changes
 
     def _outcome_without(self, unsaid: Collection[str]) -> dict[str, list[tuple[str, int]]]:
         """The places of what an answer can change, of what the other recommendations make."""
