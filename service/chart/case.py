@@ -7,6 +7,7 @@ far as the codes of each; what the rules can use is then read in full.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import groupby
@@ -170,7 +171,8 @@ class Patient(msgspec.Struct, frozen=True):
     deceased: bool = False
 
 
-class LeftOut(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class LeftOut:
     """What was in the data and is not evidence, counted."""
 
     other_patient: int = 0
