@@ -262,6 +262,29 @@ def test_a_torn_line_is_counted_and_the_next_is_read(torn: bytes) -> None:
     assert (counts["lines"], counts["torn"]) == (2, 1)
 
 
+@pytest.mark.parametrize("step", ["needed", "read"])
+def test_whatever_a_chart_makes_the_reader_raise_fails_that_patient_alone(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    sound = getattr(CaseReader, step)
+
+    def breaks(reader: CaseReader, chart: Any, *more: Any) -> Any:
+        if "bad" in (chart, getattr(chart, "patient_id", "")):
+            raise KeyError
+        return sound(reader, chart, *more)
+
+    monkeypatch.setattr(CaseReader, step, breaks)
+    of_both = [line("Patient", id="bad"), pain("Patient/bad"), line("Patient", id="good"), pain("Patient/good")]
+    rows, counts = rows_of(of(), of_both)
+    failed = "KeyError" if step == "read" else None
+    assert [(row["patient"], row["failed"], row["resources"]) for row in rows] == [
+        ("bad", failed, 2),
+        ("good", None, 2),
+    ]
+    assert rows[1]["complaint"] == "present"
+    assert counts["resources"] == counts["lines"] == 4
+
+
 def test_what_the_export_says_is_deleted_is_no_more(tmp_path: Path) -> None:
     export = write(
         tmp_path / "export",

@@ -145,6 +145,15 @@ class PopulationAssessor:
         self, patient_id: str, resources: Sequence[msgspec.Raw], heads: Sequence[ResourceHead], as_of: datetime
     ) -> tuple[list[int], Dropped]:
         """The places of those of a patient's resources that a rule can use, and the others in short."""
+        try:
+            return self._sorted_out(patient_id, resources, heads, as_of)
+        except _OF_ONE_CHART:
+            # What is wrong with this chart shows again where it is assessed, and is counted there.
+            return [*range(len(resources))], NOTHING_DROPPED
+
+    def _sorted_out(
+        self, patient_id: str, resources: Sequence[msgspec.Raw], heads: Sequence[ResourceHead], as_of: datetime
+    ) -> tuple[list[int], Dropped]:
         found = [reader.needed(patient_id, resources, heads, as_of) for reader, _assessor in self._by]
         kept = set().union(*(places for places, _says in found))
         left = [place for place in range(len(resources)) if place not in kept]
@@ -177,14 +186,26 @@ class PopulationAssessor:
         if resources > MOST_RESOURCES:
             return Row(patient_id, as_of, resources=resources, failed=TOO_LARGE)
         try:
-            assessed = []
-            for number, (reader, assessor) in enumerate(self._by):
-                unneeded = dropped.says[number] if dropped.says else NOTHING_UNNEEDED
-                prefetch = _prefetch(resources_by_type, states, unneeded)
-                case = reader.read(ReceivedChart(patient_id, prefetch, unneeded=unneeded), as_of)
-                assessed.append((case, assessor.assess(case, asking=False)))
+            return self._row(patient_id, resources_by_type, states, as_of, dropped, resources=resources)
         except _OF_ONE_CHART as problem:
             return Row(patient_id, as_of, resources=resources, failed=type(problem).__name__)
+
+    def _row(
+        self,
+        patient_id: str,
+        resources_by_type: Mapping[str, Sequence[bytes]],
+        states: Mapping[str, PrefetchState],
+        as_of: datetime,
+        dropped: Dropped,
+        *,
+        resources: int,
+    ) -> Row:
+        assessed = []
+        for number, (reader, assessor) in enumerate(self._by):
+            unneeded = dropped.says[number] if dropped.says else NOTHING_UNNEEDED
+            prefetch = _prefetch(resources_by_type, states, unneeded)
+            case = reader.read(ReceivedChart(patient_id, prefetch, unneeded=unneeded), as_of)
+            assessed.append((case, assessor.assess(case, asking=False)))
         (case, assessment), *others = assessed
         fired = _fired(assessment)
         before = _fired(others[0][1]) if others else fired
