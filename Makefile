@@ -18,7 +18,9 @@ SPARK := build/spark
 SPARK_PACKAGES := pyspark==4.3.0 pandas==2.3.3
 TRY := fixtures/requests/sudden-pop-with-bruising.json
 
-.PHONY: help run test prove calm mutate bench sameness sbom spark lock format clean check-python
+PORTABLE ?=
+
+.PHONY: help run test prove calm mutate bench sameness portable sbom spark lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +54,10 @@ bench: $(VENV)/run.stamp ## measure the service beside a bare Flask + orjson app
 
 sameness: $(VENV)/test.stamp ## compare the decisions with those of another checkout, BESIDE=FOLDER
 	$(BIN)/python -m sameness --beside $(BESIDE)
+
+# With PORTABLE="--engine javascript --generated 100" a part of it.
+portable: $(VENV)/test.stamp ## compare the decisions of two CQL engines by the exported knowledge, needs node, npm, java, mvn
+	$(BIN)/python -m tests.portable $(PORTABLE)
 
 sbom: $(VENV)/test.stamp ## write what the wheel and the image are made of, as CycloneDX, to build/sbom
 	$(BIN)/python deploy/sbom.py build/sbom

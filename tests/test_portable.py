@@ -22,7 +22,7 @@ from service.knowledge_model.conditions import Condition
 from service.knowledge_model.loader import load
 from service.knowledge_model.vocabulary import CHART_KINDS
 from service.portable.cql_text import written
-from service.portable.elm import OPERATORS, every, is_false, literal, no, ref, some
+from service.portable.elm import MOST, OPERATORS, every, is_false, literal, no, ref, some
 from service.portable.logic import Logic, explained
 from service.portable.package import LIBRARY, NOTICES, STATE, Export, packed
 from service.release.signatures import Signature
@@ -135,8 +135,9 @@ def test_the_text_says_what_the_machine_form_says() -> None:
     assert written(expression) == '("a" and (not ("b \\"c\\"" is false)) and ("d" or \'it\\\'s\' or 2.5))'.replace(
         '"a" and (not', '"a" and (not'
     )
-    defined = re.findall(r'^define "((?:[^"\\]|\\.)*)":$', exported().cql, re.MULTILINE)
-    assert defined == [*exported().logic.definitions.made]
+    for name, names in exported().logic.definitions.parts(LIBRARY).items():
+        defined = re.findall(r'^define "((?:[^"\\]|\\.)*)":$', exported().cql(name), re.MULTILINE)
+        assert defined == names
 
 
 def test_the_export_is_the_same_each_time() -> None:
@@ -164,13 +165,27 @@ def test_each_chart_is_a_valid_bundle_of_features_with_what_is_expected() -> Non
     assert {"Complaint", "Verdict rl07-suspected-tear"} <= {each["name"] for each in expected["parameter"]}
 
 
-def test_the_library_holds_the_text_and_the_machine_form() -> None:
-    (library,) = of_kind("Library")
-    content = {each["contentType"]: base64.b64decode(each["data"]) for each in library["content"]}
-    assert content["text/cql"].decode().startswith(f"library {LIBRARY} version '{packaged().version}'")
-    elm = json.loads(content["application/elm+json"])
-    names = [each["name"] for each in elm["library"]["statements"]["def"]]
-    assert names == ["Patient", *exported().logic.definitions.made]
+def test_each_library_holds_the_text_and_the_machine_form() -> None:
+    parts = exported().logic.definitions.parts(LIBRARY)
+    assert [each["id"] for each in of_kind("Library")] == [*parts]
+    for library in of_kind("Library"):
+        name = library["id"]
+        content = {each["contentType"]: base64.b64decode(each["data"]) for each in library["content"]}
+        assert content["text/cql"].decode().startswith(f"library {name} version '{packaged().version}'")
+        elm = json.loads(content["application/elm+json"])
+        names = [each["name"] for each in elm["library"]["statements"]["def"]]
+        # The Java engine looks for a definition by halves.
+        assert names == sorted(["Patient", *parts[name]])
+
+
+def test_no_part_has_more_definitions_than_an_engine_keeps_and_none_reads_a_later_one() -> None:
+    parts = exported().logic.definitions.parts(LIBRARY)
+    assert all(len(names) <= MOST for name, names in parts.items() if name != LIBRARY)
+    assert [name for names in parts.values() for name in names if name not in exported().logic.definitions.made] == []
+    order = [*parts]
+    for name, library in exported().libraries.items():
+        read = {node["libraryName"] for node in nodes(library) if "libraryName" in node}
+        assert all(order.index(each) < order.index(name) for each in read)
 
 
 def test_what_an_action_refers_to_is_in_the_package() -> None:
@@ -279,7 +294,7 @@ def test_another_engine_decides_the_same(leave_out: Callable[[str], NoReturn], t
         leave_out(str(problem))
     charts = Charts()
     library = tmp_path / "library.json"
-    library.write_bytes(exported().elm)
+    library.write_text(json.dumps([*exported().libraries.values()]), "utf-8")
     whole = [chart for _, chart in zip(range(FIXTURES), charts.whole(0, ("fixture",)), strict=False)]
     tables = [*charts.tables(6, CONDITIONS)]
     unread = _without_marker(whole[0])

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from service.portable.elm import SIGNS, Definitions, Elm
+from service.portable.elm import SIGNS, Elm
 
 _POSTFIX = {"IsTrue": "is true", "IsFalse": "is false", "IsNull": "is null"}
 
 
-def text_of(definitions: Definitions, name: str, version: str, remarks: Mapping[str, str]) -> str:
-    """The text of a library; `remarks`: what stands above a definition."""
-    lines = [
-        f"library {name} version '{version}'",
-        "",
-        "using FHIR version '4.0.1'",
-        "",
-        "context Patient",
-    ]
-    for each, expression in definitions.made.items():
+def text_of(library: Elm, remarks: Mapping[str, str], order: Iterable[str]) -> str:
+    """The text of a library; `remarks`: what stands above a definition; `order`: in which they come."""
+    inner = library["library"]
+    version = inner["identifier"]["version"]
+    expressions = {each["name"]: each["expression"] for each in inner["statements"]["def"]}
+    lines = [f"library {inner['identifier']['id']} version '{version}'", "", "using FHIR version '4.0.1'", ""]
+    included = inner.get("includes", {}).get("def", ())
+    lines += [f"include {each['path']} version '{each['version']}' called {each['path']}" for each in included]
+    lines += ["", "context Patient"]
+    for each in order:
         lines.append("")
         lines += [f"// {line}" for line in remarks.get(each, "").splitlines()]
-        lines += [f"define {_quoted(each)}:", f"  {written(expression)}"]
+        lines += [f"define {_quoted(each)}:", f"  {written(expressions[each])}"]
     return "\n".join([*lines, ""])
 
 
@@ -64,6 +64,11 @@ def _property(of: Elm) -> str:
     return f"{of['scope'] if 'scope' in of else written(of['source'])}.{of['path']}"
 
 
+def _reference(of: Elm) -> str:
+    name = _quoted(of["name"])
+    return f"{of['libraryName']}.{name}" if "libraryName" in of else name
+
+
 def _query(of: Elm) -> str:
     (source,) = of["source"]
     where = f" where {written(of['where'])}" if "where" in of else ""
@@ -88,7 +93,7 @@ _OTHERS: Mapping[str, Callable[[Elm], str]] = {
     "If": lambda of: f"(if {written(of['condition'])} then {written(of['then'])} else {written(of['else'])})",
     "As": lambda of: f"({written(of['operand'])} as {_type(of['asType'])})",
     "Retrieve": lambda of: f"[{_type(of['dataType']).removeprefix('FHIR.')}]",
-    "ExpressionRef": lambda of: _quoted(of["name"]),
+    "ExpressionRef": _reference,
     "AliasRef": lambda of: str(of["name"]),
     "Property": _property,
     "Query": _query,

@@ -7,7 +7,8 @@ and what is compared is of full precision. Specification: CQL 1.5, chapter ELM R
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 Elm: TypeAlias = dict[str, Any]
@@ -185,11 +186,17 @@ def exists(source: Elm) -> Elm:
     return unary("Exists", source)
 
 
+# How many definitions a library has at most: the Java engine keeps the results of the last 300 of each library, and
+# evaluates all others anew wherever they are read.
+MOST = 250
+
+
 class Definitions:
-    """The definitions of a library, in the order in which they are made; each name once."""
+    """The definitions of the logic, in the order in which they are made; each name once. entries: those to be read."""
 
     def __init__(self) -> None:
         self.made: dict[str, Elm] = {}
+        self.entries: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self.made
@@ -200,29 +207,60 @@ class Definitions:
             raise ValueError(f"{name}: is defined twice")
         return ref(name)
 
-    def library(self, name: str, version: str) -> Elm:
-        """The library, as an engine reads it."""
-        patient = {"type": "SingletonFrom", "operand": retrieve("Patient")}
-        return {
-            "library": {
-                "annotation": [],
-                "identifier": {"id": name, "version": version},
-                "schemaIdentifier": {"id": "urn:hl7-org:elm", "version": "r1"},
-                "usings": {
-                    "def": [
-                        {"localIdentifier": "System", "uri": SYSTEM_TYPES},
-                        {"localIdentifier": "FHIR", "uri": FHIR_TYPES, "version": "4.0.1"},
-                    ]
-                },
-                "contexts": {"def": [{"name": "Patient"}]},
-                "statements": {
-                    "def": [
-                        {"name": "Patient", "context": "Patient", "expression": patient},
-                        *(
-                            {"name": each, "context": "Patient", "accessLevel": "Public", "expression": expression}
-                            for each, expression in self.made.items()
-                        ),
-                    ]
-                },
-            }
+    def parts(self, name: str) -> dict[str, list[str]]:
+        """The names of the libraries with those of their definitions: parts, which read earlier parts alone, and last
+        the one of this name with what is meant to be read.
+        """
+        inner = [each for each in self.made if each not in self.entries]
+        found = {
+            f"{name}Part{number + 1:02}": inner[at : at + MOST] for number, at in enumerate(range(0, len(inner), MOST))
         }
+        return {**found, name: [each for each in self.made if each in self.entries]}
+
+    def libraries(self, name: str, version: str) -> dict[str, Elm]:
+        """The libraries, as an engine reads them."""
+        parts = self.parts(name)
+        part_of = {each: part for part, names in parts.items() for each in names}
+        found: dict[str, Elm] = {}
+        for part, names in parts.items():
+            expressions = {each: _placed(self.made[each], part, part_of) for each in names}
+            found[part] = _library(part, version, [*found], expressions)
+        return found
+
+
+def _placed(expression: Any, part: str, part_of: Mapping[str, str]) -> Any:
+    """An expression whose references say in which other library a definition is."""
+    if isinstance(expression, list):
+        return [_placed(each, part, part_of) for each in expression]
+    if not isinstance(expression, dict):
+        return expression
+    if expression.get("type") == "ExpressionRef" and part_of[expression["name"]] != part:
+        return {**expression, "libraryName": part_of[expression["name"]]}
+    return {key: _placed(value, part, part_of) for key, value in expression.items()}
+
+
+def _library(name: str, version: str, included: Iterable[str], expressions: Mapping[str, Elm]) -> Elm:
+    patient = {"type": "SingletonFrom", "operand": retrieve("Patient")}
+    includes = [{"localIdentifier": each, "path": each, "version": version} for each in included]
+    return {
+        "library": {
+            "annotation": [],
+            "identifier": {"id": name, "version": version},
+            "schemaIdentifier": {"id": "urn:hl7-org:elm", "version": "r1"},
+            "usings": {
+                "def": [
+                    {"localIdentifier": "System", "uri": SYSTEM_TYPES},
+                    {"localIdentifier": "FHIR", "uri": FHIR_TYPES, "version": "4.0.1"},
+                ]
+            },
+            **({"includes": {"def": includes}} if includes else {}),
+            "contexts": {"def": [{"name": "Patient"}]},
+            "statements": {
+                # By name: the Java engine looks for a definition by halves.
+                "def": [
+                    {"name": each, "context": "Patient", "accessLevel": "Public", "expression": expression}
+                    for each, expression in sorted([*expressions.items(), ("Patient", patient)], key=itemgetter(0))
+                ]
+            },
+        }
+    }

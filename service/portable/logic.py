@@ -111,7 +111,12 @@ class Logic:
 
     def public(self, name: str, expression: Elm) -> None:
         """A definition that is null where no features were read."""
-        self.define(name, if_(ref(READ_BY_US), expression, unknown()))
+        self.entry(name, if_(ref(READ_BY_US), expression, unknown()))
+
+    def entry(self, name: str, expression: Elm) -> None:
+        """A definition that is meant to be read."""
+        self.define(name, expression)
+        self.definitions.entries.add(name)
 
     def _write(self) -> None:
         self._write_statements()
@@ -162,7 +167,7 @@ class Logic:
             )
         )
         self.define(READ_BY_US, exists(query(retrieve("Observation"), "O", marker)))
-        self.define(NOT_READ, no(ref(READ_BY_US)))
+        self.entry(NOT_READ, no(ref(READ_BY_US)))
         value = member(alias("O"), "value")
         days = as_fhir(member(first(member(alias("O"), "component")), "value"), "Range")
         span = if_(is_null(as_fhir(value, "Range")), days, as_fhir(value, "Range"))
@@ -559,7 +564,7 @@ class Logic:
             left = [no(self._any("fires", left_out[what])) for what in adds if what in left_out]
             cautions = sorted({treatment.id for treatment in r.treatment if treatment.state == "caution"})
             beside = [some(ref(f"Offers {treatment}") for treatment in cautions)] if cautions else []
-            self.define(f"Said {r.id}", every((ref(f"Fires {r.id}"), *left, *beside)))
+            self.entry(f"Said {r.id}", every((ref(f"Fires {r.id}"), *left, *beside)))
 
     # -- the ranking --------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from service.knowledge_model.model import ORDER_SYSTEM, Code, Knowledge, Recomme
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.pages.knowledge import evidence_of
 from service.portable.cql_text import text_of
+from service.portable.elm import Elm
 from service.portable.expected import Value, expected
 from service.portable.logic import Logic, NotExported, side_name
 from service.reasoning.assessment import Assessor
@@ -105,22 +106,22 @@ class Export:
         return [*self.logic.not_exported, *of_codes]
 
     @cached_property
-    def elm(self) -> bytes:
-        """The library as ELM."""
-        return orjson.dumps(self.logic.definitions.library(LIBRARY, self.knowledge.version))
+    def libraries(self) -> Mapping[str, Elm]:
+        """The libraries as ELM; the last is the one to be read."""
+        return self.logic.definitions.libraries(LIBRARY, self.knowledge.version)
 
-    @cached_property
-    def cql(self) -> str:
-        """The library as CQL."""
-        return text_of(self.logic.definitions, LIBRARY, self.knowledge.version, self.logic.remarks)
+    def cql(self, name: str) -> str:
+        """A library as CQL."""
+        order = self.logic.definitions.parts(LIBRARY)[name]
+        return text_of(self.libraries[name], self.logic.remarks, order)
 
     # -- resources ----------------------------------------------------------------------------------------------------
 
     def resources(self) -> list[Json]:
         """Every resource of the package but the charts."""
         status = self.standings.status
-        made = [
-            self._library(status),
+        return [
+            *(self._library(each, status) for each in self.libraries),
             self._strategy(status),
             *(self._plan(each) for each in self.logic.exported),
             *self._activities(status),
@@ -131,7 +132,6 @@ class Export:
             self._concept_map(status),
             self._questionnaire(status),
         ]
-        return [each for each in made if each]
 
     def _head(self, kind: str, id_: str, title: str, status: str) -> Json:
         name = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", id_))
@@ -148,7 +148,7 @@ class Export:
     def _canonical(self, kind: str, id_: str) -> str:
         return f"{BASE}/{kind}/{id_}|{self.knowledge.version}"
 
-    def _library(self, status: str) -> Json:
+    def _library(self, name: str, status: str) -> Json:
         approved = self.standings.governance
         options = {
             "resourceType": "Parameters",
@@ -160,7 +160,8 @@ class Export:
             ],
         }
         return {
-            **self._head("Library", LIBRARY, f"{self.knowledge.title}: the logic", status),
+            **self._head("Library", name, f"{self.knowledge.title}: the logic", status),
+            "name": name,
             "meta": {"profile": [f"{_COMPUTABLE}computablelibrary", f"{_COMPUTABLE}executablelibrary"]},
             "contained": [options],
             "extension": [{"url": _OPTIONS, "valueReference": {"reference": "#options"}}],
@@ -170,9 +171,16 @@ class Export:
                 f"'{reader_of(self.knowledge)}' every verdict is null and 'Not read' is true."
             ),
             **({"approvalDate": approved.signed.isoformat()} if approved else {}),
+            "relatedArtifact": [
+                {"type": "depends-on", "resource": self._canonical("Library", each["path"])}
+                for each in self.libraries[name]["library"].get("includes", {}).get("def", ())
+            ],
             "content": [
-                {"contentType": "text/cql", "data": base64.b64encode(self.cql.encode()).decode()},
-                {"contentType": "application/elm+json", "data": base64.b64encode(self.elm).decode()},
+                {"contentType": "text/cql", "data": base64.b64encode(self.cql(name).encode()).decode()},
+                {
+                    "contentType": "application/elm+json",
+                    "data": base64.b64encode(orjson.dumps(self.libraries[name])).decode(),
+                },
             ],
         }
 

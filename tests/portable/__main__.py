@@ -40,7 +40,7 @@ def compare(engine: Engine, library: Path, charts: Iterable[Asked], processes: i
 def notices(engine: Engine, folder: Path, charts: Charts, mutant: Mutant) -> bool:
     """Whether the charts of the condition that a mutant is of tell it from the original."""
     path = folder / "mutant.json"
-    path.write_text(json.dumps(mutant.library), "utf-8")
+    path.write_text(json.dumps(mutant.libraries), "utf-8")
     asked = charts.tables(only=frozenset({mutant.condition}))
     return any(found for _name, found in engine.differences(path, asked))
 
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     charts, failed = Charts(), False
     logic = Logic(charts.knowledge)
-    elm = logic.definitions.library(LIBRARY, charts.knowledge.version)
+    elm = [*logic.definitions.libraries(LIBRARY, charts.knowledge.version).values()]
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "library.json"
         library.write_text(json.dumps(elm), "utf-8")

@@ -6,7 +6,7 @@ leave a bound that is off by one unseen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import product
@@ -31,6 +31,8 @@ from service.knowledge_model.model import Knowledge
 from service.portable.expected import Value, criterion, expected
 from service.portable.logic import Logic
 from service.reasoning.assessment import Assessor
+from service.reasoning.decision import Decision
+from service.reasoning.kernel import Node
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
 from tests.charts import CLOCK, packaged
@@ -52,11 +54,6 @@ class Charts:
         self._published = services_by(self.evaluator)
         self._services = hook_services(self._published)
         self._reader = reader_of(self.knowledge)
-        self.limits: dict[str, set[float]] = {}
-        for condition in self.knowledge.conditions():
-            for leaf in condition.leaves():
-                if leaf.word in ("at_least", "at_most"):
-                    self.limits.setdefault(leaf.finding, set()).add(float(leaf.operand))
         self._days = self.knowledge.engine.derived.days_since
 
     def bundle(self, case: Case) -> dict[str, Any]:
@@ -137,14 +134,62 @@ class Charts:
         """The rows of the truth table of what a condition reads, or so many of them."""
         chance = Random(f"{SEED} {name}")  # noqa: S311 - no secret
         read = sorted(self._read_by(condition))
-        values = [self._values(each) for each in read]
-        table = (
-            product(*values)
-            if prod(map(len, values)) <= rows
-            else (tuple(map(chance.choice, values)) for _ in range(rows))
+        limits = self._limits(condition)
+        values = [self._values(each, limits.get(each, {1.0})) for each in read]
+        if prod(map(len, values)) <= rows:
+            yield from (self._case(dict(zip(read, row, strict=True)), chance) for row in product(*values))
+            return
+        # Of a longer one: a row that holds, or nearly, with each value of one name changed, quantities first.
+        base = self._climbed(name, dict(zip(read, values, strict=True)), chance)
+        yield self._plain(base)
+        changed = [(each, value) for each, of in zip(read, values, strict=True) for value in of if value != base[each]]
+        chance.shuffle(changed)
+        changed.sort(key=lambda pair: not isinstance(pair[1], Interval))
+        yield from (self._plain({**base, each: value}) for each, value in changed[: rows - rows // 4 - 1])
+        yield from (
+            self._case(dict(zip(read, map(chance.choice, values), strict=True)), chance) for _ in range(rows // 4)
         )
-        for row in table:
-            yield self._case(dict(zip(read, row, strict=True)), chance)
+
+    def _climbed(self, name: str, values: Mapping[str, list[Any]], chance: Random) -> dict[str, Any]:
+        """A row in which as much of a condition holds as can be had by changing one value at a time."""
+        row: dict[str, Any] = dict.fromkeys(values)
+        best = self._holds(name, row)
+        for each in chance.sample([*values], len(values)) * 2:
+            for value in values[each]:
+                if best == 1:
+                    return row
+                if (held := self._holds(name, {**row, each: value})) > best:
+                    row, best = {**row, each: value}, held
+        return row
+
+    def _holds(self, name: str, row: Mapping[str, Any]) -> float:
+        """How much of the condition of this name holds, from 0 to 1; of a cause, how many points it has."""
+        decision = self.assessor.decided(self._plain(row))
+        kernel = decision.kernel
+        if name in self.knowledge.causes:
+            points = [w.points for w in kernel.weights if w.cause == name and decision.on(w.place, 0)]
+            return min(sum(points) / 100, 0.99)
+        node = kernel.criteria[name] if name in kernel.criteria else kernel.recommendations[name].when
+        return _share(decision, node)
+
+    def _plain(self, row: Mapping[str, Any]) -> Case:
+        """A case of one side in which this is documented once, now."""
+        found: dict[str, tuple[Assertion, ...]] = {}
+        now = When(CLOCK, CLOCK, "")
+        for each, value in {"buttock-pain": True, **row}.items():
+            if value is None or each in ("age", "sex"):
+                continue
+            finding = self._days.get(each, each)
+            side = NO_SIDE if self.knowledge.findings[finding].whole_patient else LEFT
+            said = self._day(value) if each in self._days else value
+            found[finding] = (Assertion(finding, said, side, now, f"Observation/{finding}"),)
+        patient = msgspec.structs.replace(self._empty.patient, age=row.get("age"), sex=row.get("sex"))
+        return msgspec.structs.replace(self._empty, patient=patient, assertions=found)
+
+    @staticmethod
+    def _day(days: Interval) -> When:
+        low, high = (CLOCK - timedelta(days=number) for number in (days.high, days.low))
+        return When(_midnight(low), _midnight(high), "")
 
     def _read_by(self, condition: Condition) -> frozenset[str]:
         """What of a chart a condition reads: findings, age, sex, days since a date."""
@@ -154,7 +199,17 @@ class Charts:
         readable = {*self.knowledge.findings, *self._days, "age", "sex"}
         return frozenset((found | counted | both) & readable)
 
-    def _values(self, name: str) -> list[Any]:
+    def _limits(self, condition: Condition) -> dict[str, set[float]]:
+        """Quantity -> the numbers that a condition, and the criteria that it names, compare it with."""
+        named = self.knowledge.opened(condition.findings())
+        opened = [self.knowledge.definitions[name][1] for name in sorted(named) if name in self.knowledge.definitions]
+        found: dict[str, set[float]] = {}
+        for leaf in (leaf for each in (condition, *opened) for leaf in each.leaves()):
+            if leaf.word in ("at_least", "at_most"):
+                found.setdefault(leaf.finding, set()).add(float(leaf.operand))
+        return found
+
+    def _values(self, name: str, limits: Iterable[float]) -> list[Any]:
         """The values that are tried: of a quantity, those below, on and above each limit, and a span over it."""
         if name == "sex":
             return ["female", "male", None]
@@ -164,7 +219,7 @@ class Charts:
             return [None]
         step = 1 if name == "age" or name in self._days else 0.1
         found: list[Any] = [None]
-        for limit in sorted(self.limits.get(name, {1.0})):
+        for limit in sorted(limits):
             found += [Interval(each, each) for each in (limit - step, limit, limit + step) if each >= 0]
             found.append(Interval(max(limit - 1, 0), limit + 1))
         return found
@@ -195,8 +250,7 @@ class Charts:
     def _assertions(self, name: str, value: Any, chance: Random, side: str, *, two_sided: bool) -> Iterator[Assertion]:
         finding = self._days.get(name, name)
         if name in self._days:
-            low, high = (CLOCK - timedelta(days=days) for days in (value.high, value.low))
-            value = When(_midnight(low), _midnight(high), "")
+            value = self._day(value)
         of = chance.choice((LEFT, RIGHT, NO_SIDE, BILATERAL)) if two_sided else side
         if self.knowledge.findings[finding].whole_patient:
             of = NO_SIDE
@@ -222,6 +276,20 @@ class Charts:
             "prefetch": {"patient": {"resourceType": "Patient", "id": PATIENT}},
         }
         return self.read(request)
+
+
+def _share(decision: Decision, node: Node) -> float:
+    """How much of a condition is true on the first chart; what is unknown counts half."""
+    if decision.on(node.true, 0):
+        return 1
+    if node.finding:
+        if node.finding in decision.kernel.criteria and node.operand == "present":
+            return min(_share(decision, decision.kernel.criteria[node.finding]), 0.99)
+        return 0 if decision.on(node.false, 0) else 0.5
+    parts = [_share(decision, part) for part in node.parts]
+    if node.word == "all":
+        return sum(parts) / len(parts) * 0.99
+    return (max(parts) if node.word == "any" else 1 - max(parts)) * 0.99
 
 
 def _midnight(at: datetime) -> datetime:

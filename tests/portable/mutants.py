@@ -22,25 +22,41 @@ KINDS = {
 
 
 class Mutant(NamedTuple):
-    """A library with one operator changed, in the condition of this name."""
+    """The libraries with one operator changed, in the condition of this name."""
 
     kind: str
     condition: str
-    library: Elm
+    libraries: list[Elm]
 
 
-def mutants(logic: Logic, library: Elm) -> Iterator[Mutant]:
+def mutants(logic: Logic, libraries: list[Elm]) -> Iterator[Mutant]:
     """One of each kind, in a condition whose verdict the change can be seen in."""
+    knowledge = logic.knowledge
+    named = {*knowledge.definitions, *(r.id for r in logic.exported)}
     for kind, (operator, to) in KINDS.items():
-        for name in logic.definitions.made:
-            condition = name.partition(": when (")[0]
-            if condition == name or not name.endswith((": when (A)", ": when (A+)")):
+        # The shortest first: in it the change cannot hide behind the rest.
+        for name in sorted(logic.definitions.made, key=lambda each: len(str(logic.definitions.made[each]))):
+            condition = name.removesuffix(" (A)").removesuffix(" (A+)")
+            if condition == name or (condition := condition.removesuffix(": when")) not in named:
                 continue
-            changed = copy.deepcopy(library)
-            (definition,) = (each for each in changed["library"]["statements"]["def"] if each["name"] == name)
+            definition = {"name": name, "expression": copy.deepcopy(_placed_in(libraries, name))}
             if _changed(definition, "expression", kind, operator, to):
+                changed = [_with(library, definition) for library in libraries]
                 yield Mutant(kind, condition, changed)
                 break
+
+
+def _placed_in(libraries: list[Elm], name: str) -> Elm:
+    made = (each for library in libraries for each in library["library"]["statements"]["def"])
+    found: Elm = next(each["expression"] for each in made if each["name"] == name)
+    return found
+
+
+def _with(library: Elm, changed: Elm) -> Elm:
+    """A library with another expression of the definition of this name, where it has one."""
+    made = library["library"]["statements"]["def"]
+    statements = {"def": [{**each, **changed} if each["name"] == changed["name"] else each for each in made]}
+    return {"library": {**library["library"], "statements": statements}}
 
 
 def _changed(holder: Any, key: Any, kind: str, operator: str, to: str, *, within_not: bool = False) -> bool:
