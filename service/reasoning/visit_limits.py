@@ -160,7 +160,6 @@ def _is_for_emergency_care(knowledge: Knowledge, recommendation: Recommendation,
 
 def limit_names(word: str, recommendation: Recommendation, indicator: str) -> tuple[str, str, str]:
     """The numbers under which the limit of a recommendation may stand, the closest first; `word` is how they begin."""
-    """The names under which the limit of a recommendation may stand, the closest first."""
     flag = recommendation.red_flag.id if recommendation.red_flag else recommendation.id
     of_all = f"{word}-{indicator}"
     return f"{of_all}-{recommendation.id}", f"{of_all}-{flag}", of_all
