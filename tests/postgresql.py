@@ -137,4 +137,6 @@ def postgresql(postgresql_server: Postgresql | str, leave_out: Callable[[str], N
     postgresql_server.start()
     postgresql_server.execute("DROP SCHEMA public CASCADE")
     postgresql_server.execute("CREATE SCHEMA public")
+    # As in a new database.
+    postgresql_server.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
     return postgresql_server

@@ -21,6 +21,11 @@ _REASONS = {
     },
     **{("service/answers/profiles.py", name): "puts what it has ordered in a dialect" for name in ("coding", "system")},
     **{
+        ("service/portable/package.py", name): "writes the codes of the knowledge into a package"
+        for name in ("coding", "system")
+    },
+    ("service/portable/cql_text.py", "valueType"): "the type of a literal of ELM",
+    **{
         (
             "service/second_opinion/next_question.py",
             name,

@@ -79,10 +79,10 @@ def test_the_audit_trail_of_the_service_that_runs_here_is_found_also_by_a_relati
     code, said = told("report")
     assert (code, said.splitlines()[0]) == (0, str(file))
     assert told("db", "upgrade")[1].startswith(f"The audit trail in {file} ")
-    assert told("db", "purge", "--days", "9") == (
-        0,
-        f"Removed 0 calls, 0 cards, 0 reports of feedback and 0 steps of pages from {file}.\n",
-    )
+    code, said = told("db", "purge", "--days", "9")
+    assert code == 0
+    assert said.startswith("Removed 0 calls, 0 cards, ")
+    assert said.endswith(f" 0 differences of a second knowledge from {file}.\n")
 
 
 def test_without_a_store_it_is_the_folder_of_the_port_that_the_service_listens_at(machine: Path) -> None:

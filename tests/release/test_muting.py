@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -43,7 +43,7 @@ class _ReadOnce(Evaluator):
     def evaluate(self, request: HookRequest, **how: Any) -> Evaluation:
         if self._last is None or self._last[0] is not request or self._last[1] != how:
             self._last = request, how, super().evaluate(request, **how)
-        return replace(self._last[2], muted=self.muted(CLOCK))
+        return msgspec.structs.replace(self._last[2], muted=self.muted(CLOCK))
 
 
 class Service:

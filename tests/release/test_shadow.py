@@ -268,9 +268,8 @@ def test_in_a_running_service_a_process_of_its_own_compares_and_ends_with_its_wo
     settings = {"SITBONE_SHADOW_DIR": str(edited), "SITBONE_AUDIT": str(tmp_path / "audit")}
     body = json.dumps(FOLDER.requests[LOSES]).encode()
     with running(repository, SITBONE_WORKERS="1", **settings) as (base, _stop):
-        [service] = (
-            each for each in children_of(os.getpid()) if b"serve" in Path(f"/proc/{each}/cmdline").read_bytes()
-        )
+        words = {each: Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0") for each in children_of(os.getpid())}
+        [service] = (each for each, said in words.items() if b"serve" in said)
         [worker] = children_of(service)
         [comparing] = children_of(worker)
         assert os.sched_getscheduler(comparing) == os.SCHED_IDLE
