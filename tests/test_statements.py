@@ -11,20 +11,22 @@ from service.knowledge_model.model import RuleGroup
 from service.release.hazard_log import read_hazards
 
 
-def test_the_documents_are_up_to_date() -> None:
-    generate.main(["--check"])
-
-
-@pytest.mark.parametrize("name", generate.DOCUMENTS)
-def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("docs/one.md", "docs/other.md")
+    (tmp_path / "docs").mkdir()
     monkeypatch.setattr(generate, "FOLDER", tmp_path)
-    for each in generate.DOCUMENTS:
-        (tmp_path / each).parent.mkdir(exist_ok=True)
+    # What stands in each of them is for the tests of the documents.
+    monkeypatch.setattr(generate, "DOCUMENTS", {name: lambda _knowledge: iter(["text"]) for name in names})
     generate.main([])
     generate.main(["--check"])
-    (tmp_path / name).write_text("old", "utf-8")
-    with pytest.raises(SystemExit, match=f"{name} is stale"):
-        generate.main(["--check"])
+    for name in names:
+        (tmp_path / name).write_text("old", "utf-8")
+        with pytest.raises(SystemExit, match=f"{name} is stale"):
+            generate.main(["--check"])
+        (tmp_path / name).unlink()
+        with pytest.raises(SystemExit, match=f"{name} is stale"):
+            generate.main(["--check"])
+        generate.main([])
 
 
 @pytest.mark.parametrize("lacking", ["S23", "R-S01"])
