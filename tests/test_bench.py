@@ -83,7 +83,9 @@ def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_befo
     assert len(CASES) == len(set(CASES)) == len(SIZES) * 2 * 2
 
 
-def test_what_clinicians_wait_for_is_measured_beside_hooks() -> None:
+def test_what_clinicians_wait_for_is_measured_beside_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An EHR that answers at once, so that each of them comes as far as to save.
+    monkeypatch.setattr("bench.second_opinion._EHR_SECONDS", 0.0)
     figures = measure_pages(seconds=4, clinicians=2, rounds=1, pause=0.01, rate=5)
 
     assert all(

@@ -268,8 +268,9 @@ def test_in_a_running_service_a_process_of_its_own_compares_and_ends_with_its_wo
     settings = {"SITBONE_SHADOW_DIR": str(edited), "SITBONE_AUDIT": str(tmp_path / "audit")}
     body = json.dumps(FOLDER.requests[LOSES]).encode()
     with running(repository, SITBONE_WORKERS="1", **settings) as (base, _stop):
-        words = {each: Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0") for each in children_of(os.getpid())}
-        [service] = (each for each, said in words.items() if b"serve" in said)
+        # Servers of other tests may run in this process too.
+        given = {each: Path(f"/proc/{each}/environ").read_bytes() for each in children_of(os.getpid())}
+        [service] = (each for each, said in given.items() if f"SITBONE_SHADOW_DIR={edited}".encode() in said)
         [worker] = children_of(service)
         [comparing] = children_of(worker)
         assert os.sched_getscheduler(comparing) == os.SCHED_IDLE
