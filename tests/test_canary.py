@@ -136,7 +136,7 @@ def test_a_worker_looks_by_itself_and_stops(watched: Watched, monkeypatch: pytes
 
 
 def test_a_round_that_is_spread_over_an_hour_ends_with_its_worker(watched: Watched) -> None:
-    watched.canary._stopping.set()
+    watched.canary._thread.stopping.set()
     assert not watched.canary.look(3_600)
     assert watched.told == []
 

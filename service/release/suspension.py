@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from secrets import token_hex
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -30,6 +30,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from service.access.store import address_of, store_engine
+from service.background import Background
 from service.database import private_folder, refusing
 from service.release.muting import SERVICE, Muted
 from service.release.signatures import RefusedError, SignedFile, SignedReader
@@ -96,8 +97,8 @@ class Suspensions:
 
     def __init__(self, file: Path, engine: Engine | None = None) -> None:
         self.file, self._engine = file, engine
-        self._lock, self._stopping = Lock(), Event()
-        self._thread: Thread | None = None
+        self._lock = Lock()
+        self._thread = Background("suspensions", self._go_on)
         self._failing = self._unreadable = False
         self._seen: tuple[int, ...] = ()
         self._active: tuple[Suspension, ...] = ()
@@ -147,17 +148,12 @@ class Suspensions:
 
     def start(self) -> None:
         """Look at the database from now on; for a worker that begins."""
-        if self._engine is not None and self._thread is None:
-            self._thread = Thread(target=self._go_on, name="suspensions", daemon=True)
+        if self._engine is not None:
             self._thread.start()
 
     def close(self) -> None:
         """End the thread."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self._stopping.clear()
+        self._thread.close()
         if self._engine is not None:
             self._engine.dispose()
 
@@ -184,7 +180,7 @@ class Suspensions:
     def _go_on(self) -> None:
         while True:
             self._told()
-            if self._stopping.wait(_EVERY):
+            if self._thread.stopping.wait(_EVERY):
                 return
 
     def _told(self) -> bool:

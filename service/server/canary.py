@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
 
 import msgspec
 
 from cds_hooks import CdsHooksError, ServiceRegistry
 from cds_hooks.request import read_request
 from service.answers.answered import Answered
+from service.background import Background
 from service.reasoning.differences import NOTHING_DECIDED, Decided, decided, differences
 
 _LOG = logging.getLogger("sitbone")
@@ -96,24 +96,18 @@ class Canary:
     ) -> None:
         self._services, self._told, self._as_released = services, told, as_released
         self._file, self._clock = file, clock
-        self._stopping = Event()
-        self._thread: Thread | None = None
+        self._thread = Background("canary", self._go_on)
         self._known: dict[str, Decided] = {}
         self._differing: dict[str, Sequence[str]] = {}
 
     def start(self) -> None:
         """Look from now on; for a worker that begins."""
         self._told(Round(0, self._clock()))
-        self._thread = Thread(target=self._go_on, name="canary", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the thread."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self._stopping.clear()
+        self._thread.close()
 
     def look(self, seconds: float = 0.0) -> bool:
         """Decide each request once, spread over so many seconds; False where it was to stop before it came to the end.
@@ -128,7 +122,7 @@ class Canary:
                 found = apart.submit(decide, services, each)
                 problem = found.exception()
                 self._compare(each, type(problem).__name__ if problem else found.result())
-                if self._stopping.wait(seconds / len(published)):
+                if self._thread.stopping.wait(seconds / len(published)):
                     return False
         self._told(Round(len(self._differing), self._clock()))
         return True
@@ -150,7 +144,7 @@ class Canary:
 
     def _go_on(self) -> None:
         pause, over = _FIRST, _FIRST_ROUND
-        while not self._stopping.wait(pause) and self.look(over):
+        while not self._thread.stopping.wait(pause) and self.look(over):
             pause, over = 0.0, _ROUND
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from threading import Event, Thread
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.audit.database import reading
 from service.audit.expectations import Expected, Figure, observe
+from service.background import Background
 
 _LOG = logging.getLogger("sitbone")
 # In seconds: how long after its beginning a worker looks for the first time, and then again and again.
@@ -33,21 +33,15 @@ class Watch:
         clock: Callable[[], datetime],
     ) -> None:
         self._engine, self._expectations, self._told, self._clock = engine, expectations, told, clock
-        self._stopping = Event()
-        self._thread: Thread | None = None
+        self._thread = Background("watch", self._go_on)
 
     def start(self) -> None:
         """Look from now on; for a worker that begins."""
-        self._thread = Thread(target=self._go_on, name="watch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the thread."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self._stopping.clear()
+        self._thread.close()
 
     def look(self) -> None:
         """Look once; what cannot be read stays as it was."""
@@ -61,6 +55,6 @@ class Watch:
 
     def _go_on(self) -> None:
         pause = _FIRST
-        while not self._stopping.wait(pause):
+        while not self._thread.stopping.wait(pause):
             self.look()
             pause = _EVERY
