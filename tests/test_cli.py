@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import main
+from service.commands import require
 from tests.serving import running
 
 ISSUER = "https://ehr.example.org/"
@@ -271,3 +272,10 @@ def test_keys_and_tokens_can_be_had_as_json(tmp_path: Path) -> None:
     )
     assert signed["claims"]["iss"] == ISSUER
     assert signed["token"].count(".") == 2
+
+
+def test_a_package_that_is_not_there_is_named_with_what_brings_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        require("no_such_package", "spark")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "no_such_package is not installed: pip install 'sitbone[spark]'.\n"

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.cli import main
-from service.commands import knowledge as command
 from service.commands.prove import Proof, Replayer, counterexample, prove_folder, write_requests
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import CONTRADICTORY, Interval
@@ -434,7 +433,7 @@ _PROPOSITIONS: dict[str, list[Proposition]] = {}
 
 
 def test_without_z3_the_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda _name: None)
+    monkeypatch.setattr("service.commands.find_spec", lambda _name: None)
     told = CliRunner().invoke(main, ["knowledge", "prove"])
     assert told.exit_code == 2
     assert "pip install 'sitbone[prove]'" in told.output

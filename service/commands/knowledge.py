@@ -5,13 +5,12 @@ import io
 import json
 import sys
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from service.commands import audit, give_up, signing
+from service.commands import audit, give_up, require, signing
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _COLUMNS = ("id", "version", "kind", "status", "indicator", "title", "summary", "whenThen", "asEvaluated", "condition")
@@ -173,8 +172,7 @@ def prove(folder: Path | None, requests: Path | None, *, machine: bool) -> None:
     Ends with 0 when every property holds but for its exceptions and known failures, with 1 when something else fails
     or a known failure does so no longer, and with 2 when the knowledge cannot be loaded or z3 is not installed.
     """
-    if find_spec("z3") is None:
-        give_up("z3 is not installed: pip install 'sitbone[prove]'.")
+    require("z3", "prove")
     from service.commands.prove import as_json, as_text, prove_folder, write_requests  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
 

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands import give_up
+from service.commands import give_up, require
 from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from service.population.export import Export
     from service.population.lines import Assessed, Population
 
-_EXTRA = "population"
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -144,7 +142,7 @@ def population(
     """
     if with_features and ids != "plain":
         give_up("--features names resources of the charts, and holds what they say: it goes with --ids plain alone.")
-    _require("pyarrow")
+    require("pyarrow", "population")
     # Nothing of this is needed to say what the command does.
     from service.knowledge_model.loader import load  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
@@ -221,11 +219,6 @@ def _say(counts: Mapping[str, Any], report: Path) -> None:
     click.echo(str(report))
 
 
-def _require(package: str) -> None:
-    if find_spec(package) is None:
-        give_up(f"{package} is not installed: pip install 'sitbone[{_EXTRA}]'.")
-
-
 def _version() -> str:
     from importlib.metadata import version  # noqa: PLC0415
 
@@ -263,7 +256,7 @@ def _assessed(engine: str, given: Population, export: Export, out: Path, process
         from service.population import local  # noqa: PLC0415
 
         return local.run(given, export.of_patients, out, processes)
-    _require("pyspark")
+    require("pyspark", "spark")
     from service.population import spark  # noqa: PLC0415
 
     return spark.run(given, export.of_patients)

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from xml.etree import ElementTree as ET
 
 import click
 
-from service.commands import give_up
+from service.commands import give_up, require
 from service.knowledge_model.model import KnowledgeError
 from service.release.hazard_log import (
     ACCEPTED,
@@ -212,8 +211,7 @@ def safety_case(tests: Path | None, reports: Sequence[TextIO], *, machine: bool)
 
     Ends with 0, with 1 when something keeps the release from going live, and with 2 when it cannot be looked at.
     """
-    if find_spec("z3") is None:
-        give_up("z3 is not installed: pip install 'sitbone[prove]'.")
+    require("z3", "prove")
     from service.commands.prove import prove_folder  # noqa: PLC0415
 
     now = datetime.now(UTC).replace(microsecond=0)

@@ -6,13 +6,12 @@ import json
 import shlex
 import sys
 from datetime import UTC, date, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from service.commands import give_up
+from service.commands import give_up, require
 
 if TYPE_CHECKING:
     from service.release.signers import Signers
@@ -235,8 +234,7 @@ def _date(given: datetime | None) -> date | None:
 
 def _must_be_proved(folder: Path | None) -> None:
     """Governance signs nothing of which a safety property is refuted."""
-    if find_spec("z3") is None:
-        give_up("Governance signs what is proved, and z3 is not installed: pip install 'sitbone[prove]'.")
+    require("z3", "prove", "Governance signs what is proved, and ")
     from service.commands.prove import as_text, prove_folder  # noqa: PLC0415
 
     proof = prove_folder(folder, datetime.now(UTC).replace(microsecond=0))
