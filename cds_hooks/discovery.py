@@ -112,6 +112,13 @@ class ServiceRegistry(Generic[Answered]):
             raise mismatch(hook, service_id, hooks)
         return self._by_id[service_id][hook]
 
+    def first_of_hooks(self) -> dict[str, str]:
+        """Hook -> the id of the first service that discovery has for it."""
+        found: dict[str, str] = {}
+        for service in self._published:
+            found.setdefault(service.hook, service.id)
+        return found
+
     def discovery(
         self, ids: Collection[str] | None = None, extension: Mapping[str, Any] = MappingProxyType({})
     ) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from cds_hooks.fhir_access import complete
 from service.access.fhir_servers import fhir_policy
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
-from service.chart.orders import NO_SITE_CODES
 from service.features import routes as feature_routes
 from service.features.reading import FeatureReader
 from service.knowledge_model import loader
@@ -50,7 +49,7 @@ from service.services.evaluation import Evaluator
 from service.services.explanation import Explainer
 from service.services.registry import services_by
 from service.settings import Settings, SettingsError, Style, shown
-from service.site_codes import read_preference_list, read_site_codes
+from service.site_codes import read_preference_list, site_codes_of
 
 if TYPE_CHECKING:
     from cds_hooks.trust import Call, Caller, Gate
@@ -116,7 +115,7 @@ def create_app(
     settings = settings or Settings()
     knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
     check_templates(knowledge, clock())
-    site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
+    site_codes = site_codes_of(settings, knowledge)
     release = _read_release(settings, knowledge)
     _must_be_known(settings)
     muted = Muting(settings, release, clock(), suspensions.muted if suspensions else lambda: NOTHING).at

@@ -169,19 +169,18 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     Ends with 0, and with 2 when the service would refuse the request.
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
-    from service.chart.orders import NO_SITE_CODES  # noqa: PLC0415
     from service.knowledge_model import loader as knowledge_loader  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
     from service.release.states import release_of  # noqa: PLC0415
     from service.services.explanation import Explainer, as_json, as_text  # noqa: PLC0415
-    from service.site_codes import read_site_codes  # noqa: PLC0415
+    from service.site_codes import site_codes_of  # noqa: PLC0415
 
     now = _time(at)
     body = file.read()
     try:
         settings = Settings.from_environment(os.environ)
         knowledge = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
-        site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
+        site_codes = site_codes_of(settings, knowledge)
         explainer = Explainer(knowledge, lambda: now, site_codes, release_of(settings, knowledge).at)
         explained = explainer.explain(service_id or _first_service(explainer.services_of, body), body)
     except (SettingsError, KnowledgeError, CdsHooksError) as problem:

@@ -12,6 +12,8 @@ DIAGNOSIS, DIAGNOSIS_ENCOUNTER = "gluteal-hamstring-pain", "gluteal-hamstring-pa
 IMAGING_REFERRAL, IMAGING_REFERRAL_SIGN = "imaging-referral", "imaging-referral-sign"
 ANALGESIC_SAFETY, ANALGESIC_SAFETY_SIGN = "analgesic-safety", "analgesic-safety-sign"
 APPOINTMENT_TIMING, DISCHARGE_ADVICE = "appointment-timing", "discharge-advice"
+# What they answer is about the chart alone, and not about orders, a visit or a discharge.
+ABOUT_CHARTS = frozenset({DIAGNOSIS, DIAGNOSIS_ENCOUNTER})
 EVERY_ID = (
     *(DIAGNOSIS, DIAGNOSIS_ENCOUNTER, IMAGING_REFERRAL, IMAGING_REFERRAL_SIGN),
     *(ANALGESIC_SAFETY, ANALGESIC_SAFETY_SIGN, APPOINTMENT_TIMING, DISCHARGE_ADVICE),

@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT, Coding, read_coding
-from service.chart.orders import WITH_CONTRAST, Meaning, SiteCodes
+from service.chart.orders import NO_SITE_CODES, WITH_CONTRAST, Meaning, SiteCodes
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import MODALITIES
-from service.settings import SettingsError, shown
+from service.settings import Settings, SettingsError, shown
 
 _COLUMNS = ("system", "code", "modality", "region", "side")
 # A file may have this column as well.
@@ -40,6 +41,11 @@ def read_site_codes(file: Path, regions: Sequence[str]) -> SiteCodes:
         coding = _site_code(row, regions, at)
         codes[coding] = Meaning(row["modality"], row["region"], "", row["side"], row.get(_CONTRAST, ""))
     return codes
+
+
+def site_codes_of(settings: Settings, knowledge: Knowledge) -> SiteCodes:
+    """Those of the file that the settings name, if any. Raises SettingsError."""
+    return read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
 
 
 def read_preference_list(file: Path, orders: Collection[str]) -> Mapping[tuple[str, str], str]:

@@ -14,20 +14,19 @@ from typing import Any
 from service.answers.answered import Answered
 from service.audit.schema import DAY
 from service.chart.assertions import UNIT, Assertion
-from service.service_ids import DIAGNOSIS, DIAGNOSIS_ENCOUNTER
+from service.service_ids import ABOUT_CHARTS
 
 # The kinds of things that are counted, and the names of those that are no ids of the knowledge.
 CALL, FIRED, FINDING, UNREAD = "call", "fired", "finding", "unread"
 ALL, COMPLAINT = "all", "complaint"
 UNREADABLE, OTHER_PATIENT, NO_AGE, UNKNOWN_UNIT = "unreadable", "other-patient", "no-age", "unknown-unit"
-_OF_CHART = frozenset({DIAGNOSIS, DIAGNOSIS_ENCOUNTER})
 
 
 def signs(answered: Answered, service: str) -> Iterator[tuple[str, str]]:
     """What is counted of a call, as kind and name; of draft orders and the like nothing, as their charts come again."""
     assessment = answered.assessment
     case = assessment.case
-    if service not in _OF_CHART or case is None:
+    if service not in ABOUT_CHARTS or case is None:
         return
     yield CALL, ALL
     if assessment.complaint == "present":

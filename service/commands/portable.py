@@ -10,7 +10,6 @@ from pathlib import Path
 from cds_hooks import CdsHooksError
 from cds_hooks.request import read_envelope, request_for
 from service.commands.release import release_in
-from service.features.reading import hook_services
 from service.knowledge_model.loader import load
 from service.knowledge_model.model import Knowledge
 from service.pages.demo_ehr import PERSONAS, personas
@@ -33,7 +32,7 @@ def _charts(knowledge: Knowledge) -> Iterator[Charted]:
     made = personas()
     evaluator = Evaluator(knowledge, lambda: made["clock"].astimezone(UTC))
     published = services_by(evaluator)
-    services = hook_services(published)
+    services = published.first_of_hooks()
     for name in made["personas"]:
         envelope = read_envelope((PERSONAS / "requests" / f"{name}.json").read_bytes())
         hook = str(envelope["hook"])

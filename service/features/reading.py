@@ -12,20 +12,12 @@ from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
 
 
-def hook_services(published: ServiceRegistry[Answered]) -> dict[str, str]:
-    """Hook -> the id of the first CDS service that is published for it."""
-    found: dict[str, str] = {}
-    for entry in published.discovery()["services"]:
-        found.setdefault(entry["hook"], entry["id"])
-    return found
-
-
 class FeatureReader:
     """Reads charts by one body of knowledge; made once. `published`: the CDS services whose requests it takes."""
 
     def __init__(self, evaluator: Evaluator, published: ServiceRegistry[Answered]) -> None:
         self._evaluator, self._published = evaluator, published
-        self._by_hook = hook_services(published)
+        self._by_hook = published.first_of_hooks()
         self._reader = reader_of(evaluator.knowledge)
 
     def read(self, body: bytes) -> dict[str, Any]:

@@ -151,10 +151,7 @@ class Canary:
 def published_of(requests: Mapping[str, bytes], services: ServiceRegistry[Answered]) -> list[Published]:
     """The requests of a folder (see service/commands/replay.py), with what these services decide of them: one in a
     subfolder is for the service of its name, the others for the first that discovery has for their hook."""
-    first: dict[str, str] = {}
-    for entry in services.discovery()["services"]:
-        first.setdefault(entry["hook"], entry["id"])
-    made = []
+    first, made = services.first_of_hooks(), []
     for name, body in sorted(requests.items()):
         hook = msgspec.json.decode(body)["hook"]
         service = name.partition("/")[0] if "/" in name else first[hook]

@@ -26,16 +26,15 @@ from typing import NamedTuple
 from cds_hooks import CallRecord, CdsHooksError, HookRequest
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
-from service.chart.orders import NO_SITE_CODES
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.reasoning.differences import NOTHING_DECIDED, REFUSED, Decided, Difference, decided, differences
 from service.release.states import release_of
-from service.service_ids import DIAGNOSIS, DIAGNOSIS_ENCOUNTER
+from service.service_ids import ABOUT_CHARTS
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
 from service.settings import Settings, SettingsError
-from service.site_codes import read_site_codes
+from service.site_codes import site_codes_of
 
 _LOG = logging.getLogger("sitbone")
 # Above this share of the calls that a process may have in flight, none is compared.
@@ -44,8 +43,6 @@ _BUSY = 0.8
 _WAITING = 16
 # What became of a call that was to be compared.
 SAME, CHANGED, FAILED, SKIPPED = OUTCOMES = ("same", "changed", "failed", "skipped")
-# They say nothing of a chart that states nothing of this pain, whatever is ordered.
-_OF_CHART = frozenset({DIAGNOSIS, DIAGNOSIS_ENCOUNTER})
 # What decides whether a chart is of this pain at all.
 _READING = ("findings", "definitions", "codes", "answers", "engine", "synonyms", "medicine_names")
 
@@ -91,7 +88,7 @@ class Other:
             )
         check_templates(knowledge, now)
         self.digest = release_of(settings, knowledge).digests.release
-        site_codes = read_site_codes(settings.order_codes, knowledge.regions) if settings.order_codes else NO_SITE_CODES
+        site_codes = site_codes_of(settings, knowledge)
         self._now = now
         evaluator = Evaluator(knowledge, lambda: self._now, site_codes, never_sends)
         self._services = services_by(evaluator)
@@ -100,9 +97,10 @@ class Other:
         self._reads_alike = all(getattr(knowledge, part) == getattr(answering, part) for part in _READING)
 
     def says_nothing_either(self, call: CallRecord[Answered]) -> bool:
-        """Whether it is plain without asking that it decides the same: nothing."""
+        """Whether it is plain without asking that it decides the same: nothing. What is about orders may say something
+        of a chart that states nothing of this pain."""
         case = call.answered.assessment.case if call.answered else None
-        if case is None or call.service_id not in _OF_CHART or not self._reads_alike:
+        if case is None or call.service_id not in ABOUT_CHARTS or not self._reads_alike:
             return False
         return self._sought.isdisjoint(case.assertions)
 

@@ -24,7 +24,6 @@ from service.chart.assertions import Assertion
 from service.chart.case import Case
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When
-from service.features.reading import hook_services
 from service.features.resources import bundle, features, reader_of
 from service.knowledge_model.conditions import Condition, Interval
 from service.knowledge_model.model import Knowledge
@@ -52,7 +51,7 @@ class Charts:
         self.evaluator = Evaluator(self.knowledge, lambda: CLOCK)
         self.assessor: Assessor = self.evaluator.assessor
         self._published = services_by(self.evaluator)
-        self._services = hook_services(self._published)
+        self._services = self._published.first_of_hooks()
         self._reader = reader_of(self.knowledge)
         self._days = self.knowledge.engine.derived.days_since
 
