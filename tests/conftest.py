@@ -19,6 +19,7 @@ from marshmallow import Schema
 from xdist.scheduler import LoadFileScheduling
 
 from service.knowledge_model import condition_text, loader
+from service.reasoning import kernel
 from tests.charts import packaged
 
 # How long an example takes is no property: the machine may have other work.
@@ -196,8 +197,9 @@ def made_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once() -> Iterator[None]:
-    """What the loader makes of one text or one table it makes once in a process: most tests that load knowledge have
-    changed one file of hundreds. Everybody gets a copy, and what is wrong is looked at each time."""
+    """What the loader makes of one text or one table, and the compiler of one stage, is made once in a process: most
+    tests that load knowledge have changed one file of hundreds. Everybody gets a copy of what can be changed, and what
+    is wrong is looked at each time."""
 
     def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
         made: dict[tuple[Any, bytes], bytes] = {}
@@ -222,6 +224,7 @@ def read_once() -> Iterator[None]:
         patch.setattr(loader, "tomllib", toml)
         patch.setattr(loader, "_check", checked)
         patch.setattr(loader, "parse", lambda text, numbers: parse(text, tuple(numbers.items())))
+        patch.setattr(kernel, "_function", functools.cache(kernel._function))
         yield
 
 
