@@ -14,8 +14,7 @@ import pytest
 from tests.conftest import ONE_AFTER_THE_OTHER
 
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
-# A package may be for some processors alone.
-PIN = re.compile(r'^([a-z0-9-]+)==(\S+) (?:; platform_machine == "\w+" )?\\$', re.MULTILINE)
+PIN = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
 
 
 def pins(lock: Path) -> dict[str, str]:
