@@ -109,6 +109,11 @@ class Server:
             start_new_session=True,
         )
 
+    @property
+    def group(self) -> int:
+        """The id of its process group."""
+        return self._process.pid
+
     def wait(self, seconds: float = 20) -> None:
         """Return once it answers.
 

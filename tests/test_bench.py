@@ -96,11 +96,15 @@ def test_what_clinicians_wait_for_is_measured_beside_hooks(monkeypatch: pytest.M
 
 
 def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other() -> None:
-    figures = measure_shadow(seconds=5, rounds=1)
+    figures = measure_shadow(seconds=6)
 
-    measured = [each.name for each in fields(figures) if each.name != "skipped"]
-    assert all(math.isfinite(getattr(figures, name)) and getattr(figures, name) > 0 for name in measured)
-    assert figures.ratio == pytest.approx(figures.with_p99 / figures.without_p99)
+    assert figures.rounds == 2
+    assert figures.compared > 0
+    of_each = (figures.p50, figures.p99, figures.cpu)
+    assert all(math.isfinite(each) and each > 0 for of in of_each for each in of)
+    for found, place in ((figures.beside, 2), (figures.by_chance, 1)):
+        assert found.ratio == pytest.approx(figures.p99[place] / figures.p99[0])
+        assert 0 < found.low <= found.high
 
 
 def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:

@@ -14,7 +14,8 @@ import pytest
 from tests.conftest import ONE_AFTER_THE_OTHER
 
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
-PIN = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
+# A package may be for some processors alone.
+PIN = re.compile(r'^([a-z0-9-]+)==(\S+) (?:; platform_machine == "\w+" )?\\$', re.MULTILINE)
 
 
 def pins(lock: Path) -> dict[str, str]:

@@ -76,13 +76,18 @@ class LostFlag:
 
 @dataclass(frozen=True, slots=True)
 class ShadowReport:
-    """What was compared for one pair; `others` were compared in the same period and are not in it."""
+    """What was compared for one pair; `others` were compared in the same period and are not in it.
+
+    compared_share: at least so much of the calls with the complaint was compared, as a fraction. A call that plainly
+    states nothing of this pain is never skipped, so that the share of all calls would say too much.
+    """
 
     pair: Pair
     complaint: int
     changed: int
     failed: int
     skipped: int
+    compared_share: float
     changes: tuple[Changed, ...]
     lost: tuple[LostFlag, ...]
     others: tuple[Pair, ...]
@@ -110,7 +115,8 @@ def shadow_report(connection: Connection, period: Period, shadow: str | None = N
         for what, calls in seen.in_order()
     )
     others = tuple(each for each, _counts in found if each != pair)
-    return ShadowReport(pair, complaint, changed, failed, skipped, changes, seen.lost(), others)
+    share = complaint / of_all if (of_all := complaint + failed + skipped) else 1.0
+    return ShadowReport(pair, complaint, changed, failed, skipped, share, changes, seen.lost(), others)
 
 
 def _begins(digest: str, with_: str) -> bool:
@@ -155,6 +161,9 @@ def as_json(found: ShadowReport, database: str) -> str:
 def as_text(found: ShadowReport) -> str:
     """What would have changed in one line, then a line for each difference, and where red flags were lost."""
     lines = [f"{found.pair.live} beside {found.pair.shadow}", _headline(found)]
+    if found.compared_share < 1:
+        share = f"At least {found.compared_share:.1%} of the calls with the complaint were compared"
+        lines += [f"{share}; what would have changed of the others is not known."]
     if found.changes:
         lines += ["", "Of the calls with the complaint, with the interval of 95 %:"]
     lines += [

@@ -2,8 +2,8 @@
 answered.
 
 In each worker it runs in a process of its own, forked when the worker begins, which the system lets work only while
-nobody else wants a processor: in a thread it would take turns with the calls. What fails there is counted, and no
-caller hears of it.
+nobody else wants a processor: in a thread it would take turns with the calls. It compares a tenth of the time at most,
+as both share caches, memory and whoever hands the calls over. What fails there is counted, and no caller hears of it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import os
 import random
 import signal
 from collections.abc import Callable, Collection
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
-from multiprocessing.connection import wait
-from threading import Lock, Thread
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import Empty, Full, Queue
+from threading import Lock
+from time import monotonic
 from typing import NamedTuple
 
 from cds_hooks import CallRecord, CdsHooksError, HookRequest
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
+from service.background import Background
 from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.reasoning.differences import NOTHING_DECIDED, REFUSED, Decided, Difference, decided, differences
@@ -41,6 +44,8 @@ _LOG = logging.getLogger("sitbone")
 _BUSY = 0.8
 # How many calls wait for the other process, each with its chart.
 _WAITING = 16
+# How long it rests after a comparison, in the time that this took.
+_REST = 9
 # What became of a call that was to be compared.
 SAME, CHANGED, FAILED, SKIPPED = OUTCOMES = ("same", "changed", "failed", "skipped")
 # What decides whether a chart is of this pain at all.
@@ -118,8 +123,8 @@ class Other:
 
 
 class Shadow:
-    """Has the other knowledge look at calls that were answered, a share of them in percent, while less than most of the
-    capacity is in use, and tells what came of it.
+    """Has the other knowledge look at calls that were answered, a share of them in percent, one after the other with a
+    rest after each, while less than most of the capacity is in use, and tells what came of it.
 
     `busy` says how much of the capacity other calls take, from 0 to 1. Made before the workers are forked: `start`
     begins the process, in a worker that has no thread yet; without it there is a thread in its place.
@@ -133,23 +138,27 @@ class Shadow:
         told: Callable[[CallRecord[Answered], Compared], None],
     ) -> None:
         self.other, self._share, self._busy, self._told = other, share, busy, told
+        self._waiting: Queue[tuple[CallRecord[Answered], Job] | None] = Queue(_WAITING)
         self._lock = Lock()
-        self._waiting = 0
-        self._executor: Executor | None = None
-        self._compare: Callable[[Job], Compared] = other.compare
+        self._one_by_one = Background("shadow", self._work)
+        self._rest: Callable[[float], object] = self._one_by_one.stopping.wait
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._apart: Executor | None = None
         self._failing = False
 
     def start(self) -> None:
         """Begin the process; for a worker that begins."""
+        context = multiprocessing.get_context("fork")
         try:
-            executor = ProcessPoolExecutor(1, multiprocessing.get_context("fork"), _begin, (self.other,))
-            # It is forked with the first that it is given.
-            executor.submit(os.getpid)
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_compare_on, args=(self.other, theirs, ours), name="shadow", daemon=True)
+            process.start()
         except OSError as problem:
-            # Without shared memory there is none.
             _LOG.error("shadow: no process of its own, %s: it takes turns with the calls", type(problem).__name__)
             return
-        self._executor, self._compare = executor, _compare
+        theirs.close()
+        self._process, self._pipe = process, ours
 
     def take(self, call: CallRecord[Answered], now: datetime) -> None:
         """Have a call looked at; waits for nothing. `now` is when it was answered."""
@@ -161,10 +170,8 @@ class Shadow:
         if self.other.says_nothing_either(call):
             self._told(call, Compared(SAME))
             return
-        with self._lock:
-            has_room = self._waiting < _WAITING and self._busy() <= _BUSY
-            self._waiting += has_room
-        if not has_room:
+        # Before anything is made of it: most calls of a busy hour end here.
+        if self._waiting.full() or self._busy() > _BUSY:
             self._told(call, Compared(SKIPPED))
             return
         # No token is handed on.
@@ -174,67 +181,72 @@ class Shadow:
             answered.assessment.case.now if answered.assessment.case else now,
             decided(answered.assessment, answered.fired),
         )
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="shadow")
-        # Of the record only what is written down is kept until then.
-        told = partial(self._done, replace(call, request=None, answered=None))
         try:
-            self._executor.submit(self._compare, job).add_done_callback(told)
-        except (BrokenExecutor, RuntimeError) as problem:
-            # It has died, or the worker ends.
-            self._failed(call, problem)
+            # Of the record only what is written down is kept until then.
+            self._waiting.put_nowait((replace(call, request=None, answered=None), job))
+        except Full:
+            self._told(call, Compared(SKIPPED))
+            return
+        with self._lock:
+            self._one_by_one.start()
 
     def close(self) -> None:
         """Leave out what waits, and end the process."""
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-            self._executor, self._compare = None, self.other.compare
+        with suppress(Empty):
+            while True:
+                if left := self._waiting.get_nowait():
+                    self._told(left[0], Compared(SKIPPED))
+                self._waiting.task_done()
+        self._waiting.put(None)
+        self._one_by_one.close()
+        if self._process is not None and self._pipe is not None:
+            self._pipe.close()
+            self._process.join()
+            self._process = self._pipe = None
 
-    def _done(self, call: CallRecord[Answered], future: Future[Compared]) -> None:
-        if future.cancelled():
-            self._give_back(call, Compared(SKIPPED))
-        elif problem := future.exception():
-            self._failed(call, problem)
+    def _work(self) -> None:
+        while (given := self._waiting.get()) is not None:
+            call, job = given
+            began = monotonic()
+            self._told(call, self._compared(job))
+            self._waiting.task_done()
+            self._rest(_REST * (monotonic() - began))
+        self._waiting.task_done()
+
+    def _compared(self, job: Job) -> Compared:
+        if self._pipe is None:
+            self._apart = self._apart or ThreadPoolExecutor(1, thread_name_prefix="shadow")
+            found = _compare(self.other, self._apart, job)
         else:
+            try:
+                self._pipe.send(job)
+                found = self._pipe.recv()
+            except (OSError, EOFError) as problem:
+                # The process has died.
+                found = type(problem).__name__
+        if isinstance(found, Compared):
             self._failing = False
-            self._give_back(call, future.result())
-
-    def _failed(self, call: CallRecord[Answered], problem: BaseException) -> None:
+            return found
         if not self._failing:
             self._failing = True
-            # What it says may be of a chart.
-            _LOG.error("shadow: a call could not be compared, %s", type(problem).__name__)
-        self._give_back(call, Compared(FAILED))
-
-    def _give_back(self, call: CallRecord[Answered], compared: Compared) -> None:
-        with self._lock:
-            self._waiting -= 1
-        self._told(call, compared)
+            _LOG.error("shadow: a call could not be compared, %s", found)
+        return Compared(FAILED)
 
 
-# In the process of its own: what it compares by.
-_other: Other | None = None
+def _compare(other: Other, apart: Executor, job: Job) -> Compared | str:
+    """What comes of a call, or the class of what went wrong: what it says may be of a chart."""
+    future = apart.submit(other.compare, job)
+    problem = future.exception()
+    return type(problem).__name__ if problem else future.result()
 
 
-def _begin(other: Other) -> None:
-    """Make the process what it is to be: it yields to everybody, and ends with the worker."""
-    global _other  # noqa: PLW0603 - the one thing that a process of an executor can keep
-    _other = other
+def _compare_on(other: Other, pipe: Connection, of_worker: Connection) -> None:
+    """What the process does: it yields to everybody, and ends with the worker, which has the other end of the pipe."""
+    of_worker.close()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    Thread(target=_end_with_the_worker, name="parent", daemon=True).start()
-
-
-def _end_with_the_worker() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(0)
-
-
-def _compare(job: Job) -> Compared:
-    if _other is None:
-        raise RuntimeError("the process has not begun")
-    return _other.compare(job)
+    with suppress(EOFError, OSError), ThreadPoolExecutor(1) as apart:
+        while True:
+            pipe.send(_compare(other, apart, pipe.recv()))

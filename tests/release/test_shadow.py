@@ -5,8 +5,9 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+from queue import Queue
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from service.commands.replay import answers, read_folder
 from service.knowledge_model.model import PACKAGED
 from service.reasoning.differences import KINDS
 from service.server import shadow
-from service.server.shadow import Compared, Shadow
+from service.server.shadow import Shadow
 from service.settings import Settings, SettingsError
 from tests.recording import FIXTURES, KEY, PATH, Clock, Site, environ
 from tests.release.edits import bench, written
@@ -56,6 +57,8 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         clock = Clock()
         clock.now = FOLDER.clock
         started.append(Site(Settings(audit=folder, log_key=KEY, card_key=KEY, **settings), clock))
+        if of := started[-1].client.application.extensions.get("shadow"):
+            of._rest = lambda _seconds: None
         return started[-1]
 
     yield start
@@ -80,10 +83,7 @@ def call(of: Site, fixture: str, **members: Any) -> dict[str, Any]:
 
 def compared(of: Site) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The calls of which something would have changed, and how many were looked at, once all are."""
-    executor = of.client.application.extensions["shadow"]._executor
-    if executor is not None:
-        executor.shutdown()
-        of.client.application.extensions["shadow"]._executor = None
+    of.client.application.extensions["shadow"]._waiting.join()
     names = ("compared", "complaint", "changed", "failed", "skipped")
     counts = of.rows("audit_shadow_counts")
     return of.rows("audit_shadow_calls"), {name: sum(row[name] for row in counts) for name in names}
@@ -113,6 +113,7 @@ def test_a_red_flag_that_would_be_lost_is_found_with_its_call_and_ends_with_1(
     assert said.exit_code == 1, said.output
     assert f"4 calls, 3 with the complaint: 2 would have changed: 2 red flags lost ({FLAG})" in said.output
     assert "0 failed; 0 skipped" in said.output
+    assert "At least" not in said.output
     for each in changed:
         assert f"\n  {each['correlation']}\n" in said.output
     machine = json.loads(report(of, "--json").output)
@@ -129,12 +130,9 @@ def test_a_red_flag_that_would_be_lost_is_found_with_its_call_and_ends_with_1(
 def test_beside_itself_nothing_would_change_in_any_published_call(site: Callable[..., Site], tmp_path: Path) -> None:
     shutil.copytree(PACKAGED, same := tmp_path / "same")
     of = site(shadow_dir=same)
-    # One after the other: so many wait for no thread.
-    of.client.application.extensions["shadow"]._busy = lambda: 0.0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shadow, "_WAITING", 1_000)
-        answered = dict(answers(FOLDER, lambda path, name, body: send(of, path, body, name)))
-        changed, counts = compared(of)
+    of.client.application.extensions["shadow"]._waiting.maxsize = 1_000
+    answered = dict(answers(FOLDER, lambda path, name, body: send(of, path, body, name)))
+    changed, counts = compared(of)
     assert changed == []
     assert counts["compared"] == sum("cards" in each for each in answered.values()) > 150
     assert 100 < counts["complaint"] < counts["compared"]
@@ -194,13 +192,37 @@ def test_above_most_of_the_capacity_a_call_is_skipped_and_counted(site: Callable
     assert counts == {"compared": 1, "complaint": 1, "changed": 1, "failed": 0, "skipped": 1}
 
 
-def test_so_many_wait_and_no_more(site: Callable[..., Site], edited: Path) -> None:
+def test_it_compares_a_tenth_of_the_time_and_what_more_comes_meanwhile_is_skipped_and_counted(
+    site: Callable[..., Site], edited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of = site(shadow_dir=edited)
     beside: Shadow = of.client.application.extensions["shadow"]
-    beside._waiting = shadow._WAITING
+    clock, rests, rested = iter(range(0, 1_000, 2)), Queue[float](), Event()
+    monkeypatch.setattr(shadow, "monotonic", lambda: next(clock))
+
+    def rest(seconds: float) -> None:
+        rests.put(seconds)
+        rested.wait()
+
+    beside._rest = rest
     call(of, LOSES)
-    beside._waiting = 0
-    assert compared(of)[1]["skipped"] == 1
+    # The first took two seconds by this clock, and now it rests for eighteen.
+    assert rests.get() == 18
+    for _ in range(shadow._WAITING + 3):
+        call(of, LOSES)
+    assert rests.empty()
+    rested.set()
+    assert compared(of)[1] == {
+        "compared": 1 + shadow._WAITING,
+        "complaint": 1 + shadow._WAITING,
+        "changed": 1 + shadow._WAITING,
+        "failed": 0,
+        "skipped": 3,
+    }
+    assert [rests.get() for _ in range(shadow._WAITING)] == [18] * shadow._WAITING
+    # What was skipped may all have had the complaint.
+    assert json.loads(report(of, "--json").output)["compared_share"] == pytest.approx(17 / 20)
+    assert "3 skipped\nAt least 85.0% of the calls with the complaint were compared; what would" in report(of).output
 
 
 def test_a_share_of_the_calls_is_looked_at(
@@ -282,20 +304,29 @@ def test_in_a_running_service_a_process_of_its_own_compares_and_ends_with_its_wo
         assert patiently(lambda: status(base + PATH, {"Content-Type": "application/json"}, body) == 200)
 
 
-def test_the_executor_of_a_worker_that_ends_skips_what_waits(site: Callable[..., Site], edited: Path) -> None:
+def test_a_worker_that_ends_waits_for_no_rest_and_skips_what_waits(site: Callable[..., Site], edited: Path) -> None:
     of = site(shadow_dir=edited)
     beside: Shadow = of.client.application.extensions["shadow"]
-    told: list[Compared] = []
-    beside._told = lambda _call, compared: told.append(compared)
-    beside.close()
-    beside._executor = type("Ended", (), {"submit": _ended, "shutdown": lambda *_given, **_named: None})()
+    resting = Event()
+
+    def rest(_seconds: float) -> None:
+        resting.set()
+        beside._one_by_one.stopping.wait()
+
+    beside._rest = rest
     call(of, LOSES)
-    assert [each.outcome for each in told] == ["failed"]
-    assert replace(told[0]) == Compared("failed")
+    assert resting.wait(60)
+    call(of, LOSES)
+    beside.close()
+    assert compared(of)[1] == {"compared": 1, "complaint": 1, "changed": 1, "failed": 0, "skipped": 1}
 
 
-def _ended(*_given: object) -> None:
-    raise RuntimeError("cannot schedule new futures after shutdown")
+def test_a_process_that_has_died_fails_what_it_is_given(site: Callable[..., Site], edited: Path) -> None:
+    of = site(shadow_dir=edited)
+    of.client.application.extensions["shadow"]._pipe, theirs = multiprocessing.Pipe()
+    theirs.close()
+    call(of, LOSES)
+    assert compared(of)[1]["failed"] == 1
 
 
 def test_a_new_application_as_a_reload_makes_one_takes_the_folder_anew(edited: Path, tmp_path: Path) -> None:
@@ -314,10 +345,10 @@ def test_a_new_application_as_a_reload_makes_one_takes_the_folder_anew(edited: P
 def test_where_no_process_can_be_made_a_thread_compares(
     site: Callable[..., Site], edited: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_given: object) -> None:
-        raise PermissionError("no shared memory")
+    def refuse() -> None:
+        raise BlockingIOError("no more processes")
 
-    monkeypatch.setattr(multiprocessing, "get_context", refuse)
+    monkeypatch.setattr("os.fork", refuse)
     of = site(shadow_dir=edited)
     of.client.application.extensions["shadow"].start()
     call(of, LOSES)
