@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from service.commands.knowledge import export as command
 from service.commands.portable import export_of, write
+from service.features.resources import SYSTEM
 from service.knowledge_model.conditions import Condition
 from service.knowledge_model.loader import load
 from service.knowledge_model.vocabulary import CHART_KINDS
@@ -165,6 +166,15 @@ def test_each_chart_is_a_valid_bundle_of_features_with_what_is_expected() -> Non
     assert {"Complaint", "Verdict rl07-suspected-tear"} <= {each["name"] for each in expected["parameter"]}
 
 
+def test_a_chart_holds_what_it_is_named_after_though_its_code_needs_a_licence() -> None:
+    chart = json.loads(files()["package/tests/cauda-equina.json"])
+    coded = {node["code"] for node in nodes(chart) if node.get("system") == SYSTEM}
+    assert "saddle-numbness" in coded
+    told = {each["name"]: each.get("valueBoolean") for each in chart["entry"][-1]["resource"]["parameter"]}
+    assert told["Said rl01-cauda-equina"] is True
+    assert told["Calls rl01-cauda-equina referral 1"] is True
+
+
 def test_each_library_holds_the_text_and_the_machine_form() -> None:
     parts = exported().logic.definitions.parts(LIBRARY)
     assert [each["id"] for each in of_kind("Library")] == [*parts]
@@ -202,6 +212,45 @@ def test_an_order_has_its_priority_and_its_side() -> None:
     order = by_id["mri-hip-urgent-left"]
     assert order["priority"] == "urgent"
     assert "left" in order["code"]["text"]
+
+
+def test_an_order_that_an_engine_makes_has_its_priority_though_it_copies_none() -> None:
+    for each in of_kind("ActivityDefinition"):
+        (computed,) = each["dynamicValue"]
+        assert (computed["path"], computed["expression"]["expression"]) == ("priority", f"'{each['priority']}'")
+
+
+def test_the_strategy_has_a_recommendation_where_it_is_said_and_tells_what_it_is() -> None:
+    (strategy,) = (each for each in of_kind("PlanDefinition") if each["id"] == "strategy")
+    for action in strategy["action"]:
+        id_ = action["definitionCanonical"].rpartition("|")[0].rpartition("/")[2]
+        (condition,) = action["condition"]
+        assert condition["expression"]["expression"] == f"Said {id_}"
+        # The profile cpg-strategydefinition wants all three of them.
+        assert action["title"]
+        assert action["description"]
+        assert action["code"][0]["coding"][0]["code"] in ("triage", "guideline-based-care")
+
+
+def test_the_form_asks_for_each_finding_once_and_has_no_group_without_a_question() -> None:
+    (form,) = of_kind("Questionnaire")
+    links = [node["linkId"] for node in nodes(form) if "linkId" in node]
+    assert len(links) == len({*links})
+    assert all(group["item"] for group in form["item"])
+    findings = {item["linkId"] for group in form["item"] for item in group["item"]}
+    assert {name for question in packaged().questions for name in question.findings} <= findings
+
+
+def test_every_id_is_one_of_fhir_and_no_list_is_empty() -> None:
+    every = [*resources(), *(json.loads(content) for name, content in files().items() if "/tests/" in name)]
+    for resource in every:
+        for node in nodes(resource):
+            assert re.fullmatch(r"[A-Za-z0-9.-]{1,64}", node.get("id", "none")) or "path" in node
+            assert (
+                re.fullmatch(r"\w+/[A-Za-z0-9.-]{1,64}", node.get("reference", "Patient/none"))
+                or node["reference"] == "#options"
+            )
+            assert [] not in node.values()
 
 
 def test_where_codes_stand_the_notice_of_their_holder_stands() -> None:

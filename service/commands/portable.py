@@ -23,7 +23,8 @@ def export_of(folder: Path | None, *, affiliate: bool, now: datetime) -> Export:
     """The export of a folder of knowledge, with the made-up patients as its charts. Raises KnowledgeError."""
     knowledge = load(folder, affiliate_snomed=affiliate)
     standings = release_in(folder).at(now)
-    charts = tuple(_charts(knowledge)) if folder is None else ()
+    # All codes read them, whatever is exported: of a code that a licence is needed for no feature tells.
+    charts = tuple(_charts(load(folder, affiliate_snomed=True))) if folder is None else ()
     return Export(knowledge, standings, charts)
 
 

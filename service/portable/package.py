@@ -44,6 +44,8 @@ _OPTIONS = "http://hl7.org/fhir/StructureDefinition/cqf-cqlOptions"
 _COMPUTABLE = "http://hl7.org/fhir/uv/crmi/StructureDefinition/crmi-"
 _RECOMMENDATION = "http://hl7.org/fhir/uv/cpg/StructureDefinition/cpg-recommendationdefinition"
 _STRATEGY = "http://hl7.org/fhir/uv/cpg/StructureDefinition/cpg-strategydefinition"
+_ACTIVITY = "http://hl7.org/fhir/uv/cpg/StructureDefinition/cpg-computableactivity"
+_PROCESS = "http://hl7.org/fhir/uv/cpg/CodeSystem/cpg-common-process-cs"
 # What the holders of the rights want said wherever their codes stand; see NOTICE.
 NOTICES: Mapping[str, str] = {
     SYSTEMS["sct"]: (
@@ -75,6 +77,11 @@ class Charted:
 
     name: str
     case: Case
+
+    @property
+    def id(self) -> str:
+        """The name as an id of FHIR."""
+        return self.name.replace("/", "-")
 
 
 @dataclass
@@ -150,6 +157,8 @@ class Export:
 
     def _library(self, name: str, status: str) -> Json:
         approved = self.standings.governance
+        included = self.libraries[name]["library"].get("includes", {}).get("def", ())
+        related = [{"type": "depends-on", "resource": self._canonical("Library", each["path"])} for each in included]
         options = {
             "resourceType": "Parameters",
             "id": "options",
@@ -171,10 +180,7 @@ class Export:
                 f"'{reader_of(self.knowledge)}' every verdict is null and 'Not read' is true."
             ),
             **({"approvalDate": approved.signed.isoformat()} if approved else {}),
-            "relatedArtifact": [
-                {"type": "depends-on", "resource": self._canonical("Library", each["path"])}
-                for each in self.libraries[name]["library"].get("includes", {}).get("def", ())
-            ],
+            **({"relatedArtifact": related} if related else {}),
             "content": [
                 {"contentType": "text/cql", "data": base64.b64encode(self.cql(name).encode()).decode()},
                 {
@@ -192,7 +198,13 @@ class Export:
             "description": "Every recommendation about a chart, in the order in which they are evaluated.",
             "library": [self._canonical("Library", LIBRARY)],
             "action": [
-                {"title": r.title, "definitionCanonical": self._canonical("PlanDefinition", r.id)}
+                {
+                    "title": r.title,
+                    "description": r.when_then,
+                    "code": [_process(r)],
+                    **_applies(f"Said {r.id}"),
+                    "definitionCanonical": self._canonical("PlanDefinition", r.id),
+                }
                 for r in self.logic.exported
             ],
         }
@@ -260,9 +272,17 @@ class Export:
                 order = service_request(template, priority, ordering, self.knowledge.wording.sides)
                 yield {
                     **self._head("ActivityDefinition", _activity(key, priority, side), order["code"]["text"], status),
+                    "meta": {"profile": [_ACTIVITY]},
                     "kind": "ServiceRequest",
                     "intent": order["intent"],
                     "priority": order["priority"],
+                    # HAPI copies no priority to the order that it makes of this, but what is computed.
+                    "dynamicValue": [
+                        {
+                            "path": "priority",
+                            "expression": {"language": "text/fhirpath", "expression": f"'{order['priority']}'"},
+                        }
+                    ],
                     "code": order["code"],
                     **({"bodySite": order["bodySite"]} if "bodySite" in order else {}),
                     "copyright": _notices(coding["system"] for coding in order["code"]["coding"]),
@@ -358,10 +378,14 @@ class Export:
         }
 
     def _questionnaire(self, status: str) -> Json:
-        """Every question, for a form filler without an adaptive form."""
-        form = Form(self.assessor)
-        groups = [form.where, *filter(None, map(form.group_of, form.link_ids()))]
-        items = [form.item_of_group(group) for group in dict.fromkeys(groups)]
+        """Every question, for a form filler without an adaptive form; each finding is asked for once."""
+        form, asked = Form(self.assessor), set[str]()
+        items = []
+        for group in dict.fromkeys([form.where, *filter(None, map(form.group_of, form.link_ids()))]):
+            findings = tuple(each for each in group.findings if each not in asked)
+            asked |= {*findings}
+            if findings:
+                items.append(form.item_of_group(group._replace(findings=findings)))
         return {
             **self._head("Questionnaire", "questions", f"{self.knowledge.title}: every question", status),
             "subjectType": ["Patient"],
@@ -372,11 +396,11 @@ class Export:
 
     def chart(self, charted: Charted) -> Json:
         """A Bundle of the features of a chart, with what is expected of it as Parameters."""
-        made = bundle(features(charted.case, charted.name, reader_of(self.knowledge)), charted.name)
+        made = bundle(features(charted.case, charted.id, reader_of(self.knowledge)), charted.id)
         told = [_parameter(name, value) for name, value in sorted(expected(self.assessor, charted.case).items())]
-        result = {"resourceType": "Parameters", "id": f"expected-{charted.name}"[:64], "parameter": told}
+        result = {"resourceType": "Parameters", "id": f"expected-{charted.id}"[:64], "parameter": told}
         made["entry"].append({"fullUrl": f"{BASE}/Parameters/{result['id']}", "resource": result})
-        return {"resourceType": "Bundle", "id": f"chart-{charted.name}"[:64], **made}
+        return {"resourceType": "Bundle", "id": f"chart-{charted.id}"[:64], **made}
 
     def manifest(self) -> Json:
         """package.json of the package."""
@@ -409,7 +433,7 @@ class Export:
         ]
         found["package/package.json"] = _json(self.manifest())
         found["package/.index.json"] = _json({"index-version": 2, "files": index})
-        found |= {f"package/tests/{each.name}.json": _json(self.chart(each)) for each in self.charts}
+        found |= {f"package/tests/{each.id}.json": _json(self.chart(each)) for each in self.charts}
         return found
 
 
@@ -431,6 +455,10 @@ def _json(value: Json) -> bytes:
 def _applies(definition: str) -> Json:
     expression = {"language": "text/cql-identifier", "expression": definition}
     return {"condition": [{"kind": "applicability", "expression": expression}]}
+
+
+def _process(r: Recommendation) -> Json:
+    return {"coding": [{"system": _PROCESS, "code": "triage" if r.kind == "red-flag" else "guideline-based-care"}]}
 
 
 def _activity(key: str, priority: str, side: str = NO_SIDE) -> str:
