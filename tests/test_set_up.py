@@ -128,23 +128,50 @@ def test_clean_removes_whatever_is_left_out_of_version_control_but_what_a_site_h
     assert left == {"Makefile", "tests", "tests/ehr", "tests/portable"} | of_a_site
 
 
-def test_the_build_server_runs_make_test_with_ci_set_and_no_input(repository: Path, tmp_path: Path) -> None:
-    make = tmp_path / "make"
-    make.write_text('#!/bin/sh\necho "$PWD|$CI|$*|$(cat)"\n')
-    make.chmod(0o755)
+def build_server(repository: Path, folder: Path, make: str) -> subprocess.CompletedProcess[str]:
+    """What .ci/run does where `make` is this script."""
+    (folder / "make").write_text(make)
+    (folder / "make").chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if name != "CI"}
-
-    ran = subprocess.run(
+    return subprocess.run(
         [repository / ".ci" / "run"],
-        cwd=tmp_path,
-        env=environ | {"PATH": f"{tmp_path}:{environ['PATH']}"},
+        cwd=folder,
+        env=environ | {"PATH": f"{folder}:{environ['PATH']}"},
         input="anybody there?",
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
 
-    assert ran.stdout == f"{repository}|true|test|\n"
+
+def test_the_build_server_runs_make_test_and_other_engines_with_ci_set_and_no_input(
+    repository: Path, tmp_path: Path
+) -> None:
+    ran = build_server(repository, tmp_path, '#!/bin/sh\necho "$PWD|$CI|$*|$(cat)"\n')
+
+    assert ran.returncode == 0
+    assert ran.stdout.splitlines() == [
+        f"{repository}|true|test|",
+        f"{repository}|true|portable PORTABLE=--install|",
+        f"{repository}|true|portable PORTABLE=--generated 100 --rows 1|",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failing", "ends_with", "says"),
+    [
+        ("test", 1, ""),
+        ("portable PORTABLE=--install", 0, "The engines of CQL cannot be installed here"),
+        ("portable PORTABLE=--generated 100 --rows 1", 1, ""),
+    ],
+)
+def test_the_build_server_fails_where_a_test_or_an_engine_does_but_not_for_want_of_an_engine(
+    repository: Path, tmp_path: Path, failing: str, ends_with: int, says: str
+) -> None:
+    ran = build_server(repository, tmp_path, f'#!/bin/sh\n[ "$*" != "{failing}" ]\n')
+
+    assert ran.returncode == ends_with
+    assert says in ran.stderr
 
 
 @pytest.mark.parametrize("file", [".ci/run"])

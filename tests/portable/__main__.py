@@ -1,8 +1,9 @@
 """Whether other engines decide as this service does by the exported knowledge: ``make portable``.
 
     python -m tests.portable [--engine javascript|java ...] [--generated 1500] [--rows 24] [--processes 2]
+    python -m tests.portable --install
 
-Ends with 1 where a chart differs or a mutant is not noticed.
+Ends with 1 where a chart differs, a mutant is not noticed, or an engine cannot be had.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from service.portable.cql_text import text_of
+from service.portable.elm import Elm
 from service.portable.logic import Logic
 from service.portable.package import LIBRARY
 from tests.portable.charts import ROWS, Charts
-from tests.portable.engines import Asked, Engine, InstallError, java, javascript
+from tests.portable.engines import Asked, Engine, InstallError, java, javascript, translated
 from tests.portable.mutants import KINDS, Mutant, mutants
 
 ENGINES = {"javascript": javascript, "java": java}
@@ -45,36 +48,59 @@ def notices(engine: Engine, folder: Path, charts: Charts, mutant: Mutant) -> boo
     return any(found for _name, found in engine.differences(path, asked))
 
 
+def texts_of(logic: Logic, libraries: dict[str, Elm]) -> list[str]:
+    """The libraries as CQL text."""
+    parts = logic.definitions.parts(LIBRARY)
+    return [text_of(library, logic.remarks, parts[name]) for name, library in libraries.items()]
+
+
+def installed(names: Iterable[str]) -> Iterator[Engine]:
+    """Those of these engines that can be had; why another cannot is printed."""
+    for name in names:
+        try:
+            yield ENGINES[name]()
+        except InstallError as problem:
+            print(f"{name}: cannot be installed: {problem}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare other engines with this service by the exported knowledge.")
     parser.add_argument("--engine", action="append", choices=[*ENGINES], help="both where none is named")
     parser.add_argument("--generated", type=int, default=1500, metavar="N", help="how many whole charts are made up")
     parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help="how many charts a condition has at most")
     parser.add_argument("--processes", type=int, default=2, metavar="N")
+    parser.add_argument("--install", action="store_true", help="install the engines, and compare nothing")
     options = parser.parse_args()
-    charts, failed = Charts(), False
+    names = options.engine or [*ENGINES]
+    engines = [*installed(names)]
+    failed = len(engines) < len(names)
+    if options.install:
+        sys.exit(failed)
+    charts = Charts()
     logic = Logic(charts.knowledge)
-    elm = [*logic.definitions.libraries(LIBRARY, charts.knowledge.version).values()]
+    libraries = logic.definitions.libraries(LIBRARY, charts.knowledge.version)
+    elm = [*libraries.values()]
     with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "library.json"
+        library, of_text = Path(folder) / "library.json", Path(folder) / "text.json"
         library.write_text(json.dumps(elm), "utf-8")
-        for name in options.engine or [*ENGINES]:
-            try:
-                engine = ENGINES[name]()
-            except InstallError as problem:
-                print(f"{name}: left out: {problem}")
-                failed = True
-                continue
+        try:
+            of_text.write_text(json.dumps(translated(texts_of(logic, libraries))), "utf-8")
+        except (InstallError, ValueError) as problem:
+            print(f"the text cannot be translated: {problem}")
+            failed = True
+        for engine in engines:
             print(engine.name)
             groups = {
-                "fixtures": charts.whole(0, ("fixture",)),
-                "named cases": charts.whole(0, ("case",)),
-                "generated charts": charts.whole(options.generated, ("generated",)),
-                "charts of conditions": charts.tables(options.rows),
+                "fixtures": (library, charts.whole(0, ("fixture",))),
+                "named cases": (library, charts.whole(0, ("case",))),
+                "generated charts": (library, charts.whole(options.generated, ("generated",))),
+                "charts of conditions": (library, charts.tables(options.rows)),
             }
-            for group, asked in groups.items():
+            if of_text.is_file():
+                groups["fixtures by the translated text"] = (of_text, charts.whole(0, ("fixture",)))
+            for group, (path, asked) in groups.items():
                 began = time.monotonic()
-                count, differing = compare(engine, library, asked, options.processes)
+                count, differing = compare(engine, path, asked, options.processes)
                 failed = failed or differing > 0
                 print(f"  {count} {group}, {differing} with differences, {time.monotonic() - began:.0f} s", flush=True)
             noticed, tried = Counter[str](), Counter[str]()

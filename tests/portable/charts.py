@@ -144,7 +144,7 @@ class Charts:
         changed = [(each, value) for each, of in zip(read, values, strict=True) for value in of if value != base[each]]
         chance.shuffle(changed)
         changed.sort(key=lambda pair: not isinstance(pair[1], Interval))
-        yield from (self._plain({**base, each: value}) for each, value in changed[: rows - rows // 4 - 1])
+        yield from (self._plain({**base, each: value}) for each, value in changed[: max(rows - rows // 4 - 1, 0)])
         yield from (
             self._case(dict(zip(read, map(chance.choice, values), strict=True)), chance) for _ in range(rows // 4)
         )

@@ -7,11 +7,15 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.portable.elm import Elm
+
 FOLDER = Path(__file__).parent
 BUILD = FOLDER / "target"
+_SOURCES = ("Engine.java", "Translate.java")
 
 
 class Asked(NamedTuple):
@@ -89,16 +93,40 @@ def javascript() -> Engine:
 
 def java() -> Engine:
     """The engine of the CQL framework, which HAPI has as well, compiled on first use. Raises InstallError."""
-    classpath = BUILD / "classpath"
-    if not (BUILD / "Engine.class").is_file():
+    return Engine(f"CQL framework {_framework()}", ("java", "-cp", _classpath(), "Engine"))
+
+
+def translated(texts: Sequence[str]) -> list[Elm]:
+    """The ELM that the translator of the CQL framework makes of the texts of libraries, those included first.
+
+    Raises InstallError, ValueError with what it says where a text is not CQL.
+    """
+    command = ("java", "-Xss16m", "-cp", _classpath(), "Translate")
+    ended = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise ValueError(f"the text is not understood: {ended.stderr[-2000:]}")
+    libraries: list[Elm] = json.loads(ended.stdout)
+    for each in libraries:
+        # The Java engine looks for a definition by halves.
+        each["library"]["statements"]["def"].sort(key=itemgetter("name"))
+    return libraries
+
+
+def _classpath() -> str:
+    """Where the classes are that are tried here, compiled anew where their sources have changed."""
+    classpath, made = BUILD / "classpath", BUILD / "Translate.class"
+    sources = [FOLDER / each for each in ("pom.xml", *_SOURCES)]
+    if not made.is_file() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources):
         BUILD.mkdir(exist_ok=True)
         _run("mvn", "-q", "-B", "dependency:build-classpath", f"-Dmdep.outputFile={classpath}")
-        _run("javac", "-cp", classpath.read_text("utf-8").strip(), "-d", str(BUILD), "Engine.java")
-    found = classpath.read_text("utf-8").strip()
-    (jar,) = (Path(path) for path in found.split(os.pathsep) if Path(path).name.startswith("engine-fhir-"))
-    return Engine(
-        jar.stem.replace("engine-fhir-", "CQL framework "), ("java", "-cp", f"{BUILD}{os.pathsep}{found}", "Engine")
-    )
+        _run("javac", "-cp", classpath.read_text("utf-8").strip(), "-d", str(BUILD), *_SOURCES)
+    return f"{BUILD}{os.pathsep}{classpath.read_text('utf-8').strip()}"
+
+
+def _framework() -> str:
+    """The version of the CQL framework."""
+    (jar,) = (path for path in map(Path, _classpath().split(os.pathsep)) if path.name.startswith("engine-fhir-"))
+    return jar.stem.removeprefix("engine-fhir-")
 
 
 def _run(*command: str) -> None:
