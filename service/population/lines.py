@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -124,10 +124,14 @@ def read_line(text: bytes) -> Line | None:
         head = _HEAD.decode(text)
     except UNREADABLE:
         return _read_whole(text)
-    if head.kind == "Patient":
-        return Line(head.kind, head.id or "", head.id or "", head)
+    patient = (head.id or "") if head.kind == "Patient" else patient_named(_reference(head))
+    return Line(head.kind, head.id or "", patient, head)
+
+
+def _reference(head: _Head) -> str:
+    """Who a resource is about, as it is written."""
     owner = head.subject or head.patient or (head.source if head.kind == "QuestionnaireResponse" else None)
-    return Line(head.kind, head.id or "", patient_named((owner and owner.reference) or ""), head)
+    return (owner and owner.reference) or ""
 
 
 def _read_whole(text: bytes) -> Line | None:
@@ -151,20 +155,37 @@ def sort_lines(population: Population, lines: Iterable[bytes]) -> pa.RecordBatch
     tally: Counter[str] = Counter()
     rows: list[tuple[str, str, bytes]] = []
     of_patients: dict[str, tuple[list[msgspec.Raw], list[ResourceHead]]] = {}
+    decode, deleted, count = _HEAD.decode, population.deleted, 0
+    # An export repeats the patient from line to line.
+    before, patient = None, ""
     for given in lines:
-        text = given.strip()
-        if not text:
+        if not (text := given.strip()):
             continue
-        tally["lines"] += 1
-        line = read_line(text)
-        if (why := _left_behind(line, population.deleted)) or line is None:
+        count += 1
+        try:
+            head = decode(text)
+        except UNREADABLE:
+            line = _read_whole(text)
+            if line is None:
+                tally["torn"] += 1
+            elif why := _left_behind(line.kind, line.id, line.patient, deleted):
+                tally[why] += 1
+            else:
+                rows.append((line.patient, line.kind, text))
+            continue
+        kind, identifier = head.kind, head.id or ""
+        if kind == "Patient":
+            before, patient = None, identifier
+        elif (reference := _reference(head)) != before:
+            before, patient = reference, patient_named(reference)
+        if (deleted or not patient or kind not in KEYS) and (why := _left_behind(kind, identifier, patient, deleted)):
             tally[why] += 1
-        elif line.head is None:
-            rows.append((line.patient, line.kind, text))
-        else:
-            resources, heads = of_patients.setdefault(line.patient, ([], []))
-            resources.append(msgspec.Raw(text))
-            heads.append(line.head)
+            continue
+        if (found := of_patients.get(patient)) is None:
+            found = of_patients[patient] = ([], [])
+        found[0].append(msgspec.Raw(text))
+        found[1].append(head)
+    tally["lines"] += count
     for patient, (resources, heads) in of_patients.items():
         kept, dropped = population.assessor.sort_out(patient, resources, heads, population.as_of)
         rows += [(patient, heads[place].kind, bytes(resources[place])) for place in kept]
@@ -177,15 +198,13 @@ def sort_lines(population: Population, lines: Iterable[bytes]) -> pa.RecordBatch
     )
 
 
-def _left_behind(line: Line | None, deleted: frozenset[str]) -> str:
+def _left_behind(kind: str, identifier: str, patient: str, deleted: frozenset[str]) -> str:
     """Why a line belongs to no chart; empty where it does."""
-    if line is None:
-        return "torn"
-    if line.kind not in KEYS:
+    if kind not in KEYS:
         return "of_other_types"
-    if deleted and f"{line.kind}/{line.id}" in deleted:
+    if deleted and f"{kind}/{identifier}" in deleted:
         return "deleted"
-    return "" if line.patient else "of_nobody"
+    return "" if patient else "of_nobody"
 
 
 # A batch of rows, if any came, and what was counted.
@@ -262,5 +281,5 @@ def _columns(row: Row) -> dict[str, Any]:
         columns[name] = [each._asdict() for each in columns[name]]
     columns["lead"] = [*row.lead]
     columns["data"] = dict(zip(DATA_TYPES, row.data, strict=True)) if row.data else None
-    columns["left_out"] = None if row.failed else asdict(row.left_out)
+    columns["left_out"] = None if row.failed else {name: getattr(row.left_out, name) for name in LEFT_OUT}
     return columns
