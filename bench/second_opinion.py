@@ -1,8 +1,10 @@
 """What clinicians wait for on the second opinion, and what hooks wait for beside them.
 
-Twenty clinicians at once launch the page, answer, save and launch anew, at an EHR whose every answer takes 200 ms; the
-service has two workers. Hooks are called at a steady rate all the time, in turn without and beside the clinicians, so
-that what else the machine does meets both; the ratio of the hooks' p95 is taken within a round.
+Twenty clinicians launch the page, answer, save and launch anew, each in a time of its own, at an EHR whose every answer
+takes 200 ms; the service has two workers. Hooks are called at a steady rate all the time: in turn alone, beside
+clinicians on the pages of another service on the same machine, and beside clinicians on the pages of the same service,
+so that what else the machine does meets all three. What the pages of another service cost is what one machine for
+everything costs; the rest is what hooks and pages have in common.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ import argparse
 import json
 import math
 import os
+import random
 import re
-import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -34,7 +36,9 @@ from bench.trust import BASE_URL as _BASE
 from bench.trust import Trust
 from tests.second_opinion.ehr import LAUNCH, Ehr
 
-ROUNDS = 5
+ROUNDS = 20
+# How often the rounds are drawn anew to see how sure a ratio is.
+_DRAWS = 400
 CLINICIANS = 20
 _CHART = Path(CALL).parent / "office-worker-of-42.json"
 _HOOKS = Case(Chart("small", *SIZES["small"], complaint=True), fresh=True)
@@ -55,17 +59,18 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """In milliseconds: what 95 of 100 clinicians wait at most, the p95 of hooks without and beside them, the median of
-    the rounds; and their ratio, the median, the lowest and the highest."""
+    """In milliseconds: what 95 of 100 clinicians wait at most; of all rounds together the p95 of hooks alone, beside
+    the pages of another service, and beside those of the same; the last two as ratios to the first, each with the
+    range of 90 of 100 ratios of rounds that are drawn again."""
 
     launch: float
     answer: float
     save: float
-    quiet: float
+    alone: float
+    elsewhere: float
     beside: float
-    ratio: float
-    lowest: float
-    highest: float
+    ratio_elsewhere: tuple[float, float, float]
+    ratio_beside: tuple[float, float, float]
     answers: int
 
 
@@ -135,77 +140,119 @@ def measure(
     rate: float = 10.0,
     gives_way: Callable[[], object] = lambda: None,
 ) -> Figures:
-    """`seconds` is for all rounds together; each clinician thinks for `pause` seconds before an answer; `rate` says how
-    often a hook is called a second. `gives_way` is called once the service runs, before this process works as
-    clinicians and as EHR.
+    """`seconds` is for all rounds together; each clinician thinks for about `pause` seconds before an answer, half to
+    one and a half of it; `rate` says how often a hook is called a second. `gives_way` is called once the services run,
+    before this process works as clinicians and as EHR.
 
     Raises RuntimeError where the service did not start, or answered a call or a clinician with something else.
     """
     with ExitStack() as running:
-        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        trust = Trust.make("ES384")
         ehr = running.enter_context(_ehr())
-        server = Server(SERVICE, settings=_settings(trust, folder, ehr))
-        running.callback(server.stop)
-        server.wait()
-        server.trust = trust
+        trust = Trust.make("ES384")
+        server, other = (_serving(running, trust, ehr) for _ in range(2))
         load = Load()
         running.callback(load.stop)
-        waits, ratios, hooks = Waits(), list[float](), list[tuple[float, float]]()
-        part = seconds / rounds / 2
-
-        def work(stop: threading.Event, failed: list[str]) -> None:
-            clinician = _Clinician(server.port, ehr)
-            try:
-                while not stop.is_set():
-                    _visit(clinician, waits, stop, pause)
-            except (RuntimeError, requests.RequestException) as problem:
-                failed.append(f"{type(problem).__name__}: {problem}")
-
+        took = [list[list[float]]() for _ in range(3)]
+        part = seconds / rounds / 3
         gives_way()
-        # What is loaded at the first call, by each worker, is nobody's wait.
-        for _ in range(4):
-            _Clinician(server.port, ehr).open()
-        load.offer(server, _HOOKS, 1, rate)
+        # What is loaded at the first call, by each process, is nobody's wait.
+        for each in (server, other):
+            for _ in range(4):
+                _Clinician(each.port, ehr).open()
+            load.offer(each, _HOOKS, 1, rate)
+        same = _Practice(server, ehr, pause)
+        another = _Practice(other, ehr, pause)
+        for one in (another, same):
+            running.enter_context(one.open(clinicians))
         for _ in range(rounds):
-            quiet = _p95(load.offer(server, _HOOKS, part, rate).took)
-            stop, failed = threading.Event(), list[str]()
-            everyone = [threading.Thread(target=work, args=(stop, failed), daemon=True) for _ in range(clinicians)]
-            for each in everyone:
-                each.start()
-            beside = _p95(load.offer(server, _HOOKS, part, rate).took)
-            stop.set()
-            for each in everyone:
-                each.join(_PATIENCE)
-            if failed:
-                raise RuntimeError(f"{failed[0]}; the service said:\n{server.last_words()}")
-            hooks.append((quiet, beside))
-            ratios.append(beside / quiet)
+            for calls, practice in zip(took, (None, another, same), strict=True):
+                if practice:
+                    practice.working.set()
+                calls.append(load.offer(server, _HOOKS, part, rate).took)
+                if practice:
+                    practice.working.clear()
+                # The pages that they wait for are nothing of the next part.
+                time.sleep(_EHR_SECONDS * 5)
+        if problems := [*another.failed, *same.failed]:
+            raise RuntimeError(f"{problems[0]}; the service said:\n{server.last_words()}")
+        waits = same.waits
+    alone, elsewhere, beside = took
     return Figures(
         launch=_p95(waits.launch),
         answer=_p95(waits.answer),
         save=_p95(waits.save),
-        quiet=statistics.median(quiet for quiet, _beside in hooks),
-        beside=statistics.median(beside for _quiet, beside in hooks),
-        ratio=statistics.median(ratios),
-        lowest=min(ratios),
-        highest=max(ratios),
+        alone=_p95_of(alone),
+        elsewhere=_p95_of(elsewhere),
+        beside=_p95_of(beside),
+        ratio_elsewhere=_ratio(elsewhere, alone),
+        ratio_beside=_ratio(beside, alone),
         answers=len(waits.answer),
     )
 
 
-def _visit(clinician: _Clinician, waits: Waits, stop: threading.Event, pause: float) -> None:
-    """From the launch to the saved answers, each with the time that it took."""
+def _serving(running: ExitStack, trust: Trust, ehr: Ehr) -> Server:
+    """A service at whose app this EHR is registered."""
+    folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+    server = Server(SERVICE, settings=_settings(trust, folder, ehr))
+    running.callback(server.stop)
+    server.wait()
+    server.trust = trust
+    return server
+
+
+@dataclass
+class _Practice:
+    """Clinicians on the pages of a service, who think and do nothing else while they are not `working`; `pause` says
+    how long they think before an answer, in seconds, half to one and a half of it."""
+
+    server: Server
+    ehr: Ehr
+    pause: float
+    waits: Waits = field(default_factory=Waits)
+    failed: list[str] = field(default_factory=list)
+    working: threading.Event = field(default_factory=threading.Event)
+    _closed: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def open(self, clinicians: int) -> Iterator[None]:
+        """With so many of them."""
+        everyone = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in range(clinicians)]
+        for each in everyone:
+            each.start()
+        yield
+        self._closed.set()
+        for each in everyone:
+            each.join(_PATIENCE)
+
+    def _work(self, number: int) -> None:
+        clinician, own = _Clinician(self.server.port, self.ehr), random.Random(number)  # noqa: S311 - no secret
+
+        def thinks() -> bool:
+            """Think; whether the day goes on."""
+            while not self._closed.wait(own.uniform(self.pause / 2, self.pause * 3 / 2)):
+                if self.working.is_set():
+                    return True
+            return False
+
+        try:
+            while thinks():
+                _visit(clinician, self.waits, thinks)
+        except (RuntimeError, requests.RequestException) as problem:
+            self.failed.append(f"{type(problem).__name__}: {problem}")
+
+
+def _visit(clinician: _Clinician, waits: Waits, thinks: Callable[[], bool]) -> None:
+    """From the launch to the saved answers, each with the time that it took; `thinks` says whether to go on."""
     began = time.perf_counter()
     page = clinician.open()
     waits.launch.append(time.perf_counter() - began)
     for key in _ANSWERS:
-        if stop.wait(pause):
+        if not thinks():
             return
         began = time.perf_counter()
         page = clinician.press(page, f"set:{key}=yes")
         waits.answer.append(time.perf_counter() - began)
-    if not stop.wait(pause):
+    if thinks():
         began = time.perf_counter()
         clinician.save(page)
         waits.save.append(time.perf_counter() - began)
@@ -245,6 +292,18 @@ def _p95(took: list[float]) -> float:
     return sorted(took)[(len(took) - 1) * 95 // 100] * 1000 if took else math.nan
 
 
+def _p95_of(rounds: Iterable[list[float]]) -> float:
+    return _p95([each for took in rounds for each in took])
+
+
+def _ratio(of: list[list[float]], to: list[list[float]]) -> tuple[float, float, float]:
+    """The ratio of two p95 of the same rounds, and its range where those are drawn again."""
+    drawn, rounds = random.Random(1), range(len(of))  # noqa: S311 - no secret
+    draws = [drawn.choices(rounds, k=len(rounds)) for _ in range(_DRAWS)]
+    ratios = sorted(_p95_of(of[n] for n in draw) / _p95_of(to[n] for n in draw) for draw in draws)
+    return _p95_of(of) / _p95_of(to), ratios[_DRAWS // 20], ratios[-1 - _DRAWS // 20]
+
+
 def _give_way() -> None:
     """Let every thread of this process run only where nothing else wants to: browsers and the EHR stand elsewhere, and
     what they take of these cores must not be what a hook waits for. Threads that come later do as those that start
@@ -258,18 +317,23 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.second_opinion", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120, help="how long all rounds take together (default: 120)")
-    parser.add_argument("--pause", type=float, default=2, help="seconds before each answer (default: 2)")
+    parser.add_argument("--pause", type=float, default=2, help="seconds before each answer, about (default: 2)")
     parser.add_argument("--rate", type=float, default=10, help="calls of a hook a second (default: 10)")
     given = parser.parse_args()
     figures = measure(given.seconds, pause=given.pause, rate=given.rate, gives_way=_give_way)
     print(
-        f"{CLINICIANS} clinicians, {given.pause:g} s before each of {figures.answers} answers, two workers, p95 in ms:"
+        f"{CLINICIANS} clinicians, about {given.pause:g} s before each of {figures.answers} answers, two workers, "
+        "p95 in ms:"
     )
     for name in ("launch", "answer", "save"):
         print(f"  {name:8}{getattr(figures, name):8.0f}")
-    print(f"a hook, {given.rate:g} calls a second, p95 in ms, median of {ROUNDS} rounds:")
-    print(f"  {'alone':8}{figures.quiet:8.1f}\n  {'beside':8}{figures.beside:8.1f}")
-    print(f"  {'ratio':8}{figures.ratio:8.2f}   ({figures.lowest:.2f}-{figures.highest:.2f})")
+    print(f"a hook, {given.rate:g} calls a second, p95 in ms of {ROUNDS} rounds together, and as a ratio:")
+    print(f"  {'alone':10}{figures.alone:6.1f}")
+    for name, of, (ratio, low, high) in (
+        ("elsewhere", "pages of another service here", figures.ratio_elsewhere),
+        ("beside", "pages of the same", figures.ratio_beside),
+    ):
+        print(f"  {name:10}{getattr(figures, name):6.1f}{ratio:8.2f}   ({low:.2f}-{high:.2f})  {of}")
 
 
 if __name__ == "__main__":

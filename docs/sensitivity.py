@@ -140,7 +140,7 @@ def flips(knowledge: Knowledge) -> tuple[int, list[Flip]]:
     assessor = Assessor(knowledge)
     ranked = []
     for name, case in charts(knowledge):
-        if (assessment := assessor.assess(case)).rankings:
+        if (assessment := assessor.assess(case, asking=False)).rankings:
             counting = [weighed for _side, weighed in assessor.weights(assessment)]
             ranked.append((name, case, counting, _decisions(knowledge, assessment)))
     found, varied = [], 0
@@ -152,7 +152,10 @@ def flips(knowledge: Knowledge) -> tuple[int, list[Flip]]:
             if not any(map(concerns, counting)):
                 continue
             for decision, was, now in zip(
-                DECISIONS, decisions, _decisions(varied_knowledge, assessor.assess(case)), strict=True
+                DECISIONS,
+                decisions,
+                _decisions(varied_knowledge, assessor.assess(case, asking=False)),
+                strict=True,
             ):
                 if was != now:
                     found.append(Flip(weight, factor, decision, name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,8 +67,6 @@ _Called = TypeVar("_Called", bound=Callable[..., object])
 _OURS_ALONE = ("/metrics", "/insights", "/app/")
 # How long a chart may take that a clinician waits for on a page; no EHR gives up meanwhile.
 _PAGE_MILLISECONDS = 5_000
-# In place of Python's five milliseconds: how long a thread that works lets another wait.
-_TURN_SECONDS = 0.0005
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sitbone</title>
@@ -185,9 +182,8 @@ def create_app(
             announce=lambda name: {RELEASE_KEY: _release(modes.of(name), muted(clock()), other)},
         )
     )
-    if apps and clients is not None:
-        # A page is many milliseconds of work: a hook beside it would wait longer for its turn than for its answer.
-        sys.setswitchinterval(_TURN_SECONDS)
+    # Pages to try it with are opened by nobody who would keep hooks from work.
+    app.extensions["has_pages"] = apps is not None and clients is not None
     if apps:
         completed = _completing(clients, _PAGE_MILLISECONDS)
         app.register_blueprint(second_opinion(apps, evaluator, published, completed, audit_trail))

@@ -114,9 +114,9 @@ def serve(example: Path | None) -> None:
         app.extensions["metrics"].reloaded(refused=new is None)
         return new
 
-    def at_the_beginning() -> None:
+    def at_the_beginning(answers_hooks: bool) -> None:
         # It forks a process, and so comes before whatever has a thread.
-        if shadow := app.extensions.get("shadow"):
+        if answers_hooks and (shadow := app.extensions.get("shadow")):
             shadow.start()
         suspensions.start()
         for part in (app.extensions["canary"], app.extensions["watch"]):
@@ -142,6 +142,7 @@ def serve(example: Path | None) -> None:
         app,
         example=example,
         renew=renew,
+        has_pages=lambda: app.extensions["has_pages"],
         at_the_beginning=at_the_beginning,
         at_the_end=at_the_end,
         at_death=metrics.forget,

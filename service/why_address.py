@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 PATH = "/why/"
 ADVICE = "/advice/"
-# Where an EHR launches the page of the second opinion.
-LAUNCH_PATH = "/app/launch"
+# Where the page of the second opinion is, and where an EHR launches it.
+APP = "/app"
+LAUNCH_PATH = f"{APP}/launch"
 # More than any card stands on; an address with all of these still fits where addresses are cut at 2,000 characters.
 MOST = 40
 

@@ -3,9 +3,11 @@
 import functools
 import gc
 import os
+import pickle
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,11 @@ from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+from marshmallow import Schema
 from xdist.scheduler import LoadFileScheduling
 
+from service.knowledge_model import condition_text, loader
+from service.reasoning import kernel
 from tests.charts import packaged
 
 # How long an example takes is no property: the machine may have other work.
@@ -187,6 +192,39 @@ def made_once() -> Iterator[None]:
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "read_properties", once(app.read_properties))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """What the loader makes of one text or one table, and the compiler of one stage, is made once in a process: most
+    tests that load knowledge have changed one file of hundreds. Everybody gets a copy of what can be changed, and what
+    is wrong is looked at each time."""
+
+    def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
+        made: dict[tuple[Any, bytes], bytes] = {}
+
+        def of(known: tuple[Any, bytes], *given: Any) -> Any:
+            if known not in made:
+                made[known] = pickle.dumps(make(*given))
+            return pickle.loads(made[known])  # noqa: S301 - it is of this process
+
+        return of
+
+    loads, check = remembered(tomllib.loads), remembered(loader._check)
+    parse = functools.cache(lambda text, numbers: condition_text.parse(text, dict(numbers)))
+    toml = SimpleNamespace(
+        loads=lambda text: loads((None, text.encode()), text), TOMLDecodeError=tomllib.TOMLDecodeError
+    )
+
+    def checked(schema: type[Schema], data: Any, file: str, key: str = "") -> Any:
+        return check((schema, pickle.dumps(data)), schema, data, file, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "tomllib", toml)
+        patch.setattr(loader, "_check", checked)
+        patch.setattr(loader, "parse", lambda text, numbers: parse(text, tuple(numbers.items())))
+        patch.setattr(kernel, "_function", functools.cache(kernel._function))
         yield
 
 

@@ -86,12 +86,13 @@ def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_befo
 def test_what_clinicians_wait_for_is_measured_beside_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     # An EHR that answers at once, so that each of them comes as far as to save.
     monkeypatch.setattr("bench.second_opinion._EHR_SECONDS", 0.0)
-    figures = measure_pages(seconds=4, clinicians=2, rounds=1, pause=0.01, rate=5)
+    figures = measure_pages(seconds=6, clinicians=2, rounds=1, pause=0.01, rate=5)
 
-    assert all(
-        math.isfinite(getattr(figures, each.name)) and getattr(figures, each.name) > 0 for each in fields(figures)
-    )
-    assert figures.ratio == pytest.approx(figures.beside / figures.quiet)
+    named = [each.name for each in fields(figures) if not each.name.startswith("ratio")]
+    assert all(math.isfinite(getattr(figures, name)) and getattr(figures, name) > 0 for name in named)
+    # Of one round there is nothing to draw.
+    assert figures.ratio_beside == pytest.approx([figures.beside / figures.alone] * 3)
+    assert figures.ratio_elsewhere == pytest.approx([figures.elsewhere / figures.alone] * 3)
 
 
 def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other() -> None:

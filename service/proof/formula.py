@@ -330,13 +330,13 @@ class ChartFormula:
         Points are whole numbers, and what is compared are sums of them.
         """
         kernel, written = self.formula.kernel, self.terms.written
-        points: dict[str, list[tuple[z3.BoolRef, int]]] = {cause: [] for cause in self.leads}
+        points: dict[str, list[tuple[int, int]]] = {cause: [] for cause in self.leads}
         for weight in kernel.weights:
             if (value := self.values[weight.place]) != FALSE:
-                points[weight.cause].append((written(value), weight.points))
+                points[weight.cause].append((value, weight.points))
 
-        def at_least(parts: list[tuple[z3.BoolRef, int]], bound: float) -> z3.BoolRef:
-            return z3.PbGe(parts, ceil(bound)) if parts else z3.BoolVal(bound <= 0)
+        def at_least(parts: list[tuple[int, int]], bound: float) -> z3.BoolRef:
+            return self.terms.at_least(parts, ceil(bound)) if parts else z3.BoolVal(bound <= 0)
 
         found = []
         for cause, leads in self.leads.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from ctypes import c_int
+from typing import Any
 
 import z3
 
@@ -17,6 +19,7 @@ class Terms:
         self._made: list[str | tuple[int, ...]] = ["", "true"]
         self._number: dict[str | tuple[int, ...], int] = {}
         self._written: dict[int, z3.BoolRef] = {TRUE: z3.BoolVal(True), FALSE: z3.BoolVal(False)}
+        self._sums: dict[tuple[Any, ...], z3.BoolRef] = {}
 
     def variable(self, name: str) -> int:
         """What may be so or not."""
@@ -63,10 +66,28 @@ class Terms:
                 waiting += missing
                 continue
             waiting.pop()
-            self._written[number] = (
-                z3.Bool(made) if isinstance(made, str) else z3.And([self._signed(part) for part in parts])
-            )
+            self._written[number] = z3.Bool(made) if isinstance(made, str) else self._all([*map(self._signed, parts)])
         return self._signed(term)
+
+    def at_least(self, parts: Sequence[tuple[int, int]], bound: int) -> z3.BoolRef:
+        """Whether the points of those parts that are so come to this, as the solver reads it; a part is a term and its
+        points. What many charts share is written once.
+        """
+        made = (*parts, bound)
+        if made not in self._sums:
+            context, points = z3.main_ctx(), (c_int * len(parts))(*(points for _term, points in parts))
+            asts = self._asts([self.written(term) for term, _points in parts])
+            self._sums[made] = z3.BoolRef(z3.Z3_mk_pbge(context.ref(), len(parts), asts, points, bound), context)
+        return self._sums[made]
+
+    def _all(self, parts: Sequence[z3.BoolRef]) -> z3.BoolRef:
+        # By the function below z3.And, which looks at the sort of every part: there are hundreds of thousands.
+        context = z3.main_ctx()
+        return z3.BoolRef(z3.Z3_mk_and(context.ref(), len(parts), self._asts(parts)), context)
+
+    @staticmethod
+    def _asts(parts: Sequence[z3.BoolRef]) -> Any:
+        return (z3.Ast * len(parts))(*(part.as_ast() for part in parts))
 
     def _signed(self, term: int) -> z3.BoolRef:
         if term not in self._written:
@@ -95,9 +116,18 @@ class Terms:
 
         def read(term: int) -> bool:
             number = abs(term)
-            if number not in known:
+            is_so = known.get(number)
+            if is_so is None:
                 made = self._made[number]
-                known[number] = stated(made) if isinstance(made, str) else all(map(read, made))
-            return known[number] is (term > 0)
+                if isinstance(made, str):
+                    is_so = stated(made)
+                else:
+                    is_so = True
+                    for part in made:
+                        if not read(part):
+                            is_so = False
+                            break
+                known[number] = is_so
+            return is_so is (term > 0)
 
         return read

@@ -42,9 +42,8 @@ from service.second_opinion.saving import Saved, Saver, creatable, kind_to_save
 from service.second_opinion.sealing import LaunchState, Seal, Session
 from service.second_opinion.smart import Access, SmartClient
 from service.second_opinion.view import Answering, View
-from service.why_address import LAUNCH_PATH
+from service.why_address import APP, LAUNCH_PATH
 
-PATH = "/app"
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sitbone")
 # Of this host alone, by its name: browsers take it from https only, and no other host can set it.
@@ -108,17 +107,17 @@ def create_blueprint(clients: Mapping[str, Client], opinions: Opinions, setting:
     keys = key_set(*(key for smart in app.smart.values() for key in smart.app.keys))
 
     blueprint.get(LAUNCH_PATH)(app.launch)
-    blueprint.get(f"{PATH}/callback/<name>")(app.called_back)
-    blueprint.post(f"{PATH}/callback/<name>")(app.called_back_with_secret)
-    blueprint.post(f"{PATH}/opinion")(app.answered)
+    blueprint.get(f"{APP}/callback/<name>")(app.called_back)
+    blueprint.post(f"{APP}/callback/<name>")(app.called_back_with_secret)
+    blueprint.post(f"{APP}/opinion")(app.answered)
 
-    @blueprint.get(f"{PATH}/files/<name>")
+    @blueprint.get(f"{APP}/files/<name>")
     def file(name: str) -> Response:
         if name not in files:
             raise Refused(refusals.NOT_A_LAUNCH)
         return Response(files[name], mimetype=_TYPES[name.rpartition(".")[2]])
 
-    @blueprint.get(f"{PATH}/jwks.json")
+    @blueprint.get(f"{APP}/jwks.json")
     def published_keys() -> Response:
         return Response(msgspec.json.encode(keys), content_type="application/json")
 
@@ -159,7 +158,7 @@ class _App:
         self._vocabulary = Vocabulary(opinions.knowledge)
         self._view = View(opinions, self._vocabulary)
         self.smart = {
-            name: SmartClient(client, f"{setting.base_url}{PATH}/callback/{name}", setting.clock)
+            name: SmartClient(client, f"{setting.base_url}{APP}/callback/{name}", setting.clock)
             for name, client in clients.items()
             if client.app is not None
         }
@@ -213,7 +212,7 @@ class _App:
             if secret:
                 raise Refused(refusals.NO_SECRET)
             answer = {name: _single(request.args, name) or "" for name in ("code", "state", "iss")}
-            answer["action"] = f"{self._base_path}{PATH}/callback/{name}"
+            answer["action"] = f"{self._base_path}{APP}/callback/{name}"
             key = _stored_under(answer["state"])
             return self._shown("hand_over.html", key=key, secret="", next="", answer=answer, window="")
         return self._redeemed(state, smart, request.args, key="")
@@ -248,7 +247,7 @@ class _App:
         if issuer and not smart.is_issuer(issuer):
             raise Refused(refusals.OTHER_CLIENT)
         now = self._setting.clock()
-        if not self._setting.first_use(f"{PATH}/state", state.id, now + sealing.LAUNCH):
+        if not self._setting.first_use(f"{APP}/state", state.id, now + sealing.LAUNCH):
             raise Refused(refusals.USED_LINK)
         with g.place.elsewhere():
             access = smart.redeem(_single(given, "code") or "", state.verifier, state.nonce)
@@ -346,7 +345,7 @@ class _App:
 
     def _saver(self, session: Session, smart: SmartClient) -> Saver:
         def first(attempt: str) -> bool:
-            return self._setting.first_use(f"{PATH}/save", attempt, session.ends)
+            return self._setting.first_use(f"{APP}/save", attempt, session.ends)
 
         return Saver(smart, session, self._vocabulary, first)
 
@@ -432,7 +431,7 @@ class _App:
             "page.html",
             session=self._seal.close(session),
             answering=msgspec.json.encode(page).decode(),
-            action=f"{self._base_path}{PATH}/opinion",
+            action=f"{self._base_path}{APP}/opinion",
             key=key,
             given_by=session.user,
             given_at=f"{opinion.evaluation.now:%Y-%m-%d %H:%M}",
@@ -531,7 +530,7 @@ class _App:
         )
 
     def _shown(self, template: str, **members: Any) -> Response:
-        files = f"{self._base_path}{PATH}/files"
+        files = f"{self._base_path}{APP}/files"
         text = self._templates.get_template(template).render(files=files, **members)
         return Response(text, content_type="text/html; charset=utf-8")
 

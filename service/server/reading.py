@@ -11,6 +11,7 @@ import re
 from collections import deque
 
 from service.server.capacity import PROBES, SMALL_BODY
+from service.why_address import APP
 
 # In bytes; by the limits of gunicorn, which are set in serve.py, none that is sound comes near it.
 _LONGEST_HEAD = 65_536
@@ -19,18 +20,19 @@ _BARE_END_OF_LINE = re.compile(rb"(?<!\r)\n")
 # What says how long a body is, or that it comes only when it is asked for.
 _BODY = re.compile(rb"(?i)\r\n(content-length|transfer-encoding|expect)(?::[ \t]*([0-9]{1,12})[ \t]*(?=\r\n))?")
 _PROBES = tuple(f"GET {path} ".encode() for path in PROBES)
+_PAGES = tuple(f"{method} {APP}/".encode() for method in ("GET", "POST"))
 
 
 class Incoming:
     """The bytes of one request, in the pieces in which they came.
 
-    `whole`: all of it is there. `is_probe`: somebody asks whether the service lives.
+    `whole`: all of it is there. `is_probe`: somebody asks whether the service lives; `is_page`: for the second opinion.
     """
 
     def __init__(self) -> None:
         self.pieces: deque[bytes] = deque()
         self.size = 0
-        self.whole = self.is_probe = False
+        self.whole = self.is_probe = self.is_page = False
         self._head = b""
         self._is_large = False
         # How many bytes are collected; None where there is nothing to wait for beyond the head.
@@ -68,7 +70,7 @@ class Incoming:
         end += len(_END)
         first, rest = head[:end], head[end:]
         self.pieces.extend((first, rest) if rest else (first,))
-        self.is_probe = first.startswith(_PROBES)
+        self.is_probe, self.is_page = first.startswith(_PROBES), first.startswith(_PAGES)
         lengths = _BODY.findall(first)
         if not lengths:
             self._length = end

@@ -22,8 +22,9 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from service.server import log
+from service.server.handover import Handover
 from service.server.memory import keep_freed_memory
-from service.server.worker import Worker, forget
+from service.server.worker import PageWorker, Worker, forget
 from service.settings import Settings, SettingsError
 
 _SPARE_THREADS = 4
@@ -35,7 +36,8 @@ def serve(
     *,
     example: Path | None = None,
     renew: Callable[[], WSGIApplication | None] = lambda: None,
-    at_the_beginning: Callable[[], None] | None = None,
+    has_pages: Callable[[], bool] = lambda: False,
+    at_the_beginning: Callable[[bool], None] | None = None,
     at_the_end: Callable[[], None] | None = None,
     at_death: Callable[[int], None] | None = None,
 ) -> None:
@@ -43,8 +45,10 @@ def serve(
 
     The workers share ``app``, which is why it must have no thread and no connection of its own yet. Once the service
     listens, its address is printed, and, with an ``example`` (a file that holds a request), the command that sends it.
-    A worker that begins calls ``at_the_beginning``, and one that stops ``at_the_end``; the process that started it then
-    calls ``at_death`` with its id. SIGHUP has workers begin anew, with what ``renew`` gives if it gives anything.
+    A worker that begins calls ``at_the_beginning``, with whether it answers hooks, and one that stops ``at_the_end``;
+    the process that started it then calls ``at_death`` with its id. SIGHUP has workers begin anew, with what ``renew``
+    gives if it gives anything. Where the application ``has_pages`` of the second opinion, one process more works on
+    those alone.
     """
     log.configure(settings.log_level)
     if settings.clients is not None and settings.public_base_url is None:
@@ -59,6 +63,7 @@ def serve(
         app,
         example,
         renew=renew,
+        has_pages=has_pages,
         at_the_beginning=at_the_beginning,
         at_the_end=at_the_end,
         at_death=at_death,
@@ -159,6 +164,26 @@ class _ServerLog(Logger):  # type: ignore[misc]
         self.error_log.propagate = True
 
 
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    """Sees to it that of the workers that were started together one works on pages, where there is one for them."""
+
+    # The age of the last worker of those that are to end.
+    _before = 0
+
+    def reload(self) -> None:
+        """Have workers begin anew."""
+        self._before = self.worker_age
+        super().reload()
+
+    def spawn_worker(self) -> int:
+        """Start a worker."""
+        if self.app.has_page_worker:
+            now = (each for each in self.WORKERS.values() if each.age > self._before)
+            self.worker_class = Worker if any(isinstance(each, PageWorker) for each in now) else PageWorker
+        pid: int = super().spawn_worker()
+        return pid
+
+
 class _Server(BaseApplication):  # type: ignore[misc]
     def __init__(
         self,
@@ -167,7 +192,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         example: Path | None,
         *,
         renew: Callable[[], WSGIApplication | None],
-        at_the_beginning: Callable[[], None] | None,
+        has_pages: Callable[[], bool],
+        at_the_beginning: Callable[[bool], None] | None,
         at_the_end: Callable[[], None] | None,
         at_death: Callable[[int], None] | None,
     ) -> None:
@@ -175,6 +201,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._app = app
         self._example = example
         self._renew = renew
+        self._has_pages = has_pages
         self._at_the_beginning = at_the_beginning
         self._at_the_end = at_the_end
         self._at_death = at_death
@@ -183,6 +210,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         for name, value in gunicorn_settings(self._settings).items():
             self.cfg.set(name, value)
+        self._provide_for_pages()
         self.cfg.set("when_ready", self._when_ready)
         self.cfg.set("post_worker_init", self._worker_begins)
         self.cfg.set("worker_exit", self._worker_exit)
@@ -198,10 +226,22 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # What the old one held is let go of, and what the new one holds set aside.
             gc.unfreeze()
             set_aside_what_is_loaded()
+            self._provide_for_pages()
 
-    def _worker_begins(self, _worker: object) -> None:
+    def run(self) -> None:
+        """Serve, until it is told to stop."""
+        _Arbiter(self).run()
+
+    def _provide_for_pages(self) -> None:
+        """Have a process more for pages where there are any, and hooks can be worked on beside them at all."""
+        self.has_page_worker = self._settings.worker_class == "gthread" and self._has_pages()
+        if self.has_page_worker and Worker.handover is None:
+            Worker.handover = Handover()
+        self.cfg.set("workers", self._settings.workers + self.has_page_worker)
+
+    def _worker_begins(self, worker: Worker) -> None:
         if self._at_the_beginning is not None:
-            self._at_the_beginning()
+            self._at_the_beginning(not isinstance(worker, PageWorker))
 
     def _worker_exit(self, _arbiter: Arbiter, _worker: object) -> None:
         if self._at_the_end is not None:
@@ -209,6 +249,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _child_exit(self, _arbiter: Arbiter, worker: Any) -> None:
         forget(worker.age)
+        if Worker.handover is not None:
+            Worker.handover.shut(worker.age)
         if self._at_death is not None:
             self._at_death(worker.pid)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import selectors
 import socket
 import time
@@ -23,6 +24,7 @@ from typing import Any
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from service.server.handover import Handover
 from service.server.memory import FreedMemory
 from service.server.reading import Incoming
 
@@ -42,6 +44,8 @@ _IDLE = 1.0
 _PIECE = 262_144
 _MOST_INCOMING = 32_000_000
 _PROBE_THREADS = 2
+# How much less of a processor pages get than hooks, where both want it: a third.
+_NICE = 5
 # How many connections each worker has, and one more; 0 where there is no such worker. Shared with all that are forked.
 _SLOTS = 64
 _HELD = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
@@ -70,7 +74,12 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
 
 class Worker(ThreadWorker):  # type: ignore[misc]
     """A threaded worker in which only requests that are whole, large bodies of callers who may send them, and answers
-    that are being sent hold a thread. Whoever asks whether it lives has threads apart."""
+    that are being sent hold a thread. Whoever asks whether it lives has threads apart. With a `handover`, pages go to
+    whoever takes what is handed over, as long as somebody does."""
+
+    handover: Handover | None = None
+    # Whether it accepts connections, and so others leave some to it.
+    _accepts = True
 
     def __init__(self, *args: Any, **members: Any) -> None:
         super().__init__(*args, **members)
@@ -97,7 +106,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def nr_conns(self, number: int) -> None:
         self._connections = number
         # One that stops takes no more, and nobody leaves it any.
-        _HELD[self.age % _SLOTS] = number + 1 if self.alive else 0
+        if self._accepts:
+            _HELD[self.age % _SLOTS] = number + 1 if self.alive else 0
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection, unless a worker that has fewer does, and wait, without a thread, until something comes."""
@@ -254,9 +264,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._incoming -= conn.incoming.size
         if conn.incoming.size:
             conn.incoming.finish()
-            self.enqueue_req(conn)
+            self._go_on(conn)
         else:
             self._close(conn)
+
+    def _go_on(self, conn: TConn) -> None:
+        """Have what came handled, here or by whoever works on pages."""
+        came, to = conn.incoming, self.handover
+        if came.is_page and came.whole and to and to.give(conn.sock, b"".join(came.pieces)):
+            self._close(conn)
+        else:
+            self.enqueue_req(conn)
 
     def _watch(self, conn: TConn, on_data: Any) -> None:
         conn.sock.setblocking(False)
@@ -278,3 +296,54 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _close(self, conn: TConn) -> None:
         self.nr_conns -= 1
         conn.close()
+
+
+class PageWorker(Worker):
+    """Works on the pages that others hand over, a connection for each, and gives way to them."""
+
+    handover: Handover
+    sockets: list[Any]
+    _accepts = False
+
+    def init_process(self) -> None:
+        """Serve, until it is told to stop."""
+        os.nice(_NICE)
+        # Whoever comes after the others have left is refused by the system.
+        for listener in self.sockets:
+            listener.close()
+        self.sockets = [self.handover.out]
+        # What comes next on a connection may be a hook.
+        self.cfg.set("keepalive", 0)
+        super().init_process()
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take what is handed over or not; one that stops first takes what already waits."""
+        if enabled:
+            self.handover.open(self.age)
+        else:
+            self.handover.shut(self.age)
+        super().set_accept_enabled(enabled)
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection."""
+        self._accept(listener)
+
+    def _accept(self, _listener: socket.socket) -> bool:
+        taken = self.handover.take()
+        if taken is None:
+            return False
+        client, read = taken
+        try:
+            connection = TConn(self.cfg, client, client.getpeername(), client.getsockname())
+        except OSError:
+            # Whoever waited for it has left.
+            client.close()
+            return True
+        self.nr_conns += 1
+        self._watch(connection, self._receive)
+        self._begin(connection)
+        self._take(connection, read)
+        return True
+
+    def _go_on(self, conn: TConn) -> None:
+        self.enqueue_req(conn)
