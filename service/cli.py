@@ -1,5 +1,6 @@
 """What an integrator types: ``sitbone``."""
 
+import gc
 import importlib
 import json
 import os
@@ -82,6 +83,8 @@ def serve(example: Path | None) -> None:
     Ends with 0 when it was told to stop, and with 2 when a setting, the clients, the knowledge, a database or the
     address keeps it from starting.
     """
+    # What is loaded stays, and the garbage collector would look through it again and again; serve.py lets it work.
+    gc.disable()
     # Models and server are only loaded by the one command that needs them.
     from service.app import create_app  # noqa: PLC0415
     from service.audit import open_audit  # noqa: PLC0415
@@ -104,6 +107,7 @@ def serve(example: Path | None) -> None:
         app = make()
         require_free_address(settings)
     except (SettingsError, KnowledgeError) as error:
+        gc.enable()
         give_up(str(error))
 
     def renew() -> Any:

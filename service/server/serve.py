@@ -115,6 +115,7 @@ def set_aside_what_is_loaded() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+    gc.enable()
 
 
 def gunicorn_settings(settings: Settings) -> dict[str, Any]:
