@@ -129,6 +129,7 @@ def create_app(
         style_of=lambda name: styles[name if clients else None],
         address_of=why.address_maker(settings),
         app_at=apps.launched_at if apps else lambda _call: "",
+        problems_at=settings.card_problems or "",
         is_silent=lambda name: modes.of(name) == SILENT,
         standings_at=release.at,
         muted=muted,

@@ -103,6 +103,7 @@ class Settings:
     body_limit: int = 10_000_000
     allowed_origins: tuple[str, ...] = ("*",)
     public_base_url: str | None = None
+    card_problems: str | None = None
     # How answers are put for a caller who needs no entry among the clients.
     ehr: str = "generic"
     detail: str = "short"
@@ -277,6 +278,12 @@ def _read_base_url(value: str) -> str:
     return _WEB_ADDRESS(value).rstrip("/")
 
 
+def _read_form(value: str) -> str:
+    if not value.startswith("https://") or "#" in value:
+        raise ValidationError("no https address without a fragment")
+    return _WEB_ADDRESS(value)
+
+
 def _database_url(data_key: str) -> fields.String:
     return fields.String(
         data_key=data_key,
@@ -348,6 +355,11 @@ class _SettingsSchema(Schema):
         deserialize=_read_base_url,
         data_key="SITBONE_PUBLIC_BASE_URL",
         metadata={"expected": "the http or https address at which clients find the service, without query"},
+    )
+    card_problems = fields.Function(
+        deserialize=_read_form,
+        data_key="SITBONE_CARD_PROBLEMS",
+        metadata={"expected": "the https address of the site's own page that takes what is wrong with a card"},
     )
     ehr = _one_of("SITBONE_EHR", EHR_PROFILES)
     detail = _one_of("SITBONE_DETAIL", DETAILS)

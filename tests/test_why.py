@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -38,6 +39,20 @@ def page_of(client: FlaskClient, *ids: str) -> Page:
 
 def squeezed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
+
+
+def test_each_card_links_to_where_a_site_hears_what_is_wrong_with_it_by_its_id_and_its_recommendations() -> None:
+    at = "https://intranet.example.org/card-problems?form=7"
+    # Where the links of the service itself lead to one address, that of the site stays.
+    card = discharge_card(card_problems=at, ehr="oracle-health")
+    *_others, problem = card["links"]
+    assert (problem["label"], problem["type"]) == ("Something wrong with this card", "absolute")
+    assert problem["url"].startswith(f"{at}&card=")
+    told = parse_qs(urlsplit(problem["url"]).query)
+    about = card["extension"]["org.sitbone.basis"]["recommendations"]
+    ids = " ".join(each["id"] for each in about)
+    assert told == {"form": ["7"], "card": [card["uuid"]], "recommendations": [ids]}
+    assert "Something wrong" not in str(discharge_card())
 
 
 def test_the_address_has_the_ids_in_their_order_each_once() -> None:

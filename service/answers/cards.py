@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -66,6 +67,7 @@ from service.why_address import ADVICE, path_of
 
 OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 _Selection = Literal["at-most-one", "any"]
+_PROBLEM = "Something wrong with this card"
 _SUGGESTIONS = 4
 # What is asked comes first among what is not documented, then the tests that decide the leading cause.
 _ASKED_AND_READ = 3
@@ -120,7 +122,8 @@ class Responder:
 
     `style_of` says by the client's name how it likes its answers; `address_of` makes of a path the address at which
     the pages are found that cards link to, where there are any; `app_at` says of a call where its EHR launches the
-    page of the second opinion, empty where it does not.
+    page of the second opinion, empty where it does not; `problems_at` is the address at which a site hears what is
+    wrong with a card, empty where it has none.
     """
 
     def __init__(
@@ -130,8 +133,11 @@ class Responder:
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
         address_of: Callable[[str], str] | None = None,
         app_at: Callable[[HookRequest], str] = lambda _call: "",
+        *,
+        problems_at: str = "",
     ) -> None:
         self.knowledge, self.style_of, self.address_of, self.app_at = knowledge, style_of, address_of, app_at
+        self.problems_at = problems_at
         self.ids = ids or CardIds()
         self.override_reasons = tuple(
             Coding(code=code, system=OVERRIDE_SYSTEM, display=display)
@@ -653,7 +659,7 @@ class _Cards:
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,
-            links=(*links, *self._app_link()),
+            links=(*links, *self._app_link(), *self._problem_link(uuid, fired)),
             extension={BASIS_KEY: self._basis(content)},
         )
         return AdvisedCard(card, tuple(fired))
@@ -663,6 +669,13 @@ class _Cards:
         if address := self.responder.app_at(self.request):
             label = "app_link_asks" if self.assessment.ask else "app_link"
             yield Link(self.words.sentences[label], address, "smart")
+
+    def _problem_link(self, uuid: str, fired: Sequence[Fired]) -> Iterator[Link]:
+        """The link to the page of the site that takes what is wrong with a card. The audit trail knows the call by the
+        id of the card; a correlation id may be anything that a caller has sent."""
+        if address := self.responder.problems_at:
+            about = urlencode({"card": uuid, "recommendations": " ".join(each.recommendation.id for each in fired)})
+            yield Link(_PROBLEM, f"{address}{'&' if '?' in address else '?'}{about}", "absolute")
 
     def _uuid(self, *parts: str) -> str:
         return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.knowledge.id, *parts)

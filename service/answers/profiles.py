@@ -154,7 +154,7 @@ def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:
 
 def _oracle_health(card: Card, _style: Style, knowledge: Knowledge) -> Card:
     links = tuple(
-        replace(link, url=link.url.partition(PATH)[0] + _ALL_KNOWLEDGE) if link.type == "absolute" else link
+        replace(link, url=link.url.partition(PATH)[0] + _ALL_KNOWLEDGE) if PATH in link.url else link
         for link in card.links
         if ADVICE not in link.url
     )

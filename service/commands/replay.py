@@ -102,7 +102,13 @@ def read_folder(folder: Path) -> Folder:
 def in_process(settings: Settings, clock: datetime) -> Caller:
     """This service, with its clock held still, the ids of cards made by the published key and links to one address."""
     published = replace(
-        settings, card_key=PUBLISHED_KEY, public_base_url=PUBLISHED_AT, mode="live", draft="show", silent=None
+        settings,
+        card_key=PUBLISHED_KEY,
+        public_base_url=PUBLISHED_AT,
+        card_problems=None,
+        mode="live",
+        draft="show",
+        silent=None,
     )
     client = create_app(published, clock=lambda: clock).test_client()
 

@@ -151,7 +151,7 @@ class Evaluator:
     `clock` gives the time of a call, in UTC; `site_codes` are a site's own codes of imaging orders; `ids` makes the ids
     of cards; `style_of` says by the client's name how it likes its answers, and `is_silent` whether they say nothing;
     `muted` is what is not said at a time; `standings_at` says what of the knowledge is in force, without which all of
-    it is an unsigned draft; `address_of` and `app_at`: see Responder.
+    it is an unsigned draft; `address_of`, `app_at` and `problems_at`: see Responder.
     """
 
     def __init__(
@@ -165,6 +165,7 @@ class Evaluator:
         style_of: Callable[[str | None], Style] = lambda _client: AS_IT_IS,
         address_of: Callable[[str], str] | None = None,
         app_at: Callable[[HookRequest], str] = lambda _call: "",
+        problems_at: str = "",
         is_silent: Callable[[str | None], bool] = lambda _client: False,
         muted: Callable[[datetime], Muted] = lambda _now: NOTHING,
         standings_at: StandingsAt | None = None,
@@ -172,7 +173,8 @@ class Evaluator:
         self.knowledge, self.style_of, self.is_silent, self.muted = knowledge, style_of, is_silent, muted
         drafts = unsigned(knowledge)
         self.standings_of: StandingsAt = standings_at or (lambda _now, _suspended: drafts)
-        self.assessor, self.responder = Assessor(knowledge), Responder(knowledge, ids, style_of, address_of, app_at)
+        self.assessor = Assessor(knowledge)
+        self.responder = Responder(knowledge, ids, style_of, address_of, app_at, problems_at=problems_at)
         self._reader, self.clock, self.never_sends = CaseReader(knowledge), clock, never_sends
         self.index = self._reader.index
         self.orders = OrderReader(knowledge, self.index, site_codes)
