@@ -116,6 +116,7 @@ def test_what_the_chart_tells_can_be_answered_otherwise_and_the_page_shows_both(
     page = site.open()
     assert "Snap or pop at the injury present left Nov 22 Observation" in page.text
     assert 'class="card critical"' in page.html
+    assert "Answer otherwise" in page.text
     assert "set:left/pop-at-injury=unknown" not in page.buttons()
     for finding in ("pop-at-injury", "significant-bruising", "sudden-onset"):
         page = page.press(f"set:left/{finding}=no")
@@ -153,6 +154,7 @@ def test_what_no_question_asks_for_is_not_corrected_here(site: Site) -> None:
     page = site.open()
     assert "Buttock pain present" in page.text
     assert not [do for do in page.buttons() if "buttock-pain" in do]
+    assert "Answer otherwise" not in page.text
 
 
 def test_none_of_these_is_a_no_to_what_is_open_of_a_question(site: Site) -> None:
