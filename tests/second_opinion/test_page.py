@@ -411,12 +411,16 @@ def test_what_is_answered_for_one_side_is_read_for_that_side_alone(room: Room) -
     assert start.sides == (LEFT, RIGHT)
     items = [item for item in every_item(room, start) if item.side == RIGHT]
     assert len(items) > 20
-    before = points_of(start, LEFT)
+    before, right_ordered = points_of(start, LEFT), 0
     for item in items:
         opinion = room.opinion(request, {item: YES if room.vocabulary.value(item, YES) else "3"})
+        labels = [change.label for one in opinion.answered.advised for change in one.card.suggestions]
+        assert not [label for label in labels if "left" in label], item
+        right_ordered += any("right" in label for label in labels)
         found = opinion.evaluation.case.assertions.get(item.finding, ())
         assert {one.side for one in found if one.resource == "QuestionnaireResponse"} <= {RIGHT, ""}, item
         assert points_of(opinion, LEFT) == before, item
+    assert right_ordered > 5
 
 
 def test_of_what_the_chart_tells_nothing_is_asked(room: Room) -> None:
