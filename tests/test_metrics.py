@@ -315,6 +315,7 @@ def test_every_label_that_they_name_is_one_of_its_metric(repository: Path, clien
 
 
 CALLED = {'up{job="sitbone"}': "1x180", 'sitbone_calls_total{client="a",status="200"}': "0+1x180"}
+OF_CALLS = 'route="/cds-services/<service_id>"'
 # Series from the start on, minute by minute, and the alerts that stand after three hours.
 WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
     "called": (
@@ -532,6 +533,80 @@ WATCHED: dict[str, tuple[dict[str, str], set[str]]] = {
         },
         {"SitboneFeedbackStopped"},
     ),
+    "one response of two hundred fails": (
+        {
+            **CALLED,
+            'sitbone_responses_total{status="200"}': "0+199x180",
+            'sitbone_responses_total{status="500"}': "0+1x180",
+        },
+        set(),
+    ),
+    "one response of fifty fails": (
+        {
+            **CALLED,
+            'sitbone_responses_total{status="200"}': "0+49x180",
+            'sitbone_responses_total{status="503"}': "0+1x180",
+        },
+        {"SitboneErrors"},
+    ),
+    "one call of two hundred takes longer than half a second": (
+        {
+            **CALLED,
+            f'sitbone_response_seconds_bucket{{{OF_CALLS},le="0.25"}}': "0+180x180",
+            f'sitbone_response_seconds_bucket{{{OF_CALLS},le="0.5"}}': "0+199x180",
+            f'sitbone_response_seconds_bucket{{{OF_CALLS},le="+Inf"}}': "0+200x180",
+        },
+        set(),
+    ),
+    "one call of fifty takes longer than half a second": (
+        {
+            **CALLED,
+            f'sitbone_response_seconds_bucket{{{OF_CALLS},le="0.5"}}': "0+49x180",
+            f'sitbone_response_seconds_bucket{{{OF_CALLS},le="1.0"}}': "0+50x180",
+            f'sitbone_response_seconds_bucket{{{OF_CALLS},le="+Inf"}}': "0+50x180",
+        },
+        {"SitboneSlow"},
+    ),
+    "a tenth of the calls of a client lack a key": (
+        {
+            **CALLED,
+            'sitbone_data_states_total{client="a",key="conditions",state="supplied"}': "0+9x180",
+            'sitbone_data_states_total{client="a",key="conditions",state="failed"}': "0+1x180",
+        },
+        set(),
+    ),
+    "half of the calls of a client lack a key": (
+        {
+            **CALLED,
+            'sitbone_data_states_total{client="a",key="conditions",state="supplied"}': "0+1x180",
+            'sitbone_data_states_total{client="a",key="conditions",state="missing"}': "0+1x180",
+        },
+        {"SitboneDataNotComing"},
+    ),
+    "calls wait to be kept, and all are": (
+        {**CALLED, "sitbone_audit_queued": "1000x180", "sitbone_audit_dropped_total": "7x180"},
+        set(),
+    ),
+    "calls are lost to the audit trail": (
+        {**CALLED, "sitbone_audit_queued": "0x180", "sitbone_audit_dropped_total": "0x170 1x10"},
+        {"SitboneAuditDropped"},
+    ),
+    "the audit trail falls behind": (
+        {**CALLED, "sitbone_audit_queued": "1001x180", "sitbone_audit_dropped_total": "0x180"},
+        {"SitboneAuditWaiting"},
+    ),
+    "the keys of a client were loaded within two hours": (
+        {**CALLED, 'sitbone_keys_loaded_timestamp_seconds{client="a"}': "0x120 7200x60"},
+        set(),
+    ),
+    "the keys of a client that calls were not loaded for three hours": (
+        {**CALLED, 'sitbone_keys_loaded_timestamp_seconds{client="a"}': "0x180"},
+        {"SitboneKeysOld"},
+    ),
+    "the keys of a client that does not call were not loaded for three hours": (
+        {**CALLED, 'sitbone_keys_loaded_timestamp_seconds{client="b"}': "0x180"},
+        set(),
+    ),
     "nothing to read": ({'up{job="other"}': "1x180"}, {"SitboneNoCalls", "SitboneNotThere"}),
 }
 
@@ -542,6 +617,16 @@ def test_the_alerts_of_what_is_missing_do_not_wait_for_a_series(repository: Path
     assert re.fullmatch(r"\(sum\(increase\(sitbone_calls_total\[1h]\)\) or vector\(0\)\) == 0", said["SitboneNoCalls"])
     [job] = re.findall(r"job_name: (\w+)", (repository / "docs/watching.md").read_text("utf-8"))
     assert said["SitboneNotThere"] == f'up{{job="{job}"}} == 0 or absent(up{{job="{job}"}})'
+
+
+def test_each_alert_is_tried_with_what_raises_it_and_with_what_does_not(repository: Path) -> None:
+    rules = yaml.safe_load((repository / "deploy/alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    for rule in rules:
+        alert, read = rule["alert"], set(re.findall(r"\b(sitbone_\w+|up)\b", rule["expr"]))
+        assert any(alert in standing for _series, standing in WATCHED.values()), alert
+        # Quiet with all that it reads, and not for want of it.
+        quiet = [series for series, standing in WATCHED.values() if alert not in standing]
+        assert any(read <= {name.partition("{")[0] for name in series} for series in quiet), alert
 
 
 @pytest.mark.needs_system("promtool", "Prometheus itself says when an alert is raised")

@@ -88,7 +88,7 @@ def run_of(folder: Path) -> dict[str, Any]:
     return made
 
 
-def everything(patients: int = 40, heavy: int = 20_000) -> Iterator[tuple[str, str]]:
+def everything(patients: int = 40, heavy: int = 100_000) -> Iterator[tuple[str, str]]:
     yield from population(patients, 17, charts_of_requests())
     yield from broken(heavy)
 
@@ -122,7 +122,7 @@ def test_what_is_wrong_with_single_patients_is_counted_and_ends_nothing(ran: Pat
     rows = {row["patient"]: row for row in read(ran)}
     assert rows["about-another"]["failed"] == "PreconditionFailed"
     assert rows["about-another"]["left_out"] is None
-    assert rows["heavy"]["resources"] == 20_001
+    assert rows["heavy"]["resources"] == 100_001
     assert rows["heavy"]["failed"] is None
     assert "not-there" not in rows
 
