@@ -25,12 +25,12 @@ from service.knowledge_model.vocabulary import CHART_KINDS
 from service.portable.cql_text import written
 from service.portable.elm import MOST, OPERATORS, every, is_false, literal, no, ref, some
 from service.portable.logic import Logic, explained
-from service.portable.package import LIBRARY, NOTICES, STATE, Export, packed
+from service.portable.package import ENGINES, LIBRARY, NOTICES, STATE, Export, packed
 from service.release.signatures import Signature
 from service.release.states import SUSPENDED, Standing, unsigned
 from tests.charts import packaged
 from tests.portable.charts import Charts
-from tests.portable.engines import Asked, InstallError, javascript
+from tests.portable.engines import FOLDER, Asked, InstallError, javascript
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 # What is tried on the engine here; all of it is tried by `make portable`.
@@ -154,6 +154,13 @@ def test_each_kind_of_resource_is_valid_fhir() -> None:
         model.model_validate(each)
 
 
+def test_each_resource_has_what_crmi_asks_of_one_that_is_shared() -> None:
+    for each in resources():
+        kind = each["resourceType"].lower()
+        assert f"http://hl7.org/fhir/uv/crmi/StructureDefinition/crmi-shareable{kind}" in each["meta"]["profile"]
+        assert {"url", "version", "title", "status", "experimental", "description", "publisher"} <= {*each}
+
+
 def test_each_chart_is_a_valid_bundle_of_features_with_what_is_expected() -> None:
     charts = [json.loads(content) for name, content in files().items() if name.startswith("package/tests/")]
     assert len(charts) > 20
@@ -186,6 +193,16 @@ def test_each_library_holds_the_text_and_the_machine_form() -> None:
         names = [each["name"] for each in elm["library"]["statements"]["def"]]
         # The Java engine looks for a definition by halves.
         assert names == sorted(["Patient", *parts[name]])
+
+
+def test_a_library_names_the_engines_that_are_tried() -> None:
+    tried = json.loads((FOLDER / "package.json").read_text("utf-8"))["dependencies"]
+    versions = {f"{name} {version}" for name, version in tried.items()}
+    pom = (FOLDER / "pom.xml").read_text("utf-8")
+    versions |= {f"CQL framework {each}" for each in re.findall(r"engine-fhir</artifactId>\s*<version>(.*)</", pom)}
+    assert len(versions) == 3
+    assert versions < {*ENGINES}
+    assert all(each in library["usage"] for library in of_kind("Library") for each in ENGINES)
 
 
 def test_no_part_has_more_definitions_than_an_engine_keeps_and_none_reads_a_later_one() -> None:

@@ -29,7 +29,7 @@ from service.knowledge_model.model import ORDER_SYSTEM, Code, Knowledge, Recomme
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.pages.knowledge import evidence_of
 from service.portable.cql_text import text_of
-from service.portable.elm import Elm
+from service.portable.elm import MOST, Elm
 from service.portable.expected import Value, expected
 from service.portable.logic import Logic, NotExported, side_name
 from service.reasoning.assessment import Assessor
@@ -41,11 +41,20 @@ NAME, LIBRARY = "org.example.sitbone.knowledge", "SitboneKnowledge"
 STATE = f"{BASE}/StructureDefinition/knowledge-state"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _OPTIONS = "http://hl7.org/fhir/StructureDefinition/cqf-cqlOptions"
-_COMPUTABLE = "http://hl7.org/fhir/uv/crmi/StructureDefinition/crmi-"
+_CRMI = "http://hl7.org/fhir/uv/crmi/StructureDefinition/crmi-"
 _RECOMMENDATION = "http://hl7.org/fhir/uv/cpg/StructureDefinition/cpg-recommendationdefinition"
 _STRATEGY = "http://hl7.org/fhir/uv/cpg/StructureDefinition/cpg-strategydefinition"
 _ACTIVITY = "http://hl7.org/fhir/uv/cpg/StructureDefinition/cpg-computableactivity"
 _PROCESS = "http://hl7.org/fhir/uv/cpg/CodeSystem/cpg-common-process-cs"
+# Where the export was compared, and what engines differ in; docs/portable.md has the figures.
+ENGINES = ("cql-execution 3.3.2", "cql-exec-fhir 2.2.0", "CQL framework 4.4.0", "HAPI FHIR 8.8.0")
+_USAGE = (
+    f"Decides as this service does on {', '.join(ENGINES)}. Give it one Bundle of case features, in the order in which "
+    "they were read, and an engine that has evaluated no other chart. The engine has to keep the results of the "
+    f"{MOST} definitions of a part, otherwise a chart takes many times as long; for cql-execution join the parts to "
+    "one library first. Times are in UTC, to the millisecond. Of what is null nothing is aggregated, of dates nothing "
+    "is counted, every query returns all. The charts in the folder tests tell what is expected of them."
+)
 # What the holders of the rights want said wherever their codes stand; see NOTICE.
 NOTICES: Mapping[str, str] = {
     SYSTEMS["sct"]: (
@@ -127,7 +136,7 @@ class Export:
     def resources(self) -> list[Json]:
         """Every resource of the package but the charts."""
         status = self.standings.status
-        return [
+        made = [
             *(self._library(each, status) for each in self.libraries),
             self._strategy(status),
             *(self._plan(each) for each in self.logic.exported),
@@ -139,6 +148,7 @@ class Export:
             self._concept_map(status),
             self._questionnaire(status),
         ]
+        return [_shareable(each) for each in made]
 
     def _head(self, kind: str, id_: str, title: str, status: str) -> Json:
         name = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", id_))
@@ -171,7 +181,7 @@ class Export:
         return {
             **self._head("Library", name, f"{self.knowledge.title}: the logic", status),
             "name": name,
-            "meta": {"profile": [f"{_COMPUTABLE}computablelibrary", f"{_COMPUTABLE}executablelibrary"]},
+            "meta": {"profile": [f"{_CRMI}computablelibrary", f"{_CRMI}executablelibrary"]},
             "contained": [options],
             "extension": [{"url": _OPTIONS, "valueReference": {"reference": "#options"}}],
             "type": {"coding": [{"system": f"{_TERMINOLOGY}/library-type", "code": "logic-library"}]},
@@ -179,6 +189,7 @@ class Export:
                 "Decides by case features, and by nothing else: without the marker "
                 f"'{reader_of(self.knowledge)}' every verdict is null and 'Not read' is true."
             ),
+            "usage": _USAGE,
             **({"approvalDate": approved.signed.isoformat()} if approved else {}),
             **({"relatedArtifact": related} if related else {}),
             "content": [
@@ -273,6 +284,7 @@ class Export:
                 yield {
                     **self._head("ActivityDefinition", _activity(key, priority, side), order["code"]["text"], status),
                     "meta": {"profile": [_ACTIVITY]},
+                    "description": "What a recommendation orders where it calls for it, on this side, so urgently.",
                     "kind": "ServiceRequest",
                     "intent": order["intent"],
                     "priority": order["priority"],
@@ -291,6 +303,7 @@ class Export:
     def _state_extension(self, status: str) -> Json:
         return {
             **self._head("StructureDefinition", STATE.rpartition("/")[2], "State of a recommendation", status),
+            "description": "That a site has suspended a recommendation, which no status of FHIR says.",
             "fhirVersion": "4.0.1",
             "kind": "complex-type",
             "abstract": False,
@@ -311,6 +324,7 @@ class Export:
         codes = [{"code": key, "display": template.title} for key, template in self.knowledge.orders.items()]
         return {
             **self._head("CodeSystem", "orders", "Orders that are proposed", status),
+            "description": "What recommendations order, beside a standard code where there is one.",
             "url": ORDER_SYSTEM,
             "caseSensitive": True,
             "content": "complete",
@@ -335,6 +349,7 @@ class Export:
             ]
             yield {
                 **self._head("ValueSet", f"codes-of-{finding}"[:64], self.knowledge.findings[finding].title, status),
+                "description": "The standard codes that are read as this finding.",
                 "copyright": _notices(systems),
                 "compose": {
                     "include": [
@@ -370,6 +385,7 @@ class Export:
                     element["target"].append(target)
         return {
             **self._head("ConceptMap", "findings-from-standard-codes", "Findings by standard codes", status),
+            "description": "Standard codes, and the case feature as which each is read.",
             "copyright": _notices(groups),
             "group": [
                 {"source": system, "target": SYSTEM, "element": [elements[code] for code in sorted(elements)]}
@@ -388,6 +404,7 @@ class Export:
                 items.append(form.item_of_group(group._replace(findings=findings)))
         return {
             **self._head("Questionnaire", "questions", f"{self.knowledge.title}: every question", status),
+            "description": "Every question that may be asked; each finding is asked for once.",
             "subjectType": ["Patient"],
             "item": items,
         }
@@ -455,6 +472,12 @@ def _json(value: Json) -> bytes:
 def _applies(definition: str) -> Json:
     expression = {"language": "text/cql-identifier", "expression": definition}
     return {"condition": [{"kind": "applicability", "expression": expression}]}
+
+
+def _shareable(resource: Json) -> Json:
+    """With the profile of CRMI for what is shared: all have a version, a title and a description."""
+    profiles = [*resource.get("meta", {}).get("profile", ()), f"{_CRMI}shareable{resource['resourceType'].lower()}"]
+    return {**resource, "meta": {"profile": profiles}}
 
 
 def _process(r: Recommendation) -> Json:
