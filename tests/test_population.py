@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,9 @@ from service.knowledge_model.conditions import Interval
 from service.population import assessing, lines, local
 from service.population.assessing import DATA_TYPES, KEYS, PopulationAssessor, age_band
 from service.population.lines import Population, assess_batches, sort_lines
+from service.population.report import write_report
 from service.population.run import RunError
-from service.population.summary import shown
+from service.population.summary import Summary, shown
 from tests.charts import CLOCK, packaged
 from tests.test_imports import LIST_WHAT_IS_LOADED, NOT_NEEDED
 
@@ -608,6 +610,22 @@ def test_a_small_number_is_not_shown_nor_what_it_can_be_worked_out_from() -> Non
     assert shown([100, 4, 3], 11) == [100, None, None]
     assert shown([100, 20, 0], 11) == [100, 20, 0]
     assert shown([5, 0, 0], 11) == [None, 0, 0]
+
+
+def test_neither_the_order_nor_the_bars_of_the_report_tell_a_small_number(ran: Path, tmp_path: Path) -> None:
+    summary = Summary(patients=100)
+    # With what is not shown, the second would be before the first.
+    for found in (summary.fired, summary.lost):
+        found["rs01-sudden-tear"].update({"critical": 12})
+        found["rl03-malignancy"].update({"critical": 11, "info": 7})
+    summary.calls.update({"b": 7, "a": 3, "c": 20})
+    said = run_of(ran)
+    write_report(tmp_path, packaged(), summary, {**said, "compared": said["knowledge"]}, 11)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    places = [page.index(f"{id_}<") for id_ in ("rs01-sudden-tear", "rl03-malignancy")]
+    assert places == sorted(places)
+    assert re.search(r">\s*12\s*<", page)
+    assert not re.search(r">\s*18\s*<", page)
 
 
 def test_the_report_shows_no_small_number_and_has_no_script(ran: Path) -> None:

@@ -80,6 +80,10 @@ class _Report:
         """A number of patients as a bar: what is not shown has none."""
         return 0 if count is None or 0 < count < self.smallest else count
 
+    def drawn_together(self, *of_tiers: Mapping[str, int]) -> int:
+        """The sum of what is shown: in its order nothing tells of what is not."""
+        return sum(self.drawn(count) for tiers in of_tiers for count in tiers.values())
+
     def sections(self, *, compared: bool) -> list[Section]:
         """All of the report, in the order in which it is read."""
         found = [self._recommendations(), self._bands(), self._data(), self._complaint(), self._calls(), self._lead()]
@@ -110,7 +114,7 @@ class _Report:
         )
 
     def _recommendations(self) -> Section:
-        by_count = sorted(self.summary.fired.items(), key=lambda item: (-item[1].total(), item[0]))
+        by_count = sorted(self.summary.fired.items(), key=lambda item: (-self.drawn_together(item[1]), item[0]))
         plotted = [
             Row(id_, [self.drawn(tiers[tier]) for tier in INDICATORS], of=self.titles.get(id_, ""))
             for id_, tiers in by_count[:_PLOTTED]
@@ -227,7 +231,8 @@ class _Report:
 
     def _counted(self, id_: str, title: str, tells: str, what: str, counts: Mapping[str, int]) -> Section:
         by_count = sorted(
-            ((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0])
+            ((name, count) for name, count in counts.items() if count),
+            key=lambda item: (-self.drawn(item[1]), item[0]),
         )
         plotted = [Row(name, (self.drawn(count),)) for name, count in by_count[:_PLOTTED] if self.drawn(count)]
         return Section(
@@ -243,12 +248,12 @@ class _Report:
         lost, new = self.summary.lost, self.summary.new
         rows: list[tuple[str, ...]] = []
         plotted = []
-        for id_ in sorted({*lost, *new}, key=lambda id_: -(lost[id_].total() + new[id_].total())):
+        for id_ in sorted({*lost, *new}, key=lambda id_: (-self.drawn_together(lost[id_], new[id_]), id_)):
             for tier in INDICATORS:
                 went, came = lost[id_][tier], new[id_][tier]
                 if went or came:
                     rows.append((self.titles.get(id_, id_), id_, tier, self.number(went), self.number(came)))
-            counts = [self.drawn(found[id_].total()) for found in (lost, new)]
+            counts = [self.drawn_together(found[id_]) for found in (lost, new)]
             if any(counts):
                 plotted.append(Row(id_, counts, of=self.titles.get(id_, "")))
         return Section(
