@@ -42,8 +42,8 @@ from service.site_codes import site_codes_of
 _LOG = logging.getLogger("sitbone")
 # Above this share of the calls that a process may have in flight, none is compared.
 _BUSY = 0.8
-# How many calls wait for the other process, each with its chart.
-_WAITING = 16
+# How many calls wait for the other process, each with its chart, and how many bytes of charts: a large one waits alone.
+_WAITING, _WAITING_BYTES = 16, 10_000_000
 # How long it rests after a comparison, in the time that this took.
 _REST = 9
 # What became of a call that was to be compared.
@@ -138,8 +138,8 @@ class Shadow:
         told: Callable[[CallRecord[Answered], Compared], None],
     ) -> None:
         self.other, self._share, self._busy, self._told = other, share, busy, told
-        self._waiting: Queue[tuple[CallRecord[Answered], Job] | None] = Queue(_WAITING)
-        self._lock = Lock()
+        self._waiting: Queue[tuple[CallRecord[Answered], Job, int] | None] = Queue(_WAITING)
+        self._lock, self._bytes = Lock(), 0
         self._one_by_one = Background("shadow", self._work)
         self._rest: Callable[[float], object] = self._one_by_one.stopping.wait
         self._process: BaseProcess | None = None
@@ -174,6 +174,10 @@ class Shadow:
         if self._waiting.full() or self._busy() > _BUSY:
             self._told(call, Compared(SKIPPED))
             return
+        size = sum(memoryview(raw).nbytes for value in request.prefetch.values() for raw in value.resources)
+        if self._bytes and self._bytes + size > _WAITING_BYTES:
+            self._told(call, Compared(SKIPPED))
+            return
         # No token is handed on.
         job = Job(
             replace(request, fhir_authorization=None),
@@ -181,14 +185,15 @@ class Shadow:
             answered.assessment.case.now if answered.assessment.case else now,
             decided(answered.assessment, answered.fired),
         )
+        with self._lock:
+            self._bytes += size
+            self._one_by_one.start()
         try:
             # Of the record only what is written down is kept until then.
-            self._waiting.put_nowait((replace(call, request=None, answered=None), job))
+            self._waiting.put_nowait((replace(call, request=None, answered=None), job, size))
         except Full:
+            self._let_go(size)
             self._told(call, Compared(SKIPPED))
-            return
-        with self._lock:
-            self._one_by_one.start()
 
     def close(self) -> None:
         """Leave out what waits, and end the process."""
@@ -196,6 +201,7 @@ class Shadow:
             while True:
                 if left := self._waiting.get_nowait():
                     self._told(left[0], Compared(SKIPPED))
+                    self._let_go(left[2])
                 self._waiting.task_done()
         self._waiting.put(None)
         self._one_by_one.close()
@@ -206,12 +212,19 @@ class Shadow:
 
     def _work(self) -> None:
         while (given := self._waiting.get()) is not None:
-            call, job = given
+            call, job, size = given
             began = monotonic()
             self._told(call, self._compared(job))
+            # Nothing of the chart is kept while it rests.
+            del given, job
+            self._let_go(size)
             self._waiting.task_done()
             self._rest(_REST * (monotonic() - began))
         self._waiting.task_done()
+
+    def _let_go(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
 
     def _compared(self, job: Job) -> Compared:
         if self._pipe is None:

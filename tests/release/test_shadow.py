@@ -304,6 +304,29 @@ def test_in_a_running_service_a_process_of_its_own_compares_and_ends_with_its_wo
         assert patiently(lambda: status(base + PATH, {"Content-Type": "application/json"}, body) == 200)
 
 
+def test_large_charts_wait_one_at_a_time(
+    site: Callable[..., Site], edited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = site(shadow_dir=edited)
+    beside: Shadow = of.client.application.extensions["shadow"]
+    monkeypatch.setattr(shadow, "_WAITING_BYTES", 1)
+    resting, rested = Event(), Event()
+
+    def rest(_seconds: float) -> None:
+        resting.set()
+        rested.wait()
+
+    beside._rest = rest
+    call(of, LOSES)
+    assert resting.wait(60)
+    # The first is compared, the second waits in its place, and there is no room for the third.
+    call(of, LOSES)
+    call(of, LOSES)
+    rested.set()
+    assert compared(of)[1] == {"compared": 2, "complaint": 2, "changed": 2, "failed": 0, "skipped": 1}
+    assert beside._bytes == 0
+
+
 def test_a_worker_that_ends_waits_for_no_rest_and_skips_what_waits(site: Callable[..., Site], edited: Path) -> None:
     of = site(shadow_dir=edited)
     beside: Shadow = of.client.application.extensions["shadow"]
