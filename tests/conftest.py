@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import importlib
 import os
 import pickle
 import shutil
@@ -19,6 +20,7 @@ from marshmallow import Schema
 from xdist.scheduler import LoadFileScheduling
 
 from service.knowledge_model import condition_text, loader
+from service.knowledge_model.model import PACKAGED
 from service.reasoning import kernel
 from tests.charts import packaged
 
@@ -199,7 +201,11 @@ def made_once() -> Iterator[None]:
             return digests_of_packaged(product)
         return make_digests(knowledge, folder, product)
 
+    releases = importlib.import_module("service.audit.releases")
+    pack, pack_packaged = releases.pack, functools.cache(functools.partial(releases.pack, PACKAGED))
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
         patch.setattr(states, "Digests", digests)
         patch.setattr(states, "load", load)
         patch.setattr(app, "loader", SimpleNamespace(load=load))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +82,13 @@ def _change(key: _Key, old: Mapping[str, Any] | None, new: Mapping[str, Any] | N
 
 def _entries(folder: Path) -> dict[_Key, Mapping[str, Any]]:
     found: dict[_Key, Mapping[str, Any]] = {}
+    stands: Counter[_Key] = Counter()
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".toml", ".csv"):
             for key, entry in _entries_of(path, path.relative_to(folder).as_posix()):
                 # The same twice in one file is told apart by its number.
-                number = sum(known[0] == key[0] and known[1].partition(" #")[0] == key[1] for known in found)
-                found[(key[0], f"{key[1]} #{number + 1}") if number else key] = entry
+                stands[key] += 1
+                found[(key[0], f"{key[1]} #{stands[key]}") if stands[key] > 1 else key] = entry
     if not found:
         raise KnowledgeError(folder.name, "file", "there is no knowledge in this folder")
     return found
