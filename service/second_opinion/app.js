@@ -24,6 +24,18 @@ function oneStop() {
   }
 }
 
+let watched;
+
+/** The line of advice above the questions is there while the advice itself is out of sight. */
+function lineInSight() {
+  watched?.disconnect();
+  const [line, advice] = [document.querySelector(".in-sight"), document.querySelector(".card .summary")];
+  if (!line || !advice) return;
+  line.classList.add("over", "away");
+  watched = new IntersectionObserver(([seen]) => line.classList.toggle("away", seen.isIntersecting));
+  watched.observe(advice);
+}
+
 /** Shows the page that came back; the focus stays where it was. */
 function show(text, focused) {
   const next = new DOMParser().parseFromString(text, "text/html");
@@ -35,12 +47,14 @@ function show(text, focused) {
   }
   fillSecret();
   oneStop();
+  lineInSight();
   const status = document.querySelector("[role=status]");
   // Said anew: a live region that comes with its words is not read out.
   if (status) {
     const words = status.textContent;
     status.textContent = "";
-    setTimeout(() => { status.textContent = words; }, 50);
+    // What else was said meanwhile stays.
+    setTimeout(() => { status.textContent ||= words; }, 50);
   }
   const again = focused && document.getElementById(focused);
   (again ?? document.querySelector(".group button, h1"))?.focus();
@@ -97,5 +111,6 @@ document.addEventListener("keydown", (event) => {
 
 fillSecret();
 oneStop();
+lineInSight();
 // The code of the launch is of no more use, and need not stand in the address.
 if (location.search) history.replaceState(null, "", location.pathname);
