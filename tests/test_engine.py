@@ -9,6 +9,7 @@ import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -1162,6 +1163,168 @@ def test_what_is_asked_is_what_whole_assessments_of_every_answer_would_change_mo
     # In an emergency nothing is asked.
     expected = [] if assessment.ranking_waits else [best[number][1:] for number in in_turn][: 3 - len(first)]
     assert [(each.finding, each.changes) for each in assessment.ask[len(first) :]] == expected
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a verdict stands on, and what it waits for
+
+Listed = list[tuple[str, str, str]]
+TENDER_ON_BOTH: dict[str, Any] = {
+    "present": [ANKLE, "ankle-pain, right", "squeeze-test", "drawer-test", "drawer-test, right", "tilt-test, right"]
+}
+
+
+@pytest.mark.parametrize(
+    ("chart", "id_", "says"),
+    [
+        pytest.param(
+            {"present": [ANKLE], "numbers": {"pain-severity": 9}, "dates": {"injury-date": day(1)}},
+            "pl3-severe",
+            (
+                True,
+                [("pain-severity", "left", "9")],
+                (),
+            ),
+            id="yes by the part that is so, not by the part that is not",
+        ),
+        pytest.param(
+            {"present": [ANKLE], "numbers": {"pain-severity": 1}, "dates": {"injury-date": day(1)}},
+            "pl3-severe",
+            (
+                False,
+                [("pain-severity", "left", "1"), ("injury-date", "left", day(1))],
+                (),
+            ),
+            id="no by all of its parts",
+        ),
+        pytest.param(
+            {"present": [ANKLE], "absent": ["loud-crack"]},
+            "rf3-crack",
+            (
+                False,
+                [("loud-crack", "left", "absent")],
+                (),
+            ),
+            id="no by what is absent",
+        ),
+        pytest.param(
+            {"present": [ANKLE], "numbers": {"pain-severity": 1}},
+            "pl3-severe",
+            (
+                None,
+                [("pain-severity", "left", "1")],
+                ("injury-date",),
+            ),
+            id="undecided: what of it is known, and what it waits for",
+        ),
+        pytest.param(
+            {"present": [ANKLE, "drawer-test"]},
+            "pl2-laxity",
+            (
+                None,
+                [],
+                ("toy-tests-positive",),
+            ),
+            id="undecided by a criterion: what that waits for, and nothing that it would stand on",
+        ),
+        pytest.param(
+            {"present": [ANKLE, "loud-crack"], "absent": ["loud-crack"]},
+            "rf3-crack",
+            (
+                None,
+                [],
+                ("loud-crack",),
+            ),
+            id="undecided by what is recorded in two ways",
+        ),
+        pytest.param(
+            {
+                "present": [ANKLE, "ankle-pain, right"],
+                "numbers": {"pain-severity": 1},
+                "dates": {"injury-date, right": day(1)},
+            },
+            "pl3-severe",
+            (
+                None,
+                [("pain-severity", "left", "1"), ("injury-date", "right", day(1))],
+                ("injury-date", "pain-severity"),
+            ),
+            id="undecided on both sides: what each waits for",
+        ),
+        pytest.param(
+            TENDER_ON_BOTH,
+            "pl2-laxity",
+            (
+                True,
+                [
+                    ("squeeze-test", "left", "present"),
+                    ("drawer-test", "left", "present"),
+                    ("drawer-test", "right", "present"),
+                    ("tilt-test", "right", "present"),
+                ],
+                ("tilt-test", "squeeze-test"),
+            ),
+            id="yes on both sides: what each stands on and lacks",
+        ),
+    ],
+)
+def test_a_verdict_says_what_it_stands_on_and_what_is_unknown(
+    engine: Engine, chart: dict[str, Any], id_: str, says: tuple[bool | None, Listed, tuple[str, ...]]
+) -> None:
+    [verdict] = [
+        each
+        for each in engine.assessor.verdicts(engine.assess(**chart), "red-flag", "plan", "closing")
+        if each.recommendation.id == id_
+    ]
+    evidence = [(item.finding, item.side, item.state) for item in verdict.evidence]
+    assert (verdict.is_true, evidence, verdict.unknown) == says
+
+
+def test_what_was_asked_without_an_answer_is_not_listed_beside_the_answer_of_the_other_side(engine: Engine) -> None:
+    assessment = engine.assess(
+        present=[ANKLE, "ankle-pain, right"],
+        asked=["cold-foot", "numb-foot, right"],
+        absent=["cold-foot, right", "numb-foot"],
+    )
+    evidence = found(assessment, "cl1-no-imaging").evidence
+    assert [(item.finding, item.side, item.state) for item in evidence] == [
+        ("numb-foot", "left", "absent"),
+        ("cold-foot", "right", "absent"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("id_", "fact", "value", "state"),
+    [
+        ("io2-other-side", "order-is-for-the-other-side", True, "present"),
+        ("io3-usually-not", "order-rating", "usually-not", "usually-not"),
+        ("io5-done", "days-since-the-same-imaging", Interval(3, 3), "3"),
+        ("io5-done", "days-since-the-same-imaging", Interval(3, 5), "3 to 5"),
+        ("io5-done", "days-since-the-same-imaging", Interval(-inf, 5), "up to 5"),
+    ],
+)
+def test_what_is_known_of_a_draft_is_evidence_of_no_resource(
+    engine: Engine, id_: str, fact: str, value: Value, state: str
+) -> None:
+    fired = engine.assessor.judge(engine.assess(present=[ANKLE]), "imaging-order", {fact: value}).fired
+    [evidence] = [each.evidence for each in fired if each.recommendation.id == id_]
+    assert [(item.finding, item.state, item.side, item.date, item.resource) for item in evidence] == [
+        (fact, state, "", "", "")
+    ]
+
+
+def test_the_age_is_evidence_of_the_patient(engine: Engine) -> None:
+    evidence = found(engine.assess(present=[ANKLE], age=40), "tr7-pill").evidence
+    assert [(item.finding, item.state, item.resource) for item in evidence][-1] == ("age", "40", "Patient")
+
+
+def test_what_fired_is_the_same_where_the_chart_is_the_same_and_nothing_else_is(engine: Engine) -> None:
+    def held(severity: float) -> Any:
+        return found(engine.assess(present=[ANKLE], numbers={"pain-severity": severity}), "pl3-severe")
+
+    assert held(9) == held(9)
+    assert held(9) != held(8)
+    assert held(9) != held(9).evidence
 
 
 # ---------------------------------------------------------------------------------------------------------------------
