@@ -15,7 +15,7 @@ from service.portable.elm import Elm
 
 FOLDER = Path(__file__).parent
 BUILD = FOLDER / "target"
-_SOURCES = ("Engine.java", "Translate.java")
+_SOURCES = ("Engine.java", "Translate.java", "Validate.java")
 
 
 class Asked(NamedTuple):
@@ -93,7 +93,7 @@ def javascript() -> Engine:
 
 def java() -> Engine:
     """The engine of the CQL framework, which HAPI has as well, compiled on first use. Raises InstallError."""
-    return Engine(f"CQL framework {_framework()}", ("java", "-cp", _classpath(), "Engine"))
+    return Engine(f"CQL framework {_version('engine-fhir')}", ("java", "-cp", _classpath(), "Engine"))
 
 
 def translated(texts: Sequence[str]) -> list[Elm]:
@@ -112,9 +112,19 @@ def translated(texts: Sequence[str]) -> list[Elm]:
     return libraries
 
 
+def validated(package: Path) -> tuple[str, list[str]]:
+    """The name of the HL7 validator with its version, and what it calls an error of a package.
+
+    Raises InstallError, CalledProcessError where it fails itself.
+    """
+    command = ("java", "-cp", _classpath(), "Validate", package)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return f"HL7 validator {_version('org.hl7.fhir.validation')}", ended.stdout.splitlines()
+
+
 def _classpath() -> str:
     """Where the classes are that are tried here, compiled anew where their sources have changed."""
-    classpath, made = BUILD / "classpath", BUILD / "Translate.class"
+    classpath, made = BUILD / "classpath", BUILD / "Validate.class"
     sources = [FOLDER / each for each in ("pom.xml", *_SOURCES)]
     if not made.is_file() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources):
         BUILD.mkdir(exist_ok=True)
@@ -123,10 +133,11 @@ def _classpath() -> str:
     return f"{BUILD}{os.pathsep}{classpath.read_text('utf-8').strip()}"
 
 
-def _framework() -> str:
-    """The version of the CQL framework."""
-    (jar,) = (path for path in map(Path, _classpath().split(os.pathsep)) if path.name.startswith("engine-fhir-"))
-    return jar.stem.removeprefix("engine-fhir-")
+def _version(artifact: str) -> str:
+    """The version of a jar that is used."""
+    jars = (Path(path).stem for path in _classpath().split(os.pathsep))
+    (version,) = (jar.removeprefix(f"{artifact}-") for jar in jars if jar.startswith(f"{artifact}-"))
+    return version
 
 
 def _run(*command: str) -> None:
