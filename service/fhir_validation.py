@@ -29,7 +29,7 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 from pydantic import ValidationError
 
 from cds_hooks.prefetch import PrefetchValue
-from service.chart.elements import decoded, reference_to
+from service.chart.elements import FHIR_ID, decoded, reference_to
 from service.remembered import Remembered
 
 MODELS: dict[str, type[FHIRResourceModel]] = {
@@ -47,7 +47,6 @@ MODELS: dict[str, type[FHIRResourceModel]] = {
 
 # What of a resource differs from chart to chart and is one JSON string. Whether a February has a 29th stays the models'
 # business.
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}|urn:uuid:[0-9a-f\-]{36}")
 _MONTH_AND_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _DAY = r"(?:19|20)\d\d-" + _MONTH_AND_DAY
@@ -71,7 +70,7 @@ def shape(raw: bytes, resource: dict[str, Any]) -> int:
     # Strings with their quotes, so that only whole ones are replaced, and each once: where another member says the
     # same, one of them still counts.
     identifier = resource.get("id")
-    if isinstance(identifier, str) and _ID.fullmatch(identifier):
+    if isinstance(identifier, str) and FHIR_ID.fullmatch(identifier):
         raw = raw.replace(f'"{identifier}"'.encode(), b"~id", 1)
     for member in _REFERENCES:
         if member in resource:

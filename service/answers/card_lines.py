@@ -18,19 +18,19 @@ from functools import cache, partial
 import msgspec
 
 from service.answers.content import Content
+from service.chart.assertions import SIDE_UNREADABLE
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import read_when
 from service.knowledge_model.conditions import CONTRADICTORY
 from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, capital, in_a_sentence
 from service.knowledge_model.quantity import unit_in_words
-from service.knowledge_model.vocabulary import CHART_KINDS, CLINICAL_KINDS
+from service.knowledge_model.vocabulary import CHART_KINDS, CLINICAL_KINDS, PLACE
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import Evidence, Fired
 from service.reasoning.visit_limits import URGENT, days_allowed, window_left
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
-_PLACE = re.compile(r"\{([^{}]*)\}")
 _DATE = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
 # The year is named of what is older than this, in days.
 _THIS_YEAR = 300
@@ -38,7 +38,6 @@ _THIS_YEAR = 300
 _NAMED = 3
 # And where all orders are too long, so many of them.
 _ORDERS = 2
-SIDE_UNREADABLE = "sideUnreadable"
 # What is no number and no date.
 _STATES = frozenset({"present", "absent", "unknown", CONTRADICTORY})
 # What stands around a name in a list.
@@ -63,7 +62,7 @@ def fill(line: str, value_of: Callable[[str], str]) -> str:
 def _parts_of(line: str) -> tuple[tuple[list[str], bool], ...]:
     """A line of the knowledge, taken apart once: the texts and the names of places in turn, and whether they are
     optional."""
-    return tuple((_PLACE.split(part), number % 2 == 1) for number, part in enumerate(_OPTIONAL.split(line)))
+    return tuple((PLACE.split(part), number % 2 == 1) for number, part in enumerate(_OPTIONAL.split(line)))
 
 
 def as_people_write(date: str, now: datetime) -> str:

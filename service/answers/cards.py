@@ -31,7 +31,7 @@ from cds_hooks import (
     SystemAction,
 )
 from service.answers.answered import AdvisedCard, Answered
-from service.answers.card_lines import SIDE_UNREADABLE, CardLines, as_people_write, holds
+from service.answers.card_lines import CardLines, as_people_write, holds
 from service.answers.content import Content
 from service.answers.extension import (
     BASIS_KEY,
@@ -46,7 +46,7 @@ from service.answers.full_text import FullText
 from service.answers.muting import said, suspended_among, without_muted
 from service.answers.orders import Indications, Ordering, service_request
 from service.answers.short_text import LONGEST_SUMMARY, ShortText
-from service.chart.assertions import Assertion
+from service.chart.assertions import SIDE_UNREADABLE, Assertion
 from service.chart.medicines import Unrecognised
 from service.chart.orders import NOTHING_ORDERED, OnChart, Order
 from service.knowledge_model.conditions import CONTRADICTORY

@@ -22,7 +22,8 @@ from service.remembered import Remembered
 
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
 Coding = tuple[str, str]
-_FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+# Specification: the data type id of FHIR R4.
+FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
 def as_dict(value: object) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def reference_to(resource: Mapping[str, Any]) -> str:
 
 def named(kind: str, identifier: str) -> str:
     """Type/id, as a card may print it: an id that is no FHIR id is not repeated."""
-    return f"{kind}/{identifier}" if _FHIR_ID.fullmatch(identifier) else kind
+    return f"{kind}/{identifier}" if FHIR_ID.fullmatch(identifier) else kind
 
 
 # ---------------------------------------------------------------------------------------------------------------------

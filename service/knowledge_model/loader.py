@@ -92,6 +92,7 @@ from service.knowledge_model.vocabulary import (
     DATA,
     HEADINGS,
     KINDS,
+    PLACE,
     RATINGS,
     RECOMMENDATION_KINDS,
     RETIRED,
@@ -107,7 +108,6 @@ _CHART_CODES = ("findings", "diagnoses", "safety", "dangers", "conditions", "med
 # What is filled into a summary needs some of the 139 characters that CDS Hooks allows.
 _SUMMARY = 100
 _CATEGORY = "category-"
-_PLACE = re.compile(r"\{([^{}]*)\}")
 WEIGHTS = "weights.csv"
 _OF_A_CONDITION = re.compile(r"-?\d+")
 _OF_A_TEST = re.compile(r"(-?\d+) / (-?\d+)")
@@ -227,12 +227,12 @@ class _Reader:
 
     def line(self, text: str, file: str, key: str) -> str:
         """A text for people; {name} in it is the threshold of that name with its unit."""
-        _require(_PLACE.findall(text), self.words, file, key)
-        return _PLACE.sub(lambda place: self.words[place[1]], text)
+        _require(PLACE.findall(text), self.words, file, key)
+        return PLACE.sub(lambda place: self.words[place[1]], text)
 
     def card_line(self, text: str) -> str:
         """A line of a card; the places that are no threshold are filled in with what the chart says."""
-        return _PLACE.sub(lambda place: self.words.get(place[1], place[0]), text)
+        return PLACE.sub(lambda place: self.words.get(place[1], place[0]), text)
 
 
 def _as_now_written(raw: object) -> str:
@@ -929,8 +929,8 @@ def _check_recommendation(knowledge: Knowledge, recommendation: Recommendation, 
     _require([recommendation.topic], knowledge.wording.topics, file, "card.topic")
     for key, lines in (("summary", [recommendation.summary]), ("do", recommendation.do)):
         for line in lines:
-            _require(_PLACE.findall(line), {*CARD_PLACES, *knowledge.wording.facts}, file, f"card.{key}")
-    if len(_PLACE.sub("", recommendation.summary)) > _SUMMARY:
+            _require(PLACE.findall(line), {*CARD_PLACES, *knowledge.wording.facts}, file, f"card.{key}")
+    if len(PLACE.sub("", recommendation.summary)) > _SUMMARY:
         raise KnowledgeError(file, "card.summary", f"is longer than {_SUMMARY} characters, what is filled in apart")
     _check_evidence(knowledge, recommendation.evidence, file, "evidence")
     _require(recommendation.rules, knowledge.rules(), file, "rules")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -230,6 +231,8 @@ RECOMMENDATION_KINDS = (*CHART_KINDS, *ADVICE_FACTS)
 # What engine.toml has to name: the services that are published, and the topics of their cards, the urgent tiers first.
 PUBLISHED = ("diagnosis", "imaging-referral", "analgesic-safety", "appointment-timing", "discharge-advice")
 TOPIC_ROLES = (*INDICATORS[:2], "questions", "diagnosis", "treatment", *ADVICE_FACTS)
+# Where something is filled into a text, by its name.
+PLACE = re.compile(r"\{([^{}]*)\}")
 # What a line of a card may have filled in besides the facts of the hook context; see answers/card_lines.py.
 CARD_PLACES = ("findings", "day", "by", "window", "orders", "cause", "where", "order", "side")
 # The medicines whose orders can be judged.

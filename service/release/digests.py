@@ -23,7 +23,7 @@ from typing import Any
 
 from service.knowledge_model.model import PACKAGED, Code, Finding, Knowledge, Recommendation
 from service.knowledge_model.properties import FILE as PROPERTIES
-from service.knowledge_model.vocabulary import AT_DISCHARGE
+from service.knowledge_model.vocabulary import AT_DISCHARGE, PLACE
 from service.reasoning.visit_limits import CLOSING, FIRST, LIMITING, PAST, URGENT, limit_names
 from service.release.canonical_json import canonical_json, digest_of
 from service.release.hazard_log import FILE as HAZARDS
@@ -54,7 +54,6 @@ _APART = frozenset({"recommendations", "retired", "codes", "order_codes", "answe
 _CSV_FOLDER = "value_sets"
 # The beginning of a release digest behind a version.
 _BEGINNING = re.compile(r"(?<=\d)\+[0-9a-f]{8}\b(?!-)")
-_PLACE = re.compile(r"\{([^{}]*)\}")
 
 
 def plain(value: Any, named: set[str] | None = None) -> Any:
@@ -259,7 +258,7 @@ class _Named:
         yield from (f"order:referral-{referral.to}" for referral in recommendation.referrals)
         yield from (f"threshold:{name}" for name in self._limits(recommendation))
         for line in (recommendation.summary, *recommendation.do):
-            places = set(_PLACE.findall(line))
+            places = set(PLACE.findall(line))
             yield from (f"fact:{place}" for place in places if place in self.knowledge.wording.facts)
             if "cause" in places:
                 yield "ranking"

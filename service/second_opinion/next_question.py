@@ -17,6 +17,7 @@ from cds_hooks import CdsService
 from cds_hooks.errors import BadRequest, CdsHooksError, Forbidden, PreconditionFailed
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
+from service.chart.elements import FHIR_ID
 from service.chart.fhir_time import read_when
 from service.fhir_validation import violations
 from service.prefetch_keys import PATIENT, QUESTIONNAIRE_RESPONSES
@@ -40,7 +41,6 @@ _ENOUGH, _ADVICE = "enough", "advice"
 _PARAMETERS = ("questionnaire-response", "questionnaire-response-in")
 # Of the patient of a form that names none; it is an id in one call, and nothing is kept of it.
 _NO_PATIENT = "of-this-form"
-_FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _MARKS = re.compile(r"\*\*|\\(?=[^\w\s])")
 
 
@@ -234,7 +234,7 @@ class NextQuestion:
     def _advised(self, response: Json, answers: Sequence[Answer], client: str | None) -> Answered:
         """What the CDS service says to a chart that holds nothing but these answers."""
         patient = str(response.get("subject", {}).get("reference", "")).rpartition("/")[2]
-        patient = patient if _FHIR_ID.fullmatch(patient) else _NO_PATIENT
+        patient = patient if FHIR_ID.fullmatch(patient) else _NO_PATIENT
         subject = {"reference": f"Patient/{patient}"}
         born = [answer.value for answer in answers if answer.item == AGE]
         form = {
