@@ -556,9 +556,27 @@ def test_processes_and_pieces_of_files_change_no_row(
     assert [*out.glob(".parts*")] == []
 
 
-def test_a_process_that_the_system_ends_ends_the_run_with_a_sentence() -> None:
-    with local._Workers(of(), 2) as workers, pytest.raises(RunError, match="fewer \\(--processes\\) need less"):
+def test_a_process_that_the_system_ends_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    workers = local._Workers(of(), 2, tmp_path / "population")
+    with workers, pytest.raises(RunError, match="fewer \\(--processes\\) need less"):
         list(workers.each(os._exit, [1]))
+
+
+def test_processes_that_end_as_they_begin_end_the_run_too(small: Path, repository: Path, tmp_path: Path) -> None:
+    # Each process runs such a file anew, and this one then ends with what is there already.
+    start = tmp_path / "start.py"
+    start.write_text("from service.cli import main\nmain()\n")
+    words = (small, "--types", "Patient,Observation", "--out", tmp_path / "out", "--processes", "2")
+    done = subprocess.run(
+        [sys.executable, start, "population", *words],
+        env={**os.environ, **KEY, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "A process of the run was ended" in done.stderr
 
 
 @pytest.mark.needs_system("java", "Spark runs on it")

@@ -52,7 +52,7 @@ def run(population: Population, paths: Sequence[Path], folder: Path, processes: 
         pieces = [
             _Piece(number, path, start, end, into, parts) for number, (path, start, end) in enumerate(_pieces(paths))
         ]
-        with _Workers(population, processes) as workers:
+        with _Workers(population, processes, into / "population") as workers:
             for _done in workers.each(_sort_piece, pieces):
                 pass
             for assessed in workers.each(_assess_part, [into / str(part) for part in range(parts)]):
@@ -70,11 +70,13 @@ def _pieces(paths: Iterable[Path]) -> Iterator[tuple[Path, int, int | None]]:
 class _Workers:
     """Processes that have what is the same for every chart; with one, this process."""
 
-    def __init__(self, population: Population, processes: int) -> None:
+    def __init__(self, population: Population, processes: int, file: Path) -> None:
         self._pool = None
         if processes > 1:
+            # In a file: what is more than a pipe holds would wait for ever for a process that died as it began.
+            file.write_bytes(pickle.dumps(population))
             # A process that is forked would take the threads of Arrow with it, half.
-            self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (pickle.dumps(population),))
+            self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (file,))
         else:
             _THIS[:] = [population]
             collect_less()
@@ -100,8 +102,8 @@ class _Workers:
 _THIS: list[Population] = []
 
 
-def _begin(pickled: bytes) -> None:
-    _THIS[:] = [pickle.loads(pickled)]  # noqa: S301 - made by the process that started this one
+def _begin(file: Path) -> None:
+    _THIS[:] = [pickle.loads(file.read_bytes())]  # noqa: S301 - made by the process that started this one
     collect_less()
 
 
