@@ -312,6 +312,7 @@ def test_a_tear_is_documented_and_saved_with_at_most_eight_real_keys(place: Plac
         # The focus is where it was, and the advice is said aloud.
         expect(page.locator(f"#right-{finding}-yes")).to_be_focused()
         expect(page.locator(".told").first).to_have_text("The advice changed.")
+    expect(page.locator(".keys")).to_be_visible()
     presses.key("Alt+s")
     saved_critical(place, page)
     looked_at(page, "second-opinion-critical")
@@ -330,6 +331,8 @@ def test_a_tear_is_documented_and_saved_with_at_most_eight_taps_on_a_phone(place
         for finding in FINDINGS:
             presses.tap(f"#right-{finding}-yes")
             expect(page.locator(f"#right-{finding}-yes")).to_have_attribute("aria-pressed", "true")
+        # Whoever has no keys is told of none.
+        expect(page.locator(".keys")).to_be_hidden()
         presses.tap("#save")
         saved_critical(place, page)
         assert presses.count <= 8
