@@ -67,7 +67,7 @@ def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[
 
 def patiently(holds: Callable[[], bool]) -> bool:
     """Whether this comes to hold, for what happens in another process or thread."""
-    for _ in range(300):
+    for _ in range(1200):
         if holds():
             return True
         time.sleep(0.1)

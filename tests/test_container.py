@@ -120,7 +120,7 @@ def wait_until_healthy(base: str) -> None:
     while True:
         try:
             urllib.request.urlopen(f"{base}/healthz", timeout=1).close()
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.05)

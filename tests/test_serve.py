@@ -53,7 +53,7 @@ def serving(repository: Path, *options: str, **variables: str) -> Iterator[tuple
             while True:
                 try:
                     urllib.request.urlopen(f"{base}/healthz", timeout=1).close()
-                except (urllib.error.URLError, ConnectionError):
+                except OSError:
                     if time.monotonic() > give_up or service.poll() is not None:
                         raise
                     time.sleep(0.05)
