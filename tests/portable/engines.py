@@ -19,11 +19,12 @@ _SOURCES = ("Engine.java", "Translate.java", "Validate.java")
 
 
 class Asked(NamedTuple):
-    """A chart, and which definitions of which library are evaluated about it."""
+    """A chart, and what is expected of which definitions; `library`: where it is not the one of the others."""
 
     name: str
     bundle: Mapping[str, Any]
     expected: Mapping[str, Any]
+    library: Path | None = None
 
 
 class InstallError(Exception):
@@ -51,7 +52,7 @@ class Engine(NamedTuple):
                 turn = number % processes
                 if (before := waiting[turn]) is not None:
                     yield before.name, _compared(before, _answer(running[turn]))
-                line = {"library": str(library), "names": list(chart.expected), "bundle": chart.bundle}
+                line = {"library": str(chart.library or library), "names": list(chart.expected), "bundle": chart.bundle}
                 stdin = running[turn].stdin
                 assert stdin is not None
                 stdin.write(json.dumps(line).encode() + b"\n")
