@@ -8,7 +8,7 @@ Specification: CDS Service Response.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -172,15 +172,15 @@ class Responder:
         now: datetime,
         on_chart: OnChart = NOTHING_ORDERED,
         *,
-        would_change: Sequence[WouldChange] = (),
+        would_change: Callable[[Collection[str]], Iterable[WouldChange]] = lambda _topics: (),
         standings: Standings,
         muted: Muted = NOTHING,
     ) -> Answered:
         """The answer to a hook: cards for the clinician, the assessment for the machine.
 
         A card whose every suggestion is ordered already, since its newest finding, is left out and named instead.
-        `would_change`: what single answers would do to the cards, see Assessor.would_change; `standings`: what of the
-        knowledge is in force at this call; `muted`: what is not said.
+        `would_change`: what single answers would do to the cards of topics, see Assessor.would_change; `standings`:
+        what of the knowledge is in force at this call; `muted`: what is not said.
         """
         spoken = without_muted(assessment, muted, self.reads)
         cards = _Cards(
@@ -191,7 +191,7 @@ class Responder:
         sent = {each.card.source.topic.code for each in advised if each.card.source.topic} - cards.muted_topics
         members = {
             "silenced": cards.silenced,
-            "wouldChange": [would_change_extension(change) for change in would_change if change.topic in sent],
+            "wouldChange": [would_change_extension(change) for change in would_change(sent)],
             "suspended": list(suspended_among(assessment.fired, muted)),
         }
         extension = {**assessment_extension(self.knowledge, spoken, standings, on_chart), **filled(members)}
@@ -216,7 +216,8 @@ class Responder:
 
         What it judges is still to be dealt with when the orders that a card suggests are placed: the card stays, and
         names them instead. `judged` are members that join the assessment in the extension, such as the rating of each
-        order; `judgements` what they stand on; `would_change` and `muted` as of respond.
+        order; `judgements` what they stand on; `would_change`: what single answers would do to its cards; `muted` as of
+        respond.
         """
         advice = tuple(_told_apart(advice))
         fired = tuple(one for each in advice for one in each.fired)

@@ -39,7 +39,7 @@ from service.chart.elements import (
     statuses,
     value_of,
 )
-from service.chart.fhir_time import When
+from service.chart.fhir_time import When, read_when
 from service.knowledge_model.conditions import Interval
 from service.knowledge_model.model import LOCAL_SYSTEM, Code, Finding
 from service.knowledge_model.quantity import read_number, read_quantity
@@ -297,17 +297,17 @@ class PlainObservation(msgspec.Struct, forbid_unknown_fields=True, gc=False, ren
 
     def telling(self) -> bytes:
         """The members that tell what it says, as JSON."""
-        written: list[bytes | msgspec.Raw] = [b'{"code":', self.code]
-        for name, raw in (
-            (b',"bodySite":', self.body_site),
-            (b',"interpretation":', self.interpretation),
-            (b',"valueBoolean":', self.value_boolean),
-            (b',"valueCodeableConcept":', self.value_codeable_concept),
-            (b',"valueQuantity":', self.value_quantity),
-        ):
-            if raw is not _NOT_SENT:
-                written += (name, raw)
-        return b"".join((*written, b"}"))
+        values = (self.value_boolean, self.value_codeable_concept, self.value_quantity)
+        return msgspec.json.encode(_Telling(self.code, self.body_site, self.interpretation, *values))
+
+
+class _Telling(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
+    code: msgspec.Raw
+    body_site: msgspec.Raw = _NOT_SENT
+    interpretation: msgspec.Raw = _NOT_SENT
+    value_boolean: msgspec.Raw = _NOT_SENT
+    value_codeable_concept: msgspec.Raw = _NOT_SENT
+    value_quantity: msgspec.Raw = _NOT_SENT
 
 
 _PLAIN = msgspec.json.Decoder(PlainObservation)
@@ -324,7 +324,7 @@ def plain_observation(raw: msgspec.Raw) -> PlainObservation | None:
 
 def read_plain(plain: PlainObservation, reading: Reading) -> list[Assertion]:
     """What a plain Observation asserts: the same as one that is read whole, in half of the time."""
-    when = moment(plain.effective_date_time)
+    when = read_when(plain.effective_date_time)
     source = Source(reading, named("Observation", plain.id), Dated(when) if when else UNREADABLE_DATE)
     return _asserted(statuses(plain.status), source, plain.telling())
 

@@ -304,7 +304,7 @@ class Assessor:
         decision = assessment.decision
         if decision is None or assessment.complaint != "present":
             return
-        apart = {*self.questions.read_date_as, *decision.charts.contradictory}
+        apart = {*self.questions.read_date_as.values(), *decision.charts.contradictory}
         found = decision.charts.case.assertions.items()
         apart |= {name for name, of in found if any(each.value is None for each in of)}
         supposed = self._supposing(decision)
@@ -542,14 +542,19 @@ class Assessor:
             return ()
         return tuple(self.questions.would_change_beside(assessment.decision, topic, cards))
 
-    def would_change(self, assessment: Assessment, unsaid: Collection[str] = ()) -> tuple[WouldChange, ...]:
-        """What a single answer would do to each card of an assessment on which nothing is unsaid."""
+    def would_change(
+        self, assessment: Assessment, unsaid: Collection[str] = (), topics: Collection[str] | None = None
+    ) -> tuple[WouldChange, ...]:
+        """What a single answer would do to each card of an assessment, or to those of these topics, on which nothing is
+        unsaid.
+        """
         if assessment.decision is None:
             return ()
         cards: dict[str, list[str]] = {}
         for fired in assessment.fired:
             topic = self.knowledge.engine.topics.get(fired.indicator, fired.recommendation.topic)
-            cards.setdefault(topic, []).append(fired.recommendation.id)
+            if topics is None or topic in topics:
+                cards.setdefault(topic, []).append(fired.recommendation.id)
         return tuple(self.questions.would_change(assessment.decision, cards, unsaid))
 
     def _reader(self, assessment: Assessment, facts: Mapping[str, Value]) -> EvidenceReader:
@@ -633,7 +638,7 @@ class _Assembly:
     def assessment(self, located_by: tuple[Evidence, ...], ask: _Ask) -> Assessment:
         """The whole assessment of a chart with the complaint."""
         assessor, decision, charts = self.assessor, self.decision, self.decision.charts
-        case, of_kind = charts.case, assessor.by_kind
+        case, of_kind, made = charts.case, assessor.by_kind, assessor.kernel.recommendations
         waits = bool(decision.waits & 1)
         self.gather(of_kind["red-flag"])
         self._note_red_flags()
@@ -651,7 +656,7 @@ class _Assembly:
             side=BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED,
             data=dict(case.data),
             left_out=case.left_out,
-            fired=tuple(f for f in self.fired if _is_said(f.recommendation, withheld, offered)),
+            fired=tuple(f for f in self.fired if _is_said(made[f.recommendation.id], withheld, offered)),
             located_by=located_by,
             rankings=rankings,
             ranking_waits=waits,
@@ -814,12 +819,9 @@ def _unique(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _is_said(recommendation: Recommendation, withheld: set[str], offered: set[str]) -> bool:
+def _is_said(made: Compiled, withheld: set[str], offered: set[str]) -> bool:
     """Not what another recommendation leaves out, nor how to take care with what is not offered."""
-    if any(withheld & set(treatment.adds) for treatment in recommendation.treatment):
-        return False
-    cautioned = {treatment.id for treatment in recommendation.treatment if treatment.state == "caution"}
-    return not cautioned or bool(cautioned & offered)
+    return not made.adds & withheld and (not made.cautions or bool(made.cautions & offered))
 
 
 def most_urgent(calls: Iterable[_Call]) -> tuple[_Call, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, reduce
+from math import inf
 from operator import or_
 from typing import Any, NamedTuple
 
@@ -126,6 +127,8 @@ class Charts(msgspec.Struct, frozen=True):
     values: tuple[int, ...]
     # What may be recorded in two ways on a chart by which red flags are judged.
     contradictory: frozenset[str]
+    # The variants that answer alone what is known.
+    closed: int = 0
 
     @property
     def documented(self) -> int:
@@ -459,58 +462,60 @@ def screen(kernel: Kernel, charts: Charts) -> Decision:
 def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, int]:
     """The charts on which each cause leads.
 
-    Points are added up for each chart as documented; of the variants, for those alone in which they differ.
+    Points are added up for each chart as documented; of the variants, for those alone in which enough of them differ.
     """
     size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
     of_side = values[kernel.present[OF_SIDE].true]
     points: list[list[float]] = [[0] * len(kernel.considered) for _chart in range(size)]
-    differing: list[tuple[int, int, int, float]] = []
+    differing: dict[int, list[tuple[int, float]]] = {}
     for place, cause, weight in kernel.weighed:
         # Most is not known.
         if (bits := values[place]) and (bits := bits & of_side):
-            now = bits & documented
-            for chart in range(size):
-                if now >> chart & 1:
+            if now := bits & documented:
+                for chart in ones(now):
                     points[chart][cause] += weight
-            if differs := bits ^ now * first if now else bits:
-                differing.append((differs, now, cause, weight))
-    of_variants: dict[int, list[float]] = {}
-    for bits, now, cause, weight in differing:
-        for chart in ones(bits):
-            if chart not in of_variants:
-                of_variants[chart] = points[chart % size].copy()
-            of_variants[chart][cause] += -weight if now >> chart % size & 1 else weight
+                bits ^= now * first
+            for chart in ones(bits):
+                gained = -weight if now >> chart % size & 1 else weight
+                differing.setdefault(chart, []).append((cause, gained))
     # The last is none of them.
     leads = [0] * (len(kernel.considered) + 1)
     leading = [_leader(kernel, of_chart) for of_chart in points]
     for chart in charts.of_side:
-        leads[leading[chart]] |= first << chart
-    for chart, of_chart in of_variants.items():
-        before, leader = leading[chart % size], _leader(kernel, of_chart)
-        if leader != before:
-            leads[before] ^= 1 << chart
-            leads[leader] ^= 1 << chart
+        leads[leading[chart][0]] |= first << chart
+    for chart, gains in differing.items():
+        before, firm = leading[chart % size]
+        if sum([abs(gained) for _cause, gained in gains]) < firm:
+            continue
+        of_variant = points[chart % size].copy()
+        for cause, gained in gains:
+            of_variant[cause] += gained
+        leader, _firm = _leader(kernel, of_variant)
+        leads[before] ^= 1 << chart
+        leads[leader] ^= 1 << chart
     vetoes = kernel.vetoes
     return {
         cause: bits and bits & ~values[vetoes[cause]] for cause, bits in zip(kernel.considered, leads, strict=False)
     }
 
 
-def _leader(kernel: Kernel, points: list[float]) -> int:
-    """The number of the cause that leads with these points: enough of them, and far enough from the next.
-
-    Where none does, that of a last one that is no cause.
+def _leader(kernel: Kernel, points: list[float]) -> tuple[int, float]:
+    """The number of the cause that leads with these points, enough of them and far enough from the next; where none
+    does, that of a last one that is no cause. And how many points have to change for that to change.
     """
     # To sort whole numbers is faster than to look for the two largest.
-    ranked = sorted(points)
-    if not ranked or ranked[-1] < kernel.lead_at_least:
-        return -1
-    far = len(ranked) == 1 or ranked[-1] - ranked[-2] >= kernel.lead_by
-    return points.index(ranked[-1]) if far else -1
+    second, most = sorted((-inf, -inf, *points))[-2:]
+    enough, apart = most - kernel.lead_at_least, most - second - kernel.lead_by
+    if enough < 0:
+        return -1, -enough
+    return (-1, 0) if apart < 0 else (points.index(most), min(enough, apart))
 
 
 def ones(bits: int) -> list[int]:
     """The numbers of the bits that are set, the lowest first."""
+    # Most often it is one.
+    if bits and not bits & (bits - 1):
+        return [bits.bit_length() - 1]
     numbers = []
     while bits:
         lowest = bits & -bits

@@ -7,7 +7,7 @@ reads of it; which cause leads is decided with everything else (decision.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import inf
 
 import msgspec
@@ -50,19 +50,6 @@ class Ranking(msgspec.Struct, frozen=True):
     leader: RankedCause | None
 
 
-class _Score:
-    """The points of every cause, and the findings that speak for and against it."""
-
-    def __init__(self, causes: Iterable[str]) -> None:
-        self.points = dict.fromkeys(causes, 0)
-        self.speaks_for: dict[str, dict[str, None]] = {cause: {} for cause in self.points}
-        self.speaks_against: dict[str, dict[str, None]] = {cause: {} for cause in self.points}
-
-    def add(self, cause: str, weight: int, findings: Iterable[str]) -> None:
-        self.points[cause] += weight
-        (self.speaks_for if weight > 0 else self.speaks_against)[cause].update(dict.fromkeys(findings))
-
-
 def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     """Everything that counts on this chart of a side."""
     values, bit, known = reader.decision.values, 1 << chart, reader.decision.charts.charts[chart].known
@@ -91,24 +78,27 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
     """The causes on this chart of a side, best first."""
     knowledge, decision = reader.knowledge, reader.decision
     ranking, of_chart = knowledge.differential, decision.charts.charts[chart]
-    score = _Score(knowledge.causes)
+    points = dict.fromkeys(knowledge.causes, 0)
+    speaks_for: dict[str, list[str]] = {cause: [] for cause in points}
+    speaks_against: dict[str, list[str]] = {cause: [] for cause in points}
     known = set()
     for weighed in weigh(reader, chart):
-        score.add(weighed.cause, weighed.points, weighed.findings)
+        points[weighed.cause] += weighed.points
+        (speaks_for if weighed.points > 0 else speaks_against)[weighed.cause] += weighed.findings
         if weighed.family:
             known.add(weighed.family)
-    order = sorted(knowledge.causes, key=lambda cause: -score.points[cause])
-    top, *others = (score.points[cause] for cause in order)
+    order = sorted(points, key=lambda cause: -points[cause])
+    top, *others = (points[cause] for cause in order)
     distance = top - others[0] if others else inf
     leads = next((cause for cause, bits in decision.leads.items() if bits & 1 << chart), None)
 
     def band(cause: str) -> str:
         if cause == leads:
             return "leads"
-        if not (score.speaks_for[cause] or score.speaks_against[cause]):
+        if not (speaks_for[cause] or speaks_against[cause]):
             return "not-assessed"
-        near = leads is None or cause in ranking.stays_possible or top - score.points[cause] < ranking.clear_by
-        return "possible" if score.points[cause] > 0 and near else "less-likely"
+        near = leads is None or cause in ranking.stays_possible or top - points[cause] < ranking.clear_by
+        return "possible" if points[cause] > 0 and near else "less-likely"
 
     side = of_chart.side or NO_SIDE_NAMED
     if any(place in of_chart.known for place in ranking.tenderness):
@@ -118,9 +108,9 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
             cause,
             side,
             band(cause),
-            score.points[cause],
-            tuple(score.speaks_for[cause]),
-            tuple(score.speaks_against[cause]),
+            points[cause],
+            tuple(dict.fromkeys(speaks_for[cause])),
+            tuple(dict.fromkeys(speaks_against[cause])),
         )
         for cause in order
     )

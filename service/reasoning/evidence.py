@@ -161,11 +161,12 @@ class EvidenceReader:
         """The findings of the chart that carry the verdict of this condition, named criteria opened."""
         findings, criteria = self.knowledge.findings, self.kernel.criteria
         known = self.decision.charts.charts[chart].known
+        values, bit = self.decision.values, 1 << chart
         names: list[str] = []
         for leaf in self.carrying(node, chart):
             name = leaf.finding
             if leaf.operand == CONTRADICTORY:
-                if self.verdict(leaf, chart):
+                if values[leaf.true] & bit:
                     names.append(name)
             elif name in findings:
                 if name in known:
@@ -173,7 +174,7 @@ class EvidenceReader:
             elif name in criteria:
                 names += self._of_criterion(name, chart)
             elif name in self.derived_flags:
-                if self.decision.on(self.kernel.present[name].true, chart):
+                if values[self.kernel.present[name].true] & bit:
                     names += self.derived_flags[name]
             # What is not so about what is judged is no reason.
             elif self.value(name, chart) not in (None, False):

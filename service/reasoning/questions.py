@@ -16,6 +16,8 @@ from math import floor, inf, nextafter
 from operator import or_
 from typing import NamedTuple
 
+import msgspec
+
 from service.chart.side_chart import Chart
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Knowledge, Question
@@ -96,11 +98,11 @@ class Questions:
         for (term, name), place in kernel.outcome.items():
             self.outcome.setdefault(term, []).append((name, place))
         self.variants = {charts: self._variants(charts) for charts in self.layouts}
-        # Finding -> the variants in which it is answered alone.
+        self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
+        # What a finding is read as -> the variants in which it is answered alone.
         self.alone = {charts: self._alone(charts) for charts in self.layouts}
         self.asked_first = frozenset(f for q in knowledge.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in knowledge.question_terms.items()}
-        self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
         self.first = [n for n, q in enumerate(knowledge.questions) if q.first]
         # The cheapest first, then in the order of the file.
         self.order = sorted(
@@ -135,8 +137,8 @@ class Questions:
         found: dict[str, int] = {}
         for number, answer in enumerate(self.answers, start=1):
             if len(answer.values) == 1:
-                (finding,) = answer.values
-                found[finding] = found.get(finding, 0) | 1 << number * charts
+                (name,) = (self.read_as[finding] for finding in answer.values)
+                found[name] = found.get(name, 0) | 1 << number * charts
         return found
 
     def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
@@ -146,8 +148,16 @@ class Questions:
         # What is recorded in two ways is asked for first, and not tried.
         contradictory = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
         dated = {self.read_date_as[name] for name in known & self.read_date_as.keys()}
-        open_ = frozenset(layout.answered.keys() - known - contradictory - dated)
-        return charts_of(self.kernel, layout, charts, informed=informed, open_=open_)
+        closed = layout.answered.keys() & (known | contradictory | dated)
+        laid_out = charts_of(
+            self.kernel, layout, charts, informed=informed, open_=frozenset(layout.answered.keys() - closed)
+        )
+        return msgspec.structs.replace(laid_out, closed=self._alone_of(layout.charts, closed))
+
+    def _alone_of(self, charts: int, names: Iterable[str]) -> int:
+        """The variants in which one of these is answered alone."""
+        alone = self.alone[charts]
+        return reduce(or_, (alone[name] for name in names if name in alone), 0)
 
     def ask(self, decision: Decision, but: Collection[str] = (), unsaid: Collection[str] = ()) -> tuple[Asked, ...]:
         """The questions whose answers can change most and are plausible, best first; at most three. None about the
@@ -156,7 +166,7 @@ class Questions:
         charts, questions = decision.charts, self.knowledge.questions
         due = self._due(decision)
         asked = self._due_first(charts, due, but)
-        open_ = self._open(charts) - {item.finding for item in asked} - {*but}
+        open_ = charts.open - {self.read_as.get(f, f) for f in (*(item.finding for item in asked), *but)}
         tried = self._left(charts, due, open_)
         changes = self.changes(decision, reduce(or_, tried.values(), 0), unsaid)
         by_points: dict[int, int] = {}
@@ -164,13 +174,13 @@ class Questions:
             by_points[change.points] = by_points.get(change.points, 0) | change.variants
         # What changes nothing is not asked.
         by_points.pop(0, None)
-        changing = reduce(or_, by_points.values(), 0)
         # Value times plausibility; of equal ones the cheaper, as they stand.
         worth: list[tuple[int, int, int, int]] = []
         for place, (number, of_question) in enumerate(tried.items()):
-            if of_question & changing:
-                points = next(points for points, variants in by_points.items() if variants & of_question)
-                worth.append((-points * self._plausible(decision, number), place, number, points))
+            for points, variants in by_points.items():
+                if variants & of_question:
+                    worth.append((-points * self._plausible(decision, number), place, number, points))
+                    break
         for _value, _place, number, points in sorted(worth)[: max(ASKED_AT_MOST - len(asked), 0)]:
             best = tried[number] & by_points[points]
             # Of the answers that change as much, the first that is tried.
@@ -178,8 +188,9 @@ class Questions:
             change = next(change for change in changes if change.variants & variant)
             answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
             question = questions[number]
-            finding = next(f for f in question.findings if f in answer.values and f in open_)
-            short = question.short if open_.issuperset(question.findings) else ""
+            left = [f for f in question.findings if self.read_as[f] in open_]
+            finding = next(f for f in left if f in answer.values)
+            short = question.short if len(left) == len(question.findings) else ""
             asked.append(Asked(finding, question.ask, question.because, change.terms(), short))
         return tuple(asked[:ASKED_AT_MOST])
 
@@ -195,7 +206,7 @@ class Questions:
         charts, due = decision.charts, self._due(decision)
         if self._due_first(charts, due, but):
             return frozenset(self.points)
-        left = self._left(charts, due, self._open(charts) - {*but})
+        left = self._left(charts, due, charts.open - {self.read_as.get(f, f) for f in but})
         changes = self.changes(decision, reduce(or_, left.values(), 0), unsaid)
         return frozenset(term for change in changes for term in change.terms())
 
@@ -204,9 +215,9 @@ class Questions:
         questions = (self.knowledge.questions[number] for number in self.first if due[number])
         return [asked for question in questions if (asked := self._asked_first(charts, question, but))]
 
-    def _left(self, charts: Charts, due: Sequence[bool], open_: set[str]) -> dict[int, int]:
+    def _left(self, charts: Charts, due: Sequence[bool], open_: frozenset[str]) -> dict[int, int]:
         """The variants that answer each question that is due, of what is still open."""
-        closed = self._closed(charts, open_)
+        closed = charts.closed | self._alone_of(charts.layout.charts, charts.open - open_)
         return {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
 
     def _due(self, decision: Decision) -> list[bool]:
@@ -226,21 +237,13 @@ class Questions:
         finding = next((f for f in found if f not in but), None)
         return Asked(finding, question.ask, question.because) if finding else None
 
-    def _tried(self, charts: Charts, number: int, open_: set[str]) -> int:
+    def _tried(self, charts: Charts, number: int, open_: frozenset[str]) -> int:
         """The variants in which a question is answered, all of it at once only where more than one is unknown."""
         alone, together = self.variants[charts.layout.charts][number]
         if not together:
             return alone
-        return alone | together if len(open_.intersection(self.knowledge.questions[number].findings)) > 1 else alone
-
-    def _open(self, charts: Charts) -> set[str]:
-        """What is unknown of all that is asked."""
-        return {f for f, read in self.read_as.items() if read in charts.open}
-
-    def _closed(self, charts: Charts, open_: Collection[str]) -> int:
-        """The variants in which a finding is answered that is not unknown."""
-        alone = self.alone[charts.layout.charts]
-        return reduce(or_, (alone[finding] for finding in alone.keys() - open_), 0)
+        several = len([f for f in self.knowledge.questions[number].findings if self.read_as[f] in open_]) > 1
+        return alone | together if several else alone
 
     def changes(self, decision: Decision, variants: int, unsaid: Collection[str] = ()) -> list[Change]:
         """These variants, by what of the outcome differs from that of the patient as documented."""
@@ -357,16 +360,16 @@ class Questions:
         charts = decision.charts
         due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
         answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
-        return answered & ~self._closed(charts, self._open(charts))
+        return answered & ~charts.closed
 
     def alike(self, decision: Decision, read: Iterable[int], apart: Collection[str]) -> list[int]:
         """The variants with a single answer by which something that is read differs from the patient as documented,
-        those together that are alike in all of it; see Assessor.alike. The answers about findings `apart` each by
+        those together that are alike in all of it; see Assessor.alike. The answers about what is `apart` each by
         itself.
         """
         charts, first = decision.charts, decision.charts.layout.first
         every = self._answered_alone(decision)
-        by_itself = reduce(or_, (self.alone[charts.layout.charts].get(finding, 0) for finding in apart), 0) & every
+        by_itself = self._alone_of(charts.layout.charts, apart) & every
         classes, same = [every & ~by_itself], every & ~by_itself
         for bits in read:
             if not (differing := bits ^ charts.as_documented(bits)):

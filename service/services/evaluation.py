@@ -83,7 +83,7 @@ class Evaluation(msgspec.Struct, frozen=True):
                 self.request,
                 self.now,
                 on_chart,
-                would_change=self.card_changes(),
+                would_change=self.card_changes,
                 standings=self.standings,
                 muted=self.muted,
             )
@@ -124,13 +124,15 @@ class Evaluation(msgspec.Struct, frozen=True):
         """What of the assessment is said."""
         return without_muted(self.assessment, self.muted, self.evaluator.responder.reads)
 
-    def card_changes(self) -> tuple[WouldChange, ...]:
-        """What a single answer would do to each card about the chart on which nothing is muted."""
+    def card_changes(self, topics: Collection[str] | None = None) -> tuple[WouldChange, ...]:
+        """What a single answer would do to each card about the chart, or to those of these topics, on which nothing is
+        muted.
+        """
         unsaid = self.muted.ids
         if unsaid:
             spoken = {each.recommendation.id for each in self.spoken().fired}
             unsaid |= {each.recommendation.id for each in self.assessment.fired} - spoken
-        return self.evaluator.assessor.would_change(self.assessment, unsaid)
+        return self.evaluator.assessor.would_change(self.assessment, unsaid, topics)
 
     def would_change(self, kind: str, cards: Iterable[tuple[str, Sequence[int]]]) -> tuple[WouldChange, ...]:
         """What a single answer to what is asked would do to each card about the hook context; the cards as
