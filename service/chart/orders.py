@@ -63,8 +63,7 @@ _OF_ANY_PLACE = (
 _AT = "at-"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """An order or a study. `state` is draft, active or done; modality, region and referral are empty where unknown.
 
     `coded`: it has a code at all; what is known by no code of ours may be anything.

@@ -11,7 +11,7 @@ from functools import cached_property, reduce
 from itertools import accumulate
 from operator import and_, or_
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -48,7 +48,7 @@ from service.reasoning.decision import (
     supposing,
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
-from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, state, with_unit
+from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, stands_on, state, with_unit
 from service.reasoning.kernel import Compiled, Kernel, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
@@ -255,7 +255,7 @@ class Assessor:
         self.complaint = knowledge.engine.complaint
         self.sought = frozenset(self.locating) | knowledge.base_findings([self.complaint])
         self.informative = knowledge.informative()
-        self.reads = reads_of(knowledge)
+        self.reads, self.stands_on = reads_of(knowledge), stands_on(knowledge)
         self.by_kind = {
             kind: tuple(r for r in knowledge.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
         }
@@ -307,45 +307,50 @@ class Assessor:
         apart = {*self.questions.read_date_as.values(), *decision.charts.contradictory}
         found = decision.charts.case.assertions.items()
         apart |= {name for name, of in found if any(each.value is None for each in of)}
-        supposed = self._supposing(decision)
+        supposed = self._supposing(assessment, decision)
         for variants in self.questions.alike(decision, read(decision), apart):
             yield variants, supposed((variants & -variants).bit_length() - 1)
 
-    def _supposing(self, decision: Decision) -> Callable[[int], Assessment]:
+    def _supposing(self, assessment: Assessment, decision: Decision) -> Callable[[int], Assessment]:
         """What makes of the first chart of a variant what fires and what is called for if that were documented; nothing
         is ranked, offered or asked.
         """
         firing = [recommendation for recommendation, made in self.of_chart() if decision.values[made.fires]]
-        before: dict[Hashable, Decision] = {}
-        return lambda first: self._supposed(decision, first, firing, before)
+        documented, before = {each.recommendation.id: each for each in assessment.all_fired}, dict[Hashable, Any]()
 
-    def _supposed(
-        self, decision: Decision, first: int, firing: Iterable[Recommendation], before: dict[Hashable, Decision]
-    ) -> Assessment:
-        """See _supposing; `firing`: what fires in any variant; `before`: see Supposed."""
-        size = decision.charts.layout.charts
-        case = decision.charts.case.answered(self.questions.answers[first // size - 1].values)
-        supposed = supposing(decision, first, case, self._layouts[size], before)
-        if not supposed.of_patient(self.kernel.located):
-            return self._without_complaint(case)
-        flags = _DerivedFlags(self.kernel, lambda: self._assembled(supposed, lambda _decision: ()).derived_flags)
-        assembly = _Assembly(self, supposed, flags)
-        assembly.gather(firing, treatment=False)
-        sides = case.sides()
-        return Assessment(
-            complaint="present",
-            side=BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED,
-            data=dict(case.data),
-            left_out=case.left_out,
-            fired=tuple(fired for fired in assembly.fired if supposed.says(fired.recommendation.id) & 1),
-            imaging=most_urgent(assembly.imaging),
-            referrals=most_urgent(assembly.referrals),
-            calls=(*assembly.imaging, *assembly.referrals),
-            lacking=case.lacking,
-            case=case,
-            decision=supposed,
-            derived_flags=flags,
-        )
+        def supposed(first: int) -> Assessment:
+            size = decision.charts.layout.charts
+            answers = self.questions.answers[first // size - 1].values
+            case = decision.charts.case.answered(answers)
+            variant = supposing(decision, first, case, self._layouts[size], before)
+            if not variant.of_patient(self.kernel.located):
+                return self._without_complaint(case)
+            flags = _DerivedFlags(self.kernel, lambda: self._assembled(variant, lambda _decision: ()).derived_flags)
+            assembly = _Assembly(self, variant, flags)
+            of_others = {id_: each for id_, each in documented.items() if self._is_of_others(id_, answers)}
+            assembly.gather(firing, treatment=False, before=of_others)
+            sides = case.sides()
+            return Assessment(
+                complaint="present",
+                side=BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED,
+                data=dict(case.data),
+                left_out=case.left_out,
+                fired=tuple(fired for fired in assembly.fired if variant.says(fired.recommendation.id) & 1),
+                imaging=most_urgent(assembly.imaging),
+                referrals=most_urgent(assembly.referrals),
+                calls=(*assembly.imaging, *assembly.referrals),
+                lacking=case.lacking,
+                case=case,
+                decision=variant,
+                derived_flags=flags,
+            )
+
+        return supposed
+
+    def _is_of_others(self, recommendation: str, answers: Collection[str]) -> bool:
+        """Whether a recommendation that fires does so by the same evidence, whatever the answers to these are."""
+        stands_on = self.stands_on[recommendation]
+        return stands_on is not None and stands_on.isdisjoint(answers)
 
     def of_chart(self) -> Iterator[tuple[Recommendation, Compiled]]:
         """The recommendations that the chart alone decides, each as it is compiled."""
@@ -438,7 +443,7 @@ class Assessor:
         stated = assessment.case.assertions.values() if assessment.case else ()
         if decision is None or not any(each.resource == resource for found in stated for each in found):
             return 0
-        supposed, resting = self._supposing(decision), 0
+        supposed, resting = self._supposing(assessment, decision), 0
         for first in ones(decision.fires(recommendation.id)):
             of = supposed(first) if first else assessment
             if of.decision is None:
@@ -627,9 +632,18 @@ class _Assembly:
         self.cautions: dict[str, list[str]] = {}
         self.working_diagnoses: list[str] = []
 
-    def gather(self, recommendations: Iterable[Recommendation], *, treatment: bool = True) -> None:
+    def gather(
+        self,
+        recommendations: Iterable[Recommendation],
+        *,
+        treatment: bool = True,
+        before: Mapping[str, Fired] = MappingProxyType({}),
+    ) -> None:
+        """`before`: what of it, where it fires as it did, has the same evidence."""
         for recommendation, met in self.reader.firing(recommendations):
             fired = self.reader.fired(recommendation, met)
+            if (known := before.get(recommendation.id)) and known.fires_as(fired):
+                fired = known
             self.fired.append(fired)
             self._collect(recommendation, met)
             if treatment:
@@ -761,16 +775,11 @@ def presentations(
     """
     if assessment.decision is None:
         return ()
-    decision = assessment.decision.beside_flags(
+    rated = assessment.decision.ratings(
         knowledge.engine.red_flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed
     )
-    return tuple(
-        (presentation, rating)
-        for presentation, (when, ratings) in zip(knowledge.presentations, decision.kernel.presentations, strict=True)
-        if decision.on_any(when)
-        for rating, place in zip(presentation.ratings, ratings, strict=True)
-        if decision.on_any(place)
-    )
+    of = knowledge.presentations
+    return tuple((of[number], of[number].ratings[rating]) for number, rating, variants in rated if variants & 1)
 
 
 def read_by_presentations(knowledge: Knowledge, decision: Decision) -> Iterator[int]:

@@ -238,6 +238,10 @@ def _state_sides(
                     values[kernel.atoms[Atom(of, side)].true] |= layout.values[kernel.present[of].true]
 
 
+# A rating of imaging: the number of its presentation, its own in that, and the variants in which both are true.
+Rated = tuple[int, int, int]
+
+
 class Decision(msgspec.Struct, frozen=True):
     """The verdicts of all conditions on all charts, by their places in the kernel, and what the stages made.
 
@@ -319,6 +323,20 @@ class Decision(msgspec.Struct, frozen=True):
         of_flags = {f"flag-{flag}": self.charts.so_in(variants) for flag, variants in raised.items()}
         return self.judged({RADIOGRAPH_AT_HAND: radiograph_at_hand, **of_flags})
 
+    def ratings(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> list[Rated]:
+        """The ratings of imaging that are true in any variant; see beside_flags."""
+        judged, anywhere = (
+            self.beside_flags(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed),
+            self.charts.anywhere,
+        )
+        return [
+            (presentation, rating, variants)
+            for presentation, (when, ratings) in enumerate(self.kernel.presentations)
+            if (shown := anywhere(judged.values[when]))
+            for rating, place in enumerate(ratings)
+            if (variants := shown & anywhere(judged.values[place]))
+        ]
+
     def judged(self, facts: Mapping[str, Fact]) -> Decision:
         """The same with what is known of a draft order, an appointment or a patient who goes home."""
         values, charts = list(self.values), self.charts
@@ -372,13 +390,13 @@ class Supposed(Decision, frozen=True, kw_only=True):
 
     whole: Decision
     first: int
-    before: dict[Hashable, Decision]
+    before: dict[Hashable, Any]
 
-    def beside_flags(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> Decision:
+    def ratings(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> list[Rated]:
         key = (radiograph_at_hand, supposed)
-        return self._also(
-            key, lambda: self.whole.beside_flags(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
-        )
+        if key not in self.before:
+            self.before[key] = self.whole.ratings(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
+        return [(*rated, variants >> self.first & 1) for *rated, variants in self.before[key]]
 
     def judged(self, facts: Mapping[str, Fact]) -> Decision:
         return self._also(frozenset(facts.items()), lambda: self.whole.judged(facts))
@@ -388,13 +406,13 @@ class Supposed(Decision, frozen=True, kw_only=True):
 
     def _also(self, key: Hashable, judge: Callable[[], Decision]) -> Decision:
         """What is judged of all variants once, however many of them it is asked of."""
-        judged = self.before.get(key)
-        if judged is None:
-            judged = self.before[key] = judge()
+        if key not in self.before:
+            self.before[key] = judge()
+        judged: Decision = self.before[key]
         return msgspec.structs.replace(self, values=_OfVariant(judged.values, self.first, self.charts.documented))
 
 
-def supposing(whole: Decision, first: int, case: Case, alone: Layout, before: dict[Hashable, Decision]) -> Supposed:
+def supposing(whole: Decision, first: int, case: Case, alone: Layout, before: dict[Hashable, Any]) -> Supposed:
     """The decision if the variant with this first chart were documented; `case`: with its answer; `alone`: the layout
     of the patient as documented alone; `before`: see Supposed.
     """

@@ -8,9 +8,10 @@ and against what the knowledge itself calls for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import xor
+
+import msgspec
 
 from service.chart.case import Case
 from service.chart.draft_orders import ContextResource
@@ -37,8 +38,7 @@ _IONISING = frozenset({RADIOGRAPH, CT})
 _CRITICAL, _WARNING = INDICATORS[:2]
 
 
-@dataclass(frozen=True, slots=True)
-class DraftOrder:
+class DraftOrder(msgspec.Struct, frozen=True):
     """A draft ServiceRequest with what it is an order of."""
 
     draft: ContextResource
@@ -50,8 +50,7 @@ class DraftOrder:
         return bool(self.order.modality or self.order.referral)
 
 
-@dataclass(frozen=True, slots=True)
-class RatedOrder:
+class RatedOrder(msgspec.Struct, frozen=True):
     """The rating of a draft.
 
     because: a word for the reason; side: the one that it ought to have; by: the rating that counts, with its
@@ -76,8 +75,7 @@ class RatedOrder:
         return self.drafted.order
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True):
     """An order that is suggested for a side, and the recommendation that it stands on."""
 
     call: Call
@@ -85,8 +83,7 @@ class Proposal:
     behind: Fired
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedOrder:
+class JudgedOrder(msgspec.Struct, frozen=True):
     """What is to be said of a draft.
 
     fired: what fires for it; first: the radiograph to order before it; instead: what to put in its place; elsewhere:
@@ -103,8 +100,7 @@ class JudgedOrder:
     removable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WorkUp:
+class WorkUp(msgspec.Struct, frozen=True):
     """What red flags call for beside the drafts; `elsewhere` are the calls that stand on the card of a draft."""
 
     fired: tuple[Fired, ...]
@@ -112,8 +108,7 @@ class WorkUp:
     elsewhere: tuple[Call, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedDrafts:
+class JudgedDrafts(msgspec.Struct, frozen=True):
     """What comes of the drafts of a call: their ratings, and what is to be said of them and besides."""
 
     rated: tuple[RatedOrder, ...]
@@ -482,7 +477,7 @@ class _Judging:
     def _missing(self, critical: frozenset[str]) -> list[Call]:
         """The orders that a critical red flag calls for and that nobody has drafted or placed."""
         calls: list[Call] = [*self.imaging, *self.assessment.referrals]
-        called = [call for call in calls if critical & self.assessment.called_by(call)] if critical else []
+        called = [call for call in calls if critical & self.matching.called_by(call)] if critical else []
         return self._left(called, list(self._beside(None)), critical) if called else []
 
     def _left(self, calls: Iterable[Call], orders: Sequence[Order], among: frozenset[str]) -> list[Call]:
@@ -509,7 +504,7 @@ class _Judging:
         ordered = list(self._beside(None))
         besides: dict[Call, None] = {}
         for fired in warnings:
-            called = [call for call in self.imaging if fired.recommendation.id in self.assessment.called_by(call)]
+            called = [call for call in self.imaging if fired.recommendation.id in self.matching.called_by(call)]
             at_once = not days_allowed(self.knowledge, self.assessment, fired) or self.matching.has_radiograph(())
             radiographs = [call for call in called if call.modality == RADIOGRAPH]
             besides |= dict.fromkeys(
@@ -517,7 +512,7 @@ class _Judging:
             )
         due = self._left(besides, proposed, _ids(warnings))
         if due and (advised := self._judge(self._facts_besides(_WARNING))):
-            behind = frozenset[str]().union(*map(self.assessment.called_by, due))
+            behind = frozenset[str]().union(*map(self.matching.called_by, due))
             flags = (flag for flag in warnings if flag.recommendation.id in behind)
             yield WorkUp((*advised, *flags), self._proposals(due, _ids(warnings)))
 

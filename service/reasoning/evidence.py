@@ -55,6 +55,10 @@ class Fired:
         """What of all that it reads is unknown."""
         return self._reader.unknown_on(self.recommendation, self._met)
 
+    def fires_as(self, other: Fired) -> bool:
+        """Whether it is met on the same charts, with the same indicator."""
+        return (self.indicator, self._met) == (other.indicator, other._met)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fired) and self._compared() == other._compared()
 
@@ -92,6 +96,37 @@ def reads_of(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
         )
         for r in knowledge.recommendations
     }
+
+
+def stands_on(knowledge: Knowledge) -> dict[str, frozenset[str] | None]:
+    """All that can tell of the evidence of each recommendation: findings, and what they are derived from. None of one
+    that also reads what red flags, ranking or plan make.
+    """
+    derived = knowledge.engine.derived
+
+    def behind(name: str) -> Iterable[str]:
+        if name in knowledge.definitions:
+            return (leaf.finding for leaf in knowledge.definitions[name][1].leaves())
+        either = derived.on_either_side.get(name)
+        return (
+            *derived.behind(name),
+            *derived.on_both_sides.get(name, ()),
+            *derived.on_the_other_side.get(name, ()),
+            *((either,) if either else ()),
+        )
+
+    known = {*knowledge.findings, *knowledge.definitions, *derived.quantities, *OF_THE_PATIENT}
+    found: dict[str, frozenset[str] | None] = {}
+    for recommendation in knowledge.recommendations:
+        names: set[str] = set()
+        left = [leaf.finding for condition in recommendation.conditions() for leaf in condition.leaves()]
+        while left:
+            name = left.pop()
+            if name not in names:
+                names.add(name)
+                left.extend(behind(name))
+        found[recommendation.id] = frozenset(names) if names <= known else None
+    return found
 
 
 class EvidenceReader:

@@ -5,9 +5,10 @@ what one of them accepts no other asks for again. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
+
+import msgspec
 
 from service.chart.assertions import SIDE_UNREADABLE
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
@@ -37,6 +38,15 @@ class OrderMatching:
         self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
         self._applicable: dict[tuple[bool, str], tuple[Applicable, ...]] = {}
         self._called_for: dict[tuple[str, frozenset[str] | None], str] = {}
+        self._called_by: dict[str, frozenset[str]] = {}
+        # Where other imaging is called for by itself, each is needed.
+        self._called = frozenset(call.key for call in self.imaging)
+
+    def called_by(self, call: Call) -> frozenset[str]:
+        """See Assessment.called_by."""
+        if call.key not in self._called_by:
+            self._called_by[call.key] = self.assessment.called_by(call)
+        return self._called_by[call.key]
 
     # -- sides --------------------------------------------------------------------------------------------------------
 
@@ -54,9 +64,7 @@ class OrderMatching:
     def _side_of(self, call: Call, among: frozenset[str] | None) -> str:
         if self.assessment.side == NO_SIDE_NAMED:
             return NO_SIDE_NAMED
-        called_by = self.assessment.called_by(call)
-        if among is not None:
-            called_by &= among
+        called_by = self.called_by(call) if among is None else self.called_by(call) & among
         behind = [fired for fired in self.assessment.fired if fired.recommendation.id in called_by]
         if self._sides_unreadable and any(self._may_be_elsewhere(item) for fired in behind for item in fired.evidence):
             return NO_SIDE_NAMED
@@ -85,7 +93,7 @@ class OrderMatching:
 
     def side_for(self, order: Order, beside: Sequence[Order]) -> str:
         """The side that an order ought to have: of what it would satisfy, otherwise of the pain."""
-        anywhere = [replace(order, side=NO_SIDE)]
+        anywhere = [msgspec.structs.replace(order, side=NO_SIDE)]
         sides = [self.side_of(call) for call in self.imaging if self.satisfying(call, anywhere, beside)]
         return _one_side(sides) if sides else self.assessment.side
 
@@ -117,13 +125,18 @@ class OrderMatching:
         """Whether where it hurts was radiographed in this episode: since it began, or where that is not known within
         the set time. A radiograph from before the injury does not show it.
         """
-        began = self.assessment.case.began(NO_SIDE) if self.assessment.case else None
-        if began is None:
+        if self._began is None:
             return any(self._is_radiograph(order, side) for order in self.recently_done)
         return any(
-            self._is_radiograph(order, side) and order.when is not None and order.when.high.date() >= began.date()
+            self._is_radiograph(order, side) and order.when is not None and order.when.high.date() >= self._began
             for order in self.on_chart.done
         )
+
+    @cached_property
+    def _began(self) -> date | None:
+        """The day on which this episode began."""
+        began = self.assessment.case.began(NO_SIDE) if self.assessment.case else None
+        return began.date() if began else None
 
     def _is_radiograph(self, order: Order, side: str) -> bool:
         """Whether it is a radiograph of where the pain is, or where both sides hurt, of this side."""
@@ -176,16 +189,15 @@ class OrderMatching:
         self, side: str, call: Call, orders: Sequence[Order], beside: Sequence[Order]
     ) -> tuple[Order, ...]:
         """As satisfying, on one side."""
-        if found := tuple(order for order in orders if order.covers(call.key, side)):
+        key = call.key
+        if found := tuple([order for order in orders if order.covers(key, side)]):
             return found
         if not isinstance(call, ImagingCall):
             return ()
         for_it = [order for order in orders if order.covers(order.key, self.compared(order.key, side))]
         if found := tuple(o for o in for_it if (o.region, o.modality) == (call.region, call.alternative)):
             return found
-        # Where other imaging is called for by itself, each is needed.
-        called = {each.key for each in self.imaging}
-        alike = [order for order in for_it if order.modality == call.modality and order.key not in called]
+        alike = [order for order in for_it if order.modality == call.modality and order.key not in self._called]
         regions = self._as_good_as(call, side, (*orders, *beside)) if alike else frozenset[str]()
         return tuple(order for order in alike if order.region in regions)
 

@@ -371,13 +371,11 @@ class Questions:
         every = self._answered_alone(decision)
         by_itself = self._alone_of(charts.layout.charts, apart) & every
         classes, same = [every & ~by_itself], every & ~by_itself
-        for bits in read:
-            if not (differing := bits ^ charts.as_documented(bits)):
-                continue
-            for chart in range(charts.layout.charts):
-                if of_chart := differing >> chart & first & every:
-                    same &= ~of_chart
-                    classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
+        differing = [bits ^ charts.as_documented(bits) for bits in {*read}]
+        # Much of what is read differs in the same variants.
+        for of_chart in {bits >> chart & first & same for bits in differing for chart in range(charts.layout.charts)}:
+            same &= ~of_chart
+            classes = [part for of in classes for part in (of & of_chart, of & ~of_chart) if part]
         return [*(of for of in classes if of and not of & same), *(1 << number for number in ones(by_itself))]
 
     def _cards_without(self, unsaid: Collection[str]) -> Iterator[OnCard]:
