@@ -83,6 +83,11 @@ class FhirPolicy:
     first: tuple[str, ...] = ()
 
 
+def has_gaps(request: HookRequest) -> bool:
+    """Whether complete can have anything to do."""
+    return any(value.state in _GAPS for value in request.prefetch.values())
+
+
 def complete(
     request: HookRequest,
     templates: Mapping[str, str],

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -109,7 +110,13 @@ class Coding:
         _need(self.code, "a Coding needs a code")
 
     def to_dict(self) -> dict[str, Any]:
-        return _present(code=self.code, system=self.system, display=self.display)
+        return dict(_members_of(self))
+
+
+# Every card offers the same reasons.
+@lru_cache(maxsize=256)
+def _members_of(coding: Coding) -> Mapping[str, Any]:
+    return _present(code=coding.code, system=coding.system, display=coding.display)
 
 
 @dataclass(frozen=True, slots=True)

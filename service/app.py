@@ -19,7 +19,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
 from cds_hooks.errors import Unauthorized
-from cds_hooks.fhir_access import complete
+from cds_hooks.fhir_access import complete, has_gaps
 from service.access.fhir_servers import fhir_policy
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
@@ -520,7 +520,8 @@ def _completing(
     deadline = milliseconds / 1000
 
     def fill(request: HookRequest, service: CdsService[Answered]) -> HookRequest:
-        if sends_all and request.fhir_server == sends_all:
+        # Most have none, and need no policy.
+        if not has_gaps(request) or (sends_all and request.fhir_server == sends_all):
             return request
         client = clients[request.client] if clients and request.client else None
         policy = fhir_policy(client, request.fhir_server, deadline)

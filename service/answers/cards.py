@@ -649,14 +649,14 @@ class _Cards:
             pages["advice_link"] = path_of(to_patient, ADVICE)
         address_of, sentences = self.responder.address_of, self.words.sentences
         links = [Link(sentences[name], address_of(at), "absolute") for name, at in pages.items()] if address_of else []
-        summary = self.text.summary(content)
+        summary, source = self.text.summary(content), self.responder.sources[topic]
         in_full = FullText(self.knowledge, self.assessment, self.standings).detail(content) if self.full else None
         card = Card(
             uuid=uuid,
             summary=summary,
             indicator=Indicator(fired[0].indicator),
             detail=in_full or self.text.detail(content, summary),
-            source=replace(self.responder.sources[topic], url=links[0].url if links else None),
+            source=Source(source.label, links[0].url if links else None, topic=source.topic),
             suggestions=suggestions,
             selection_behavior=selection if suggestions else None,
             override_reasons=self.responder.override_reasons,

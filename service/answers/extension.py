@@ -157,10 +157,11 @@ def as_written(recommendation: Recommendation, standing: Standing) -> dict[str, 
 
 
 def evidence_extension(item: Evidence) -> Mapping[str, Any]:
-    where = {"side": item.side, "date": item.date, "resource": item.resource}
-    entry: dict[str, Any] = {
-        "id": item.finding,
-        "state": item.state,
-        **{key: value for key, value in where.items() if value},
-    }
-    return {**entry, **dict.fromkeys(item.remarks, True)}
+    entry: dict[str, Any] = {"id": item.finding, "state": item.state}
+    if item.side:
+        entry["side"] = item.side
+    if item.date:
+        entry["date"] = item.date
+    if item.resource:
+        entry["resource"] = item.resource
+    return entry | dict.fromkeys(item.remarks, True)

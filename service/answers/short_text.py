@@ -150,4 +150,4 @@ def _sentence(line: str) -> str:
 
 
 def _words(lines: Iterable[str]) -> int:
-    return len(" ".join(lines).split())
+    return sum([len(line.split()) for line in lines])

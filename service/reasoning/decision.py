@@ -396,7 +396,7 @@ class Supposed(Decision, frozen=True, kw_only=True):
         key = (radiograph_at_hand, supposed)
         if key not in self.before:
             self.before[key] = self.whole.ratings(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
-        return [(*rated, variants >> self.first & 1) for *rated, variants in self.before[key]]
+        return [(number, rating, 1) for number, rating, variants in self.before[key] if variants >> self.first & 1]
 
     def judged(self, facts: Mapping[str, Fact]) -> Decision:
         return self._also(frozenset(facts.items()), lambda: self.whole.judged(facts))

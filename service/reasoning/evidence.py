@@ -308,7 +308,8 @@ class EvidenceReader:
     def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
         """A recommendation that fires on these charts."""
         compiled = self.kernel.recommendations[recommendation.id]
-        critical = any(self.decision.on(compiled.critical, chart) for chart in met)
+        # It is critical on none but these.
+        critical = self.decision.on_any(compiled.critical)
         return Fired(recommendation, "critical" if critical else recommendation.indicator, self, met)
 
     def met_by(self, recommendation: Recommendation, met: Sequence[int]) -> tuple[Evidence, ...]:

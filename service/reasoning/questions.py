@@ -227,8 +227,7 @@ class Questions:
 
     def _plausible(self, decision: Decision, number: int) -> int:
         """How plausible an answer to this question is that changes something, in percent."""
-        values, of_patient = decision.values, (1 << len(decision.charts.of_patient)) - 1
-        return next((percent for percent, place in self.kernel.priors[number] if values[place] & of_patient), 100)
+        return next((percent for percent, place in self.kernel.priors[number] if decision.of_patient(place)), 100)
 
     def _asked_first(self, charts: Charts, question: Question, but: Collection[str]) -> Asked | None:
         """A question about what is recorded in two ways; none where all of that is among the findings of `but`."""
