@@ -25,8 +25,9 @@ from service.prefetch_keys import ON_CHART
 from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement, read_by_presentations
 from service.reasoning.decision import Decision
 from service.reasoning.evidence import Fired
+from service.reasoning.kernel import Compiled
 from service.reasoning.order_matching import Applicable, Call, OrderMatching
-from service.reasoning.visit_limits import days_allowed, limit_key
+from service.reasoning.visit_limits import URGENT, days_allowed, limit_key
 
 KIND = "imaging-order"
 # What the card is about that no draft is.
@@ -124,19 +125,35 @@ class DraftImaging:
         self._assessor = assessor
         roles = assessor.knowledge.engine.imaging
         self._regions = roles.regions_of_complaint | roles.other_regions
-        self._by_all, self._by_each = frozenset(self._read_by_all()), frozenset(self._read_of_each())
+        self._by_all, self._waiting = frozenset(self._read_by_all()), frozenset(self._read_by_waiting())
+        # Of what calls for something or is urgent, where it fires, and the places of its calls and of its evidence.
+        self._evidence = [
+            (
+                compiled.fires,
+                [(compiled.critical,), *zip(compiled.imaging), *zip(compiled.referrals), *_of_nodes(compiled)],
+            )
+            for recommendation, compiled in assessor.of_chart()
+            if compiled.imaging or compiled.referrals or compiled.critical_when or recommendation.indicator in URGENT
+        ]
+        self._began = frozenset(assessor.read_of(name for names in roles.asked_for_by for name in names))
 
     def read(self, decision: Decision, on_chart: OnChart) -> Iterator[int]:
         """The charts on which each of what is read here is so; see Assessor.alike."""
         yield from read_by_presentations(self._assessor.knowledge, decision)
         yield from decision.read(self._by_all)
         case = decision.charts.case
-        asked = any(each.value is None for found in case.assertions.values() for each in found)
         shown = any(shown.finding in case.assertions for shown in self._assessor.knowledge.engine.imaging.shown_by)
-        # Only then it matters of which recommendation something is, for its side and whether it is news, or for what
-        # one waits.
-        if asked or shown or on_chart.done or decision.charts.layout.charts > 1:
-            yield from decision.told({}).read(self._by_each)
+        asked = any(each.value is None for found in case.assertions.values() for each in found)
+        # Only then it matters for which side something is called for or whether it is news, by the evidence; and for
+        # what a red flag waits.
+        news_or_sides = shown or on_chart.done or decision.charts.layout.charts > 1
+        if asked or news_or_sides:
+            told = decision.told({})
+            if news_or_sides:
+                firing = (places for fires, places in self._evidence if decision.values[fires])
+                yield from told.read(place for places in (*firing, self._began) for place in places)
+            if asked:
+                yield from told.read(self._waiting)
 
     def _read_by_all(self) -> Iterator[tuple[int, ...]]:
         """The places in the kernel of what is called for and of red flags, those together that are alike."""
@@ -154,15 +171,12 @@ class DraftImaging:
         yield from assessor.read_by(assessor.by_kind[KIND])
         yield from assessor.read_of((roles.child, roles.recent_injury))
 
-    def _read_of_each(self) -> Iterator[tuple[int, ...]]:
-        """The places in the kernel of each recommendation, and of what red flags and presentations read."""
+    def _read_by_waiting(self) -> Iterator[tuple[int, ...]]:
+        """The places in the kernel of what red flags read, and presentations."""
         assessor = self._assessor
         for recommendation, compiled in assessor.of_chart():
-            yield from (
-                (place,) for place in (compiled.fires, compiled.critical, *compiled.imaging, *compiled.referrals)
-            )
             if recommendation.red_flag:
-                yield from ((place,) for node in compiled.when.nodes() for place in (node.true, node.false))
+                yield from _of_nodes(compiled)
         conditions = [
             when
             for presentation in assessor.knowledge.presentations
@@ -170,7 +184,6 @@ class DraftImaging:
             if when
         ]
         yield from assessor.read_of(leaf.finding for condition in conditions for leaf in condition.leaves())
-        yield from assessor.read_of(name for names in assessor.knowledge.engine.imaging.asked_for_by for name in names)
 
     def tiers(
         self, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart, judged: JudgedDrafts
@@ -530,6 +543,11 @@ class _Judging:
             if proposal and isinstance(call := proposal.call, ImagingCall):
                 side = self.matching.compared(call.key, proposal.side)
                 yield Order("", "draft", call.modality, call.region, side=side)
+
+
+def _of_nodes(compiled: Compiled) -> Iterator[tuple[int, ...]]:
+    """The places of the condition of a recommendation, and of all that it is made of."""
+    return ((place,) for node in compiled.when.nodes() for place in (node.true, node.false))
 
 
 def _ids(fired: Iterable[Fired]) -> frozenset[str]:
