@@ -255,7 +255,7 @@ class Case(msgspec.Struct, frozen=True):
 
     def knows(self, findings: Set[str]) -> bool:
         """Whether a value of any of these findings is stated."""
-        return any(s.value is not None for name in findings & self.assertions.keys() for s in self.assertions[name])
+        return any(name in findings and s.value is not None for name, found in self.assertions.items() for s in found)
 
     def not_readable(self) -> Iterator[Assertion | Unrecognised]:
         """Of each finding that is recorded and cannot be read, the newest such assertion that no later one answers;

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import orjson
 
 from service.chart.fhir_time import When, read_when
 from service.knowledge_model.vocabulary import SYSTEMS
@@ -238,13 +239,30 @@ def statuses(value: object) -> frozenset[str]:
     """
     if isinstance(value, str):
         return _status(value)
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        # Nested too deeply, or a number too large, to be written as what it was read from.
+        return _statuses_in(value)
+    return _remembered(written) if len(written) < _LONG else _statuses_in(value)
+
+
+def _statuses_in(value: object) -> frozenset[str]:
     found = {word.strip().lower().replace(" ", "-") for word in written_in(value) if word}
     found.update([_STATUS_IN_WORDS[word] for word in found if word in _STATUS_IN_WORDS])
     found.update([_SNOMED_STATUS[code] for system, code in codings(value) if code in _SNOMED_STATUS and system == SCT])
     return frozenset(found)
 
 
-# A chart repeats its few statuses.
+# A chart repeats its few statuses; of a long one nothing is kept.
+_LONG: Final = 512
+
+
+@lru_cache(maxsize=256)
+def _remembered(written: bytes) -> frozenset[str]:
+    return _statuses_in(orjson.loads(written))
+
+
 @lru_cache(maxsize=256)
 def _status(code: str) -> frozenset[str]:
     return frozenset({code.strip().lower()})

@@ -77,9 +77,8 @@ def layout(
 
 def _state(kernel: Kernel, values: list[int], name: str, value: Value, bits: int) -> None:
     """States a value of a finding on these charts."""
-    if isinstance(value, bool) and name in kernel.present and len(kernel.of_finding[name]) == 1:
-        # Most are said to be there or not, and nothing else is asked of them.
-        values[kernel.present[name][not value]] |= bits
+    if isinstance(value, bool) and (places := kernel.present_alone.get(name)):
+        values[places[not value]] |= bits
         return
     for word, operand, true, false in kernel.of_finding.get(name, ()):
         verdict = _compared(word, operand, value)

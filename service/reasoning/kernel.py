@@ -203,6 +203,11 @@ class Kernel:
         return {atom.finding: places for atom, places in self.atoms.items() if atom == Atom(atom.finding)}
 
     @cached_property
+    def present_alone(self) -> Mapping[str, Places]:
+        """The same of what is said to be there or not, as most is, where nothing else is asked of it."""
+        return {name: places for name, places in self.present.items() if len(self.of_finding.get(name, ())) == 1}
+
+    @cached_property
     def weighed(self) -> tuple[tuple[int, int, float], ...]:
         """Place, cause by its number, and points of each weight."""
         causes = list(self.considered)
