@@ -187,7 +187,9 @@ def create_app(
     app.extensions["has_pages"] = apps is not None and clients is not None
     if apps:
         completed = _completing(clients, _PAGE_MILLISECONDS)
-        app.register_blueprint(second_opinion(apps, evaluator, published, completed, audit_trail))
+        app.register_blueprint(
+            second_opinion(apps, evaluator, published, completed, audit_trail, features=settings.features == "on")
+        )
     # No gate: it holds nothing of a patient, and whoever has a card must be able to read what it stands on.
     app.register_blueprint(
         knowledge_pages.create_blueprint(

@@ -60,8 +60,9 @@ class ShadowRows:
 
 @dataclass(frozen=True, slots=True)
 class PageStep:
-    """A step of a page of the second opinion: `step` is shown, answered, saved or drafted, `page` the id of the page,
-    `answers` how many it has; `written_as` and `written` what was written to the chart, and how many are there."""
+    """A step of a page of the second opinion: `step` is shown, answered, saved, drafted, or features where it handed on
+    what was read; `page` is the id of the page, `answers` how many it has; `written_as` and `written` what was written
+    to the chart, and how many are there."""
 
     step: str
     correlation_id: str

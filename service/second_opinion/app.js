@@ -82,6 +82,8 @@ async function send(form, button) {
 }
 
 document.addEventListener("submit", (event) => {
+  // The browser keeps a file itself, and the page stays.
+  if ("file" in (event.submitter?.dataset ?? {})) return;
   event.preventDefault();
   send(event.target, event.submitter);
 });

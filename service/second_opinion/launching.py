@@ -94,8 +94,11 @@ def second_opinion(
     published: ServiceRegistry[Answered],
     complete: Callable[[HookRequest, CdsService[Answered]], HookRequest],
     audit_trail: AuditTrail | None,
+    *,
+    features: bool,
 ) -> Blueprint:
-    """The pages of the second opinion, which say what patient-view says; `complete` fills the gaps of a prefetch."""
+    """The pages of the second opinion, which say what patient-view says; `complete` fills the gaps of a prefetch, and
+    with `features` they hand on what was read, as FHIR."""
     # Most sites have no app.
     from service.second_opinion.opinion import Opinions  # noqa: PLC0415
     from service.second_opinion.routes import Setting, create_blueprint  # noqa: PLC0415
@@ -110,5 +113,5 @@ def second_opinion(
     diagnosis = published.find(DIAGNOSIS, "patient-view")
     opinions = Opinions(evaluator, diagnosis, complete, audit_trail.revise if audit_trail else None)
     keep = audit_trail.page if audit_trail else None
-    setting = Setting(apps.base_url, apps.keys, now, apps.first_use, belongs_to, correlation_id, keep)
+    setting = Setting(apps.base_url, apps.keys, now, apps.first_use, belongs_to, correlation_id, keep, features)
     return create_blueprint(apps.clients, opinions, setting)

@@ -31,6 +31,7 @@ from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
 from service.access.smart_app import ORDER
 from service.audit import PageStep
+from service.features.resources import bundle, features, reader_of
 from service.pages.templates import templates_in
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
@@ -77,6 +78,8 @@ class Setting:
     correlation_id: Callable[[], str]
     # What is told of each step; None where there is no audit trail.
     keep: Callable[[PageStep], None] | None = None
+    # Whether a page hands on what was read, as FHIR.
+    features: bool = False
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -166,6 +169,7 @@ class _App:
         self._base_path = urlsplit(setting.base_url).path
         self._by_issuer = {smart.app.iss: smart for smart in self.smart.values()}
         self._templates = templates_in(_HERE)
+        self._reader = reader_of(opinions.knowledge)
 
     # -- launch -------------------------------------------------------------------------------------------------------
 
@@ -296,6 +300,8 @@ class _App:
         session, chart = self._chart(session, smart, at)
         then, next_screen = self._done(do, form, at, chart)
         opinion = self._with(chart, session, then)
+        if do == "features" and self._setting.features:
+            return self._handed_on(session, opinion, then)
         if then.answers != at.answers or then.side != at.side:
             self._keep("answered", session, opinion, then)
         saved = drafted = None
@@ -342,6 +348,14 @@ class _App:
         if drafted.open_:
             return drafted, at._replace(drafts=at.drafts + 1)
         return drafted, at._replace(drafted={**at.drafted, id_: drafted.references[0]})
+
+    def _handed_on(self, session: Session, opinion: Opinion, at: Answering) -> Response:
+        """What was read from the chart, and the answers, as a file of FHIR."""
+        self._keep("features", session, opinion, at)
+        read = features(opinion.evaluation.case, session.patient, self._reader)
+        response = Response(msgspec.json.encode(bundle(read, session.patient)), content_type="application/fhir+json")
+        response.headers.set("Content-Disposition", "attachment", filename="case-features.json")
+        return response
 
     def _saver(self, session: Session, smart: SmartClient) -> Saver:
         def first(attempt: str) -> bool:
@@ -433,6 +447,7 @@ class _App:
             answering=msgspec.json.encode(page).decode(),
             action=f"{self._base_path}{APP}/opinion",
             key=key,
+            hands_on=self._setting.features,
             given_by=session.user,
             given_at=f"{opinion.evaluation.now:%Y-%m-%d %H:%M}",
             **self._view.page(chart, opinion, before, at),

@@ -153,6 +153,7 @@ def place(repository: Path, tmp_path_factory: pytest.TempPathFactory, browser: B
             "SITBONE_AUDIT": "off",
             "SITBONE_PUBLIC_BASE_URL": base,
             "SITBONE_APP_KEYS": KEY,
+            "SITBONE_FEATURES": "on",
             "SSL_CERT_FILE": str(folder / "authority.pem"),
         }
         served, _stop = stack.enter_context(running(repository, **variables))
@@ -365,6 +366,19 @@ def test_a_fault_of_the_service_leaves_the_page_as_it_is(place: Place, context: 
         "The service could not answer. Nothing was lost: try again."
     )
     expect(page.locator("main")).to_contain_text("Snap or pop at the injury (right): yes")
+
+
+def test_what_was_read_is_a_file_and_the_page_stays_as_it_is(place: Place, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(place.launch)
+    page.locator("#right-pop-at-injury-yes").click()
+    expect(page.locator(".card").first).to_have_class(re.compile("warning"))
+    with page.expect_download() as kept:
+        page.locator("#features").click()
+    assert kept.value.suggested_filename == "case-features.json"
+    codes = [entry["resource"].get("code") for entry in json.loads(kept.value.path().read_text("utf-8"))["entry"]]
+    assert "pop-at-injury" in [code["coding"][0]["code"] for code in codes if code]
+    expect(page.locator(".card").first).to_have_class(re.compile("warning"))
 
 
 def test_a_key_is_an_answer_in_a_question_alone(place: Place, context: BrowserContext) -> None:

@@ -101,3 +101,26 @@ def test_a_correlation_id_that_is_no_uuid_is_a_hash(kept: tuple[Site, AuditWrite
     assert opened.status_code == 200
     audit.close()
     assert "patient-1032702" not in json.dumps(rows(audit.engine, "audit_pages"))
+
+
+def test_what_was_read_is_handed_on_with_the_answers_and_its_step_is_kept(make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site()
+    assert "features" not in site.open().buttons()
+    assert site.open().send("features").response.mimetype == "text/html"
+    (tmp_path / "audit").mkdir(mode=0o700)
+    settings = replace(site.settings, audit=tmp_path / "audit", features="on", log_key="0123456789abcdef")
+    audit = open_audit(settings)
+    assert audit is not None
+    site.app = create_app(settings, clock=site.time, audit=audit)
+    page = site.open().press("set:right/pop-at-injury=yes")
+    response = page.press("features").response
+    audit.close()
+    assert response.mimetype == "application/fhir+json"
+    assert response.headers["Content-Disposition"] == "attachment; filename=case-features.json"
+    _patient, marker, *read = (entry["resource"] for entry in response.get_json()["entry"])
+    assert marker["code"]["coding"][0]["code"] == "features-read"
+    (pop,) = (each for each in read if each["code"]["coding"][0]["code"] == "pop-at-injury")
+    assert (pop["valueBoolean"], pop["bodySite"]["coding"][0]["code"]) == (True, "right")
+    assert "derivedFrom" not in pop, "the answers are no resource of the chart yet"
+    steps = sorted(rows(audit.engine, "audit_pages"), key=lambda row: row["at"])
+    assert [(row["step"], row["answers"]) for row in steps] == [("shown", 0), ("answered", 1), ("features", 1)]
