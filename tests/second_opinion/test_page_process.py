@@ -60,6 +60,7 @@ class Running:
 
     site: Site
     address: str
+    process: int
 
     def browser(self) -> FlaskClient:
         return cast(FlaskClient, OverHttp(self.address))
@@ -67,11 +68,10 @@ class Running:
     def page_processes(self) -> list[int]:
         """The processes below it that let others go first."""
         found = []
-        for service in children_of(os.getpid()):
-            for process in children_of(service):
-                with contextlib.suppress(ProcessLookupError):
-                    if os.getpriority(os.PRIO_PROCESS, process) > os.getpriority(os.PRIO_PROCESS, service):
-                        found.append(process)
+        for process in children_of(self.process):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpriority(os.PRIO_PROCESS, process) > os.getpriority(os.PRIO_PROCESS, self.process):
+                    found.append(process)
         return found
 
     def page_process(self) -> int:
@@ -82,6 +82,15 @@ class Running:
     def keys(self) -> int:
         """The status of the public keys, a page that needs no launch."""
         return status(f"{self.address}/app/jwks.json", {})
+
+
+@contextlib.contextmanager
+def alone(repository: Path, **variables: str) -> Iterator[tuple[str, int]]:
+    """The service as a process: its address, and which of the processes that these tests have started it is."""
+    before = set(children_of(os.getpid()))
+    with running(repository, **variables) as (address, _stop):
+        [process] = [each for each in children_of(os.getpid()) if each not in before and children_of(each)]
+        yield address, process
 
 
 Start = Callable[..., contextlib.AbstractContextManager[Running]]
@@ -101,8 +110,8 @@ def start(make_site: MakeSite, repository: Path) -> Start:
             "SITBONE_APP_KEYS": KEY,
             "SITBONE_METRICS_TOKEN": TOKEN,
         }
-        with running(repository, **ours, **settings) as (address, _stop):
-            yield Running(site, address)
+        with alone(repository, **ours, **settings) as (address, process):
+            yield Running(site, address, process)
 
     return started
 
@@ -139,8 +148,7 @@ def test_a_page_that_waits_while_the_service_ends_is_answered(start: Start) -> N
         os.kill(process, signal.SIGSTOP)
         page = other.submit(service.keys)
         assert [status(f"{service.address}/", {}) for _ in range(20)] == [200] * 20
-        [parent] = [each for each in children_of(os.getpid()) if process in children_of(each)]
-        os.kill(parent, signal.SIGTERM)
+        os.kill(service.process, signal.SIGTERM)
         assert patiently(lambda: status(f"{service.address}/", {}) == 0)
         os.kill(process, signal.SIGCONT)
         assert page.result() == 200
@@ -149,9 +157,8 @@ def test_a_page_that_waits_while_the_service_ends_is_answered(start: Start) -> N
 def test_a_new_process_of_pages_comes_with_the_new_workers_on_sighup(start: Start) -> None:
     with start() as service:
         process = service.page_process()
-        [parent] = [each for each in children_of(os.getpid()) if process in children_of(each)]
-        os.kill(parent, signal.SIGHUP)
-        assert patiently(lambda: process not in service.page_processes() and len(children_of(parent)) == 3)
+        os.kill(service.process, signal.SIGHUP)
+        assert patiently(lambda: process not in service.page_processes() and len(children_of(service.process)) == 3)
         assert service.page_process() != process
         assert service.keys() == 200
 
@@ -182,9 +189,8 @@ def test_without_threads_pages_are_answered_by_the_workers(start: Start) -> None
 
 
 def test_where_no_client_has_an_app_there_is_no_such_process(repository: Path) -> None:
-    with running(repository):
-        [service] = [each for each in children_of(os.getpid()) if children_of(each)]
-        assert patiently(lambda: len(children_of(service)) == 2)
+    with alone(repository) as (_address, process):
+        assert patiently(lambda: len(children_of(process)) == 2)
 
 
 @pytest.fixture
