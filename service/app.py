@@ -134,6 +134,7 @@ def create_app(
         standings_at=release.at,
         muted=muted,
     )
+    evaluator.assessor.kernel.prepare()
     published = services_by(
         evaluator, lambda name: clients[name].pama_rating if clients and name else settings.pama_rating == "on"
     )

@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from service.app import create_app
 from service.chart.case import Case
 from service.chart.side_chart import Chart
 from service.knowledge_model.condition_text import parse
@@ -15,7 +16,8 @@ from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.decision import charts_of, decide, layout, ones, screen
 from service.reasoning.kernel import Kernel, Node, compiled
-from tests.charts import named_cases, packaged
+from service.settings import Settings
+from tests.charts import CLOCK, SERVICE, build_request, named_cases, packaged
 from tests.compiled import verdicts
 from tests.plain_logic import verdict
 from tests.test_next_question import ASSESSOR, read, thinned
@@ -132,3 +134,15 @@ def test_each_operation_stands_once_and_after_what_it_reads(kernel: Kernel) -> N
         assert done.issuperset(operation.of)
         done.add(operation.place)
     assert len({(operation.word, operation.of) for operation in operations}) == len(operations)
+
+
+def test_an_application_has_made_what_decides_before_processes_are_forked_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    application = create_app(Settings(), clock=lambda: CLOCK)
+
+    def never(_operations: object) -> None:
+        raise AssertionError("each process would make it for itself, and keep what that takes")
+
+    monkeypatch.setattr("service.reasoning.kernel._function", never)
+    assert application.test_client().post(SERVICE, json=build_request({"present": ["buttock-pain"]})).status_code == 200

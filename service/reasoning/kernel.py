@@ -218,6 +218,10 @@ class Kernel:
         """Of each stage, what makes its results of the values so far."""
         return tuple(map(_function, self.stages))
 
+    def prepare(self) -> None:
+        """Make now what the first decision would make: for a process that others are forked from."""
+        _ = self.run
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "run"}
 

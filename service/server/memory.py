@@ -30,6 +30,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
+def give_back() -> None:
+    """Give back to the system what was freed; other C libraries than glibc do not have this call."""
+    trim = getattr(_LIBRARY, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def resident() -> int:
     """The memory of this process in bytes, shared memory included; 0 where the system does not say."""
     try:
@@ -42,16 +49,15 @@ class FreedMemory:
     """Gives back to the system what a process that has nothing to do has freed."""
 
     def __init__(self) -> None:
-        self._trim = getattr(_LIBRARY, "malloc_trim", None)
         self._at_rest = resident()
         self._next_look = 0.0
 
     def give_back(self, now: float) -> None:
         """Look, once a second at most, whether there is more than at rest; `now` is in seconds of any clock."""
-        if self._trim is None or now < self._next_look:
+        if now < self._next_look:
             return
         self._next_look = now + _EVERY
         if resident() > self._at_rest + _SURPLUS:
             gc.collect()
-            self._trim(0)
+            give_back()
             self._at_rest = resident()

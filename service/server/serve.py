@@ -23,7 +23,7 @@ from gunicorn.glogging import Logger
 
 from service.server import log
 from service.server.handover import Handover
-from service.server.memory import keep_freed_memory
+from service.server.memory import give_back, keep_freed_memory
 from service.server.worker import PageWorker, Worker, forget
 from service.settings import Settings, SettingsError
 
@@ -113,6 +113,8 @@ def set_aside_what_is_loaded() -> None:
     It would otherwise walk all of them while a long chart is read, and unshare their pages between the workers.
     """
     gc.collect()
+    # What was used to load them would lie in each worker.
+    give_back()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     gc.enable()

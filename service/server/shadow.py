@@ -96,6 +96,7 @@ class Other:
         site_codes = site_codes_of(settings, knowledge)
         self._now = now
         evaluator = Evaluator(knowledge, lambda: self._now, site_codes, never_sends)
+        evaluator.assessor.kernel.prepare()
         self._services = services_by(evaluator)
         self._sought = evaluator.assessor.sought
         # Then a chart in which nothing of this pain is found has nothing of it by this one either.

@@ -90,11 +90,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._hanging_up: deque[TConn] = deque()
         self._more_again = 0.0
         self._worked = 0.0
-        self._freed = FreedMemory()
+        self._freed: FreedMemory
 
     def init_process(self) -> None:
         """Serve, until it is told to stop."""
         self._probes = ThreadPoolExecutor(_PROBE_THREADS)
+        # What this process has at rest, and not the one that it was forked from.
+        self._freed = FreedMemory()
         super().init_process()
 
     @property
