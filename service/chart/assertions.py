@@ -271,22 +271,25 @@ class _Subject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     type: msgspec.Raw = _NOT_SENT
 
 
-class PlainObservation(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename="camel"):
-    """An Observation with the members that most have and no others. What tells what it says stays as it is written, and
-    so does what is not read at all.
-    """
+class _Telling(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
+    """The members of an Observation that tell what it says, as they are written."""
 
-    resource_type: Literal["Observation"]
-    id: str
-    status: str
-    effective_date_time: str
-    subject: _Subject
     code: msgspec.Raw
     body_site: msgspec.Raw = _NOT_SENT
     interpretation: msgspec.Raw = _NOT_SENT
     value_boolean: msgspec.Raw = _NOT_SENT
     value_codeable_concept: msgspec.Raw = _NOT_SENT
     value_quantity: msgspec.Raw = _NOT_SENT
+
+
+class PlainObservation(_Telling, forbid_unknown_fields=True, kw_only=True):
+    """An Observation with the members that most have and no others; what is not read at all stays as written, too."""
+
+    resource_type: Literal["Observation"]
+    id: str
+    status: str
+    effective_date_time: str
+    subject: _Subject
     meta: msgspec.Raw = _NOT_SENT
     text: msgspec.Raw = _NOT_SENT
     identifier: msgspec.Raw = _NOT_SENT
@@ -299,15 +302,6 @@ class PlainObservation(msgspec.Struct, forbid_unknown_fields=True, gc=False, ren
         """The members that tell what it says, as JSON."""
         values = (self.value_boolean, self.value_codeable_concept, self.value_quantity)
         return msgspec.json.encode(_Telling(self.code, self.body_site, self.interpretation, *values))
-
-
-class _Telling(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
-    code: msgspec.Raw
-    body_site: msgspec.Raw = _NOT_SENT
-    interpretation: msgspec.Raw = _NOT_SENT
-    value_boolean: msgspec.Raw = _NOT_SENT
-    value_codeable_concept: msgspec.Raw = _NOT_SENT
-    value_quantity: msgspec.Raw = _NOT_SENT
 
 
 _PLAIN = msgspec.json.Decoder(PlainObservation)
