@@ -40,7 +40,7 @@ from service.knowledge_model.loader import load
 from service.population.assessing import KEYS, PopulationAssessor
 from service.population.export import opened, read_export
 from service.population.lines import SORTED, Population, assess_batches, sort_lines
-from service.population.local import collect_less
+from service.server.memory import set_aside_what_is_loaded
 
 REQUESTS = Path(__file__).parents[1] / "fixtures" / "requests"
 AS_OF = "2026-11-22"
@@ -214,7 +214,7 @@ def stages(manifest: Path) -> None:
     export = read_export(manifest, None)
     given = Population(PopulationAssessor(load()), export.states, export.transaction_time or datetime.now(UTC))
     batches = []
-    collect_less()
+    set_aside_what_is_loaded()
     used = time.process_time()
     for path in export.of_patients:
         with opened(path) as file:

@@ -7,7 +7,7 @@ from typing import Any
 from cds_hooks import ServiceRegistry
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
-from service.features.resources import bundle, features, reader_of
+from service.features.resources import bundle, reader_of
 from service.service_ids import DIAGNOSIS
 from service.services.evaluation import Evaluator
 
@@ -30,4 +30,4 @@ class FeatureReader:
         service = self._published.find(self._by_hook.get(hook, DIAGNOSIS), hook)
         request = request_for(envelope, service, correlation_id="features")
         case = self._evaluator.read(request)
-        return bundle(features(case, request.patient_id, self._reader), request.patient_id)
+        return bundle(case, request.patient_id, self._reader)

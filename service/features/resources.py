@@ -69,9 +69,9 @@ def features(case: Case, patient: str, reader: str) -> list[dict[str, Any]]:
     ]
 
 
-def bundle(resources: list[dict[str, Any]], patient: str) -> dict[str, Any]:
-    """A collection of these features, with a Patient of which nothing but the id is told."""
-    entries = [{"resourceType": "Patient", "id": patient}, *resources]
+def bundle(case: Case, patient: str, reader: str) -> dict[str, Any]:
+    """A collection of the features of one chart, as of features, with a Patient of which nothing but the id is told."""
+    entries = [{"resourceType": "Patient", "id": patient}, *features(case, patient, reader)]
     return {
         "resourceType": "Bundle",
         "type": "collection",

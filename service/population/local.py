@@ -6,7 +6,6 @@ them for the time of a run are lines of charts; the folder belongs to the user a
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import tempfile
@@ -24,6 +23,7 @@ import pyarrow as pa
 from service.population.export import opened, size_of
 from service.population.lines import SORTED, Assessed, Population, assess_batches, sort_lines
 from service.population.run import RunError
+from service.server.memory import set_aside_what_is_loaded
 
 # Bytes of a file that are one task. Lines go through the reader so many at a time.
 _PIECE, _LINES = 64_000_000, 5_000
@@ -79,7 +79,7 @@ class _Workers:
             self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (file,))
         else:
             _THIS[:] = [population]
-            collect_less()
+            set_aside_what_is_loaded()
 
     def __enter__(self) -> _Workers:
         return self
@@ -104,15 +104,7 @@ _THIS: list[Population] = []
 
 def _begin(file: Path) -> None:
     _THIS[:] = [pickle.loads(file.read_bytes())]  # noqa: S301 - made by the process that started this one
-    collect_less()
-
-
-def collect_less() -> None:
-    """Have no collection of garbage look through the knowledge, and few through the lines of a batch, which are freed
-    all together: it was a fifth of what sorting them out took."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    set_aside_what_is_loaded()
 
 
 def _sort_piece(piece: _Piece) -> None:

@@ -24,7 +24,7 @@ from service.answers.orders import Ordering, service_request
 from service.chart.case import Case
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.features.profile import definitions
-from service.features.resources import BASE, SYSTEM, bundle, features, reader_of
+from service.features.resources import BASE, SYSTEM, bundle, reader_of
 from service.knowledge_model.model import ORDER_SYSTEM, Code, Knowledge, Recommendation
 from service.knowledge_model.vocabulary import SYSTEMS
 from service.pages.knowledge import evidence_of
@@ -413,7 +413,7 @@ class Export:
 
     def chart(self, charted: Charted) -> Json:
         """A Bundle of the features of a chart, with what is expected of it as Parameters."""
-        made = bundle(features(charted.case, charted.id, reader_of(self.knowledge)), charted.id)
+        made = bundle(charted.case, charted.id, reader_of(self.knowledge))
         told = [_parameter(name, value) for name, value in sorted(expected(self.assessor, charted.case).items())]
         result = {"resourceType": "Parameters", "id": f"expected-{charted.id}"[:64], "parameter": told}
         made["entry"].append({"fullUrl": f"{BASE}/Parameters/{result['id']}", "resource": result})

@@ -31,7 +31,7 @@ from cds_hooks.trust.signing import key_set
 from service.access.clients import Client
 from service.access.smart_app import ORDER
 from service.audit import PageStep
-from service.features.resources import bundle, features, reader_of
+from service.features.resources import bundle, reader_of
 from service.pages.templates import templates_in
 from service.prefetch_keys import kind_of
 from service.second_opinion import refusals, sealing
@@ -352,8 +352,8 @@ class _App:
     def _handed_on(self, session: Session, opinion: Opinion, at: Answering) -> Response:
         """What was read from the chart, and the answers, as a file of FHIR."""
         self._keep("features", session, opinion, at)
-        read = features(opinion.evaluation.case, session.patient, self._reader)
-        response = Response(msgspec.json.encode(bundle(read, session.patient)), content_type="application/fhir+json")
+        read = bundle(opinion.evaluation.case, session.patient, self._reader)
+        response = Response(msgspec.json.encode(read), content_type="application/fhir+json")
         response.headers.set("Content-Disposition", "attachment", filename="case-features.json")
         return response
 

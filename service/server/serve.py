@@ -23,7 +23,7 @@ from gunicorn.glogging import Logger
 
 from service.server import log
 from service.server.handover import Handover
-from service.server.memory import give_back, keep_freed_memory
+from service.server.memory import keep_freed_memory, set_aside_what_is_loaded
 from service.server.worker import PageWorker, Worker, forget
 from service.settings import Settings, SettingsError
 
@@ -105,19 +105,6 @@ def require_free_address(settings: Settings) -> None:
         raise SettingsError(
             f"SITBONE_HOST and SITBONE_PORT must name an address to listen on: {problem.strerror}."
         ) from None
-
-
-def set_aside_what_is_loaded() -> None:
-    """Take models and knowledge out of the garbage collector's sight, and let it run less often.
-
-    It would otherwise walk all of them while a long chart is read, and unshare their pages between the workers.
-    """
-    gc.collect()
-    # What was used to load them would lie in each worker.
-    give_back()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-    gc.enable()
 
 
 def gunicorn_settings(settings: Settings) -> dict[str, Any]:

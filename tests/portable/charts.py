@@ -24,7 +24,7 @@ from service.chart.assertions import Assertion
 from service.chart.case import Case
 from service.chart.elements import BILATERAL, LEFT, NO_SIDE, RIGHT
 from service.chart.fhir_time import When
-from service.features.resources import bundle, features, reader_of
+from service.features.resources import bundle, reader_of
 from service.knowledge_model.conditions import Condition, Interval
 from service.knowledge_model.model import Knowledge
 from service.portable.expected import Value, criterion, expected
@@ -56,7 +56,7 @@ class Charts:
         self._days = self.knowledge.engine.derived.days_since
 
     def bundle(self, case: Case) -> dict[str, Any]:
-        return bundle(features(case, PATIENT, self._reader), PATIENT)
+        return bundle(case, PATIENT, self._reader)
 
     def asked(self, name: str, case: Case) -> Asked:
         """A whole chart: every definition that is meant to be read."""
