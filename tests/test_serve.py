@@ -24,7 +24,8 @@ from gunicorn.config import Config
 from gunicorn.sock import TCPSocket
 
 from service.server import worker as worker_module
-from service.server.serve import gunicorn_settings, require_free_address, set_aside_what_is_loaded
+from service.server.memory import set_aside_what_is_loaded
+from service.server.serve import gunicorn_settings, require_free_address
 from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
 from tests.serving import children_of, running
@@ -290,7 +291,12 @@ def test_connections_that_stay_open_are_shared_among_the_workers(repository: Pat
 
 
 def _sockets(process: int) -> int:
-    return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{process}/fd").iterdir())
+    found = 0
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        # One may be closed while they are looked at.
+        with contextlib.suppress(FileNotFoundError):
+            found += str(entry.readlink()).startswith("socket:")
+    return found
 
 
 def _two_workers_below(process: int) -> list[int]:
