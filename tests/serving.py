@@ -147,3 +147,22 @@ def children_of(process: int) -> list[int]:
             if int(entry.read_text().rpartition(")")[2].split()[1]) == process:
                 children.append(int(entry.parent.name))
     return children
+
+
+def service_at(base: str) -> int:
+    """The service at the address, one that this process has started."""
+    ours = f"SITBONE_PORT={urlsplit(base).port}".encode()
+    [service] = (
+        each for each in children_of(os.getpid()) if ours in Path(f"/proc/{each}/environ").read_bytes().split(b"\0")
+    )
+    return service
+
+
+def workers_at(base: str, number: int = 2) -> set[int]:
+    """The workers of the service at the address, once all have been forked: gunicorn takes its time between them."""
+    service = service_at(base)
+    end = time.monotonic() + 20
+    while len(workers := children_of(service)) != number:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return set(workers)

@@ -26,7 +26,7 @@ from service.server.metrics import Metrics
 from service.settings import Settings
 from tests.charts import CLOCK, named_cases
 from tests.recording import KEY as TOKEN
-from tests.serving import PATH, children_of, running
+from tests.serving import PATH, running, service_at, workers_at
 
 CLIENTS = '[clients.ehr]\nissuers = ["https://ehr.example.org"]\njwks_file = "keys.json"\n'
 
@@ -205,11 +205,6 @@ def counting_in(folder: Path) -> set[int]:
     return {int(path.stem.rpartition("_")[2]) for path in folder.glob("*.db")}
 
 
-def below(process: int) -> set[int]:
-    """All processes that this one has started, and those that they have."""
-    return {each for child in children_of(process) for each in (child, *below(child))}
-
-
 def abandoned(before: set[Path]) -> set[Path]:
     """New folders of nobody that lives; those of a service that another test has just started, or stops, are not."""
     return {
@@ -276,7 +271,7 @@ def test_workers_count_together_and_leave_nothing_behind(repository: Path) -> No
         text = settled(base, 20)
         assert total(text, "sitbone_stage_seconds_count", stage="answer") == 20
         assert total(text, "sitbone_calls_in_flight") <= 1
-        ours = below(os.getpid())
+        ours = {service_at(base), *workers_at(base)}
         (made,) = (folder for folder in folders() - before if counting_in(folder) & ours)
         assert counting_in(made) <= ours
     assert not made.exists()

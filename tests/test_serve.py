@@ -28,7 +28,7 @@ from service.server.memory import set_aside_what_is_loaded
 from service.server.serve import gunicorn_settings, require_free_address
 from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
-from tests.serving import children_of, running
+from tests.serving import children_of, running, workers_at
 
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
 
@@ -82,6 +82,34 @@ def test_it_says_where_it_listens_and_how_to_try_it_and_ends_with_code_0(
         f"Try: curl -s -H 'Content-Type: application/json' --data '@{example}'"
         f" {base}/cds-services/gluteal-hamstring-pain\n"
     )
+    assert complaints == ""
+    assert service.returncode == 0
+
+
+# As serve is called, but a worker takes a second from being forked to hearing what it is told.
+SLOW_TO_HEAR = """
+import os, time
+from gunicorn import util
+from service.cli import main
+service = os.getpid()
+util._setproctitle = lambda _title: os.getpid() == service or time.sleep(1)
+main()
+"""
+
+
+@pytest.mark.parametrize("kind", ["gthread", "sync"])
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_was_just_forked_hears_that_it_is_to_end(
+    repository: Path, told: signal.Signals, kind: str
+) -> None:
+    environ = os.environ | {"SITBONE_PORT": str(free_port()), "SITBONE_WORKERS": "1", "SITBONE_WORKER_CLASS": kind}
+    command = [sys.executable, "-c", SLOW_TO_HEAR, "serve"]
+    with subprocess.Popen(command, cwd=repository, env=environ, text=True, stderr=subprocess.PIPE) as service:
+        while service.poll() is None and not children_of(service.pid):
+            time.sleep(0.05)
+        service.send_signal(told)
+        _, complaints = service.communicate(timeout=20)
+
     assert complaints == ""
     assert service.returncode == 0
 
@@ -278,7 +306,7 @@ def test_nobody_leaves_a_connection_to_a_worker_that_stops_or_has_ended() -> Non
 def test_connections_that_stay_open_are_shared_among_the_workers(repository: Path) -> None:
     with running(repository, SITBONE_KEEP_ALIVE="20") as (base, _stop), contextlib.ExitStack() as open_:
         address = base.removeprefix("http://")
-        workers = _two_workers_below(os.getpid())
+        workers = sorted(workers_at(base))
         before = [_sockets(pid) for pid in workers]
         for _ in range(8):
             connection = open_.enter_context(contextlib.closing(http.client.HTTPConnection(address, timeout=20)))
@@ -297,14 +325,3 @@ def _sockets(process: int) -> int:
         with contextlib.suppress(FileNotFoundError):
             found += str(entry.readlink()).startswith("socket:")
     return found
-
-
-def _two_workers_below(process: int) -> list[int]:
-    """The workers of the service that this process has started, once both are there."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        for service in children_of(process):
-            if len(workers := children_of(service)) == 2:
-                return workers
-        time.sleep(0.05)
-    raise AssertionError("there are no two workers")

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import shlex
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ from service.server.worker import PageWorker, Worker, forget
 from service.settings import Settings, SettingsError
 
 _SPARE_THREADS = 4
+# What tells a worker to end.
+_ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def serve(
@@ -170,7 +173,12 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         if self.app.has_page_worker:
             now = (each for each in self.WORKERS.values() if each.age > self._before)
             self.worker_class = Worker if any(isinstance(each, PageWorker) for each in now) else PageWorker
-        pid: int = super().spawn_worker()
+        # A worker has this process's handlers until it has its own, and would not end of what it is told before that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         return pid
 
 
@@ -230,6 +238,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.cfg.set("workers", self._settings.workers + self.has_page_worker)
 
     def _worker_begins(self, worker: Worker) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         if self._at_the_beginning is not None:
             self._at_the_beginning(not isinstance(worker, PageWorker))
 
