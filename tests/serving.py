@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
+from tests.preloaded import Process
 
 PUBLIC = "https://cds.example.org/pain"
 PATH = "/cds-services/gluteal-hamstring-pain"
 SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
+# Of the services that run, by their addresses.
+_PROCESSES: dict[str, int] = {}
 
 
 class Answer(NamedTuple):
@@ -32,8 +35,9 @@ class Answer(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[[], str]]]:
-    """The service as a process of two workers, at its base address, and what it said on its error output."""
+def running(repository: Path, by_command: bool = False, /, **variables: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The service as a process of two workers, at its base address, and what it said on its error output: begun where
+    the product is loaded already (preloaded.py), or from nothing, by its command, as operators begin it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
@@ -41,10 +45,13 @@ def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[
     base = f"http://127.0.0.1:{port}"
     said: list[str] = []
     # A file, as a pipe that nobody reads from holds up whoever writes a line once it is full.
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(SERVE, cwd=repository, env=environ, stdout=subprocess.DEVNULL, stderr=log) as service,
-    ):
+    with tempfile.TemporaryFile() as log:
+        service: Process | subprocess.Popen[bytes]
+        if by_command:
+            service = subprocess.Popen(SERVE, cwd=repository, env=environ, stdout=subprocess.DEVNULL, stderr=log)
+        else:
+            service = Process("serve", cwd=repository, env=environ, stderr=log.fileno())
+        _PROCESSES[base] = service.pid
 
         def stop() -> str:
             if not said:
@@ -59,18 +66,37 @@ def running(repository: Path, **variables: str) -> Iterator[tuple[str, Callable[
             while status(f"{base}/healthz", {}) != 200:
                 assert time.monotonic() < end
                 assert service.poll() is None
-                time.sleep(0.05)
+                time.sleep(0.02)
             yield base, stop
         finally:
             stop()
+            del _PROCESSES[base]
+
+
+def service_at(base: str) -> int:
+    """The service at this address, which was started by `running`."""
+    return _PROCESSES[base]
+
+
+def workers_at(base: str, number: int = 2) -> set[int]:
+    """The workers of the service at this address, once all are forked: gunicorn takes its time between them."""
+    workers: set[int] = set()
+
+    def are_there() -> bool:
+        workers.clear()
+        workers.update(children_of(service_at(base)))
+        return len(workers) == number
+
+    assert patiently(are_there), f"{len(workers)} workers instead of {number}"
+    return workers
 
 
 def patiently(holds: Callable[[], bool]) -> bool:
     """Whether this comes to hold, for what happens in another process or thread."""
-    for _ in range(1200):
+    for _ in range(2400):
         if holds():
             return True
-        time.sleep(0.1)
+        time.sleep(0.05)
     return False
 
 
@@ -147,22 +173,3 @@ def children_of(process: int) -> list[int]:
             if int(entry.read_text().rpartition(")")[2].split()[1]) == process:
                 children.append(int(entry.parent.name))
     return children
-
-
-def service_at(base: str) -> int:
-    """The service at the address, one that this process has started."""
-    ours = f"SITBONE_PORT={urlsplit(base).port}".encode()
-    [service] = (
-        each for each in children_of(os.getpid()) if ours in Path(f"/proc/{each}/environ").read_bytes().split(b"\0")
-    )
-    return service
-
-
-def workers_at(base: str, number: int = 2) -> set[int]:
-    """The workers of the service at the address, once all have been forked: gunicorn takes its time between them."""
-    service = service_at(base)
-    end = time.monotonic() + 20
-    while len(workers := children_of(service)) != number:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return set(workers)

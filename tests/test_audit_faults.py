@@ -28,7 +28,7 @@ import pytest
 from service.audit.database import open_database
 from service.settings import Settings
 from tests.recording import FIXTURES, PATH
-from tests.serving import children_of, running
+from tests.serving import children_of, running, service_at
 
 if TYPE_CHECKING:
     from tests.postgresql import Postgresql
@@ -97,18 +97,6 @@ class Load:
                 task.result()
 
 
-def workers() -> list[int]:
-    """The workers of the service that this process has started."""
-    masters = [process for process in children_of(os.getpid()) if b"service.cli" in command(process)]
-    return [worker for master in masters for worker in children_of(master)]
-
-
-def command(process: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    return b""
-
-
 def assert_kept(load: Load, kept: list[str]) -> None:
     assert len(load.acknowledged) > 20
     assert Counter(kept).most_common(1)[0][1] == 1
@@ -124,7 +112,7 @@ def test_no_acknowledged_feedback_is_lost_or_doubled_when_workers_are_killed(rep
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
                 time.sleep(0.7)
-                for worker in workers()[:1]:
+                for worker in children_of(service_at(base))[:1]:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(worker, signal.SIGKILL)
                         killed += 1

@@ -123,7 +123,7 @@ def test_a_call_goes_through_proxy_service_and_database_as_the_file_puts_them_to
     )
     assert upgraded.returncode == 0
     with (
-        running(REPOSITORY, **environment("service", tmp_path)) as (base, _stop),
+        running(REPOSITORY, True, **environment("service", tmp_path)) as (base, _stop),
         proxying(kind, tmp_path / "proxy", urlsplit(base).port or 0) as proxy,
     ):
         token = sign(key, claims_for("https://ehr.example.org/", PUBLIC + PATH, time.time()))

@@ -175,7 +175,7 @@ def test_the_running_service_is_found_by_a_command_beside_it(
     if not Path("/proc/self/environ").exists():
         leave_out("this system tells of no processes in /proc")
     (tmp_path / "store").mkdir(mode=0o700)
-    with service_running(repository, SITBONE_STORE=str(tmp_path / "store")) as (base, _stop):
+    with service_running(repository, True, SITBONE_STORE=str(tmp_path / "store")) as (base, _stop):
         headers = {"Content-Type": "application/json"}
         urllib.request.urlopen(urllib.request.Request(base + PATH, CALL, headers), timeout=20).close()
         file = tmp_path / "store" / "record.sqlite"

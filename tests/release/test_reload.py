@@ -26,7 +26,7 @@ from service.release.reload import renewed
 from service.server.serve import is_handed_over
 from service.settings import Settings, SettingsError
 from tests.recording import FIXTURES, PATH
-from tests.serving import SERVE, children_of, patiently, running
+from tests.serving import SERVE, children_of, patiently, running, service_at, workers_at
 
 BODY = (FIXTURES / "sudden-pop-with-bruising.json").read_bytes()
 CALLS = 1_000
@@ -43,26 +43,8 @@ def service(repository: Path, knowledge: Path, tmp_path: Path) -> Iterator[tuple
     (tmp_path / "store").mkdir(mode=0o700)
     environ = {"SITBONE_KNOWLEDGE_DIR": str(knowledge), "SITBONE_STORE": str(tmp_path / "store")}
     with running(repository, **environ, SITBONE_AUDIT="off") as (base, stop):
-        marked, found = f"SITBONE_STORE={tmp_path / 'store'}".encode(), list[int]()
-
-        def has_begun() -> bool:
-            """Both workers are there, of which the first answers already."""
-            found[:] = [
-                int(entry.parent.name)
-                for entry in Path("/proc").glob("[0-9]*/environ")
-                if marked in _read(entry) and len(children_of(int(entry.parent.name))) == 2
-            ]
-            return bool(found)
-
-        assert patiently(has_begun)
-        yield base, found[0], stop
-
-
-def _read(entry: Path) -> bytes:
-    try:
-        return entry.read_bytes()
-    except OSError:
-        return b""
+        workers_at(base)
+        yield base, service_at(base), stop
 
 
 def version(base: str) -> str:

@@ -24,7 +24,7 @@ from service.server.shadow import Shadow
 from service.settings import Settings, SettingsError
 from tests.recording import FIXTURES, KEY, PATH, Clock, Site, environ
 from tests.release.edits import bench, written
-from tests.serving import children_of, patiently, running, status
+from tests.serving import children_of, patiently, running, status, workers_at
 from tests.test_audit import values_of
 from tests.test_metrics import total
 
@@ -290,10 +290,7 @@ def test_in_a_running_service_a_process_of_its_own_compares_and_ends_with_its_wo
     settings = {"SITBONE_SHADOW_DIR": str(edited), "SITBONE_AUDIT": str(tmp_path / "audit")}
     body = json.dumps(FOLDER.requests[LOSES]).encode()
     with running(repository, SITBONE_WORKERS="1", **settings) as (base, _stop):
-        # Servers of other tests may run in this process too.
-        given = {each: Path(f"/proc/{each}/environ").read_bytes() for each in children_of(os.getpid())}
-        [service] = (each for each, said in given.items() if f"SITBONE_SHADOW_DIR={edited}".encode() in said)
-        [worker] = children_of(service)
+        [worker] = workers_at(base, 1)
         [comparing] = children_of(worker)
         assert os.sched_getscheduler(comparing) == os.SCHED_IDLE
         assert status(base + PATH, {"Content-Type": "application/json"}, body) == 200

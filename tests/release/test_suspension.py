@@ -23,7 +23,7 @@ from service.settings import Settings, SettingsError
 from tests.charts import CLOCK, packaged
 from tests.recording import FIXTURES, PATH
 from tests.release.keys import Key, signers_file, write_signed
-from tests.serving import children_of, patiently, running
+from tests.serving import patiently, running, workers_at
 
 if TYPE_CHECKING:
     from tests.postgresql import Postgresql
@@ -358,12 +358,7 @@ def test_under_calls_it_holds_on_every_worker_after_the_command_and_over_kill_an
         assert sum(each.result() for each in calling) > 6
         assert sets <= {(), ids}
         assert set(after) == {ids}
-        master = next(
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if f"SITBONE_STORE={store}".encode() in _environ(path.parent) and children_of(int(path.parent.name))
-        )
-        for worker in children_of(master):
+        for worker in workers_at(base):
             os.kill(worker, signal.SIGKILL)
         assert {_patiently(lambda: seen(base)) for _ in range(20)} == {ids}
     with running(repository, **environ) as (base, _stop):
@@ -372,13 +367,6 @@ def test_under_calls_it_holds_on_every_worker_after_the_command_and_over_kill_an
     away = {**environ, "SITBONE_STORE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/nothing"}
     with running(repository, **away) as (base, _stop):
         assert seen(base) == ids
-
-
-def _environ(process: Path) -> bytes:
-    try:
-        return (process / "environ").read_bytes()
-    except OSError:
-        return b""
 
 
 def _patiently(call: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:

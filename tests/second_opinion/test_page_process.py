@@ -21,7 +21,7 @@ from service.server.handover import Handover
 from service.server.reading import Incoming
 from service.service_ids import DIAGNOSIS
 from tests.second_opinion.conftest import KEY, PUBLIC, MakeSite, Site
-from tests.serving import children_of, patiently, running, status
+from tests.serving import children_of, patiently, running, service_at, status, workers_at
 
 TOKEN = "token-of-the-monitoring"  # noqa: S105 - nobody's
 
@@ -84,15 +84,6 @@ class Running:
         return status(f"{self.address}/app/jwks.json", {})
 
 
-@contextlib.contextmanager
-def alone(repository: Path, **variables: str) -> Iterator[tuple[str, int]]:
-    """The service as a process: its address, and which of the processes that these tests have started it is."""
-    before = set(children_of(os.getpid()))
-    with running(repository, **variables) as (address, _stop):
-        [process] = [each for each in children_of(os.getpid()) if each not in before and children_of(each)]
-        yield address, process
-
-
 Start = Callable[..., contextlib.AbstractContextManager[Running]]
 
 
@@ -110,8 +101,8 @@ def start(make_site: MakeSite, repository: Path) -> Start:
             "SITBONE_APP_KEYS": KEY,
             "SITBONE_METRICS_TOKEN": TOKEN,
         }
-        with alone(repository, **ours, **settings) as (address, process):
-            yield Running(site, address, process)
+        with running(repository, **ours, **settings) as (address, _stop):
+            yield Running(site, address, service_at(address))
 
     return started
 
@@ -189,8 +180,8 @@ def test_without_threads_pages_are_answered_by_the_workers(start: Start) -> None
 
 
 def test_where_no_client_has_an_app_there_is_no_such_process(repository: Path) -> None:
-    with alone(repository) as (_address, process):
-        assert patiently(lambda: len(children_of(process)) == 2)
+    with running(repository) as (address, _stop):
+        workers_at(address, 2)
 
 
 @pytest.fixture
