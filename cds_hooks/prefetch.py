@@ -182,8 +182,8 @@ class _InBundle(Sequence[msgspec.Raw]):
         self._bundle, self._count = bundle, count
 
     @cached_property
-    def _found(self) -> tuple[msgspec.Raw, ...]:
-        return tuple(entry.resource for entry in _VALUE.decode(self._bundle).entry or ())
+    def _entries(self) -> Sequence[_Entry]:
+        return _VALUE.decode(self._bundle).entry or ()
 
     def __len__(self) -> int:
         return self._count
@@ -193,7 +193,9 @@ class _InBundle(Sequence[msgspec.Raw]):
     @overload
     def __getitem__(self, place: slice) -> tuple[msgspec.Raw, ...]: ...
     def __getitem__(self, place: int | slice) -> msgspec.Raw | tuple[msgspec.Raw, ...]:
-        return self._found[place]
+        if isinstance(place, slice):
+            return tuple(entry.resource for entry in self._entries[place])
+        return self._entries[place].resource
 
 
 def _restored(known: Mapping[str, Any], bundle: bytes, apart: bytes, count: int) -> PrefetchValue:

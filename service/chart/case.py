@@ -464,7 +464,8 @@ class _Reading:
         self.index, self.findings, self.now = index, index.findings, now
         self.patient_id, self.names = chart.patient_id, PatientNames(chart)
         self.prefetch, self.encounter_id = chart.prefetch, chart.encounter_id
-        self.repeated, self.sought, self.tomorrow, self.today = repeated, sought, now + _A_DAY, now.toordinal()
+        self.repeated, self.sought = repeated, sought or frozenset()
+        self.tomorrow, self.today = now + _A_DAY, now.toordinal()
         # What has a known code, or is of a kind that is read whatever its code, in the order in which it came.
         self.known: list[_Place] = []
         # Of these, what is read in full.
@@ -557,9 +558,10 @@ class _Reading:
     def _take_known(self, kind: str, rows: tuple[Code, ...], at: _Place) -> None:
         """An Observation or Condition of which a rule can use something."""
         self.understood = True
-        self.matters = self.matters or any(row.concept in (self.sought or ()) for row in rows)
+        concepts = {row.concept for row in rows}
+        self.matters = self.matters or not self.sought.isdisjoint(concepts)
         concept = rows[0].concept
-        if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
+        if kind == "Observation" and len(concepts) == 1 and concept in self.repeated:
             self.measured.setdefault(concept, []).append(at)
         else:
             self.known.append(at)
@@ -568,9 +570,7 @@ class _Reading:
         """Reads what was taken, unless nothing of it matters without what is sought."""
         encounter = self._encounter_in_context()
         given = list(reasons(encounter, self.reading))
-        self.matters = (
-            self.matters or "contained" in encounter or any(one.finding in (self.sought or ()) for one in given)
-        )
+        self.matters = self.matters or "contained" in encounter or any(one.finding in self.sought for one in given)
         known = [(kind, among[place]) for kind, among, place in self.known if self.matters or kind == "Patient"]
         self.read = known
         found = self._read_each(known)
