@@ -29,16 +29,17 @@ _LARGEST = 100_000
 
 
 class Process:
-    """A command of the product, started where that is loaded, whose output nobody reads: what tests need of
-    subprocess.Popen."""
+    """A command of the product, started where that is loaded: what tests need of subprocess.Popen. `streams` are its
+    input, its output and where it complains."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str], stderr: int) -> None:
+    def __init__(
+        self, address: str, *arguments: str, cwd: Path, env: Mapping[str, str], streams: tuple[int, int, int]
+    ) -> None:
         asked = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}).encode()
         self.returncode: int | None = None
         self._says = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._says.connect(_address())
-        with Path(os.devnull).open("wb") as nowhere:
-            socket.send_fds(self._says, [asked], [nowhere.fileno(), stderr])
+        self._says.connect(address)
+        socket.send_fds(self._says, [asked], streams)
         self.pid = int(self._says.recv(_LARGEST))
 
     def poll(self) -> int | None:
@@ -62,14 +63,14 @@ class Process:
 
 
 @cache
-def _address() -> str:
-    """Where the process in which the product is loaded is asked; it ends with this one."""
+def loaded() -> str:
+    """The address of the process in which the product is loaded, one for this process, with which it ends."""
     address = str(Path(tempfile.mkdtemp(), "asked"))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()
-        loaded = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.preloaded", str(listener.fileno())],
             cwd=Path(__file__).parents[1],
             env=environ,
@@ -77,8 +78,14 @@ def _address() -> str:
             pass_fds=[listener.fileno()],
         )
     # Its input ends with this process, however that ends.
-    atexit.register(loaded.communicate)
+    atexit.register(process.communicate)
     return address
+
+
+def script(file: Path) -> None:
+    """Write a program that is the command `sitbone`, begun where the product is loaded."""
+    file.write_text(f'#!/bin/sh\nexec {sys.executable} -S -m tests.preloaded {loaded()} "$@"\n')
+    file.chmod(0o755)
 
 
 def main(listener: socket.socket) -> None:
@@ -109,7 +116,7 @@ def main(listener: socket.socket) -> None:
 
 def _start(asked: socket.socket) -> NoReturn:
     """Start what is asked for, wait for its end and tell it; or be what is started."""
-    message, streams, _flags, _from = socket.recv_fds(asked, _LARGEST, 2)
+    message, streams, _flags, _from = socket.recv_fds(asked, _LARGEST, 3)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if process := os.fork():
         asked.send(str(process).encode())
@@ -117,7 +124,7 @@ def _start(asked: socket.socket) -> NoReturn:
         os._exit(0)
     asked.close()
     given = json.loads(message)
-    for number, stream in enumerate(streams, 1):
+    for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(given["cwd"])
@@ -130,4 +137,7 @@ def _start(asked: socket.socket) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    if sys.argv[1].isdecimal():
+        main(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        sys.exit(Process(*sys.argv[1:], cwd=Path.cwd(), env=os.environ, streams=(0, 1, 2)).wait())

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
-from tests.preloaded import Process
+from tests.preloaded import Process, loaded
 
 PUBLIC = "https://cds.example.org/pain"
 PATH = "/cds-services/gluteal-hamstring-pain"
@@ -50,7 +50,9 @@ def running(repository: Path, by_command: bool = False, /, **variables: str) -> 
         if by_command:
             service = subprocess.Popen(SERVE, cwd=repository, env=environ, stdout=subprocess.DEVNULL, stderr=log)
         else:
-            service = Process("serve", cwd=repository, env=environ, stderr=log.fileno())
+            with Path(os.devnull).open("r+b") as null:
+                streams = null.fileno(), null.fileno(), log.fileno()
+                service = Process(loaded(), "serve", cwd=repository, env=environ, streams=streams)
         _PROCESSES[base] = service.pid
 
         def stop() -> str:

@@ -515,7 +515,8 @@ def in_a_process(settings: Settings, together: Any, results: Any) -> None:
 
 def test_processes_that_open_a_new_file_at_the_same_moment_agree(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     results, together = context.Queue(), context.Barrier(3)
     arguments = (Settings(audit=tmp_path), together, results)
     workers = [context.Process(target=in_a_process, args=arguments) for _ in range(3)]

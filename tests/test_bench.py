@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bench import shadow
 from bench.__main__ import CASES, REPOSITORY, Case, Figures, Server, measure
 from bench.audit import measure as measure_record
 from bench.charts import SIZES, Chart, requests
 from bench.second_opinion import measure as measure_pages
-from bench.shadow import measure as measure_shadow
 from bench.suspension import measure as measure_suspensions
+from tests.serving import patiently
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
 
@@ -95,8 +96,17 @@ def test_what_clinicians_wait_for_is_measured_beside_hooks(monkeypatch: pytest.M
     assert figures.ratio_elsewhere == pytest.approx([figures.elsewhere / figures.alone] * 3)
 
 
-def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other() -> None:
-    figures = measure_shadow(seconds=6)
+def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "ROUND", 0.5)
+    count = shadow._compared
+
+    def counted(server: Server) -> dict[str, int]:
+        """What was compared, which waits for a processor that nobody needs."""
+        assert patiently(lambda: count(server).get("same", 0) > 0)
+        return count(server)
+
+    monkeypatch.setattr(shadow, "_compared", counted)
+    figures = shadow.measure(seconds=1)
 
     assert figures.rounds == 2
     assert figures.compared > 0

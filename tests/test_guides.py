@@ -12,7 +12,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 import unicodedata
 import urllib.error
@@ -27,7 +26,9 @@ import pytest
 from service.audit.database import open_database
 from service.commands.replay import PUBLISHED_KEY
 from service.settings import _FIELDS, _FILES, FORMER_NAMES, Settings
+from tests import preloaded
 from tests.recording import Clock, Site
+from tests.serving import SERVE
 
 if TYPE_CHECKING:
     from tests.postgresql import Postgresql
@@ -81,8 +82,7 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "bin").mkdir()
     sitbone = tmp_path / "bin" / "sitbone"
-    sitbone.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from service.cli import main; main()" "$@"\n')
-    sitbone.chmod(0o755)
+    preloaded.script(sitbone)
     for folder in ("fixtures", "service"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
     (tmp_path / "store").mkdir(mode=0o700)
@@ -103,7 +103,13 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(
-            ["sitbone", "serve"], cwd=tmp_path, env=serving, start_new_session=True, stdout=log, stderr=log
+            # Other commands look for it among all that run.
+            SERVE,
+            cwd=tmp_path,
+            env=serving,
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
         ) as shell,
     ):
         terminal = Terminal(tmp_path, port, environ, shell)

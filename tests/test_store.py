@@ -188,7 +188,8 @@ def in_a_process(url: str, together: Any, results: Any) -> None:
 
 
 def test_processes_that_share_the_store_agree_even_at_the_same_moment_and_from_their_first_start(url: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     results, together = context.Queue(), context.Barrier(3)
     workers = [context.Process(target=in_a_process, args=(url, together, results)) for _ in range(3)]
     for worker in workers:

@@ -4,7 +4,6 @@ Each chart is answered once. What is decided of it, what its cards say and what 
 this file, and the answer also to the invariants of test_cases.py.
 """
 
-import json
 import random
 import re
 from collections import defaultdict
@@ -15,6 +14,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+import orjson
 import pytest
 
 from cds_hooks import read_request
@@ -71,7 +71,7 @@ def _seen() -> Iterator[Seen]:
     )
     generated = (NamedCase(f"generated {number}", "", chart, (), (), "", {}) for number, chart in enumerate(made))
     for case in chain(named, generated):
-        answered = service.answer(read_request(json.dumps(case.request()).encode(), service, correlation_id="test"))
+        answered = service.answer(read_request(orjson.dumps(case.request()), service, correlation_id="test"))
         answer = without_digests(answered.response.to_dict())
         assert answer["extension"][ASSESSMENT_KEY]
         yield Seen(case, _documented(case.chart, answered.assessment), answered.assessment, answer)
@@ -286,13 +286,19 @@ def _reasons_said_before(answer: Json) -> list[str]:
     return again
 
 
+@cache
+def _short_names() -> tuple[str, ...]:
+    """What findings are called in short, in small letters, the longest first."""
+    names = sorted({packaged().short_of(name).lower() for name in packaged().findings}, key=len, reverse=True)
+    return tuple(names)
+
+
 def _phrases_said_twice(answer: Json) -> list[str]:
     """Six words in a row of one sentence that stand twice on a card; findings are looked at apart."""
-    names = sorted({packaged().short_of(name).lower() for name in packaged().findings}, key=len, reverse=True)
     again = []
     for card in answer["cards"]:
         text = f"{card['summary']}\n{card['detail']}".lower()
-        for name in names:
+        for name in _short_names():
             text = text.replace(name, ".")
         sentences = [re.findall(r"[\w'-]+", sentence) for sentence in re.split(r"[.:;?\n]", text)]
         rows = [" ".join(words[at : at + 6]) for words in sentences for at in range(len(words) - 5)]
