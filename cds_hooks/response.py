@@ -8,16 +8,15 @@ Specification: CDS Service Response.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import orjson
 from marshmallow import Schema, ValidationError, fields
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import force_setattr
 
 from cds_hooks.errors import InternalError
 from cds_hooks.schemas import load
@@ -25,10 +24,8 @@ from cds_hooks.text_forms import UUID
 
 _SUMMARY_LENGTH = 139
 _URL = re.compile(r"https?://[^\s/?#]\S*")
-# What is empty in a JSON text; it also finds some of what is written in a text, which costs a second look alone.
 # How an empty text, array or object is written; a text may have these characters in it, and is then left as it is.
 _EMPTY = (b'""', b"[]", b"{}")
-_NO_CARDS = b'{"cards":[]'
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/\S+")
 
 
@@ -49,14 +46,35 @@ def _need_url(url: str | None, owner: str) -> None:
     _need(url is None or _URL.fullmatch(url), f"{owner} must be an absolute http or https URL")
 
 
-def _need_content(value: Mapping[str, Any] | None, owner: str) -> None:
-    if value is not None:
+class Content(Mapping[str, Any]):
+    """What lies in an `extension` or a `resource`: it reads like the mapping that it is made of, and is checked and
+    encoded once, when it is made. What is the same in many answers can be made before the first of them.
+
+    `text` is JSON without what is empty: null, empty texts, arrays and objects are prohibited in a response (Use of
+    JSON). Raises ValueError for null and what is not JSON; `owner` says of what it is.
+    """
+
+    __slots__ = ("_members", "text")
+
+    def __init__(self, members: Mapping[str, Any], owner: str = "the content") -> None:
         try:
             # The writer stops at a depth: held to it as deep as a resource can lie in a response.
-            text = _dump([[[[[[[value]]]]]]])[7:-7]
+            text = _dump([[[[[[[members]]]]]]])[7:-7]
         except TypeError:
             raise ValueError(f"{owner} holds something that is not JSON, or is too deep") from None
         _need(not (at := _null_in(text)), f"{owner} holds null at {at}, which CDS Hooks does not allow")
+        if any(text.find(empty) >= 0 for empty in _EMPTY):
+            text = _dump(_filled(members))
+        self._members, self.text = members, text
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
 
 
 def _dump(value: object) -> bytes:
@@ -65,6 +83,8 @@ def _dump(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Content):
+        return orjson.Fragment(value.text)
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError
@@ -94,12 +114,23 @@ def _filled(value: Any) -> Any:
     return value
 
 
-def _present(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value or value is False}
+class _Part(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A part of a response. Its members stand in the order in which they are sent, without those that have no value."""
+
+    def _leave_out_empty(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) == "":
+                force_setattr(self, name, None)
+
+    def _fill(self, name: str, owner: str) -> None:
+        """Have a member with content checked and encoded, unless it has been."""
+        members = getattr(self, name)
+        if members is not None and not isinstance(members, Content):
+            content = Content(members, f"the {name} of {owner}")
+            force_setattr(self, name, content if content.text != b"{}" else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Coding:
+class Coding(_Part, frozen=True):
     """A code, its code system and a text to display."""
 
     code: str
@@ -108,19 +139,10 @@ class Coding:
 
     def __post_init__(self) -> None:
         _need(self.code, "a Coding needs a code")
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(_members_of(self))
+        self._leave_out_empty("system", "display")
 
 
-# Every card offers the same reasons.
-@lru_cache(maxsize=256)
-def _members_of(coding: Coding) -> Mapping[str, Any]:
-    return _present(code=coding.code, system=coding.system, display=coding.display)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(_Part, frozen=True):
     """Who stands behind the content of a card; `topic` groups cards and is the same from call to call."""
 
     label: str
@@ -133,14 +155,8 @@ class Source:
         _need_url(self.url, "the url of a Source")
         _need_url(self.icon, "the icon of a Source")
 
-    def to_dict(self) -> dict[str, Any]:
-        return _present(
-            label=self.label, url=self.url, icon=self.icon, topic=self.topic.to_dict() if self.topic else None
-        )
 
-
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(_Part, frozen=True):
     """A page, or a SMART app with its `app_context`, that the user may open from a card."""
 
     label: str
@@ -154,15 +170,7 @@ class Link:
         _need_url(self.url, "the url of a Link")
         _need(self.type in ("absolute", "smart"), "the type of a Link is absolute or smart")
         _need(self.type == "smart" or self.app_context is None, "only a smart Link may have an app_context")
-
-    def to_dict(self) -> dict[str, Any]:
-        return _present(
-            label=self.label,
-            url=self.url,
-            type=self.type,
-            appContext=self.app_context,
-            autolaunchable=self.autolaunchable,
-        )
+        self._leave_out_empty("app_context")
 
 
 ActionType = Literal["create", "update", "delete"]
@@ -181,20 +189,10 @@ def _check_action(owner: str, action: Action | SystemAction) -> None:
             action.resource and action.resource.get("resourceType"),
             f"{owner} that creates or updates needs a resource with a resourceType",
         )
-    _need_content(action.resource, f"the resource of {owner}")
+    action._fill("resource", owner)  # noqa: SLF001 - of this module
 
 
-def _action_members(action: Action | SystemAction) -> dict[str, Any]:
-    return _present(
-        type=action.type,
-        description=action.description,
-        resource=action.resource and dict(action.resource),
-        resourceId=action.resource_id,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(_Part, frozen=True):
     """What a suggestion changes: a whole FHIR resource to create or update, or the reference of one to delete."""
 
     type: ActionType
@@ -206,34 +204,27 @@ class Action:
         _need(self.description, "an Action needs a description")
         _check_action("an Action", self)
 
-    def to_dict(self) -> dict[str, Any]:
-        return _action_members(self)
 
-
-@dataclass(frozen=True, slots=True)
-class SystemAction:
+class SystemAction(_Part, frozen=True):
     """An Action that the CDS client may apply by itself; it needs no description."""
 
     type: ActionType
+    description: str | None = None
     resource: Mapping[str, Any] | None = None
     resource_id: str | None = None
-    description: str | None = None
 
     def __post_init__(self) -> None:
         _check_action("a SystemAction", self)
-
-    def to_dict(self) -> dict[str, Any]:
-        return _action_members(self)
+        self._leave_out_empty("description")
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(_Part, frozen=True):
     """A choice on a card; whoever takes it takes its actions."""
 
     label: str
     uuid: str
-    actions: tuple[Action, ...] = ()
     is_recommended: bool | None = None
+    actions: tuple[Action, ...] = ()
     action_selection_behavior: Literal["all", "any", "at-most-one"] | None = None
 
     def __post_init__(self) -> None:
@@ -244,25 +235,15 @@ class Suggestion:
             "the action_selection_behavior of a Suggestion is all, any or at-most-one",
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return _present(
-            label=self.label,
-            uuid=self.uuid,
-            isRecommended=self.is_recommended,
-            actions=[action.to_dict() for action in self.actions],
-            actionSelectionBehavior=self.action_selection_behavior,
-        )
 
-
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(_Part, frozen=True, kw_only=True):
     """One piece of advice. `summary` is one line of at most 139 characters, `detail` is GitHub Flavored Markdown."""
 
     uuid: str
     summary: str
+    detail: str | None = None
     indicator: Indicator
     source: Source
-    detail: str | None = None
     suggestions: tuple[Suggestion, ...] = ()
     selection_behavior: Literal["at-most-one", "any"] | None = None
     override_reasons: tuple[Coding, ...] = ()
@@ -287,25 +268,11 @@ class Card:
             "a Card of which at most one suggestion may be taken recommends at most one",
         )
         _need(all(reason.display for reason in self.override_reasons), "each override reason needs a display")
-        _need_content(self.extension, "the extension of a Card")
-
-    def to_dict(self) -> dict[str, Any]:
-        return _present(
-            uuid=self.uuid,
-            summary=self.summary,
-            detail=self.detail,
-            indicator=self.indicator.value,
-            source=self.source.to_dict(),
-            suggestions=[suggestion.to_dict() for suggestion in self.suggestions],
-            selectionBehavior=self.selection_behavior,
-            overrideReasons=[reason.to_dict() for reason in self.override_reasons],
-            links=[link.to_dict() for link in self.links],
-            extension=self.extension and dict(self.extension),
-        )
+        self._leave_out_empty("detail")
+        self._fill("extension", "a Card")
 
 
-@dataclass(frozen=True, slots=True)
-class HookResponse:
+class HookResponse(_Part, frozen=True):
     """The answer to a call: cards, which may be none, and actions that the CDS client may apply by itself."""
 
     cards: tuple[Card, ...]
@@ -313,21 +280,12 @@ class HookResponse:
     extension: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _need_content(self.extension, "the extension of a HookResponse")
+        self._fill("extension", "a HookResponse")
 
     @property
     def response(self) -> HookResponse:
         """Itself: a service that hands on nothing else returns just its response; see HasResponse."""
         return self
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "cards": [card.to_dict() for card in self.cards],
-            **_present(
-                systemActions=[action.to_dict() for action in self.system_actions],
-                extension=self.extension and dict(self.extension),
-            ),
-        }
 
 
 class HasResponse(Protocol):
@@ -340,8 +298,8 @@ class HasResponse(Protocol):
 
 _Text: TypeAlias = Annotated[str, Meta(min_length=1)]
 _Url: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]")]
-_Content: TypeAlias = Annotated[dict[str, Any], Meta(min_length=1)]
-_Resource: TypeAlias = Annotated[dict[str, Any], Meta(min_length=1, description="A complete FHIR resource.")]
+_Content: TypeAlias = Annotated[dict[str, msgspec.Raw], Meta(min_length=1)]
+_Resource: TypeAlias = Annotated[dict[str, msgspec.Raw], Meta(min_length=1, description="A complete FHIR resource.")]
 _Deleted: TypeAlias = Annotated[
     str, Meta(min_length=1, description="The reference, as Type/id, of the resource that is deleted.")
 ]
@@ -429,14 +387,16 @@ class _CardForm(_Strict, kw_only=True):
 
 
 def _of_form(form: Any, *, required: bool = False) -> fields.Field[Any]:
-    """A member that has a form. Checked by msgspec, because nested schemas take ten times longer on a full card."""
+    """A member that has a form. Checked by msgspec, because nested schemas take ten times longer on a full card; what
+    is encoded already is checked as it will be sent.
+    """
 
     # msgspec prepares a form at its first use, and two threads that do so at once crash the process: prepare it now.
-    msgspec.json.Decoder(form)
+    decoder = msgspec.json.Decoder(form)
 
     def check(value: object) -> object:
         try:
-            return msgspec.convert(value, form)
+            return decoder.decode(value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value))
         except msgspec.ValidationError as problem:
             at = re.search(r"\$[^`]*", str(problem))
             raise ValidationError(f"is not of its form at {at[0] if at else '$'}") from None
@@ -454,18 +414,20 @@ RESPONSE_SCHEMA = Schema.from_dict(
 )()
 
 
+def _text_of(content: Content) -> msgspec.Raw:
+    return msgspec.Raw(content.text)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_text_of)
+
+
 def render(response: HookResponse) -> bytes:
     """The JSON text of a response that has passed RESPONSE_SCHEMA; raises InternalError for one that does not."""
-    body = response.to_dict()
+    parts = {"cards": response.cards, "systemActions": response.system_actions, "extension": response.extension}
+    members = {name: msgspec.Raw(_ENCODER.encode(part)) for name, part in parts.items() if part or name == "cards"}
     try:
-        load(RESPONSE_SCHEMA, body)
+        load(RESPONSE_SCHEMA, members)
     except ValidationError as problem:
         member, messages = next(iter(problem.messages_dict.items()))
         raise InternalError(f"The answer of the service is not a CDS Hooks response: {member} {messages[0]}.") from None
-    text = _dump(body)
-    begin = len(_NO_CARDS) if text.startswith(_NO_CARDS) else 0
-    if any(text.find(empty, begin) >= 0 for empty in _EMPTY):
-        text = _dump({"cards": [], **_filled(body)})
-    if at := _null_in(text):
-        raise InternalError(f"The answer of the service is not a CDS Hooks response: null at {at}.")
-    return text
+    return msgspec.json.encode(members)

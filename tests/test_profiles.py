@@ -2,10 +2,10 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cds_hooks import Action, Card, Coding, Indicator, Link, Source, Suggestion
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
@@ -31,18 +31,18 @@ CREATE = Action(
     resource={"resourceType": "MedicationRequest", "medicationCodeableConcept": {"coding": [ACETAMINOPHEN]}},
 )
 DELETE = Action("delete", "Remove this order", resource_id="MedicationRequest/m1")
-REPLACE = Suggestion("Replace", UUIDS[1], (DELETE, CREATE), is_recommended=True)
-REMOVE = Suggestion("Remove", UUIDS[2], (DELETE,))
-ORDERS = tuple(Suggestion(f"Order {number}", UUIDS[number], (CREATE,)) for number in (1, 2))
+REPLACE = Suggestion("Replace", UUIDS[1], is_recommended=True, actions=(DELETE, CREATE))
+REMOVE = Suggestion("Remove", UUIDS[2], actions=(DELETE,))
+ORDERS = tuple(Suggestion(f"Order {number}", UUIDS[number], actions=(CREATE,)) for number in (1, 2))
 FOLDER = Path(__file__).parents[1] / "fixtures" / "dialects"
 
 
 def answer(*suggestions: Suggestion, behaviour: str | None = "any") -> Card:
     return Card(
-        UUIDS[0],
-        "Summary",
-        Indicator.WARNING,
-        Source("Sitbone"),
+        uuid=UUIDS[0],
+        summary="Summary",
+        indicator=Indicator.WARNING,
+        source=Source("Sitbone"),
         detail="Detail",
         suggestions=suggestions,
         selection_behavior=behaviour if suggestions else None,  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def test_for_epic_alternatives_are_left_out_because_all_of_them_could_be_taken()
 
 def test_for_epic_a_message_to_the_patient_is_left_out() -> None:
     message = Suggestion(
-        "Send", UUIDS[2], (Action("create", "Send", resource={"resourceType": "CommunicationRequest"}),)
+        "Send", UUIDS[2], actions=(Action("create", "Send", resource={"resourceType": "CommunicationRequest"}),)
     )
     card = in_style(Style("epic"), answer(ORDERS[0], message, behaviour="at-most-one"), KNOWLEDGE, SPELLING)
     assert [suggestion.uuid for suggestion in card.suggestions] == [ORDERS[0].uuid]
@@ -137,7 +137,7 @@ def imaging(side: str) -> Suggestion:
     ordering = Ordering("1", "2", side, CLOCK, ({"text": "Reason"},), ())
     request = service_request(KNOWLEDGE.orders["mri-hip"], "urgent", ordering, WORDING.sides)
     title = request["code"]["text"]
-    return Suggestion(f"Order: {title} (urgent)", UUIDS[3], (Action("create", title, resource=request),))
+    return Suggestion(f"Order: {title} (urgent)", UUIDS[3], actions=(Action("create", title, resource=request),))
 
 
 def test_for_epic_an_order_is_named_by_the_code_of_the_preference_list_for_its_side() -> None:
@@ -160,7 +160,7 @@ def test_for_epic_an_order_that_the_preference_list_does_not_have_is_no_suggesti
 
 @pytest.mark.parametrize("kind", ["CommunicationRequest", "NutritionOrder", "Observation"])
 def test_for_epic_nothing_is_created_but_what_it_can_create(kind: str) -> None:
-    other = Suggestion("Other", UUIDS[3], (Action("create", "Other", resource={"resourceType": kind}),))
+    other = Suggestion("Other", UUIDS[3], actions=(Action("create", "Other", resource={"resourceType": kind}),))
     condition = replace(other, actions=(Action("create", "Add", resource={"resourceType": "Condition"}),))
     card = in_style(Style("epic"), answer(other, condition), KNOWLEDGE, SPELLING)
     assert [(each.actions[0].resource or {})["resourceType"] for each in card.suggestions] == ["Condition"]
@@ -297,7 +297,9 @@ def test_the_dialects_of_the_fixtures_are_those_of_the_service() -> None:
 def test_a_reader_in_the_united_kingdom_gets_their_words_on_the_card_and_in_the_order() -> None:
     code: Json = {"coding": [{"code": "x", "display": "hematoma"}], "text": "Acetaminophen"}
     resource = {"resourceType": "ServiceRequest", "code": code}
-    order = Suggestion("Order: Orthopedics", REPLACE.uuid, (Action("create", "hematomas and hematoma", resource),))
+    order = Suggestion(
+        "Order: Orthopedics", REPLACE.uuid, actions=(Action("create", "hematomas and hematoma", resource),)
+    )
     card = replace(answer(order), summary="Hematoma: orthopedics today", detail="Acetaminophen, no orthopedics.")
     changed = in_style(Style(spelling="uk"), card, KNOWLEDGE, SPELLING)
     assert (changed.summary, changed.detail) == ("Haematoma: orthopaedics today", "Paracetamol, no orthopaedics.")

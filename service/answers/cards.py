@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain, islice
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec.structs import replace
 
 from cds_hooks import (
     Action,
@@ -77,8 +77,7 @@ _ON_TREATMENT = ("diagnosis", "treatment", "analgesic-order", "going-home")
 _NAME_MEDICINES = ("diagnosis", "treatment", "going-home")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A suggestion on a card of advice; `name` tells it from the others of its card.
 
     It has an action at least, and what is new comes before what is taken away: the specification leaves the order of
@@ -97,8 +96,7 @@ class Change:
     stands_on: tuple[frozenset[str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """A card about something in the hook context: `about` names it, such as the reference of a draft order.
 
     `fired` are the recommendations that hold for it, the most important first. With more than one change, the

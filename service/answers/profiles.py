@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid5
+
+from msgspec.structs import replace
 
 from cds_hooks import Action, Card, Suggestion
 from service.answers.orders import medicine_of, order_of
@@ -164,7 +165,7 @@ def _oracle_health(card: Card, _style: Style, knowledge: Knowledge) -> Card:
     if len(suggestions) > 1:
         actions: tuple[Action, ...] = tuple(action for suggestion in suggestions for action in suggestion.actions)
         label = knowledge.wording.sentences["all_together"].format(count=len(suggestions))
-        together = Suggestion(label, _derived(card.uuid, "together"), actions, is_recommended=True)
+        together = Suggestion(label, _derived(card.uuid, "together"), is_recommended=True, actions=actions)
         suggestions = (together, *(replace(suggestion, is_recommended=None) for suggestion in suggestions))
     return replace(card, suggestions=suggestions, selection_behavior="at-most-one")
 

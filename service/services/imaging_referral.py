@@ -282,7 +282,7 @@ def _annotations(request: HookRequest, judged: JudgedDrafts, evaluator: Evaluato
         ]
         try:
             words = capital(evaluator.knowledge.rating_words[rated])
-            yield SystemAction("update", {**resource, "extension": [*kept, *added]}, description=words)
+            yield SystemAction("update", words, {**resource, "extension": [*kept, *added]})
         except ValueError:
             # A draft with a null in it, or one nested too deeply, cannot be sent back as it came.
             continue

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from msgspec.structs import force_setattr
 
 from cds_hooks import (
     CallRecord,
@@ -29,7 +30,8 @@ CARD_UUID = "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05"
 
 
 def greet(request: HookRequest) -> HookResponse:
-    card = Card(CARD_UUID, f"Hello from {request.hook}", Indicator.INFO, Source("Greetings"))
+    source = Source("Greetings")
+    card = Card(uuid=CARD_UUID, summary=f"Hello from {request.hook}", indicator=Indicator.INFO, source=source)
     return HookResponse((card,))
 
 
@@ -42,9 +44,8 @@ def be_busy(request: HookRequest) -> HookResponse:
 
 
 def answer_badly(request: HookRequest) -> HookResponse:
-    extension: dict[str, Any] = {"org.example.x": {"here": 1}}
-    response = HookResponse((), extension=extension)
-    extension["org.example.x"]["here"] = None
+    response = greet(request)
+    force_setattr(response.cards[0], "summary", "secret " * 40)
     return response
 
 

@@ -276,7 +276,8 @@ def test_a_response_that_does_not_pass_its_schema_is_not_sent(
     client: FlaskClient, text: Text, caplog: pytest.LogCaptureFixture
 ) -> None:
     issue = assert_outcome(post(client, "/cds-services/wrong", text()), 500, "exception")
-    assert "null at $.extension.org.example.x.here" in issue["diagnostics"]
+    assert "cards is not of its form at $[0].summary" in issue["diagnostics"]
+    assert "secret" not in issue["diagnostics"]
     assert "InternalError" in caplog.text
 
 

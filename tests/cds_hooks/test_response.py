@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import force_setattr, replace
 
 from cds_hooks import (
     RESPONSE_SCHEMA,
@@ -20,7 +21,7 @@ from cds_hooks import (
     Suggestion,
     SystemAction,
 )
-from cds_hooks.response import render
+from cds_hooks.response import Content, render
 
 UUID = "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05"
 ORDER = {"resourceType": "ServiceRequest", "status": "draft"}
@@ -59,7 +60,10 @@ FULL = HookResponse(
             extension={"org.example.x": {"empty": [], "none": {}, "text": "", "kept": [0, False, {"a": [[]]}]}},
         ),
     ),
-    system_actions=(SystemAction("update", ORDER), SystemAction("delete", resource_id="Task/1", description="d")),
+    system_actions=(
+        SystemAction("update", resource=ORDER),
+        SystemAction("delete", resource_id="Task/1", description="d"),
+    ),
     extension={"org.example.y": []},
 )
 
@@ -90,7 +94,7 @@ def test_what_is_empty_is_sent_nowhere(empty: Any) -> None:
     offer = suggestion(actions=(Action("create", "d", order),))
     extension = {"org.example.y": {"why": empty, "text": 'says ":[]" and {}'}}
     shown = card(suggestions=(offer,), selection_behavior="any", extension={"org.example.x": empty})
-    sent = render(HookResponse((shown,), (SystemAction("update", order),), extension=extension))
+    sent = render(HookResponse((shown,), (SystemAction("update", resource=order),), extension=extension))
     assert sent.count(b'"n":1.50') == 2
     body = json.loads(sent)
     assert body["extension"] == {"org.example.y": {"text": 'says ":[]" and {}'}}
@@ -101,7 +105,7 @@ def test_what_is_empty_is_sent_nowhere(empty: Any) -> None:
 
 def test_a_number_that_is_given_as_its_text_is_sent_as_that_text() -> None:
     order = {**ORDER, "n": [orjson.Fragment("1.50"), orjson.Fragment("-0")]}
-    assert b'"n":[1.50,-0]' in render(HookResponse((), (SystemAction("update", order),)))
+    assert b'"n":[1.50,-0]' in render(HookResponse((), (SystemAction("update", resource=order),)))
 
 
 def test_a_full_response_becomes_what_the_specification_describes() -> None:
@@ -147,7 +151,17 @@ def test_a_full_response_becomes_what_the_specification_describes() -> None:
 
 
 def test_members_without_a_value_are_left_out() -> None:
-    assert card().to_dict() == {"uuid": UUID, "summary": "Summary", "indicator": "info", "source": {"label": "Label"}}
+    only = {"uuid": UUID, "summary": "Summary", "indicator": "info", "source": {"label": "Label"}}
+    without = card(detail="", source=Source("Label", topic=None), links=(), extension={"org.example.x": {}})
+    assert [json.loads(render(HookResponse((each,)))) for each in (card(), without)] == [{"cards": [only]}] * 2
+    bare = SystemAction("delete", "", resource_id="Task/1")
+    assert json.loads(render(HookResponse((), (bare,)))) == {
+        "cards": [],
+        "systemActions": [{"type": "delete", "resourceId": "Task/1"}],
+    }
+    codes = (Coding("c", "", "Display"), Coding("c", display="Display"))
+    assert codes[0] == codes[1]
+    assert Link("App", "https://example.org", "smart", "") == Link("App", "https://example.org", "smart")
 
 
 def test_an_answer_without_advice_is_an_empty_array_of_cards() -> None:
@@ -156,7 +170,7 @@ def test_an_answer_without_advice_is_an_empty_array_of_cards() -> None:
 
 def test_frozen_mappings_are_sent_like_dicts() -> None:
     frozen = MappingProxyType({"resourceType": "Task", "x": MappingProxyType({"a": 1})})
-    response = HookResponse((), (SystemAction("create", frozen),), extension=frozen)
+    response = HookResponse((), (SystemAction("create", resource=frozen),), extension=frozen)
     assert json.loads(render(response))["systemActions"][0]["resource"] == {"resourceType": "Task", "x": {"a": 1}}
 
 
@@ -275,7 +289,7 @@ MEMBERS = [
 @pytest.mark.parametrize("path", MEMBERS)
 @pytest.mark.parametrize("instead", [None, "", [], {}, 5])
 def test_the_schema_refuses_null_empty_and_mistyped_members(path: str, instead: Any) -> None:
-    body = json.loads(json.dumps(FULL.to_dict()))
+    body = json.loads(render(FULL))
     container, last = at(body, path)
     if path == "cards" and instead == []:
         return
@@ -302,7 +316,7 @@ def test_the_schema_refuses_null_empty_and_mistyped_members(path: str, instead: 
     ],
 )
 def test_the_schema_refuses_a_response_without_a_required_member(path: str) -> None:
-    body = json.loads(json.dumps(FULL.to_dict()))
+    body = json.loads(render(FULL))
     container, last = at(body, path)
     del container[last]
     assert RESPONSE_SCHEMA.validate(body)
@@ -322,25 +336,41 @@ def test_the_schema_refuses_a_response_without_a_required_member(path: str) -> N
     ],
 )
 def test_the_schema_refuses_what_the_specification_does_not_know(path: str, value: Any) -> None:
-    body = json.loads(json.dumps(FULL.to_dict()))
+    body = json.loads(render(FULL))
     container, last = at(body, path)
     container[last] = value
     assert RESPONSE_SCHEMA.validate(body)
 
 
 def test_the_schema_accepts_what_the_classes_build() -> None:
-    assert RESPONSE_SCHEMA.validate(FULL.to_dict()) == {}
+    assert RESPONSE_SCHEMA.validate(json.loads(render(FULL))) == {}
     assert RESPONSE_SCHEMA.validate({"cards": []}) == {}
 
 
-def test_a_response_that_was_spoiled_after_it_was_built_is_not_sent() -> None:
+def test_what_was_done_to_content_after_a_response_was_built_is_not_sent() -> None:
     extension: dict[str, Any] = {"a": {"b": 1}}
-    response = HookResponse((), extension=extension)
+    order: dict[str, Any] = {**ORDER}
+    response = HookResponse((), (SystemAction("update", resource=order),), extension=extension)
+    built = render(response)
     extension["a"]["b"] = None
-    with pytest.raises(InternalError, match=r"null at \$\.extension\.a\.b"):
-        render(response)
+    order["status"] = ""
+    assert render(response) == built
+
+
+def test_content_is_encoded_once_however_often_a_card_is_put_otherwise() -> None:
+    extension = Content({"org.example.x": Content({"a": 1})}, "a part")
+    assert extension.text == b'{"org.example.x":{"a":1}}'
+    shown = card(extension=extension)
+    assert shown.extension is extension
+    assert replace(shown, summary="Otherwise").extension is extension
+    assert dict(extension) == {"org.example.x": {"a": 1}}
+    with pytest.raises(ValueError, match=r"a part holds null at \$\.a"):
+        Content({"a": None}, "a part")
+
+
+def test_a_response_that_was_spoiled_after_it_was_built_is_not_sent() -> None:
     broken = copy.copy(card())
-    object.__setattr__(broken, "summary", "secret " * 40)
+    force_setattr(broken, "summary", "secret " * 40)
     with pytest.raises(InternalError, match=r"cards is not of its form at \$\[0\]\.summary") as problem:
         render(HookResponse((broken,)))
     assert "secret" not in problem.value.diagnostics

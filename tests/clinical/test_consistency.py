@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from cds_hooks import read_request
+from cds_hooks.response import render
 from service.answers.answered import ASSESSMENT_KEY
 from service.answers.card_lines import is_named
 from service.knowledge_model.conditions import Condition
@@ -72,7 +73,7 @@ def _seen() -> Iterator[Seen]:
     generated = (NamedCase(f"generated {number}", "", chart, (), (), "", {}) for number, chart in enumerate(made))
     for case in chain(named, generated):
         answered = service.answer(read_request(orjson.dumps(case.request()), service, correlation_id="test"))
-        answer = without_digests(answered.response.to_dict())
+        answer = without_digests(orjson.loads(render(answered.response)))
         assert answer["extension"][ASSESSMENT_KEY]
         yield Seen(case, _documented(case.chart, answered.assessment), answered.assessment, answer)
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 
 from cds_hooks import read_request
+from cds_hooks.response import render
 from service.answers.answered import ASSESSMENT_KEY
 from service.reasoning.assessment import Assessment
 from service.service_ids import DIAGNOSIS, IMAGING_REFERRAL
@@ -42,7 +43,9 @@ def _reports(case: Json, age: int) -> Json:
 def _answer(service_id: str, hook: str, case: Json) -> Json:
     service = SERVICES.find(service_id, hook)
     request = json.dumps(build_request(case)).encode()
-    return service.answer(read_request(request, service, correlation_id="test")).response.to_dict()
+    answered = service.answer(read_request(request, service, correlation_id="test"))
+    found: Json = json.loads(render(answered.response))
+    return found
 
 
 def _proposed(case: Json) -> set[str]:
