@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from secrets import token_bytes, token_hex
-from uuid import UUID
 
 from service.settings import Settings
 
@@ -35,4 +34,7 @@ class CardIds:
     def of(self, *parts: str) -> str:
         """The uuid that these parts have together."""
         name = "\0".join(parts).encode("utf-8", "surrogatepass")
-        return str(UUID(bytes=blake2b(name, key=self._key, digest_size=16).digest(), version=5))
+        digits = blake2b(name, key=self._key, digest_size=16).hexdigest()
+        # RFC 9562: version 5, and the variant in the two highest bits of the ninth byte.
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

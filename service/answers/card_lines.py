@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
+from itertools import chain, islice
 
 import msgspec
 
@@ -22,9 +23,9 @@ from service.chart.assertions import SIDE_UNREADABLE
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import read_when
 from service.knowledge_model.conditions import CONTRADICTORY
-from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, capital, in_a_sentence
+from service.knowledge_model.model import OF_THE_PATIENT, Knowledge, Recommendation, capital, in_a_sentence
 from service.knowledge_model.quantity import unit_in_words
-from service.knowledge_model.vocabulary import CHART_KINDS, CLINICAL_KINDS, PLACE
+from service.knowledge_model.vocabulary import CHART_KINDS, CLINICAL_KINDS, PLACE, PRIORITIES
 from service.reasoning.assessment import Assessment
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking
 from service.reasoning.evidence import Evidence, Fired
@@ -42,6 +43,51 @@ _ORDERS = 2
 _STATES = frozenset({"present", "absent", "unknown", CONTRADICTORY})
 # What stands around a name in a list.
 _BEFORE, _AFTER = ("", ": ", ", ", ". ", "; "), (",", ".", ":", ";", "?", " (", " and ")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of a card: as it is written in the knowledge, as a sentence, and how many words it has."""
+
+    text: str
+    sentence: str
+    words: int
+
+    @classmethod
+    def of(cls, text: str) -> Line:
+        return cls(text, capital(text) if text.endswith((".", "?")) else f"{capital(text)}.", len(text.split()))
+
+
+class Saying(msgspec.Struct, frozen=True):
+    """What is the same of a recommendation on every card; made when the service starts.
+
+    do: what to do, in short, with its places not filled in; holds: whether it says nothing but that a treatment has to
+    wait; warns: whether it says with what care something is offered, or beside a plan what must not be given;
+    offers_a_medicine: whether it offers one; begins: whether its first line is never left out; comes_first: what goes
+    before others of its card has the smaller one.
+    """
+
+    do: tuple[Line, ...]
+    holds: bool
+    warns: bool
+    offers_a_medicine: bool
+    begins: bool
+    comes_first: tuple[bool, bool]
+
+    @classmethod
+    def of(cls, recommendation: Recommendation, knowledge: Knowledge) -> Saying:
+        medicines = {medicine.treatment for medicine in knowledge.engine.medicines.values()}
+        treatment, kind = recommendation.treatment, recommendation.kind
+        states = {call.state for call in treatment}
+        at_once = {(to.to, to.priority) for to in recommendation.referrals}
+        return cls(
+            do=tuple(map(Line.of, recommendation.do)),
+            holds=holds(recommendation),
+            warns="caution" in states or (kind == "plan" and "hold" in states),
+            offers_a_medicine=any(call.state == "offer" and call.id in medicines for call in treatment),
+            begins=recommendation.red_flag is not None or kind == "closing",
+            # An emergency leads its card, then what has been answered.
+            comes_first=((knowledge.engine.emergency, PRIORITIES[0]) not in at_once, not recommendation.leads),
+        )
 
 
 def fill(line: str, value_of: Callable[[str], str]) -> str:
@@ -67,6 +113,8 @@ def _parts_of(line: str) -> tuple[tuple[list[str], bool], ...]:
 
 def as_people_write(date: str, now: datetime) -> str:
     """A FHIR date as people write it, as precise as it is; without its year where that is clear. Empty for none."""
+    if not date:
+        return ""
     found = _DATE.match(date)
     when = read_when(found[0]) if found else None
     if found is None or when is None:
@@ -82,6 +130,14 @@ def _in_turn(lists: Sequence[Sequence[str]]) -> Iterator[str]:
     """The first of each, then the second of each and so on, each once."""
     longest = max(map(len, lists), default=0)
     yield from dict.fromkeys(items[place] for place in range(longest) for items in lists if place < len(items))
+
+
+def _each_once(items: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for item in items:
+        if item not in seen:
+            seen.add(item)
+            yield item
 
 
 def _with_unit(state: str, *, in_full: bool) -> str:
@@ -104,10 +160,10 @@ def is_named(item: str, text: str) -> bool:
     return False
 
 
-def holds(fired: Fired) -> bool:
+def holds(recommendation: Recommendation) -> bool:
     """Whether it says nothing but that a treatment has to wait."""
-    treatment = fired.recommendation.treatment
-    return fired.recommendation.kind == "treatment" and bool(treatment) and all(t.state == "hold" for t in treatment)
+    treatment = recommendation.treatment
+    return recommendation.kind == "treatment" and bool(treatment) and all(call.state == "hold" for call in treatment)
 
 
 class CardLines:
@@ -123,13 +179,20 @@ class CardLines:
         What made the first recommendation fire is named before its orders are, and so is another red flag that is as
         urgent: apart, for it is no reason for what the first one says.
         """
-        lead, prefix, of_card = content.fired[0], self._prefix(content), cache(partial(self._of_card, content))
+        lead, prefix = content.fired[0], self._prefix(content)
+        places: dict[str, str] = {}
+
+        def of_card(name: str) -> str:
+            if name not in places:
+                places[name] = self._of_card(content, name)
+            return places[name]
+
         orders, few = content.orders, content.orders[:_ORDERS]
         fewer = ((orders, True), (few, True), ((), True), (few, False), ((), False))
         of_lead, others = self._deciding(content.fired, self._side_decided(content.fired))
         if not of_lead or lead.recommendation.kind == "closing":
             # Nothing made it fire: then what counts for a cause, and where the pain is.
-            of_lead = list(dict.fromkeys((*of_lead, *self._counting(), *self._located())))
+            of_lead = list(islice(_each_once(chain(of_lead, self._counting(), self._located())), _NAMED))
         least = [(1, 1)] if others else [(1, 0), (0, 0)]
         for at_least, other in [*least, *([(1, 0), (0, 0)] if others else [])]:
             for told, causes in fewer:
@@ -143,14 +206,15 @@ class CardLines:
                         )
         yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
 
-    def do(self, content: Content, fired: Fired, summary: str) -> Iterator[str]:
-        """What a recommendation says to do, in short; the orders that the summary names, and in [brackets] the findings
-        that it names, are not said again.
+    def do(self, content: Content, fired: Fired, do: Iterable[Line], summary: str) -> Iterator[Line]:
+        """What a recommendation says to do, in short, of these lines; the orders that the summary names, and in
+        [brackets] the findings that it names, are not said again.
         """
         of_card = partial(self._of_card, content)
-        for line in fired.recommendation.do:
+        for written in do:
+            line = written.text
             if "{" not in line:
-                yield line
+                yield written
                 continue
             left, named = content, list[str]()
             if "{findings}" in line:
@@ -164,7 +228,7 @@ class CardLines:
                     content, orders=[order for order in content.orders if order not in summary]
                 )
             if text := fill(line, partial(self._place, left, of_card, named)):
-                yield text
+                yield Line.of(text)
 
     def _besides(self, named: list[str], summary: str, fired: Fired) -> list[str]:
         """What the summary does not name of these; where it names one, only what else speaks for a danger."""
@@ -200,7 +264,9 @@ class CardLines:
             if item.state not in _STATES and is_named(self.item(item, side=side), said):
                 told = True
                 continue
-            is_a_date = self._is_a_date(item)
+            finding = self.knowledge.findings.get(item.finding)
+            # It says when it was by itself.
+            is_a_date = finding is not None and finding.value == "date"
             # Two findings may be called alike in short: a cancer, and that it is past.
             reasons[text, "" if is_a_date else in_words[item.date]] = is_a_date or item.finding in OF_THE_PATIENT
         named = [reason for reason in reasons if is_named(reason[0], said)]
@@ -257,11 +323,6 @@ class CardLines:
             text = self._say("with_remark", finding=text, remark=self.words.sentences[remark])
         return text
 
-    def _is_a_date(self, item: Evidence) -> bool:
-        """Whether it says when it was by itself."""
-        finding = self.knowledge.findings.get(item.finding)
-        return finding is not None and finding.value == "date"
-
     def _led(self) -> list[Ranking]:
         return [ranking for ranking in self.assessment.rankings if ranking.leader]
 
@@ -300,7 +361,7 @@ class CardLines:
         if not flags:
             # A draft is judged by facts of the hook context: what of the chart holds it comes before whatever else of
             # the chart was read on the way, such as why nothing else is open in its place.
-            first = [] if lead.recommendation.kind in CHART_KINDS else [f for f in fired if holds(f)]
+            first = [] if lead.recommendation.kind in CHART_KINDS else [f for f in fired if holds(f.recommendation)]
             return next(filter(None, map(found, (*first, *fired))), []), []
         if lead is not flags[0]:
             return list(_in_turn(list(map(found, flags)))), []
@@ -317,13 +378,13 @@ class CardLines:
                     if said.value is True:
                         yield self.knowledge.short_of(name)
 
-    def _located(self) -> list[str]:
+    def _located(self) -> Iterator[str]:
         """What makes this the complaint: where the pain is."""
         findings = self.knowledge.findings
         # A danger beside pain nearby stands on the age as well, which is no place.
         of_chart = (item for item in self.assessment.located_by if item.finding in findings)
         located = sorted(of_chart, key=lambda item: findings[item.finding].kind != "symptom")
-        return list(dict.fromkeys(filter(None, map(self.item, located))))
+        yield from filter(None, map(self.item, located))
 
     def _worrying(self, evidence: Iterable[Evidence], side: str, *, clinical: bool = False) -> Iterator[str]:
         """What is present, what speaks for a danger first; the onset is told in days."""
@@ -362,7 +423,7 @@ class CardLines:
             case "day":
                 text = self._day(content.fired[0])
             case "where":
-                text = next(iter(self._located()), "")
+                text = next(self._located(), "")
             case _:
                 # A fact of the hook context, of which one kind is judged at a time.
                 states = (item.state for fired in content.fired for item in fired.evidence if item.finding == name)

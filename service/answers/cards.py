@@ -31,7 +31,7 @@ from cds_hooks import (
     SystemAction,
 )
 from service.answers.answered import AdvisedCard, Answered
-from service.answers.card_lines import CardLines, as_people_write, holds
+from service.answers.card_lines import CardLines, Saying, as_people_write, holds
 from service.answers.content import Content
 from service.answers.extension import (
     BASIS_KEY,
@@ -151,6 +151,7 @@ class Responder:
         self.topic_of_tier = {tier: self.topics[tier] for tier in INDICATORS[:2]}
         # What another medicine or an allergy may speak against.
         self.medicines = frozenset(medicine.treatment for medicine in roles.medicines.values())
+        self.sayings = {each.id: Saying.of(each, knowledge) for each in knowledge.recommendations}
         self.unread_values = UnreadValues(knowledge)
         self.indications = Indications(knowledge)
         self.reads = reads_of(knowledge)
@@ -373,7 +374,7 @@ class _Cards:
         self.words = self.knowledge.wording
         self.diagnostic_topic = self.first_topic = ""
         self.lines = CardLines(self.knowledge, assessment, now)
-        self.text = ShortText(self.knowledge, self.lines, standings)
+        self.text = ShortText(self.knowledge, self.lines, standings, responder.sayings)
         self.full = responder.style_of(request.client).detail == "full"
 
     @cached_property
@@ -390,11 +391,11 @@ class _Cards:
         for fired in self.whole.fired:
             topic = self.responder.topic_of_tier.get(fired.indicator, fired.recommendation.topic)
             tiers.setdefault(topic, []).append(fired)
-        topics = self.responder.topics
+        topics, sayings = self.responder.topics, self.responder.sayings
         treatment = tiers.pop(topics["treatment"], [])
         if topics["critical"] in tiers:
             # Treatment waits for the evaluation; what must not be given is said.
-            tiers[topics["critical"]] += filter(holds, treatment)
+            tiers[topics["critical"]] += [each for each in treatment if holds(each.recommendation)]
         elif treatment:
             # The plan of imaging and that of treatment are one decision, unless one of them is ordered already.
             plan = tiers.get(topics["diagnosis"], [])
@@ -420,7 +421,8 @@ class _Cards:
                 self._lose(topic, tiers[topic])
         for topic in in_order:
             if self._is_said(tiers[topic]):
-                yield from self._chart_card(topic, sorted(tiers[topic], key=self._place))
+                of_topic = sorted(tiers[topic], key=lambda each: sayings[each.recommendation.id].comes_first)
+                yield from self._chart_card(topic, of_topic)
 
     def _said(self, fired: Iterable[Fired]) -> tuple[Fired, ...]:
         """Those of these that are said."""
@@ -455,11 +457,6 @@ class _Cards:
                 yield AdvisedCard(
                     self.responder.notice(self._uuid(self._lost_topic), self.responder.sources[self._lost_topic], line)
                 )
-
-    def _place(self, fired: Fired) -> tuple[bool, bool]:
-        """An emergency leads its card, then what has been answered, then the most important."""
-        at_once = ((to.to, to.priority) for to in fired.recommendation.referrals)
-        return (self.knowledge.engine.emergency, PRIORITIES[0]) not in at_once, not fired.recommendation.leads
 
     def complaint_not_read(self) -> Iterator[AdvisedCard]:
         """A card where a finding that would be this complaint is recorded, and none of them can be read: without it, a
@@ -582,7 +579,7 @@ class _Cards:
         ]
 
     def _are_placed(self, fired: Sequence[Fired]) -> bool:
-        placed = self._placed(fired, self._calls(fired))
+        placed = self._placed(fired, self._calls(fired)) if self.on_chart.placed else {}
         return bool(placed) and all(placed.values())
 
     def _order_note(self, sentence: str, key: str, order: Order) -> str:
@@ -830,13 +827,14 @@ class _Cards:
         )
 
     def _basis(self, content: Content) -> dict[str, Any]:
+        as_written = self.responder.as_written(self.standings)
         basis = {
             "knowledge": knowledge_extension(self.standings),
             "recommendations": [
                 {
-                    **self.responder.as_written(self.standings)[item.recommendation.id],
+                    **as_written[item.recommendation.id],
                     "indicator": item.indicator,
-                    **({"findings": list(item.findings())} if item.evidence else {}),
+                    **({"findings": [of.finding for of in item.evidence]} if item.evidence else {}),
                 }
                 for item in content.fired
             ],

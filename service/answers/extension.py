@@ -121,16 +121,14 @@ def _causes_extension(knowledge: Knowledge, assessment: Assessment) -> list[dict
         return [{"id": cause, "band": "not-assessed"} for cause in knowledge.causes]
     sided = len(assessment.rankings) > 1
     return [
-        filled(
-            {
-                "id": cause.id,
-                "side": cause.side if sided else "",
-                "band": cause.band,
-                "points": cause.points,
-                "for": list(cause.speaks_for),
-                "against": list(cause.speaks_against),
-            }
-        )
+        {
+            "id": cause.id,
+            **({"side": cause.side} if sided and cause.side else {}),
+            "band": cause.band,
+            "points": cause.points,
+            **({"for": list(cause.speaks_for)} if cause.speaks_for else {}),
+            **({"against": list(cause.speaks_against)} if cause.speaks_against else {}),
+        }
         for ranking in assessment.rankings
         for cause in ranking.causes
     ]
@@ -164,4 +162,6 @@ def evidence_extension(item: Evidence) -> Mapping[str, Any]:
         entry["date"] = item.date
     if item.resource:
         entry["resource"] = item.resource
-    return entry | dict.fromkeys(item.remarks, True)
+    for remark in item.remarks:
+        entry[remark] = True
+    return entry

@@ -7,13 +7,12 @@ be read. What is cut first are the questions, then the reasons, then what is not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from service.answers.card_lines import CardLines, holds, is_named
+from service.answers.card_lines import CardLines, Line, Saying, is_named
 from service.answers.content import Content
 from service.answers.status_line import status_line
-from service.knowledge_model.model import Knowledge, capital
-from service.reasoning.evidence import Fired
+from service.knowledge_model.model import Knowledge
 from service.release.states import Standings
 
 # In words, without the line that says what knowledge it is.
@@ -27,11 +26,13 @@ LONGEST_SUMMARY = 139
 
 
 class ShortText:
-    """Writes the cards of one answer, one after the other."""
+    """Writes the cards of one answer, one after the other; `sayings` has what each recommendation says, by its id."""
 
-    def __init__(self, knowledge: Knowledge, lines: CardLines, standings: Standings) -> None:
+    def __init__(
+        self, knowledge: Knowledge, lines: CardLines, standings: Standings, sayings: Mapping[str, Saying]
+    ) -> None:
         self.knowledge, self.lines, self.words, self.standings = knowledge, lines, knowledge.wording, standings
-        self._medicines = {medicine.treatment for medicine in knowledge.engine.medicines.values()}
+        self.sayings = sayings
         self._said: set[str] = set()
         self._left = OF_AN_ANSWER
         # The words of the card that is being written.
@@ -44,29 +45,29 @@ class ShortText:
     def detail(self, content: Content, summary: str) -> str:
         """GitHub Flavored Markdown; `summary` is that of the card: what it names is not said again."""
         self._written, needed, against = 0, dict[str, list[str]](), [summary]
-        waiting: list[tuple[str, bool]] = []
+        waiting: list[tuple[Line, bool]] = []
         # Red flags come first, then what is said in the order in which it is written.
         places: dict[str, tuple[bool, int]] = {}
         for number, fired in enumerate(content.fired):
-            label = "hold" if holds(fired) else "do"
-            for place, line in enumerate(self.lines.do(content, fired, summary)):
-                places.setdefault(_sentence(line), (number > 0 and not fired.recommendation.red_flag, len(places)))
-                first = place == 0 and (fired.recommendation.red_flag or fired.recommendation.kind == "closing")
-                if label == "hold" or number == 0 or first or _speaks_against(fired):
+            saying = self.sayings[fired.recommendation.id]
+            label, speaks_against = "hold" if saying.holds else "do", saying.holds or saying.warns
+            for place, line in enumerate(self.lines.do(content, fired, saying.do, summary)):
+                places.setdefault(line.sentence, (number > 0 and not fired.recommendation.red_flag, len(places)))
+                if speaks_against or number == 0 or (place == 0 and saying.begins):
                     self._add(needed, label, line)
-                    against += [line] if label == "hold" or _speaks_against(fired) else []
+                    against += [line.text] if speaks_against else []
                 else:
-                    waiting.append((line, self._offers_a_medicine(fired)))
+                    waiting.append((line, saying.offers_a_medicine))
         if content.beyond:
             orders = self.lines.all_of(content.beyond)
-            self._add(needed, "do", self.words.sentences["also_order"].format(orders=orders))
+            self._add(needed, "do", Line.of(self.words.sentences["also_order"].format(orders=orders)))
         cause = self.lines.causes() if content.causes else ""
         if cause and cause.lower() not in summary.lower():
-            self._add(needed, "because", cause)
+            self._add(needed, "because", Line.of(cause))
         for note in content.notes:
-            self._add(needed, "because", note)
+            self._add(needed, "because", Line.of(note))
         for check in content.checks:
-            self._add(needed, "check", check)
+            self._add(needed, "check", Line.of(check))
         if "hold" in needed:
             self._written -= _words(needed["hold"])
             needed["hold"] = list(_together(needed["hold"]))
@@ -77,7 +78,7 @@ class ShortText:
         room = min(OF_A_CARD, self._left)
         full = False
         for line, is_medicine in waiting:
-            if self._written + _words([line]) > min(_WITHOUT_REASONS, room):
+            if self._written + line.words > min(_WITHOUT_REASONS, room):
                 # No medicine is offered in place of one before it that had no room.
                 full |= is_medicine
             elif not (full and is_medicine):
@@ -92,28 +93,24 @@ class ShortText:
         status = status_line(self.knowledge, self.standings, [fired.recommendation for fired in content.fired])
         return "\n\n".join([*written, *net, status])
 
-    def _offers_a_medicine(self, fired: Fired) -> bool:
-        return any(call.state == "offer" and call.id in self._medicines for call in fired.recommendation.treatment)
-
-    def _add(self, lines: dict[str, list[str]], label: str, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
-            text = _sentence(line)
-            lines.setdefault(label, []).append(text)
-            self._written += _words([text])
+    def _add(self, lines: dict[str, list[str]], label: str, line: Line) -> None:
+        if line.text not in self._said:
+            self._said.add(line.text)
+            lines.setdefault(label, []).append(line.sentence)
+            self._written += line.words
 
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, said: str, room: int) -> None:
         reasons = self.lines.reasons(content, said)
         for at_most in range(_REASONS, 0, -1):
-            text = self.lines.because(reasons, at_most)
-            if text and self._written + _words([text]) <= room:
-                self._add(lines, "because", text)
+            because = Line.of(self.lines.because(reasons, at_most))
+            if because.text and self._written + because.words <= room:
+                self._add(lines, "because", because)
                 return
 
     def _add_questions(self, lines: dict[str, list[str]], content: Content, room: int) -> None:
         for asked in content.asks[:_ASKED]:
-            question = capital(asked.short or self.knowledge.short_of(asked.finding)) + "?"
-            if self._written + _words([question]) <= room:
+            question = Line.of((asked.short or self.knowledge.short_of(asked.finding)) + "?")
+            if self._written + question.words <= room:
                 self._add(lines, "ask_short", question)
 
     def _safety_net(self, content: Content) -> Iterator[str]:
@@ -137,16 +134,6 @@ def _together(lines: Iterable[str]) -> Iterator[str]:
         others = [(reason, [other for other in against if other != reason]) for reason in dict.fromkeys(against)]
         said = "; ".join(r for r, rest in others if r and not any(is_named(r, other) for other in rest))
         yield f"{what}: {said}." if said else f"{what}."
-
-
-def _speaks_against(fired: Fired) -> bool:
-    """Whether it says with what care something is offered, or beside a plan what must not be given."""
-    states = {treatment.state for treatment in fired.recommendation.treatment}
-    return "caution" in states or (fired.recommendation.kind == "plan" and "hold" in states)
-
-
-def _sentence(line: str) -> str:
-    return capital(line) if line.endswith((".", "?")) else f"{capital(line)}."
 
 
 def _words(lines: Iterable[str]) -> int:

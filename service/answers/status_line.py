@@ -14,12 +14,11 @@ def status_line(knowledge: Knowledge, standings: Standings, recommendations: Seq
     What is suspended says nothing on a card, and so counts for nothing here.
     """
     sentences = knowledge.wording.sentences
+    if all(standings.by_id[each.id].state in (DRAFT, SUSPENDED) for each in recommendations):
+        return sentences["status_draft"].format(version=standings.version)
     titles = {each.id: each.title for each in recommendations}
     said = [standings.by_id[id_] for id_ in titles if standings.by_id[id_].state != SUSPENDED]
-    drafts = [each for each in said if each.state == DRAFT]
-    if len(drafts) == len(said):
-        return sentences["status_draft"].format(version=standings.version)
-    if drafts:
+    if drafts := [each for each in said if each.state == DRAFT]:
         named = "; ".join(in_a_sentence(titles[each.id]) for each in drafts)
         return sentences["status_draft_in_part"].format(version=standings.version, titles=named)
     overdue = any(each.state == OVERDUE for each in said)
