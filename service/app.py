@@ -25,7 +25,6 @@ from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.features import routes as feature_routes
 from service.features.reading import FeatureReader
-from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.knowledge_model.properties import read_properties
 from service.pages import api_docs, demo_ehr, insights, why
@@ -35,7 +34,7 @@ from service.release.hazard_log import read_hazards, require_acceptable
 from service.release.mode import RELEASE_KEY, SILENT, Modes, Muting
 from service.release.muting import NOTHING, SERVICE, Muted
 from service.release.since import since_signed
-from service.release.states import Release, release_of, signatures_of
+from service.release.states import Release, knowledge_of, release_of, signatures_of
 from service.second_opinion import fhir_routes
 from service.second_opinion.launching import Apps, apps_of, second_opinion
 from service.second_opinion.next_question import NextQuestion
@@ -110,7 +109,7 @@ def create_app(
     site has switched off; without them nothing is.
     """
     settings = settings or Settings()
-    knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+    knowledge = knowledge_of(settings)
     check_templates(knowledge, clock())
     site_codes = site_codes_of(settings, knowledge)
     release = _read_release(settings, knowledge)

@@ -174,9 +174,8 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     Ends with 0, and with 2 when the service would refuse the request.
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
-    from service.knowledge_model import loader as knowledge_loader  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
-    from service.release.states import release_of  # noqa: PLC0415
+    from service.release.states import knowledge_of, release_of  # noqa: PLC0415
     from service.services.explanation import Explainer, as_json, as_text  # noqa: PLC0415
     from service.site_codes import site_codes_of  # noqa: PLC0415
 
@@ -184,7 +183,7 @@ def explain(file: Any, service_id: str | None, at: str | None, *, machine: bool)
     body = file.read()
     try:
         settings = Settings.from_environment(os.environ)
-        knowledge = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        knowledge = knowledge_of(settings)
         site_codes = site_codes_of(settings, knowledge)
         explainer = Explainer(knowledge, lambda: now, site_codes, release_of(settings, knowledge).at)
         explained = explainer.explain(service_id or _first_service(explainer.services_of, body), body)
@@ -234,15 +233,15 @@ def features(file: Any, at: str | None) -> None:
     """
     from cds_hooks import CdsHooksError  # noqa: PLC0415
     from service.features.reading import FeatureReader  # noqa: PLC0415
-    from service.knowledge_model import loader as knowledge_loader  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.release.states import knowledge_of  # noqa: PLC0415
     from service.services.evaluation import Evaluator  # noqa: PLC0415
     from service.services.registry import services_by  # noqa: PLC0415
 
     now = _time(at)
     try:
         settings = Settings.from_environment(os.environ)
-        knowledge = knowledge_loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        knowledge = knowledge_of(settings)
         evaluator = Evaluator(knowledge, lambda: now)
         found = FeatureReader(evaluator, services_by(evaluator)).read(file.read())
     except (SettingsError, KnowledgeError, CdsHooksError) as problem:

@@ -59,7 +59,6 @@ def made_once() -> Iterator[None]:
         patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
         patch.setattr(states, "Digests", digests)
         patch.setattr(states, "load", load)
-        patch.setattr(app, "loader", SimpleNamespace(load=load))
         patch.setattr(app, "check_templates", once(app.check_templates))
         patch.setattr(app, "read_properties", once(app.read_properties))
         patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))

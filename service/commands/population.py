@@ -144,7 +144,6 @@ def population(
         give_up("--features names resources of the charts, and holds what they say: it goes with --ids plain alone.")
     require("pyarrow", "population")
     # Nothing of this is needed to say what the command does.
-    from service.knowledge_model.loader import load  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
     from service.population.assessing import PopulationAssessor  # noqa: PLC0415
     from service.population.export import ExportError, described, read_export  # noqa: PLC0415
@@ -152,6 +151,7 @@ def population(
     from service.population.report import write_report  # noqa: PLC0415
     from service.population.run import REPORT_FILE, RunError, write_rows, write_run  # noqa: PLC0415
     from service.pseudonyms import Pseudonyms  # noqa: PLC0415
+    from service.release.states import knowledge_of  # noqa: PLC0415
 
     began = time.monotonic()
     processes = processes or len(os.sched_getaffinity(0))
@@ -159,8 +159,7 @@ def population(
         settings = Settings.from_environment(os.environ)
         settings = replace(settings, knowledge_dir=knowledge_dir or settings.knowledge_dir)
         bodies = [
-            load(one.knowledge_dir, affiliate_snomed=one.snomed_ct == "all")
-            for one in (settings, *([replace(settings, knowledge_dir=compare)] if compare else []))
+            knowledge_of(one) for one in (settings, *([replace(settings, knowledge_dir=compare)] if compare else []))
         ]
         export = read_export(input, [kind.strip() for kind in types.split(",")] if types is not None else None)
         out.mkdir(mode=0o700, parents=True, exist_ok=True)

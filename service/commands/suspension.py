@@ -181,10 +181,10 @@ def _opened() -> tuple[Settings, "Suspensions"]:
 
 
 def _knowledge(settings: Settings) -> "Knowledge":
-    from service.knowledge_model import loader  # noqa: PLC0415
     from service.knowledge_model.model import KnowledgeError  # noqa: PLC0415
+    from service.release.states import knowledge_of  # noqa: PLC0415
 
     try:
-        return loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        return knowledge_of(settings)
     except KnowledgeError as problem:
         give_up(str(problem))

@@ -278,6 +278,11 @@ def signatures_of(settings: Settings) -> Path:
     return settings.signatures or settings.knowledge_dir or PACKAGED
 
 
+def knowledge_of(settings: Settings) -> Knowledge:
+    """The knowledge that these settings name, without the codes that they leave out. Raises KnowledgeError."""
+    return load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+
+
 def release_of(settings: Settings, knowledge: Knowledge) -> Release:
     """The release of the knowledge that these settings name; `knowledge` is what was loaded of it.
 

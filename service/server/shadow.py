@@ -29,10 +29,9 @@ from cds_hooks import CallRecord, CdsHooksError, HookRequest
 from service.answers.answered import Answered
 from service.answers.orders import check_templates
 from service.background import Background
-from service.knowledge_model import loader
 from service.knowledge_model.model import Knowledge
 from service.reasoning.differences import NOTHING_DECIDED, REFUSED, Decided, Difference, decided, differences
-from service.release.states import release_of
+from service.release.states import knowledge_of, release_of
 from service.service_ids import ABOUT_CHARTS
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
@@ -85,7 +84,7 @@ class Other:
         never_sends: Callable[[str | None], Collection[str]],
     ) -> None:
         settings = replace(settings, knowledge_dir=settings.shadow_dir, signatures=None)
-        knowledge = loader.load(settings.knowledge_dir, affiliate_snomed=settings.snomed_ct == "all")
+        knowledge = knowledge_of(settings)
         if knowledge.id != answering.id:
             raise SettingsError(
                 f"SITBONE_SHADOW_DIR holds the knowledge {knowledge.id}, and what answers is {answering.id}: they "
