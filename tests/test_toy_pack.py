@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from service.app import create_app
 from service.audit import open_audit
 from service.cli import main
 from service.knowledge_model.loader import load
+from service.knowledge_model.model import KnowledgeError
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DIAGNOSIS, DISCHARGE_ADVICE, IMAGING_REFERRAL
 from service.settings import Settings
 from tests.recording import KEY, Clock
@@ -60,6 +62,25 @@ def test_the_pack_names_nothing_of_the_packaged_knowledge() -> None:
 def test_the_pack_has_neither_errors_nor_warnings() -> None:
     linted = CliRunner().invoke(main, ["knowledge", "lint", str(PACK)])
     assert (linted.exit_code, linted.stdout) == (0, "0 errors, 0 warnings\n")
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (
+            '[referral."two  spaces"]\ntitle = "Clinic"',
+            "referral-two  spaces: does not make a valid ServiceRequest: code.",
+        ),
+        ('[imaging."mri-ankle "]\ntitle = "MRI"', "mri-ankle : does not make a valid ServiceRequest: code."),
+    ],
+)
+def test_an_order_that_is_no_valid_fhir_ends_the_start_and_not_a_call(tmp_path: Path, added: str, said: str) -> None:
+    folder = tmp_path / "pack"
+    shutil.copytree(PACK, folder)
+    orders = folder / "orders.toml"
+    orders.write_text(f"{orders.read_text()}\n{added}\n")
+    with pytest.raises(KnowledgeError, match=re.escape(f"orders.toml: {said}")):
+        create_app(Settings(knowledge_dir=folder), lambda: CLOCK)
 
 
 def test_the_pack_keeps_the_safety_properties() -> None:
