@@ -96,19 +96,19 @@ def fill(line: str, value_of: Callable[[str], str]) -> str:
     if "{" not in line and "[" not in line:
         return line.strip()
     written: list[str] = []
-    for parts, optional in _parts_of(line):
-        # Texts and places in turn.
-        filled = [value_of(part) if number % 2 else part for number, part in enumerate(parts)]
-        if not optional or all(filled[1::2]):
-            written += filled
+    for form, places, optional in _parts_of(line):
+        values = tuple(map(value_of, places))
+        if not optional or all(values):
+            written.append(form % values)
     return "".join(written).strip()
 
 
 @cache
-def _parts_of(line: str) -> tuple[tuple[list[str], bool], ...]:
-    """A line of the knowledge, taken apart once: the texts and the names of places in turn, and whether they are
+def _parts_of(line: str) -> tuple[tuple[str, list[str], bool], ...]:
+    """A line of the knowledge, taken apart once: each part as a form, with the names of its places, and whether it is
     optional."""
-    return tuple((PLACE.split(part), number % 2 == 1) for number, part in enumerate(_OPTIONAL.split(line)))
+    parts = (PLACE.split(part.replace("%", "%%")) for part in _OPTIONAL.split(line))
+    return tuple(("%s".join(part[::2]), part[1::2], number % 2 == 1) for number, part in enumerate(parts))
 
 
 def as_people_write(date: str, now: datetime) -> str:

@@ -100,6 +100,8 @@ class ShortText:
             self._written += line.words
 
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, said: str, room: int) -> None:
+        if self._written >= room:
+            return
         reasons = self.lines.reasons(content, said)
         for at_most in range(_REASONS, 0, -1):
             because = Line.of(self.lines.because(reasons, at_most))
