@@ -178,6 +178,35 @@ def test_a_large_body_is_not_read_before_there_is_a_working_place_for_it(monkeyp
     assert body.tell() == 0
 
 
+def test_of_calls_with_large_bodies_one_is_worked_on_at_a_time_and_small_ones_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
+    large = bytes(capacity.SMALL_BODY + 1)
+    places = Capacity(at_work=2, in_flight=4, large_bytes=3 * len(large))
+
+    def read(body: bytes) -> Place:
+        place = places.take(io.BytesIO(body))
+        try:
+            assert place.read(len(body)) == body
+        except ServiceUnavailable:
+            place.leave()
+            raise
+        return place
+
+    working = read(large)
+    with pytest.raises(ServiceUnavailable):
+        read(large)
+    read(b"small").leave()
+    with working.elsewhere():
+        read(large).leave()
+    with pytest.raises(ServiceUnavailable):
+        read(large)
+    working.leave()
+    read(large).leave()
+    assert (places.free, places.free_bytes) == (4, 3 * len(large))
+
+
 def test_a_body_of_unknown_length_takes_the_room_of_what_came() -> None:
     places = Capacity(at_work=1, in_flight=2, large_bytes=2 * capacity.SMALL_BODY)
     place = places.take(io.BytesIO(b"short"))

@@ -32,15 +32,17 @@ class Capacity:
     """The places of one process; made before it forks, shared by its threads.
 
     `at_work` calls are worked on at a time, `in_flight` are let in, those included. All bodies above SMALL_BODY
-    take at most `large_bytes` together, and so does what is fetched beyond it. With `several_clients` a call is let in
-    when it is known whose it is, and a client has a share only: those whose share is used up take no place while they
-    are told so.
+    take at most `large_bytes` together, and so does what is fetched beyond it; of the calls with such a body one is
+    worked on at a time. With `several_clients` a call is let in when it is known whose it is, and a client has a share
+    only: those whose share is used up take no place while they are told so.
     """
 
     def __init__(
         self, at_work: int, in_flight: int, *, large_bytes: int = 20_000_000, several_clients: bool = False
     ) -> None:
         self.at_work = Semaphore(at_work)
+        # Charts of some megabytes, read side by side in one interpreter, take longer each and leave memory in pieces.
+        self.large_at_work = Semaphore()
         self.changed = Condition()
         self.free = self.in_flight = in_flight
         self.free_bytes = large_bytes
@@ -72,7 +74,7 @@ class Place:
         self._capacity = capacity
         self._body = body
         self._is_in = False
-        self._works = False
+        self._works = self._is_large = self._works_alone = False
         self._bytes = 0
         self._fetched = 0
         self._client: str | None = None
@@ -118,6 +120,8 @@ class Place:
         self._work()
         data = self._body.read(size)
         self._return_bytes(self._bytes - min(len(data), self._bytes))
+        self._is_large = len(data) > SMALL_BODY
+        self._work_alone()
         return data
 
     @contextmanager
@@ -126,11 +130,10 @@ class Place:
 
         Raises ServiceUnavailable at the end, when there is nobody to go on with it within a second.
         """
-        if self._works:
-            self._capacity.at_work.release()
-            self._works = False
+        self._stop_work()
         yield
         self._work()
+        self._work_alone()
 
     def has_room(self, size: int) -> bool:
         """Count so many bytes as fetched for the call; False where all calls together have no room for them."""
@@ -145,8 +148,7 @@ class Place:
 
     def leave(self) -> None:
         """Make room for the next call."""
-        if self._works:
-            self._capacity.at_work.release()
+        self._stop_work()
         self._return_bytes(self._bytes)
         with self._capacity.changed:
             self._capacity.free_fetched += max(0, self._fetched - SMALL_BODY)
@@ -159,6 +161,19 @@ class Place:
             if not self._capacity.at_work.acquire(timeout=LONGEST_WAIT):
                 raise _full()
             self._works = True
+
+    def _work_alone(self) -> None:
+        if self._is_large:
+            if not self._capacity.large_at_work.acquire(timeout=LONGEST_WAIT):
+                raise _full()
+            self._works_alone = True
+
+    def _stop_work(self) -> None:
+        if self._works_alone:
+            self._capacity.large_at_work.release()
+        if self._works:
+            self._capacity.at_work.release()
+        self._works = self._works_alone = False
 
     def _reserve(self, size: int) -> None:
         with self._capacity.changed:
