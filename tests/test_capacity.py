@@ -168,14 +168,34 @@ def test_what_is_fetched_by_all_calls_is_bounded_beyond_a_little_for_each_and_gi
     assert places.free_fetched == 3 * little
 
 
-def test_a_large_body_is_not_read_before_there_is_a_working_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "LONGEST_WAIT", 0.01)
+def test_a_large_body_that_comes_slowly_keeps_nobody_from_work() -> None:
     places = Capacity(at_work=1, in_flight=2)
-    working, body = places.take(io.BytesIO()), io.BytesIO(bytes(capacity.SMALL_BODY + 1))
-    working.read(1)
-    with pytest.raises(ServiceUnavailable):
-        places.take(body).read(capacity.SMALL_BODY + 1)
-    assert body.tell() == 0
+    large, others = bytes(capacity.SMALL_BODY + 1), []
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            other = places.take(io.BytesIO(b"small"))
+            others.append(other.read(5))
+            other.leave()
+            return super().read(size)
+
+    assert places.take(Slow(large)).read(len(large)) == large
+    assert others == [b"small"]
+    assert not places.at_work.acquire(blocking=False)
+
+
+def test_large_bodies_that_wait_for_each_other_keep_nobody_from_work() -> None:
+    large = bytes(capacity.SMALL_BODY + 1)
+    places = Capacity(at_work=2, in_flight=4, large_bytes=3 * len(large))
+    places.take(io.BytesIO(large)).read(len(large))
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(places.take(io.BytesIO(large)).read, len(large))
+        while places.free_bytes > len(large):
+            time.sleep(0.01)
+        assert places.take(io.BytesIO(b"small")).read(5) == b"small"
+        places.large_at_work.release()
+        places.at_work.release()
+        assert waiting.result() == large
 
 
 def test_of_calls_with_large_bodies_one_is_worked_on_at_a_time_and_small_ones_beside_it(

@@ -17,7 +17,7 @@ from cds_hooks import ServiceUnavailable
 
 # In seconds. CDS clients give up after a few, and the answer to a long chart takes its part of them.
 LONGEST_WAIT = 1.0
-# In bytes: a body up to this size is read before a working place is taken for it, and so much may always be fetched.
+# In bytes: a body up to this size needs no room, and so much may always be fetched.
 SMALL_BODY = 1_000_000
 # Those who ask whether the process lives must hear it also when it has as many calls as it can answer.
 PROBES = ("/healthz", "/readyz", "/metrics")
@@ -68,7 +68,7 @@ class Capacity:
 
 
 class Place:
-    """The place of one call, and its body: work begins once that is read, or before it where it is large."""
+    """The place of one call, and its body: work begins once that is read."""
 
     def __init__(self, capacity: Capacity, body: _Readable) -> None:
         self._capacity = capacity
@@ -113,15 +113,12 @@ class Place:
         room for a large one."""
         if self._works or 0 <= size <= SMALL_BODY:
             data = self._body.read(size)
-            self._work()
-            return data
-        # Whoever waits for room keeps nobody from work.
-        self._reserve(self._capacity.largest if size < 0 else min(size, self._capacity.largest))
+        else:
+            self._reserve(self._capacity.largest if size < 0 else min(size, self._capacity.largest))
+            data = self._body.read(size)
+            self._return_bytes(self._bytes - min(len(data), self._bytes))
+            self._is_large = len(data) > SMALL_BODY
         self._work()
-        data = self._body.read(size)
-        self._return_bytes(self._bytes - min(len(data), self._bytes))
-        self._is_large = len(data) > SMALL_BODY
-        self._work_alone()
         return data
 
     @contextmanager
@@ -133,7 +130,6 @@ class Place:
         self._stop_work()
         yield
         self._work()
-        self._work_alone()
 
     def has_room(self, size: int) -> bool:
         """Count so many bytes as fetched for the call; False where all calls together have no room for them."""
@@ -157,16 +153,15 @@ class Place:
                 self._capacity.by_client[self._client] -= 1
 
     def _work(self) -> None:
+        # Whoever waits for room, for a slow line or for the large body before it keeps nobody from work.
+        if self._is_large and not self._works_alone:
+            if not self._capacity.large_at_work.acquire(timeout=LONGEST_WAIT):
+                raise _full()
+            self._works_alone = True
         if not self._works:
             if not self._capacity.at_work.acquire(timeout=LONGEST_WAIT):
                 raise _full()
             self._works = True
-
-    def _work_alone(self) -> None:
-        if self._is_large:
-            if not self._capacity.large_at_work.acquire(timeout=LONGEST_WAIT):
-                raise _full()
-            self._works_alone = True
 
     def _stop_work(self) -> None:
         if self._works_alone:
