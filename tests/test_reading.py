@@ -3,9 +3,12 @@
 import random
 
 import pytest
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.unreader import IterUnreader
 
 from service.server.capacity import SMALL_BODY
 from service.server.reading import Incoming
+from service.server.worker import JoinedBody
 
 HEAD = b"POST /cds-services/a HTTP/1.1\r\nHost: a\r\n"
 WHOLE = [
@@ -93,3 +96,23 @@ def test_half_a_head_is_waited_for_and_kept_when_nothing_more_comes() -> None:
 def test_whoever_asks_whether_the_service_lives_is_known_by_the_first_line(line: str, is_probe: bool) -> None:
     _, incoming = handed_over([f"{line} HTTP/1.1\r\n\r\n".encode()])
     assert incoming.is_probe is is_probe
+
+
+@pytest.mark.parametrize("take", [[None], [4, None], [4, 3, 100], [0, 9, 1], ["line", 3, None], [5, "line", "line"]])
+@pytest.mark.parametrize("came", [[b"one\n", b"two\n!GET"], [b"one\ntwo\n!GET"], [b"o", b"ne\n"], []])
+def test_a_body_that_is_put_together_once_is_read_as_gunicorn_reads_it(
+    take: list[int | str | None], came: list[bytes]
+) -> None:
+    def read_as(kind: type[Body]) -> tuple[list[bytes], bytes, int]:
+        unreader = IterUnreader(iter(came))
+        body = kind(LengthReader(unreader, 9))
+        read = [body.readline() if size == "line" else body.read(size) for size in take]
+        rest = body.read()
+        return [*read, rest], unreader.take_buffered(), body.reader.length
+
+    assert read_as(JoinedBody) == read_as(Body)
+
+
+def test_a_body_that_came_in_one_piece_is_not_copied() -> None:
+    piece = bytes(2_000_000)
+    assert JoinedBody(LengthReader(IterUnreader(iter([piece])), len(piece))).read() is piece

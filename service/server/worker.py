@@ -21,6 +21,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.message import Request
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -70,6 +72,37 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
         rest: bytes = self.take_buffered() + b"".join(self.pieces)
         self.pieces.clear()
         return rest
+
+
+class JoinedBody(Body):  # type: ignore[misc]
+    """A body of known length, put together once; gunicorn's own is copied twice on its way."""
+
+    reader: LengthReader
+
+    def read(self, size: int | None = None) -> bytes:
+        """So many bytes, or all; fewer only where no more come."""
+        if self.buf.tell():
+            # A line of it was read before.
+            return bytes(super().read(size))
+        wanted = missing = min(self.getsize(size), self.reader.length)
+        unreader, pieces = self.reader.unreader, []
+        piece = unreader.take_buffered()
+        while missing > 0 and (piece := piece or unreader.chunk(missing)):
+            pieces.append(piece[:missing])
+            missing, piece = missing - len(piece), piece[missing:]
+        if piece:
+            unreader.unread(piece)
+        self.reader.length -= wanted
+        return b"".join(pieces)
+
+
+class _Request(Request):  # type: ignore[misc]
+    body: Any
+
+    def set_body_reader(self) -> None:
+        super().set_body_reader()
+        if isinstance(self.body.reader, LengthReader):
+            self.body = JoinedBody(self.body.reader)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -178,7 +211,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if not conn.initialized:
                 conn.data_ready = True
                 conn.init()
-                conn.parser.unreader = _Unreader(conn.sock)
+                conn.parser.unreader, conn.parser.mesg_class = _Unreader(conn.sock), _Request
             conn.parser.unreader.pieces = conn.incoming.pieces
             return super().handle(conn)
         finally:
@@ -227,10 +260,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _keepalive_after(self, conn: TConn, keepalive: Any) -> bool:
         """Whether the connection can be used again: nobody waits for the part of a body that was not read."""
-        reader = conn.parser.mesg.body.reader
-        return bool(
-            (conn.incoming.whole or getattr(reader, "length", 1) == 0) and super()._keepalive_after(conn, keepalive)
-        )
+        if getattr(conn.parser.mesg.body.reader, "length", 1) == 0:
+            return bool(keepalive)
+        return bool(conn.incoming.whole and super()._keepalive_after(conn, keepalive))
 
     def _begin(self, conn: TConn) -> None:
         conn.incoming = Incoming()
