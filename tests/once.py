@@ -4,31 +4,40 @@ import functools
 import importlib
 import pickle
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 from marshmallow import Schema
 
-from service.knowledge_model import condition_text, loader
+from service.knowledge_model import condition_text, loader, properties
 from service.knowledge_model.model import PACKAGED
 from service.reasoning import kernel
+from service.release import diff, digests
 from tests.charts import packaged
+
+# What is made of a body of knowledge and never changes, with the module that makes it for an application.
+_OF_KNOWLEDGE = (
+    ("service.app", "check_templates"),
+    ("service.app", "read_properties"),
+    ("service.answers.cards", "Indications"),
+    ("service.answers.cards", "reads_of"),
+    ("service.services.evaluation", "Assessor"),
+    ("service.services.evaluation", "CaseReader"),
+    ("service.services.registry", "prefetch_templates"),
+)
 
 
 @contextmanager
 def made_once() -> Iterator[None]:
-    """What every application makes of the packaged knowledge, and never changes: it takes longer than most tests. The
+    """What every application makes of the packaged knowledge, and of a template: it takes longer than most tests. The
     tests of the loader, and every service that is started by its command, make it themselves."""
-    app, releases = (importlib.import_module(name) for name in ("service.app", "service.audit.releases"))
-    evaluation, states = (
-        importlib.import_module(name) for name in ("service.services.evaluation", "service.release.states")
-    )
+    states, releases = map(importlib.import_module, ("service.release.states", "service.audit.releases"))
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
-    made: dict[tuple[Any, int], tuple[Any, Any]] = {}
 
     def load(folder: Path | None, *, affiliate_snomed: bool = True) -> Any:
         if folder:
@@ -36,32 +45,42 @@ def made_once() -> Iterator[None]:
         return packaged() if affiliate_snomed else without_affiliate()
 
     def once(make: Callable[..., Any]) -> Callable[..., Any]:
+        made: list[Any] = []
+
         def of(knowledge: Any, *more: Any) -> Any:
-            key = make, id(knowledge)
-            if key not in made:
-                # The knowledge is kept beside it, so that no other one gets its id.
-                made[key] = make(knowledge, *more), knowledge
-            return made[key][0]
+            if knowledge is not packaged():
+                return make(knowledge, *more)
+            if not made:
+                made.append(make(knowledge, *more))
+            return made[0]
 
         return of
 
     make_digests = states.Digests
-    digests_of_packaged = functools.cache(functools.partial(make_digests, packaged(), None))
+    of_packaged = functools.cache(functools.partial(make_digests, packaged(), None))
 
-    def digests(knowledge: Any, folder: Path | None, product: str) -> Any:
+    def digests_of(knowledge: Any, folder: Path | None, product: str) -> Any:
         if knowledge is packaged() and folder is None:
-            return digests_of_packaged(product)
+            return of_packaged(product)
         return make_digests(knowledge, folder, product)
 
     pack, pack_packaged = releases.pack, functools.cache(functools.partial(releases.pack, PACKAGED))
+    compile_, codes = Environment.compile, dict[tuple[str, str | None, str | None], Any]()
+
+    def compiled(self: Environment, source: str, name: str | None = None, filename: str | None = None) -> Any:
+        key = source, name, filename
+        if key not in codes:
+            codes[key] = compile_(self, *key)
+        return codes[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
-        patch.setattr(states, "Digests", digests)
+        patch.setattr(states, "Digests", digests_of)
         patch.setattr(states, "load", load)
-        patch.setattr(app, "check_templates", once(app.check_templates))
-        patch.setattr(app, "read_properties", once(app.read_properties))
-        patch.setattr(evaluation, "Assessor", once(evaluation.Assessor))
+        patch.setattr(Environment, "compile", compiled)
+        for module, name in _OF_KNOWLEDGE:
+            maker = importlib.import_module(module)
+            patch.setattr(maker, name, once(getattr(maker, name)))
         yield
 
 
@@ -82,17 +101,24 @@ def read_once() -> Iterator[None]:
         return of
 
     loads, check = remembered(tomllib.loads), remembered(loader._check)
-    parse = functools.cache(lambda text, numbers: condition_text.parse(text, dict(numbers)))
+    parsed = functools.cache(
+        lambda text, numbers: condition_text.parse(text, None if numbers is None else dict(numbers))
+    )
     toml = SimpleNamespace(
         loads=lambda text: loads((None, text.encode()), text), TOMLDecodeError=tomllib.TOMLDecodeError
     )
+
+    def parse(text: str, thresholds: Mapping[str, float] | None) -> Any:
+        return parsed(text, None if thresholds is None else tuple(thresholds.items()))
 
     def checked(schema: type[Schema], data: Any, file: str, key: str = "") -> Any:
         return check((schema, pickle.dumps(data)), schema, data, file, key)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader, "tomllib", toml)
+        for module in (diff, digests, loader, properties):
+            patch.setattr(module, "tomllib", toml)
         patch.setattr(loader, "_check", checked)
-        patch.setattr(loader, "parse", lambda text, numbers: parse(text, tuple(numbers.items())))
+        for module in (diff, loader):
+            patch.setattr(module, "parse", parse)
         patch.setattr(kernel, "_function", functools.cache(kernel._function))
         yield
