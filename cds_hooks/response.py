@@ -24,8 +24,6 @@ from cds_hooks.text_forms import UUID
 
 _SUMMARY_LENGTH = 139
 _URL = re.compile(r"https?://[^\s/?#]\S*")
-# How an empty text, array or object is written; a text may have these characters in it, and is then left as it is.
-_EMPTY = (b'""', b"[]", b"{}")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/\S+")
 
 
@@ -46,7 +44,7 @@ def _need_url(url: str | None, owner: str) -> None:
     _need(url is None or _URL.fullmatch(url), f"{owner} must be an absolute http or https URL")
 
 
-class Content(Mapping[str, Any]):
+class JsonObject(Mapping[str, Any]):
     """What lies in an `extension` or a `resource`: it reads like the mapping that it is made of, and is checked and
     encoded once, when it is made. What is the same in many answers can be made before the first of them.
 
@@ -63,7 +61,8 @@ class Content(Mapping[str, Any]):
         except TypeError:
             raise ValueError(f"{owner} holds something that is not JSON, or is too deep") from None
         _need(not (at := _null_in(text)), f"{owner} holds null at {at}, which CDS Hooks does not allow")
-        if any(text.find(empty) >= 0 for empty in _EMPTY):
+        # A text may have these characters in it, and is then left as it is.
+        if b'""' in text or b"[]" in text or b"{}" in text:
             text = _dump(_filled(members))
         self._members, self.text = members, text
 
@@ -83,7 +82,7 @@ def _dump(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Content):
+    if isinstance(value, JsonObject):
         return orjson.Fragment(value.text)
     if isinstance(value, Mapping):
         return dict(value)
@@ -125,8 +124,8 @@ class _Part(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     def _fill(self, name: str, owner: str) -> None:
         """Have a member with content checked and encoded, unless it has been."""
         members = getattr(self, name)
-        if members is not None and not isinstance(members, Content):
-            content = Content(members, f"the {name} of {owner}")
+        if members is not None and not isinstance(members, JsonObject):
+            content = JsonObject(members, f"the {name} of {owner}")
             force_setattr(self, name, content if content.text != b"{}" else None)
 
 
@@ -414,7 +413,7 @@ RESPONSE_SCHEMA = Schema.from_dict(
 )()
 
 
-def _text_of(content: Content) -> msgspec.Raw:
+def _text_of(content: JsonObject) -> msgspec.Raw:
     return msgspec.Raw(content.text)
 
 

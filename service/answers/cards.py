@@ -749,11 +749,11 @@ class _Cards:
                 break
         return [*found][recorded:]
 
-    def _deciding_tests(self) -> list[str]:
+    def _deciding_tests(self) -> Iterator[str]:
         """The tests that speak for or against the leading cause and were not done."""
         leaders = {ranking.leader.id for ranking in self.assessment.rankings if ranking.leader}
-        tests = [test.finding for test in self.knowledge.differential.tests if test.cause in leaders]
-        return [name for name in tests if name in self.knowledge.findings and name not in self.assessment.known]
+        tests = (test.finding for test in self.knowledge.differential.tests if test.cause in leaders)
+        yield from (name for name in tests if name in self.knowledge.findings and name not in self.assessment.known)
 
     # -- what can be acted on -----------------------------------------------------------------------------------------
 

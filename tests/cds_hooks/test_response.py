@@ -21,7 +21,7 @@ from cds_hooks import (
     Suggestion,
     SystemAction,
 )
-from cds_hooks.response import Content, render
+from cds_hooks.response import JsonObject, render
 
 UUID = "4ff60a8a-9a2c-4d28-8f0b-58a4a0ec6e05"
 ORDER = {"resourceType": "ServiceRequest", "status": "draft"}
@@ -358,14 +358,14 @@ def test_what_was_done_to_content_after_a_response_was_built_is_not_sent() -> No
 
 
 def test_content_is_encoded_once_however_often_a_card_is_put_otherwise() -> None:
-    extension = Content({"org.example.x": Content({"a": 1})}, "a part")
+    extension = JsonObject({"org.example.x": JsonObject({"a": 1})}, "a part")
     assert extension.text == b'{"org.example.x":{"a":1}}'
     shown = card(extension=extension)
     assert shown.extension is extension
     assert replace(shown, summary="Otherwise").extension is extension
     assert dict(extension) == {"org.example.x": {"a": 1}}
     with pytest.raises(ValueError, match=r"a part holds null at \$\.a"):
-        Content({"a": None}, "a part")
+        JsonObject({"a": None}, "a part")
 
 
 def test_a_response_that_was_spoiled_after_it_was_built_is_not_sent() -> None:
