@@ -17,7 +17,7 @@ from service.knowledge_model.vocabulary import INDICATORS
 from service.reasoning.decision import ones
 from service.services.evaluation import Evaluation, Evaluator
 from service.services.registry import services_by
-from tests.charts import CLOCK, packaged
+from tests.charts import CLOCK, build_request, packaged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CARDS_OF = {
@@ -34,9 +34,8 @@ def registry() -> Any:
     return services_by(Evaluator(packaged(), lambda: CLOCK))
 
 
-def told(service: str, path: Path, *, with_cards: bool = True) -> list[dict[str, Any]]:
-    """What the service says would change its cards about the request in a file."""
-    body = path.read_bytes()
+def told(service: str, body: bytes, *, with_cards: bool = True) -> list[dict[str, Any]]:
+    """What the service says would change its cards about a request."""
     of = registry().find(service, CARDS_OF[service])
     answered = of.answer(request_for(read_envelope(body), of, correlation_id="test"))
     assert answered.has_cards() or not with_cards
@@ -71,6 +70,43 @@ def becomes_of(about: str, before: dict[str, int], after: dict[str, int]) -> str
 def test_each_card_becomes_what_a_whole_assessment_of_the_answered_chart_makes_of_it(
     monkeypatch: pytest.MonkeyPatch, service: str, path: Path
 ) -> None:
+    hold_against_whole_assessments(monkeypatch, service, path.read_bytes(), answers=20)
+
+
+# What an answer adds to the evidence is news, or of both sides, also where the condition was true before.
+EVIDENCE: dict[str, dict[str, Any]] = {
+    "what is news since the radiograph is so by a test beside another that is one of the same criterion": {
+        "present": ["buttock-pain", "pain-with-sitting", "low-back-pain, 20 days ago", "cancer-history, 20 days ago"],
+        "imaging": [{"order": "loinc|37622-8", "days_ago": 10}],
+        "drafts": [{"id": "o1", "order": "loinc|37622-8"}],
+    },
+    "what an answer shows is imaging that was done": {
+        "present": ["buttock-pain", "sudden-onset"],
+        "drafts": [{"id": "o1", "order": "loinc|30673-8"}],
+    },
+    "of two sides an answer is about both": {
+        "present": ["buttock-pain", "buttock-pain, right", "pop-at-injury, right", "sudden-onset, right"],
+        "drafts": [{"id": "o1", "order": "loinc|30673-8", "side": "left"}],
+    },
+    "what was asked and not answered decides with what else a red flag reads": {
+        "present": ["low-back-pain", "buttock-pain", "radiating-numbness-or-tingling"],
+        "unknown": ["saddle-numbness"],
+        "drafts": [{"id": "o1", "order": "loinc|30679-5"}],
+    },
+}
+
+
+@pytest.mark.parametrize("chart", EVIDENCE.values(), ids=EVIDENCE)
+def test_a_card_of_a_draft_becomes_so_where_an_answer_adds_to_the_evidence(
+    monkeypatch: pytest.MonkeyPatch, chart: dict[str, Any]
+) -> None:
+    service = "imaging-referral-sign"
+    request = build_request({"age": 60, "side": "left", "service": service, **chart})
+    hold_against_whole_assessments(monkeypatch, service, json.dumps(request).encode(), answers=50)
+
+
+def hold_against_whole_assessments(monkeypatch: pytest.MonkeyPatch, service: str, body: bytes, *, answers: int) -> None:
+    """Each card with so many single answers, beside a whole assessment of the chart so answered."""
     said: list[tuple[Advice, ...]] = []
     evaluations: list[Evaluation] = []
     advise, evaluate = Evaluation.advise, Evaluator.evaluate
@@ -85,36 +121,37 @@ def test_each_card_becomes_what_a_whole_assessment_of_the_answered_chart_makes_o
 
     monkeypatch.setattr(Evaluation, "advise", note_advice)
     monkeypatch.setattr(Evaluator, "evaluate", note_evaluation)
-    found = {card["about"]: card for card in told(service, path)}
+    found = {card["about"]: card for card in told(service, body)}
     [evaluation], before = evaluations, urgency(said[-1])
     assert evaluation.assessment.decision is not None
     assert found.keys() == before.keys()
     assessor, charts = evaluation.evaluator.assessor, evaluation.assessment.decision.charts.layout.charts
     alone = ones(assessor.questions._answered_alone(evaluation.assessment.decision))
     monkeypatch.setattr(Evaluation, "would_change", lambda *_of: ())
-    for first in random.Random(7).sample(alone, min(len(alone), 20)):  # noqa: S311 - no secret
+    for first in random.Random(7).sample(alone, min(len(alone), answers)):  # noqa: S311 - no secret
         values = assessor.questions.answers[first // charts - 1].values
         [(finding, value)] = values.items()
         case = evaluation.case.answered(values)
         other = msgspec.structs.replace(evaluation, case=case, assessment=assessor.assess(case))
         monkeypatch.setattr(Evaluator, "evaluate", lambda *_of, other=other, **_members: other)
-        told(service, path, with_cards=False)
+        told(service, body, with_cards=False)
         after = urgency(said[-1])
         for about, card in found.items():
             for member in ("raisedBy", "removedBy"):
                 by = card.get(member, {})
                 numbers = [(each["finding"], each["as"]) for each in by.get("numbers", ())]
-                answers = {True: "present", False: "absent"}
+                words = {True: "present", False: "absent"}
                 listed = (
                     (finding, value.low) in numbers
                     if isinstance(value, Interval)
-                    else finding in by.get(answers[bool(value)], ())
+                    else finding in by.get(words[bool(value)], ())
                 )
                 assert listed == (becomes_of(about, before, after) == member), (about, finding, value)
 
 
 def of_card(service: str, name: str, about: str) -> dict[str, Any]:
-    cards = {card["about"]: card for card in told(service, FIXTURES / "requests" / service / f"{name}.json")}
+    body = (FIXTURES / "requests" / service / f"{name}.json").read_bytes()
+    cards = {card["about"]: card for card in told(service, body)}
     return cards[about]
 
 

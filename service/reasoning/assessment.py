@@ -49,7 +49,7 @@ from service.reasoning.decision import (
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
 from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, stands_on, state, with_unit
-from service.reasoning.kernel import Compiled, Kernel, compiled
+from service.reasoning.kernel import Compiled, Kernel, Node, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
 _Ask = Callable[[Decision], tuple[Asked, ...]]
@@ -293,30 +293,35 @@ class Assessor:
         return assembly.assessment(located_by, ask)
 
     def alike(
-        self, assessment: Assessment, read: Callable[[Decision], Iterable[int]]
+        self,
+        assessment: Assessment,
+        read: Iterable[int],
+        heard: Iterable[Recommendation],
+        apart: Collection[str],
     ) -> Iterator[tuple[int, Assessment]]:
         """The variants with a single answer to what is asked, those together that are alike in all that is read, with
-        what is called for on the chart so answered.
+        what fires of the recommendations that are `heard` and what they call for on the chart so answered.
 
-        read: the charts on which each of what is read is so. Dates, and what is recorded without a value, are read
-        otherwise too, and so each answer to them stands by itself.
+        read: the charts on which each of what is read is so. What is `apart` is read otherwise too, and so each answer
+        to it stands by itself.
         """
         decision = assessment.decision
         if decision is None or assessment.complaint != "present":
             return
-        apart = {*self.questions.read_date_as.values(), *decision.charts.contradictory}
-        found = decision.charts.case.assertions.items()
-        apart |= {name for name, of in found if any(each.value is None for each in of)}
-        supposed = self._supposing(assessment, decision)
-        for variants in self.questions.alike(decision, read(decision), apart):
+        supposed = self._supposing(assessment, decision, heard)
+        for variants in self.questions.alike(decision, read, apart):
             yield variants, supposed((variants & -variants).bit_length() - 1)
 
-    def _supposing(self, assessment: Assessment, decision: Decision) -> Callable[[int], Assessment]:
-        """What makes of the first chart of a variant what fires and what is called for if that were documented; nothing
-        is ranked, offered or asked.
+    def _supposing(
+        self, assessment: Assessment, decision: Decision, heard: Iterable[Recommendation] = ()
+    ) -> Callable[[int], Assessment]:
+        """What makes of the first chart of a variant what fires of these recommendations and what they call for if that
+        were documented; nothing is ranked, offered or asked.
         """
-        firing = [recommendation for recommendation, made in self.of_chart() if decision.values[made.fires]]
-        documented, before = {each.recommendation.id: each for each in assessment.all_fired}, dict[Hashable, Any]()
+        firing = [each for each in heard if decision.values[self.kernel.recommendations[each.id].fires]]
+        documented = {each.recommendation.id: each for each in assessment.all_fired}
+        known, before = [each.id for each in firing if each.id in documented], dict[Hashable, Any]()
+        names = _derived_flags(self.kernel)
 
         def supposed(first: int) -> Assessment:
             size = decision.charts.layout.charts
@@ -325,15 +330,14 @@ class Assessor:
             variant = supposing(decision, first, case, self._layouts[size], before)
             if not variant.of_patient(self.kernel.located):
                 return self._without_complaint(case)
-            flags = _DerivedFlags(self.kernel, lambda: self._assembled(variant, lambda _decision: ()).derived_flags)
+            flags = _DerivedFlags(names, lambda: self._assembled(variant, lambda _decision: ()).derived_flags)
             assembly = _Assembly(self, variant, flags)
-            of_others = {id_: each for id_, each in documented.items() if self._is_of_others(id_, answers)}
+            of_others = {id_: documented[id_] for id_ in known if self._is_of_others(id_, answers)}
             assembly.gather(firing, treatment=False, before=of_others)
-            sides = case.sides()
             return Assessment(
                 complaint="present",
-                side=BILATERAL if len(sides) > 1 else sides[0] or NO_SIDE_NAMED,
-                data=dict(case.data),
+                side=assessment.side,
+                data=assessment.data,
                 left_out=case.left_out,
                 fired=tuple(fired for fired in assembly.fired if variant.says(fired.recommendation.id) & 1),
                 imaging=most_urgent(assembly.imaging),
@@ -355,16 +359,6 @@ class Assessor:
     def of_chart(self) -> Iterator[tuple[Recommendation, Compiled]]:
         """The recommendations that the chart alone decides, each as it is compiled."""
         return ((r, self.kernel.recommendations[r.id]) for kind in CHART_KINDS for r in self.by_kind[kind])
-
-    def read_by(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[int, ...]]:
-        """The places in the kernel of what the conditions of these read of a chart; see answered."""
-        yield from self.read_of(
-            leaf.finding
-            for r in recommendations
-            for condition in (r.when, r.critical_when)
-            if condition
-            for leaf in condition.leaves()
-        )
 
     def read_of(self, names: Iterable[str]) -> Iterator[tuple[int, ...]]:
         """The places of findings, criteria and of what else conditions name, and of what these are derived of."""
@@ -503,6 +497,57 @@ class Assessor:
             and any(_waits(reader, recommendation, chart) for chart in charts.of_patient)
         )
 
+    def may_wait(self, decision: Decision) -> list[tuple[str, Collection[str]]]:
+        """The red flags that may wait for what was asked and not answered or is recorded in two ways, now or with an
+        answer more; each with the findings by whose answers it may.
+        """
+        charts, found = decision.charts, decision.charts.case.assertions.items()
+        asked = charts.contradictory.union(name for name, of in found if any(each.value is None for each in of))
+        return [
+            (each.red_flag.id, names)
+            for each in (self.by_kind["red-flag"] if asked else ())
+            if each.red_flag
+            and not asked.isdisjoint(names := self.stands_on[each.id] or {*asked, *charts.layout.answered})
+        ]
+
+    def carrying(self, decision: Decision, recommendation: Recommendation) -> tuple[int, ...]:
+        """The charts on which each finding is evidence of a recommendation that fires; those together on which that is
+        an answer, all of which are given now and for the whole of this pain.
+        """
+        found: dict[object, int] = {}
+        made = self.kernel.recommendations[recommendation.id]
+        firing, critical = decision.values[made.fires], decision.values[made.critical]
+        self._find_carrying(decision, made.when, firing, found)
+        if made.critical_when:
+            self._find_carrying(decision, made.critical_when, critical, found)
+        return (firing, critical, *found.values())
+
+    def _find_carrying(
+        self, decision: Decision, node: Node, on: int, found: dict[object, int], *, so: bool = True
+    ) -> None:
+        """The same of a condition that is true, or with not `so` false, on these charts; as EvidenceReader.evidence_for
+        finds it on one.
+        """
+        if not on:
+            return
+        charts, derived, name = decision.charts, self.knowledge.engine.derived, node.finding
+        parts, verdicts = node.parts, [so != (node.word == "none")]
+        if name in self.kernel.criteria:
+            parts, verdicts = (self.kernel.criteria[name],), [True, False]
+        for part in parts:
+            for verdict in verdicts:
+                on_these = on & decision.values[part.true if verdict else part.false]
+                self._find_carrying(decision, part, on_these, found, so=verdict)
+        if parts:
+            return
+        made_of = (derived.on_both_sides, derived.on_the_other_side, derived.count_of)
+        names = {name, derived.on_either_side.get(name, name), *(each for of in made_of for each in of.get(name, ()))}
+        answered = on & charts.everywhere(reduce(or_, map(charts.answered, names)))
+        of = self.knowledge.findings.get(name)
+        alike = (of.whole_patient, of.is_context) if of and name not in derived.on_both_sides else (name, "answered")
+        for key, bits in ((name, on & ~answered), (alike, answered)):
+            found[key] = found.get(key, 0) | bits
+
     def holding(self, treatments: Collection[str]) -> list[Recommendation]:
         """The recommendations by which any of these treatments is held."""
         return [
@@ -590,12 +635,16 @@ class Assessor:
         return "unknown" if case.lacks() or case.is_left_out() or undecided else "absent"
 
 
+def _derived_flags(kernel: Kernel) -> frozenset[str]:
+    """What the stages make."""
+    return frozenset((*kernel.after_red_flags, *AFTER_PLAN, *(f"considers-{cause}" for cause in kernel.considered)))
+
+
 class _DerivedFlags(Mapping[str, tuple[str, ...]]):
     """What the stages have made -> the findings that it stands on, found out where somebody asks."""
 
-    def __init__(self, kernel: Kernel, find: Callable[[], Mapping[str, tuple[str, ...]]]) -> None:
-        self._names = {*kernel.after_red_flags, *AFTER_PLAN, *(f"considers-{cause}" for cause in kernel.considered)}
-        self._find = find
+    def __init__(self, names: frozenset[str], find: Callable[[], Mapping[str, tuple[str, ...]]]) -> None:
+        self._names, self._find = names, find
 
     @cached_property
     def _found(self) -> Mapping[str, tuple[str, ...]]:
@@ -780,16 +829,6 @@ def presentations(
     )
     of = knowledge.presentations
     return tuple((of[number], of[number].ratings[rating]) for number, rating, variants in rated if variants & 1)
-
-
-def read_by_presentations(knowledge: Knowledge, decision: Decision) -> Iterator[int]:
-    """The charts of which the conditions of each rating are true, without and with a radiograph at hand; see
-    Assessor.answered.
-    """
-    for radiograph_at_hand in (False, True):
-        judged = decision.beside_flags(knowledge.engine.red_flags, radiograph_at_hand=radiograph_at_hand)
-        for when, ratings in decision.kernel.presentations:
-            yield from (judged.values[when] & judged.values[place] for place in ratings)
 
 
 def _charts_of(case: Case) -> list[Chart]:

@@ -9,7 +9,7 @@ Variant 0 is the patient as documented.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, reduce
+from functools import reduce
 from math import inf
 from operator import or_
 from typing import Any, NamedTuple
@@ -365,19 +365,18 @@ class _OfVariant(Sequence[int]):
 
 
 class _ChartsOfVariant(Sequence[Chart]):
-    """The charts of a case as those of another one, made when one of them is asked for: its verdicts are known."""
+    """The charts of a case as those of another one, each made when it is asked for: its verdicts are known."""
 
     def __init__(self, case: Case, charts: Sequence[Chart]) -> None:
-        self._case, self._charts = case, charts
-
-    @cached_property
-    def _made(self) -> list[Chart]:
-        return [Chart(self._case, of.side, with_sideless=of.with_sideless) for of in self._charts]
+        self._case, self._charts, self._made = case, charts, dict[int, Chart]()
 
     def __len__(self) -> int:
         return len(self._charts)
 
     def __getitem__(self, place: Any) -> Any:
+        if place not in self._made:
+            of = self._charts[place]
+            self._made[place] = Chart(self._case, of.side, with_sideless=of.with_sideless)
         return self._made[place]
 
 

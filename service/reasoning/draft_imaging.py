@@ -8,8 +8,11 @@ and against what the knowledge itself calls for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, reduce
-from operator import xor
+from itertools import product
+from operator import or_
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,15 +22,14 @@ from service.chart.elements import LEFT, RIGHT
 from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import Imaging, Recommendation
+from service.knowledge_model.model import Imaging, Recommendation, Referral
 from service.knowledge_model.vocabulary import INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
-from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement, read_by_presentations
+from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement
 from service.reasoning.decision import Decision
 from service.reasoning.evidence import Fired
-from service.reasoning.kernel import Compiled
 from service.reasoning.order_matching import Applicable, Call, OrderMatching
-from service.reasoning.visit_limits import URGENT, days_allowed, limit_key
+from service.reasoning.visit_limits import URGENT, days_allowed, due_today, limit_key
 
 KIND = "imaging-order"
 # What the card is about that no draft is.
@@ -37,6 +39,8 @@ CANNOT_TELL = "cannot-tell"
 RADIOGRAPH, MRI, CT = "radiograph", "mri", "ct"
 _IONISING = frozenset({RADIOGRAPH, CT})
 _CRITICAL, _WARNING = INDICATORS[:2]
+# The fact that the chart says nothing of this pain and not all of it came.
+_NOT_HEARD = "chart-not-heard"
 
 
 class DraftOrder(msgspec.Struct, frozen=True):
@@ -125,103 +129,143 @@ class DraftImaging:
         self._assessor = assessor
         roles = assessor.knowledge.engine.imaging
         self._regions = roles.regions_of_complaint | roles.other_regions
-        self._by_all, self._waiting = frozenset(self._read_by_all()), frozenset(self._read_by_waiting())
-        # Of what calls for something or is urgent, where it fires, and the places of its calls and of its evidence.
-        self._evidence = [
-            (
-                compiled.fires,
-                [(compiled.critical,), *zip(compiled.imaging), *zip(compiled.referrals), *_of_nodes(compiled)],
-            )
-            for recommendation, compiled in assessor.of_chart()
-            if compiled.imaging or compiled.referrals or compiled.critical_when or recommendation.indicator in URGENT
+        of_chart = tuple(assessor.of_chart())
+        # What calls for something, or is urgent.
+        self._heard = [r for r, _made in of_chart if r.imaging or r.referrals or _is_urgent(r)]
+        # Imaging that waits for its radiograph does not on the last day of a window.
+        self._by_day = [
+            r for r, _made in of_chart if _has_radiograph_first(r) and limit_key(assessor.knowledge, r, r.indicator)[1]
         ]
+        self._by_all = tuple(self._read_by_all())
         self._began = frozenset(assessor.read_of(name for names in roles.asked_for_by for name in names))
 
-    def read(self, decision: Decision, on_chart: OnChart) -> Iterator[int]:
-        """The charts on which each of what is read here is so; see Assessor.alike."""
-        yield from read_by_presentations(self._assessor.knowledge, decision)
-        yield from decision.read(self._by_all)
-        case = decision.charts.case
-        shown = any(shown.finding in case.assertions for shown in self._assessor.knowledge.engine.imaging.shown_by)
-        asked = any(each.value is None for found in case.assertions.values() for each in found)
-        # Only then it matters for which side something is called for or whether it is news, by the evidence; and for
-        # what a red flag waits.
-        news_or_sides = shown or on_chart.done or decision.charts.layout.charts > 1
-        if asked or news_or_sides:
-            told = decision.told({})
-            if news_or_sides:
-                firing = (places for fires, places in self._evidence if decision.values[fires])
-                yield from told.read(place for places in (*firing, self._began) for place in places)
-            if asked:
-                yield from told.read(self._waiting)
+    def judge(
+        self, case: Case, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart
+    ) -> JudgedDrafts:
+        """What comes of the selected drafts; the others count as ordered."""
+        return self._judging(case, assessment, drafts, on_chart).judge()
+
+    def _judging(self, case: Case, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart) -> _Judging:
+        selected = [one for one in drafts if one.draft.selected and self._is_rated(one.order)]
+        return _Judging(self._assessor, case, assessment, drafts, on_chart, selected=selected)
+
+    def _is_rated(self, order: Order) -> bool:
+        """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
+        return bool(order.modality) and (order.region in self._regions or not (order.region or order.elsewhere))
+
+    # -- what would change it -----------------------------------------------------------------------------------------
+
+    def tiers(
+        self, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart, judged: JudgedDrafts
+    ) -> list[tuple[str, list[int]]]:
+        """What there may be a card about on this chart, for which the drafts are `judged`, or on one with an answer
+        more; and the variants in which that has each indicator, the most urgent one first.
+
+        Each fact is found for the variants together that are alike in all that it is made of, and judged in one pass.
+        """
+        if assessment.decision is None or not (judged.orders or judged.work_ups):
+            return []
+        judgings = [*self._judgings(assessment, drafts, on_chart)]
+        found, advised = [], []
+        for place, one in enumerate(judged.rated):
+            facts = [(variants, judging.facts(judging.rated[place])) for variants, judging in judgings]
+            tiers = self._tiers(assessment, facts)
+            found.append((one.order.reference, tiers))
+            advised.append(reduce(or_, tiers))
+        besides = [
+            (part, judging.facts_besides(missing))
+            for variants, judging in judgings
+            for part, said in _apart(variants, [*zip(judging.rated, advised, strict=True)])
+            if (missing := judging.work_up(said))
+        ]
+        return [*found, (WORK_UP, self._tiers(assessment, besides))] if besides else found
+
+    def _judgings(
+        self, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart
+    ) -> Iterator[tuple[int, _Judging]]:
+        """The variants, those together that are alike in all that is read, with the judgement in each of them."""
+        if not (decision := assessment.decision) or not (case := assessment.case):
+            return
+        documented = self._judging(case, assessment, drafts, on_chart)
+        shown_by, waiting = self._assessor.knowledge.engine.imaging.shown_by, self._assessor.may_wait(decision)
+        imaged = bool(on_chart.done) or any(shown.finding in case.assertions for shown in shown_by)
+        read = [
+            *map(decision.charts.anywhere, decision.read(self._by_all)),
+            *(due_today(self._assessor.knowledge, decision, each) for each in self._by_day),
+            *self._read_by_ratings(decision, drafts, on_chart, ["", *(flag for flag, _names in waiting)]),
+        ]
+        # Only then it matters for which side something is called for or whether it is news, by the evidence.
+        if imaged or decision.charts.layout.charts > 1 or documented.matching.sides_unreadable:
+            heard = (each for each in self._heard if imaged or each.imaging or each.referrals)
+            read += (on for each in heard for on in self._assessor.carrying(decision, each))
+        if imaged:
+            read += decision.read(self._began)
+        dates = self._assessor.questions.read_date_as.values() if imaged else ()
+        # What imaging shows is imaging that was done.
+        apart = {*dates, *(shown.finding for shown in shown_by)}.union(*(names for _flag, names in waiting))
+        rest = decision.charts.layout.first
+        for variants, of in self._assessor.alike(assessment, read, self._heard, apart):
+            if of.case:
+                yield variants, self._judging(of.case, of, drafts, on_chart)
+            rest ^= variants
+        yield rest, documented
+
+    def _tiers(self, assessment: Assessment, facts: Sequence[tuple[int, Mapping[str, Value]]]) -> list[int]:
+        """The variants in which what is said of these facts, each with its variants, has each indicator."""
+        found = {name: assessment.fact([(of[name], variants) for variants, of in facts]) for name in facts[0][1]}
+        every = reduce(or_, (variants for variants, _of in facts))
+        tiers = self._assessor.tiers(self._assessor.judge(assessment, KIND, found))
+        if assessment.case and assessment.case.lacks(ON_CHART):
+            silent = ~reduce(or_, tiers)
+            again = self._assessor.tiers(self._assessor.judge(assessment, KIND, {**found, _NOT_HEARD: True}))
+            tiers = [variants | (of & silent) for variants, of in zip(tiers, again, strict=True)]
+        return [variants & every for variants in tiers]
+
+    def _read_by_ratings(
+        self, decision: Decision, drafts: Sequence[DraftOrder], on_chart: OnChart, supposed: Iterable[str]
+    ) -> Iterator[int]:
+        """The variants in which there are ratings, those together that say the same of the drafts; with each of these
+        red flags supposed.
+        """
+        of, flags = self._assessor.knowledge.presentations, self._assessor.knowledge.engine.red_flags
+        regions = frozenset(one.order.region for one in drafts)
+        orders = (*(one.order for one in drafts), *on_chart.placed, *on_chart.done)
+        modalities = {order.modality for order in orders}
+        for at_hand, flag in product((False, True), supposed):
+            alike: dict[object, int] = {}
+            for number, place, variants in decision.ratings(flags, radiograph_at_hand=at_hand, supposed=flag):
+                rating = of[number].ratings[place]
+                about = rating.modality in modalities and (rating.modality, rating.rating)
+                # Imaging of its other regions is as good.
+                others = rating.regions if about and rating.rating == APPROPRIATE else ()
+                key = (about, others, regions.intersection(rating.regions))
+                alike[key] = alike.get(key, 0) | variants
+            yield from alike.values()
 
     def _read_by_all(self) -> Iterator[tuple[int, ...]]:
         """The places in the kernel of what is called for and of red flags, those together that are alike."""
         assessor, roles = self._assessor, self._assessor.knowledge.engine.imaging
         alike: dict[object, list[int]] = {}
         for recommendation, compiled in assessor.of_chart():
-            calls = (*recommendation.imaging, *recommendation.referrals)
+            calls: tuple[Imaging | Referral, ...] = (*recommendation.imaging, *recommendation.referrals)
+            flag: object = None
             if recommendation.red_flag:
-                for indicator, place in ((_CRITICAL, compiled.critical), (recommendation.indicator, compiled.fires)):
-                    limit = limit_key(assessor.knowledge, recommendation, indicator)
-                    alike.setdefault((indicator, limit, calls), []).append(place)
+                alike.setdefault(_CRITICAL, []).append(compiled.critical)
+                limit = limit_key(assessor.knowledge, recommendation, recommendation.indicator)
+                waits = _has_radiograph_first(recommendation) and limit
+                # One that is critical on some charts alone is like no other.
+                flag = (compiled.critical_when and recommendation.id, recommendation.indicator, waits, calls)
+                alike.setdefault(flag, []).append(compiled.critical)
             for call, place in zip(calls, (*compiled.imaging, *compiled.referrals), strict=True):
-                alike.setdefault(call, []).append(place)
-        yield from map(tuple, alike.values())
-        yield from assessor.read_by(assessor.by_kind[KIND])
-        yield from assessor.read_of((roles.child, roles.recent_injury))
-
-    def _read_by_waiting(self) -> Iterator[tuple[int, ...]]:
-        """The places in the kernel of what red flags read, and presentations."""
-        assessor = self._assessor
-        for recommendation, compiled in assessor.of_chart():
-            if recommendation.red_flag:
-                yield from _of_nodes(compiled)
-        conditions = [
-            when
-            for presentation in assessor.knowledge.presentations
-            for when in (presentation.when, *(rating.when for rating in presentation.ratings))
-            if when
-        ]
-        yield from assessor.read_of(leaf.finding for condition in conditions for leaf in condition.leaves())
-
-    def tiers(
-        self, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart, judged: JudgedDrafts
-    ) -> list[tuple[str, list[int]]]:
-        """What there is a card about on this chart, for which the drafts are `judged`, or on one with an answer more;
-        and the variants in which that has each indicator, the most urgent one first.
-        """
-        if assessment.decision is None or not (judged.orders or judged.work_ups):
-            return []
-        others = [
-            (variants, self.judge(other.case, other, drafts, on_chart))
-            for variants, other in self._assessor.alike(assessment, lambda decision: self.read(decision, on_chart))
-            if other.case
-        ]
-        as_documented = reduce(xor, (variants for variants, _other in others), assessment.decision.charts.layout.first)
-        found: dict[tuple[int, str], list[int]] = {}
-        for variants, of in ((as_documented, judged), *others):
-            cards = [((drafts.index(one.rated.drafted), one.rated.order.reference), one.fired) for one in of.orders]
-            cards += [((len(drafts), WORK_UP), work_up.fired) for work_up in of.work_ups]
-            for about, fired in cards:
-                tiers = found.setdefault(about, [0] * len(INDICATORS))
-                tiers[INDICATORS.index(fired[0].indicator)] |= variants
-        return [(about, tiers) for (_place, about), tiers in found.items()]
-
-    def judge(
-        self, case: Case, assessment: Assessment, drafts: Sequence[DraftOrder], on_chart: OnChart
-    ) -> JudgedDrafts:
-        """What comes of the selected drafts; the others count as ordered."""
-        rated = [one for one in drafts if one.draft.selected and self._is_rated(one.order)]
-        return _Judging(self._assessor, case, assessment, drafts, on_chart).judge(rated)
-
-    def _is_rated(self, order: Order) -> bool:
-        """Imaging of the regions of this complaint, or imaging of which nothing tells that it is of another."""
-        return bool(order.modality) and (order.region in self._regions or not (order.region or order.elsewhere))
+                alike.setdefault(replace(call, when=None), []).append(place)
+                if flag:
+                    alike.setdefault((flag, call), []).append(place)
+        yield from ((assessor.kernel.located,), *map(tuple, alike.values()))
+        yield from assessor.read_of([roles.child])
 
 
 class _Judging:
-    """The judgement of the drafts of one call."""
+    """The judgement of the selected drafts of one call, of which each is rated."""
 
     def __init__(
         self,
@@ -230,6 +274,8 @@ class _Judging:
         assessment: Assessment,
         drafts: Sequence[DraftOrder],
         on_chart: OnChart,
+        *,
+        selected: Sequence[DraftOrder],
     ) -> None:
         self.assessor, self.case, self.assessment = assessor, case, assessment
         self.drafts, self.on_chart, self.now = drafts, on_chart, case.now
@@ -238,6 +284,7 @@ class _Judging:
         self.imaging = self.matching.imaging
         self.judgements: list[Judgement] = []
         self.by_id = {fired.recommendation.id: fired for fired in assessment.fired}
+        self.rated = tuple([self._rated(one) for one in selected])
 
     @cached_property
     def judged_beside(self) -> Assessment:
@@ -260,30 +307,17 @@ class _Judging:
         """The red flags of which nobody can tell."""
         return self.assessor.unanswered_flags(self.assessment)
 
-    def judge(self, drafts: Iterable[DraftOrder]) -> JudgedDrafts:
+    def judge(self) -> JudgedDrafts:
         """What comes of these drafts, and what a red flag calls for beside them."""
-        rated = tuple([self._rated(one) for one in drafts])
         if self.assessment.complaint == "absent":
-            return JudgedDrafts(rated)
-        advised = [(one, fired) for one in rated if (fired := self._fired(one))]
-        critical = self._flags(_CRITICAL)
-        missing = self._missing(_ids(critical))
-        # Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose
-        # place it is put, otherwise on the most urgent one.
-        proposed: list[Order] = []
-        instead = []
-        for one, fired in advised:
-            proposal = self._instead(one, fired[0], proposed)
-            instead.append(proposal)
-            proposed += self._as_orders([proposal])
-        added = self._proposals(self._left(missing, proposed, _ids(critical)), _ids(critical))
-        proposed += self._as_orders(added)
-        orders = []
-        for (one, fired), proposal in zip(advised, instead, strict=True):
-            orders.append(self._judged(one, fired, proposal, proposed))
-            proposed += self._as_orders([orders[-1].first])
-        work_ups = [*self._work_up(missing, added, critical), *self._due_besides(rated, proposed)]
-        return JudgedDrafts(rated, tuple(orders), tuple(work_ups), tuple(self.judgements))
+            return JudgedDrafts(self.rated)
+        said = [(one, fired) for one in self.rated if (fired := self._fired(one))]
+        proposed = self._propose([one for one, _fired in said])
+        orders = [
+            self._judged(one, fired, instead, first)
+            for (one, fired), instead, first in zip(said, proposed.instead, proposed.first, strict=True)
+        ]
+        return JudgedDrafts(self.rated, tuple(orders), tuple(self._work_ups(proposed)), tuple(self.judgements))
 
     # -- rating -------------------------------------------------------------------------------------------------------
 
@@ -395,10 +429,10 @@ class _Judging:
 
     def _fired(self, one: RatedOrder) -> tuple[Fired, ...]:
         """What is said of a draft; where nothing is, that what is ordered and done could not be looked at."""
-        facts = self._facts(one)
+        facts = self.facts(one)
         fired = self._judge(facts)
         if not fired and self.case.lacks(ON_CHART):
-            fired = self._judge({**facts, "chart-not-heard": True})
+            fired = self._judge({**facts, _NOT_HEARD: True})
         return fired
 
     def _judge(self, facts: Mapping[str, Value]) -> tuple[Fired, ...]:
@@ -406,10 +440,10 @@ class _Judging:
         self.judgements.append(judgement)
         return judgement.fired
 
-    def _facts(self, one: RatedOrder) -> dict[str, Value]:
+    def facts(self, one: RatedOrder) -> dict[str, Value]:
         order = one.order
         return {
-            **self._facts_besides(),
+            **self.facts_besides(),
             "order-rating": one.rating,
             "days-since-the-same-imaging": self._days_since(one.done),
             "order-repeats-another-order": one.placed is not None,
@@ -423,7 +457,7 @@ class _Judging:
             "gadolinium-asked-for": order.modality == MRI and order.contrast,
         }
 
-    def _facts_besides(self, missing: str = "") -> dict[str, Value]:
+    def facts_besides(self, missing: str = "") -> dict[str, Value]:
         """The facts of no draft; `missing`: the indicator of the red flags whose orders are."""
         return {
             "order-rating": None,
@@ -440,7 +474,7 @@ class _Judging:
             "order-is-an-mri": False,
             "order-is-ionising": False,
             "gadolinium-asked-for": False,
-            "chart-not-heard": self.assessment.complaint == "unknown",
+            _NOT_HEARD: self.assessment.complaint == "unknown",
         }
 
     def _days_since(self, done: Order | None) -> Interval | None:
@@ -450,17 +484,21 @@ class _Judging:
         return Interval(float(least), float(most))
 
     def _judged(
-        self, one: RatedOrder, fired: tuple[Fired, ...], instead: Proposal | None, proposed: Sequence[Order]
+        self,
+        one: RatedOrder,
+        fired: tuple[Fired, ...],
+        instead: tuple[ImagingCall, str] | None,
+        first: ImagingCall | None,
     ) -> JudgedOrder:
-        first = one.radiograph_first
-        new = self._proposals([first]) if first and not self.matching.satisfying(first, proposed) else ()
         can_go, wrong = self._can_go(one), one.placed or one.done or one.other_side or one.rating == USUALLY_NOT
         return JudgedOrder(
             one,
             fired,
-            first=new[0] if new else None,
-            instead=instead,
-            elsewhere=(first,) if first and not new else (),
+            first=self._proposals([first])[0] if first else None,
+            instead=Proposal(*instead, self.by_id[instead[0].recommendation] if instead[0].recommendation else fired[0])
+            if instead
+            else None,
+            elsewhere=(one.radiograph_first,) if one.radiograph_first and not first else (),
             can_go=can_go,
             removable=can_go and bool(wrong) and not self.guarded,
         )
@@ -469,8 +507,35 @@ class _Judging:
         """Whether the draft may be taken away: not where it only waits for the radiograph."""
         return one.rating != CANNOT_TELL and not one.radiograph_first and one.drafted.draft.can_be_named
 
-    def _instead(self, one: RatedOrder, fired: Fired, proposed: Sequence[Order]) -> Proposal | None:
-        """What to put in place of this order; None where there is none to propose, or where it is already."""
+    # -- what is suggested --------------------------------------------------------------------------------------------
+
+    def _propose(self, said: Sequence[RatedOrder]) -> _Proposed:
+        """What is suggested beside and in the place of the drafts of which something is said.
+
+        Whoever takes all that is suggested has each order once: an order stands on the card of the draft in whose place
+        it is put, otherwise on the most urgent one.
+        """
+        proposed = _Proposed([], [], [], [])
+        for one in said:
+            instead = self._instead(one, proposed.orders)
+            proposed.instead.append(instead)
+            proposed.orders.extend([self._as_order(*instead)] if instead else ())
+        among = _ids(self.critical)
+        proposed.added.extend(self._left(self.missing, proposed.orders, among))
+        # A referral is suggested by the work-up alone, and replaces nothing.
+        imaging = [call for call in proposed.added if isinstance(call, ImagingCall)]
+        proposed.orders.extend([self._as_order(call, self.matching.side_of(call, among)) for call in imaging])
+        for one in said:
+            call = one.radiograph_first
+            first = call if call and not self.matching.satisfying(call, proposed.orders) else None
+            proposed.first.append(first)
+            proposed.orders.extend([self._as_order(first, self.matching.side_of(first))] if first else ())
+        return proposed
+
+    def _instead(self, one: RatedOrder, proposed: Sequence[Order]) -> tuple[ImagingCall, str] | None:
+        """What to put in place of this order, and for which side; None where there is none to propose, or where it is
+        already. Where it is the same for the other side, no recommendation calls for it.
+        """
         order = one.order
         if not self._can_go(one) or one.placed or one.done:
             return None
@@ -480,74 +545,118 @@ class _Judging:
             side = self.matching.compared(order.key, one.side)
             if any(other.covers(order.key, side) for other in beside):
                 return None
-            call = ImagingCall(order.modality, order.region, _priority(one), "", fired.recommendation.id)
-            return Proposal(call, one.side, fired)
+            return ImagingCall(order.modality, order.region, _priority(one), "", ""), one.side
         if one.rating == APPROPRIATE:
             return None
         called = next((call for call in self.imaging if not self.matching.satisfying(call, beside)), None)
-        return self._proposals([called])[0] if called else None
+        return (called, self.matching.side_of(called)) if called else None
 
-    def _missing(self, critical: frozenset[str]) -> list[Call]:
-        """The orders that a critical red flag calls for and that nobody has drafted or placed."""
-        calls: list[Call] = [*self.imaging, *self.assessment.referrals]
-        called = [call for call in calls if critical & self.matching.called_by(call)] if critical else []
-        return self._left(called, list(self._beside(None)), critical) if called else []
-
-    def _left(self, calls: Iterable[Call], orders: Sequence[Order], among: frozenset[str]) -> list[Call]:
-        """Those of these calls that none of these orders satisfies."""
-        return [call for call in calls if not self.matching.satisfying(call, orders, among=among)]
-
-    def _work_up(
-        self, missing: Sequence[Call], added: tuple[Proposal, ...], critical: Sequence[Fired]
-    ) -> Iterator[WorkUp]:
-        """What critical red flags call for and nobody has drafted or placed."""
-        if missing and (fired := self._judge(self._facts_besides(_CRITICAL))):
-            suggested = [proposal.call for proposal in added]
-            elsewhere = tuple(call for call in missing if call not in suggested)
-            yield WorkUp((*fired, *critical), added, elsewhere)
-
-    def _due_besides(self, rated: Sequence[RatedOrder], proposed: Sequence[Order]) -> Iterator[WorkUp]:
-        """The imaging that a red flag short of critical calls for and that is not beside an imaging order of this
-        pain. What comes after the radiograph that the same flag calls for is not due before that is done, unless the
-        flag is due the same day.
-        """
-        warnings = self._flags(_WARNING)
-        if not rated or not warnings or self._flags(_CRITICAL):
-            return
-        ordered = list(self._beside(None))
-        besides: dict[Call, None] = {}
-        for fired in warnings:
-            called = [call for call in self.imaging if fired.recommendation.id in self.matching.called_by(call)]
-            at_once = not days_allowed(self.knowledge, self.assessment, fired) or self.matching.has_radiograph(())
-            radiographs = [call for call in called if call.modality == RADIOGRAPH]
-            besides |= dict.fromkeys(
-                self._left(called if at_once or not radiographs else radiographs, ordered, _ids([fired]))
-            )
-        due = self._left(besides, proposed, _ids(warnings))
-        if due and (advised := self._judge(self._facts_besides(_WARNING))):
-            behind = frozenset[str]().union(*map(self.matching.called_by, due))
-            flags = (flag for flag in warnings if flag.recommendation.id in behind)
-            yield WorkUp((*advised, *flags), self._proposals(due, _ids(warnings)))
-
-    def _flags(self, indicator: str) -> list[Fired]:
-        return [fired for fired in self.assessment.red_flags() if fired.indicator == indicator]
+    def _as_order(self, call: ImagingCall, side: str) -> Order:
+        """What order this would be."""
+        return Order("", "draft", call.modality, call.region, side=self.matching.compared(call.key, side))
 
     def _proposals(self, calls: Iterable[Call], among: frozenset[str] | None = None) -> tuple[Proposal, ...]:
         return tuple(
             Proposal(call, self.matching.side_of(call, among), self.by_id[call.recommendation]) for call in calls
         )
 
-    def _as_orders(self, proposals: Iterable[Proposal | None]) -> Iterator[Order]:
-        """What orders these would be; a referral is proposed by the work-up alone, and replaces nothing."""
-        for proposal in proposals:
-            if proposal and isinstance(call := proposal.call, ImagingCall):
-                side = self.matching.compared(call.key, proposal.side)
-                yield Order("", "draft", call.modality, call.region, side=side)
+    # -- what red flags call for besides ------------------------------------------------------------------------------
+
+    @cached_property
+    def critical(self) -> list[Fired]:
+        """The red flags that are critical."""
+        return [fired for fired in self.assessment.red_flags() if fired.indicator == _CRITICAL]
+
+    @cached_property
+    def warnings(self) -> list[Fired]:
+        """Those short of critical."""
+        return [fired for fired in self.assessment.red_flags() if fired.indicator == _WARNING]
+
+    @cached_property
+    def ordered(self) -> tuple[Order, ...]:
+        """What is drafted, ordered or was done lately."""
+        return tuple(self._beside(None))
+
+    @cached_property
+    def missing(self) -> list[Call]:
+        """The orders that a critical red flag calls for and that nobody has drafted or placed."""
+        among = _ids(self.critical)
+        calls: list[Call] = [*self.imaging, *self.assessment.referrals] if among else []
+        return self._left([call for call in calls if among & self.matching.called_by(call)], self.ordered, among)
+
+    @cached_property
+    def besides(self) -> list[Call]:
+        """The imaging that a red flag short of critical calls for and that is not beside an imaging order of this
+        pain. What comes after the radiograph that the same flag calls for is not due before that is done, unless the
+        flag is due the same day.
+        """
+        found: dict[Call, None] = {}
+        for fired in self.warnings if self.rated and not self.critical else ():
+            called = [call for call in self.imaging if fired.recommendation.id in self.matching.called_by(call)]
+            radiographs = [call for call in called if call.modality == RADIOGRAPH]
+            if radiographs and not (
+                self.matching.has_radiograph(()) or not days_allowed(self.knowledge, self.assessment, fired)
+            ):
+                called = radiographs
+            found |= dict.fromkeys(self._left(called, self.ordered, _ids([fired])))
+        return [*found]
+
+    def work_up(self, said: Sequence[RatedOrder]) -> str:
+        """The indicator of the red flags whose orders are missing beside the drafts, of which something is said of
+        these; empty where none is.
+        """
+        if self.missing:
+            return _CRITICAL
+        return _WARNING if self.besides and self._due(self._propose(said)) else ""
+
+    def _due(self, proposed: _Proposed) -> list[Call]:
+        return self._left(self.besides, proposed.orders, _ids(self.warnings))
+
+    def _left(self, calls: Iterable[Call], orders: Sequence[Order], among: frozenset[str]) -> list[Call]:
+        """Those of these calls that none of these orders satisfies."""
+        return [call for call in calls if not self.matching.satisfying(call, orders, among=among)]
+
+    def _work_ups(self, proposed: _Proposed) -> Iterator[WorkUp]:
+        """What is missing beside the drafts, first what critical red flags call for."""
+        if self.missing:
+            if fired := self._judge(self.facts_besides(_CRITICAL)):
+                elsewhere = tuple(call for call in self.missing if call not in proposed.added)
+                added = self._proposals(proposed.added, _ids(self.critical))
+                yield WorkUp((*fired, *self.critical), added, elsewhere)
+        elif (due := self._due(proposed)) and (fired := self._judge(self.facts_besides(_WARNING))):
+            behind = frozenset[str]().union(*map(self.matching.called_by, due))
+            flags = (flag for flag in self.warnings if flag.recommendation.id in behind)
+            yield WorkUp((*fired, *flags), self._proposals(due, _ids(self.warnings)))
 
 
-def _of_nodes(compiled: Compiled) -> Iterator[tuple[int, ...]]:
-    """The places of the condition of a recommendation, and of all that it is made of."""
-    return ((place,) for node in compiled.when.nodes() for place in (node.true, node.false))
+class _Proposed(NamedTuple):
+    """What is suggested in the place of each draft, with its side; what critical red flags call for besides; the
+    radiograph before each draft, where it is new; and the orders that all of it would be.
+    """
+
+    instead: list[tuple[ImagingCall, str] | None]
+    added: list[Call]
+    first: list[ImagingCall | None]
+    orders: list[Order]
+
+
+def _apart(variants: int, said: Sequence[tuple[RatedOrder, int]]) -> list[tuple[int, list[RatedOrder]]]:
+    """These variants, those together in which something is said of the same drafts; `said`: in which it is of each."""
+    parts: list[tuple[int, list[RatedOrder]]] = [(variants, [])]
+    for one, so in said:
+        split = [((of & so, [*drafts, one]), (of & ~so, drafts)) for of, drafts in parts]
+        parts = [part for both in split for part in both if part[0]]
+    return parts
+
+
+def _is_urgent(recommendation: Recommendation) -> bool:
+    return bool(recommendation.red_flag or recommendation.critical_when) or recommendation.indicator in URGENT
+
+
+def _has_radiograph_first(recommendation: Recommendation) -> bool:
+    """Whether a red flag calls for a radiograph, and for other imaging."""
+    modalities = {call.modality for call in recommendation.imaging}
+    return recommendation.red_flag is not None and RADIOGRAPH in modalities and len(modalities) > 1
 
 
 def _ids(fired: Iterable[Fired]) -> frozenset[str]:

@@ -66,14 +66,14 @@ class OrderMatching:
             return NO_SIDE_NAMED
         called_by = self.called_by(call) if among is None else self.called_by(call) & among
         behind = [fired for fired in self.assessment.fired if fired.recommendation.id in called_by]
-        if self._sides_unreadable and any(self._may_be_elsewhere(item) for fired in behind for item in fired.evidence):
+        if self.sides_unreadable and any(self._may_be_elsewhere(item) for fired in behind for item in fired.evidence):
             return NO_SIDE_NAMED
         if self.assessment.side != BILATERAL:
             return self.assessment.side
         return _one_side(side for fired in behind for side in self._sides(fired))
 
     @cached_property
-    def _sides_unreadable(self) -> bool:
+    def sides_unreadable(self) -> bool:
         """Whether any finding has a side that could not be read."""
         stated = self.assessment.case.assertions.values() if self.assessment.case else ()
         return any(SIDE_UNREADABLE in each.remarks for found in stated for each in found)
@@ -93,6 +93,8 @@ class OrderMatching:
 
     def side_for(self, order: Order, beside: Sequence[Order]) -> str:
         """The side that an order ought to have: of what it would satisfy, otherwise of the pain."""
+        if self.assessment.side != BILATERAL and not self.sides_unreadable:
+            return self.assessment.side
         anywhere = [msgspec.structs.replace(order, side=NO_SIDE)]
         sides = [self.side_of(call) for call in self.imaging if self.satisfying(call, anywhere, beside)]
         return _one_side(sides) if sides else self.assessment.side
@@ -125,6 +127,8 @@ class OrderMatching:
         """Whether where it hurts was radiographed in this episode: since it began, or where that is not known within
         the set time. A radiograph from before the injury does not show it.
         """
+        if not self.on_chart.done:
+            return False
         if self._began is None:
             return any(self._is_radiograph(order, side) for order in self.recently_done)
         return any(
@@ -212,5 +216,7 @@ class OrderMatching:
 
 
 def _one_side(sides: Iterable[str]) -> str:
-    found = set(sides)
-    return found.pop() if len(found) == 1 else BILATERAL
+    """The one that they are; both where there are several, or none. No more of them are looked at than it takes."""
+    found = iter(sides)
+    one = next(found, BILATERAL)
+    return BILATERAL if any(side != one for side in found) else one

@@ -113,6 +113,16 @@ def days_allowed(knowledge: Knowledge, assessment: Assessment, fired: Fired) -> 
     return _days(knowledge, fired.recommendation, fired.indicator, assessment.days_since_onset(fired))
 
 
+def due_today(knowledge: Knowledge, decision: Decision, recommendation: Recommendation) -> int:
+    """The variants in which a recommendation fires, short of critical, and allows no day until a visit."""
+    charts, found = decision.charts, 0
+    if firing := decision.values[decision.kernel.recommendations[recommendation.id].fires]:
+        for onset, of in ((None, charts.everywhere(charts.layout.first)), *_since_onset(decision)):
+            if not _days(knowledge, recommendation, recommendation.indicator, (onset,) if onset else ()):
+                found |= charts.anywhere(firing & of)
+    return found
+
+
 def window_left(knowledge: Knowledge, assessment: Assessment, fired: Sequence[Fired]) -> int | None:
     """How many days the window since the injury leaves for what critical red flags call for beside being seen today:
     those that a warning of the same would allow. None where one of them has no window, or the day is not known.
