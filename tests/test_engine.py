@@ -18,8 +18,8 @@ from service.chart.assertions import Assertion
 from service.chart.fhir_time import read_when
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import Knowledge, Points, Treatment
-from service.knowledge_model.vocabulary import CHART_KINDS, COSTS, INDICATORS
+from service.knowledge_model.model import ORDER_SYSTEM, Knowledge, Points, Treatment
+from service.knowledge_model.vocabulary import ADVICE_FACTS, CHART_KINDS, COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, presentations
 from service.reasoning.decision import Decision, decide, ones
 from service.reasoning.questions import DECIDING, Questions
@@ -1655,6 +1655,333 @@ def test_a_result_on_the_chart_is_imaging_that_was_done(engine: Engine) -> None:
         engine, order("mri-foot", "left"), present=[ANKLE, "slow-start", "broken-on-mri, 8 days ago"]
     )
     assert "io5-done" not in said
+
+
+NO_FACTS: dict[str, Any] = {
+    **dict.fromkeys(ADVICE_FACTS["imaging-order"], False),
+    "order-rating": None,
+    "days-since-the-same-imaging": None,
+}
+IN_WORDS = "MRI of the ankle with contrast"
+
+
+def facts(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> list[dict[str, Any]]:
+    """What is known of each draft, and of what is missing beside them, as far as it is more than nothing."""
+    judged = [each.facts for each in engine.answered(IMAGING_REFERRAL, drafts=drafts, **chart).judgements]
+    assert all(each.keys() == NO_FACTS.keys() for each in judged)
+    return [{name: value for name, value in each.items() if value != NO_FACTS[name]} for each in judged]
+
+
+def coded_as(*keys: str, text: str = "", system: str = ORDER_SYSTEM) -> dict[str, Any]:
+    """What an order is of: each of these codes, and words."""
+    coding = [{"system": system, "code": key} for key in keys]
+    return {"code": {"coding": coding, **({"text": text} if text else {})}}
+
+
+MRI_FIRST = {"order-rating": "usually-not", "radiograph-comes-first": True, "order-is-an-mri": True}
+CT_FIRST = {"order-rating": "cannot-tell", "radiograph-comes-first": True, "order-is-ionising": True}
+
+
+@pytest.mark.parametrize(
+    ("draft", "known"),
+    [
+        (order("mri-ankle", "left"), MRI_FIRST),
+        (order("radiograph-ankle", "left"), {"order-rating": "appropriate", "order-is-ionising": True}),
+        (order("ct-ankle", "left"), CT_FIRST),
+        (
+            order("mri-knee", "left"),
+            {"order-rating": "usually-not", "order-is-of-another-region": True, "order-is-an-mri": True},
+        ),
+        (
+            order("mri-ankle", "right"),
+            {"order-rating": "usually-not", "order-is-for-the-other-side": True, "order-is-an-mri": True},
+        ),
+        (
+            order("mri-ankle", "right", **coded_as("mri-ankle", text="MRI of the left ankle")),
+            {"order-rating": "usually-not", "order-names-two-sides": True, "order-is-an-mri": True},
+        ),
+        (
+            order("mri-ankle", "left", **coded_as("mri-ankle", text="with contrast")),
+            MRI_FIRST | {"gadolinium-asked-for": True},
+        ),
+        (order("ct-ankle", "left", **coded_as("ct-ankle", text="with contrast")), CT_FIRST),
+        (
+            order("mri-ankle", "left", **coded_as("mri-ankle", "mri-foot")),
+            {"order-rating": "cannot-tell", "order-names-no-region": True, "order-is-an-mri": True},
+        ),
+    ],
+    ids=["mri", "radiograph", "ct", "region", "side", "two-sides", "contrast", "ct-contrast", "no-region"],
+)
+def test_what_is_known_of_a_draft_says_what_it_is_of_and_how_it_is_rated(
+    engine: Engine, draft: dict[str, Any], known: dict[str, Any]
+) -> None:
+    assert facts(engine, draft, **CRACK)[0] == known
+
+
+def test_what_is_missing_beside_the_drafts_is_known_of_none_of_them(engine: Engine) -> None:
+    mri, unknown = order("mri-ankle", "left"), order("mri-ankle", **coded_as("else"))
+    emergency = {"present": [ANKLE, "blue-toes"]}
+    assert facts(engine, mri, **emergency)[1:] == [{"red-flag-work-up-missing": True}]
+    # What is drafted and not recognised may be what is missing.
+    assert facts(engine, mri, unknown, **emergency)[1:] == [
+        {"red-flag-work-up-missing": True, "order-not-recognised": True}
+    ]
+    assert facts(engine, mri, order("referral-emergency"), **emergency)[1:] == []
+    without_region = order("mri-ankle", "left", **coded_as("mri-ankle", "mri-foot"))
+    assert facts(engine, without_region, **CRACK)[1:] == [{"urgent-imaging-missing": True}]
+    assert facts(engine, without_region, unknown, **CRACK)[1:] == [
+        {"urgent-imaging-missing": True, "order-not-recognised": True}
+    ]
+    # What is suggested in the place of a draft, or before it, is missing no more.
+    for draft in (order("mri-knee", "left"), mri):
+        assert facts(engine, draft, unknown, **CRACK)[1:] == []
+
+
+def test_where_orders_did_not_come_and_nothing_else_is_said_that_is_what_is_known(engine: Engine) -> None:
+    radiograph, came = order("radiograph-ankle", "left"), {"order-rating": "appropriate", "order-is-ionising": True}
+    assert facts(engine, radiograph, **CRACK, failed=["orders"]) == [came, came | {"chart-not-heard": True}]
+    assert facts(engine, radiograph, **CRACK, failed=["medications"]) == [came]
+    assert facts(engine, order("mri-ankle", "left"), **CRACK, failed=["orders"]) == [MRI_FIRST]
+
+
+def test_of_a_chart_of_which_too_little_came_it_is_known_that_it_did(engine: Engine) -> None:
+    few: dict[str, Any] = {"present": ["swelling"], "withheld": ["conditions"]}
+    [known] = facts(engine, order("mri-ankle", "left"), **few)
+    assert known == {"order-rating": "cannot-tell", "order-is-an-mri": True, "chart-not-heard": True}
+    assert drafted(engine, order("mri-ankle", "left"), **few)[1][0]["because"] == "chart-not-heard"
+
+
+def test_a_rating_says_by_a_word_what_it_stands_on(engine: Engine) -> None:
+    def rated(draft: dict[str, Any], **chart: Any) -> tuple[str, str, str]:
+        _said, [judged] = drafted(engine, draft, **chart)
+        return judged["rating"], judged["because"], judged.get("variant", {}).get("id", "")
+
+    mri = order("mri-ankle", "left")
+    assert rated(mri, present=["swelling"]) == ("cannot-tell", "no-complaint", "")
+    assert rated(mri, **CRACK) == ("usually-not", "rated", "TOY-A")
+    assert rated(order("radiograph-ankle", "left"), **CRACK) == ("appropriate", "called-for", "TOY-A")
+    assert rated(order("ct-ankle", "left"), **CRACK) == ("cannot-tell", "not-rated", "")
+    assert rated(order("mri-ankle", "left", **coded_as("mri-ankle", "mri-foot")), **CRACK) == (
+        "cannot-tell",
+        "region-not-known",
+        "",
+    )
+    # Of two that are true the better one counts.
+    slow = {"present": [ANKLE, "slow-start", "loud-crack, 2 days ago"], "orders": [done("radiograph-ankle", 0)]}
+    assert rated(order("mri-ankle", "left"), **slow) == ("appropriate", "rated", "TOY-B")
+
+
+def test_what_an_unanswered_red_flag_would_make_of_a_rating_is_not_called_usually_not(engine: Engine) -> None:
+    slow = {"present": [ANKLE, "slow-start"], "asked": ["loud-crack"]}
+    mri = order("mri-ankle", "left")
+    # After a radiograph, the MRI is appropriate if the crack was there; before it, it is not even then.
+    _said, [judged] = drafted(engine, mri, orders=[done("radiograph-ankle", 3)], **slow)
+    assert (judged["rating"], judged["because"]) == ("cannot-tell", "red-flag-unanswered")
+    without = tuple(
+        replace(r, imaging=()) if r.red_flag and r.red_flag.id == "crack" else r for r in toy().recommendations
+    )
+    silent = Engine(replace(toy(), recommendations=without))
+    for shown, because in (([], "rated"), ([done("radiograph-ankle", 3)], "red-flag-unanswered")):
+        _said, [judged] = drafted(silent, mri, orders=shown, **slow)
+        assert judged["because"] == because
+    _said, [judged] = drafted(silent, mri, orders=[order("radiograph-ankle", "left", status="active")], **slow)
+    assert judged["because"] == "red-flag-unanswered"
+    other_side = [order("radiograph-ankle", "right", status="active")]
+    assert drafted(silent, mri, orders=other_side, **slow)[1][0]["because"] == "rated"
+
+
+def suggested(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> list[list[str]]:
+    """What the cards suggest, each by its actions: the draft that goes, or what is ordered and how urgent that is."""
+
+    def action(given: Any) -> str:
+        if given.type == "delete":
+            return f"not {given.resource_id.removeprefix('ServiceRequest/')}"
+        return f"{given.resource['priority']}: {given.resource['code']['text']}"
+
+    cards = engine.answered(IMAGING_REFERRAL, drafts=drafts, **chart).response.cards
+    return [[action(each) for each in suggestion.actions] for card in cards for suggestion in card.suggestions]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("stat", "stat"), ("urgent", "urgent"), ("asap", "routine"), ("", "routine")]
+)
+def test_what_is_put_in_the_place_of_an_order_for_the_other_side_is_as_urgent(
+    engine: Engine, given: str, kept: str
+) -> None:
+    draft = order("radiograph-ankle", "right", **({"priority": given} if given else {}))
+    assert suggested(engine, draft, **CRACK) == [[f"{kept}: Radiograph of the ankle, left", "not draft1"]]
+
+
+OLD = {"present": [f"{ANKLE}, 40 days ago", "slow-start, 40 days ago"]}
+SLOW = {"present": [ANKLE, "slow-start"]}
+FEVER = {"present": [ANKLE, "fever"]}
+KNEE, RADIOGRAPH, MRI = order("mri-knee", "left"), order("radiograph-ankle", "left"), order("mri-ankle", "left")
+ULTRASOUND = order("ultrasound-ankle", "left")
+OF_THE_FOOT = ["routine: Ultrasound of the foot, left", "not draft1"]
+
+
+@pytest.mark.parametrize(
+    ("drafts", "chart", "suggestions"),
+    [
+        # What comes first is ordered besides, once.
+        ([MRI], CRACK, [["urgent: Radiograph of the ankle, left"]]),
+        ([MRI, order("ct-ankle", "left")], CRACK, [["urgent: Radiograph of the ankle, left"]]),
+        # What is usually not appropriate gives way to what is called for, unless that is there.
+        ([KNEE], CRACK, [["urgent: Radiograph of the ankle, left", "not draft1"]]),
+        ([KNEE, RADIOGRAPH], CRACK, []),
+        ([MRI], SLOW, [OF_THE_FOOT]),
+        ([KNEE], FEVER, [["urgent: MRI of the ankle, left", "not draft1"]]),
+        ([KNEE], {**FEVER, "orders": [order("mri-ankle", "left", status="active")]}, []),
+        # The same again goes, and so does what was done.
+        ([MRI, MRI], SLOW, [OF_THE_FOOT, ["not draft2"]]),
+        ([MRI], {**SLOW, "orders": [order("mri-ankle", "left", status="active")]}, [["not draft1"]]),
+        ([MRI], {**OLD, "orders": [done("mri-ankle", 3)]}, [["not draft1"]]),
+        # Beside a red flag nothing only goes.
+        ([MRI, MRI], FEVER, []),
+        # For the other side it is put in the place of the one that is wrong, where it is not drafted already.
+        (
+            [order("ultrasound-ankle", "right")],
+            FEVER,
+            [["routine: Ultrasound of the ankle, left", "not draft1"]],
+        ),
+        ([order("ultrasound-ankle", "right"), ULTRASOUND], FEVER, []),
+        ([order("ultrasound-ankle", "right")], {**FEVER, "orders": [{**ULTRASOUND, "status": "active"}]}, []),
+    ],
+)
+def test_what_a_card_of_drafts_suggests(
+    engine: Engine, drafts: list[dict[str, Any]], chart: dict[str, Any], suggestions: list[list[str]]
+) -> None:
+    assert suggested(engine, *drafts, **chart) == suggestions
+
+
+def test_a_draft_that_was_decided_on_counts_as_ordered(engine: Engine) -> None:
+    said, [judged] = drafted(engine, RADIOGRAPH, beside=[RADIOGRAPH], **CRACK)
+    assert "io6-ordered" in said
+    assert judged["reference"] == "ServiceRequest/draft1"
+    assert "io4-radiograph-first" not in drafted(engine, MRI, beside=[RADIOGRAPH], **CRACK)[0]
+    assert "io6-ordered" not in drafted(engine, RADIOGRAPH, beside=[MRI], **CRACK)[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is so in which variants, for whoever judges something beside the chart
+
+
+def variant(engine: Engine, finding: str, value: Value) -> int:
+    """The variant of a chart with one side in which this is answered alone."""
+    answers = enumerate(engine.assessor.questions.answers, start=1)
+    [number] = [number for number, answer in answers if answer.values == {finding: value}]
+    return 1 << number
+
+
+def rested(engine: Engine, recommendation: str, resource: str, **chart: Any) -> int:
+    [of] = [each for each in toy().recommendations if each.id == recommendation]
+    return engine.assessor.rests_on(engine.assess(**chart), of, resource)
+
+
+def test_a_finding_is_stated_in_each_variant_but_where_another_answer_is_given(engine: Engine) -> None:
+    assessment, kidney = engine.assess(present=[ANKLE]), variant(engine, "bad-kidney", True)
+    assert assessment.decision is not None
+    every, stated_in = assessment.decision.charts.layout.first, engine.assessor.stated_in
+    assert stated_in(assessment, "bad-kidney", documented=False) == kidney
+    assert stated_in(assessment, "bad-kidney", documented=True) == every & ~variant(engine, "bad-kidney", False)
+    # What is known is not answered.
+    known = engine.assess(present=[ANKLE, "bad-kidney"])
+    assert stated_in(known, "bad-kidney", documented=True) == every
+    assert stated_in(known, "bad-kidney", documented=False) == 0
+    without = engine.assess(present=["swelling"])
+    assert [stated_in(without, "bad-kidney", documented=so) for so in (True, False)] == [1, 0]
+
+
+def test_what_could_not_be_read_is_unread_until_all_of_it_is_answered(engine: Engine) -> None:
+    assessment, still_unread = engine.assess(present=[ANKLE]), engine.assessor.still_unread
+    assert assessment.decision is not None
+    every = assessment.decision.charts.layout.first
+
+    def answered(finding: str) -> int:
+        return sum(
+            variant(engine, finding, of.values[finding])
+            for of in engine.assessor.questions.answers
+            if of.values.keys() == {finding}
+        )
+
+    kidney, injury = (Assertion(name, None, "", None, "") for name in ("bad-kidney", "injury-date"))
+    assert still_unread(assessment, [kidney]) == every & ~answered("bad-kidney")
+    assert still_unread(assessment, [injury]) == every & ~answered("injury-date") != every
+    assert still_unread(assessment, [kidney, injury]) == every
+    assert still_unread(assessment, []) == 0
+    without = engine.assess(present=["swelling"])
+    assert [still_unread(without, unread) for unread in ([kidney], [])] == [1, 0]
+
+
+def test_a_recommendation_rests_on_a_resource_that_all_of_its_evidence_is_of(engine: Engine) -> None:
+    known = {"present": [ANKLE, "bad-kidney"]}
+    decision = decided(engine, **known)
+    every = decision.charts.layout.first & ~decision.charts.closed
+    assert rested(engine, "tr8-no-pill", "Observation/r2", **known) & ~decision.charts.closed == every
+    for other in ("Observation/r1", "Observation/r9"):
+        assert rested(engine, "tr8-no-pill", other, **known) == 0
+    # Of two that it stands on neither is all of it, nor is one beside an answer.
+    assert rested(engine, "tr8-no-pill", "Observation/r2", present=[ANKLE, "bad-kidney", "toy-pill"]) == 0
+    both = {"present": [ANKLE, "both-feet-affected"]}
+    blue, every = variant(engine, "blue-toes", True), decided(engine, **both).charts.layout.first
+    assert rested(engine, "rf1-blue-foot", "Observation/r2", **both) == every & ~blue
+    # Where it fires with an answer alone it stands on that.
+    assert rested(engine, "rf1-blue-foot", "Observation/r1", present=[ANKLE]) == 0
+    assert rested(engine, "tr8-no-pill", "Observation/r1", present=["swelling"]) == 0
+
+
+def test_what_is_judged_beside_a_chart_has_in_each_variant_the_gravest_indicator_that_fires(engine: Engine) -> None:
+    assessment = engine.assess(present=[ANKLE])
+    side, twice, both = 1 << 1, 1 << 2, 1 << 3
+    facts = {
+        **NO_FACTS,
+        "order-is-for-the-other-side": assessment.so_in(side | both),
+        "order-repeats-another-order": assessment.so_in(twice | both),
+    }
+    judgement = engine.assessor.judge(assessment, "imaging-order", facts)
+    assert engine.assessor.tiers(judgement) == [0, side | both, twice]
+    # With the chart as documented alone there is one variant.
+    alone = {**NO_FACTS, "order-is-for-the-other-side": True}
+    assert assessment.decision is not None
+    every = assessment.decision.charts.layout.first
+    assert engine.assessor.tiers(engine.assessor.judge(assessment, "imaging-order", alone)) == [0, every, 0]
+    critical = tuple(
+        replace(each, critical_when=parse("order-repeats-another-order", {})) if each.id == "io2-other-side" else each
+        for each in toy().recommendations
+    )
+    grave = Engine(replace(toy(), recommendations=critical))
+    judgement = grave.assessor.judge(grave.assess(present=[ANKLE]), "imaging-order", facts)
+    assert grave.assessor.tiers(judgement) == [both, side, twice]
+    without = engine.assess(present=["swelling"])
+    assert engine.assessor.tiers(engine.assessor.judge(without, "imaging-order", alone)) == [0, 0, 0]
+
+
+def test_what_is_so_in_some_variants_is_one_fact_where_nothing_is_asked(engine: Engine) -> None:
+    assessment, without = engine.assess(present=[ANKLE]), engine.assess(present=["swelling"])
+    assert assessment.fact([("a", 1), ("b", 2), ("a", 4)]) == {"a": 5, "b": 2}
+    assert without.fact([("a", 2), ("b", 1)]) == "b"
+    so = assessment.so_in(3)
+    assert isinstance(so, dict)
+    assert (so[True], so.documented) == (3, True)
+    assert [without.so_in(variants) for variants in (1, 2, 0)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        {"present": [ANKLE, "loud-crack", "bony-tenderness", "drawer-test"]},
+        {"present": [*ON_BOTH, "loud-crack, right", "slow-start"], "absent": ["swelling"]},
+        {"present": [ANKLE]},
+        {"present": ["swelling"]},
+    ],
+    ids=["one-side", "both-sides", "too-little", "no-complaint"],
+)
+def test_an_assessment_that_asks_nothing_is_otherwise_the_same(engine: Engine, chart: dict[str, Any]) -> None:
+    case = engine.case(**chart)
+    asking, silent = engine.assessor.assess(case), engine.assessor.assess(case, asking=False)
+    assert silent.ask == ()
+    for member in ("complaint", "side", "fired", "rankings", "imaging", "referrals", "treatment", "known"):
+        assert getattr(silent, member) == getattr(asking, member), member
 
 
 # ---------------------------------------------------------------------------------------------------------------------

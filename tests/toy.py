@@ -43,6 +43,7 @@ HOOKS = {
 _SIDES = {"left": "7771000", "right": "24028007"}
 _SCT = "http://snomed.info/sct"
 _SUBJECT = {"reference": "Patient/1"}
+_FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
 
 
 @cache
@@ -116,10 +117,14 @@ def request(
     diagnoses: Iterable[str] = (),
     orders: Iterable[Json] = (),
     drafts: Iterable[Json] = (),
+    beside: Iterable[Json] = (),
     appointment: str = "",
     withheld: Iterable[str] = (),
+    failed: Iterable[str] = (),
 ) -> Json:
-    """A whole request about a chart; `asked`: without an answer; `dates`: an entry and its date as it is written."""
+    """A whole request about a chart; `asked`: without an answer; `dates`: an entry and its date as it is written;
+    `beside`: drafts that are not selected; `withheld`, `failed`: keys of the prefetch.
+    """
     drafted = [{"id": f"draft{number}", **each} for number, each in enumerate(drafts, start=1)]
     visit = {"resourceType": "Appointment", "id": "visit", "status": "proposed", "start": appointment}
     observations = [
@@ -158,7 +163,7 @@ def request(
     context: dict[str, Json] = {
         "order-select": {
             "selections": [f"{each['resourceType']}/{each['id']}" for each in drafted],
-            "draftOrders": bundle(drafted),
+            "draftOrders": bundle([*({"id": f"beside{n}", **each} for n, each in enumerate(beside)), *drafted]),
         },
         "appointment-book": {"appointments": bundle([visit])},
     }
@@ -173,7 +178,9 @@ def request(
             "encounterId": "1",
             **context.get(HOOKS[service], {}),
         },
-        "prefetch": {key: prefetch.get(key, bundle(())) for key in keys if key not in withheld},
+        "prefetch": {
+            key: _FAILED if key in failed else prefetch.get(key, bundle(())) for key in keys if key not in withheld
+        },
     }
 
 
