@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from cds_hooks import read_request
 from service.chart.case import Case, CaseReader
@@ -137,29 +140,44 @@ def charts(knowledge: Knowledge) -> Iterator[tuple[str, Case]]:
 
 def flips(knowledge: Knowledge) -> tuple[int, list[Flip]]:
     """How many weights were varied, and every decision that one of them turns."""
-    assessor = Assessor(knowledge)
+    plain = Assessor(knowledge)
     ranked = []
     for name, case in charts(knowledge):
-        if (assessment := assessor.assess(case, asking=False)).rankings:
-            counting = [weighed for _side, weighed in assessor.weights(assessment)]
+        if (assessment := plain.assess(case, asking=False)).rankings:
+            counting = [weighed for _side, weighed in plain.weights(assessment)]
             ranked.append((name, case, counting, _decisions(knowledge, assessment)))
     found, varied = [], 0
     for weight, factor, rules, concerns in variations(knowledge.differential):
         varied += 1
-        varied_knowledge = replace(knowledge, differential=rules)
-        assessor = Assessor(varied_knowledge)
+        assessor = _varied(plain, rules)
         for name, case, counting, decisions in ranked:
             if not any(map(concerns, counting)):
                 continue
             for decision, was, now in zip(
                 DECISIONS,
                 decisions,
-                _decisions(varied_knowledge, assessor.assess(case, asking=False)),
+                _decisions(assessor.knowledge, assessor.assess(case, asking=False)),
                 strict=True,
             ):
                 if was != now:
                     found.append(Flip(weight, factor, decision, name))
     return varied, found
+
+
+def _varied(plain: Assessor, rules: Differential) -> Assessor:
+    """An assessor by these rules of the ranking; where its tests are the same, everything that is compiled stays."""
+    knowledge = replace(plain.knowledge, differential=rules)
+    if rules.tests is not plain.knowledge.differential.tests:
+        return Assessor(knowledge)
+    # The weights of points come first, in the order of the rules.
+    points, tests = (plain.kernel.weights[part] for part in (slice(len(rules.points)), slice(len(rules.points), None)))
+    weights = (msgspec.structs.replace(of, points=entry.points) for of, entry in zip(points, rules.points, strict=True))
+    varied = copy(plain)
+    varied.knowledge = knowledge
+    varied.kernel = replace(
+        plain.kernel, weights=(*weights, *tests), lead_at_least=rules.lead_at_least, lead_by=rules.lead_by
+    )
+    return varied
 
 
 def table(varied: int, found: Sequence[Flip]) -> str:
