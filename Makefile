@@ -20,7 +20,7 @@ TRY := fixtures/requests/sudden-pop-with-bruising.json
 
 PORTABLE ?=
 
-.PHONY: help run test prove calm mutate bench sameness portable sbom spark lock format clean check-python
+.PHONY: help run test types tests prove calm mutate bench sameness portable sbom spark lock format clean check-python
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,8 +33,14 @@ run: $(VENV)/run.stamp ## start the service on 127.0.0.1, PORT=8080
 test: $(VENV)/test.stamp ## check style, types and imports, and run all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+# mypy is one process, and would leave the other processors with nothing to do: the tests begin beside it.
+types:
+	$(BIN)/mypy
+
+tests:
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder
 
 prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about all charts (the tests do it too)

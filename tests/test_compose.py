@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import jsonschema
 import pytest
 import yaml
 from sqlalchemy import make_url
@@ -35,6 +34,8 @@ CALL = (REPOSITORY / "fixtures" / "requests" / "sudden-pop-with-bruising.json").
 
 
 def test_the_file_is_one_by_the_schema_of_compose() -> None:
+    import jsonschema  # noqa: PLC0415 - almost a second, for each process that collects tests
+
     schema = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     check = jsonschema.validators.validator_for(read := json.loads(schema.read_text("utf-8")))(read)
 

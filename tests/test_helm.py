@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -52,6 +50,8 @@ def pods(objects: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def test_the_chart_is_of_this_version_and_its_values_are_those_of_its_schema(repository: Path) -> None:
+    import jsonschema  # noqa: PLC0415 - almost a second, for each process that collects tests
+
     about = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     version = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     assert about["version"] == about["appVersion"] == version
@@ -83,6 +83,8 @@ def test_helm_finds_nothing_wrong_with_it() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_it_makes_is_what_kubernetes_has_and_what_is_not_is_refused(objects: dict[str, Any], version: str) -> None:
+    import kubernetes_validate  # noqa: PLC0415 - almost a second, for each process that collects tests
+
     for each in objects.values():
         kubernetes_validate.validate(each, version, strict=True)
     wrong = {**objects["StatefulSet/pain"], "spec": {**objects["StatefulSet/pain"]["spec"], "replicas": "one"}}

@@ -15,8 +15,6 @@ import pytest
 import yaml
 from flask import Flask
 from flask.testing import FlaskClient
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import TestResponse
 
 from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
@@ -49,6 +47,8 @@ def resolved(node: Any) -> Any:
 
 def problems(value: Any, schema: dict[str, Any]) -> list[str]:
     """What in a value does not fit a schema of the document."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - almost a second, for each process that collects tests
+
     validator = Draft202012Validator({**schema, "components": DOCUMENT["components"]})
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
 
@@ -396,6 +396,8 @@ def client() -> FlaskClient:
 
 
 def test_the_document_is_valid_openapi() -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator  # noqa: PLC0415 - almost a second, for each process that collects tests
+
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
