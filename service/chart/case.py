@@ -305,7 +305,9 @@ class Case(msgspec.Struct, frozen=True):
 
     def resolve(self, finding: str, side: str, *, with_sideless: bool) -> Resolved:
         """What holds of the finding on this side; with NO_SIDE, whatever the side."""
-        found = self.assertions.get(finding, ())
+        found = self.assertions.get(finding)
+        if found is None:
+            return _NOTHING_KNOWN
         if side == BILATERAL and self.findings[finding].bilateral_if_either:
             return self.on_either_side(finding)
         # Most are stated once.

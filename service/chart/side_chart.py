@@ -15,15 +15,16 @@ class Chart:
 
     known: finding or derived quantity -> its value, without what is unknown; a date is known by the days since then.
     resolved: every finding that is stated, with the assertion that counts; contradictory: what is unknown because it is
-    recorded both as present and as absent at the same time.
+    recorded both as present and as absent at the same time; on_both_sides: see sides_with, of each such finding.
     """
 
-    __slots__ = ("case", "contradictory", "dated", "known", "resolved", "side", "with_sideless")
+    __slots__ = ("case", "contradictory", "dated", "known", "on_both_sides", "resolved", "side", "with_sideless")
 
     def __init__(self, case: Case, side: str, *, with_sideless: bool) -> None:
         self.case, self.side, self.with_sideless = case, side, with_sideless
         self.resolved = {name: case.resolve(name, side, with_sideless=with_sideless) for name in case.assertions}
         derived = case.derived
+        self.on_both_sides = {name: sides_with(case, name) for name in derived.on_both_sides}
         for name in (*derived.on_both_sides, *derived.on_either_side, *derived.on_the_other_side):
             self.resolved[name] = self._derived_finding(name)
         self.dated: set[str] = set()
@@ -57,24 +58,26 @@ class Chart:
         if name in self.case.derived.on_the_other_side:
             derived = _on_the_other_side(self.case, self.side, name)
         else:
-            derived = self.case.on_either_side(either[name]) if name in either else _on_both_sides(self.case, name)
+            derived = self.case.on_either_side(either[name]) if name in either else self._is_on_both_sides(name)
         return stated if derived.value is None else derived
+
+    def _is_on_both_sides(self, name: str) -> Resolved:
+        found = self.on_both_sides[name].values()
+        on_both = all(any(side in sides for sides in found) for side in (LEFT, RIGHT))
+        return Resolved(True if on_both else None, None)
 
 
 def sides_with(case: Case, name: str) -> dict[str, frozenset[str]]:
     """Of a finding that is also present by others on both sides: each of these that is present -> left, right or both,
     where it is."""
-    found = {
-        of: frozenset(s for s in (LEFT, RIGHT) if case.resolve(of, s, with_sideless=False).value is True)
-        for of in case.derived.on_both_sides[name]
-        if of in case.assertions
-    }
-    return {of: sides for of, sides in found.items() if sides}
-
-
-def _on_both_sides(case: Case, name: str) -> Resolved:
-    sides = frozenset[str]().union(*sides_with(case, name).values())
-    return Resolved(True if sides == {LEFT, RIGHT} else None, None)
+    found: dict[str, frozenset[str]] = {}
+    for of in case.derived.on_both_sides[name]:
+        # Most often none of them is there.
+        if True in [each.value for each in case.assertions.get(of, ())]:
+            sides = [side for side in (LEFT, RIGHT) if case.resolve(of, side, with_sideless=False).value is True]
+            if sides:
+                found[of] = frozenset(sides)
+    return found
 
 
 def _on_the_other_side(case: Case, side: str, name: str) -> Resolved:

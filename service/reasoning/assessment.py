@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, reduce
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import and_, or_
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from service.knowledge_model.model import (
     Presentation,
     Rating,
     Recommendation,
+    Treatment,
 )
 from service.knowledge_model.vocabulary import (
     CHART_KINDS,
@@ -48,7 +49,17 @@ from service.reasoning.decision import (
     supposing,
 )
 from service.reasoning.differential import NO_SIDE_NAMED, Ranking, Weighed, rank, weigh
-from service.reasoning.evidence import Evidence, EvidenceReader, Fired, Verdict, reads_of, stands_on, state, with_unit
+from service.reasoning.evidence import (
+    Evidence,
+    EvidenceReader,
+    Fired,
+    Rule,
+    Verdict,
+    reads_of,
+    stands_on,
+    state,
+    with_unit,
+)
 from service.reasoning.kernel import Compiled, Kernel, Node, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
@@ -257,7 +268,8 @@ class Assessor:
         self.informative = knowledge.informative()
         self.reads, self.stands_on = reads_of(knowledge), stands_on(knowledge)
         self.by_kind = {
-            kind: tuple(r for r in knowledge.recommendations if r.kind == kind) for kind in RECOMMENDATION_KINDS
+            kind: tuple((r, self.kernel.recommendations[r.id]) for r in knowledge.recommendations if r.kind == kind)
+            for kind in RECOMMENDATION_KINDS
         }
         self.questions = Questions(knowledge, self.kernel, self.informative)
         # The patient as documented alone, by so many charts.
@@ -318,9 +330,10 @@ class Assessor:
         """What makes of the first chart of a variant what fires of these recommendations and what they call for if that
         were documented; nothing is ranked, offered or asked.
         """
-        firing = [each for each in heard if decision.values[self.kernel.recommendations[each.id].fires]]
+        rules = ((each, self.kernel.recommendations[each.id]) for each in heard)
+        firing = [(each, made) for each, made in rules if decision.values[made.fires]]
         documented = {each.recommendation.id: each for each in assessment.all_fired}
-        known, before = [each.id for each in firing if each.id in documented], dict[Hashable, Any]()
+        known, before = [each.id for each, _made in firing if each.id in documented], dict[Hashable, Any]()
         names = _derived_flags(self.kernel)
 
         def supposed(first: int) -> Assessment:
@@ -356,9 +369,9 @@ class Assessor:
         stands_on = self.stands_on[recommendation]
         return stands_on is not None and stands_on.isdisjoint(answers)
 
-    def of_chart(self) -> Iterator[tuple[Recommendation, Compiled]]:
+    def of_chart(self) -> Iterator[Rule]:
         """The recommendations that the chart alone decides, each as it is compiled."""
-        return ((r, self.kernel.recommendations[r.id]) for kind in CHART_KINDS for r in self.by_kind[kind])
+        return chain.from_iterable(self.by_kind[kind] for kind in CHART_KINDS)
 
     def read_of(self, names: Iterable[str]) -> Iterator[tuple[int, ...]]:
         """The places of findings, criteria and of what else conditions name, and of what these are derived of."""
@@ -395,7 +408,7 @@ class Assessor:
             return Judgement(assessment, kind, documented, ())
         decision = assessment.decision.judged(facts)
         reader = EvidenceReader(self.knowledge, self.reads, decision, assessment.derived_flags, documented)
-        fired = (reader.fired(recommendation, met) for recommendation, met in reader.firing(self.by_kind[kind]))
+        fired = [fired for _compiled, fired in reader.firing(self.by_kind[kind])]
         by_indicator = sorted(fired, key=lambda each: INDICATORS.index(each.indicator))
         return Judgement(assessment, kind, documented, tuple(by_indicator), decision)
 
@@ -404,8 +417,8 @@ class Assessor:
         tiers = dict.fromkeys(INDICATORS, 0)
         if (decision := judgement.decision) is None:
             return [*tiers.values()]
-        for recommendation in self.by_kind[judgement.kind]:
-            made, charts = self.kernel.recommendations[recommendation.id], decision.charts
+        charts = decision.charts
+        for recommendation, made in self.by_kind[judgement.kind]:
             tiers[recommendation.indicator] |= charts.anywhere(decision.values[made.fires])
             tiers[INDICATORS[0]] |= charts.anywhere(decision.values[made.critical])
         graver = accumulate(tiers.values(), or_, initial=0)
@@ -438,14 +451,13 @@ class Assessor:
         if decision is None or not any(each.resource == resource for found in stated for each in found):
             return 0
         supposed, resting = self._supposing(assessment, decision), 0
+        rule = (recommendation, self.kernel.recommendations[recommendation.id])
         for first in ones(decision.fires(recommendation.id)):
             of = supposed(first) if first else assessment
             if of.decision is None:
                 continue
             reader = self._reader(of, {})
-            evidence = [
-                item for _r, met in reader.firing([recommendation]) for item in reader.met_by(recommendation, met)
-            ]
+            evidence = [item for _made, fired in reader.firing([rule]) for item in fired.evidence]
             resting |= (bool(evidence) and all(item.resource == resource for item in evidence)) << first
         return resting
 
@@ -462,7 +474,7 @@ class Assessor:
         return tuple(
             reader.verdict_of(recommendation, charts.of_patient if kind == "red-flag" else charts.of_side)
             for kind in kinds
-            for recommendation in self.by_kind[kind]
+            for recommendation, _made in self.by_kind[kind]
         )
 
     def weights(self, assessment: Assessment) -> tuple[tuple[str, Weighed], ...]:
@@ -491,7 +503,7 @@ class Assessor:
         reader = self._reader(assessment, {})
         return tuple(
             recommendation
-            for recommendation in self.by_kind["red-flag"]
+            for recommendation, _made in self.by_kind["red-flag"]
             if recommendation.red_flag
             and recommendation.red_flag.id not in raised
             and any(_waits(reader, recommendation, chart) for chart in charts.of_patient)
@@ -505,7 +517,7 @@ class Assessor:
         asked = charts.contradictory.union(name for name, of in found if any(each.value is None for each in of))
         return [
             (each.red_flag.id, names)
-            for each in (self.by_kind["red-flag"] if asked else ())
+            for each, _made in (self.by_kind["red-flag"] if asked else ())
             if each.red_flag
             and not asked.isdisjoint(names := self.stands_on[each.id] or {*asked, *charts.layout.answered})
         ]
@@ -552,7 +564,7 @@ class Assessor:
         """The recommendations by which any of these treatments is held."""
         return [
             recommendation
-            for recommendation in self.by_kind["treatment"]
+            for recommendation, _made in self.by_kind["treatment"]
             if any(call.state == "hold" and call.id in treatments for call in recommendation.treatment)
         ]
 
@@ -572,13 +584,11 @@ class Assessor:
         decision = screen(self.kernel, charts_of(self.kernel, of, charts, open_=open_))
         flags: Mapping[str, tuple[str, ...]] = dict.fromkeys(self.kernel.after_red_flags, ())
         assembly = _Assembly(self, decision, flags)
-        assembly.gather(self.holding(treatments))
+        assembly.gather((each, self.kernel.recommendations[each.id]) for each in self.holding(treatments))
         return msgspec.structs.replace(
             self._without_complaint(case),
             fired=tuple(assembly.fired),
-            treatment=tuple(
-                assembly.treatment[id_] for id_ in self.knowledge.engine.treatments if id_ in assembly.treatment
-            ),
+            treatment=assembly.treatment_calls(),
             decision=decision,
             derived_flags=flags,
             all_fired=tuple(assembly.fired),
@@ -677,26 +687,27 @@ class _Assembly:
         self.fired: list[Fired] = []
         self.imaging: list[ImagingCall] = []
         self.referrals: list[ReferralCall] = []
-        self.treatment: dict[str, TreatmentCall] = {}
-        self.cautions: dict[str, list[str]] = {}
+        # Treatment -> what calls for it, holds it or says to take care.
+        self.treatment: dict[str, list[tuple[Treatment, Fired]]] = {}
         self.working_diagnoses: list[str] = []
 
     def gather(
         self,
-        recommendations: Iterable[Recommendation],
+        rules: Iterable[Rule],
         *,
         treatment: bool = True,
         before: Mapping[str, Fired] = MappingProxyType({}),
     ) -> None:
         """`before`: what of it, where it fires as it did, has the same evidence."""
-        for recommendation, met in self.reader.firing(recommendations):
-            fired = self.reader.fired(recommendation, met)
-            if (known := before.get(recommendation.id)) and known.fires_as(fired):
-                fired = known
+        for made, fires in self.reader.firing(rules):
+            recommendation = fires.recommendation
+            known = before.get(recommendation.id)
+            fired = known if known and known.fires_as(fires) else fires
             self.fired.append(fired)
-            self._collect(recommendation, met)
-            if treatment:
-                self._collect_treatment(recommendation, fired)
+            if made.imaging or made.referrals:
+                self._collect(recommendation, made, fired.met)
+            for call in recommendation.treatment if treatment else ():
+                self.treatment.setdefault(call.id, []).append((call, fired))
 
     def assessment(self, located_by: tuple[Evidence, ...], ask: _Ask) -> Assessment:
         """The whole assessment of a chart with the complaint."""
@@ -711,8 +722,9 @@ class _Assembly:
         self._note_considered(rankings)
         for kind in CHART_KINDS[1:]:
             self.gather(of_kind[kind])
-        withheld = {what for call in self.treatment.values() for what in call.without}
-        offered = {call.id for call in self.treatment.values() if call.state == "offer"}
+        treatment = self.treatment_calls()
+        withheld = {what for call in treatment for what in call.without}
+        offered = {call.id for call in treatment if call.state == "offer"}
         sides = [charts.charts[chart].side for chart in charts.of_patient]
         return Assessment(
             complaint="present",
@@ -726,18 +738,12 @@ class _Assembly:
             unranked=unranked,
             imaging=most_urgent(self.imaging),
             referrals=most_urgent(self.referrals),
-            treatment=tuple(
-                msgspec.structs.replace(call, cautions=tuple(self.cautions[id_]))
-                if id_ in self.cautions and call.state == "offer"
-                else call
-                for id_ in self.assessor.knowledge.engine.treatments
-                if (call := self.treatment.get(id_))
-            ),
+            treatment=treatment,
             # What is asked next must not delay an emergency.
             ask=() if waits else ask(decision),
             contradictory=_unique(
                 name
-                for chart in (charts.charts[number] for number in charts.of_patient)
+                for chart in (charts.charts[number] for number in charts.of_patient if charts.contradictory)
                 for name in case.assertions
                 if name in chart.contradictory
             ),
@@ -753,13 +759,9 @@ class _Assembly:
             calls=(*self.imaging, *self.referrals),
         )
 
-    def _collect(self, recommendation: Recommendation, met: Iterable[int]) -> None:
-        made, values, id_ = (
-            self.assessor.kernel.recommendations[recommendation.id],
-            self.decision.values,
-            recommendation.id,
-        )
-        for chart in met if made.imaging or made.referrals else ():
+    def _collect(self, recommendation: Recommendation, made: Compiled, met: Iterable[int]) -> None:
+        values, id_ = self.decision.values, recommendation.id
+        for chart in met:
             for imaging, place in zip(recommendation.imaging, made.imaging, strict=True):
                 if values[place] & 1 << chart:
                     self.imaging.append(
@@ -769,21 +771,12 @@ class _Assembly:
                 if values[place] & 1 << chart:
                     self.referrals.append(ReferralCall(referral.to, referral.priority, id_))
 
-    def _collect_treatment(self, recommendation: Recommendation, fired: Fired) -> None:
-        """A hold is never undone by an offer."""
-        for treatment in recommendation.treatment:
-            if treatment.state == "caution":
-                self.cautions.setdefault(treatment.id, []).append(recommendation.id)
-                continue
-            before = self.treatment.get(treatment.id)
-            held = "hold" in (treatment.state, before.state if before else "")
-            because = fired.findings() if treatment.state == "hold" or treatment.without else ()
-            self.treatment[treatment.id] = TreatmentCall(
-                treatment.id,
-                "hold" if held else "offer",
-                _unique((*(before.because if before else ()), *because)),
-                _unique((*(before.without if before else ()), *treatment.without)),
-            )
+    def treatment_calls(self) -> tuple[TreatmentCall, ...]:
+        """What is called for of each treatment. A hold is never undone by an offer."""
+        found = (
+            (id_, self.treatment[id_]) for id_ in self.assessor.knowledge.engine.treatments if id_ in self.treatment
+        )
+        return tuple([call for id_, calls in found if (call := _treatment_call(id_, calls))])
 
     def _note_red_flags(self) -> None:
         """What later conditions read of the red flags, and the findings that it stands on."""
@@ -796,7 +789,8 @@ class _Assembly:
                 if (flag := fired.recommendation.red_flag) and (block in flag.blocks or fired.indicator == "critical")
             ]
         self.derived_flags |= {
-            name: _unique(f for item in fired for f in item.findings()) for name, fired in behind.items()
+            name: _unique(f for item in fired for f in item.findings()) if fired else ()
+            for name, fired in behind.items()
         }
 
     def _note_considered(self, rankings: Sequence[Ranking]) -> None:
@@ -804,7 +798,8 @@ class _Assembly:
         charts, kernel = self.decision.charts, self.assessor.kernel
         for cause, (considered, _not) in kernel.considered.items():
             flags: list[str] = []
-            for number, chart in enumerate(charts.of_side):
+            # Most are not considered, whatever is answered.
+            for number, chart in enumerate(charts.of_side) if self.decision.values[considered] else ():
                 if not self.decision.on(considered, chart):
                     continue
                 leader = rankings[number].leader if rankings else None
@@ -813,7 +808,7 @@ class _Assembly:
                 if self.decision.on(kernel.diagnosed[cause], chart):
                     flags.append(f"diagnosed-{cause}")
                     self.working_diagnoses.append(cause)
-            self.derived_flags[f"considers-{cause}"] = _unique(flags)
+            self.derived_flags[f"considers-{cause}"] = _unique(flags) if flags else ()
 
 
 def presentations(
@@ -848,6 +843,24 @@ def _waits(reader: EvidenceReader, recommendation: Recommendation, chart: int) -
         name in of_chart.contradictory
         or any(assertion.value is None for assertion in of_chart.case.assertions.get(name, ()))
         for name in reader.waited_for(when, chart)
+    )
+
+
+def _treatment_call(id_: str, calls: Sequence[tuple[Treatment, Fired]]) -> TreatmentCall | None:
+    """What comes of these together; nothing, where all they do is to say how to take care."""
+    states = {call.state for call, _fired in calls}
+    if states == {"caution"}:
+        return None
+    holding = [(call, fired) for call, fired in calls if call.state == "hold" or call.without]
+    return TreatmentCall(
+        id_,
+        "hold" if "hold" in states else "offer",
+        _unique(name for _call, fired in holding for name in fired.findings()) if holding else (),
+        _unique(what for call, _fired in holding for what in call.without) if holding else (),
+        # What is held needs no care.
+        ()
+        if "hold" in states
+        else tuple([fired.recommendation.id for call, fired in calls if call.state == "caution"]),
     )
 
 

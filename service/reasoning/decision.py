@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from functools import reduce
 from math import inf
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from service.chart.case import Case
 from service.chart.elements import BILATERAL, LEFT, RIGHT
-from service.chart.side_chart import Chart, sides_with
+from service.chart.side_chart import Chart
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
 from service.knowledge_model.model import AFTER_PLAN, RADIOGRAPH_AT_HAND
 from service.reasoning.kernel import (
@@ -36,10 +36,15 @@ from service.reasoning.kernel import (
     TOLD,
     Atom,
     Kernel,
+    Places,
 )
 
+_NOTHING: frozenset[str] = frozenset()
+# The places of what no condition reads.
+_NOWHERE: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
-class Layout(NamedTuple):
+
+class Layout(msgspec.Struct, frozen=True):
     """Where the bits of so many variants with so many charts each stand, and what is answered in them.
 
     first: the first chart of each variant; every: all charts; answered: the charts in which a name has an answer;
@@ -77,8 +82,9 @@ def layout(
 
 def _state(kernel: Kernel, values: list[int], name: str, value: Value, bits: int) -> None:
     """States a value of a finding on these charts."""
-    if isinstance(value, bool) and (places := kernel.present_alone.get(name)):
-        values[places[not value]] |= bits
+    if isinstance(value, bool):
+        for place in kernel.stated.get(name, _NOWHERE)[value]:
+            values[place] |= bits
         return
     for word, operand, true, false in kernel.of_finding.get(name, ()):
         verdict = _compared(word, operand, value)
@@ -86,15 +92,14 @@ def _state(kernel: Kernel, values: list[int], name: str, value: Value, bits: int
             values[true if verdict else false] |= bits
 
 
-def _compared(word: str, operand: object, value: Value) -> bool | None:
-    if operand == KNOWN:
-        return value is not None or None
-    if isinstance(value, bool):
-        return value if operand == "present" else None
-    if isinstance(value, Interval) and isinstance(operand, float | int):
+def _compared(word: str, operand: Any, value: Value) -> bool | None:
+    if isinstance(value, Interval):
         if word == "at_least":
             return True if value.low >= operand else False if value.high < operand else None
-        return True if value.high <= operand else False if value.low > operand else None
+        if word == "at_most":
+            return True if value.high <= operand else False if value.low > operand else None
+    if operand == KNOWN:
+        return value is not None or None
     if isinstance(value, str) and isinstance(operand, frozenset):
         return value in operand
     return None
@@ -134,6 +139,11 @@ class Charts(msgspec.Struct, frozen=True):
         """The bits of the patient as documented."""
         return (1 << self.layout.charts) - 1
 
+    @property
+    def patient(self) -> int:
+        """Of these the bits by which red flags are judged: those of the first charts."""
+        return (1 << len(self.of_patient)) - 1
+
     def anywhere(self, bits: int) -> int:
         """The variants in which this is so on any chart, as the bits of their first charts."""
         if self.layout.charts == 1:
@@ -145,7 +155,7 @@ class Charts(msgspec.Struct, frozen=True):
 
     def everywhere(self, variants: int) -> int:
         """Every chart of these variants."""
-        return variants * self.documented
+        return variants * self.documented if self.layout.charts > 1 else variants
 
     def as_documented(self, bits: int) -> int:
         """These bits as they would be if every variant were the patient as documented."""
@@ -190,7 +200,7 @@ def charts_of(
         values[kernel.present[atom].true] = sum(layout.first << number for number in numbers)
     if informed:
         values[kernel.present[INFORMED].true] = layout.every
-    contradictory = frozenset[str]().union(*(charts[number].contradictory for number in of_patient))
+    contradictory = _NOTHING.union(*(charts[number].contradictory for number in of_patient))
     return Charts(case, layout, tuple(charts), of_patient, of_side, open_, tuple(values), contradictory)
 
 
@@ -204,7 +214,7 @@ def _state_chart(
 
     for name, value in chart.known.items():
         if name not in kernel.on_both_sides:
-            _state(kernel, values, name, value, not_answered(name))
+            _state(kernel, values, name, value, not_answered(name) if name in open_ else bits)
     for name in chart.contradictory:
         _contradict(kernel, values, name, not_answered(name))
     for name in kernel.on_both_sides:
@@ -228,7 +238,7 @@ def _state_sides(
     """On which side that is present by which a finding is on both; an answer is about all of this pain."""
     asked = charts[0].side if len(charts) == 1 else BILATERAL
     for name, others in kernel.on_both_sides.items():
-        for of, sides in sides_with(charts[0].case, name).items():
+        for of, sides in charts[0].on_both_sides[name].items():
             for side in sides:
                 values[kernel.atoms[Atom(of, side)].true] = layout.every & ~(layout.answered[of] if of in open_ else 0)
         for of in open_.intersection(others):
@@ -266,8 +276,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     def of_patient(self, place: int) -> bool:
         """Whether this is so on any chart of the patient as documented by which red flags are judged."""
-        # These are the first ones.
-        return bool(self.values[place] & (1 << len(self.charts.of_patient)) - 1)
+        return bool(self.values[place] & self.charts.patient)
 
     def where(self, place: int) -> list[int]:
         """The charts of the patient as documented on which this is so."""
@@ -437,10 +446,9 @@ def decide(kernel: Kernel, charts: Charts) -> Decision:
     values, every = list(charts.values), charts.layout.every
     values += kernel.run[CHART](values)
 
-    def make(name: str, variants: int) -> None:
-        true, false = kernel.present[name]
-        values[true] = charts.everywhere(variants)
-        values[false] = every ^ values[true]
+    def make(places: Places, bits: int) -> None:
+        true, false = places
+        values[true], values[false] = bits, every ^ bits if bits else every
 
     flags = {name: charts.anywhere(values[place]) for name, place in kernel.red_flags.items()}
     informed = charts.anywhere(values[kernel.present[INFORMED].true])
@@ -450,16 +458,15 @@ def decide(kernel: Kernel, charts: Charts) -> Decision:
     unranked = charts.anywhere(values[kernel.unranked] & sides)
     flags["insufficient-data"] = insufficient
     for name in kernel.after_red_flags:
-        make(name, flags[name])
+        make(kernel.present[name], charts.everywhere(flags[name]))
     ranked = sides & ~charts.everywhere(waits | insufficient | unranked)
-    leads = {cause: bits & ranked for cause, bits in _leads(kernel, charts, values).items()}
-    for cause, (true, false) in kernel.considered.items():
-        values[true] = leads[cause] | values[kernel.diagnosed[cause]]
-        values[false] = every ^ values[true]
+    leads = _leads(kernel, charts, values, ranked)
+    for cause, places in kernel.considered.items():
+        make(places, leads[cause] | values[kernel.diagnosed[cause]])
     values[kernel.present[OF_PLAN].true] = sides & ~charts.everywhere(waits)
     values += kernel.run[FLAGGED](values)
     for name in AFTER_PLAN:
-        make(name, charts.anywhere(values[kernel.plan[name]]))
+        make(kernel.present[name], charts.everywhere(charts.anywhere(values[kernel.plan[name]])))
     values += kernel.run[PLANNED](values)
     return Decision(kernel, charts, values, waits, insufficient, unranked, leads)
 
@@ -475,25 +482,13 @@ def screen(kernel: Kernel, charts: Charts) -> Decision:
     return Decision(kernel, charts, values)
 
 
-def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, int]:
-    """The charts on which each cause leads.
+def _leads(kernel: Kernel, charts: Charts, values: Sequence[int], ranked: int) -> dict[str, int]:
+    """The charts on which each cause leads, of those that are ranked.
 
     Points are added up for each chart as documented; of the variants, for those alone in which enough of them differ.
     """
-    size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
-    of_side = values[kernel.present[OF_SIDE].true]
-    points: list[list[float]] = [[0] * len(kernel.considered) for _chart in range(size)]
-    differing: dict[int, list[tuple[int, float]]] = {}
-    for place, cause, weight in kernel.weighed:
-        # Most is not known.
-        if (bits := values[place]) and (bits := bits & of_side):
-            if now := bits & documented:
-                for chart in ones(now):
-                    points[chart][cause] += weight
-                bits ^= now * first
-            for chart in ones(bits):
-                gained = -weight if now >> chart % size & 1 else weight
-                differing.setdefault(chart, []).append((cause, gained))
+    size, first = charts.layout.charts, charts.layout.first
+    points, differing = _points(kernel, charts, values)
     # The last is none of them.
     leads = [0] * (len(kernel.considered) + 1)
     leading = [_leader(kernel, of_chart) for of_chart in points]
@@ -507,12 +502,47 @@ def _leads(kernel: Kernel, charts: Charts, values: Sequence[int]) -> dict[str, i
         for cause, gained in gains:
             of_variant[cause] += gained
         leader, _firm = _leader(kernel, of_variant)
-        leads[before] ^= 1 << chart
-        leads[leader] ^= 1 << chart
+        if leader != before:
+            leads[before] ^= 1 << chart
+            leads[leader] ^= 1 << chart
     vetoes = kernel.vetoes
     return {
-        cause: bits and bits & ~values[vetoes[cause]] for cause, bits in zip(kernel.considered, leads, strict=False)
+        cause: bits and bits & ranked & ~values[vetoes[cause]]
+        for cause, bits in zip(kernel.considered, leads, strict=False)
     }
+
+
+def _points(
+    kernel: Kernel, charts: Charts, values: Sequence[int]
+) -> tuple[list[list[float]], dict[int, list[tuple[int, float]]]]:
+    """The points of each cause on each chart as documented; and of the variants, by chart, what causes have more."""
+    size, first, documented = charts.layout.charts, charts.layout.first, charts.documented
+    of_side = values[kernel.present[OF_SIDE].true]
+    points: list[list[float]] = [[0] * len(kernel.considered) for _chart in range(size)]
+    differing: dict[int, list[tuple[int, float]]] = {}
+    for place, cause, weight in kernel.weighed:
+        bits = values[place]
+        if bits and size > 1:
+            bits &= of_side
+        # Most is not known.
+        if not bits:
+            continue
+        if now := bits & documented:
+            for chart in charts.of_side:
+                if now >> chart & 1:
+                    points[chart][cause] += weight
+            if bits == of_side:
+                continue
+            bits ^= now * first
+        while bits:
+            chart = bits.bit_length() - 1
+            bits ^= 1 << chart
+            gain = (cause, -weight if now >> chart % size & 1 else weight)
+            if chart in differing:
+                differing[chart].append(gain)
+            else:
+                differing[chart] = [gain]
+    return points, differing
 
 
 def _leader(kernel: Kernel, points: list[float]) -> tuple[int, float]:
@@ -529,12 +559,11 @@ def _leader(kernel: Kernel, points: list[float]) -> tuple[int, float]:
 
 def ones(bits: int) -> list[int]:
     """The numbers of the bits that are set, the lowest first."""
-    # Most often it is one.
-    if bits and not bits & (bits - 1):
-        return [bits.bit_length() - 1]
     numbers = []
     while bits:
-        lowest = bits & -bits
-        numbers.append(lowest.bit_length() - 1)
-        bits ^= lowest
+        # To find the highest one takes fewer steps than the lowest.
+        number = bits.bit_length() - 1
+        numbers.append(number)
+        bits ^= 1 << number
+    numbers.reverse()
     return numbers

@@ -52,26 +52,29 @@ class Ranking(msgspec.Struct, frozen=True):
 
 def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     """Everything that counts on this chart of a side."""
-    values, bit, known = reader.decision.values, 1 << chart, reader.decision.charts.charts[chart].known
-    for weight in reader.kernel.weights:
-        if values[weight.place] & bit:
-            findings = reader.evidence_for(weight.when, chart) if weight.when else _done(reader, chart, weight)
+    for weight in _counting(reader, chart):
+        named = weight.named or tuple(_named(reader, chart, weight))
+        yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
+
+
+def _counting(reader: EvidenceReader, chart: int) -> list[Weight]:
+    values, bit = reader.decision.values, 1 << chart
+    return [weight for place, weight in reader.kernel.weights_by_place if values[place] & bit]
+
+
+def _named(reader: EvidenceReader, chart: int, weight: Weight) -> Iterator[str]:
+    """The findings behind a weight."""
+    findings, known = reader.knowledge.findings, reader.decision.charts.charts[chart].known
+    if weight.when:
+        for name in reader.evidence_for(weight.when, chart):
             # What is absent speaks for or against a cause only where its absence is what counts.
-            absences = weight.absences if weight.when else findings
-            named = [
-                name
-                for name in findings
-                if name in reader.knowledge.findings and (name in absences or known.get(name) is not False)
-            ]
-            yield Weighed(weight.cause, weight.points, tuple(named), weight.family, weight.source)
-
-
-def _done(reader: EvidenceReader, chart: int, weight: Weight) -> list[str]:
-    """The tests behind a result: the test itself, or those of a group that came out that way."""
-    if weight.test in reader.knowledge.findings:
-        return [weight.test]
-    tests = sorted(reader.knowledge.base_findings([weight.test]))
-    return [name for name in tests if reader.value(name, chart) is (weight.points > 0)]
+            if name in findings and (name in weight.absences or known.get(name) is not False):
+                yield name
+    else:
+        # Of a group, the tests that came out that way.
+        for name in sorted(reader.knowledge.base_findings([weight.test])):
+            if name in findings and reader.value(name, chart) is (weight.points > 0):
+                yield name
 
 
 def rank(reader: EvidenceReader, chart: int) -> Ranking:
@@ -79,44 +82,41 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
     knowledge, decision = reader.knowledge, reader.decision
     ranking, of_chart = knowledge.differential, decision.charts.charts[chart]
     points = dict.fromkeys(knowledge.causes, 0)
-    speaks_for: dict[str, list[str]] = {cause: [] for cause in points}
-    speaks_against: dict[str, list[str]] = {cause: [] for cause in points}
+    speaks_for: dict[str, list[str]] = {}
+    speaks_against: dict[str, list[str]] = {}
     known = set()
-    for weighed in weigh(reader, chart):
-        points[weighed.cause] += weighed.points
-        (speaks_for if weighed.points > 0 else speaks_against)[weighed.cause] += weighed.findings
-        if weighed.family:
-            known.add(weighed.family)
-    order = sorted(points, key=lambda cause: -points[cause])
-    top, *others = (points[cause] for cause in order)
-    distance = top - others[0] if others else inf
-    leads = next((cause for cause, bits in decision.leads.items() if bits & 1 << chart), None)
-
-    def band(cause: str) -> str:
-        if cause == leads:
-            return "leads"
-        if not (speaks_for[cause] or speaks_against[cause]):
-            return "not-assessed"
-        near = leads is None or cause in ranking.stays_possible or top - points[cause] < ranking.clear_by
-        return "possible" if points[cause] > 0 and near else "less-likely"
-
-    side = of_chart.side or NO_SIDE_NAMED
-    if any(place in of_chart.known for place in ranking.tenderness):
+    for weight in _counting(reader, chart):
+        cause = weight.cause
+        points[cause] += weight.points
+        named = weight.named or _named(reader, chart, weight)
+        (speaks_for if weight.points > 0 else speaks_against).setdefault(cause, []).extend(named)
+        known.add(weight.family)
+    known.discard("")
+    if not of_chart.known.keys().isdisjoint(ranking.tenderness):
         known.add("tenderness")
-    causes = tuple(
-        RankedCause(
-            cause,
-            side,
-            band(cause),
-            points[cause],
-            tuple(dict.fromkeys(speaks_for[cause])),
-            tuple(dict.fromkeys(speaks_against[cause])),
+    order = sorted(points, key=points.__getitem__, reverse=True)
+    most = points[order[0]]
+    distance = most - points[order[1]] if len(order) > 1 else inf
+    leads = next((cause for cause, bits in decision.leads.items() if bits and bits & 1 << chart), None)
+    side = of_chart.side or NO_SIDE_NAMED
+    causes = []
+    for cause in order:
+        for_it, against_it = speaks_for.get(cause, ()), speaks_against.get(cause, ())
+        if cause == leads:
+            band = "leads"
+        elif not (for_it or against_it):
+            band = "not-assessed"
+        else:
+            near = leads is None or cause in ranking.stays_possible or most - points[cause] < ranking.clear_by
+            band = "possible" if points[cause] > 0 and near else "less-likely"
+        causes.append(
+            RankedCause(
+                cause, side, band, points[cause], tuple(dict.fromkeys(for_it)), tuple(dict.fromkeys(against_it))
+            )
         )
-        for cause in order
-    )
     return Ranking(
         side=side,
-        causes=causes,
+        causes=tuple(causes),
         clear=distance >= ranking.clear_by,
         families_known=len(known),
         families=ranking.family_count + 1,

@@ -12,8 +12,10 @@ from service.chart.fhir_time import When
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
 from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation
 from service.reasoning.decision import Decision, ones
-from service.reasoning.kernel import Kernel, Node
+from service.reasoning.kernel import Compiled, Kernel, Node
 
+# A recommendation, and how it is compiled.
+Rule = tuple[Recommendation, Compiled]
 # More than a card can list is not gathered.
 UNKNOWN_AT_MOST = 6
 
@@ -39,7 +41,7 @@ class Fired:
         self, recommendation: Recommendation, indicator: str, reader: EvidenceReader, met: Sequence[int]
     ) -> None:
         self.recommendation, self.indicator = recommendation, indicator
-        self._reader, self._met = reader, met
+        self._reader, self.met = reader, met
         self._evidence: tuple[Evidence, ...] | None = None
 
     @property
@@ -47,17 +49,17 @@ class Fired:
         """What met it, each finding once a side."""
         # No cached_property, which waits for a lock.
         if self._evidence is None:
-            self._evidence = self._reader.met_by(self.recommendation, self._met)
+            self._evidence = self._reader.met_by(self.recommendation, self.met)
         return self._evidence
 
     @cached_property
     def unknown(self) -> tuple[str, ...]:
         """What of all that it reads is unknown."""
-        return self._reader.unknown_on(self.recommendation, self._met)
+        return self._reader.unknown_on(self.recommendation, self.met)
 
     def fires_as(self, other: Fired) -> bool:
         """Whether it is met on the same charts, with the same indicator."""
-        return (self.indicator, self._met) == (other.indicator, other._met)
+        return (self.indicator, self.met) == (other.indicator, other.met)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fired) and self._compared() == other._compared()
@@ -294,23 +296,16 @@ class EvidenceReader:
                 found.setdefault((item.finding, item.side), item)
         return tuple(found.values())
 
-    def firing(self, recommendations: Iterable[Recommendation]) -> Iterator[tuple[Recommendation, list[int]]]:
-        """Those of these that fire, with the charts on which they do."""
-        values, documented, compiled = (
-            self.decision.values,
-            self.decision.charts.documented,
-            self.kernel.recommendations,
-        )
-        for recommendation in recommendations:
-            if bits := values[compiled[recommendation.id].fires] & documented:
-                yield recommendation, ones(bits)
-
-    def fired(self, recommendation: Recommendation, met: Sequence[int]) -> Fired:
-        """A recommendation that fires on these charts."""
-        compiled = self.kernel.recommendations[recommendation.id]
-        # It is critical on none but these.
-        critical = self.decision.on_any(compiled.critical)
-        return Fired(recommendation, "critical" if critical else recommendation.indicator, self, met)
+    def firing(self, rules: Iterable[Rule]) -> Iterator[tuple[Compiled, Fired]]:
+        """Those of these that fire, on the charts on which they do."""
+        values, documented = self.decision.values, self.decision.charts.documented
+        for recommendation, compiled in rules:
+            # Most do not, whatever is answered.
+            if (fires := values[compiled.fires]) and (met := fires & documented):
+                # It is critical on none but these.
+                critical = values[compiled.critical] & documented
+                indicator = "critical" if critical else recommendation.indicator
+                yield compiled, Fired(recommendation, indicator, self, ones(met))
 
     def met_by(self, recommendation: Recommendation, met: Sequence[int]) -> tuple[Evidence, ...]:
         """What a recommendation stands on that fires on these charts."""

@@ -113,7 +113,7 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
 class Weight(msgspec.Struct, frozen=True, gc=False):
     """Points of a cause on the charts at `place`: of a condition, or of a test, which then has a family.
 
-    absences: the findings whose absence the condition asks for.
+    absences: the findings whose absence the condition asks for; named: the finding behind it, where it is always one.
     """
 
     cause: str
@@ -124,6 +124,7 @@ class Weight(msgspec.Struct, frozen=True, gc=False):
     absences: frozenset[str] = frozenset()
     family: str = ""
     test: str = ""
+    named: tuple[str, ...] = ()
 
 
 class OnCard(msgspec.Struct, frozen=True, gc=False):
@@ -203,9 +204,22 @@ class Kernel:
         return {atom.finding: places for atom, places in self.atoms.items() if atom == Atom(atom.finding)}
 
     @cached_property
-    def present_alone(self) -> Mapping[str, Places]:
-        """The same of what is said to be there or not, as most is, where nothing else is asked of it."""
-        return {name: places for name, places in self.present.items() if len(self.of_finding.get(name, ())) == 1}
+    def stated(self) -> Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+        """What is said to be there or not, as most is: the places of what is true where it is not, and where it is."""
+        found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        for name, compared in self.of_finding.items():
+            known = [true for _word, operand, true, _false in compared if operand == KNOWN]
+            present = [places for _word, operand, *places in compared if operand == "present"]
+            found[name] = (
+                (*known, *(false for _true, false in present)),
+                (*known, *(true for true, _false in present)),
+            )
+        return found
+
+    @cached_property
+    def weights_by_place(self) -> tuple[tuple[int, Weight], ...]:
+        """Each weight with its place."""
+        return tuple((weight.place, weight) for weight in self.weights)
 
     @cached_property
     def weighed(self) -> tuple[tuple[int, int, float], ...]:
@@ -289,7 +303,7 @@ def _written(operation: Operation) -> Iterator[str]:
     word, place, of = operation
     first, *others = (f"x{each}" for each in of)
     if word == "not":
-        yield f"x{place} = x{ALWAYS} ^ {first}"
+        yield f"x{place} = x{ALWAYS} ^ {first} if {first} else x{ALWAYS}"
     elif word == "and":
         yield f"x{place} = {' and '.join((first, *others))} and {' & '.join((first, *others))}"
     else:
@@ -613,7 +627,20 @@ class _Compiler:
     def points(self) -> Iterator[Weight]:
         for entry in self.knowledge.differential.points:
             when = self.condition(entry.when)
-            yield Weight(entry.cause, entry.points, when.true, entry.source, when, self.absences(when))
+            named = when.finding if when.operand in ("present", "absent") else ""
+            yield Weight(
+                entry.cause,
+                entry.points,
+                when.true,
+                entry.source,
+                when,
+                self.absences(when),
+                named=self.findings(named),
+            )
+
+    def findings(self, name: str) -> tuple[str, ...]:
+        """This one, if it is a finding."""
+        return (name,) if name in self.knowledge.findings else ()
 
     def absences(self, node: Node) -> frozenset[str]:
         """The findings whose absence a condition asks for, named criteria opened."""
@@ -641,7 +668,8 @@ class _Compiler:
                     kept = [(points, self.both((where, self.opposite(capped)))) for points, where in counts]
                     counts = [*kept, *((min(p, cap.at_most), self.both((where, capped))) for p, where in counts)]
                 for points, where in counts:
-                    yield Weight(cause, points, where, test.source, family=family, test=test.finding)
+                    named = self.findings(test.finding)
+                    yield Weight(cause, points, where, test.source, family=family, test=test.finding, named=named)
 
     def results(self, test: WeightedTest) -> tuple[int, int]:
         """Where a test is positive and where it is negative."""

@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     values: Mapping[str, Value]
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """The variants in which the same changes: the points of each term, and of all."""
 
     points: int
@@ -101,6 +101,8 @@ class Questions:
         self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
         # What a finding is read as -> the variants in which it is answered alone.
         self.alone = {charts: self._alone(charts) for charts in self.layouts}
+        self.question_of = [answer.question for answer in self.answers]
+        self.findings = [tuple(self.read_date_as.get(f, f) for f in q.findings) for q in knowledge.questions]
         self.asked_first = frozenset(f for q in knowledge.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in knowledge.question_terms.items()}
         self.first = [n for n, q in enumerate(knowledge.questions) if q.first]
@@ -144,11 +146,12 @@ class Questions:
     def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
         """The charts of a case, and the same with each answer to each question."""
         of_patient, layout = charts[:2] if len(charts) == 4 else charts, self.layouts[len(charts)]
-        known = {name for chart in of_patient for name in (*chart.known, *chart.dated)}
-        # What is recorded in two ways is asked for first, and not tried.
-        contradictory = self.asked_first & frozenset[str]().union(*(chart.contradictory for chart in of_patient))
-        dated = {self.read_date_as[name] for name in known & self.read_date_as.keys()}
-        closed = layout.answered.keys() & (known | contradictory | dated)
+        closed: set[str] = set()
+        for chart in of_patient:
+            closed.update(chart.known, (self.read_date_as.get(date, date) for date in chart.dated))
+            # What is recorded in two ways is asked for first, and not tried.
+            closed |= chart.contradictory & self.asked_first
+        closed &= layout.answered.keys()
         laid_out = charts_of(
             self.kernel, layout, charts, informed=informed, open_=frozenset(layout.answered.keys() - closed)
         )
@@ -156,8 +159,10 @@ class Questions:
 
     def _alone_of(self, charts: int, names: Iterable[str]) -> int:
         """The variants in which one of these is answered alone."""
-        alone = self.alone[charts]
-        return reduce(or_, (alone[name] for name in names if name in alone), 0)
+        variants, alone = 0, self.alone[charts]
+        for name in names:
+            variants |= alone.get(name, 0)
+        return variants
 
     def ask(self, decision: Decision, but: Collection[str] = (), unsaid: Collection[str] = ()) -> tuple[Asked, ...]:
         """The questions whose answers can change most and are plausible, best first; at most three. None about the
@@ -166,29 +171,28 @@ class Questions:
         charts, questions = decision.charts, self.knowledge.questions
         due = self._due(decision)
         asked = self._due_first(charts, due, but)
-        open_ = charts.open - {self.read_as.get(f, f) for f in (*(item.finding for item in asked), *but)}
-        tried = self._left(charts, due, open_)
-        changes = self.changes(decision, reduce(or_, tried.values(), 0), unsaid)
+        besides = {self.read_as.get(f, f) for f in (*(item.finding for item in asked), *but)}
+        changes = self.changes(decision, self._left(charts, due, besides), unsaid)
         by_points: dict[int, int] = {}
-        for change in sorted(changes, key=lambda change: -change.points):
+        for change in changes:
             by_points[change.points] = by_points.get(change.points, 0) | change.variants
         # What changes nothing is not asked.
         by_points.pop(0, None)
+        # Of each question the answer that changes most; of those that change as much, the first that is tried.
+        best: dict[int, tuple[int, int]] = {}
+        for points in sorted(by_points, reverse=True):
+            for variant in ones(by_points[points]):
+                number = self.question_of[variant // charts.layout.charts - 1]
+                if number not in best:
+                    best[number] = (points, variant)
         # Value times plausibility; of equal ones the cheaper, as they stand.
-        worth: list[tuple[int, int, int, int]] = []
-        for place, (number, of_question) in enumerate(tried.items()):
-            for points, variants in by_points.items():
-                if variants & of_question:
-                    worth.append((-points * self._plausible(decision, number), place, number, points))
-                    break
-        for _value, _place, number, points in sorted(worth)[: max(ASKED_AT_MOST - len(asked), 0)]:
-            best = tried[number] & by_points[points]
-            # Of the answers that change as much, the first that is tried.
-            variant = best & -best
-            change = next(change for change in changes if change.variants & variant)
-            answer = self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
-            question = questions[number]
-            left = [f for f in question.findings if self.read_as[f] in open_]
+        values, of_patient = decision.values, charts.patient
+        worth = {n: best[n][0] * self._plausible(values, of_patient, n) for n in self.order if n in best}
+        for number in sorted(worth, key=worth.__getitem__, reverse=True)[: max(ASKED_AT_MOST - len(asked), 0)]:
+            question, (_points, variant) = questions[number], best[number]
+            answer = self.answers[variant // charts.layout.charts - 1]
+            change = next(change for change in changes if change.variants >> variant & 1)
+            left = [f for f in question.findings if (of := self.read_as[f]) in charts.open and of not in besides]
             finding = next(f for f in left if f in answer.values)
             short = question.short if len(left) == len(question.findings) else ""
             asked.append(Asked(finding, question.ask, question.because, change.terms(), short))
@@ -206,28 +210,37 @@ class Questions:
         charts, due = decision.charts, self._due(decision)
         if self._due_first(charts, due, but):
             return frozenset(self.points)
-        left = self._left(charts, due, charts.open - {self.read_as.get(f, f) for f in but})
-        changes = self.changes(decision, reduce(or_, left.values(), 0), unsaid)
-        return frozenset(term for change in changes for term in change.terms())
+        left = self._left(charts, due, {self.read_as.get(f, f) for f in but})
+        return frozenset(term for change in self.changes(decision, left, unsaid) for term in change.terms())
 
     def _due_first(self, charts: Charts, due: Sequence[bool], but: Collection[str]) -> list[Asked]:
         """The questions about what is recorded in two ways."""
         questions = (self.knowledge.questions[number] for number in self.first if due[number])
         return [asked for question in questions if (asked := self._asked_first(charts, question, but))]
 
-    def _left(self, charts: Charts, due: Sequence[bool], open_: frozenset[str]) -> dict[int, int]:
-        """The variants that answer each question that is due, of what is still open."""
-        closed = charts.closed | self._alone_of(charts.layout.charts, charts.open - open_)
-        return {number: self._tried(charts, number, open_) & ~closed for number in self.order if due[number]}
+    def _left(self, charts: Charts, due: Sequence[bool], besides: Collection[str]) -> int:
+        """The variants that answer a question that is due, of what is still open and none of `besides`."""
+        left, variants, open_ = 0, self.variants[charts.layout.charts], charts.open
+        for number in self.order:
+            if due[number]:
+                alone, together = variants[number]
+                left |= alone
+                # All of it at once only where more than one is unknown.
+                if together and len([f for f in self.findings[number] if f in open_ and f not in besides]) > 1:
+                    left |= together
+        return left & ~(charts.closed | self._alone_of(charts.layout.charts, besides))
 
     def _due(self, decision: Decision) -> list[bool]:
         """Of each question whether it is asked of this patient at all."""
-        values, of_patient = decision.values, (1 << len(decision.charts.of_patient)) - 1
+        values, of_patient = decision.values, decision.charts.patient
         return [values[place] & of_patient != 0 for place in self.kernel.questions]
 
-    def _plausible(self, decision: Decision, number: int) -> int:
+    def _plausible(self, values: Sequence[int], of_patient: int, number: int) -> int:
         """How plausible an answer to this question is that changes something, in percent."""
-        return next((percent for percent, place in self.kernel.priors[number] if decision.of_patient(place)), 100)
+        for percent, place in self.kernel.priors[number]:
+            if values[place] & of_patient:
+                return percent
+        return 100
 
     def _asked_first(self, charts: Charts, question: Question, but: Collection[str]) -> Asked | None:
         """A question about what is recorded in two ways; none where all of that is among the findings of `but`."""
@@ -235,14 +248,6 @@ class Questions:
         found = [f for f in question.findings if f in contradictory] or question.findings
         finding = next((f for f in found if f not in but), None)
         return Asked(finding, question.ask, question.because) if finding else None
-
-    def _tried(self, charts: Charts, number: int, open_: frozenset[str]) -> int:
-        """The variants in which a question is answered, all of it at once only where more than one is unknown."""
-        alone, together = self.variants[charts.layout.charts][number]
-        if not together:
-            return alone
-        several = len([f for f in self.knowledge.questions[number].findings if self.read_as[f] in open_]) > 1
-        return alone | together if several else alone
 
     def changes(self, decision: Decision, variants: int, unsaid: Collection[str] = ()) -> list[Change]:
         """These variants, by what of the outcome differs from that of the patient as documented."""
@@ -253,14 +258,19 @@ class Questions:
             found: dict[str, int] = {}
             for name, place in places.get(term, ()):
                 if values[place]:
-                    found[name] = found.get(name, 0) | charts.anywhere(values[place])
+                    bits = charts.anywhere(values[place])
+                    found[name] = found[name] | bits if name in found else bits
             return found
 
         def differs(found: Iterable[int]) -> int:
-            return reduce(or_, (bits ^ first if bits & 1 else bits for bits in found), 0)
+            differing = 0
+            for bits in found:
+                differing |= bits ^ first if bits & 1 else bits
+            return differing
 
-        tiers, held = outcome("tier"), outcome("hold", self.outcome)
-        critical, of_all = tiers.get("critical", 0), outcome("tier", self.outcome).get("critical", 0)
+        tiers, holds = outcome("tier"), outcome("hold")
+        held, of_all = (outcome("hold", self.outcome), outcome("tier", self.outcome)) if unsaid else (holds, tiers)
+        critical, still_critical = tiers.get("critical", 0), of_all.get("critical", 0)
         offered = [bits & ~held.get(name, 0) for name, bits in outcome("offer").items()]
         leads = (charts.anywhere(bits ^ charts.as_documented(bits)) for bits in decision.leads.values() if bits)
         terms = {
@@ -268,29 +278,26 @@ class Questions:
             "referrals": differs(outcome("referrals").values()),
             "leader": differs((decision.waits, *leads)),
             # What a critical flag does to the treatment is in its urgency.
-            "treatment": differs((*outcome("hold").values(), *offered)) & ~(first if of_all & 1 else of_all),
+            "treatment": differs((*holds.values(), *offered)) & ~(first if still_critical & 1 else still_critical),
         }
         # Another emergency is a step as well where there is one already.
         again = critical & differs(outcome("critical-flag").values()) if critical & 1 else 0
         severity = self.points["severity"]
-        changes = [
-            Change(severity * steps, ((severity * steps, "severity"),) if steps else (), of & variants)
+        parts: list[tuple[int, tuple[tuple[int, str], ...], int]] = [
+            (severity * steps, ((severity * steps, "severity"),) if steps else (), of & variants)
             for steps, of in self._steps(first, tiers, again)
             if of & variants
         ]
         for term, of_term in terms.items():
-            gained = self.points[term]
             if not of_term & variants:
                 continue
-            for number, (points, gains, of) in enumerate(tuple(changes)):
+            gained, whole, parts = self.points[term], parts, []
+            for points, gains, of in whole:
                 if with_term := of & of_term:
-                    more = Change(points + gained, (*gains, (gained, term)), with_term)
-                    if of == with_term:
-                        changes[number] = more
-                    else:
-                        changes[number] = Change(points, gains, of ^ with_term)
-                        changes.append(more)
-        return changes
+                    parts.append((points + gained, (*gains, (gained, term)), with_term))
+                if of != with_term:
+                    parts.append((points, gains, of ^ with_term))
+        return [Change(*part) for part in parts]
 
     def _outcome_without(self, unsaid: Collection[str]) -> dict[str, list[tuple[str, int]]]:
         """The places of what an answer can change, of what the other recommendations make."""
