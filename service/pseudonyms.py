@@ -29,12 +29,14 @@ class CardIds:
     """
 
     def __init__(self, key: str | None = None) -> None:
-        self._key = (key or token_hex(32)).encode()
+        self._keyed = blake2b(key=(key or token_hex(32)).encode(), digest_size=16)
 
     def of(self, *parts: str) -> str:
         """The uuid that these parts have together."""
         name = "\0".join(parts).encode("utf-8", "surrogatepass")
-        digits = blake2b(name, key=self._key, digest_size=16).hexdigest()
+        keyed = self._keyed.copy()
+        keyed.update(name)
+        digits = keyed.hexdigest()
         # RFC 9562: version 5, and the variant in the two highest bits of the ninth byte.
         variant = "89ab"[int(digits[16], 16) & 3]
         return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

@@ -33,6 +33,7 @@ from service.reasoning.visit_limits import URGENT, days_allowed, window_left
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _DATE = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # The year is named of what is older than this, in days.
 _THIS_YEAR = 300
 # So many findings a summary names at most.
@@ -121,9 +122,10 @@ def as_people_write(date: str, now: datetime) -> str:
         return ""
     day = when.low
     if not found[3]:
-        return f"{day:%b %Y}" if found[2] else found[1]
+        return f"{MONTHS[day.month - 1]} {day.year}" if found[2] else found[1]
     clear = abs((now - day).days) < _THIS_YEAR
-    return f"{day:%b} {day.day}" if clear else f"{day:%b} {day.day}, {day.year}"
+    written = f"{MONTHS[day.month - 1]} {day.day}"
+    return written if clear else f"{written}, {day.year}"
 
 
 def _in_turn(lists: Sequence[Sequence[str]]) -> Iterator[str]:

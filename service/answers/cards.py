@@ -363,6 +363,7 @@ class _Cards:
         self.responder, self.whole, self.request, self.now = responder, assessment, request, now
         self.assessment, self.muted = spoken or assessment, muted
         self.on_chart, self.standings = on_chart, standings
+        self._findings_not_readable = [one for one in self.assessment.not_readable if isinstance(one, Assertion)]
         # What is suspended and has not been named on a card yet; the topics on whose cards anything is muted.
         self._unnamed: list[str] = []
         self.muted_topics: set[str] = set()
@@ -381,10 +382,6 @@ class _Cards:
     def matching(self) -> OrderMatching:
         # Most answers have no card.
         return OrderMatching(self.knowledge, self.whole, self.on_chart, self.now)
-
-    @cached_property
-    def _findings_not_readable(self) -> list[Assertion]:
-        return [one for one in self.assessment.not_readable if isinstance(one, Assertion)]
 
     def in_order(self) -> Iterator[AdvisedCard]:
         tiers: dict[str, list[Fired]] = {}

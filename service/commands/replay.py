@@ -20,7 +20,7 @@ import requests
 
 from cds_hooks.conformance import reason_of
 from cds_hooks.text_forms import UUID
-from service.answers.card_lines import as_people_write
+from service.answers.card_lines import MONTHS, as_people_write
 from service.app import create_app
 from service.release.digests import without_digests
 from service.settings import Settings
@@ -29,8 +29,7 @@ from service.why_address import PATH as WHY
 
 _SECONDS = 30
 _FULL_DATE = re.compile(r"(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_IN_WORDS = re.compile(rf"\b({'|'.join(_MONTHS)}) (\d\d?)(?:, (\d{{4}}))?\b")
+_IN_WORDS = re.compile(rf"\b({'|'.join(MONTHS)}) (\d\d?)(?:, (\d{{4}}))?\b")
 _LONG = 100
 # The ids on the cards of the responses are made by this key, which is no secret: nobody's chart is among the requests.
 PUBLISHED_KEY = "published-for-the-fixtures-of-sitbone"
@@ -200,7 +199,7 @@ def _moved_words(found: re.Match[str], days: int, clock: datetime) -> str:
     dates = []
     for year in years:
         try:
-            dates.append(date(year, _MONTHS.index(found[1]) + 1, int(found[2])))
+            dates.append(date(year, MONTHS.index(found[1]) + 1, int(found[2])))
         except ValueError:
             # The 29th of February is not in every year.
             continue

@@ -1,6 +1,6 @@
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -68,11 +68,11 @@ FULL = HookResponse(
 )
 
 
-def _nested(deep: int) -> list[Any]:
-    inner: list[Any] = []
+def _nested(deep: int, inner: Sequence[Any] = ()) -> list[Any]:
+    nested = list(inner)
     for _ in range(deep):
-        inner = [inner]
-    return inner
+        nested = [nested]
+    return nested
 
 
 def test_a_resource_that_an_action_takes_is_never_too_deep_for_a_response() -> None:
@@ -88,7 +88,7 @@ def test_a_resource_that_an_action_takes_is_never_too_deep_for_a_response() -> N
     assert 0 < taken < 60
 
 
-@pytest.mark.parametrize("empty", ["", [], {}, [[]], {"a": ""}, [{"b": []}]])
+@pytest.mark.parametrize("empty", ["", [], {}, [[]], {"a": ""}, [{"b": []}], _nested(30)])
 def test_what_is_empty_is_sent_nowhere(empty: Any) -> None:
     order = {**ORDER, "note": empty, "n": orjson.Fragment("1.50")}
     offer = suggestion(actions=(Action("create", "d", order),))
@@ -203,6 +203,7 @@ def test_a_summary_has_up_to_139_characters(summary: str) -> None:
         (lambda: Action("CREATE", "d", ORDER), "create, update or delete"),  # type: ignore[arg-type]
         (lambda: Action("create", "d", {**ORDER, "note": [None]}), "null at $.note[0]"),
         (lambda: Action("create", "d", {**ORDER, "n": float("nan")}), "null at $.n"),
+        (lambda: Action("create", "d", {**ORDER, "deep": _nested(30, [None])}), "null at $.deep[0][0]"),
         (lambda: Action("create", "d", {**ORDER, "o": object()}), "not JSON"),
         (lambda: Action("create", "d", {**ORDER, "deep": _nested(250)}), "too deep"),
         (lambda: SystemAction("create"), "resourceType"),
