@@ -79,7 +79,7 @@ class _Coding(msgspec.Struct, gc=False):
 
 
 class _Concept(msgspec.Struct, gc=False):
-    coding: list[_Coding] | None = None
+    coding: tuple[_Coding, ...] | None = None
 
 
 class Reference(msgspec.Struct, gc=False):
