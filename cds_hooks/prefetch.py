@@ -247,11 +247,13 @@ def _failed(key: str, note: str) -> PrefetchValue:
 
 
 def _read(key: str, raw: msgspec.Raw, reads: type[Head] | None = None, *, unwrapped: bool = False) -> PrefetchValue:
+    if reads is not None and (read := _read_typed(key, raw, reads)):
+        return read
     kind = json_type(raw)
     if kind != "object":
         null = PrefetchValue(key, PrefetchState.NULL)
         return null if kind == "null" else _failed(key, f"{kind} instead of a resource")
-    return (reads and _read_typed(key, raw, reads)) or _read_object(key, raw, unwrapped=unwrapped)
+    return _read_object(key, raw, unwrapped=unwrapped)
 
 
 @cache
