@@ -265,6 +265,8 @@ class Decision(msgspec.Struct, frozen=True):
     insufficient: int = 0
     unranked: int = 0
     leads: Mapping[str, int] = {}
+    # See ratings: what was found once.
+    rated: dict[tuple[bool, str], list[Rated]] = {}
 
     def on(self, place: int, chart: int) -> bool:
         """Whether this is so on this chart of the patient as documented."""
@@ -333,17 +335,17 @@ class Decision(msgspec.Struct, frozen=True):
 
     def ratings(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> list[Rated]:
         """The ratings of imaging that are true in any variant; see beside_flags."""
-        judged, anywhere = (
-            self.beside_flags(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed),
-            self.charts.anywhere,
-        )
-        return [
-            (presentation, rating, variants)
-            for presentation, (when, ratings) in enumerate(self.kernel.presentations)
-            if (shown := anywhere(judged.values[when]))
-            for rating, place in enumerate(ratings)
-            if (variants := shown & anywhere(judged.values[place]))
-        ]
+        key, anywhere = (radiograph_at_hand, supposed), self.charts.anywhere
+        if key not in self.rated:
+            judged = self.beside_flags(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
+            self.rated[key] = [
+                (presentation, rating, variants)
+                for presentation, (when, ratings) in enumerate(self.kernel.presentations)
+                if (shown := anywhere(judged.values[when]))
+                for rating, place in enumerate(ratings)
+                if (variants := shown & anywhere(judged.values[place]))
+            ]
+        return self.rated[key]
 
     def judged(self, facts: Mapping[str, Fact]) -> Decision:
         """The same with what is known of a draft order, an appointment or a patient who goes home."""
@@ -400,10 +402,8 @@ class Supposed(Decision, frozen=True, kw_only=True):
     before: dict[Hashable, Any]
 
     def ratings(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> list[Rated]:
-        key = (radiograph_at_hand, supposed)
-        if key not in self.before:
-            self.before[key] = self.whole.ratings(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
-        return [(number, rating, 1) for number, rating, variants in self.before[key] if variants >> self.first & 1]
+        rated = self.whole.ratings(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
+        return [(number, rating, 1) for number, rating, variants in rated if variants >> self.first & 1]
 
     def judged(self, facts: Mapping[str, Fact]) -> Decision:
         return self._also(frozenset(facts.items()), lambda: self.whole.judged(facts))

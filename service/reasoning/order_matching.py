@@ -4,7 +4,7 @@ what one of them accepts no other asks for again. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime
 from functools import cached_property
 
@@ -38,15 +38,19 @@ class OrderMatching:
         self.imaging = [call for call in assessment.imaging if call.modality != _NONE]
         self._applicable: dict[tuple[bool, str], tuple[Applicable, ...]] = {}
         self._called_for: dict[tuple[str, frozenset[str] | None], str] = {}
-        self._called_by: dict[str, frozenset[str]] = {}
         # Where other imaging is called for by itself, each is needed.
         self._called = frozenset(call.key for call in self.imaging)
 
-    def called_by(self, call: Call) -> frozenset[str]:
+    def called_by(self, call: Call) -> Set[str]:
         """See Assessment.called_by."""
-        if call.key not in self._called_by:
-            self._called_by[call.key] = self.assessment.called_by(call)
-        return self._called_by[call.key]
+        return self._called_by.get(call.key, frozenset())
+
+    @cached_property
+    def _called_by(self) -> Mapping[str, Set[str]]:
+        found: dict[str, set[str]] = {}
+        for each in self.assessment.calls:
+            found.setdefault(each.key, set()).add(each.recommendation)
+        return found
 
     # -- sides --------------------------------------------------------------------------------------------------------
 
