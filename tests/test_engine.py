@@ -1788,6 +1788,10 @@ def test_what_an_unanswered_red_flag_would_make_of_a_rating_is_not_called_usuall
     assert judged["because"] == "red-flag-unanswered"
     other_side = [order("radiograph-ankle", "right", status="active")]
     assert drafted(silent, mri, orders=other_side, **slow)[1][0]["because"] == "rated"
+    # Where both sides hurt, a radiograph is of its own.
+    both = {"present": [*ON_BOTH, "slow-start"], "asked": ["loud-crack"], "orders": other_side}
+    for side, because in (("left", "rated"), ("right", "red-flag-unanswered")):
+        assert drafted(silent, order("mri-ankle", side), **both)[1][0]["because"] == because
 
 
 def suggested(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> list[list[str]]:
