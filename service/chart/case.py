@@ -181,7 +181,7 @@ class LeftOut:
     unreadable: int = 0
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class Resolved(msgspec.Struct, frozen=True, gc=False):
     """What is held of a finding after weighing all assertions: the newest wins, a contradiction is unknown."""
 
     value: Value | When

@@ -18,7 +18,7 @@ from service.reasoning.kernel import Weight
 NO_SIDE_NAMED = "unspecified"
 
 
-class RankedCause(msgspec.Struct, frozen=True):
+class RankedCause(msgspec.Struct, frozen=True, gc=False):
     """One cause on one side. band: leads, possible, less-likely, not-assessed."""
 
     id: str

@@ -20,7 +20,7 @@ Rule = tuple[Recommendation, Compiled]
 UNKNOWN_AT_MOST = 6
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """A finding as it was used: where it came from, so that a clinician can look."""
 
     finding: str

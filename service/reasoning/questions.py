@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     values: Mapping[str, Value]
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """The variants in which the same changes: the points of each term, and of all."""
 
     points: int
@@ -102,6 +102,7 @@ class Questions:
         # What a finding is read as -> the variants in which it is answered alone.
         self.alone = {charts: self._alone(charts) for charts in self.layouts}
         self.question_of = [answer.question for answer in self.answers]
+        self.given = [tuple(answer.values.items()) for answer in self.answers]
         self.findings = [tuple(self.read_date_as.get(f, f) for f in q.findings) for q in knowledge.questions]
         self.asked_first = frozenset(f for q in knowledge.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in knowledge.question_terms.items()}
@@ -364,8 +365,10 @@ class Questions:
     def _answered_alone(self, decision: Decision) -> int:
         """The variants in which one finding is answered that is unknown and asked of this patient."""
         charts = decision.charts
-        due = zip(self.variants[charts.layout.charts], self._due(decision), strict=True)
-        answered = reduce(or_, (alone for (alone, _together), is_due in due if is_due), 0)
+        answered = 0
+        for (alone, _together), is_due in zip(self.variants[charts.layout.charts], self._due(decision), strict=True):
+            if is_due:
+                answered |= alone
         return answered & ~charts.closed
 
     def alike(self, decision: Decision, read: Iterable[int], apart: Collection[str]) -> list[int]:
@@ -401,8 +404,8 @@ class Questions:
         return {topic: of & ~critical if topic == topics["treatment"] else of for topic, of in shown.items()}
 
     def _answers_in(self, charts: Charts, variants: int) -> SingleAnswers:
-        numbers = (number // charts.layout.charts - 1 for number in ones(variants))
-        return tuple(item for number in numbers for item in self.answers[number].values.items())
+        given, size = self.given, charts.layout.charts
+        return tuple([item for number in ones(variants) for item in given[number // size - 1]])
 
     def _steps(self, rest: int, tiers: Mapping[str, int], again: int) -> Iterator[tuple[int, int]]:
         """Steps of urgency, and the variants that are so many steps away; `again`: those with another emergency."""
