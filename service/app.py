@@ -568,8 +568,9 @@ def _watch(app: Flask, metrics: Metrics, capacity: Capacity, settings: Settings)
     @app.before_request
     def begin() -> None:
         g.began = perf_counter()
-        if request.path not in PROBES:
-            g.place = request.environ["wsgi.input"] = capacity.take(request.environ["wsgi.input"])
+        environ = request.environ
+        if environ["PATH_INFO"] not in PROBES:
+            g.place = environ["wsgi.input"] = capacity.take(environ["wsgi.input"])
             metrics.take(1)
 
     @app.teardown_request
