@@ -62,6 +62,17 @@ class Process:
             os.kill(self.pid, signal.SIGTERM)
 
 
+def run(*arguments: str, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """How a command of the product ends, started where that is loaded."""
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
+        with Path(os.devnull).open("rb") as nothing:
+            streams = nothing.fileno(), said.fileno(), complained.fileno()
+            code = Process(loaded(), *arguments, cwd=cwd, env=env, streams=streams).wait(60)
+        for each in (said, complained):
+            each.seek(0)
+        return subprocess.CompletedProcess(arguments, code, said.read(), complained.read())
+
+
 @cache
 def loaded() -> str:
     """The address of the process in which the product is loaded, one for this process, with which it ends."""

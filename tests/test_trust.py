@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sqlite3
-import subprocess
 import threading
 import time
 import urllib.error
@@ -22,7 +21,8 @@ from cds_hooks.trust.signing import claims_for, key_set, new_key, sign
 from service.access.clients import ClientsError
 from service.app import create_app
 from service.settings import Settings, SettingsError
-from tests.serving import SERVE, running, status
+from tests import preloaded
+from tests.serving import running, status
 
 SERVICE = "gluteal-hamstring-pain"
 BASE = "https://cds.example.org/pain"
@@ -354,7 +354,7 @@ def test_what_is_wrong_ends_the_start_with_one_sentence(
     if "SITBONE_CLIENTS" in named:
         named["SITBONE_CLIENTS"] = str(site.folder / named["SITBONE_CLIENTS"])
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")} | named
-    ended = subprocess.run(SERVE, cwd=repository, env=environ, capture_output=True, text=True, timeout=20, check=False)
+    ended = preloaded.run("serve", cwd=repository, env=environ)
     assert ended.returncode == 2
     assert says in ended.stderr
     assert ended.stderr.count("\n") == 1

@@ -25,6 +25,7 @@ from service.release import reload as reload_module
 from service.release.reload import renewed
 from service.server.serve import is_handed_over
 from service.settings import Settings, SettingsError
+from tests import preloaded
 from tests.recording import FIXTURES, PATH
 from tests.serving import SERVE, children_of, patiently, running, service_at, workers_at
 
@@ -136,10 +137,7 @@ def test_the_check_says_what_would_change_and_what_would_be_refused(repository: 
     environ = {**os.environ, "SITBONE_KNOWLEDGE_DIR": str(knowledge)}
 
     def check(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*SERVE[:-1], "reload", "--check", *arguments]
-        return subprocess.run(
-            command, cwd=repository, env=environ, capture_output=True, text=True, timeout=60, check=False
-        )
+        return preloaded.run("reload", "--check", *arguments, cwd=repository, env=environ)
 
     file = knowledge / "guideline.toml"
     text = file.read_text("utf-8")
