@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from service.settings import SettingsError, shown
 
 # For a PostgreSQL host that is silent, in seconds and milliseconds; what a URL says goes before it.
 _SILENT_HOST = {"connect_timeout": "2", "tcp_user_timeout": "2000"}
+_WAL = "PRAGMA journal_mode = WAL"
+# In seconds.
+_MOMENT = 0.005
 
 
 def folder_of(folder: Path | None, port: int) -> Path:
@@ -70,7 +75,7 @@ def make_engine(
     options |= {"pool_size": connections, "max_overflow": 0, "pool_timeout": patience.free}
     match url.get_backend_name():
         case "sqlite":
-            prepare = ["PRAGMA journal_mode = WAL", f"PRAGMA synchronous = {synchronous}"]
+            prepare = [_WAL, f"PRAGMA synchronous = {synchronous}"]
             options["connect_args"] = {"timeout": patience.lock}
         case "postgresql":
             prepare = [f"SET statement_timeout = {int(patience.statement * 1000)}"]
@@ -86,10 +91,26 @@ def make_engine(
     def prepare_connection(connection: Any, _record: object) -> None:
         with closing(connection.cursor()) as cursor:
             for statement in prepare:
-                cursor.execute(statement)
+                _run(cursor, statement, patience.lock)
         connection.commit()
 
     return engine
+
+
+def _run(cursor: Any, statement: str, patience: float) -> None:
+    """Run a statement that prepares a connection. Where several processes switch the same new file to WAL, SQLite may
+    refuse one at once, and does not wait as it does everywhere else: that one tries again."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            cursor.execute(statement)
+        except sqlite3.OperationalError as problem:
+            is_busy = problem.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if statement != _WAL or not is_busy or time.monotonic() > end:
+                raise
+            time.sleep(_MOMENT)
+        else:
+            return
 
 
 @contextmanager

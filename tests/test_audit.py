@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sqlite3
 import stat
 import threading
 import time
@@ -23,6 +24,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, make_url, text
 
 from cds_hooks import CallRecord, ServiceUnavailable
+from service import database as connecting
 from service.access.store import open_store
 from service.audit import database, writer
 from service.audit.database import form_of, open_database
@@ -525,6 +527,41 @@ def test_processes_that_open_a_new_file_at_the_same_moment_agree(tmp_path: Path)
     assert [results.get(timeout=60) for _ in workers] == [0, 0, 0]
     for worker in workers:
         worker.join(60)
+
+
+class Refusing:
+    """A cursor that refuses, for these reasons, before it does what it is told."""
+
+    def __init__(self, *reasons: int) -> None:
+        self.reasons = list(reasons)
+
+    def execute(self, _statement: str) -> None:
+        if self.reasons:
+            refused = sqlite3.OperationalError("refused")
+            refused.sqlite_errorcode = self.reasons.pop(0)
+            raise refused
+
+
+def test_where_sqlite_does_not_wait_for_another_process_to_switch_to_wal_it_is_tried_again() -> None:
+    cursor = Refusing(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
+    connecting._run(cursor, connecting._WAL, 30.0)
+    assert cursor.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "statement", "patience"),
+    [
+        (sqlite3.SQLITE_BUSY, connecting._WAL, -1.0),
+        (sqlite3.SQLITE_READONLY, connecting._WAL, 30.0),
+        (sqlite3.SQLITE_BUSY, "PRAGMA synchronous = FULL", 30.0),
+    ],
+    ids=["too long", "for another reason", "another statement"],
+)
+def test_what_would_not_come_by_itself_is_not_tried_again(reason: int, statement: str, patience: float) -> None:
+    cursor = Refusing(reason, reason)
+    with pytest.raises(sqlite3.OperationalError):
+        connecting._run(cursor, statement, patience)
+    assert cursor.reasons == [reason]
 
 
 def test_on_postgresql_an_older_form_ends_the_start_with_the_command_that_helps(postgresql: Postgresql) -> None:
