@@ -1849,6 +1849,11 @@ OF_THE_FOOT = ["routine: Ultrasound of the foot, left", "not draft1"]
             [["routine: Ultrasound of the ankle, left", "not draft1"]],
         ),
         ([order("ultrasound-ankle", "right"), ULTRASOUND], FEVER, []),
+        (
+            [order("ultrasound-ankle", "right"), order("ultrasound-ankle", "right")],
+            FEVER,
+            [["routine: Ultrasound of the ankle, left", "not draft1"]],
+        ),
         ([order("ultrasound-ankle", "right")], {**FEVER, "orders": [{**ULTRASOUND, "status": "active"}]}, []),
     ],
 )
@@ -1856,6 +1861,24 @@ def test_what_a_card_of_drafts_suggests(
     engine: Engine, drafts: list[dict[str, Any]], chart: dict[str, Any], suggestions: list[list[str]]
 ) -> None:
     assert suggested(engine, *drafts, **chart) == suggestions
+
+
+def saying(when: str) -> Engine:
+    """The toy with one more thing to say of drafts."""
+    [side] = [each for each in toy().recommendations if each.id == "io2-other-side"]
+    more = replace(side, id="io7-more", when=parse(when, {}))
+    return Engine(replace(toy(), recommendations=(*toy().recommendations, more)))
+
+
+def test_an_order_that_names_two_sides_gives_way_where_one_is_known() -> None:
+    engine = saying("order-names-two-sides")
+    words = order("ultrasound-ankle", "left", **coded_as("ultrasound-ankle", text="Ultrasound of the right ankle"))
+    assert suggested(engine, words, **FEVER) == [["routine: Ultrasound of the ankle, left", "not draft1"]]
+    assert suggested(engine, words, present=[*ON_BOTH, "fever"]) == [["urgent: MRI of the ankle, bilateral"]]
+
+
+def test_an_order_that_is_right_stays_whatever_is_said_of_it() -> None:
+    assert suggested(saying("order-is-ionising"), RADIOGRAPH, **CRACK) == []
 
 
 def test_a_draft_that_was_decided_on_counts_as_ordered(engine: Engine) -> None:

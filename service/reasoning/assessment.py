@@ -442,7 +442,7 @@ class Assessor:
             return int(bool(findings))
         read_as, charts = self.questions.read_date_as, decision.charts
         answered = (charts.answered(read_as.get(finding, finding)) for finding in findings)
-        return charts.layout.first & ~reduce(and_, answered, charts.layout.first) if findings else 0
+        return charts.layout.first & ~reduce(and_, answered, charts.layout.first)
 
     def rests_on(self, assessment: Assessment, recommendation: Recommendation, resource: str) -> int:
         """The variants in which a recommendation fires, and all that it stands on is of this one resource."""
