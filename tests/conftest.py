@@ -35,10 +35,10 @@ ONE_AFTER_THE_OTHER = frozenset(
     }
 )
 # What takes longest begins first, the longest before all, so that no process waits for another at the end: four seconds
-# of a processor and more. A browser is started for test_demo_ehr.py, and what needs one follows it.
+# of a processor and more. A browser is started for test_demo_ehr.py, and what needs one follows it: not at the start,
+# as it waits half of the time, and so do the tests that go one after the other.
 _LONGEST_FIRST = (
     "test_container.py",
-    "test_demo_ehr.py",
     "test_proofs.py",
     "test_bad_input.py",
     "test_consistency.py",
@@ -56,6 +56,7 @@ _LONGEST_FIRST = (
     "test_shadow.py",
     "test_next_question.py",
     "test_cases.py",
+    "test_demo_ehr.py",
     "test_adaptive_form.py",
     "test_knowledge.py",
     "test_portable.py",
