@@ -978,6 +978,88 @@ def test_what_was_asked_about_already_is_not_asked_again_and_the_next_best_is(en
     assert not {"blue-toes", "loud-crack"} & {*after}
 
 
+@pytest.mark.parametrize(
+    ("unsaid", "asked"),
+    [
+        (
+            "rf1-blue-foot",
+            [
+                ("loud-crack", ("severity", "imaging", "leader", "treatment")),
+                ("injury-date", ("severity", "referrals", "treatment")),
+                ("blue-toes", ("severity", "leader")),
+            ],
+        ),
+        (
+            "rf3-crack",
+            [
+                ("blue-toes", ("severity", "referrals", "leader")),
+                ("injury-date", ("severity", "referrals", "treatment")),
+                ("slow-start", ("imaging", "leader", "treatment")),
+            ],
+        ),
+        (
+            "tr10-exercise",
+            [
+                ("blue-toes", ("severity", "referrals", "leader")),
+                ("loud-crack", ("severity", "imaging", "leader", "treatment")),
+                ("pain-severity", ("severity", "referrals")),
+            ],
+        ),
+    ],
+)
+def test_what_a_recommendation_would_say_is_no_reason_to_ask_where_it_is_unsaid(
+    engine: Engine, unsaid: str, asked: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    questions, decision = engine.assessor.questions, decided(engine, present=[ANKLE])
+    assert [(each.finding, each.changes) for each in questions.ask(decision, (), {unsaid})] == asked
+
+
+def test_a_question_has_its_words_and_why_it_is_asked(engine: Engine) -> None:
+    first = engine.assess(present=[ANKLE]).ask[0]
+    assert (first.ask, first.because, first.short) == ("Look at the toes", "an emergency", "")
+
+
+@pytest.mark.parametrize(
+    ("unsaid", "changes"),
+    [
+        (
+            (),
+            {
+                "check": ({("broken-on-mri", True), ("cold-foot", True)}, {("loud-crack", True), ("blue-toes", True)}),
+                "care": (set(), {("blue-toes", True)}),
+            },
+        ),
+        (
+            ("rf1-blue-foot",),
+            {
+                "check": ({("broken-on-mri", True), ("cold-foot", True)}, {("loud-crack", True)}),
+                "care": (set(), set()),
+            },
+        ),
+        (
+            ("rf3-crack",),
+            {
+                "check": ({("broken-on-mri", True), ("cold-foot", True)}, {("blue-toes", True)}),
+                "care": (set(), {("blue-toes", True)}),
+            },
+        ),
+        (("cl1-no-imaging",), {"care": (set(), {("blue-toes", True)})}),
+        (
+            ("tr7-pill",),
+            {"check": ({("broken-on-mri", True), ("cold-foot", True)}, {("loud-crack", True), ("blue-toes", True)})},
+        ),
+    ],
+)
+def test_what_is_unsaid_raises_no_card_and_a_card_on_which_it_would_stand_tells_nothing(
+    engine: Engine,
+    unsaid: tuple[str, ...],
+    changes: dict[str, tuple[set[tuple[str, bool]], set[tuple[str, bool]]]],
+) -> None:
+    assessment = engine.assess(present=[ANKLE])
+    told = engine.assessor.would_change(assessment, unsaid)
+    assert {each.topic: ({*each.removed_by}, {*each.raised_by}) for each in told} == changes
+
+
 def test_of_what_is_recorded_in_two_ways_nothing_is_asked_twice(engine: Engine) -> None:
     decision = decided(engine, present=[ANKLE, "loud-crack", "swelling"], absent=["loud-crack"])
     questions = engine.assessor.questions
