@@ -969,6 +969,22 @@ def test_findings_that_are_asked_together_are_tried_together() -> None:
     assert [(a.finding, a.changes) for a in alone] == [("drawer-test", ("leader", "treatment"))]
 
 
+def test_ratings_that_were_found_are_not_those_of_other_facts_or_red_flags(engine: Engine) -> None:
+    flags = [*toy().engine.red_flags]
+
+    def ratings(decision: Decision, of: list[str]) -> list[tuple[int, int, int]]:
+        return decision.ratings(of, radiograph_at_hand=False)
+
+    def decision() -> Decision:
+        return decided(engine, present=[ANKLE, "loud-crack"])
+
+    asked = decision()
+    assert ratings(asked, flags) != ratings(asked, [])
+    assert ratings(asked, []) == ratings(decision(), [])
+    raised = {"flag-blue-foot": True}
+    assert ratings(asked.judged(raised), flags) == ratings(decision().judged(raised), flags) != ratings(asked, flags)
+
+
 def test_what_was_asked_about_already_is_not_asked_again_and_the_next_best_is(engine: Engine) -> None:
     questions, decision = engine.assessor.questions, decided(engine, present=[ANKLE, "swelling"])
     before = [asked.finding for asked in questions.ask(decision)]

@@ -265,8 +265,8 @@ class Decision(msgspec.Struct, frozen=True):
     insufficient: int = 0
     unranked: int = 0
     leads: Mapping[str, int] = {}
-    # See ratings: what was found once.
-    rated: dict[tuple[bool, str], list[Rated]] = {}
+    # See ratings: what was found once of these values.
+    rated: dict[Hashable, list[Rated]] = {}
 
     def on(self, place: int, chart: int) -> bool:
         """Whether this is so on this chart of the patient as documented."""
@@ -335,7 +335,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     def ratings(self, flags: Iterable[str], *, radiograph_at_hand: bool, supposed: str = "") -> list[Rated]:
         """The ratings of imaging that are true in any variant; see beside_flags."""
-        key, anywhere = (radiograph_at_hand, supposed), self.charts.anywhere
+        flags, anywhere = tuple(flags), self.charts.anywhere
+        key = (flags, radiograph_at_hand, supposed)
         if key not in self.rated:
             judged = self.beside_flags(flags, radiograph_at_hand=radiograph_at_hand, supposed=supposed)
             self.rated[key] = [
@@ -354,7 +355,7 @@ class Decision(msgspec.Struct, frozen=True):
             for value, variants in fact.items() if isinstance(fact, ByVariant) else ((fact, charts.layout.first),):
                 _state(self.kernel, values, name, value, charts.everywhere(variants))
         values += self.kernel.run[JUDGED](values)
-        return msgspec.structs.replace(self, values=values)
+        return msgspec.structs.replace(self, values=values, rated={})
 
     def told(self, facts: Mapping[str, Fact]) -> Decision:
         """The same with what tells why something is not so."""
