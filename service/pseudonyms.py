@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from secrets import token_bytes, token_hex
+from uuid import UUID
 
 from service.settings import Settings
 
@@ -36,7 +37,4 @@ class CardIds:
         name = "\0".join(parts).encode("utf-8", "surrogatepass")
         keyed = self._keyed.copy()
         keyed.update(name)
-        digits = keyed.hexdigest()
-        # RFC 9562: version 5, and the variant in the two highest bits of the ninth byte.
-        variant = "89ab"[int(digits[16], 16) & 3]
-        return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+        return str(UUID(bytes=keyed.digest(), version=5))
