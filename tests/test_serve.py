@@ -28,9 +28,7 @@ from service.server.memory import set_aside_what_is_loaded
 from service.server.serve import gunicorn_settings, require_free_address
 from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
-from tests.serving import children_of, running, workers_at
-
-SERVE = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
+from tests.serving import SERVE, children_of, running, workers_at
 
 
 def free_port() -> int:
