@@ -13,9 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from service.server.memory import set_aside_what_is_loaded
 from service.server.serve import gunicorn_settings, require_free_address
 from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
-from tests.serving import SERVE, children_of, running, workers_at
+from tests.serving import SERVE, children_of, patiently, running, service_at, status, workers_at
 
 
 def free_port() -> int:
@@ -37,32 +35,10 @@ def free_port() -> int:
         return port
 
 
-@contextlib.contextmanager
-def serving(repository: Path, *options: str, **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A service that answers, at its base address."""
-    port = free_port()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
-    environ |= {"SITBONE_PORT": str(port)} | variables
-    with subprocess.Popen(
-        [*SERVE, *options], cwd=repository, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as service:
-        base = f"http://127.0.0.1:{port}"
-        try:
-            give_up = time.monotonic() + 20
-            while True:
-                try:
-                    urllib.request.urlopen(f"{base}/healthz", timeout=1).close()
-                except OSError:
-                    if time.monotonic() > give_up or service.poll() is not None:
-                        raise
-                    time.sleep(0.05)
-                else:
-                    break
-            yield base, service
-        finally:
-            if service.poll() is None:
-                service.terminate()
-            service.communicate(timeout=15)
+def environ_at(port: int, **variables: str) -> dict[str, str]:
+    """The environment of a service at this port, with these settings and no others."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
+    return ours | {"SITBONE_PORT": str(port)} | variables
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
@@ -71,10 +47,17 @@ def test_it_says_where_it_listens_and_how_to_try_it_and_ends_with_code_0(
 ) -> None:
     example = tmp_path / "a file.json"
     example.touch()
-    with serving(repository, "--try", str(example)) as (base, service):
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    command, pipe = [*SERVE, "--try", str(example)], subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=repository, env=environ_at(port), stdout=pipe, stderr=pipe, text=True
+    ) as service:
+        answers = patiently(lambda: status(f"{base}/healthz", {}) == 200)
         service.send_signal(told)
         said, complaints = service.communicate(timeout=15)
 
+    assert answers
     assert said == (
         f"Sitbone listens at {base}\n"
         f"Try: curl -s -H 'Content-Type: application/json' --data '@{example}'"
@@ -115,7 +98,7 @@ def test_a_worker_that_was_just_forked_hears_that_it_is_to_end(
 def test_the_first_calls_may_come_at_once(repository: Path) -> None:
     body = (repository / "fixtures" / "requests" / "sudden-pop-with-bruising.json").read_bytes()
     with (
-        serving(repository, SITBONE_WORKERS="4", SITBONE_LOG_LEVEL="warning") as (base, service),
+        running(repository, True, SITBONE_WORKERS="4", SITBONE_LOG_LEVEL="warning") as (base, stop),
         ThreadPoolExecutor(32) as clients,
     ):
 
@@ -127,8 +110,7 @@ def test_the_first_calls_may_come_at_once(repository: Path) -> None:
                 return status
 
         answered = list(clients.map(call, range(64)))
-        service.terminate()
-        _, complaints = service.communicate(timeout=15)
+        complaints = stop()
 
     assert answered == [200] * 64
     assert complaints == ""
@@ -136,8 +118,7 @@ def test_the_first_calls_may_come_at_once(repository: Path) -> None:
 
 def start_that_ends(repository: Path, *options: str, **variables: str) -> tuple[int, str, str]:
     """How a start ends that is to end by itself: the code, what it said and what it complained of."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
-    environ |= {"SITBONE_PORT": str(free_port())} | variables
+    environ = environ_at(free_port(), **variables)
     ended = subprocess.run(
         [*SERVE, *options], cwd=repository, env=environ, capture_output=True, text=True, timeout=20, check=False
     )
@@ -190,9 +171,8 @@ def test_a_worker_that_dies_leaves_no_core_file_with_what_it_knew_of_patients(re
     before, files = resource.getrlimit(resource.RLIMIT_CORE), set(repository.glob("core*"))
     resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
     try:
-        with serving(repository) as (_base, service):
-            processes = [service.pid, *children_of(service.pid)]
-            assert len(processes) > 1
+        with running(repository, True) as (base, _stop):
+            processes = [service_at(base), *workers_at(base)]
             for process in processes:
                 limits = Path(f"/proc/{process}/limits").read_text()
                 assert re.search(r"Max core file size +0 ", limits), limits
@@ -206,9 +186,8 @@ def test_a_worker_that_dies_leaves_no_core_file_with_what_it_knew_of_patients(re
 
 
 def test_a_port_that_a_service_has_just_left_is_free(repository: Path) -> None:
-    with serving(repository) as (base, service):
-        service.terminate()
-        service.wait(15)
+    with running(repository) as (base, stop):
+        stop()
         require_free_address(Settings(port=int(base.rpartition(":")[2])))
 
 

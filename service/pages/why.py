@@ -49,14 +49,7 @@ def address_maker(settings: Settings) -> Callable[[str], str]:
             f"SITBONE_HOST is {shown(settings.host)}, no loopback address, and every card links to the page that says "
             "why: set SITBONE_PUBLIC_BASE_URL to the address at which clinicians and clients find the service."
         )
-    return _where_it_went
-
-
-def _where_it_went(path: str) -> str:
-    """The address of this path where the current request went to."""
-    # With nothing before the path, nothing of it can need to be escaped.
-    root = request.root_url.rstrip("/") if request.script_root else f"{request.scheme}://{request.host}"
-    return root + path
+    return lambda path: request.root_url.rstrip("/") + path
 
 
 def create_blueprint(knowledge: Knowledge, standings_now: Callable[[], Standings] | None = None) -> Blueprint:
