@@ -22,6 +22,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 from sqlalchemy import Engine, make_url, text
+from sqlalchemy.event import listen
 
 from cds_hooks import CallRecord, ServiceUnavailable
 from service import database as connecting
@@ -244,6 +245,15 @@ def test_a_batch_whose_confirmation_was_lost_is_not_doubled(audit: AuditWriter) 
         audit.keep(entry(number))
     audit.close()
     assert len(rows(audit.engine, "audit_calls")) == 4
+
+
+def test_an_old_sqlite_that_takes_few_values_in_a_statement_is_given_no_more(tmp_path: Path) -> None:
+    audit = open_audit(Settings(audit=tmp_path))
+    assert audit is not None
+    listen(audit.engine, "connect", lambda made, _: made.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999))
+    audit.write([entry(number) for number in range(200)])
+
+    assert len(rows(audit.engine, "audit_calls")) == 200
 
 
 def unreachable(audit: AuditWriter, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:

@@ -8,7 +8,7 @@ recommendation fired on such a chart; that a finding was stated, whatever its va
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from service.answers.answered import Answered
@@ -22,25 +22,27 @@ ALL, COMPLAINT = "all", "complaint"
 UNREADABLE, OTHER_PATIENT, NO_AGE, UNKNOWN_UNIT = "unreadable", "other-patient", "no-age", "unknown-unit"
 
 
-def signs(answered: Answered, service: str) -> Iterator[tuple[str, str]]:
+def signs(answered: Answered, service: str) -> tuple[tuple[str, str], ...]:
     """What is counted of a call, as kind and name; of draft orders and the like nothing, as their charts come again."""
     assessment = answered.assessment
     case = assessment.case
     if service not in ABOUT_CHARTS or case is None:
-        return
-    yield CALL, ALL
+        return ()
+    found = [(CALL, ALL)]
     if assessment.complaint == "present":
-        yield CALL, COMPLAINT
-        yield from ((FIRED, id_) for id_ in answered.recommendations())
-    yield from ((FINDING, name) for name in case.assertions)
-    unread = assessment.not_readable
-    seen = {
-        UNREADABLE: case.left_out.unreadable or unread,
-        OTHER_PATIENT: case.left_out.other_patient,
-        NO_AGE: case.patient.age is None,
-        UNKNOWN_UNIT: any(isinstance(each, Assertion) and each.unreadable == UNIT for each in unread),
-    }
-    yield from ((UNREAD, name) for name, so in seen.items() if so)
+        found.append((CALL, COMPLAINT))
+        found += [(FIRED, id_) for id_ in answered.recommendations()]
+    found += [(FINDING, name) for name in case.assertions]
+    left_out, unread = case.left_out, assessment.not_readable
+    if left_out.unreadable or unread:
+        found.append((UNREAD, UNREADABLE))
+    if left_out.other_patient:
+        found.append((UNREAD, OTHER_PATIENT))
+    if case.patient.age is None:
+        found.append((UNREAD, NO_AGE))
+    if unread and any(isinstance(each, Assertion) and each.unreadable == UNIT for each in unread):
+        found.append((UNREAD, UNKNOWN_UNIT))
+    return tuple(found)
 
 
 def counted(calls: Iterable[tuple[dict[str, Any], Iterable[tuple[str, str]]]]) -> list[dict[str, Any]]:

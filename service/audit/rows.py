@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
-from secrets import token_hex
+from os import urandom
 from typing import Any, TypeAlias
 
+import msgspec
 import orjson
 
 from cds_hooks import CallRecord, Feedback, FeedbackRecord
@@ -30,12 +32,11 @@ OTHER = "other"
 _REMARKED_ON = 64
 
 
-@dataclass(frozen=True, slots=True)
-class CallRows:
+class CallRows(msgspec.Struct, frozen=True):
     """A row of audit_calls with its rows of audit_cards."""
 
     call: Row
-    cards: tuple[Row, ...]
+    cards: tuple[Row, ...] = ()
     # What was read for the cards, until the models have said what they think of it; nothing of it is kept.
     resources: tuple[bytes, ...] = ()
     # What is counted of it for its day.
@@ -113,13 +114,11 @@ class Rows:
     def call(self, call: CallRecord[Answered], now: datetime) -> CallRows:
         """The rows of a call, also of one that was refused or failed: that one has no cards."""
         at, client = milliseconds(now), call.client or ""
-        # Ids that begin with their time lie side by side in an index: without that, a database that has grown writes as
-        # many pages as rows.
-        id_ = f"{at:012x}{token_hex(10)}"
         answered = call.answered
-        cards = tuple(_cards(answered)) if answered else ()
+        with_cards = answered if answered and answered.has_cards() else None
+        cards = tuple(_cards(with_cards)) if with_cards else ()
         row: Row = {
-            "id": id_,
+            "id": _new_id(at),
             "at": at,
             "correlation": call.correlation_id,
             "hook_instance": None if call.hook_instance is None else self._pseudonyms.of(call.hook_instance),
@@ -129,25 +128,30 @@ class Rows:
             "hook": call.hook,
             "status": call.status,
             "knowledge": self._knowledge,
-            "states": canonical(dict(call.states)),
+            "states": _states(tuple(call.states), tuple(call.states.values())),
             "fired": canonical(_indicators(answered) if answered else {}),
             "took": canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
             "cards": sum(card["suppressed_since"] is None for card in cards),
-            "is_check": call.is_check,
+            # A number, as of each bool the driver of SQLite looks for how it is to be adapted.
+            "is_check": int(call.is_check),
             "not_valid": None,
             "mode": answered.mode if answered else self._mode_of(call.client),
         }
+        counted = signs(answered, call.service_id) if answered else ()
+        # Of most calls that is all.
+        if with_cards is None:
+            return CallRows(row, signs=counted)
         shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check", "mode")}
-        case = answered.assessment.case if answered and answered.has_cards() else None
+        case = with_cards.assessment.case
         read = case.resources[:_REMARKED_ON] if case else ()
-        counted = tuple(signs(answered, call.service_id)) if answered else ()
-        return CallRows(row, tuple({"call": id_, **shared, **card} for card in cards), tuple(map(bytes, read)), counted)
+        of_cards = tuple({"call": row["id"], **shared, **card} for card in cards)
+        return CallRows(row, of_cards, tuple(map(bytes, read)), counted)
 
     def page(self, step: PageStep, now: datetime) -> PageRow:
         """The row of a step: no answer, and nothing of the chart."""
         at = milliseconds(now)
         row: Row = {
-            "id": f"{at:012x}{token_hex(10)}",
+            "id": _new_id(at),
             "at": at,
             "correlation": self._uuid(step.correlation_id),
             "page": self._pseudonyms.of(step.page, size=16),
@@ -176,7 +180,7 @@ class Rows:
         and of the other, `outcome` is same, changed, failed or skipped."""
         at, client = milliseconds(now), call.client or ""
         row: Row = {
-            "id": f"{at:012x}{token_hex(10)}",
+            "id": _new_id(at),
             "at": at,
             "client": client,
             "service": call.service_id,
@@ -230,6 +234,12 @@ class Rows:
         return text.lower() if UUID.fullmatch(text) else self._pseudonyms.of(text, size=16)
 
 
+def _new_id(at: int) -> str:
+    """An id that begins with its time: such ids lie side by side in an index, without which a database that has grown
+    writes as many pages as rows."""
+    return f"{at:012x}{urandom(10).hex()}"
+
+
 def milliseconds(time: datetime) -> int:
     """A time in UTC as the audit trail keeps it."""
     return int(time.timestamp() * 1000)
@@ -246,7 +256,7 @@ def _cards(answered: Answered) -> Iterator[Row]:
                 "uuid": card.uuid,
                 "topic": key.topic,
                 "indicator": card.indicator.value,
-                "red_flag": advised.is_about_a_red_flag(),
+                "red_flag": int(advised.is_about_a_red_flag()),
                 "recommendation": key.recommendation,
                 "version": key.version,
                 "recommendations": canonical(advised.versions()),
@@ -257,6 +267,8 @@ def _cards(answered: Answered) -> Iterator[Row]:
 
 def _indicators(answered: Answered) -> dict[str, str]:
     """What fired: with the indicator of its card, suspended or silent where it was not said, "" where it is on none."""
+    if not (answered.fired or answered.has_cards()):
+        return {}
     cards = (*answered.advised, *(each.advised for each in answered.suppressed))
     carried = {fired.recommendation.id: fired.indicator for advised in cards for fired in advised.fired}
     fired = answered.recommendations()
@@ -270,6 +282,12 @@ def _codes(item: Feedback, known: Collection[str]) -> set[str]:
         for given in item.override_reasons
         if given.reason is not None
     }
+
+
+@lru_cache(256)
+def _states(keys: tuple[str, ...], states: tuple[str, ...]) -> str:
+    """The states of the prefetch keys: there are few different ones, and calls that wait to be written share a text."""
+    return canonical(dict(zip(keys, states, strict=True)))
 
 
 def canonical(value: object) -> str:
