@@ -7,7 +7,7 @@ are judged apart; red flags belong to the patient and also count what has no sid
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import accumulate, chain
 from operator import and_, or_
 from types import MappingProxyType
@@ -23,7 +23,6 @@ from service.chart.medicines import Unrecognised
 from service.chart.side_chart import Chart, sides_with
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import (
-    AFTER_PLAN,
     Knowledge,
     Presentation,
     Rating,
@@ -55,12 +54,13 @@ from service.reasoning.evidence import (
     Fired,
     Rule,
     Verdict,
+    carrying,
     reads_of,
     stands_on,
     state,
     with_unit,
 )
-from service.reasoning.kernel import Compiled, Kernel, Node, compiled
+from service.reasoning.kernel import Compiled, Node, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
 _Ask = Callable[[Decision], tuple[Asked, ...]]
@@ -131,8 +131,6 @@ class Assessment(msgspec.Struct, frozen=True):
     # What this was made of, for what is judged by it afterwards.
     case: Case | None = None
     decision: Decision | None = None
-    # What the red flags, the ranking and the plan made of it -> the findings that this stands on.
-    derived_flags: Mapping[str, tuple[str, ...]] = {}
     # Whatever fired, also what is said only beside an offer: how to take care with what is not offered.
     all_fired: tuple[Fired, ...] = ()
     # Every call, of which the most urgent ones are in imaging and referrals.
@@ -334,7 +332,6 @@ class Assessor:
         firing = [(each, made) for each, made in rules if decision.values[made.fires]]
         documented = {each.recommendation.id: each for each in assessment.all_fired}
         known, before = [each.id for each, _made in firing if each.id in documented], dict[Hashable, Any]()
-        names = _derived_flags(self.kernel)
 
         def supposed(first: int) -> Assessment:
             size = decision.charts.layout.charts
@@ -343,9 +340,9 @@ class Assessor:
             variant = supposing(decision, first, case, self._layouts[size], before)
             if not variant.of_patient(self.kernel.located):
                 return self._without_complaint(case)
-            flags = _DerivedFlags(names, lambda: self._assembled(variant, lambda _decision: ()).derived_flags)
-            assembly = _Assembly(self, variant, flags)
-            of_others = {id_: documented[id_] for id_ in known if self._is_of_others(id_, answers)}
+            assembly = _Assembly(self, variant)
+            # What none of these answers can tell of has the same evidence.
+            of_others = {id_: documented[id_] for id_ in known if self.stands_on[id_].isdisjoint(answers)}
             assembly.gather(firing, treatment=False, before=of_others)
             return Assessment(
                 complaint="present",
@@ -359,15 +356,9 @@ class Assessor:
                 lacking=case.lacking,
                 case=case,
                 decision=variant,
-                derived_flags=flags,
             )
 
         return supposed
-
-    def _is_of_others(self, recommendation: str, answers: Collection[str]) -> bool:
-        """Whether a recommendation that fires does so by the same evidence, whatever the answers to these are."""
-        stands_on = self.stands_on[recommendation]
-        return stands_on is not None and stands_on.isdisjoint(answers)
 
     def of_chart(self) -> Iterator[Rule]:
         """The recommendations that the chart alone decides, each as it is compiled."""
@@ -407,7 +398,7 @@ class Assessor:
         if assessment.decision is None:
             return Judgement(assessment, kind, documented, ())
         decision = assessment.decision.judged(facts)
-        reader = EvidenceReader(self.knowledge, self.reads, decision, assessment.derived_flags, documented)
+        reader = EvidenceReader(self.knowledge, self.reads, decision, documented)
         fired = [fired for _compiled, fired in reader.firing(self.by_kind[kind])]
         by_indicator = sorted(fired, key=lambda each: INDICATORS.index(each.indicator))
         return Judgement(assessment, kind, documented, tuple(by_indicator), decision)
@@ -492,34 +483,27 @@ class Assessor:
         """The red flags of which nobody can tell because what would tell was asked and not answered, could not be
         read, or is recorded in two ways. What was never asked leaves no trace on the chart and is not among them.
         """
-        if assessment.decision is None:
-            return ()
-        charts = assessment.decision.charts
-        open_ = any(assertion.value is None for found in charts.case.assertions.values() for assertion in found)
-        if not open_ and not charts.contradictory:
-            # Most charts: whatever is on them is known.
+        if (decision := assessment.decision) is None or not (may_wait := self.may_wait(decision)):
             return ()
         raised = {flag.id for fired in assessment.red_flags() if (flag := fired.recommendation.red_flag)}
-        reader = self._reader(assessment, {})
+        reader, of_patient = self._reader(assessment, {}), decision.charts.of_patient
         return tuple(
             recommendation
-            for recommendation, _made in self.by_kind["red-flag"]
-            if recommendation.red_flag
-            and recommendation.red_flag.id not in raised
-            and any(_waits(reader, recommendation, chart) for chart in charts.of_patient)
+            for recommendation, flag, _names in may_wait
+            if flag not in raised and any(_waits(reader, recommendation, chart) for chart in of_patient)
         )
 
-    def may_wait(self, decision: Decision) -> list[tuple[str, Collection[str]]]:
+    def may_wait(self, decision: Decision) -> list[tuple[Recommendation, str, frozenset[str]]]:
         """The red flags that may wait for what was asked and not answered or is recorded in two ways, now or with an
-        answer more; each with the findings by whose answers it may.
+        answer more; each with its id and the findings by whose answers it may.
         """
         charts, found = decision.charts, decision.charts.case.assertions.items()
         asked = charts.contradictory.union(name for name, of in found if any(each.value is None for each in of))
         return [
-            (each.red_flag.id, names)
+            (each, each.red_flag.id, self.stands_on[each.id])
+            # Most charts: whatever is on them is known.
             for each, _made in (self.by_kind["red-flag"] if asked else ())
-            if each.red_flag
-            and not asked.isdisjoint(names := self.stands_on[each.id] or {*asked, *charts.layout.answered})
+            if each.red_flag and not asked.isdisjoint(self.stands_on[each.id])
         ]
 
     def carrying(self, decision: Decision, recommendation: Recommendation) -> tuple[int, ...]:
@@ -529,36 +513,30 @@ class Assessor:
         found: dict[object, int] = {}
         made = self.kernel.recommendations[recommendation.id]
         firing, critical = decision.values[made.fires], decision.values[made.critical]
-        self._find_carrying(decision, made.when, firing, found)
+        self._find_carrying(decision, made.when, firing, True, found)
         if made.critical_when:
-            self._find_carrying(decision, made.critical_when, critical, found)
+            self._find_carrying(decision, made.critical_when, critical, True, found)
         return (firing, critical, *found.values())
 
-    def _find_carrying(
-        self, decision: Decision, node: Node, on: int, found: dict[object, int], *, so: bool = True
-    ) -> None:
-        """The same of a condition that is true, or with not `so` false, on these charts; as EvidenceReader.evidence_for
-        finds it on one.
-        """
-        if not on:
-            return
-        charts, derived, name = decision.charts, self.knowledge.engine.derived, node.finding
-        parts, verdicts = node.parts, [so != (node.word == "none")]
-        if name in self.kernel.criteria:
-            parts, verdicts = (self.kernel.criteria[name],), [True, False]
-        for part in parts:
-            for verdict in verdicts:
-                on_these = on & decision.values[part.true if verdict else part.false]
-                self._find_carrying(decision, part, on_these, found, so=verdict)
-        if parts:
-            return
-        made_of = (derived.on_both_sides, derived.on_the_other_side, derived.count_of)
-        names = {name, derived.on_either_side.get(name, name), *(each for of in made_of for each in of.get(name, ()))}
-        answered = on & charts.everywhere(reduce(or_, map(charts.answered, names)))
-        of = self.knowledge.findings.get(name)
-        alike = (of.whole_patient, of.is_context) if of and name not in derived.on_both_sides else (name, "answered")
-        for key, bits in ((name, on & ~answered), (alike, answered)):
-            found[key] = found.get(key, 0) | bits
+    def _find_carrying(self, decision: Decision, node: Node, on: int, verdict: bool, found: dict[object, int]) -> None:
+        """The same of a condition of this verdict on these charts, named criteria opened."""
+        charts, derived, values = decision.charts, self.knowledge.engine.derived, decision.values
+        for leaf, of in carrying(values, node, on, verdict):
+            name = leaf.finding
+            if criterion := self.kernel.criteria.get(name):
+                for so, place in ((True, criterion.true), (False, criterion.false)):
+                    if of & values[place]:
+                        self._find_carrying(decision, criterion, of & values[place], so, found)
+                continue
+            made_of = (derived.on_both_sides, derived.on_the_other_side, derived.count_of)
+            names = {name, derived.on_either_side.get(name, name), *(n for by in made_of for n in by.get(name, ()))}
+            answered = of & charts.everywhere(reduce(or_, map(charts.answered, names)))
+            finding = self.knowledge.findings.get(name)
+            alike: object = (name, "answered")
+            if finding and name not in derived.on_both_sides:
+                alike = (finding.whole_patient, finding.is_context)
+            for key, bits in ((name, of & ~answered), (alike, answered)):
+                found[key] = found.get(key, 0) | bits
 
     def holding(self, treatments: Collection[str]) -> list[Recommendation]:
         """The recommendations by which any of these treatments is held."""
@@ -582,15 +560,13 @@ class Assessor:
         # Bits of one variant lie in the same places in both.
         charts *= of.charts // len(charts)
         decision = screen(self.kernel, charts_of(self.kernel, of, charts, open_=open_))
-        flags: Mapping[str, tuple[str, ...]] = dict.fromkeys(self.kernel.after_red_flags, ())
-        assembly = _Assembly(self, decision, flags)
+        assembly = _Assembly(self, decision)
         assembly.gather((each, self.kernel.recommendations[each.id]) for each in self.holding(treatments))
         return msgspec.structs.replace(
             self._without_complaint(case),
             fired=tuple(assembly.fired),
             treatment=assembly.treatment_calls(),
             decision=decision,
-            derived_flags=flags,
             all_fired=tuple(assembly.fired),
         )
 
@@ -621,7 +597,7 @@ class Assessor:
         decision = assessment.decision
         if decision is None:
             raise ValueError("nothing was decided")
-        return EvidenceReader(self.knowledge, self.reads, decision.told(facts), assessment.derived_flags, facts)
+        return EvidenceReader(self.knowledge, self.reads, decision.told(facts), facts)
 
     def _without_complaint(self, case: Case) -> Assessment:
         return Assessment(
@@ -645,51 +621,17 @@ class Assessor:
         return "unknown" if case.lacks() or case.is_left_out() or undecided else "absent"
 
 
-def _derived_flags(kernel: Kernel) -> frozenset[str]:
-    """What the stages make."""
-    return frozenset((*kernel.after_red_flags, *AFTER_PLAN, *(f"considers-{cause}" for cause in kernel.considered)))
-
-
-class _DerivedFlags(Mapping[str, tuple[str, ...]]):
-    """What the stages have made -> the findings that it stands on, found out where somebody asks."""
-
-    def __init__(self, names: frozenset[str], find: Callable[[], Mapping[str, tuple[str, ...]]]) -> None:
-        self._names, self._find = names, find
-
-    @cached_property
-    def _found(self) -> Mapping[str, tuple[str, ...]]:
-        return self._find()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __getitem__(self, name: str) -> tuple[str, ...]:
-        return self._found[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 class _Assembly:
     """An assessment that is being put together: what fires, recommendation by recommendation, and what it calls for."""
 
-    def __init__(
-        self, assessor: Assessor, decision: Decision, known_flags: Mapping[str, tuple[str, ...]] | None = None
-    ) -> None:
-        """`known_flags`: the derived flags, where they need not be found out."""
+    def __init__(self, assessor: Assessor, decision: Decision) -> None:
         self.assessor, self.decision = assessor, decision
-        self.derived_flags: dict[str, tuple[str, ...]] = {}
-        flags = self.derived_flags if known_flags is None else known_flags
-        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision, flags, {})
+        self.reader = EvidenceReader(assessor.knowledge, assessor.reads, decision)
         self.fired: list[Fired] = []
         self.imaging: list[ImagingCall] = []
         self.referrals: list[ReferralCall] = []
         # Treatment -> what calls for it, holds it or says to take care.
         self.treatment: dict[str, list[tuple[Treatment, Fired]]] = {}
-        self.working_diagnoses: list[str] = []
 
     def gather(
         self,
@@ -714,14 +656,12 @@ class _Assembly:
         assessor, decision, charts = self.assessor, self.decision, self.decision.charts
         case, of_kind, made = charts.case, assessor.by_kind, assessor.kernel.recommendations
         waits = bool(decision.waits & 1)
-        self.gather(of_kind["red-flag"])
-        self._note_red_flags()
         unranked = bool(decision.unranked & 1)
         ranked = bool(decision.leads) and not (waits or unranked or decision.insufficient & 1)
-        rankings = tuple([rank(self.reader, chart) for chart in charts.of_side]) if ranked else ()
-        self._note_considered(rankings)
-        for kind in CHART_KINDS[1:]:
+        for kind in CHART_KINDS:
             self.gather(of_kind[kind])
+            if kind == "red-flag":
+                self.reader.red_flags = tuple(self.fired)
         treatment = self.treatment_calls()
         withheld = {what for call in treatment for what in call.without}
         offered = {call.id for call in treatment if call.state == "offer"}
@@ -733,7 +673,7 @@ class _Assembly:
             left_out=case.left_out,
             fired=tuple(f for f in self.fired if _is_said(made[f.recommendation.id], withheld, offered)),
             located_by=located_by,
-            rankings=rankings,
+            rankings=tuple([rank(self.reader, chart) for chart in charts.of_side]) if ranked else (),
             ranking_waits=waits,
             unranked=unranked,
             imaging=most_urgent(self.imaging),
@@ -750,11 +690,14 @@ class _Assembly:
             without_side=_without_side(case, sides),
             not_readable=tuple(case.not_readable()),
             known=frozenset(name for name, found in case.assertions.items() for s in found if s.value is not None),
-            working_diagnoses=_unique(self.working_diagnoses),
+            working_diagnoses=tuple(
+                cause
+                for cause, place in assessor.kernel.diagnosed.items()
+                if any(decision.on(place, chart) for chart in charts.of_side)
+            ),
             lacking=case.lacking,
             case=case,
             decision=decision,
-            derived_flags=self.derived_flags,
             all_fired=tuple(self.fired),
             calls=(*self.imaging, *self.referrals),
         )
@@ -777,38 +720,6 @@ class _Assembly:
             (id_, self.treatment[id_]) for id_ in self.assessor.knowledge.engine.treatments if id_ in self.treatment
         )
         return tuple([call for id_, calls in found if (call := _treatment_call(id_, calls))])
-
-    def _note_red_flags(self) -> None:
-        """What later conditions read of the red flags, and the findings that it stands on."""
-        critical = [fired for fired in self.fired if fired.indicator == "critical"]
-        behind = {"critical-red-flag": critical, "insufficient-data": [], **{name: [] for name in AFTER_PLAN}}
-        for block in self.assessor.knowledge.engine.blocks:
-            behind[f"{block}-red-flag"] = [
-                fired
-                for fired in self.fired
-                if (flag := fired.recommendation.red_flag) and (block in flag.blocks or fired.indicator == "critical")
-            ]
-        self.derived_flags |= {
-            name: _unique(f for item in fired for f in item.findings()) if fired else ()
-            for name, fired in behind.items()
-        }
-
-    def _note_considered(self, rankings: Sequence[Ranking]) -> None:
-        """A cause is considered when it leads or is the clinician's working diagnosis."""
-        charts, kernel = self.decision.charts, self.assessor.kernel
-        for cause, (considered, _not) in kernel.considered.items():
-            flags: list[str] = []
-            # Most are not considered, whatever is answered.
-            for number, chart in enumerate(charts.of_side) if self.decision.values[considered] else ():
-                if not self.decision.on(considered, chart):
-                    continue
-                leader = rankings[number].leader if rankings else None
-                if leader is not None and leader.id == cause:
-                    flags += leader.speaks_for
-                if self.decision.on(kernel.diagnosed[cause], chart):
-                    flags.append(f"diagnosed-{cause}")
-                    self.working_diagnoses.append(cause)
-            self.derived_flags[f"considers-{cause}"] = _unique(flags) if flags else ()
 
 
 def presentations(

@@ -13,7 +13,6 @@ from math import inf
 import msgspec
 
 from service.reasoning.evidence import EvidenceReader
-from service.reasoning.kernel import Weight
 
 NO_SIDE_NAMED = "unspecified"
 
@@ -52,29 +51,8 @@ class Ranking(msgspec.Struct, frozen=True):
 
 def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     """Everything that counts on this chart of a side."""
-    for weight in _counting(reader, chart):
-        named = weight.named or tuple(_named(reader, chart, weight))
-        yield Weighed(weight.cause, weight.points, named, weight.family, weight.source)
-
-
-def _counting(reader: EvidenceReader, chart: int) -> list[Weight]:
-    values, bit = reader.decision.values, 1 << chart
-    return [weight for place, weight in reader.kernel.weights_by_place if values[place] & bit]
-
-
-def _named(reader: EvidenceReader, chart: int, weight: Weight) -> Iterator[str]:
-    """The findings behind a weight."""
-    findings, known = reader.knowledge.findings, reader.decision.charts.charts[chart].known
-    if weight.when:
-        for name in reader.evidence_for(weight.when, chart):
-            # What is absent speaks for or against a cause only where its absence is what counts.
-            if name in findings and (name in weight.absences or known.get(name) is not False):
-                yield name
-    else:
-        # Of a group, the tests that came out that way.
-        for name in sorted(reader.knowledge.base_findings([weight.test])):
-            if name in findings and reader.value(name, chart) is (weight.points > 0):
-                yield name
+    for weight in reader.counting(chart):
+        yield Weighed(weight.cause, weight.points, reader.named(weight, chart), weight.family, weight.source)
 
 
 def rank(reader: EvidenceReader, chart: int) -> Ranking:
@@ -82,14 +60,9 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
     knowledge, decision = reader.knowledge, reader.decision
     ranking, of_chart = knowledge.differential, decision.charts.charts[chart]
     points = dict.fromkeys(knowledge.causes, 0)
-    speaks_for: dict[str, list[str]] = {}
-    speaks_against: dict[str, list[str]] = {}
     known = set()
-    for weight in _counting(reader, chart):
-        cause = weight.cause
-        points[cause] += weight.points
-        named = weight.named or _named(reader, chart, weight)
-        (speaks_for if weight.points > 0 else speaks_against).setdefault(cause, []).extend(named)
+    for weight in reader.counting(chart):
+        points[weight.cause] += weight.points
         known.add(weight.family)
     known.discard("")
     if not of_chart.known.keys().isdisjoint(ranking.tenderness):
@@ -99,9 +72,9 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
     distance = most - points[order[1]] if len(order) > 1 else inf
     leads = next((cause for cause, bits in decision.leads.items() if bits and bits & 1 << chart), None)
     side = of_chart.side or NO_SIDE_NAMED
-    causes = []
+    causes, speaks = [], reader.speaks(chart)
     for cause in order:
-        for_it, against_it = speaks_for.get(cause, ()), speaks_against.get(cause, ())
+        for_it, against_it = speaks.get((cause, True), ()), speaks.get((cause, False), ())
         if cause == leads:
             band = "leads"
         elif not (for_it or against_it):
@@ -109,11 +82,7 @@ def rank(reader: EvidenceReader, chart: int) -> Ranking:
         else:
             near = leads is None or cause in ranking.stays_possible or most - points[cause] < ranking.clear_by
             band = "possible" if points[cause] > 0 and near else "less-likely"
-        causes.append(
-            RankedCause(
-                cause, side, band, points[cause], tuple(dict.fromkeys(for_it)), tuple(dict.fromkeys(against_it))
-            )
-        )
+        causes.append(RankedCause(cause, side, band, points[cause], tuple(for_it), tuple(against_it)))
     return Ranking(
         side=side,
         causes=tuple(causes),

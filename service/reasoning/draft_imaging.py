@@ -192,7 +192,7 @@ class DraftImaging:
         read = [
             *map(decision.charts.anywhere, decision.read(self._by_all)),
             *(due_today(self._assessor.knowledge, decision, each) for each in self._by_day),
-            *self._read_by_ratings(decision, drafts, on_chart, ["", *(flag for flag, _names in waiting)]),
+            *self._read_by_ratings(decision, drafts, on_chart, ["", *(flag for _each, flag, _names in waiting)]),
         ]
         # Only then it matters for which side something is called for or whether it is news, by the evidence.
         if imaged or decision.charts.layout.charts > 1 or documented.matching.sides_unreadable:
@@ -202,7 +202,7 @@ class DraftImaging:
             read += decision.read(self._began)
         dates = self._assessor.questions.read_date_as.values() if imaged else ()
         # What imaging shows is imaging that was done.
-        apart = {*dates, *(shown.finding for shown in shown_by)}.union(*(names for _flag, names in waiting))
+        apart = {*dates, *(shown.finding for shown in shown_by)}.union(*(names for _each, _flag, names in waiting))
         rest = decision.charts.layout.first
         for variants, of in self._assessor.alike(assessment, read, self._heard, apart):
             if of.case:

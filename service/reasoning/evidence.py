@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from math import isinf
+from types import MappingProxyType
 
 import msgspec
 
@@ -12,7 +13,7 @@ from service.chart.fhir_time import When
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
 from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation
 from service.reasoning.decision import Decision, ones
-from service.reasoning.kernel import Compiled, Kernel, Node
+from service.reasoning.kernel import Compiled, Kernel, Node, Weight
 
 # A recommendation, and how it is compiled.
 Rule = tuple[Recommendation, Compiled]
@@ -100,9 +101,9 @@ def reads_of(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
     }
 
 
-def stands_on(knowledge: Knowledge) -> dict[str, frozenset[str] | None]:
-    """All that can tell of the evidence of each recommendation: findings, and what they are derived from. None of one
-    that also reads what red flags, ranking or plan make.
+def stands_on(knowledge: Knowledge) -> dict[str, frozenset[str]]:
+    """All that can tell of the evidence of each recommendation: findings, and what they are derived from. Whatever
+    there is of one that also reads what red flags, ranking or plan make.
     """
     derived = knowledge.engine.derived
 
@@ -118,7 +119,7 @@ def stands_on(knowledge: Knowledge) -> dict[str, frozenset[str] | None]:
         )
 
     known = {*knowledge.findings, *knowledge.definitions, *derived.quantities, *OF_THE_PATIENT}
-    found: dict[str, frozenset[str] | None] = {}
+    found: dict[str, frozenset[str]] = {}
     for recommendation in knowledge.recommendations:
         names: set[str] = set()
         left = [leaf.finding for condition in recommendation.conditions() for leaf in condition.leaves()]
@@ -127,15 +128,14 @@ def stands_on(knowledge: Knowledge) -> dict[str, frozenset[str] | None]:
             if name not in names:
                 names.add(name)
                 left.extend(behind(name))
-        found[recommendation.id] = frozenset(names) if names <= known else None
+        found[recommendation.id] = frozenset(names if names <= known else known)
     return found
 
 
 class EvidenceReader:
     """Reads the evidence of one decision.
 
-    derived_flags: what stages have made -> the findings that it stands on; facts: what is known of what is judged
-    beside the chart; reads: see reads_of.
+    facts: what is known of what is judged beside the chart; reads: see reads_of.
     """
 
     def __init__(
@@ -143,21 +143,15 @@ class EvidenceReader:
         knowledge: Knowledge,
         reads: Mapping[str, Sequence[str]],
         decision: Decision,
-        derived_flags: Mapping[str, Sequence[str]],
-        facts: Mapping[str, Value],
+        facts: Mapping[str, Value] = MappingProxyType({}),
     ) -> None:
-        self.knowledge, self.reads, self.decision, self.derived_flags, self.facts = (
-            knowledge,
-            reads,
-            decision,
-            derived_flags,
-            facts,
-        )
+        self.knowledge, self.reads, self.decision, self.facts = knowledge, reads, decision, facts
         self.kernel: Kernel = decision.kernel
         self.derived = knowledge.engine.derived
         # Many recommendations stand on one finding, or on one criterion.
         self._used: dict[tuple[str, int], Evidence] = {}
         self._opened: dict[tuple[str, int], list[str]] = {}
+        self._speaks: dict[int, Mapping[tuple[str, bool], Iterable[str]]] = {}
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
@@ -169,28 +163,11 @@ class EvidenceReader:
         """What is known of a finding, or of what is judged beside the chart."""
         return self.facts[name] if name in self.facts else self.decision.charts.charts[chart].known.get(name)
 
-    def carrying(self, node: Node, chart: int) -> list[Node]:
+    def carrying(self, node: Node, chart: int) -> list[tuple[Node, int]]:
         """The comparisons that make the verdict of this condition what it is."""
         if node.finding:
-            return [node]
-        found: list[Node] = []
-        self._find_carrying(node, self.verdict(node, chart), chart, found)
-        return found
-
-    def _find_carrying(self, joint: Node, verdict: bool | None, chart: int, found: list[Node]) -> None:
-        # The parts of a `none` carry its verdict by saying the opposite.
-        wanted = not verdict if joint.word == "none" and verdict is not None else verdict
-        values, bit = self.decision.values, 1 << chart
-        for part in joint.parts:
-            if wanted is None:
-                carries = not (values[part.true] | values[part.false]) & bit
-            else:
-                carries = bool(values[part.true if wanted else part.false] & bit)
-            if carries:
-                if part.finding:
-                    found.append(part)
-                else:
-                    self._find_carrying(part, wanted, chart, found)
+            return [(node, 1 << chart)]
+        return carrying(self.decision.values, node, 1 << chart, self.verdict(node, chart))
 
     # -- names --------------------------------------------------------------------------------------------------------
 
@@ -200,7 +177,7 @@ class EvidenceReader:
         known = self.decision.charts.charts[chart].known
         values, bit = self.decision.values, 1 << chart
         names: list[str] = []
-        for leaf in self.carrying(node, chart):
+        for leaf, _bit in self.carrying(node, chart):
             name = leaf.finding
             if leaf.operand == CONTRADICTORY:
                 if values[leaf.true] & bit:
@@ -210,9 +187,9 @@ class EvidenceReader:
                     names.append(name)
             elif name in criteria:
                 names += self._of_criterion(name, chart)
-            elif name in self.derived_flags:
+            elif name in self.kernel.made:
                 if values[self.kernel.present[name].true] & bit:
-                    names += self.derived_flags[name]
+                    names += self._behind_made(name)
             # What is not so about what is judged is no reason.
             elif self.value(name, chart) not in (None, False):
                 names += self._behind(name, known)
@@ -224,6 +201,32 @@ class EvidenceReader:
             return [counted for counted in self.derived.count_of[name] if counted in known]
         return [self.derived.days_since.get(name, name)]
 
+    def _behind_made(self, name: str) -> Iterator[str]:
+        cause = name.removeprefix("considers-")
+        return self._behind_cause(cause) if cause in self.kernel.considered else self._behind_flag(name)
+
+    def _behind_flag(self, name: str) -> Iterator[str]:
+        """The findings of the red flags that block this, or are critical; nothing is behind a call for imaging."""
+        block = name.removesuffix("-red-flag")
+        for fired in self.red_flags if name in self.kernel.red_flags else ():
+            flag = fired.recommendation.red_flag
+            if fired.indicator == "critical" or (flag and block in flag.blocks):
+                yield from fired.findings()
+
+    @cached_property
+    def red_flags(self) -> Sequence[Fired]:
+        """The red flags that fire."""
+        flags = (r for r in self.knowledge.recommendations if r.red_flag)
+        return [fired for _made, fired in self.firing((r, self.kernel.recommendations[r.id]) for r in flags)]
+
+    def _behind_cause(self, cause: str) -> Iterator[str]:
+        """What speaks for a cause that leads, and that it is the working diagnosis."""
+        for chart in self.decision.charts.of_side:
+            if self.decision.leads[cause] >> chart & 1:
+                yield from self.speaks(chart).get((cause, True), ())
+            if self.decision.on(self.kernel.diagnosed[cause], chart):
+                yield f"diagnosed-{cause}"
+
     def _of_criterion(self, name: str, chart: int) -> list[str]:
         key = (name, chart)
         if key not in self._opened:
@@ -233,7 +236,7 @@ class EvidenceReader:
 
     def waited_for(self, node: Node, chart: int) -> Iterator[str]:
         """The findings by which a condition cannot be told, named criteria opened."""
-        for leaf in self.carrying(node, chart):
+        for leaf, _bit in self.carrying(node, chart):
             criterion = self.kernel.criteria.get(leaf.finding)
             if criterion and self.verdict(criterion, chart) is None:
                 yield from self.waited_for(criterion, chart)
@@ -255,6 +258,40 @@ class EvidenceReader:
                 if len(unknown) == UNKNOWN_AT_MOST:
                     break
         return unknown
+
+    # -- points -------------------------------------------------------------------------------------------------------
+
+    def counting(self, chart: int) -> list[Weight]:
+        """The weights that count on this chart of a side."""
+        values, bit = self.decision.values, 1 << chart
+        return [weight for place, weight in self.kernel.weights_by_place if values[place] & bit]
+
+    def speaks(self, chart: int) -> Mapping[tuple[str, bool], Iterable[str]]:
+        """The findings that give each cause points on this chart of a side, and those that take some."""
+        if chart not in self._speaks:
+            found: dict[tuple[str, bool], dict[str, None]] = {}
+            for weight in self.counting(chart):
+                names = found.setdefault((weight.cause, weight.points > 0), {})
+                names |= dict.fromkeys(self.named(weight, chart))
+            self._speaks[chart] = found
+        return self._speaks[chart]
+
+    def named(self, weight: Weight, chart: int) -> tuple[str, ...]:
+        """The findings behind a weight that counts."""
+        return weight.named or tuple(self._named(weight, chart))
+
+    def _named(self, weight: Weight, chart: int) -> Iterator[str]:
+        findings, known = self.knowledge.findings, self.decision.charts.charts[chart].known
+        if weight.when:
+            for name in self.evidence_for(weight.when, chart):
+                # What is absent speaks for or against a cause only where its absence is what counts.
+                if name in findings and (name in weight.absences or known.get(name) is not False):
+                    yield name
+        else:
+            # Of a group, the tests that came out that way.
+            for name in sorted(self.knowledge.base_findings([weight.test])):
+                if name in findings and self.value(name, chart) is (weight.points > 0):
+                    yield name
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 
@@ -339,6 +376,28 @@ class EvidenceReader:
         # Where nothing decides, what of it is known.
         nodes = leaves(compiled.when) if is_true is None else [compiled.when]
         return Verdict(recommendation, is_true, self.of(nodes, of_verdict), tuple(dict.fromkeys(unknown)))
+
+
+def carrying(values: Sequence[int], node: Node, on: int, verdict: bool | None) -> list[tuple[Node, int]]:
+    """The comparisons that make the verdict of a condition what it is on these charts, each with those on which it does
+    so.
+    """
+    if node.finding:
+        return [(node, on)]
+    found: list[tuple[Node, int]] = []
+    # The parts of a `none` carry its verdict by saying the opposite.
+    wanted = not verdict if node.word == "none" and verdict is not None else verdict
+    for part in node.parts:
+        if wanted is None:
+            of = on & ~(values[part.true] | values[part.false])
+        else:
+            of = on & values[part.true if wanted else part.false]
+        if of:
+            if part.finding:
+                found.append((part, of))
+            else:
+                found += carrying(values, part, of, wanted)
+    return found
 
 
 def leaves(node: Node) -> Iterator[Node]:

@@ -204,6 +204,11 @@ class Kernel:
         return {atom.finding: places for atom, places in self.atoms.items() if atom == Atom(atom.finding)}
 
     @cached_property
+    def made(self) -> frozenset[str]:
+        """What the red flags, the ranking and the plan make."""
+        return frozenset((*self.after_red_flags, *AFTER_PLAN, *(f"considers-{cause}" for cause in self.considered)))
+
+    @cached_property
     def stated(self) -> Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]:
         """What is said to be there or not, as most is: the places of what is true where it is not, and where it is."""
         found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
