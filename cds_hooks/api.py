@@ -1,6 +1,7 @@
 """What the package offers to whoever builds a CDS service with it."""
 
 from cds_hooks.blueprint import CallRecord, create_blueprint
+from cds_hooks.body import Head, Reads
 from cds_hooks.discovery import CdsService, ServiceRegistry
 from cds_hooks.errors import (
     BadRequest,
@@ -20,7 +21,6 @@ from cds_hooks.errors import (
 from cds_hooks.feedback import Feedback, FeedbackBatch, FeedbackRecord, FeedbackSink, OverrideReason, read_feedback
 from cds_hooks.hooks import HOOKS, HookDefinition
 from cds_hooks.prefetch import (
-    Head,
     PrefetchState,
     PrefetchTokenError,
     PrefetchValue,
@@ -76,6 +76,7 @@ __all__ = [
     "PrefetchState",
     "PrefetchTokenError",
     "PrefetchValue",
+    "Reads",
     "ServiceRegistry",
     "ServiceUnavailable",
     "Source",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+from cds_hooks.body import Reads, Walks
 from cds_hooks.errors import UnknownService
 from cds_hooks.hooks import is_hook_name
-from cds_hooks.prefetch import Head, lint_template
+from cds_hooks.prefetch import lint_template
 from cds_hooks.request import HookRequest, mismatch
 from cds_hooks.response import HasResponse
 
@@ -31,7 +32,7 @@ class CdsService(Generic[Answered]):
     which it was published before; a call of one is answered, and discovery no longer has it. `needs_chart` says of a
     request whether its answer needs the data that `prefetch` asks for: without that, nothing is fetched. `version` is
     that of the CDS Hooks specification, as a semantic version. `reads` are the members of a resource by which the
-    service knows what matters to it: they are decoded while the prefetch is gone through. `extension` is asked for each
+    service knows what matters to it: they are decoded while the body is gone through. `extension` is asked for each
     time, as what it says may change with the day.
     """
 
@@ -46,7 +47,8 @@ class CdsService(Generic[Answered]):
     extension: Callable[[], Mapping[str, Any]] | None = None
     needs_chart: Callable[[HookRequest], bool] = lambda _request: True
     former_ids: tuple[str, ...] = ()
-    reads: type[Head] | None = None
+    reads: Reads | None = None
+    walks: Walks | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = f"CDS service {self.id!r} for {self.hook!r}"
@@ -59,6 +61,7 @@ class CdsService(Generic[Answered]):
         problems = [f"{key}: {problem}" for key, text in self.prefetch.items() for problem in lint_template(text)]
         if problems:
             raise ValueError(f"{name}: prefetch template {'; '.join(problems)}")
+        object.__setattr__(self, "walks", Walks(self.reads, self.prefetch) if self.reads else None)
 
     def entry(self) -> dict[str, Any]:
         """This service as discovery describes it; members without a value are left out."""
@@ -111,6 +114,15 @@ class ServiceRegistry(Generic[Answered]):
         if hook not in hooks:
             raise mismatch(hook, service_id, hooks)
         return self._by_id[service_id][hook]
+
+    def walks(self, service_id: str) -> Walks | None:
+        """How the body of a call of this id is gone through, where that is the same whatever its hook. Raises
+        UnknownService.
+        """
+        self.hooks_of(service_id)
+        first, *others = self._by_id[service_id].values()
+        alike = all(each.reads == first.reads and each.prefetch == first.prefetch for each in others)
+        return first.walks if alike else None
 
     def first_of_hooks(self) -> dict[str, str]:
         """Hook -> the id of the first service that discovery has for it."""

@@ -89,6 +89,30 @@ def decode(raw: msgspec.Raw) -> Any:
     return msgspec.json.decode(raw)
 
 
+def typed_decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    """For read_typed, with what an object on the second level is to be."""
+    inner: Any = dict[_Name, kind | list[_Element] | _Scalar]  # type: ignore[valid-type]
+    return msgspec.json.Decoder(dict[_Name, inner | list[_Element] | _Scalar], dec_hook=_counted)
+
+
+def read_typed(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any] | None:
+    """The members of a JSON object; of the objects among them the members too, of which each object is decoded to the
+    kind of the decoder. What is in arrays is left out.
+
+    None for what read_members refuses, for an object that is not of the kind, and for a name that an object has twice.
+    """
+    try:
+        body.isascii() or body.decode()
+        _LEFT.members = MOST_MEMBERS
+        members = decoder.decode(body)
+    except (_TooMany, *UNREADABLE):
+        return None
+    named: dict[str, Any] = {name.text: _by_name(value) for name, value in members.items()}
+    inner = sum(len(member) for member in members.values() if isinstance(member, dict))
+    once = len(named) == len(members) and inner == sum(len(each) for each in named.values() if isinstance(each, dict))
+    return named if once else None
+
+
 def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
     """The members of a JSON object; those of the objects among them are left as raw JSON. With `arrays`, so are the
     elements of arrays, of which there may then be any number; otherwise what is in arrays is left out.
@@ -125,6 +149,6 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
 
 def _by_name(member: Any) -> Member:
     if isinstance(member, dict):
-        return {name.text: raw for name, raw in member.items()}
+        return {name.text: value for name, value in member.items()}
     # What nobody reads keeps its type alone.
     return [] if isinstance(member, list) and member and isinstance(member[0], _Element) else member

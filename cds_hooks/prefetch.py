@@ -8,15 +8,16 @@ Specification: Providing FHIR Resources to a CDS Service, Prefetch Template.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, overload
 from urllib.parse import quote
 
 import msgspec
 
+from cds_hooks.body import ABSENT, NO_RESOURCE, Entries, Entry, Link, Value
 from cds_hooks.errors import BadRequest
 from cds_hooks.json_text import UNREADABLE, json_type
 
@@ -40,15 +41,6 @@ class PrefetchState(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-class Head(msgspec.Struct, gc=False):
-    """What a service reads of each resource before it knows which of them matter to it; to be extended by its members.
-
-    A member that is missing has its default; one of another type than it says sends the Bundle to a slower reading.
-    """
-
-    kind: str = msgspec.field(default="", name="resourceType")
-
-
 class PrefetchValue(msgspec.Struct, frozen=True):
     """One prefetch key: its state and its resources as raw JSON; `note` says why, without any content.
 
@@ -62,8 +54,8 @@ class PrefetchValue(msgspec.Struct, frozen=True):
     next_page: str = ""
     # What the service reads of every resource, decoded; empty where one of them is not as it should be.
     heads: tuple[Any, ...] = ()
-    # The Bundle as it came, for what is seldom asked of it.
-    bundle: msgspec.Raw = msgspec.Raw()
+    # The entries of a Bundle as they came; those of a Bundle in it are not among them.
+    entries: Callable[[], Sequence[Entry]] = tuple
 
     @property
     def is_late(self) -> bool:
@@ -71,11 +63,14 @@ class PrefetchValue(msgspec.Struct, frozen=True):
         return self.state is PrefetchState.MISSING and any(note in self.note for note in _LATE)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # For another process: as it came. To decode it again there takes less than to take apart what was decoded.
-        lies_in_bundle = isinstance(self.resources, _InBundle)
-        apart = b"" if lies_in_bundle else b"[%b]" % b",".join(map(memoryview, self.resources))
+        # For another process: as it came, and what was decoded is decoded there again.
         known = {"key": self.key, "state": self.state, "note": self.note, "next_page": self.next_page}
-        return _restored, (known, bytes(self.bundle), apart, len(self.resources))
+        entries = self.entries()
+        lie_in_them = len(entries) == len(self.resources) and all(
+            resource is entry.resource for resource, entry in zip(self.resources, entries, strict=True)
+        )
+        apart = b"" if lie_in_them else msgspec.json.encode([*self.resources])
+        return _restored, (known, msgspec.json.encode(Entries([*entries])), apart)
 
     def __repr__(self) -> str:
         # What lies in a chart is in no trace.
@@ -90,34 +85,22 @@ class PrefetchTokenError(ValueError):
         self.token = token
 
 
-_ABSENT = msgspec.Raw()
 _BUNDLE_DEPTH = 2
-
-
-class _Link(msgspec.Struct, gc=False):
-    relation: str | None = None
-    url: str | None = None
-
-
-class _Entry(msgspec.Struct, gc=False):
-    resource: msgspec.Raw = _ABSENT
-    # In the answer to a batch, what became of the request behind this entry.
-    response: msgspec.Raw = _ABSENT
 
 
 class _Value(msgspec.Struct, gc=False, rename="camel"):
     resource_type: str | None = None
     type: str | None = None
     total: int | None = None
-    entry: list[_Entry] | None = None
-    link: list[_Link] | None = None
-    resource: msgspec.Raw = _ABSENT
-    response: msgspec.Raw = _ABSENT
+    entry: Sequence[Entry] | None = None
+    link: list[Link] | None = None
+    resource: msgspec.Raw = ABSENT
+    response: msgspec.Raw = ABSENT
 
 
 class _EntryResponse(msgspec.Struct, gc=False):
     status: str | int | None = None
-    outcome: msgspec.Raw = _ABSENT
+    outcome: msgspec.Raw = ABSENT
 
 
 class _Kind(msgspec.Struct, gc=False, rename="camel"):
@@ -143,11 +126,12 @@ class _Outcome(msgspec.Struct, gc=False):
     issue: list[_Issue] | None = None
 
 
+_ENTRIES = msgspec.json.Decoder(Entries)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _VALUE = msgspec.json.Decoder(_Value)
 _KIND = msgspec.json.Decoder(_Kind)
-_LINK = msgspec.json.Decoder(_Link)
+_LINK = msgspec.json.Decoder(Link)
 _ENTRY_RESPONSE = msgspec.json.Decoder(_EntryResponse)
 _OUTCOME = msgspec.json.Decoder(_Outcome)
 
@@ -175,15 +159,15 @@ class _Gathered:
     next_page: str = ""
 
 
-class _InBundle(Sequence[msgspec.Raw]):
-    """The resources of a Bundle, which are looked for when one of them is asked for."""
+class _Later(Sequence[msgspec.Raw]):
+    """Resources that are looked for when one of them is asked for."""
 
-    def __init__(self, bundle: msgspec.Raw, count: int) -> None:
-        self._bundle, self._count = bundle, count
+    def __init__(self, find: Callable[[], Sequence[msgspec.Raw]], count: int) -> None:
+        self._find, self._count = find, count
 
     @cached_property
-    def _entries(self) -> Sequence[_Entry]:
-        return _VALUE.decode(self._bundle).entry or ()
+    def _found(self) -> Sequence[msgspec.Raw]:
+        return self._find()
 
     def __len__(self) -> int:
         return self._count
@@ -191,38 +175,33 @@ class _InBundle(Sequence[msgspec.Raw]):
     @overload
     def __getitem__(self, place: int) -> msgspec.Raw: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[msgspec.Raw, ...]: ...
-    def __getitem__(self, place: int | slice) -> msgspec.Raw | tuple[msgspec.Raw, ...]:
-        if isinstance(place, slice):
-            return tuple(entry.resource for entry in self._entries[place])
-        return self._entries[place].resource
+    def __getitem__(self, place: slice) -> Sequence[msgspec.Raw]: ...
+    def __getitem__(self, place: int | slice) -> msgspec.Raw | Sequence[msgspec.Raw]:
+        return self._found[place]
 
 
-def _restored(known: Mapping[str, Any], bundle: bytes, apart: bytes, count: int) -> PrefetchValue:
-    raw = msgspec.Raw(bundle)
-    resources = _ELEMENTS.decode(apart) if apart else _InBundle(raw, count)
-    return PrefetchValue(**known, resources=resources, bundle=raw)
+def _restored(known: Mapping[str, Any], written: bytes, apart: bytes) -> PrefetchValue:
+    entries = _ENTRIES.decode(written).entry or ()
+    resources = _ELEMENTS.decode(apart) if apart else [entry.resource for entry in entries]
+    return PrefetchValue(**known, resources=resources, entries=lambda: entries)
 
 
 def read_prefetch(
-    raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None,
-    declared: Iterable[str],
-    reads: type[Head] | None = None,
+    raw: msgspec.Raw | Mapping[str, msgspec.Raw | Value] | None, declared: Iterable[str]
 ) -> Mapping[str, PrefetchValue]:
     """The state and the resources of each key: those in `declared` first and always, then the others that came.
 
-    Takes the prefetch member as raw JSON or already split by key. With `reads`, a Bundle of resources that all have the
-    members of this struct in the right types is gone through once, and these members are decoded on the way.
+    Takes the prefetch member as raw JSON or already split by key; see read_ahead.
     Raises BadRequest when the prefetch is not an object.
     """
     values = _split(raw)
     return {
-        key: _read(key, values[key], reads) if key in values else PrefetchValue(key, PrefetchState.MISSING)
+        key: _read(key, values[key]) if key in values else PrefetchValue(key, PrefetchState.MISSING)
         for key in dict.fromkeys((*declared, *values))
     }
 
 
-def _split(raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
+def _split(raw: msgspec.Raw | Mapping[str, msgspec.Raw | Value] | None) -> Mapping[str, msgspec.Raw | Value]:
     if raw is None:
         return {}
     if isinstance(raw, Mapping):
@@ -246,9 +225,9 @@ def _failed(key: str, note: str) -> PrefetchValue:
     return PrefetchValue(key, PrefetchState.FAILED, (), note)
 
 
-def _read(key: str, raw: msgspec.Raw, reads: type[Head] | None = None, *, unwrapped: bool = False) -> PrefetchValue:
-    if reads is not None and (read := _read_typed(key, raw, reads)):
-        return read
+def _read(key: str, raw: msgspec.Raw | Value, *, unwrapped: bool = False) -> PrefetchValue:
+    if isinstance(raw, Value):
+        return _read_ahead(raw)
     kind = json_type(raw)
     if kind != "object":
         null = PrefetchValue(key, PrefetchState.NULL)
@@ -256,47 +235,38 @@ def _read(key: str, raw: msgspec.Raw, reads: type[Head] | None = None, *, unwrap
     return _read_object(key, raw, unwrapped=unwrapped)
 
 
-@cache
-def _typed(reads: type[Head]) -> msgspec.json.Decoder[Any]:
-    entry = msgspec.defstruct(
-        "_Entry", [("resource", reads | None, None), ("response", msgspec.Raw, _ABSENT)], gc=False
-    )
-    members = [
-        ("resource_type", str | None, None),
-        ("type", str | None, None),
-        ("total", int | None, None),
-        ("entry", list[entry] | None, None),  # type: ignore[valid-type]
-        ("link", list[_Link] | None, None),
-    ]
-    return msgspec.json.Decoder(msgspec.defstruct("_Value", members, gc=False, rename="camel"))
+_NO_RESOURCES_OF_THEIR_OWN = NO_RESOURCE | {"Bundle"}
 
 
-_NO_RESOURCES_OF_THEIR_OWN = frozenset({"", "Bundle", "OperationOutcome"})
+def _read_ahead(value: Value) -> PrefetchValue:
+    """What the first walk tells of a null, a resource or a Bundle."""
+    key, head, body = value
+    if head is None:
+        return PrefetchValue(key, PrefetchState.NULL)
+    if head.kind == "Bundle":
+        return _bundle_ahead(value, head)
+    return PrefetchValue(key, PrefetchState.SUPPLIED, _Later(lambda: (body.resource(key),), 1), heads=(head,))
 
 
-def _read_typed(key: str, raw: msgspec.Raw, reads: type[Head]) -> PrefetchValue | None:
-    """An ordinary Bundle; None for anything that has to be looked at more closely."""
-    try:
-        bundle = _typed(reads).decode(raw)
-    except UNREADABLE:
-        return None
-    if bundle.resource_type != "Bundle":
-        return None
-    heads = []
-    for entry in bundle.entry or ():
-        head = entry.resource
-        if head is None or head.kind in _NO_RESOURCES_OF_THEIR_OWN or entry.response is not _ABSENT:
-            return None
-        heads.append(head)
-    resources: Sequence[msgspec.Raw] = _InBundle(raw, len(heads)) if heads else ()
-    # Most say nothing of other pages.
-    if not bundle.link and bundle.total in (None, 0, len(heads)):
-        state = PrefetchState.SUPPLIED if heads else PrefetchState.EMPTY
-        return PrefetchValue(key, state, resources, heads=tuple(heads), bundle=raw)
-    gathered = _Gathered([])
-    _note_pages(bundle, gathered, _BUNDLE_DEPTH)
-    judged = _judge(key, gathered, resources)
-    return msgspec.structs.replace(judged, bundle=raw, heads=tuple(heads))
+def _bundle_ahead(value: Value, bundle: Any) -> PrefetchValue:
+    gathered, found = _Gathered([]), partial(value.body.entries, value.key)
+    resources: Sequence[msgspec.Raw] = ()
+    entries = bundle.entry or ()
+    heads = tuple([each.resource for each in entries])
+    kinds = {head and head.kind for head in heads}
+    if kinds.isdisjoint({None, *_NO_RESOURCES_OF_THEIR_OWN}) and all(each.response is ABSENT for each in entries):
+        _note_pages(bundle, gathered, _BUNDLE_DEPTH)
+        if heads:
+            resources = _Later(lambda: [entry.resource for entry in found()], len(heads))
+    else:
+        whole = _Value("Bundle", bundle.type, bundle.total, found(), bundle.link)
+        _gather(whole, gathered, _BUNDLE_DEPTH)
+        resources = tuple(gathered.resources)
+        # What lies in a Bundle in it was not read ahead.
+        heads = tuple([head for head in heads if head and head.kind not in _NO_RESOURCES_OF_THEIR_OWN])
+        if len(heads) != len(resources):
+            heads = ()
+    return msgspec.structs.replace(_judge(value.key, gathered, resources), heads=heads, entries=found)
 
 
 def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValue:
@@ -304,12 +274,14 @@ def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValu
     value = _read_value(raw, gathered)
     if value.resource_type == "Bundle":
         _gather(value, gathered, _BUNDLE_DEPTH)
-        return msgspec.structs.replace(_judge(key, gathered, tuple(gathered.resources)), bundle=raw)
+        return msgspec.structs.replace(
+            _judge(key, gathered, tuple(gathered.resources)), entries=lambda: value.entry or ()
+        )
     if value.resource_type == "OperationOutcome":
         return _failed(key, "an OperationOutcome instead of data")
     if value.resource_type:
         return PrefetchValue(key, PrefetchState.SUPPLIED, (raw,))
-    if value.resource is _ABSENT or value.response is _ABSENT or unwrapped:
+    if value.resource is ABSENT or value.response is ABSENT or unwrapped:
         return _failed(key, "an object without resourceType")
     inner = _read(key, value.resource, unwrapped=True)
     note = "; ".join(filter(None, (inner.note, "taken out of the wrapping used before 1.0")))
@@ -337,14 +309,14 @@ def _salvage(raw: msgspec.Raw, gathered: _Gathered) -> _Value:
         except UNREADABLE:
             gathered.broken += 1
         else:
-            entries.append(_Entry(entry.get("resource", _ABSENT), entry.get("response", _ABSENT)))
+            entries.append(Entry(*(entry.get(name, ABSENT) for name in ("resource", "response", "fullUrl"))))
     links = []
     for element in _elements(members.get("link"), gathered):
         try:
             links.append(_LINK.decode(element))
         except UNREADABLE:
             gathered.broken += 1
-    inner = (members.get("resource", _ABSENT), members.get("response", _ABSENT))
+    inner = (members.get("resource", ABSENT), members.get("response", ABSENT))
     return _Value(kind, None, None, entries, links, *inner)
 
 
@@ -353,32 +325,25 @@ class _Named(msgspec.Struct, gc=False, rename="camel"):
     id: str | None = None
 
 
-class _FullUrl(msgspec.Struct, gc=False, rename="camel"):
-    full_url: str | None = None
-    resource: _Named | None = None
-
-
-class _FullUrls(msgspec.Struct, gc=False):
-    entry: list[_FullUrl] | None = None
-
-
-_FULL_URLS = msgspec.json.Decoder(_FullUrls)
+_NAMED = msgspec.json.Decoder(_Named | None)
+_URL = msgspec.json.Decoder(str | None)
 
 
 def full_urls(value: PrefetchValue) -> Iterator[tuple[str, tuple[str, str]]]:
     """The full URLs of the entries of a Bundle, each with type and id of its resource.
 
-    Few charts refer by them, so the Bundle is gone through only where one does. Specification: FHIR R4, Bundle,
-    resolving references.
+    Few charts refer by them, so they are read only where one does. Specification: FHIR R4, Bundle, resolving
+    references.
     """
-    try:
-        entries = _FULL_URLS.decode(value.bundle).entry or () if memoryview(value.bundle) else ()
-    except UNREADABLE:
-        entries = ()
-    for entry in entries:
-        named = entry.resource
-        if entry.full_url and named and named.resource_type and named.id:
-            yield entry.full_url, (named.resource_type, named.id)
+    for entry in value.entries():
+        if entry.full_url is ABSENT or entry.resource is ABSENT:
+            continue
+        try:
+            url, named = _URL.decode(entry.full_url), _NAMED.decode(entry.resource)
+        except UNREADABLE:
+            continue
+        if url and named and named.resource_type and named.id:
+            yield url, (named.resource_type, named.id)
 
 
 def _elements(raw: msgspec.Raw | None, gathered: _Gathered) -> list[msgspec.Raw]:
@@ -406,8 +371,8 @@ def _note_pages(bundle: Any, gathered: _Gathered, depth: int) -> None:
 def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:
     _note_pages(bundle, gathered, depth)
     entries = bundle.entry or ()
-    gathered.refused += sum(entry.response is not _ABSENT and _is_refused(entry.response) for entry in entries)
-    resources = [entry.resource for entry in entries if entry.resource is not _ABSENT]
+    gathered.refused += sum(entry.response is not ABSENT and _is_refused(entry.response) for entry in entries)
+    resources = [entry.resource for entry in entries if entry.resource is not ABSENT]
     if all(map(_ordinary, resources)):
         gathered.resources += resources
         return
@@ -446,7 +411,7 @@ def _is_refused(response: msgspec.Raw) -> bool:
         return True
     if str(answer.status)[:1] in ("4", "5"):
         return True
-    return answer.outcome is not _ABSENT and json_type(answer.outcome) != "null" and _is_error(answer.outcome)
+    return answer.outcome is not ABSENT and json_type(answer.outcome) != "null" and _is_error(answer.outcome)
 
 
 def _is_error(outcome: msgspec.Raw) -> bool:

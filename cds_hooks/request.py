@@ -1,6 +1,6 @@
 """One call of a CDS service, checked: envelope, context and prefetch.
 
-The body is decoded once and only two levels deep; no resource is decoded here.
+No resource is decoded here beyond what the service reads of each.
 Specification: Calling a CDS Service; FHIR Resource Access.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
+from cds_hooks.body import Walks
 from cds_hooks.errors import BadRequest, HookMismatch
 from cds_hooks.hooks import lacking_members, read_context
 from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
@@ -144,10 +145,12 @@ class HookRequest:
         return encounter if isinstance(encounter, str) else ""
 
 
-def read_envelope(body: bytes) -> Mapping[str, Member]:
-    """The members of a request whose envelope is sound, each of their objects still raw. Raises BadRequest."""
+def read_envelope(body: bytes, walks: Walks | None = None) -> Mapping[str, Member]:
+    """The members of a request whose envelope is sound, each of their objects still raw; with the `walks` of a service,
+    what it reads of each resource is read ahead where the prefetch is an ordinary one. Raises BadRequest.
+    """
     try:
-        members = read_members(body)
+        members = (walks and walks.read_ahead(body)) or read_members(body)
     except ValueError as problem:
         raise BadRequest(f"body: {problem}") from None
     authorization = members.get("fhirAuthorization")
@@ -163,7 +166,7 @@ def read_envelope(body: bytes) -> Mapping[str, Member]:
 
 def read_request(body: bytes, service: CdsService[Any], *, correlation_id: str) -> HookRequest:
     """The checked request that `body` holds for `service`. Raises BadRequest, HookMismatch."""
-    return request_for(read_envelope(body), service, correlation_id=correlation_id)
+    return request_for(read_envelope(body, service.walks), service, correlation_id=correlation_id)
 
 
 def request_for(
@@ -188,7 +191,7 @@ def request_for(
         context=context,
         fhir_server=server.rstrip("/") if server else None,
         fhir_authorization=_authorization(authorization),
-        prefetch=read_prefetch(prefetch, _asked_for(service.prefetch, hook, context), service.reads),
+        prefetch=read_prefetch(prefetch, _asked_for(service.prefetch, hook, context)),
         extension=_decoded(extension, "extension") if isinstance(extension, dict) else {},
         notes=(*_notes(envelope), *context_notes),
         correlation_id=correlation_id,

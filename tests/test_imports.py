@@ -36,6 +36,7 @@ def test_chart_knowledge_and_reasoning_load_no_web_framework_no_schemas_and_no_f
     ours = {name for name in loaded if name.startswith(("service.", "cds_hooks."))}
     assert ours - named == {
         *(f"service.{room}" for room in ROOMS),
+        "cds_hooks.body",
         "cds_hooks.errors",
         "cds_hooks.json_text",
         "cds_hooks.prefetch",
@@ -62,12 +63,12 @@ from datetime import datetime
 sys.modules |= dict.fromkeys(("flask", "marshmallow", "pydantic", "fhir"))
 import msgspec
 from cds_hooks.prefetch import read_prefetch
-from service.chart.case import CaseReader, ResourceHead
+from service.chart.case import CaseReader
 from service.chart.patient import ReceivedChart
 from service.reasoning.assessment import Assessor
 knowledge, assessor = pickle.loads(sys.stdin.buffer.read())
 request, now = json.loads(open(sys.argv[1]).read()), datetime.fromisoformat(sys.argv[2])
-prefetch = read_prefetch(msgspec.Raw(json.dumps(request["prefetch"]).encode()), [], ResourceHead)
+prefetch = read_prefetch(msgspec.Raw(json.dumps(request["prefetch"]).encode()), [])
 case = CaseReader(knowledge).read(ReceivedChart(request["context"]["patientId"], prefetch), now)
 print(json.dumps([fired.recommendation.id for fired in assessor.assess(case).fired]))
 """

@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 
+from cds_hooks.body import ABSENT, Head, Reads
 from cds_hooks.errors import PreconditionFailed
 from cds_hooks.json_text import UNREADABLE
-from cds_hooks.prefetch import Head, PrefetchState, PrefetchValue, full_urls
+from cds_hooks.prefetch import PrefetchState, PrefetchValue, full_urls
 from service.chart import assertions, medicines
 from service.chart.assertions import Assertion, PlainObservation, Reading, plain_observation, read_plain
 from service.chart.codes import CodeIndex
@@ -101,6 +102,30 @@ class ResourceHead(Head, gc=False):
     code: _Concept | None = None
     answer: _Concept | None = msgspec.field(default=None, name="valueCodeableConcept")
     component: list[_Component] | None = None
+
+
+class SoleHead(ResourceHead, gc=False, rename="camel"):
+    """The same of a resource that is all that a prefetch key has, and whether there is more to read in it of a Patient
+    or an Encounter although nothing tells of this pain.
+    """
+
+    id: str | None = None
+    deceased_boolean: msgspec.Raw = ABSENT
+    deceased_date_time: msgspec.Raw = ABSENT
+    reason: msgspec.Raw = ABSENT
+    reason_code: msgspec.Raw = ABSENT
+    reason_reference: msgspec.Raw = ABSENT
+    diagnosis: msgspec.Raw = ABSENT
+    contained: msgspec.Raw = ABSENT
+
+    def has_more(self) -> bool:
+        """Whether it has any of these members."""
+        of_patient = self.deceased_boolean, self.deceased_date_time
+        of_visit = self.reason, self.reason_code, self.reason_reference, self.diagnosis, self.contained
+        return any(member is not ABSENT for member in (*of_patient, *of_visit))
+
+
+READS = Reads(ResourceHead, SoleHead)
 
 
 class _Period(msgspec.Struct, gc=False):
@@ -570,6 +595,9 @@ class _Reading:
 
     def read_known(self) -> None:
         """Reads what was taken, unless nothing of it matters without what is sought."""
+        if not self.matters and self._nothing_more():
+            self.own = {"resourceType": "Patient", "id": self.patient_id}
+            return
         encounter = self._encounter_in_context()
         given = list(reasons(encounter, self.reading))
         self.matters = self.matters or "contained" in encounter or any(one.finding in self.sought for one in given)
@@ -589,6 +617,23 @@ class _Reading:
         if self.matters and encounter:
             by_name = cache(lambda: {f"{kind}/{_identifier(raw)}": raw for kind, raw in known})
             self._keep((*given, *reasons_referred_to(encounter, self.reading, partial(self._find, by_name))))
+
+    def _nothing_more(self) -> bool:
+        """Whether it is known without reading them whole that nothing matters in the Patient and the Encounter."""
+        wanted = {PATIENT: self.patient_id, ENCOUNTER: self.encounter_id}
+        if sum(kind == "Patient" for kind, *_place in self.known) != 1:
+            return False
+        for key, id_ in wanted.items():
+            value = self.prefetch.get(key)
+            if not id_ or value is None or not value.resources:
+                continue
+            head = value.heads[0] if len(value.heads) == 1 else None
+            if not isinstance(head, SoleHead) or head.id != id_ or head.has_more():
+                return False
+            of = head.subject or head.patient
+            if of is not None and not (of.reference and self.names.means(of.reference)):
+                return False
+        return PATIENT in self.prefetch and bool(self.prefetch[PATIENT].resources)
 
     def _read_each(self, known: Sequence[tuple[str, msgspec.Raw]]) -> list[PlainObservation | dict[str, Any]]:
         """These resources, given with their types, and the salvaged ones, without older versions of one of them."""

@@ -14,7 +14,7 @@ from service import service_ids as ids
 from service.answers.answered import Answered
 from service.answers.profiles import in_style
 from service.answers.spelling import Spelling
-from service.chart.case import ResourceHead, prefetch_templates
+from service.chart.case import READS, prefetch_templates
 from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import PUBLISHED
@@ -119,7 +119,7 @@ def services_by(
                 usage_requirements=_NEEDS,
                 extension=publishing,
                 needs_chart=needs_chart,
-                reads=ResourceHead,
+                reads=READS,
                 former_ids=(ids.FORMER_IDS[id_],) if id_ in ids.FORMER_IDS else (),
             )
 
