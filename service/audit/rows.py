@@ -115,8 +115,6 @@ class Rows:
         """The rows of a call, also of one that was refused or failed: that one has no cards."""
         at, client = milliseconds(now), call.client or ""
         answered = call.answered
-        with_cards = answered if answered and answered.has_cards() else None
-        cards = tuple(_cards(with_cards)) if with_cards else ()
         row: Row = {
             "id": _new_id(at),
             "at": at,
@@ -129,9 +127,9 @@ class Rows:
             "status": call.status,
             "knowledge": self._knowledge,
             "states": _states(tuple(call.states), tuple(call.states.values())),
-            "fired": canonical(_indicators(answered) if answered else {}),
+            "fired": _fired(answered) if answered else "{}",
             "took": canonical({stage: round(1e6 * seconds) for stage, seconds in call.seconds.items()}),
-            "cards": sum(card["suppressed_since"] is None for card in cards),
+            "cards": 0,
             # A number, as of each bool the driver of SQLite looks for how it is to be adapted.
             "is_check": int(call.is_check),
             "not_valid": None,
@@ -139,10 +137,12 @@ class Rows:
         }
         counted = signs(answered, call.service_id) if answered else ()
         # Of most calls that is all.
-        if with_cards is None:
+        if answered is None or not answered.has_cards():
             return CallRows(row, signs=counted)
+        cards = tuple(_cards(answered))
+        row["cards"] = sum(card["suppressed_since"] is None for card in cards)
         shared = {name: row[name] for name in ("at", "client", "patient", "service", "knowledge", "is_check", "mode")}
-        case = with_cards.assessment.case
+        case = answered.assessment.case
         read = case.resources[:_REMARKED_ON] if case else ()
         of_cards = tuple({"call": row["id"], **shared, **card} for card in cards)
         return CallRows(row, of_cards, tuple(map(bytes, read)), counted)
@@ -159,7 +159,7 @@ class Rows:
             "client": step.client,
             "step": step.step,
             "knowledge": self._knowledge,
-            "fired": canonical(_indicators(step.answered)),
+            "fired": _fired(step.answered),
             "answers": step.answers,
             "written_as": step.written_as,
             "written": step.written,
@@ -265,15 +265,16 @@ def _cards(answered: Answered) -> Iterator[Row]:
             }
 
 
-def _indicators(answered: Answered) -> dict[str, str]:
+def _fired(answered: Answered) -> str:
     """What fired: with the indicator of its card, suspended or silent where it was not said, "" where it is on none."""
     if not (answered.fired or answered.has_cards()):
-        return {}
+        return "{}"
     cards = (*answered.advised, *(each.advised for each in answered.suppressed))
     carried = {fired.recommendation.id: fired.indicator for advised in cards for fired in advised.fired}
     fired = answered.recommendations()
     muted = {id_: "suspended" if id_ in answered.muted.suspended else "silent" for id_ in answered.muted.ids}
-    return {**dict.fromkeys(fired, ""), **carried, **{id_: muted[id_] for id_ in fired if id_ in muted}}
+    unsaid = {id_: muted[id_] for id_ in fired if id_ in muted}
+    return canonical({**dict.fromkeys(fired, ""), **carried, **unsaid})
 
 
 def _codes(item: Feedback, known: Collection[str]) -> set[str]:
