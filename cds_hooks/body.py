@@ -166,7 +166,7 @@ def _of_first_walk(reads: Reads) -> type[msgspec.Struct]:
     )
     members = [
         # That of some resource is no text.
-        ("type", Any, None),
+        ("type", msgspec.Raw, ABSENT),
         ("total", int | None, None),
         ("entry", list[entry] | None, None),  # type: ignore[valid-type]
         ("link", list[Link] | None, None),

@@ -19,7 +19,7 @@ import msgspec
 
 from cds_hooks.body import ABSENT, NO_RESOURCE, Entries, Entry, Link, Value
 from cds_hooks.errors import BadRequest
-from cds_hooks.json_text import UNREADABLE, json_type
+from cds_hooks.json_text import UNREADABLE, decode, json_type
 
 # The notes of what a FHIR server was to be asked for and did not give, through no answer of its own: the deadline was
 # over, it left the last calls without an answer, or it could not be reached.
@@ -364,8 +364,17 @@ def _note_pages(bundle: Any, gathered: _Gathered, depth: int) -> None:
             # What a Bundle within a Bundle lacks is no page of this search.
             gathered.next_page = link.url or "" if depth == _BUNDLE_DEPTH else ""
     entries = bundle.entry or ()
-    if bundle.total and bundle.total > len(entries) and bundle.type == "searchset" and not gathered.more:
+    if bundle.total and bundle.total > len(entries) and _is_search(bundle) and not gathered.more:
         gathered.short += bundle.total - len(entries)
+
+
+def _is_search(bundle: Any) -> bool:
+    if not isinstance(bundle.type, msgspec.Raw):
+        return bool(bundle.type == "searchset")
+    try:
+        return bool(decode(bundle.type) == "searchset")
+    except UNREADABLE:
+        return False
 
 
 def _gather(bundle: _Value, gathered: _Gathered, depth: int) -> None:

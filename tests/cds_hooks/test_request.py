@@ -1,10 +1,12 @@
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from cds_hooks import BadRequest, CdsService, HookMismatch, HookRequest, PrefetchState, read_request
+from cds_hooks import BadRequest, CdsService, Head, HookMismatch, HookRequest, PrefetchState, Reads, read_request
+from cds_hooks.body import Walks
 from cds_hooks.request import read_envelope
 from tests.unending import must_end
 
@@ -251,6 +253,7 @@ def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greete
         {"prefetch": {str(number): {} for number in range(1_001)}},
         {"context": {str(number): None for number in range(1_001)}},
         {"anything": list(range(1_001))},
+        {"anything": [[], *range(1_001)], "more": {str(number): None for number in range(1_001)}},
         {str(number): {} for number in range(1_001)},
         {name: {str(number): {} for number in range(400)} for name in ("prefetch", "context", "extension")},
     ],
@@ -258,6 +261,28 @@ def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greete
 def test_a_body_with_members_without_end_is_refused_before_they_are_kept(members: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="expected at most 1000 members"):
         read_envelope(json.dumps({"hook": "patient-view", **members}).encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"anything": [[@]], "hook": "a", "hookInstance": "a", "context": {}}',
+        '{"hook": "a", "hookInstance": "a", "context": {"anything": [[@]]}}',
+        '{"hook": "a", "hookInstance": "a", "context": {"anything": {"type": [@]}}}',
+    ],
+    ids=["in the body", "in the context", "in an object of it"],
+)
+def test_an_array_that_nobody_reads_is_not_decoded(text: str, greeter: CdsService[Any]) -> None:
+    body = text.replace("@", "{}," * 100_000 + "{}").encode()
+    walks = Walks(Reads(Head, Head), greeter.prefetch)
+    for read_with in (None, walks):
+        tracemalloc.start()
+        try:
+            assert read_envelope(body, read_with)["hook"] == "a"
+            # As dicts they would take twenty times their length.
+            assert tracemalloc.get_traced_memory()[1] < 2 * len(body)
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_body_with_as_many_members_as_it_may_have_is_read_each_time() -> None:
