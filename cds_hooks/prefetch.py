@@ -249,24 +249,33 @@ def _read_ahead(value: Value) -> PrefetchValue:
 
 
 def _bundle_ahead(value: Value, bundle: Any) -> PrefetchValue:
-    gathered, found = _Gathered([]), partial(value.body.entries, value.key)
-    resources: Sequence[msgspec.Raw] = ()
-    entries = bundle.entry or ()
-    heads = tuple([each.resource for each in entries])
-    kinds = {head and head.kind for head in heads}
-    if kinds.isdisjoint({None, *_NO_RESOURCES_OF_THEIR_OWN}) and all(each.response is ABSENT for each in entries):
-        _note_pages(bundle, gathered, _BUNDLE_DEPTH)
-        if heads:
-            resources = _Later(lambda: [entry.resource for entry in found()], len(heads))
-    else:
-        whole = _Value("Bundle", bundle.type, bundle.total, found(), bundle.link)
-        _gather(whole, gathered, _BUNDLE_DEPTH)
-        resources = tuple(gathered.resources)
-        # What lies in a Bundle in it was not read ahead.
-        heads = tuple([head for head in heads if head and head.kind not in _NO_RESOURCES_OF_THEIR_OWN])
-        if len(heads) != len(resources):
-            heads = ()
-    return msgspec.structs.replace(_judge(value.key, gathered, resources), heads=heads, entries=found)
+    key, found = value.key, partial(value.body.entries, value.key)
+    heads = []
+    for entry in bundle.entry or ():
+        head = entry.resource
+        if head is None or head.kind in _NO_RESOURCES_OF_THEIR_OWN or entry.response is not ABSENT:
+            return _mixed_ahead(key, bundle, found)
+        heads.append(head)
+    resources: Sequence[msgspec.Raw] = _Later(lambda: [each.resource for each in found()], len(heads)) if heads else ()
+    # Most say nothing of other pages.
+    if not bundle.link and bundle.total in (None, 0, len(heads)):
+        state = PrefetchState.SUPPLIED if heads else PrefetchState.EMPTY
+        return PrefetchValue(key, state, resources, heads=tuple(heads), entries=found)
+    gathered = _Gathered([])
+    _note_pages(bundle, gathered, _BUNDLE_DEPTH)
+    return msgspec.structs.replace(_judge(key, gathered, resources), heads=tuple(heads), entries=found)
+
+
+def _mixed_ahead(key: str, bundle: Any, found: Callable[[], Sequence[Entry]]) -> PrefetchValue:
+    """A Bundle in which not every entry is a resource of its own."""
+    gathered = _Gathered([])
+    _gather(_Value("Bundle", bundle.type, bundle.total, found(), bundle.link), gathered, _BUNDLE_DEPTH)
+    given = [entry.resource for entry in bundle.entry]
+    heads = tuple([head for head in given if head and head.kind not in _NO_RESOURCES_OF_THEIR_OWN])
+    # What lies in a Bundle in it was not read ahead.
+    known = heads if len(heads) == len(gathered.resources) else ()
+    judged = _judge(key, gathered, tuple(gathered.resources))
+    return msgspec.structs.replace(judged, heads=known, entries=found)
 
 
 def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValue:
