@@ -41,7 +41,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --processes -1
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder
 
 prove: $(VENV)/test.stamp ## decide the safety properties of the knowledge about all charts (the tests do it too)
 	$(BIN)/sitbone knowledge prove

@@ -1,4 +1,4 @@
-"""When a test may be left out, and when not; what tests share."""
+"""When a test may be left out, and when not; which tests may run side by side, and what they share."""
 
 import gc
 import os
@@ -8,19 +8,109 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests import once
 
-pytest_plugins = ["tests.side_by_side"]
 # How long an example takes is no property: the machine may have other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Their tests wait for a deadline, or give all processors work to do: never two of them at once.
+ONE_AFTER_THE_OTHER = frozenset(
+    {
+        "test_bench.py",
+        "test_capacity.py",
+        "test_fhir_access.py",
+        "test_fhir_server.py",
+        "test_load.py",
+        "test_outbound.py",
+        "test_proxies.py",
+        "test_audit_faults.py",
+    }
+)
+# What takes longest begins first, the longest before all, so that no process waits for another at the end: four seconds
+# of a processor and more. A browser is started for test_demo_ehr.py, and what needs one follows it: not at the start,
+# as it waits half of the time, and so do the tests that go one after the other.
+_LONGEST_FIRST = (
+    "test_container.py",
+    "test_proofs.py",
+    "test_bad_input.py",
+    "test_consistency.py",
+    "test_silence.py",
+    "test_imaging_referral.py",
+    "test_page.py",
+    "test_reload.py",
+    "test_population.py",
+    "test_audit.py",
+    "test_serve.py",
+    "test_trust.py",
+    "test_schemathesis.py",
+    "test_muting.py",
+    "test_sensitivity.py",
+    "test_shadow.py",
+    "test_next_question.py",
+    "test_cases.py",
+    "test_demo_ehr.py",
+    "test_adaptive_form.py",
+    "test_knowledge.py",
+    "test_portable.py",
+    "test_launch.py",
+    "test_digests.py",
+    "test_knowledge_commands.py",
+    "test_metrics.py",
+    "test_would_change.py",
+    "test_card_ids.py",
+    "test_page_process.py",
+    "test_old_imaging.py",
+    "test_readers_agree.py",
+    "test_sbom.py",
+    "test_guides.py",
+    "test_author_report.py",
+    "test_case_reading.py",
+    "test_insights_page.py",
+    "test_missing_names.py",
+    "test_sameness.py",
+    "test_suspension.py",
+    "test_suspended.py",
+    "test_cli.py",
+    "test_saving.py",
+    "test_compose.py",
+    "test_questions.py",
+    "test_openapi.py",
+)
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Gives each process whole files, as their tests share servers; those with a browser to one, and some files to one
+    process alone.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(super()._split_scope(nodeid))
+        if file.name in ONE_AFTER_THE_OTHER:
+            return "one after the other"
+        return "browser" if file.parent.name == "browser" else str(file)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: the process whose tests go one after the other waits most of the time."""
+    return min(len(os.sched_getaffinity(0)) + 1, 4)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        turns = {name: turn for turn, name in enumerate(_LONGEST_FIRST)} | dict.fromkeys(ONE_AFTER_THE_OTHER, -1)
+        items.sort(key=lambda item: turns.get(item.path.name, len(turns)))
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.side_by_side import ONE_AFTER_THE_OTHER
+from tests.conftest import ONE_AFTER_THE_OTHER
 
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
 # A package may be for some processors alone.
