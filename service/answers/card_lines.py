@@ -135,6 +135,7 @@ def _in_turn(lists: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _each_once(items: Iterable[str]) -> Iterator[str]:
+    """Each when it first comes, so that whoever wants a few looks for no more."""
     seen: set[str] = set()
     for item in items:
         if item not in seen:
