@@ -368,7 +368,7 @@ class Assessor:
         """The places of findings, criteria and of what else conditions name, and of what these are derived of."""
         derived, named = self.knowledge.engine.derived, {*names}
         named |= {of for name in named for of in derived.on_both_sides.get(name, derived.count_of.get(name, ()))}
-        criteria = (self.kernel.pair_of(name) for name in sorted(named & self.kernel.criteria.keys()))
+        criteria = ((node.true, node.false) for name, node in self.kernel.criteria.items() if name in named)
         atoms = (pair for atom, pair in self.kernel.atoms.items() if atom.finding in named)
         # What follows from facts is not decided before they are known.
         yield from ((place,) for pair in (*criteria, *atoms) for place in pair if place < self.kernel.judged_from)

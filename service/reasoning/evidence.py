@@ -264,7 +264,7 @@ class EvidenceReader:
     def counting(self, chart: int) -> list[Weight]:
         """The weights that count on this chart of a side."""
         values, bit = self.decision.values, 1 << chart
-        return [weight for place, weight in self.kernel.weights_by_place if values[place] & bit]
+        return [weight for weight in self.kernel.weights if values[weight.place] & bit]
 
     def speaks(self, chart: int) -> Mapping[tuple[str, bool], Iterable[str]]:
         """The findings that give each cause points on this chart of a side, and those that take some."""

@@ -185,10 +185,6 @@ class Kernel:
         """The first place of what is made of the facts that are judged beside a chart."""
         return self.size + sum(len(self.stages[stage]) for stage in (CHART, FLAGGED, PLANNED))
 
-    def pair_of(self, criterion: str) -> Places:
-        """Where this named criterion is true and where it is false."""
-        return Places(self.criteria[criterion].true, self.criteria[criterion].false)
-
     @cached_property
     def of_finding(self) -> Mapping[str, list[tuple[str, Any, int, int]]]:
         """Finding -> what is compared of it on each chart, whichever side that is of, with its places."""
@@ -220,11 +216,6 @@ class Kernel:
                 (*known, *(true for true, _false in present)),
             )
         return found
-
-    @cached_property
-    def weights_by_place(self) -> tuple[tuple[int, Weight], ...]:
-        """Each weight with its place."""
-        return tuple((weight.place, weight) for weight in self.weights)
 
     @cached_property
     def weighed(self) -> tuple[tuple[int, int, float], ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import chain
 from math import floor, inf, nextafter
 from operator import or_
 from typing import NamedTuple
@@ -20,7 +21,7 @@ import msgspec
 
 from service.chart.side_chart import Chart
 from service.knowledge_model.conditions import Interval, Value
-from service.knowledge_model.model import Knowledge, Question
+from service.knowledge_model.model import Knowledge
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
 from service.reasoning.decision import Charts, Decision, Layout, charts_of, layout, ones
 from service.reasoning.kernel import Kernel, OnCard
@@ -86,24 +87,29 @@ class Questions:
         self.knowledge, self.kernel = knowledge, kernel
         # A date is answered by the days since then.
         self.read_date_as = {date: days for days, date in knowledge.engine.derived.days_since.items()}
-        self.tries = {
-            f: _values(knowledge, f, self.read_date_as.get(f, f)) for q in knowledge.questions for f in q.findings
-        }
+        self.read_as = {f: self.read_date_as.get(f, f) for q in knowledge.questions for f in q.findings}
+        self.tries = {f: _values(knowledge, f, name) for f, name in self.read_as.items()}
         self.answers = tuple(self._answers())
-        read = [{self.read_date_as.get(f, f): value for f, value in answer.values.items()} for answer in self.answers]
+        read = [{self.read_as[f]: value for f, value in answer.values.items()} for answer in self.answers]
         informing = informative | {self.read_date_as[f] for f in informative & self.read_date_as.keys()}
         self.layouts: Mapping[int, Layout] = {charts: layout(kernel, charts, read, informing) for charts in (1, 4)}
-        # Term -> the places of what an answer can change of it.
-        self.outcome: dict[str, list[tuple[str, int]]] = {}
-        for (term, name), place in kernel.outcome.items():
-            self.outcome.setdefault(term, []).append((name, place))
-        self.variants = {charts: self._variants(charts) for charts in self.layouts}
-        self.read_as = {f: self.read_date_as.get(f, f) for answer in self.answers for f in answer.values}
+        # Of each question the variants in which one finding is answered, and those in which several are together.
+        self.variants = {charts: [(0, 0) for _question in knowledge.questions] for charts in self.layouts}
         # What a finding is read as -> the variants in which it is answered alone.
-        self.alone = {charts: self._alone(charts) for charts in self.layouts}
+        self.alone: dict[int, dict[str, int]] = {charts: {} for charts in self.layouts}
+        for number, answer in enumerate(self.answers, start=1):
+            name, *more = (self.read_as[f] for f in answer.values)
+            for charts in self.layouts:
+                variant, (alone, together) = 1 << number * charts, self.variants[charts][answer.question]
+                if more:
+                    self.variants[charts][answer.question] = (alone, together | variant)
+                else:
+                    self.variants[charts][answer.question] = (alone | variant, together)
+                    self.alone[charts][name] = self.alone[charts].get(name, 0) | variant
         self.question_of = [answer.question for answer in self.answers]
         self.given = [tuple(answer.values.items()) for answer in self.answers]
-        self.findings = [tuple(self.read_date_as.get(f, f) for f in q.findings) for q in knowledge.questions]
+        self.outcome = _by_term(kernel.outcome.items())
+        self.findings = [tuple(self.read_as[f] for f in q.findings) for q in knowledge.questions]
         self.asked_first = frozenset(f for q in knowledge.questions if q.first for f in q.findings)
         self.points = {term: of.points for term, of in knowledge.question_terms.items()}
         self.first = [n for n, q in enumerate(knowledge.questions) if q.first]
@@ -125,24 +131,6 @@ class Questions:
             for finding, values in tries.items():
                 for value in reversed(values):
                     yield Answer(number, {finding: value})
-
-    def _variants(self, charts: int) -> list[tuple[int, int]]:
-        """Of each question the variants in which one finding is answered, and those in which several are together."""
-        variants = [(0, 0) for _question in self.knowledge.questions]
-        for number, answer in enumerate(self.answers, start=1):
-            alone, together = variants[answer.question]
-            variant = 1 << number * charts
-            several = len(answer.values) > 1
-            variants[answer.question] = (alone, together | variant) if several else (alone | variant, together)
-        return variants
-
-    def _alone(self, charts: int) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for number, answer in enumerate(self.answers, start=1):
-            if len(answer.values) == 1:
-                (name,) = (self.read_as[finding] for finding in answer.values)
-                found[name] = found.get(name, 0) | 1 << number * charts
-        return found
 
     def charts(self, charts: Sequence[Chart], *, informed: bool) -> Charts:
         """The charts of a case, and the same with each answer to each question."""
@@ -187,8 +175,7 @@ class Questions:
                 if number not in best:
                     best[number] = (points, variant)
         # Value times plausibility; of equal ones the cheaper, as they stand.
-        values, of_patient = decision.values, charts.patient
-        worth = {n: best[n][0] * self._plausible(values, of_patient, n) for n in self.order if n in best}
+        worth = {n: best[n][0] * self._plausible(decision, n) for n in self.order if n in best}
         for number in sorted(worth, key=worth.__getitem__, reverse=True)[: max(ASKED_AT_MOST - len(asked), 0)]:
             question, (_points, variant) = questions[number], best[number]
             answer = self.answers[variant // charts.layout.charts - 1]
@@ -215,9 +202,13 @@ class Questions:
         return frozenset(term for change in self.changes(decision, left, unsaid) for term in change.terms())
 
     def _due_first(self, charts: Charts, due: Sequence[bool], but: Collection[str]) -> list[Asked]:
-        """The questions about what is recorded in two ways."""
-        questions = (self.knowledge.questions[number] for number in self.first if due[number])
-        return [asked for question in questions if (asked := self._asked_first(charts, question, but))]
+        """The questions about what is recorded in two ways; none where all of that is among the findings of `but`."""
+        asked = []
+        for question in (self.knowledge.questions[number] for number in self.first if due[number]):
+            found = [f for f in question.findings if f in charts.contradictory] or question.findings
+            if finding := next((f for f in found if f not in but), None):
+                asked.append(Asked(finding, question.ask, question.because))
+        return asked
 
     def _left(self, charts: Charts, due: Sequence[bool], besides: Collection[str]) -> int:
         """The variants that answer a question that is due, of what is still open and none of `besides`."""
@@ -236,19 +227,13 @@ class Questions:
         values, of_patient = decision.values, decision.charts.patient
         return [values[place] & of_patient != 0 for place in self.kernel.questions]
 
-    def _plausible(self, values: Sequence[int], of_patient: int, number: int) -> int:
+    def _plausible(self, decision: Decision, number: int) -> int:
         """How plausible an answer to this question is that changes something, in percent."""
+        values, of_patient = decision.values, decision.charts.patient
         for percent, place in self.kernel.priors[number]:
             if values[place] & of_patient:
                 return percent
         return 100
-
-    def _asked_first(self, charts: Charts, question: Question, but: Collection[str]) -> Asked | None:
-        """A question about what is recorded in two ways; none where all of that is among the findings of `but`."""
-        contradictory = frozenset[str]().union(*(charts.charts[chart].contradictory for chart in charts.of_patient))
-        found = [f for f in question.findings if f in contradictory] or question.findings
-        finding = next((f for f in found if f not in but), None)
-        return Asked(finding, question.ask, question.because) if finding else None
 
     def changes(self, decision: Decision, variants: int, unsaid: Collection[str] = ()) -> list[Change]:
         """These variants, by what of the outcome differs from that of the patient as documented."""
@@ -302,12 +287,8 @@ class Questions:
 
     def _outcome_without(self, unsaid: Collection[str]) -> dict[str, list[tuple[str, int]]]:
         """The places of what an answer can change, of what the other recommendations make."""
-        found: dict[str, list[tuple[str, int]]] = {}
-        for id_, of in self.kernel.outcome_of.items():
-            if id_ not in unsaid:
-                for (term, name), place in of:
-                    found.setdefault(term, []).append((name, place))
-        return found
+        others = (of for id_, of in self.kernel.outcome_of.items() if id_ not in unsaid)
+        return _by_term(chain.from_iterable(others))
 
     def would_change(
         self, decision: Decision, cards: Mapping[str, Iterable[str]], unsaid: Collection[str] = ()
@@ -418,6 +399,14 @@ class Questions:
         for level, variants in enumerate(levels):
             yield abs(level - before), variants & ~again
         yield 1, again
+
+
+def _by_term(outcome: Iterable[tuple[tuple[str, str], int]]) -> dict[str, list[tuple[str, int]]]:
+    """Term -> the places of what an answer can change of it, each by its name."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for (term, name), place in outcome:
+        found.setdefault(term, []).append((name, place))
+    return found
 
 
 def _values(knowledge: Knowledge, finding: str, read_as: str) -> tuple[Value, ...]:
