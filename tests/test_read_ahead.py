@@ -61,15 +61,10 @@ def read(body: bytes, service: CdsService[Any], sought: frozenset[str] | None) -
     try:
         request = read_request(body, service, correlation_id="test")
         case = READER.read(chart_of(request), CLOCK, sought)
-        known: Any = {
-            name: getattr(case, name) for name in case.__struct_fields__ if name not in ("resources", "patient")
-        }
-        known |= {"resources": [*map(bytes, case.resources)], "deceased": case.patient.deceased}
     except CdsHooksError as problem:
         return type(problem), str(problem)
-    # Of who is not concerned the age is not looked for.
-    patient = case.patient if case.resources or sought is None else None
-    return told_of(request), known, patient
+    known: Any = {name: getattr(case, name) for name in case.__struct_fields__}
+    return told_of(request), {**known, "resources": [*map(bytes, case.resources)]}
 
 
 def assert_alike(body: bytes, service: CdsService[Any]) -> None:
@@ -121,6 +116,10 @@ PATIENT = quiet()["prefetch"]["patient"]
         {"patient": {**PATIENT, "deceasedDateTime": "2026-01-01"}},
         {"patient": {**PATIENT, "deceasedBoolean": False}},
         {"patient": {**PATIENT, "id": "another"}},
+        {"patient": {**PATIENT, "birthDate": "1950", "gender": "male"}},
+        {"patient": {**PATIENT, "birthDate": 1950, "gender": "male"}},
+        {"patient": {**PATIENT, "birthDate": None, "gender": None}},
+        {"patient": {**PATIENT, "birthDate": "", "gender": "x"}},
         {"patient": {name: value for name, value in PATIENT.items() if name != "id"}},
         {"patient": {"resourceType": "Bundle", "entry": [{"resource": PATIENT}]}},
         {"patient": None},

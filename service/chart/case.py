@@ -105,11 +105,13 @@ class ResourceHead(Head, gc=False):
 
 
 class SoleHead(ResourceHead, gc=False, rename="camel"):
-    """The same of a resource that is all that a prefetch key has, and whether there is more to read in it of a Patient
-    or an Encounter although nothing tells of this pain.
+    """The same of a resource that is all that a prefetch key has, with what matters of a Patient and an Encounter
+    although nothing tells of this pain: age and sex, and whether there is more to read.
     """
 
     id: str | None = None
+    birth_date: str | None = None
+    gender: str | None = None
     deceased_boolean: msgspec.Raw = ABSENT
     deceased_date_time: msgspec.Raw = ABSENT
     reason: msgspec.Raw = ABSENT
@@ -596,7 +598,9 @@ class _Reading:
     def read_known(self) -> None:
         """Reads what was taken, unless nothing of it matters without what is sought."""
         if not self.matters and self._nothing_more():
-            self.own = {"resourceType": "Patient", "id": self.patient_id}
+            head = self.prefetch[PATIENT].heads[0]
+            self.own = {"id": head.id, "birthDate": head.birth_date, "gender": head.gender}
+            self.reading = self._reading_of(self.own)
             return
         encounter = self._encounter_in_context()
         given = list(reasons(encounter, self.reading))
@@ -606,7 +610,7 @@ class _Reading:
         found = self._read_each(known)
         self.patients = [one for one in found if isinstance(one, dict) and one["resourceType"] == "Patient"]
         self.own = next((one for one in self.patients if one.get("id") in (self.patient_id, None)), {})
-        self.reading = Reading(self.index, read_when(self.own.get("birthDate")), self.now, self.medications)
+        self.reading = self._reading_of(self.own)
         for one in found:
             if isinstance(one, PlainObservation):
                 self._keep(read_plain(one, self.reading))
@@ -617,6 +621,9 @@ class _Reading:
         if self.matters and encounter:
             by_name = cache(lambda: {f"{kind}/{_identifier(raw)}": raw for kind, raw in known})
             self._keep((*given, *reasons_referred_to(encounter, self.reading, partial(self._find, by_name))))
+
+    def _reading_of(self, patient: Mapping[str, Any]) -> Reading:
+        return Reading(self.index, read_when(patient.get("birthDate")), self.now, self.medications)
 
     def _nothing_more(self) -> bool:
         """Whether it is known without reading them whole that nothing matters in the Patient and the Encounter."""
