@@ -181,10 +181,7 @@ class Responder:
         `would_change`: what single answers would do to the cards of topics, see Assessor.would_change; `standings`:
         what of the knowledge is in force at this call; `muted`: what is not said.
         """
-        spoken = without_muted(assessment, muted, self.reads)
-        cards = _Cards(
-            self, assessment, request, now, on_chart=on_chart, standings=standings, muted=muted, spoken=spoken
-        )
+        cards = _Cards(self, assessment, request, now, on_chart=on_chart, standings=standings, muted=muted)
         advised = tuple(cards.in_order()) if assessment.fired else tuple(cards.complaint_not_read())
         advised = (*advised, *cards.instead_of_none(advised))
         sent = {each.card.source.topic.code for each in advised if each.card.source.topic} - cards.muted_topics
@@ -193,8 +190,7 @@ class Responder:
             "wouldChange": [would_change_extension(change) for change in would_change(sent)],
             "suspended": list(suspended_among(assessment.fired, muted)),
         }
-        extension = {**assessment_extension(self.knowledge, spoken, standings, on_chart), **filled(members)}
-        return Answered(assessment, advised, extension, assessment.fired, muted=muted)
+        return Answered(assessment, advised, cards.extension(members), assessment.fired, muted=muted)
 
     def advise(
         self,
@@ -229,15 +225,12 @@ class Responder:
             ],
             "suspended": list(suspended),
         }
-        spoken = without_muted(assessment, muted, self.reads)
-        cards = _Cards(
-            self, assessment, request, now, on_chart=on_chart, standings=standings, muted=muted, spoken=spoken
-        )
+        cards = _Cards(self, assessment, request, now, on_chart=on_chart, standings=standings, muted=muted)
         advised = tuple(cards.of_advice(advice))
         return Answered(
             assessment,
             (*advised, *cards.instead_of_none(advised)),
-            {**assessment_extension(self.knowledge, spoken, standings, on_chart), **filled(members)},
+            cards.extension(members),
             fired,
             system_actions,
             tuple(judgements),
@@ -256,9 +249,7 @@ class Responder:
         fired = dict.fromkeys(each.recommendation.id for each in (*answered.assessment.fired, *answered.fired))
         kept = {name: answered.extension[name] for name in ("knowledge", "complaint", "side", "data", "leftOut")}
         extension = {**kept, **filled({"suspended": list(fired)})}
-        return msgspec.structs.replace(
-            answered, advised=cards, extension=extension, system_actions=(), service_suspended=True
-        )
+        return replace(answered, advised=cards, extension=extension, system_actions=(), service_suspended=True)
 
     def names_suspended(self, ids: Sequence[str], muted: Muted, now: datetime) -> Iterator[str]:
         """A line that names these recommendations and since when they are suspended; none where there are none."""
@@ -300,7 +291,7 @@ class Responder:
             for advised in answered.advised[:1]
         )
         extension = {**answered.extension, "deceased": True}
-        return msgspec.structs.replace(answered, advised=cards, extension=extension, fired=(), system_actions=())
+        return replace(answered, advised=cards, extension=extension, fired=(), system_actions=())
 
     def unread(self, found: Iterable[Assertion], now: datetime) -> Iterator[str]:
         """A line for each finding that could not be read."""
@@ -345,7 +336,7 @@ def numbered(names: Iterable[str]) -> Iterator[str]:
 
 class _Cards:
     """The cards of one answer. Which there are, and in which order, is decided by the whole assessment; what they say,
-    by what of it is `spoken`, so that what is muted only ever takes something away.
+    by what is not muted of it, so that what is muted only ever takes something away.
     """
 
     def __init__(
@@ -357,11 +348,10 @@ class _Cards:
         *,
         on_chart: OnChart,
         standings: Standings,
-        muted: Muted = NOTHING,
-        spoken: Assessment | None = None,
+        muted: Muted,
     ) -> None:
         self.responder, self.whole, self.request, self.now = responder, assessment, request, now
-        self.assessment, self.muted = spoken or assessment, muted
+        self.assessment, self.muted = without_muted(assessment, muted, responder.reads), muted
         self.on_chart, self.standings = on_chart, standings
         self._findings_not_readable = [one for one in self.assessment.not_readable if isinstance(one, Assertion)]
         # What is suspended and has not been named on a card yet; the topics on whose cards anything is muted.
@@ -377,6 +367,11 @@ class _Cards:
         self.lines = CardLines(self.knowledge, assessment, now)
         self.text = ShortText(self.knowledge, self.lines, standings, responder.sayings)
         self.full = responder.style_of(request.client).detail == "full"
+
+    def extension(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        """What is said of the assessment, for programs, and these members that have a value."""
+        assessed = assessment_extension(self.knowledge, self.assessment, self.standings, self.on_chart)
+        return {**assessed, **filled(members)}
 
     @cached_property
     def matching(self) -> OrderMatching:

@@ -71,7 +71,7 @@ class Ordering(msgspec.Struct, frozen=True):
             authored=authored,
             reasons=tuple(reasons),
             requester=_requester(request),
-            references=tuple(dict.fromkeys(name for name in resources if name.startswith(_REASONS))),
+            references=tuple(dict.fromkeys(resources)),
         )
 
 

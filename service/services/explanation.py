@@ -23,15 +23,13 @@ from service.chart.orders import NO_SITE_CODES, SiteCodes
 from service.fhir_validation import remarks
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Knowledge
-from service.knowledge_model.vocabulary import ADVICE_FACTS, RECOMMENDATION_KINDS
+from service.knowledge_model.vocabulary import CHART_KINDS
 from service.reasoning.assessment import Assessment, Judgement
 from service.reasoning.evidence import Evidence, Fired, Verdict
 from service.release.states import Standings, StandingsAt
 from service.services.evaluation import Evaluator
 from service.services.registry import services_by
 
-# What the chart alone decides; the other kinds also need the hook context.
-_CHART_KINDS = tuple(kind for kind in RECOMMENDATION_KINDS if kind not in ADVICE_FACTS)
 _VERDICTS = {True: "yes", False: "no", None: "cannot-tell"}
 
 
@@ -106,7 +104,8 @@ class Explainer:
             case=case,
             assessment=assessment,
             standings=self._evaluator.standings_now(),
-            verdicts=assessor.verdicts(assessment, *_CHART_KINDS) if assessment.complaint == "present" else (),
+            # The other kinds also need the hook context.
+            verdicts=assessor.verdicts(assessment, *CHART_KINDS) if assessment.complaint == "present" else (),
             weights=tuple(
                 {"side": side, **{name: getattr(each, name) for name in each.__struct_fields__}}
                 for side, each in assessor.weights(assessment)
