@@ -20,7 +20,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _TYPE_BY_FIRST_BYTE = dict(zip(b'{["tfn', ("object", "array", "string", "boolean", "boolean", "null"), strict=True))
 
 
-# How many members, and elements of arrays, a body may have on the two levels that are decoded.
+# How many members a body may have on the two levels that are decoded.
 MOST_MEMBERS = 1_000
 
 
@@ -43,8 +43,8 @@ class _Name:
         self.text = text
 
 
-class _Skipped(msgspec.Struct, gc=False):
-    """An object in an array that nobody reads."""
+class _Array(msgspec.Struct, array_like=True, gc=False):
+    """An array that nobody reads: none of its elements is decoded, so that it takes no memory."""
 
 
 _LEFT = _Left()
@@ -58,13 +58,10 @@ def _counted(kind: Any, value: object) -> Any:
 
 
 _Scalar: TypeAlias = str | int | float | bool | None
-# An array within it is not of this form: decoded as anything at all, it would take many times its length.
-_Unread: TypeAlias = list[_Skipped | str | int | float | bool | None]
-_BODY = msgspec.json.Decoder(dict[_Name, dict[_Name, msgspec.Raw] | _Unread | _Scalar], dec_hook=_counted)
+_BODY = msgspec.json.Decoder(dict[_Name, dict[_Name, msgspec.Raw] | _Array | _Scalar], dec_hook=_counted)
 _WITH_ARRAYS = msgspec.json.Decoder(
     dict[_Name, dict[_Name, msgspec.Raw] | list[msgspec.Raw] | _Scalar], dec_hook=_counted
 )
-_OBJECT = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_counted)
 
 
 def json_type(value: object) -> str:
@@ -89,8 +86,9 @@ def decode(raw: msgspec.Raw) -> Any:
 
 def typed_decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     """For read_typed, with what an object on the second level is to be."""
-    inner: Any = dict[_Name, kind | _Unread | _Scalar]  # type: ignore[valid-type]
-    return msgspec.json.Decoder(dict[_Name, inner | _Unread | _Scalar], dec_hook=_counted)
+    # The one array that hooks have in their context is of strings.
+    inner: Any = dict[_Name, kind | list[str] | _Scalar]  # type: ignore[valid-type]
+    return msgspec.json.Decoder(dict[_Name, inner | _Array | _Scalar], dec_hook=_counted)
 
 
 def read_typed(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any] | None:
@@ -124,7 +122,7 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
         # The decoder skips over what it leaves raw without looking at its encoding.
         body.isascii() or body.decode()
         _LEFT.members = MOST_MEMBERS
-        members = _WITH_ARRAYS.decode(body) if arrays else _decoded(body)
+        members = (_WITH_ARRAYS if arrays else _BODY).decode(body)
     except _TooMany:
         raise ValueError(
             f"expected at most {MOST_MEMBERS} members in all on its two outer levels, received more. "
@@ -145,23 +143,8 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
     return named
 
 
-def _decoded(body: bytes) -> dict[_Name, Any]:
-    try:
-        members: dict[_Name, Any] = _BODY.decode(body)
-    except msgspec.ValidationError:
-        _LEFT.members = MOST_MEMBERS
-        members = {name: _member(raw) for name, raw in _OBJECT.decode(body).items()}
-    _LEFT.members -= sum(len(member) for member in members.values() if isinstance(member, list))
-    if _LEFT.members < 0:
-        raise _TooMany
-    # What nobody reads keeps its type alone.
-    return {name: [] if isinstance(member, list) else member for name, member in members.items()}
-
-
-def _member(raw: msgspec.Raw) -> Any:
-    kind = json_type(raw)
-    return [] if kind == "array" else _OBJECT.decode(raw) if kind == "object" else decode(raw)
-
-
 def _by_name(member: Any) -> Any:
-    return {name.text: value for name, value in member.items()} if isinstance(member, dict) else member
+    if isinstance(member, dict):
+        return {name.text: value for name, value in member.items()}
+    # What nobody reads keeps its type alone.
+    return [] if isinstance(member, _Array) else member

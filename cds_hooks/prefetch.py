@@ -19,7 +19,7 @@ import msgspec
 
 from cds_hooks.body import ABSENT, NO_RESOURCE, Entries, Entry, Link, Value
 from cds_hooks.errors import BadRequest
-from cds_hooks.json_text import UNREADABLE, decode, json_type
+from cds_hooks.json_text import UNREADABLE, json_type
 
 # The notes of what a FHIR server was to be asked for and did not give, through no answer of its own: the deadline was
 # over, it left the last calls without an answer, or it could not be reached.
@@ -127,10 +127,12 @@ class _Outcome(msgspec.Struct, gc=False):
 
 
 _ENTRIES = msgspec.json.Decoder(Entries)
+_ENTRY = msgspec.json.Decoder(Entry)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _VALUE = msgspec.json.Decoder(_Value)
 _KIND = msgspec.json.Decoder(_Kind)
+_TEXT = msgspec.json.Decoder(str | None)
 _LINK = msgspec.json.Decoder(Link)
 _ENTRY_RESPONSE = msgspec.json.Decoder(_EntryResponse)
 _OUTCOME = msgspec.json.Decoder(_Outcome)
@@ -253,7 +255,7 @@ def _bundle_ahead(value: Value, bundle: Any) -> PrefetchValue:
     heads = []
     for entry in bundle.entry or ():
         head = entry.resource
-        if head is None or head.kind in _NO_RESOURCES_OF_THEIR_OWN or entry.response is not ABSENT:
+        if head.kind in _NO_RESOURCES_OF_THEIR_OWN or entry.response is not ABSENT:
             return _mixed_ahead(key, bundle, found)
         heads.append(head)
     resources: Sequence[msgspec.Raw] = _Later(lambda: [each.resource for each in found()], len(heads)) if heads else ()
@@ -271,7 +273,7 @@ def _mixed_ahead(key: str, bundle: Any, found: Callable[[], Sequence[Entry]]) ->
     gathered = _Gathered([])
     _gather(_Value("Bundle", bundle.type, bundle.total, found(), bundle.link), gathered, _BUNDLE_DEPTH)
     given = [entry.resource for entry in bundle.entry]
-    heads = tuple([head for head in given if head and head.kind not in _NO_RESOURCES_OF_THEIR_OWN])
+    heads = tuple([head for head in given if head.kind not in _NO_RESOURCES_OF_THEIR_OWN])
     # What lies in a Bundle in it was not read ahead.
     known = heads if len(heads) == len(gathered.resources) else ()
     judged = _judge(key, gathered, tuple(gathered.resources))
@@ -283,9 +285,9 @@ def _read_object(key: str, raw: msgspec.Raw, *, unwrapped: bool) -> PrefetchValu
     value = _read_value(raw, gathered)
     if value.resource_type == "Bundle":
         _gather(value, gathered, _BUNDLE_DEPTH)
-        return msgspec.structs.replace(
-            _judge(key, gathered, tuple(gathered.resources)), entries=lambda: value.entry or ()
-        )
+        # Of one without a resource nobody asks.
+        entries = [entry for entry in value.entry or () if entry.resource is not ABSENT]
+        return msgspec.structs.replace(_judge(key, gathered, tuple(gathered.resources)), entries=lambda: entries)
     if value.resource_type == "OperationOutcome":
         return _failed(key, "an OperationOutcome instead of data")
     if value.resource_type:
@@ -314,11 +316,9 @@ def _salvage(raw: msgspec.Raw, gathered: _Gathered) -> _Value:
     entries = []
     for element in _elements(members.get("entry"), gathered):
         try:
-            entry = _MEMBERS.decode(element)
+            entries.append(_ENTRY.decode(element))
         except UNREADABLE:
             gathered.broken += 1
-        else:
-            entries.append(Entry(*(entry.get(name, ABSENT) for name in ("resource", "response", "fullUrl"))))
     links = []
     for element in _elements(members.get("link"), gathered):
         try:
@@ -335,7 +335,6 @@ class _Named(msgspec.Struct, gc=False, rename="camel"):
 
 
 _NAMED = msgspec.json.Decoder(_Named | None)
-_URL = msgspec.json.Decoder(str | None)
 
 
 def full_urls(value: PrefetchValue) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -348,7 +347,7 @@ def full_urls(value: PrefetchValue) -> Iterator[tuple[str, tuple[str, str]]]:
         if entry.full_url is ABSENT or entry.resource is ABSENT:
             continue
         try:
-            url, named = _URL.decode(entry.full_url), _NAMED.decode(entry.resource)
+            url, named = _TEXT.decode(entry.full_url), _NAMED.decode(entry.resource)
         except UNREADABLE:
             continue
         if url and named and named.resource_type and named.id:
@@ -381,7 +380,8 @@ def _is_search(bundle: Any) -> bool:
     if not isinstance(bundle.type, msgspec.Raw):
         return bool(bundle.type == "searchset")
     try:
-        return bool(decode(bundle.type) == "searchset")
+        # As a string or not at all: an array would take many times its length.
+        return bool(_TEXT.decode(bundle.type) == "searchset")
     except UNREADABLE:
         return False
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace
@@ -209,3 +210,26 @@ def test_what_is_nested_just_as_deeply_as_can_be_read_ahead_is_no_error_of_the_s
     assert deepest > 100
     answers = [read(nested(depth), CALLED, None) for depth in range(deepest - 40, deepest + 10)]
     assert BadRequest in [answer[0] for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "times_its_length"),
+    [
+        ('"total": 1, "type": [@]', 1),
+        ('"entry": [@]', 20),
+        ('"entry": [@, {"resource": {"resourceType": "Basic"}}]', 20),
+    ],
+    ids=["of no type", "with empty entries", "with a resource behind empty entries"],
+)
+def test_what_says_nothing_takes_little_memory_and_keeps_none(bundle: str, times_its_length: int) -> None:
+    text = json.dumps(call([], observations="@")).replace('"@"', f'{{"resourceType": "Bundle", {bundle}}}')
+    body = text.replace("@", "{}," * 200_000 + "{}").encode()
+    tracemalloc.start()
+    try:
+        request = read_request(body, CALLED, correlation_id="test")
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(request.prefetch["observations"].resources) == bundle.count("Basic")
+    assert peak < times_its_length * len(body)
+    assert kept < len(body) / 10

@@ -252,7 +252,6 @@ def test_an_address_without_end_costs_no_more_than_its_length(text: Text, greete
     [
         {"prefetch": {str(number): {} for number in range(1_001)}},
         {"context": {str(number): None for number in range(1_001)}},
-        {"anything": list(range(1_001))},
         {"anything": [[], *range(1_001)], "more": {str(number): None for number in range(1_001)}},
         {str(number): {} for number in range(1_001)},
         {name: {str(number): {} for number in range(400)} for name in ("prefetch", "context", "extension")},
@@ -266,11 +265,12 @@ def test_a_body_with_members_without_end_is_refused_before_they_are_kept(members
 @pytest.mark.parametrize(
     "text",
     [
+        '{"anything": [@], "hook": "a", "hookInstance": "a", "context": {}}',
         '{"anything": [[@]], "hook": "a", "hookInstance": "a", "context": {}}',
         '{"hook": "a", "hookInstance": "a", "context": {"anything": [[@]]}}',
         '{"hook": "a", "hookInstance": "a", "context": {"anything": {"type": [@]}}}',
     ],
-    ids=["in the body", "in the context", "in an object of it"],
+    ids=["in the body", "in an array of it", "in the context", "in an object of it"],
 )
 def test_an_array_that_nobody_reads_is_not_decoded(text: str, greeter: CdsService[Any]) -> None:
     body = text.replace("@", "{}," * 100_000 + "{}").encode()
@@ -279,7 +279,7 @@ def test_an_array_that_nobody_reads_is_not_decoded(text: str, greeter: CdsServic
         tracemalloc.start()
         try:
             assert read_envelope(body, read_with)["hook"] == "a"
-            # As dicts they would take twenty times their length.
+            # Decoded they would take eight times their length, as dicts more than twenty times.
             assert tracemalloc.get_traced_memory()[1] < 2 * len(body)
         finally:
             tracemalloc.stop()
