@@ -1015,18 +1015,41 @@ def says(words: str) -> Callable[[Json], bool]:
     return lambda answer: any(words in card["summary"] for card in answer["cards"])
 
 
+def holds(why: str) -> tuple[Callable[[Json], bool], ...]:
+    """An order of ibuprofen is held, for this reason."""
+    return (says("Ibuprofen: avoid NSAIDs with "), says(why))
+
+
+def refuses(what: str) -> Callable[[Json], bool]:
+    return lambda answer: what in answer["issue"][0]["diagnostics"]
+
+
 SADDLE, INFECTION = flags("cauda-equina"), flags("infection")
+UNHELD: tuple[Callable[[Json], bool], ...] = (
+    lambda answer: not says("avoid NSAIDs")(answer),
+    lambda answer: "notReadable" not in _assessment(answer),
+)
+ALLERGIC, ANTICOAGULATED = holds("with NSAID or aspirin allergy"), holds("with anticoagulant prescribed")
+REPORTED = holds("with anticoagulant prescribed (reported or planned)")
 SHARED: dict[str, tuple[Callable[[Json], bool], ...]] = {
     "abated-but-active": (flags(), left_out("outdated")),
+    "allergy-aspirin-substance-au-core": ALLERGIC,
+    "allergy-product-code": ALLERGIC,
+    "allergy-reaction-substance": ALLERGIC,
+    "allergy-refuted-second-coding": UNHELD,
+    "allergy-text-only": holds("with NSAID or aspirin allergy (by name, no code)"),
     "answer-loinc-LA6576-8-positive": (flags(),),
     "answer-loinc-LA9633-4-present": (SADDLE,),
     "answer-snomed-410515003": (SADDLE,),
     "answer-system-trailing-slash": (flags(),),
+    "batch-entry-failed": (refuses("observations: failed (entries of a batch that failed: 1"),),
     "bodysite-system-trailing-slash": (side("left"),),
     "coding-object-instead-of-array": (SADDLE,),
     "dar-extension-in-component": (flags(),),
     "dar-extension-on-valueBoolean": (flags(),),
     "date-24h-and-leap-second": (flags(), left_out("outdated")),
+    # Not all of what the service asks for is in it.
+    "date-deidentified-future": (refuses("expected all of what may tell of this pain"),),
     "display-only-status": (flags(), left_out("outdated")),
     "effectiveTiming-only": (flags(), left_out("outdated")),
     "excluded-with-absent-interpretation": (flags(), told("saddle-numbness", "question")),
@@ -1042,6 +1065,14 @@ SHARED: dict[str, tuple[Callable[[Json], bool], ...]] = {
     "interpretation-stu3-system": (flags(),),
     "laterality-in-bodysite-display": (side("left"),),
     "laterality-mcode-extension": (side("left"),),
+    "medication-both-forms": ANTICOAGULATED,
+    "medication-both-reference-and-concept": ANTICOAGULATED,
+    "medication-reference-without-display": (
+        says("a medicine or allergy in the chart could not be read"),
+        lambda answer: [one["reason"] for one in _assessment(answer)["notReadable"]] == ["reference"],
+    ),
+    "medicationrequest-plan-intent": REPORTED,
+    "medicationstatement-period-over": (*UNHELD, left_out("outdated")),
     "modifierExtension-unknown": (flags(), told("saddle-numbness", "modifierExtension")),
     "multiple-codings-local-first": (SADDLE,),
     "observation-focus-other-person": (flags(), left_out("otherPatient")),
@@ -1049,6 +1080,7 @@ SHARED: dict[str, tuple[Callable[[Json], bool], ...]] = {
     "order-bodysite-mcode-laterality": (says("not on the side of the findings"),),
     "order-wrong-side-coded": (says("not on the side of the findings"),),
     "postcoordinated-laterality": (side("left"),),
+    "qr-dar-answer": (flags(), says("little else documented")),
     "refuted-in-second-coding": (flags(),),
     "resolved-in-second-coding": (flags(), left_out("outdated")),
     "status-capitalised": (flags(),),
@@ -1060,12 +1092,11 @@ SHARED: dict[str, tuple[Callable[[Json], bool], ...]] = {
     "temperature-wrong-unit-label": (flags(), told("body-temperature", "implausible")),
     "two-versions-of-one-observation": (flags(),),
     "urn-uuid-resolved-by-fullUrl": (SADDLE,),
+    "uscore-self-reported-intent-plan": REPORTED,
     "value-DataAbsentReason-as-concept": (flags(),),
     "valueless-finding-with-note-only": (SADDLE,),
     "valueless-loinc-question": (flags(), says("ask and examine")),
 }
-# What is asked of medicines, allergies, forms and of what did not arrive has tests of its own.
-_ELSEWHERE = ("allergy-", "medication", "uscore-self-reported", "qr-", "batch-entry", "date-deidentified")
 
 
 def test_every_shape_of_the_shared_folder_is_answered_right(shared: Path) -> None:
@@ -1074,8 +1105,6 @@ def test_every_shape_of_the_shared_folder_is_answered_right(shared: Path) -> Non
     wrong, seen = [], set()
     for path in sorted((shared / "cases" / "reading").glob("*.json")):
         case = json.loads(path.read_text(encoding="utf-8"))
-        if path.stem.startswith(_ELSEWHERE):
-            continue
         seen.add(path.stem)
         answer = client.post(f"/cds-services/{case['case']['service']}", json=case["request"]).get_json()
         if not all(check(answer) for check in SHARED.get(path.stem, (lambda _answer: False,))):

@@ -972,6 +972,15 @@ def test_the_prefetch_templates_stay_within_the_restrictions_of_the_specificatio
         assert len(re.sub(r"\{\{.*?\}\}", "x" * 64, template)) <= 1_500
 
 
+def test_medicines_are_asked_for_whoever_tells_of_them(knowledge: Knowledge) -> None:
+    templates = prefetch_templates(knowledge)
+    # US Core has what a patient reports as an order of intent plan, others as a statement.
+    assert templates["medications"].startswith("MedicationRequest?patient={{context.patientId}}")
+    assert "intent" not in templates["medications"]
+    assert templates["medicationStatements"].startswith("MedicationStatement?patient={{context.patientId}}")
+    assert templates["allergies"] == "AllergyIntolerance?patient={{context.patientId}}"
+
+
 def observations_asked_for(knowledge: Knowledge) -> set[str]:
     templates = prefetch_templates(knowledge)
     keys = [key for key in templates if kind_of(key) == "observations"]

@@ -376,6 +376,7 @@ NOTHING: dict[str, Any] = {
     "no concept": None,
     "an empty one": {},
     "a product code without words": concept("0093-1048-01", "http://hl7.org/fhir/sid/ndc"),
+    "a UNII without words": concept("R16CO5Y76E", "http://fdasis.nlm.nih.gov"),
     "a code of RxNorm that is not listed": concept("723", RXNORM),
     "a code without a system": {"coding": [{"code": "4711"}]},
     "words that name nothing": {"text": "Unknown medication"},
