@@ -710,6 +710,11 @@ def test_versions_that_cannot_be_put_in_order_are_all_read() -> None:
     assert held(read(version(True), version(False)), "saddle-numbness") is None
 
 
+@pytest.mark.parametrize("number", ["²", "①", "1a", "-1", ""])
+def test_a_version_whose_number_is_none_is_put_in_no_order(number: str) -> None:
+    assert held(read(version(True, versionId=number), version(False, versionId="2")), "saddle-numbness") is None
+
+
 def test_a_version_with_an_element_of_the_wrong_type_is_one_of_them() -> None:
     newer = {**version(False, versionId="2"), "code": {"coding": concept("saddle-numbness")["coding"][0]}}
     assert held(read(version(True, versionId="1"), newer), "saddle-numbness") is False

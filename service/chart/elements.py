@@ -511,4 +511,4 @@ def _updated(resource: Mapping[str, Any]) -> float | None:
 
 def _version(resource: Mapping[str, Any]) -> float | None:
     version = as_text(as_dict(resource.get("meta")).get("versionId"))
-    return float(version) if version.isdigit() and len(version) < 16 else None
+    return float(version) if version.isdecimal() and len(version) < 16 else None
