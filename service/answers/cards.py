@@ -315,6 +315,15 @@ class Responder:
         date = as_people_write(one.when.text, now) if one.when else ""
         return date or self.knowledge.wording.sentences["undated"]
 
+    def order(
+        self, assessment: Assessment, request: HookRequest, now: datetime, *, call: Call, side: str, behind: Fired
+    ) -> Action:
+        """What makes the order that is called for on a side; its reasons are those that `behind` stands on."""
+        reasons, resources = self.indications.of(assessment, behind), (item.resource for item in behind.evidence)
+        ordering = Ordering.of(request, side, now, reasons, resources)
+        made = service_request(self.knowledge.orders[call.key], call.priority, ordering, self.knowledge.wording.sides)
+        return Action("create", made["code"]["text"], resource=made)
+
     def say(self, sentence: str, **values: object) -> str:
         """A sentence of wording.toml, filled in."""
         return self.knowledge.wording.sentences[sentence].format(**values)
@@ -798,25 +807,14 @@ class _Cards:
             call = spoken.get(whole.key)
             if call is None or (self._suggested is not None and call.key not in self._suggested):
                 continue
-            request = service_request(
-                self.knowledge.orders[call.key],
-                call.priority,
-                self._ordering(by_id[call.recommendation], self.matching.side_of(call)),
-                self.words.sides,
-            )
-            title = request["code"]["text"]
+            side, behind = self.matching.side_of(call), by_id[call.recommendation]
+            create = self.responder.order(self.assessment, self.request, self.now, call=call, side=side, behind=behind)
             yield Suggestion(
-                label=order_label(self.knowledge, title, call.priority),
+                label=order_label(self.knowledge, create.description, call.priority),
                 uuid=self._uuid(card, call.key),
                 is_recommended=True if number == 0 else None,
-                actions=(Action(type="create", description=title, resource=request),),
+                actions=(create,),
             )
-
-    def _ordering(self, fired: Fired, side: str) -> Ordering:
-        resources = (item.resource for item in fired.evidence)
-        return Ordering.of(
-            self.request, side, self.now, self.responder.indications.of(self.assessment, fired), resources
-        )
 
     def _basis(self, content: Content) -> dict[str, Any]:
         as_written = self.responder.as_written(self.standings)

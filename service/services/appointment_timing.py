@@ -17,10 +17,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from math import inf
 from typing import Any
 
-from cds_hooks import Action, HookRequest
+from cds_hooks import HookRequest
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change, order_label
-from service.answers.orders import Ordering, service_request
 from service.chart.draft_orders import ContextResource, HookContext
 from service.chart.elements import as_dict, as_list, as_text
 from service.chart.fhir_time import read_when
@@ -189,18 +188,9 @@ def _referrals(evaluation: Evaluation, limit: Limit | None) -> Iterator[Change]:
         fired = next((one for id_, one in behind.items() if id_ in called_by), None)
         if call.priority == "routine" or fired is None:
             continue
-        ordering = Ordering.of(
-            evaluation.request,
-            assessment.side,
-            evaluation.now,
-            evaluation.indication(fired),
-            (item.resource for item in fired.evidence),
-        )
-        name = f"referral-{call.to}"
-        request = service_request(knowledge.orders[name], call.priority, ordering, knowledge.wording.sides)
-        title = request["code"]["text"]
-        label = order_label(knowledge, title, call.priority)
-        yield Change(name, label, (Action("create", title, resource=request),), order=name)
+        create = evaluation.order(call, assessment.side, fired)
+        label = order_label(knowledge, create.description, call.priority)
+        yield Change(call.key, label, (create,), order=call.key)
 
 
 def _entry(booked: _Booked, limit: Limit | None, said: Sequence[Fired], *, received: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from cds_hooks import HookRequest, SystemAction
+from cds_hooks import Action, HookRequest, SystemAction
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Responder, numbered
 from service.answers.muting import said, without_muted
@@ -25,6 +25,7 @@ from service.reasoning.assessment import Assessment, Assessor, Judgement
 from service.reasoning.decision import Fact
 from service.reasoning.differential import NO_SIDE_NAMED
 from service.reasoning.evidence import Fired
+from service.reasoning.order_matching import Call
 from service.reasoning.questions import WouldChange
 from service.reasoning.visit_limits import Limit, limit_of
 from service.release.muting import NOTHING, Muted
@@ -50,9 +51,14 @@ class Evaluation(msgspec.Struct, frozen=True):
         """See Assessor.judge."""
         return self.evaluator.assessor.judge(self.assessment, kind, facts)
 
-    def indication(self, fired: Fired | None = None) -> tuple[Mapping[str, Any], ...]:
+    def indication(self) -> tuple[Mapping[str, Any], ...]:
         """Why something is ordered; see Indications."""
-        return self.evaluator.responder.indications.of(self.assessment, fired)
+        return self.evaluator.responder.indications.of(self.assessment)
+
+    def order(self, call: Call, side: str, behind: Fired) -> Action:
+        """What makes an order that is called for; see Responder.order."""
+        responder = self.evaluator.responder
+        return responder.order(self.assessment, self.request, self.now, call=call, side=side, behind=behind)
 
     def limit(self) -> Limit | None:
         """What allows the fewest days until a visit."""

@@ -13,7 +13,6 @@ from typing import Any
 from cds_hooks import Action, HookRequest, SystemAction
 from service.answers.answered import Answered
 from service.answers.cards import Advice, Change, order_label
-from service.answers.orders import Ordering, service_request
 from service.chart.draft_orders import HookContext, as_written
 from service.chart.elements import as_list
 from service.chart.orders import Order
@@ -198,7 +197,7 @@ class _Advising:
         if delete and judged.instead:
             if not (instead := self._spoken(judged.instead)):
                 return
-            create = self._create(instead)
+            create = self.evaluation.order(instead.call, instead.side, instead.behind)
             label = sentences["replace_label"].format(title=create.description)
             yield Change("replace", label, (create, delete), True, proposes=instead.call.key, stands_on=each_of_them)
         elif delete and judged.removable:
@@ -215,23 +214,12 @@ class _Advising:
 
     def _addition(self, proposal: Proposal, *, recommended: bool) -> Change:
         spoken = self._spoken(proposal)
-        create = self._create(spoken or proposal)
-        label = order_label(self.knowledge, create.description, (spoken or proposal).call.priority)
+        told = spoken or proposal
+        create = self.evaluation.order(told.call, told.side, told.behind)
+        label = order_label(self.knowledge, create.description, told.call.priority)
         key = proposal.call.key
         stands_on = () if spoken else (frozenset({proposal.behind.recommendation.id}),)
         return Change(f"add-{key}", label, (create,), recommended, proposes=key, stands_on=stands_on)
-
-    def _create(self, proposal: Proposal) -> Action:
-        call, behind = proposal.call, proposal.behind
-        ordering = Ordering.of(
-            self.evaluation.request,
-            proposal.side,
-            self.evaluation.now,
-            self.evaluation.indication(behind),
-            (item.resource for item in behind.evidence),
-        )
-        request = service_request(self.knowledge.orders[call.key], call.priority, ordering, self.words.sides)
-        return Action("create", request["code"]["text"], resource=request)
 
 
 def _entry(one: RatedOrder) -> dict[str, Any]:
