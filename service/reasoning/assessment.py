@@ -63,8 +63,6 @@ from service.reasoning.evidence import (
 from service.reasoning.kernel import Compiled, Node, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
-_Ask = Callable[[Decision], tuple[Asked, ...]]
-
 
 class ImagingCall(msgspec.Struct, frozen=True):
     modality: str
@@ -149,9 +147,13 @@ class Assessment(msgspec.Struct, frozen=True):
 
     def so_in(self, variants: int) -> Fact:
         """The fact that something is so in these variants of this chart, and in no others."""
-        if self.decision is None or self.complaint != "present":
-            return bool(variants & 1)
-        return self.decision.charts.so_in(variants)
+        decision = self.of_complaint
+        return decision.charts.so_in(variants) if decision else bool(variants & 1)
+
+    @property
+    def of_complaint(self) -> Decision | None:
+        """What was decided of a chart that is about this complaint."""
+        return self.decision if self.complaint == "present" else None
 
     def offered(self) -> frozenset[str]:
         """The treatments that are offered, and that nothing holds."""
@@ -281,26 +283,19 @@ class Assessor:
         # Most charts: nothing of this pain, and no condition has to be asked.
         if self.sought.isdisjoint(case.assertions):
             return self._without_complaint(case)
-        if not asking:
-            return self._assembled(self._decided_alone(case), lambda _decision: ())
-        return self._assembled(self.decided(case), self.questions.ask)
-
-    def decided(self, case: Case) -> Decision:
-        """The decision about a case, be it of this complaint or not."""
-        charts = self.questions.charts(_charts_of(case), informed=case.knows(self.informative))
-        return decide(self.kernel, charts)
-
-    def _decided_alone(self, case: Case) -> Decision:
-        """The same without any answer to a question."""
-        charts, informed = _charts_of(case), case.knows(self.informative)
-        return decide(self.kernel, charts_of(self.kernel, self._layouts[len(charts)], charts, informed=informed))
-
-    def _assembled(self, decision: Decision, ask: _Ask) -> Assessment:
+        decision = self.decided(case, asking=asking)
         assembly = _Assembly(self, decision)
         located_by = self._located_by(assembly.reader)
         if not located_by:
-            return self._without_complaint(decision.charts.case)
-        return assembly.assessment(located_by, ask)
+            return self._without_complaint(case)
+        return assembly.assessment(located_by, asking=asking)
+
+    def decided(self, case: Case, *, asking: bool = True) -> Decision:
+        """The decision about a case, be it of this complaint or not; not `asking`, without any answer to a question."""
+        charts, informed = _charts_of(case), case.knows(self.informative)
+        if asking:
+            return decide(self.kernel, self.questions.charts(charts, informed=informed))
+        return decide(self.kernel, charts_of(self.kernel, self._layouts[len(charts)], charts, informed=informed))
 
     def alike(
         self,
@@ -315,8 +310,7 @@ class Assessor:
         read: the charts on which each of what is read is so. What is `apart` is read otherwise too, and so each answer
         to it stands by itself.
         """
-        decision = assessment.decision
-        if decision is None or assessment.complaint != "present":
+        if (decision := assessment.of_complaint) is None:
             return
         supposed = self._supposing(assessment, decision, heard)
         for variants in self.questions.alike(decision, read, apart):
@@ -417,8 +411,7 @@ class Assessor:
 
     def stated_in(self, assessment: Assessment, finding: str, documented: bool) -> int:
         """The variants in which a finding is present, which the chart states to be so or not."""
-        decision = assessment.decision
-        if decision is None or assessment.complaint != "present":
+        if (decision := assessment.of_complaint) is None:
             return int(documented)
         charts = decision.charts
         answers = charts.layout.answers[finding] if finding in charts.open else ()
@@ -428,8 +421,7 @@ class Assessor:
     def still_unread(self, assessment: Assessment, unread: Iterable[Assertion]) -> int:
         """The variants in which not all that could not be read is answered."""
         findings = {each.finding for each in unread}
-        decision = assessment.decision
-        if decision is None or assessment.complaint != "present":
+        if (decision := assessment.of_complaint) is None:
             return int(bool(findings))
         read_as, charts = self.questions.read_date_as, decision.charts
         answered = (charts.answered(read_as.get(finding, finding)) for finding in findings)
@@ -447,7 +439,7 @@ class Assessor:
             of = supposed(first) if first else assessment
             if of.decision is None:
                 continue
-            reader = self._reader(of, {})
+            reader = self._reader(of.decision)
             evidence = [item for _made, fired in reader.firing([rule]) for item in fired.evidence]
             resting |= (bool(evidence) and all(item.resource == resource for item in evidence)) << first
         return resting
@@ -459,9 +451,9 @@ class Assessor:
 
         Nothing is asked of a chart without the complaint. `facts`: as of judge.
         """
-        if assessment.decision is None:
+        if (decision := assessment.decision) is None:
             return ()
-        reader, charts = self._reader(assessment, facts), assessment.decision.charts
+        reader, charts = self._reader(decision, facts), decision.charts
         return tuple(
             reader.verdict_of(recommendation, charts.of_patient if kind == "red-flag" else charts.of_side)
             for kind in kinds
@@ -472,7 +464,7 @@ class Assessor:
         """Each point of the rankings, with its side."""
         if assessment.decision is None or not assessment.rankings:
             return ()
-        reader, charts = self._reader(assessment, {}), assessment.decision.charts
+        reader, charts = self._reader(assessment.decision), assessment.decision.charts
         return tuple(
             (charts.charts[chart].side or NO_SIDE_NAMED, each)
             for chart in charts.of_side
@@ -486,7 +478,7 @@ class Assessor:
         if (decision := assessment.decision) is None or not (may_wait := self.may_wait(decision)):
             return ()
         raised = {flag.id for fired in assessment.red_flags() if (flag := fired.recommendation.red_flag)}
-        reader, of_patient = self._reader(assessment, {}), decision.charts.of_patient
+        reader, of_patient = self._reader(decision), decision.charts.of_patient
         return tuple(
             recommendation
             for recommendation, flag, _names in may_wait
@@ -574,9 +566,8 @@ class Assessor:
         self, assessment: Assessment, topic: str, cards: Sequence[tuple[str, Sequence[int]]]
     ) -> tuple[WouldChange, ...]:
         """What a single answer would do to each card about the hook context; see Questions.would_change_beside."""
-        if assessment.decision is None or assessment.complaint != "present":
-            return ()
-        return tuple(self.questions.would_change_beside(assessment.decision, topic, cards))
+        decision = assessment.of_complaint
+        return tuple(self.questions.would_change_beside(decision, topic, cards)) if decision else ()
 
     def would_change(
         self, assessment: Assessment, unsaid: Collection[str] = (), topics: Collection[str] | None = None
@@ -593,10 +584,8 @@ class Assessor:
                 cards.setdefault(topic, []).append(fired.recommendation.id)
         return tuple(self.questions.would_change(assessment.decision, cards, unsaid))
 
-    def _reader(self, assessment: Assessment, facts: Mapping[str, Value]) -> EvidenceReader:
-        decision = assessment.decision
-        if decision is None:
-            raise ValueError("nothing was decided")
+    def _reader(self, decision: Decision, facts: Mapping[str, Value] = MappingProxyType({})) -> EvidenceReader:
+        """A reader that also tells why something is not so."""
         return EvidenceReader(self.knowledge, self.reads, decision.told(facts), facts)
 
     def _without_complaint(self, case: Case) -> Assessment:
@@ -651,7 +640,7 @@ class _Assembly:
             for call in recommendation.treatment if treatment else ():
                 self.treatment.setdefault(call.id, []).append((call, fired))
 
-    def assessment(self, located_by: tuple[Evidence, ...], ask: _Ask) -> Assessment:
+    def assessment(self, located_by: tuple[Evidence, ...], *, asking: bool) -> Assessment:
         """The whole assessment of a chart with the complaint."""
         assessor, decision, charts = self.assessor, self.decision, self.decision.charts
         case, of_kind, made = charts.case, assessor.by_kind, assessor.kernel.recommendations
@@ -680,7 +669,7 @@ class _Assembly:
             referrals=most_urgent(self.referrals),
             treatment=treatment,
             # What is asked next must not delay an emergency.
-            ask=() if waits else ask(decision),
+            ask=assessor.questions.ask(decision) if asking and not waits else (),
             contradictory=_unique(
                 name
                 for chart in (charts.charts[number] for number in charts.of_patient if charts.contradictory)

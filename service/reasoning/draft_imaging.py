@@ -23,7 +23,7 @@ from service.chart.fhir_time import days_before
 from service.chart.orders import OnChart, Order
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.model import Imaging, Recommendation, Referral
-from service.knowledge_model.vocabulary import INDICATORS, RATINGS
+from service.knowledge_model.vocabulary import ADVICE_FACTS, INDICATORS, RATINGS
 from service.prefetch_keys import ON_CHART
 from service.reasoning.assessment import Assessment, Assessor, ImagingCall, Judgement
 from service.reasoning.decision import Decision
@@ -41,6 +41,7 @@ _IONISING = frozenset({RADIOGRAPH, CT})
 _CRITICAL, _WARNING = INDICATORS[:2]
 # The fact that the chart says nothing of this pain and not all of it came.
 _NOT_HEARD = "chart-not-heard"
+_NOTHING_SO: dict[str, Value] = dict.fromkeys(ADVICE_FACTS[KIND], False)
 
 
 class DraftOrder(msgspec.Struct, frozen=True):
@@ -460,20 +461,12 @@ class _Judging:
     def facts_besides(self, missing: str = "") -> dict[str, Value]:
         """The facts of no draft; `missing`: the indicator of the red flags whose orders are."""
         return {
+            **_NOTHING_SO,
             "order-rating": None,
             "days-since-the-same-imaging": None,
-            "order-repeats-another-order": False,
-            "order-is-for-the-other-side": False,
-            "order-names-two-sides": False,
-            "order-is-of-another-region": False,
-            "order-names-no-region": False,
-            "radiograph-comes-first": False,
             "red-flag-work-up-missing": missing == _CRITICAL,
             "urgent-imaging-missing": missing == _WARNING,
             "order-not-recognised": bool(missing) and not all(one.recognised for one in self.drafts),
-            "order-is-an-mri": False,
-            "order-is-ionising": False,
-            "gadolinium-asked-for": False,
             _NOT_HEARD: self.assessment.complaint == "unknown",
         }
 

@@ -52,8 +52,7 @@ def limit_of(knowledge: Knowledge, assessment: Assessment) -> Limit | None:
 
 def limits_of_variants(knowledge: Knowledge, assessment: Assessment) -> list[tuple[Limit | None, int]]:
     """Each limit that an answer can make of the chart, without what has fired, and the variants in which it is that."""
-    decision = assessment.decision
-    if decision is None or assessment.complaint != "present":
+    if (decision := assessment.of_complaint) is None:
         return [(None, 1)]
     by_days: dict[int, int] = {}
     emergency = 0

@@ -66,7 +66,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     def screened(self, treatments: Collection[str], *, by_side: bool = False) -> Evaluation:
         """The same call with what on the chart speaks against these treatments alone; see Assessor.screen."""
-        beside = self.assessment.decision if self.assessment.complaint == "present" else None
+        beside = self.assessment.of_complaint
         screened = self.evaluator.assessor.screen(self.case, treatments, by_side=by_side, beside=beside)
         return msgspec.structs.replace(self, assessment=screened)
 
