@@ -24,7 +24,7 @@ from service.service_ids import FORMER_IDS
 from service.settings import Settings
 from tests.recording import KEY as SECRET
 
-DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text("utf-8"))
+DOCUMENT: dict[str, Any] = yaml.load((Path(__file__).parents[1] / "openapi.yaml").read_text("utf-8"), yaml.CSafeLoader)
 SERVICE = "/cds-services/gluteal-hamstring-pain"
 FEEDBACK = f"{SERVICE}/feedback"
 CALL_PATH = "/cds-services/{id}"
