@@ -205,7 +205,9 @@ class CardLines:
                     text = prefix + in_a_sentence(text) if prefix else capital(text)
                     for named in range(_NAMED if other else 0, other - 1, -1):
                         yield (
-                            self._say("also_found", summary=text, findings=", ".join(others[:named])) if named else text
+                            self.words.say("also_found", summary=text, findings=", ".join(others[:named]))
+                            if named
+                            else text
                         )
         yield prefix + in_a_sentence(lead.recommendation.title) if prefix else lead.recommendation.title
 
@@ -278,7 +280,7 @@ class CardLines:
             return list(reasons)
         left = [reason for reason in reasons if reason not in named]
         if dates:
-            return [(self._say("documented", date=dates.pop()), ""), *left]
+            return [(self.words.say("documented", date=dates.pop()), ""), *left]
         return [] if all(reasons[reason] for reason in left) else left
 
     def because(self, reasons: Sequence[tuple[str, str]], at_most: int) -> str:
@@ -287,12 +289,12 @@ class CardLines:
         for text, date in reasons[:at_most]:
             by_date.setdefault(date, []).append(text)
         groups = (
-            self._say("on_day", findings=", ".join(texts), date=date) if date else ", ".join(texts)
+            self.words.say("on_day", findings=", ".join(texts), date=date) if date else ", ".join(texts)
             for date, texts in by_date.items()
         )
         text = "; ".join(groups)
         more = len(reasons) - at_most
-        return self._say("more_findings", findings=text, count=more) if more > 0 else text
+        return self.words.say("more_findings", findings=text, count=more) if more > 0 else text
 
     def item(self, item: Evidence, *, dated: bool = True, side: str = "") -> str:
         """A finding as it was used, in a few words; empty where it is none of the chart, or nobody knows of it.
@@ -306,9 +308,9 @@ class CardLines:
         if item.state == "present":
             text = short
         elif item.state == "absent":
-            text = self._say("not_present", finding=short)
+            text = self.words.say("not_present", finding=short)
         elif item.state == CONTRADICTORY:
-            text = self._say("recorded_both_ways", finding=short)
+            text = self.words.say("recorded_both_ways", finding=short)
         elif item.state == "unknown":
             return ""
         elif finding and finding.value == "date":
@@ -316,14 +318,14 @@ class CardLines:
         else:
             text = f"{short} {_with_unit(item.state, in_full=not dated)}"
             if dated and (date := as_people_write(item.date, self.now)):
-                text = self._say("on_day", findings=text, date=date)
+                text = self.words.say("on_day", findings=text, date=date)
         if item.side and item.side not in (BILATERAL, side) and self.assessment.side == BILATERAL:
-            text = self._say("of_side", finding=text, side=self.words.sides[item.side])
+            text = self.words.say("of_side", finding=text, side=self.words.sides[item.side])
         for remark in item.remarks:
             if remark == SIDE_UNREADABLE:
                 # It is said apart.
                 continue
-            text = self._say("with_remark", finding=text, remark=self.words.sentences[remark])
+            text = self.words.say("with_remark", finding=text, remark=self.words.sentences[remark])
         return text
 
     def _led(self) -> list[Ranking]:
@@ -454,7 +456,7 @@ class CardLines:
         if not days:
             return self.words.sentences["today"]
         day = (self.now + timedelta(days=days)).date()
-        return self._say("by_date", date=as_people_write(day.isoformat(), self.now))
+        return self.words.say("by_date", date=as_people_write(day.isoformat(), self.now))
 
     def _day(self, fired: Fired) -> str:
         since = self.assessment.days_since_onset(fired)
@@ -470,7 +472,7 @@ class CardLines:
         if len({*causes}) == 1:
             return causes[0]
         found = zip(causes, sides, strict=True)
-        return "; ".join(self._say("of_side", finding=cause, side=side) for cause, side in found)
+        return "; ".join(self.words.say("of_side", finding=cause, side=side) for cause, side in found)
 
     def _cause(self, ranking: Ranking) -> str:
         causes, leader = self.knowledge.causes, ranking.leader
@@ -478,16 +480,12 @@ class CardLines:
             return ""
         first = in_a_sentence(causes[leader.id].title)
         if ranking.clear:
-            return self._say("pattern_of", first=first)
-        others = (c.id for c in ranking.causes if c is not leader and c.band == "possible")
-        if other := next(others, ""):
-            return self._say("either", first=first, other=in_a_sentence(causes[other].title))
-        return self._say("possibly", first=first)
+            return self.words.say("pattern_of", first=first)
+        if other := ranking.second:
+            return self.words.say("either", first=first, other=in_a_sentence(causes[other].title))
+        return self.words.say("possibly", first=first)
 
     def all_of(self, names: Sequence[str]) -> str:
         """Names as they stand in a sentence."""
         *first, last = names or ("",)
-        return self._say("all_of", first=", ".join(first), last=last) if first else last
-
-    def _say(self, sentence: str, **values: object) -> str:
-        return self.words.sentences[sentence].format(**values)
+        return self.words.say("all_of", first=", ".join(first), last=last) if first else last

@@ -243,7 +243,11 @@ class Responder:
         """
         date = as_people_write(since.isoformat(), now)
         cards = tuple(
-            AdvisedCard(self.notice(each.card.uuid, each.card.source, self.say("service_suspended", date=date)))
+            AdvisedCard(
+                self.notice(
+                    each.card.uuid, each.card.source, self.knowledge.wording.say("service_suspended", date=date)
+                )
+            )
             for each in answered.advised[:1]
         )
         fired = dict.fromkeys(each.recommendation.id for each in (*answered.assessment.fired, *answered.fired))
@@ -257,7 +261,9 @@ class Responder:
             since = (as_people_write(muted.suspended[id_].isoformat(), now) for id_ in ids)
             listed = "; ".join(f"{id_}, {date}" for id_, date in zip(ids, since, strict=True))
             values: dict[str, object] = {"count": len(ids)} if len(ids) > 1 else {}
-            yield self.say("suspended" if len(ids) == 1 else "several_suspended", recommendations=listed, **values)
+            yield self.knowledge.wording.say(
+                "suspended" if len(ids) == 1 else "several_suspended", recommendations=listed, **values
+            )
 
     def notice(self, uuid: str, source: Source, line: str) -> Card:
         """A card that says nothing but what is not said; in its text, where that is too long for a headline."""
@@ -301,14 +307,14 @@ class Responder:
                 "value_not_read" if measured else "recorded_not_readable",
                 self.knowledge.title_of(one.finding),
             )
-            yield self.say(sentence, finding=title, date=self.date_of(one, now))
+            yield self.knowledge.wording.say(sentence, finding=title, date=self.date_of(one, now))
 
     def unrecognised(self, found: Sequence[Unrecognised], now: datetime) -> Iterator[str]:
         """A line for each medicine and each allergy of which nothing could be read; the last counts those left."""
         for one in found[:UNKNOWN_AT_MOST]:
-            yield self.say(f"{one.kind}_not_read", date=self.date_of(one, now))
+            yield self.knowledge.wording.say(f"{one.kind}_not_read", date=self.date_of(one, now))
         if more := len(found[UNKNOWN_AT_MOST:]):
-            yield self.say("more_not_read", count=more)
+            yield self.knowledge.wording.say("more_not_read", count=more)
 
     def date_of(self, one: Assertion | Unrecognised | Order, now: datetime) -> str:
         """When it was recorded, in words."""
@@ -323,10 +329,6 @@ class Responder:
         ordering = Ordering.of(request, side, now, reasons, resources)
         made = service_request(self.knowledge.orders[call.key], call.priority, ordering, self.knowledge.wording.sides)
         return Action("create", made["code"]["text"], resource=made)
-
-    def say(self, sentence: str, **values: object) -> str:
-        """A sentence of wording.toml, filled in."""
-        return self.knowledge.wording.sentences[sentence].format(**values)
 
 
 def _told_apart(advice: Iterable[Advice]) -> Iterator[Advice]:
@@ -586,7 +588,7 @@ class _Cards:
     def _order_note(self, sentence: str, key: str, order: Order) -> str:
         """What was ordered or done, which need not be what is called for but answers it."""
         template = self.knowledge.orders.get(order.key) or self.knowledge.orders[key]
-        return self._say(sentence, title=template.title, date=self.responder.date_of(order, self.now))
+        return self.words.say(sentence, title=template.title, date=self.responder.date_of(order, self.now))
 
     def _standing(self, fired: Sequence[Fired]) -> list[Order]:
         """The orders that stand and are no older than what the card stands on."""
@@ -677,9 +679,6 @@ class _Cards:
     def _uuid(self, *parts: str) -> str:
         return self.responder.ids.of(self.request.hook_instance, self.request.patient_id, self.knowledge.id, *parts)
 
-    def _say(self, sentence: str, **values: object) -> str:
-        return self.responder.say(sentence, **values)
-
     def _topics(self, *roles: str) -> tuple[str, ...]:
         return tuple(self.responder.topics[role] for role in roles)
 
@@ -697,7 +696,7 @@ class _Cards:
         found = [self.knowledge.short_of(item.finding) for item in evidence if SIDE_UNREADABLE in item.remarks]
         if found:
             remark = self.words.sentences[SIDE_UNREADABLE]
-            yield self._say("with_remark", finding=", ".join(found), remark=remark)
+            yield self.words.say("with_remark", finding=", ".join(found), remark=remark)
 
     def _checks(self, topic: str, evidence: Iterable[Evidence]) -> Iterator[str]:
         if self.assessment.lacking:
@@ -714,11 +713,11 @@ class _Cards:
             yield self.words.sentences["no_side"]
         told = {item.finding for item in evidence if item.state == CONTRADICTORY}
         for name in (each for each in self.assessment.contradictory if each not in told):
-            yield self._say("contradictory", finding=self.knowledge.title_of(name))
+            yield self.words.say("contradictory", finding=self.knowledge.title_of(name))
         for name in self.assessment.without_side:
-            yield self._say("side_unclear", finding=self.knowledge.title_of(name))
+            yield self.words.say("side_unclear", finding=self.knowledge.title_of(name))
         if self.assessment.left_out.other_patient:
-            yield self._say("other_patient", count=self.assessment.left_out.other_patient)
+            yield self.words.say("other_patient", count=self.assessment.left_out.other_patient)
 
     def _missing_data(self, topic: str) -> Iterator[str]:
         """What did not arrive and what came in part, each in one sentence for what may stand in it."""
@@ -734,7 +733,7 @@ class _Cards:
             for how, found in (("missing", not_at_all), ("incomplete", in_part)):
                 names = [self.words.data[kind] for kind in kinds if kind in found]
                 if names:
-                    yield self._say(f"{about}_{how}", data=", ".join([*names[:1], *map(in_a_sentence, names[1:])]))
+                    yield self.words.say(f"{about}_{how}", data=", ".join([*names[:1], *map(in_a_sentence, names[1:])]))
 
     def _not_documented(self, topic: str, fired: Sequence[Fired]) -> list[str]:
         asked = (each.finding for each in self.assessment.ask)
@@ -836,7 +835,7 @@ class _Cards:
 
 def order_label(knowledge: Knowledge, title: str, priority: str) -> str:
     """What a suggestion to order this is called; that it is urgent is said."""
-    sentences = knowledge.wording.sentences
+    words = knowledge.wording
     if priority != PRIORITIES[-1]:
-        title = sentences["with_priority"].format(title=title, priority=priority)
-    return sentences["order_label"].format(title=title)
+        title = words.say("with_priority", title=title, priority=priority)
+    return words.say("order_label", title=title)

@@ -46,8 +46,8 @@ class FullText:
         because = asked.because
         if asked.changes:
             words = (self.knowledge.question_terms[term].words for term in asked.changes)
-            because = self._say("can_change", because=because, changes=", ".join(words))
-        return self._say("ask", ask=asked.ask, because=because)
+            because = self.words.say("can_change", because=because, changes=", ".join(words))
+        return self.words.say("ask", ask=asked.ask, because=because)
 
     def _evidence_line(self, item: Evidence) -> str:
         details = [item.state]
@@ -57,7 +57,7 @@ class FullText:
             details.append(item.date or self.words.sentences["undated"])
             details.append(item.resource)
         details += [self.words.sentences[remark] for remark in item.remarks]
-        return self._say("evidence", finding=self.knowledge.title_of(item.finding), details=", ".join(details))
+        return self.words.say("evidence", finding=self.knowledge.title_of(item.finding), details=", ".join(details))
 
     def _causes(self) -> Iterator[str]:
         if self.assessment.ranking_waits:
@@ -69,34 +69,30 @@ class FullText:
                 if cause.band in ("leads", "possible"):
                     parts = []
                     if cause.speaks_for:
-                        parts.append(self._say("for_it", findings=self._titles(cause.speaks_for)))
+                        parts.append(self.words.say("for_it", findings=self._titles(cause.speaks_for)))
                     if cause.speaks_against:
-                        parts.append(self._say("against_it", findings=self._titles(cause.speaks_against)))
+                        parts.append(self.words.say("against_it", findings=self._titles(cause.speaks_against)))
                     known = self.knowledge.causes[cause.id]
                     yield f"{prefix}{known.title} ({known.tell_apart}); " + "; ".join(parts)
             if ranking.families_known:
-                yield prefix + self._say("completeness", known=ranking.families_known, families=ranking.families)
+                yield prefix + self.words.say("completeness", known=ranking.families_known, families=ranking.families)
             else:
                 yield prefix + self.words.sentences["nothing_examined"]
         diagnoses = self.assessment.working_diagnoses
         if diagnoses:
             names = ", ".join(in_a_sentence(self.knowledge.causes[cause].title) for cause in diagnoses)
-            yield self._say("working_diagnosis", causes=names)
+            yield self.words.say("working_diagnosis", causes=names)
 
     def _lead(self, ranking: Ranking) -> str:
         leader = ranking.leader
         if leader is None:
             return self.words.sentences["not_separated"]
-        title, other = self.knowledge.causes[leader.id].title, self._second(ranking)
+        title = self.knowledge.causes[leader.id].title
+        other = in_a_sentence(self.knowledge.causes[ranking.second].title) if ranking.second else ""
         if other and not ranking.clear:
-            return self._say("leads", first=title, other=other)
+            return self.words.say("leads", first=title, other=other)
         sentence = "leads_alone" if not ranking.clear else "leads_clearly_beside" if other else "leads_clearly"
-        return self._say(sentence, first=in_a_sentence(title), other=other)
-
-    def _second(self, ranking: Ranking) -> str:
-        """The cause after the leading one that is possible too: section 5.3 of the evidence, item 6."""
-        others = (c.id for c in ranking.causes if c is not ranking.leader and c.band == "possible")
-        return next((in_a_sentence(self.knowledge.causes[other].title) for other in others), "")
+        return self.words.say(sentence, first=in_a_sentence(title), other=other)
 
     def _titles(self, findings: Iterable[str]) -> str:
         return ", ".join(in_a_sentence(self.knowledge.title_of(name)) for name in findings)
@@ -104,7 +100,7 @@ class FullText:
     def _grounds(self, recommendations: Sequence[Recommendation]) -> Iterator[str]:
         """The evidence; nothing of a chart is in it."""
         for strength, alike in _by_strength(recommendations).items():
-            yield self._say(
+            yield self.words.say(
                 "strength",
                 strength=self.words.strengths[strength],
                 statements=", ".join(dict.fromkeys(s for r in alike for s in r.statements)) or "-",
@@ -112,9 +108,6 @@ class FullText:
             )
         yield status_line(self.knowledge, self.standings, recommendations)
         yield self.words.sentences["judgement"]
-
-    def _say(self, sentence: str, **values: object) -> str:
-        return self.words.sentences[sentence].format(**values)
 
 
 def _by_strength(recommendations: Sequence[Recommendation]) -> dict[str, list[Recommendation]]:

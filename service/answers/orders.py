@@ -205,7 +205,7 @@ class Indications:
             return words.suspicions[flag.id]
         leaders = [ranking.leader.id for ranking in assessment.rankings if ranking.leader]
         named = dict.fromkeys(in_a_sentence(self._knowledge.causes[leader].title) for leader in leaders)
-        return words.sentences["suspected"].format(first=", ".join(named)) if named else ""
+        return words.say("suspected", first=", ".join(named)) if named else ""
 
 
 def _complaint(title: str, codes: Sequence[Code], side: str) -> dict[str, Any]:

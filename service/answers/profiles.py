@@ -76,15 +76,15 @@ def _epic(card: Card, style: Style, knowledge: Knowledge) -> Card:
     source = replace(card.source, topic=topic and replace(topic, code=_in_letters(topic.code)))
     card, left_out = replace(card, source=source), list[str]()
     suggestions = tuple(filter(None, (_epic_suggestion(each, style, knowledge, left_out) for each in card.suggestions)))
-    sentences = knowledge.wording.sentences
-    notes = [sentences["order_by_hand"].format(orders=", ".join(left_out))] if left_out else []
+    words = knowledge.wording
+    notes = [words.say("order_by_hand", orders=", ".join(left_out))] if left_out else []
     if card.selection_behavior == "at-most-one":
         suggestions = tuple(sorted(suggestions, key=lambda each: not each.is_recommended)[:1])
     if count := max((len(each.actions) for each in suggestions if len(each.actions) > 1), default=0):
-        notes.insert(0, sentences["steps_together"].format(count=count))
+        notes.insert(0, words.say("steps_together", count=count))
     return replace(
         card,
-        suggestions=tuple(step for each in suggestions for step in _steps(each, knowledge.wording)),
+        suggestions=tuple(step for each in suggestions for step in _steps(each, words)),
         selection_behavior="any" if suggestions else None,
         detail="\n\n".join(filter(None, (*notes, card.detail))) or None,
     )
@@ -144,7 +144,7 @@ def _steps(suggestion: Suggestion, wording: Wording) -> Iterator[Suggestion]:
         return
     actions = sorted(suggestion.actions, key=lambda action: _ORDER_OF_STEPS.index(action.type))
     for number, action in enumerate(actions, start=1):
-        label = wording.sentences["step"].format(number=number, count=count, action=action.description)
+        label = wording.say("step", number=number, count=count, action=action.description)
         yield replace(
             suggestion,
             label=label,
@@ -164,7 +164,7 @@ def _oracle_health(card: Card, _style: Style, knowledge: Knowledge) -> Card:
         return card
     if len(suggestions) > 1:
         actions: tuple[Action, ...] = tuple(action for suggestion in suggestions for action in suggestion.actions)
-        label = knowledge.wording.sentences["all_together"].format(count=len(suggestions))
+        label = knowledge.wording.say("all_together", count=len(suggestions))
         together = Suggestion(label, _derived(card.uuid, "together"), is_recommended=True, actions=actions)
         suggestions = (together, *(replace(suggestion, is_recommended=None) for suggestion in suggestions))
     return replace(card, suggestions=suggestions, selection_behavior="at-most-one")

@@ -60,7 +60,7 @@ class ShortText:
                     waiting.append((line, saying.offers_a_medicine))
         if content.beyond:
             orders = self.lines.all_of(content.beyond)
-            self._add(needed, "do", Line.of(self.words.sentences["also_order"].format(orders=orders)))
+            self._add(needed, "do", Line.of(self.words.say("also_order", orders=orders)))
         cause = self.lines.causes() if content.causes else ""
         if cause and cause.lower() not in summary.lower():
             self._add(needed, "because", Line.of(cause))

@@ -13,16 +13,17 @@ def status_line(knowledge: Knowledge, standings: Standings, recommendations: Seq
 
     What is suspended says nothing on a card, and so counts for nothing here.
     """
-    sentences = knowledge.wording.sentences
+    say = knowledge.wording.say
     if all(standings.by_id[each.id].state in (DRAFT, SUSPENDED) for each in recommendations):
-        return sentences["status_draft"].format(version=standings.version)
+        return say("status_draft", version=standings.version)
     titles = {each.id: each.title for each in recommendations}
     said = [standings.by_id[id_] for id_ in titles if standings.by_id[id_].state != SUSPENDED]
     if drafts := [each for each in said if each.state == DRAFT]:
         named = "; ".join(in_a_sentence(titles[each.id]) for each in drafts)
-        return sentences["status_draft_in_part"].format(version=standings.version, titles=named)
+        return say("status_draft_in_part", version=standings.version, titles=named)
     overdue = any(each.state == OVERDUE for each in said)
-    return sentences["status_overdue" if overdue else "status_active"].format(
+    return say(
+        "status_overdue" if overdue else "status_active",
         version=standings.version,
         signed="; ".join(dict.fromkeys(each.clinical.in_words for each in said if each.clinical)),
         released="; ".join(dict.fromkeys(each.governance.in_words for each in said if each.governance)),

@@ -366,6 +366,10 @@ class Wording:
     topics: Mapping[str, Topic]
     override_reasons: tuple[tuple[str, str], ...]
 
+    def say(self, sentence: str, **values: object) -> str:
+        """This sentence, filled in."""
+        return self.sentences[sentence].format(**values)
+
 
 @dataclass(frozen=True, slots=True)
 class OrderTemplate:

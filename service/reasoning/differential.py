@@ -48,6 +48,11 @@ class Ranking(msgspec.Struct, frozen=True):
     families: int
     leader: RankedCause | None
 
+    @property
+    def second(self) -> str:
+        """The cause after the leading one that is possible too; empty for none."""
+        return next((cause.id for cause in self.causes if cause is not self.leader and cause.band == "possible"), "")
+
 
 def weigh(reader: EvidenceReader, chart: int) -> Iterator[Weighed]:
     """Everything that counts on this chart of a side."""

@@ -390,7 +390,7 @@ def _changes(
             (item.resource for each in evaluation.said(fired) for item in each.evidence),
         )
         create = Action("create", template.title, resource=medication_request(template, ordering))
-        label = sentences["replace_label"].format(title=template.title)
+        label = knowledge.wording.say("replace_label", title=template.title)
         replacing = frozenset(id_ for id_, change in changing.items() if change == "replace")
         yield Change("replace", label, (create, delete), recommended=True, stands_on=(replacing,))
     # Aspirin may be for heart or vessels, which an order need not say: to take it away is no recommendation.

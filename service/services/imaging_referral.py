@@ -138,7 +138,7 @@ class _Advising:
             after = one.radiograph_first is not None and one.by[1].rating != USUALLY_NOT
             yield self._say_rating(title, one.by, after_radiograph=after)
         elif one.because == "another-region":
-            yield self.words.sentences["another_region"].format(title=title)
+            yield self.words.say("another_region", title=title)
         shown = one.done is not None and one.done not in self.evaluation.on_chart.done
         for sentence, order in (
             ("already_ordered", one.placed),
@@ -146,33 +146,32 @@ class _Advising:
         ):
             if order:
                 date = self.evaluation.evaluator.responder.date_of(order, self.evaluation.now)
-                yield self.words.sentences[sentence].format(title=title, date=date)
+                yield self.words.say(sentence, title=title, date=date)
 
     def _elsewhere(self, calls: Iterable[Call]) -> Iterator[str]:
         for call in (each for each in calls if each.key in self._called):
             title = self.knowledge.orders[call.key].title
-            yield self.words.sentences["proposed_elsewhere"].format(title=title)
+            yield self.words.say("proposed_elsewhere", title=title)
 
     def _not_recognised(self) -> Iterator[str]:
         if count := sum(not one.recognised for one in self.drafts):
-            yield self.words.sentences["not_recognised"].format(count=count)
+            yield self.words.say("not_recognised", count=count)
 
     def _say_rating(self, title: str, by: Applicable, *, after_radiograph: bool) -> str:
         """The rating of a draft; where a radiograph comes first, that it is the one after it."""
         presentation, rating = by
-        sentences = self.words.sentences
+        say = self.words.say
         source = [
-            sentences["criteria"].format(
-                publisher=presentation.publisher, topic=presentation.topic, year=presentation.year
-            )
+            say("criteria", publisher=presentation.publisher, topic=presentation.topic, year=presentation.year)
             if presentation.publisher
-            else sentences["own_judgement"]
+            else self.words.sentences["own_judgement"]
         ]
         if rating.score is not None:
-            source.append(sentences["score"].format(score=rating.score))
+            source.append(say("score", score=rating.score))
         if rating.radiation is not None:
-            source.append(sentences["radiation"].format(level=rating.radiation))
-        return sentences["rated_after_radiograph" if after_radiograph else "rated"].format(
+            source.append(say("radiation", level=rating.radiation))
+        return say(
+            "rated_after_radiograph" if after_radiograph else "rated",
             title=title,
             rating=self.knowledge.rating_words[rating.rating],
             presentation=presentation.presentation,
@@ -198,7 +197,7 @@ class _Advising:
             if not (instead := self._spoken(judged.instead)):
                 return
             create = self.evaluation.order(instead.call, instead.side, instead.behind)
-            label = sentences["replace_label"].format(title=create.description)
+            label = self.words.say("replace_label", title=create.description)
             yield Change("replace", label, (create, delete), True, proposes=instead.call.key, stands_on=each_of_them)
         elif delete and judged.removable:
             yield Change("remove", remove, (delete,), recommended=True, stands_on=each_of_them)
