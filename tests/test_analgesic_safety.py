@@ -229,6 +229,7 @@ def test_a_selection_may_be_written_in_every_way(client: FlaskClient, selection:
         ),
         (draft(status="cancelled"), {"otherPatient": 0, "unreadable": 0}),
         (draft(doNotPerform=True), {"otherPatient": 0, "unreadable": 0}),
+        (draft(modifierExtension=[{"url": "urn:x:not"}]), {"otherPatient": 0, "unreadable": 1}),
         (draft(medicationCodeableConcept="text"), {"otherPatient": 0, "unreadable": 1}),
         (draft(medicationCodeableConcept=None, medicationReference=["broken"]), {"otherPatient": 0, "unreadable": 1}),
     ],

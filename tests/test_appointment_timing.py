@@ -173,6 +173,8 @@ def test_appointments_come_as_a_bundle_or_as_an_array(wrap: Any) -> None:
         (appointment(status="cancelled"), {"otherPatient": 0, "unreadable": 0}),
         (appointment(status="noshow"), {"otherPatient": 0, "unreadable": 0}),
         ("text", {"otherPatient": 0, "unreadable": 1}),
+        (appointment(modifierExtension=[{"url": "urn:x:not-held"}]), {"otherPatient": 0, "unreadable": 1}),
+        (appointment(implicitRules="urn:x:rules"), {"otherPatient": 0, "unreadable": 1}),
         ({"resourceType": "Slot", "id": "s"}, {"otherPatient": 0, "unreadable": 0}),
     ],
 )

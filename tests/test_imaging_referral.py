@@ -365,6 +365,10 @@ def test_two_drafts_without_an_id_have_cards_and_suggestions_of_their_own(plain:
         ({"resourceType": "Bundle"}, 0),
         ({"resourceType": "Bundle", "entry": []}, 0),
         ({"resourceType": "ServiceRequest", "id": "o1"}, 0),
+        *(
+            ({"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "ServiceRequest", **changed}}]}, 1)
+            for changed in ({"modifierExtension": [{"url": "urn:x:not"}]}, {"implicitRules": "urn:x:rules"})
+        ),
     ],
 )
 def test_draft_orders_that_are_no_bundle_of_drafts_are_counted_as_unreadable(

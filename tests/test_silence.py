@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import combinations, cycle
 from pathlib import Path
@@ -19,9 +20,12 @@ from cds_hooks import (
     HookRequest,
     HookResponse,
     PreconditionFailed,
+    PrefetchState,
+    PrefetchValue,
     create_blueprint,
     read_request,
 )
+from cds_hooks.prefetch import LEFT_ALONE, NOT_FETCHED, NOT_IN_TIME
 from service.answers.answered import Answered
 from service.app import create_app
 from service.prefetch_keys import COMPLAINT, PATIENT, kind_of
@@ -307,6 +311,20 @@ def test_a_chart_of_which_all_was_left_out_is_not_called_free_of_the_complaint(c
     entry["resource"] |= changed
     answered = client().post("/cds-services/gluteal-hamstring-pain", json=request)
     assert answered.status_code == 412
+
+
+@pytest.mark.parametrize("key", ["encounter", "questionnaireResponses"])
+def test_what_need_not_be_there_is_missed_where_the_server_that_has_it_did_not_answer(key: str) -> None:
+    service = SERVICES.find("gluteal-hamstring-pain", "patient-view")
+    request = read_request(json.dumps(build_request({"age": 40})).encode(), service, correlation_id="late")
+    for note, is_refused in (("", False), (NOT_IN_TIME, True), (LEFT_ALONE, True), (NOT_FETCHED, True)):
+        value = PrefetchValue(key, PrefetchState.MISSING, note=note)
+        late = replace(request, prefetch={**request.prefetch, key: value})
+        if is_refused:
+            with pytest.raises(PreconditionFailed, match=f"{key}: missing"):
+                service.answer(late)
+        else:
+            assert service.answer(late).response.cards == ()
 
 
 def test_what_a_client_never_sends_is_said_and_no_reason_to_refuse() -> None:
