@@ -1092,6 +1092,8 @@ def test_enough_is_known_when_no_answer_left_changes_urgency_imaging_or_referral
     assert questions.can_change(nothing_known, asked) == {"imaging", "leader", "treatment"}
     assert questions.can_change(nothing_known, asked | {"slow-start"}) == {"treatment"}
     assert not questions.can_change(nothing_known, {*toy().findings})
+    # What a recommendation would call for is not called for where it is unsaid.
+    assert questions.can_change(nothing_known, asked, {"pl2-laxity"}) == {"leader", "treatment"}
 
 
 def test_enough_is_not_known_while_a_red_flag_is_recorded_in_two_ways(engine: Engine) -> None:
@@ -1117,6 +1119,11 @@ def test_it_is_told_which_single_answers_would_take_a_card_away_or_make_it_grave
     assert changes(present=[ANKLE, "loud-crack"])["soon"] == ({}, {})
     assert changes(present=[ANKLE, "blue-toes"]) == {"now": ({}, {})}
     assert changes(present=[ANKLE, "fever"])["soon"] == ({}, {"cold-foot": True})
+    # It is raised also where something else stays on it.
+    both = changes(present=[ANKLE, "fever"], numbers={"pain-severity": 9})
+    assert both["soon"] == ({}, {"cold-foot": True})
+    # Of a card that waits for the evaluation nothing is told.
+    assert changes(present=[ANKLE, "blue-toes", "bad-kidney"]) == {"now": ({}, {})}
     # What is known is no answer.
     assert "loud-crack" not in changes(present=[ANKLE], absent=["loud-crack"])["check"][1]
 

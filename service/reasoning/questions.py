@@ -299,16 +299,16 @@ class Questions:
         charts, first, topics = decision.charts, decision.charts.layout.first, self.knowledge.engine.topics
         answered = self._answered_alone(decision)
         shown = self._shown(decision, self.kernel.cards)
-        said = self._shown(decision, self._cards_without(unsaid), shown) if unsaid else shown
+        said = self._shown(decision, self._cards_without(unsaid)) if unsaid else shown
         tiers = [topics[tier] for tier in INDICATORS[:-1]]
         for topic, recommendations in cards.items():
-            if not shown.get(topic, 0) & 1 or not {*recommendations}.isdisjoint(unsaid):
+            if not shown[topic] & 1 or not {*recommendations}.isdisjoint(unsaid):
                 continue
             critical = (
                 charts.anywhere(decision.values[self.kernel.recommendations[id_].critical]) for id_ in recommendations
             )
             graver = [bits for bits in critical if not bits & 1]
-            gone = first & ~shown.get(topic, 0)
+            gone = first & ~shown[topic]
             above = tiers[: tiers.index(topic)] if topic in tiers else tiers
             instead, said_instead = (reduce(or_, (of.get(tier, 0) for tier in above), 0) for of in (shown, said))
             raised = reduce(or_, graver, gone & said_instead)
@@ -371,17 +371,15 @@ class Questions:
     def _cards_without(self, unsaid: Collection[str]) -> Iterator[OnCard]:
         return (card for id_, cards in self.kernel.cards_of.items() if id_ not in unsaid for card in cards)
 
-    def _shown(
-        self, decision: Decision, cards: Iterable[OnCard], whole: Mapping[str, int] | None = None
-    ) -> dict[str, int]:
-        """Topic -> the variants in which there is one of these cards of it; `whole`: the same of all that there are."""
+    def _shown(self, decision: Decision, cards: Iterable[OnCard]) -> dict[str, int]:
+        """Topic -> the variants in which there is one of these cards of it."""
         topics = self.knowledge.engine.topics
         shown: dict[str, int] = {}
         for card in cards:
             said = decision.said(card.place, card.adds, card.cautions)
             shown[card.topic] = shown.get(card.topic, 0) | said
         # Self-care and treatment wait for the evaluation.
-        critical = (whole or shown).get(topics["critical"], 0)
+        critical = shown.get(topics["critical"], 0)
         return {topic: of & ~critical if topic == topics["treatment"] else of for topic, of in shown.items()}
 
     def _answers_in(self, charts: Charts, variants: int) -> SingleAnswers:
