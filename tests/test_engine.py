@@ -320,6 +320,15 @@ def test_red_flags_that_nobody_answered_are_told(engine: Engine) -> None:
     assert unanswered(present=[ANKLE, "blue-toes"], asked=["both-feet-affected"]) == []
     assert unanswered(present=[ANKLE], absent=["loud-crack"], asked=["swelling"]) == []
     assert unanswered(present=[ANKLE]) == []
+    # What was asked and not answered makes it critical only where it is raised.
+    assert unanswered(present=[ANKLE], absent=["fever"], asked=["cold-foot"]) == []
+
+
+def test_a_call_for_imaging_is_no_evidence_of_what_reads_it(engine: Engine) -> None:
+    for metal in ([], ["metal-plate"]):
+        verdicts = engine.assessor.verdicts(engine.assess(present=[ANKLE, "fever", "cold-foot", *metal]), "closing")
+        [of_metal] = [each for each in verdicts if each.recommendation.id == "cl2-metal"]
+        assert [item.finding for item in of_metal.evidence] == ["metal-plate-on-either-side"] * len(metal)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
