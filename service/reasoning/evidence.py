@@ -151,6 +151,8 @@ class EvidenceReader:
         # Many recommendations stand on one finding, or on one criterion.
         self._used: dict[tuple[str, int], Evidence] = {}
         self._opened: dict[tuple[str, int], list[str]] = {}
+        # Points are added up of what speaks for a cause, too.
+        self._counting: dict[int, list[Weight]] = {}
         self._speaks: dict[int, Mapping[tuple[str, bool], Iterable[str]]] = {}
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
@@ -263,8 +265,10 @@ class EvidenceReader:
 
     def counting(self, chart: int) -> list[Weight]:
         """The weights that count on this chart of a side."""
-        values, bit = self.decision.values, 1 << chart
-        return [weight for weight in self.kernel.weights if values[weight.place] & bit]
+        if chart not in self._counting:
+            values, bit = self.decision.values, 1 << chart
+            self._counting[chart] = [weight for weight in self.kernel.weights if values[weight.place] & bit]
+        return self._counting[chart]
 
     def speaks(self, chart: int) -> Mapping[tuple[str, bool], Iterable[str]]:
         """The findings that give each cause points on this chart of a side, and those that take some."""
