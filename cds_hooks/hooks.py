@@ -17,7 +17,7 @@ import msgspec
 from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
 
 from cds_hooks.errors import BadRequest
-from cds_hooks.json_text import UNREADABLE, decode, json_type
+from cds_hooks.json_text import LONGEST_MEMBER, UNREADABLE, decode, json_type
 from cds_hooks.schemas import load, refusal
 
 _REVERSE_DOMAIN = re.compile(r"[a-z][a-z0-9-]*(?:\.[A-Za-z0-9-]+)+")
@@ -179,7 +179,10 @@ def read_context(hook: str, members: Mapping[str, msgspec.Raw]) -> tuple[Mapping
                 values[name] = decode(raw)
             except UNREADABLE:
                 at = f"context.{name}" if defined else "context"
-                raise BadRequest(f"{at}: expected a value that can be read, received {kind}.", expression=at) from None
+                raise BadRequest(
+                    f"{at}: expected a value of at most {LONGEST_MEMBER} bytes that can be read, received {kind}.",
+                    expression=at,
+                ) from None
     try:
         context = load(definition.schema, values)
     except ValidationError as problem:

@@ -79,8 +79,14 @@ def json_type(value: object) -> str:
     return "array" if isinstance(value, list | tuple) else "number"
 
 
+# In bytes: decoded, an array of empty objects takes 24 times its length.
+LONGEST_MEMBER = 500_000
+
+
 def decode(raw: msgspec.Raw) -> Any:
-    """The Python value of one small member; raises what `UNREADABLE` lists."""
+    """The Python value of one small member; raises what `UNREADABLE` lists, also for one over LONGEST_MEMBER."""
+    if memoryview(raw).nbytes > LONGEST_MEMBER:
+        raise msgspec.DecodeError("a member that is too long")
     return msgspec.json.decode(raw)
 
 

@@ -17,7 +17,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from cds_hooks.body import Walks
 from cds_hooks.errors import BadRequest, HookMismatch
 from cds_hooks.hooks import lacking_members, read_context
-from cds_hooks.json_text import UNREADABLE, Member, decode, read_members
+from cds_hooks.json_text import LONGEST_MEMBER, UNREADABLE, Member, decode, read_members
 from cds_hooks.prefetch import PrefetchValue, read_prefetch, tokens_of
 from cds_hooks.schemas import load, refusal
 from cds_hooks.text_forms import UUID
@@ -227,7 +227,10 @@ def _decoded(members: Mapping[str, msgspec.Raw], at: str) -> dict[str, Any]:
     try:
         return {name: decode(raw) for name, raw in members.items()}
     except UNREADABLE:
-        raise BadRequest(f"{at}: expected values that can be read, received others.", expression=at) from None
+        raise BadRequest(
+            f"{at}: expected values of at most {LONGEST_MEMBER} bytes each that can be read, received others.",
+            expression=at,
+        ) from None
 
 
 def _notes(envelope: Mapping[str, Any]) -> list[str]:

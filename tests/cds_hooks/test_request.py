@@ -285,6 +285,16 @@ def test_an_array_that_nobody_reads_is_not_decoded(text: str, greeter: CdsServic
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize("member", ["extension", "fhirAuthorization", "context"])
+def test_a_member_that_is_too_long_to_be_decoded_is_refused(member: str, text: Text, greeter: CdsService[Any]) -> None:
+    kept = {"anything": [{}] * 100_000, "patientId": "p1", "access_token": "t"}
+    assert read(text(extension=kept), greeter).extension == kept
+    long = {**kept, "userId": [{}] * 200_000}
+    problem = refused(text(**{member: long}), greeter)
+    assert "at most 500000 bytes" in problem.diagnostics
+    assert (problem.expression or "").startswith(member)
+
+
 def test_a_body_with_as_many_members_as_it_may_have_is_read_each_time() -> None:
     body = {"hook": "a", "hookInstance": "a", "context": {}, "prefetch": {str(number): {} for number in range(996)}}
     for _ in range(3):
