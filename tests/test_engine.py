@@ -324,6 +324,21 @@ def test_red_flags_that_nobody_answered_are_told(engine: Engine) -> None:
     assert unanswered(present=[ANKLE], absent=["fever"], asked=["cold-foot"]) == []
 
 
+def test_what_speaks_for_a_cause_is_evidence_only_of_the_side_on_which_it_leads(engine: Engine) -> None:
+    of_right = [
+        "ankle-pain, right",
+        "squeeze-test, right",
+        "swelling, right",
+        "loud-crack, right",
+        "drawer-test, right",
+    ]
+    assessment = engine.assess(present=[ANKLE, "slow-start", *of_right], absent=["slow-start, right"])
+    assert [each.leader and each.leader.id for each in assessment.rankings] == ["tendon", "sprain"]
+    [laxity] = [v for v in engine.assessor.verdicts(assessment, "plan") if v.recommendation.id == "pl2-laxity"]
+    evidence = [(item.finding, item.side) for item in laxity.evidence]
+    assert evidence == [("slow-start", "left"), ("squeeze-test", "right"), ("drawer-test", "right")]
+
+
 def test_a_call_for_imaging_is_no_evidence_of_what_reads_it(engine: Engine) -> None:
     for metal in ([], ["metal-plate"]):
         verdicts = engine.assessor.verdicts(engine.assess(present=[ANKLE, "fever", "cold-foot", *metal]), "closing")
