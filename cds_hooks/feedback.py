@@ -93,11 +93,15 @@ def _instant(value: object) -> datetime:
         raise ValidationError("not a string")
     try:
         instant = datetime.fromisoformat(value.strip().upper())
-        if instant.tzinfo is not None:
-            return instant.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValidationError("not a date and time") from None
-    raise ValidationError("no offset")
+    if instant.tzinfo is None:
+        raise ValidationError("no offset")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        # By its offset it lies before the first year or after the last.
+        return datetime.min.replace(tzinfo=UTC) if instant.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def _uuid(owner: str) -> fields.String:

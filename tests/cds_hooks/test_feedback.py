@@ -93,8 +93,17 @@ def test_a_time_may_be_written_in_any_iso_form_with_an_offset(when: str) -> None
 
 
 @pytest.mark.parametrize(
-    "when", ["2021-12-11", "2021-12-11T10:05:31", "yesterday", "", 1639217131, None, "0001-01-01T00:00:00+10:00"]
+    ("when", "read_as"),
+    [
+        ("0001-01-01T00:00:00+10:00", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31T23:59:59-00:01", datetime.max.replace(tzinfo=UTC)),
+    ],
 )
+def test_a_time_that_lies_beyond_all_years_is_the_first_or_the_last_of_them(when: str, read_as: datetime) -> None:
+    assert read({**ACCEPTED, "outcomeTimestamp": when})[0].outcome_timestamp == read_as
+
+
+@pytest.mark.parametrize("when", ["2021-12-11", "2021-12-11T10:05:31", "yesterday", "", 1639217131, None])
 def test_a_time_that_is_not_clear_is_refused(when: Any) -> None:
     with pytest.raises(BadRequest) as refused:
         read({**ACCEPTED, "outcomeTimestamp": when})
