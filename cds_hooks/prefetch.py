@@ -62,6 +62,12 @@ class PrefetchValue(msgspec.Struct, frozen=True):
         """Whether it is missing because the FHIR server that has it did not answer."""
         return self.state is PrefetchState.MISSING and any(note in self.note for note in _LATE)
 
+    def let_go_of_heads(self) -> None:
+        """For who has looked at them: they are most of what is kept of a long chart, and push what is read next out of
+        the cache of the processor. Who looks again has to decode the resources.
+        """
+        msgspec.structs.force_setattr(self, "heads", ())
+
     def __reduce__(self) -> tuple[Any, ...]:
         # For another process: as it came, and what was decoded is decoded there again.
         known = {"key": self.key, "state": self.state, "note": self.note, "next_page": self.next_page}

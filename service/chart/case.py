@@ -434,6 +434,9 @@ class CaseReader:
         for value in chart.prefetch.values():
             if value.resources:
                 reading.take(value)
+            # That of the Patient or the Encounter is looked at again.
+            if len(value.heads) > 1:
+                value.let_go_of_heads()
         reading.read_known()
         reading.leave_out_foreign()
         reading.leave_out_earlier_imaging(self._imaging)
