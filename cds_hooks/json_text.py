@@ -99,14 +99,12 @@ def typed_decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
 
 def read_typed(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any] | None:
     """The members of a JSON object; of the objects among them the members too, of which each object is decoded to the
-    kind of the decoder. What is in arrays is left out.
+    kind of the decoder. What is in an array among the members is left out.
 
     None for what read_members refuses, for an object that is not of the kind, and for a name that an object has twice.
     """
     try:
-        body.isascii() or body.decode()
-        _LEFT.members = MOST_MEMBERS
-        members = decoder.decode(body)
+        members = _decoded(body, decoder)
     except (_TooMany, *UNREADABLE):
         return None
     named: dict[str, Any] = {name.text: _by_name(value) for name, value in members.items()}
@@ -125,10 +123,7 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
     if body.startswith(b"\xef\xbb\xbf"):
         raise ValueError("expected JSON in UTF-8 without a byte order mark, received one. Leave it out.")
     try:
-        # The decoder skips over what it leaves raw without looking at its encoding.
-        body.isascii() or body.decode()
-        _LEFT.members = MOST_MEMBERS
-        members = (_WITH_ARRAYS if arrays else _BODY).decode(body)
+        members = _decoded(body, _WITH_ARRAYS if arrays else _BODY)
     except _TooMany:
         raise ValueError(
             f"expected at most {MOST_MEMBERS} members in all on its two outer levels, received more. "
@@ -147,6 +142,14 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
     if len(named) != len(members):
         raise ValueError("expected each member once, received one of them twice. Which one is meant is not clear.")
     return named
+
+
+def _decoded(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[_Name, Any]:
+    # The decoder skips over what it leaves raw without looking at its encoding.
+    body.isascii() or body.decode()
+    _LEFT.members = MOST_MEMBERS
+    members: dict[_Name, Any] = decoder.decode(body)
+    return members
 
 
 def _by_name(member: Any) -> Any:

@@ -52,7 +52,8 @@ class PrefetchValue(msgspec.Struct, frozen=True):
     resources: Sequence[msgspec.Raw] = ()
     note: str = ""
     next_page: str = ""
-    # What the service reads of every resource, decoded; empty where one of them is not as it should be.
+    # What the service reads of every resource, decoded; empty where one of them is not as it should be, and once it was
+    # let go of.
     heads: tuple[Any, ...] = ()
     # The entries of a Bundle as they came; those of a Bundle in it are not among them.
     entries: Callable[[], Sequence[Entry]] = tuple

@@ -425,7 +425,7 @@ class CaseReader:
         """The case that a chart makes at a time in UTC.
 
         With findings that are `sought`, a chart that states none of them is read no further: most charts have nothing
-        to do with this pain, and then nothing that goes with it matters either.
+        to do with this pain, and then nothing that goes with it matters either. The heads of its Bundles are let go of.
 
         Raises PreconditionFailed when the patient can be had from nowhere, and when a search brought nothing but
         another patient's resources.
@@ -630,20 +630,19 @@ class _Reading:
 
     def _nothing_more(self) -> bool:
         """Whether it is known without reading them whole that nothing matters in the Patient and the Encounter."""
-        wanted = {PATIENT: self.patient_id, ENCOUNTER: self.encounter_id}
-        if sum(kind == "Patient" for kind, *_place in self.known) != 1:
+        if sum(kind == "Patient" for kind, *_place in self.known) != 1 or not self._is_told(PATIENT, self.patient_id):
             return False
-        for key, id_ in wanted.items():
-            value = self.prefetch.get(key)
-            if not id_ or value is None or not value.resources:
-                continue
-            head = value.heads[0] if len(value.heads) == 1 else None
-            if not isinstance(head, SoleHead) or head.id != id_ or head.has_more():
-                return False
-            of = head.subject or head.patient
-            if of is not None and not (of.reference and self.names.means(of.reference)):
-                return False
-        return PATIENT in self.prefetch and bool(self.prefetch[PATIENT].resources)
+        visit = self.prefetch.get(ENCOUNTER) if self.encounter_id else None
+        return visit is None or not visit.resources or self._is_told(ENCOUNTER, self.encounter_id)
+
+    def _is_told(self, key: str, id_: str) -> bool:
+        """Whether a key has this resource of the patient alone, of which the head tells all that matters."""
+        value = self.prefetch.get(key)
+        head = value.heads[0] if value and len(value.heads) == 1 else None
+        if not isinstance(head, SoleHead) or head.id != id_ or head.has_more():
+            return False
+        of = head.subject or head.patient
+        return of is None or bool(of.reference and self.names.means(of.reference))
 
     def _read_each(self, known: Sequence[tuple[str, msgspec.Raw]]) -> list[PlainObservation | dict[str, Any]]:
         """These resources, given with their types, and the salvaged ones, without older versions of one of them."""
