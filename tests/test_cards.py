@@ -372,7 +372,7 @@ def test_the_card_of_a_tear_names_side_findings_day_and_the_day_of_the_surgical_
         "Feel for a gap",
         "near extension and at 90 degrees",
         "sciatic nerve",
-        "nor a normal radiograph excludes",
+        "Neither a normal radiograph",
     ):
         assert words in parts["Do"]
     assert "Documented Nov 22" in parts["Because"]
@@ -466,6 +466,14 @@ def test_orders_of_a_tear_have_the_day_that_the_window_since_the_injury_leaves(
 def test_beside_a_red_flag_without_a_window_no_order_is_said_to_have_days(client: FlaskClient, other: str) -> None:
     card = card_of(client, present=["buttock-pain", "significant-bruising", other], onset_days_ago=3)
     assert " by " not in card["summary"]
+
+
+def test_what_must_not_be_given_leaves_room_for_what_may_be_done_instead() -> None:
+    (card,) = read("responses", "kidney-and-heart-disease")["cards"]
+    parts = parts_of(card)
+    assert len(parts["Hold"].split()) > 30
+    assert "Self-care: avoid provoking load" in parts["Do"]
+    assert "Physiotherapy: progressive loading" in parts["Do"]
 
 
 def test_half_of_the_cards_have_at_most_eighty_words_and_none_more_than_the_limits() -> None:

@@ -62,9 +62,9 @@ class Saying(msgspec.Struct, frozen=True):
     """What is the same of a recommendation on every card; made when the service starts.
 
     do: what to do, in short, with its places not filled in; holds: whether it says nothing but that a treatment has to
-    wait; warns: whether it says with what care something is offered, or beside a plan what must not be given;
-    offers_a_medicine: whether it offers one; begins: whether its first line is never left out; comes_first: what goes
-    before others of its card has the smaller one.
+    wait; warns: whether it says with what care something is offered, what of it is left out, or beside a plan what must
+    not be given; offers_a_medicine: whether it offers one; begins: whether its first line is never left out;
+    comes_first: what goes before others of its card has the smaller one.
     """
 
     do: tuple[Line, ...]
@@ -79,11 +79,12 @@ class Saying(msgspec.Struct, frozen=True):
         medicines = {medicine.treatment for medicine in knowledge.engine.medicines.values()}
         treatment, kind = recommendation.treatment, recommendation.kind
         states = {call.state for call in treatment}
+        leaves_out = any(call.without for call in treatment)
         at_once = {(to.to, to.priority) for to in recommendation.referrals}
         return cls(
             do=tuple(map(Line.of, recommendation.do)),
             holds=holds(recommendation),
-            warns="caution" in states or (kind == "plan" and "hold" in states),
+            warns="caution" in states or leaves_out or (kind == "plan" and "hold" in states),
             offers_a_medicine=any(call.state == "offer" and call.id in medicines for call in treatment),
             begins=recommendation.red_flag is not None or kind == "closing",
             # An emergency leads its card, then what has been answered.

@@ -1,8 +1,8 @@
 """The card that is read in five seconds: what to do, because of what, what has to wait, what to ask.
 
 It has so many words at most, all cards of an answer together too, and no sentence stands on two of them. What is never
-cut stands on it even so: each red flag with its action, what speaks against a treatment, what is missing or could not
-be read. What is cut first are the questions, then the reasons, then what is not urgent.
+cut stands on it even so: each red flag with its action, what speaks against a treatment, what is left out of one, what
+is missing or could not be read. Of the rest, questions are cut first, then lines that are not urgent, then reasons.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.release.states import Standings
 # In words, without the line that says what knowledge it is.
 OF_A_CARD = 80
 _WITH_REASONS = 110
-_WITHOUT_REASONS = 55
+_WITHOUT_REASONS = 60
 OF_AN_ANSWER = 200
 _ASKED = 2
 _REASONS = 6
@@ -68,17 +68,18 @@ class ShortText:
             self._add(needed, "because", Line.of(note))
         for check in content.checks:
             self._add(needed, "check", Line.of(check))
-        if "hold" in needed:
-            self._written -= _words(needed["hold"])
-            needed["hold"] = list(_together(needed["hold"]))
-            self._written += _words(needed["hold"])
+        holds = needed.get("hold", [])
+        needed["hold"] = list(_together(holds))
+        of_holds = _words(needed["hold"])
+        self._written += of_holds - _words(holds)
         net = list(self._safety_net(content))
         of_net = _words(net)
         self._left -= of_net
         room = min(OF_A_CARD, self._left)
         full = False
         for line, is_medicine in waiting:
-            if self._written + line.words > min(_WITHOUT_REASONS, room):
+            # What has to wait takes no room of what may be done instead.
+            if self._written + line.words > min(_WITHOUT_REASONS + of_holds, room):
                 # No medicine is offered in place of one before it that had no room.
                 full |= is_medicine
             elif not (full and is_medicine):

@@ -253,6 +253,15 @@ def every_red_flag_referral_and_hold_is_said_on_a_card(answered: Answered) -> No
         assert any(_said_by(answered, each) for each in holding), entry["id"]
 
 
+# A card whose orders are all placed is named instead of shown.
+@invariant(where=lambda answered: answered.about_the_chart and answered.cards and not answered.found.get("silenced"))
+def what_is_left_out_of_what_is_offered_is_said_on_a_card(answered: Answered) -> None:
+    on_cards = answered.shown()
+    for each in packaged().recommendations:
+        if each.id in on_cards and any(call.without for call in each.treatment):
+            assert _said_by(answered, each), each.id
+
+
 def _leading(answered: Answered) -> list[str]:
     return [cause["id"] for cause in answered.found["causes"] if cause["band"] == "leads"]
 
