@@ -31,8 +31,9 @@ from tests.toy import CLOCK, Engine, day, done, fired, order, toy
 ANKLE = "ankle-pain"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine() -> Engine:
+    """Made once: a line of the reasoning is broken before a run begins (`make mutate`), not while it lasts."""
     return Engine()
 
 

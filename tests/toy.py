@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from cds_hooks import read_request
+from cds_hooks import ServiceRegistry, read_request
 from service.answers.answered import Answered
 from service.chart.case import Case
 from service.knowledge_model import loader
@@ -196,7 +196,10 @@ class Engine:
 
     def __init__(self, knowledge: Knowledge | None = None) -> None:
         self.evaluator = Evaluator(knowledge or toy(), lambda: CLOCK)
-        self.services = services_by(self.evaluator)
+
+    @cached_property
+    def services(self) -> ServiceRegistry[Answered]:
+        return services_by(self.evaluator)
 
     @property
     def assessor(self) -> Assessor:
@@ -211,7 +214,7 @@ class Engine:
 
     def case(self, **chart: Any) -> Case:
         """The chart as it is read."""
-        found = self.services.find(DIAGNOSIS, "patient-view")
+        found = _published()[0].find(DIAGNOSIS, "patient-view")
         body = json.dumps(request(**chart)).encode()
         # Read alone: to evaluate it would assess it as well.
         return self.evaluator._reader.read(chart_of(read_request(body, found, correlation_id="")), CLOCK)
