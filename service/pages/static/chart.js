@@ -24,7 +24,8 @@ export function chart(ehr, act, about, data) {
 
 function banner(ehr, about) {
   const { gender, birthDate } = ehr.patient;
-  const who = [gender ?? "sex not recorded", birthDate ? `${age(birthDate)} years, born ${birthDate}` : "age not recorded"].join(", ");
+  const sex = gender ?? "sex not recorded";
+  const who = birthDate ? [`${sex}, ${age(birthDate)} years, `, h("span", { class: "unbroken" }, `born ${birthDate}`)] : [`${sex}, age not recorded`];
   return h("div", { class: "banner" },
     h("p", {}, h("strong", {}, about ? about.title.split(",")[0] : "An empty chart"), who),
     about ? h("p", {}, about.story) : false,
