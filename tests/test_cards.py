@@ -476,6 +476,14 @@ def test_what_must_not_be_given_leaves_room_for_what_may_be_done_instead() -> No
     assert "Physiotherapy: progressive loading" in parts["Do"]
 
 
+@pytest.mark.parametrize("detail", ["short", "full"])
+def test_no_card_has_a_unit_as_machines_write_it(detail: str) -> None:
+    client = create_app(Settings(detail=detail), clock=lambda: CLOCK).test_client()
+    card = client.post(SERVICE, json=read("requests", "kidney-and-heart-disease")).get_json()["cards"][0]
+    assert "eGFR 28 (Nov 22)" in card["detail"] or "28 mL/min/1.73 m², 2026-11-22" in card["detail"]
+    assert "{" not in card["detail"]
+
+
 def test_half_of_the_cards_have_at_most_eighty_words_and_none_more_than_the_limits() -> None:
     """Without the line that says what knowledge it is; tests/clinical holds the limits on generated charts."""
     answers = [

@@ -144,7 +144,7 @@ def _each_once(items: Iterable[str]) -> Iterator[str]:
             yield item
 
 
-def _with_unit(state: str, *, in_full: bool) -> str:
+def with_unit(state: str, *, in_full: bool = True) -> str:
     """A number with its unit, left out in a summary where the finding is known by its number: eGFR 28."""
     number, space, unit = state.rpartition(" ")
     if not space or (not in_full and "{" in unit):
@@ -317,7 +317,7 @@ class CardLines:
         elif finding and finding.value == "date":
             text = f"{short} {as_people_write(item.state, self.now)}"
         else:
-            text = f"{short} {_with_unit(item.state, in_full=not dated)}"
+            text = f"{short} {with_unit(item.state, in_full=not dated)}"
             if dated and (date := as_people_write(item.date, self.now)):
                 text = self.words.say("on_day", findings=text, date=date)
         if item.side and item.side not in (BILATERAL, side) and self.assessment.side == BILATERAL:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from service.answers.card_lines import with_unit
 from service.answers.content import Content
 from service.answers.status_line import status_line
 from service.knowledge_model.model import Knowledge, Recommendation, in_a_sentence
@@ -50,7 +51,7 @@ class FullText:
         return self.words.say("ask", ask=asked.ask, because=because)
 
     def _evidence_line(self, item: Evidence) -> str:
-        details = [item.state]
+        details = [with_unit(item.state)]
         if item.side:
             details.append(self.words.sides[item.side])
         if item.resource and item.resource != "Patient":
