@@ -5,6 +5,7 @@ What the packaged knowledge decides is tested by named cases (tests/clinical). H
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -32,9 +33,15 @@ ANKLE = "ankle-pain"
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    """Made once: a line of the reasoning is broken before a run begins (`make mutate`), not while it lasts."""
+def made_once() -> Engine:
+    """A line of the reasoning is broken before a run begins (`make mutate`), not while it lasts."""
     return Engine()
+
+
+@pytest.fixture
+def engine(made_once: Engine) -> Engine:
+    """Made for each test only while mutmut notes which tests go through which function: those it runs."""
+    return Engine() if os.environ.get("MUTANT_UNDER_TEST") == "stats" else made_once
 
 
 def treatment(assessment: Assessment) -> dict[str, str]:
