@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+from tests.browser.conftest import CHROMIUM
+
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
 
 @pytest.mark.parametrize(("width", "name"), [(1280, "docs"), (390, "docs-phone")])

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
-pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+from tests.browser.conftest import CHROMIUM
+
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
 TORN = "sudden-pop-with-bruising"
 PHONE = {"width": 360, "height": 740}

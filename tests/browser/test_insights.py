@@ -14,10 +14,10 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import DemoEhr
+from tests.browser.conftest import CHROMIUM, DemoEhr
 from tests.serving import PATH, running
 
-pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
 
 def post(url: str, body: Any) -> Any:

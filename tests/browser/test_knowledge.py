@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import CHROMIUM
+
 # They are all made of the same elements, and axe-core takes a minute for two hundred of them.
 ALIKE = "#recommendations > article:nth-of-type(n + 4)"
-pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
 
 def opened(window: Any, path: str = "knowledge.html", **options: Any) -> Any:

@@ -9,9 +9,9 @@ from playwright.sync_api import Browser
 
 from bench.population import charts_of_requests, population, write
 from service.cli import main
-from tests.browser.conftest import DemoEhr
+from tests.browser.conftest import CHROMIUM, DemoEhr
 
-pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
 
 @pytest.fixture(scope="module")

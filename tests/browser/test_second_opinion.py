@@ -4,7 +4,6 @@ paper, without a script, and held to axe-core."""
 import http.server
 import json
 import re
-import shutil
 import socket
 import ssl
 import threading
@@ -17,13 +16,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect
 
 from cds_hooks.trust.signing import key_set
-from tests.browser.conftest import _AXE, SCREENSHOTS, sandbox
+from tests.browser.conftest import _AXE, CHROMIUM, SCREENSHOTS, launched
 from tests.certificates import Authority
 from tests.second_opinion.conftest import APP, CALLER, KEY, chart_of
 from tests.second_opinion.ehr import LAUNCH, Ehr
 from tests.serving import running
 
-pytestmark = pytest.mark.needs_system("chromium", "the page is looked at in a browser")
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is looked at in a browser")
 WINDOWS = {"desk": (1280, 900), "phone": (320, 640)}
 
 
@@ -158,13 +157,12 @@ def place(repository: Path, tmp_path_factory: pytest.TempPathFactory, browser: B
         }
         served, _stop = stack.enter_context(running(repository, **variables))
         behind.append(int(served.rpartition(":")[2]))
-        blocking = browser.browser_type.launch(
-            executable_path=shutil.which("chromium"),
-            args=[
-                *sandbox(),
-                "--host-resolver-rules=MAP *.test 127.0.0.1",
-                "--test-third-party-cookie-phaseout",
-            ],
+        blocking = launched(
+            browser.browser_type,
+            "--host-resolver-rules=MAP *.test 127.0.0.1",
+            "--enable-features=ForceThirdPartyCookieBlockingEnabled,ThirdPartyStoragePartitioning",
+            # In the place of Playwright's list, which has the second of these, without which the first does nothing.
+            "--disable-features=PaintHolding",
         )
         stack.callback(blocking.close)
         yield Place(base, ehr, origin, f"https://other.test:{framing}", blocking)

@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import expect
 
 from service.why_address import path_of
+from tests.browser.conftest import CHROMIUM
 
-pytestmark = pytest.mark.needs_system("chromium", "the page is tried in a real browser")
+pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
 
 def opened(window: Any, *ids: str, **options: Any) -> Any:
