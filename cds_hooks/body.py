@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cds_hooks.errors import BadRequest
-from cds_hooks.json_text import read_typed, typed_decoder
+from cds_hooks.json_text import LONGEST_MEMBER, read_typed, typed_decoder
 
 ABSENT = msgspec.Raw()
 
@@ -56,18 +56,6 @@ class Entries(msgspec.Struct, gc=False, frozen=True):
     entry: list[Entry] | None = None
 
 
-class Value(NamedTuple):
-    """What the first walk has read of the value of a prefetch key.
-
-    head: of a resource the members that the service reads, with `type`, `total`, `link` and `entry` of a Bundle, in
-    which the entries have the members of their resources; or None.
-    """
-
-    key: str
-    head: Any
-    body: Body
-
-
 class Body:
     """A body of which the first walk is done; the second is made where it is asked for something."""
 
@@ -96,6 +84,16 @@ class Body:
         except RecursionError:
             # The first walk was made by who had called fewer functions.
             raise BadRequest("body: expected JSON of an ordinary depth, received one nested too deeply.") from None
+
+
+class Heads(dict[str, Any]):
+    """What the first walk has read of the value of each prefetch key.
+
+    Of a resource the members that the service reads, with `type`, `total`, `link` and `entry` of a Bundle, in which the
+    entries have the members of their resources; or None. `body` does not keep them.
+    """
+
+    body: Body
 
 
 # The members of a call that are objects, beside the prefetch.
@@ -127,27 +125,24 @@ class Walks:
         self.second = msgspec.json.Decoder(apart)
 
     def read_ahead(self, body: bytes) -> dict[str, Any] | None:
-        """The members of a call as read_members gives them, but the prefetch values as `Value`.
+        """The members of a call as read_members gives them, but the prefetch as `Heads`, and what is plain and short in
+        the others decoded.
 
         None where anything is not as it should be, such as a key without a template: read_members tells then what.
         """
         members = read_typed(body, self._first)
         if members is None or not all(isinstance(members.get(name), dict | None) for name in (*_OBJECTS, "prefetch")):
             return None
-        values = members.get("prefetch") or {}
-        if not all(key in self.names and self._is_asked_for(key, head) for key, head in values.items()):
+        heads = Heads(members.get("prefetch") or {})
+        if not all(key in self.names and self._is_asked_for(key, head) for key, head in heads.items()):
             return None
-        known = Body(body, self)
+        known = heads.body = Body(body, self)
         for name, given in members.items():
-            if name == "prefetch" or not isinstance(given, dict):
-                continue
-            if all(each is None or isinstance(each, str | int | float) for each in given.values()):
-                members[name] = {each: msgspec.Raw(msgspec.json.encode(value)) for each, value in given.items()}
-            else:
+            if name != "prefetch" and isinstance(given, dict) and not all(map(_is_short, given.values())):
                 # Of an object that no specification names it is enough that it is one.
                 members[name] = known.members(name) if name in _OBJECTS else {}
-        if values:
-            members["prefetch"] = {key: Value(key, head, known) for key, head in values.items()}
+        if heads:
+            members["prefetch"] = heads
         return members
 
     def _is_asked_for(self, key: str, head: Any) -> bool:
@@ -157,6 +152,12 @@ class Walks:
         return (
             isinstance(head, Head) and head.kind not in NO_RESOURCE and (head.kind == "Bundle") is self._searches[key]
         )
+
+
+def _is_short(value: object) -> bool:
+    """Whether it is a plain value that is no longer than what may be decoded."""
+    # A character takes twelve bytes at most.
+    return len(value) * 12 < LONGEST_MEMBER if isinstance(value, str) else isinstance(value, int | float | None)
 
 
 def _of_first_walk(reads: Reads) -> type[msgspec.Struct]:

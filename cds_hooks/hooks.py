@@ -11,15 +11,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
 
 from cds_hooks.errors import BadRequest
-from cds_hooks.json_text import LONGEST_MEMBER, UNREADABLE, decode, json_type
+from cds_hooks.json_text import LONGEST_MEMBER, UNREADABLE, Scalar, decode, json_type
 from cds_hooks.schemas import load, refusal
 
+Members: TypeAlias = Mapping[str, msgspec.Raw | Scalar]
 _REVERSE_DOMAIN = re.compile(r"[a-z][a-z0-9-]*(?:\.[A-Za-z0-9-]+)+")
 
 
@@ -157,7 +158,7 @@ def is_hook_name(name: str) -> bool:
     return name in HOOKS or _REVERSE_DOMAIN.fullmatch(name) is not None
 
 
-def read_context(hook: str, members: Mapping[str, msgspec.Raw]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+def read_context(hook: str, members: Members) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The checked context of a hook and notes on what was odd about it.
 
     Ids are bare; resources, and objects and arrays that the hook does not define, are raw JSON. Raises BadRequest.
@@ -169,7 +170,7 @@ def read_context(hook: str, members: Mapping[str, msgspec.Raw]) -> tuple[Mapping
     for name, raw in members.items():
         defined = name in definition.schema.fields
         kind = json_type(raw)
-        if kind == "null" or raw == _EMPTY_TEXT:
+        if kind == "null" or raw in _EMPTY_TEXTS:
             if defined:
                 notes.append(f"context.{name} is {'null' if kind == 'null' else 'empty'}")
         elif name in definition.resources or (not defined and kind in ("object", "array")):
@@ -202,15 +203,15 @@ def lacking_members(hook: str, context: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(HOOKS.get(hook, _CUSTOM).schema.fields) - context.keys()
 
 
-_EMPTY_TEXT = msgspec.Raw(b'""')
+_EMPTY_TEXTS = ("", msgspec.Raw(b'""'))
 
 
-def _with_current_names(hook: str, members: Mapping[str, msgspec.Raw], notes: list[str]) -> Mapping[str, msgspec.Raw]:
+def _with_current_names(hook: str, members: Members, notes: list[str]) -> Members:
     earlier = _EARLIER_NAMES.get(hook, {})
     renamed = dict(members)
     for old in [name for name in members if name in earlier and earlier[name][0] not in members]:
         raw = renamed.pop(old)
         name, single = earlier[old]
-        renamed[name] = msgspec.Raw(b"[" + bytes(raw) + b"]") if single and json_type(raw) != "null" else raw
+        renamed[name] = msgspec.Raw(msgspec.json.encode([raw])) if single and json_type(raw) != "null" else raw
         notes.append(f"context.{old} is an earlier name of {name}")
     return renamed

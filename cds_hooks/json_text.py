@@ -6,12 +6,14 @@ Specification: Use of JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import call
 from threading import local
 from typing import Any, TypeAlias
 
 import msgspec
 
-Member: TypeAlias = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | int | float | bool | None
+Scalar: TypeAlias = str | int | float | bool | None
+Member: TypeAlias = dict[str, msgspec.Raw | Scalar] | list[msgspec.Raw] | Scalar
 
 # A body can be broken below the level at which it was first read, and these are the ways in which that shows.
 # RecursionError: the decoder stops at the interpreter's own depth limit.
@@ -34,6 +36,9 @@ class _Left(local):
     members = MOST_MEMBERS
 
 
+_LEFT = _Left()
+
+
 class _Name:
     """The name of a member. Two are never equal, so that a name sent twice gives two members, not one overwritten."""
 
@@ -41,27 +46,17 @@ class _Name:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        _LEFT.members -= 1
+        if _LEFT.members < 0:
+            raise _TooMany
 
 
 class _Array(msgspec.Struct, array_like=True, gc=False):
     """An array that nobody reads: none of its elements is decoded, so that it takes no memory."""
 
 
-_LEFT = _Left()
-
-
-def _counted(kind: Any, value: object) -> Any:
-    _LEFT.members -= 1
-    if _LEFT.members < 0:
-        raise _TooMany
-    return kind(value)
-
-
-_Scalar: TypeAlias = str | int | float | bool | None
-_BODY = msgspec.json.Decoder(dict[_Name, dict[_Name, msgspec.Raw] | _Array | _Scalar], dec_hook=_counted)
-_WITH_ARRAYS = msgspec.json.Decoder(
-    dict[_Name, dict[_Name, msgspec.Raw] | list[msgspec.Raw] | _Scalar], dec_hook=_counted
-)
+_BODY = msgspec.json.Decoder(dict[_Name, dict[_Name, msgspec.Raw] | _Array | Scalar], dec_hook=call)
+_WITH_ARRAYS = msgspec.json.Decoder(dict[_Name, dict[_Name, msgspec.Raw] | list[msgspec.Raw] | Scalar], dec_hook=call)
 
 
 def json_type(value: object) -> str:
@@ -83,8 +78,10 @@ def json_type(value: object) -> str:
 LONGEST_MEMBER = 500_000
 
 
-def decode(raw: msgspec.Raw) -> Any:
+def decode(raw: msgspec.Raw | Scalar) -> Any:
     """The Python value of one small member; raises what `UNREADABLE` lists, also for one over LONGEST_MEMBER."""
+    if not isinstance(raw, msgspec.Raw):
+        return raw
     if memoryview(raw).nbytes > LONGEST_MEMBER:
         raise msgspec.DecodeError("a member that is too long")
     return msgspec.json.decode(raw)
@@ -93,8 +90,8 @@ def decode(raw: msgspec.Raw) -> Any:
 def typed_decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     """For read_typed, with what an object on the second level is to be."""
     # The one array that hooks have in their context is of strings.
-    inner: Any = dict[_Name, kind | list[str] | _Scalar]  # type: ignore[valid-type]
-    return msgspec.json.Decoder(dict[_Name, inner | _Array | _Scalar], dec_hook=_counted)
+    inner: Any = dict[_Name, kind | list[str] | Scalar]  # type: ignore[valid-type]
+    return msgspec.json.Decoder(dict[_Name, inner | _Array | Scalar], dec_hook=call)
 
 
 def read_typed(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any] | None:
@@ -104,13 +101,15 @@ def read_typed(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any
     None for what read_members refuses, for an object that is not of the kind, and for a name that an object has twice.
     """
     try:
-        members = _decoded(body, decoder)
-    except (_TooMany, *UNREADABLE):
+        named = _named(_decoded(body, decoder))
+        for name, value in named.items():
+            if isinstance(value, dict):
+                named[name] = _named(value)
+            elif isinstance(value, _Array):
+                named[name] = []
+    except (_TooMany, ValueError, *UNREADABLE):
         return None
-    named: dict[str, Any] = {name.text: _by_name(value) for name, value in members.items()}
-    inner = sum(len(member) for member in members.values() if isinstance(member, dict))
-    once = len(named) == len(members) and inner == sum(len(each) for each in named.values() if isinstance(each, dict))
-    return named if once else None
+    return named
 
 
 def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
@@ -138,10 +137,7 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
         raise ValueError(f"expected a JSON object, received {received}.") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"expected JSON, received something else: {error}.") from None
-    named = {name.text: _by_name(value) for name, value in members.items()}
-    if len(named) != len(members):
-        raise ValueError("expected each member once, received one of them twice. Which one is meant is not clear.")
-    return named
+    return {name: _by_name(value) for name, value in _named(members).items()}
 
 
 def _decoded(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[_Name, Any]:
@@ -150,6 +146,13 @@ def _decoded(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[_Name, Any
     _LEFT.members = MOST_MEMBERS
     members: dict[_Name, Any] = decoder.decode(body)
     return members
+
+
+def _named(members: Mapping[_Name, Any]) -> dict[str, Any]:
+    named = {name.text: value for name, value in members.items()}
+    if len(named) != len(members):
+        raise ValueError("expected each member once, received one of them twice. Which one is meant is not clear.")
+    return named
 
 
 def _by_name(member: Any) -> Any:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from cds_hooks.body import ABSENT, NO_RESOURCE, Entries, Entry, Link, Value
+from cds_hooks.body import ABSENT, NO_RESOURCE, Body, Entries, Entry, Heads, Link
 from cds_hooks.errors import BadRequest
 from cds_hooks.json_text import UNREADABLE, json_type
 
@@ -196,7 +196,7 @@ def _restored(known: Mapping[str, Any], written: bytes, apart: bytes) -> Prefetc
 
 
 def read_prefetch(
-    raw: msgspec.Raw | Mapping[str, msgspec.Raw | Value] | None, declared: Iterable[str]
+    raw: msgspec.Raw | Mapping[str, msgspec.Raw] | Heads | None, declared: Iterable[str]
 ) -> Mapping[str, PrefetchValue]:
     """The state and the resources of each key: those in `declared` first and always, then the others that came.
 
@@ -204,13 +204,14 @@ def read_prefetch(
     Raises BadRequest when the prefetch is not an object.
     """
     values = _split(raw)
+    read = partial(_read_ahead, values.body) if isinstance(values, Heads) else _read
     return {
-        key: _read(key, values[key]) if key in values else PrefetchValue(key, PrefetchState.MISSING)
+        key: read(key, values[key]) if key in values else PrefetchValue(key, PrefetchState.MISSING)
         for key in dict.fromkeys((*declared, *values))
     }
 
 
-def _split(raw: msgspec.Raw | Mapping[str, msgspec.Raw | Value] | None) -> Mapping[str, msgspec.Raw | Value]:
+def _split(raw: msgspec.Raw | Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
     if raw is None:
         return {}
     if isinstance(raw, Mapping):
@@ -234,9 +235,7 @@ def _failed(key: str, note: str) -> PrefetchValue:
     return PrefetchValue(key, PrefetchState.FAILED, (), note)
 
 
-def _read(key: str, raw: msgspec.Raw | Value, *, unwrapped: bool = False) -> PrefetchValue:
-    if isinstance(raw, Value):
-        return _read_ahead(raw)
+def _read(key: str, raw: msgspec.Raw, *, unwrapped: bool = False) -> PrefetchValue:
     kind = json_type(raw)
     if kind != "object":
         null = PrefetchValue(key, PrefetchState.NULL)
@@ -247,18 +246,16 @@ def _read(key: str, raw: msgspec.Raw | Value, *, unwrapped: bool = False) -> Pre
 _NO_RESOURCES_OF_THEIR_OWN = NO_RESOURCE | {"Bundle"}
 
 
-def _read_ahead(value: Value) -> PrefetchValue:
+def _read_ahead(body: Body, key: str, head: Any) -> PrefetchValue:
     """What the first walk tells of a null, a resource or a Bundle."""
-    key, head, body = value
     if head is None:
         return PrefetchValue(key, PrefetchState.NULL)
     if head.kind == "Bundle":
-        return _bundle_ahead(value, head)
+        return _bundle_ahead(key, head, partial(body.entries, key))
     return PrefetchValue(key, PrefetchState.SUPPLIED, _Later(lambda: (body.resource(key),), 1), heads=(head,))
 
 
-def _bundle_ahead(value: Value, bundle: Any) -> PrefetchValue:
-    key, found = value.key, partial(value.body.entries, value.key)
+def _bundle_ahead(key: str, bundle: Any, found: Callable[[], Sequence[Entry]]) -> PrefetchValue:
     heads = []
     for entry in bundle.entry or ():
         head = entry.resource

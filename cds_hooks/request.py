@@ -17,7 +17,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from cds_hooks.body import Walks
 from cds_hooks.errors import BadRequest, HookMismatch
 from cds_hooks.hooks import lacking_members, read_context
-from cds_hooks.json_text import LONGEST_MEMBER, UNREADABLE, Member, decode, read_members
+from cds_hooks.json_text import LONGEST_MEMBER, UNREADABLE, Member, Scalar, decode, read_members
 from cds_hooks.prefetch import PrefetchValue, read_prefetch, tokens_of
 from cds_hooks.schemas import load, refusal
 from cds_hooks.text_forms import UUID
@@ -158,10 +158,11 @@ def read_envelope(body: bytes, walks: Walks | None = None) -> Mapping[str, Membe
     if isinstance(authorization, dict):
         checked = {**members, "fhirAuthorization": _decoded(authorization, "fhirAuthorization")}
     try:
-        loaded: dict[str, Member] = load(ENVELOPE, checked)
+        loaded = load(ENVELOPE, checked)
     except ValidationError as problem:
         raise refusal(problem, ENVELOPE, checked) from None
-    return {**members, **loaded}
+    # The others are as they were.
+    return members if authorization is None else {**members, "fhirAuthorization": loaded["fhirAuthorization"]}
 
 
 def read_request(body: bytes, service: CdsService[Any], *, correlation_id: str) -> HookRequest:
@@ -223,7 +224,7 @@ def _authorization(members: Mapping[str, Any] | None) -> FhirAuthorization | Non
     return FhirAuthorization(**{name: value for name, value in members.items() if value is not None})
 
 
-def _decoded(members: Mapping[str, msgspec.Raw], at: str) -> dict[str, Any]:
+def _decoded(members: Mapping[str, msgspec.Raw | Scalar], at: str) -> dict[str, Any]:
     try:
         return {name: decode(raw) for name, raw in members.items()}
     except UNREADABLE:

@@ -32,7 +32,7 @@ def load(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
     try:
         for name, field in schema.load_fields.items():
             if name in members:
-                loaded[name] = field.deserialize(members[name], name, members)
+                loaded[name] = _deserialized(field, members[name], name, members)
             elif field.required:
                 return _left_to(schema, members)
     except ValidationError:
@@ -40,6 +40,17 @@ def load(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
     if len(loaded) == len(members) or schema.unknown == EXCLUDE:
         return loaded
     return {**members, **loaded} if schema.unknown == INCLUDE else _left_to(schema, members)
+
+
+def _deserialized(field: fields.Field[Any], value: Any, name: str, members: Mapping[str, Any]) -> Any:
+    """As `field.deserialize`, which makes the chain of checks of a text anew each time."""
+    if not (isinstance(value, str) and type(field) is fields.String):
+        return field.deserialize(value, name, members)
+    for check in field.validators:
+        check(value)
+    for change in field.post_load:
+        value = change(value)
+    return value
 
 
 def _left_to(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
