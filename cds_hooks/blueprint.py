@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Generic
 from uuid import uuid4
 
 import orjson
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.utils import get_content_length
 
 from cds_hooks import errors
 from cds_hooks.check_mark import is_marked
@@ -48,7 +49,7 @@ _MEDIA_TYPES = (_JSON, "application/fhir+json")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FRAMES = 3
 # Of the current request, in its WSGI environment: a look at Flask's g or request takes a microsecond.
-_KNOWN_ID, _READING_BODY = "cds_hooks.correlation_id", "cds_hooks.reading_body"
+_KNOWN_ID, _READING_BODY, _CALL = "cds_hooks.correlation_id", "cds_hooks.reading_body", "cds_hooks.call"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Correlation-Id",
@@ -125,16 +126,17 @@ def create_blueprint(
     @blueprint.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
         caller = admitted(gate, base, pseudonym, service_id, f"/cds-services/{service_id}")
+        known, environ = correlation_id(), request.environ
         record: CallRecord[Answered] = CallRecord(
-            _written_id(pseudonym), registry.current_id(service_id), _name_of(caller)
+            _written(known, pseudonym), registry.current_id(service_id), _name_of(caller)
         )
-        g.cds_call = record
-        record.is_check = is_marked(request.environ.get("HTTP_USER_AGENT"))
+        environ[_CALL] = record
+        record.is_check = is_marked(environ.get("HTTP_USER_AGENT"))
         start = perf_counter()
         envelope = read_envelope(read_body(body_limit), registry.walks(service_id))
         service = registry.find(service_id, str(envelope["hook"]))
         record.service_id, record.hook = service.id, service.hook
-        hook_request = request_for(envelope, service, correlation_id=correlation_id(), client=record.client)
+        hook_request = request_for(envelope, service, correlation_id=known, client=record.client)
         # It holds more of a long chart than anybody needs from here on.
         del envelope
         _note_request(record, hook_request, caller, pseudonym)
@@ -161,7 +163,7 @@ def create_blueprint(
         batch = read_feedback(read_body(body_limit))
         on_feedback(
             FeedbackRecord(
-                _written_id(pseudonym),
+                _written(correlation_id(), pseudonym),
                 current_id,
                 _name_of(caller),
                 batch.feedback,
@@ -175,7 +177,7 @@ def create_blueprint(
     def finish(response: Response) -> Response:
         response.headers.add("X-Correlation-Id", correlation_id())
         _allow_origin(response, allowed_origins)
-        record: CallRecord[Answered] | None = g.get("cds_call")
+        record: CallRecord[Answered] | None = call_record()
         if on_call is not None and record is not None:
             record.status = response.status_code
             on_call(record)
@@ -243,7 +245,7 @@ def admitted(
         return gate.admit(request.headers.get("Authorization"), Call(tuple(base + path for path in paths), service_id))
     except CdsHooksError as refused:
         # Where, as in "Authorization, aud of the token"; what follows the colon is the caller's to read.
-        _LOG.info("%s: refused for %s", _written_id(pseudonym), refused.diagnostics.partition(":")[0])
+        _LOG.info("%s: refused for %s", _written(correlation_id(), pseudonym), refused.diagnostics.partition(":")[0])
         raise
 
 
@@ -252,8 +254,8 @@ def _log(problem: Exception, pseudonym: Callable[[str], str]) -> None:
     diagnostics = problem.diagnostics if isinstance(problem, CdsHooksError) else "what it said is withheld"
     # To be busy is no fault.
     level = logging.WARNING if isinstance(problem, ServiceUnavailable) else logging.ERROR
-    record: CallRecord[Any] | None = g.get("cds_call")
-    written = record.correlation_id if record else _written_id(pseudonym)
+    record = call_record()
+    written = record.correlation_id if record else _written(correlation_id(), pseudonym)
     _LOG.log(level, "%s: %s (%s) at %s", written, type(problem).__name__, diagnostics, _place(problem))
 
 
@@ -266,16 +268,21 @@ def correlation_id() -> str:
     environ = request.environ
     known: str | None = environ.get(_KNOWN_ID)
     if known is None:
-        offered = (environ.get(name) for name in ("HTTP_X_CORRELATION_ID", "HTTP_X_REQUEST_ID"))
-        known = next((text for text in offered if text and _CORRELATION_ID.fullmatch(text)), None) or str(uuid4())
-        environ[_KNOWN_ID] = known
+        offered = [environ.get(name, "") for name in ("HTTP_X_CORRELATION_ID", "HTTP_X_REQUEST_ID")]
+        usable = [*filter(_CORRELATION_ID.fullmatch, offered)]
+        known = environ[_KNOWN_ID] = usable[0] if usable else str(uuid4())
     return known
 
 
-def _written_id(pseudonym: Callable[[str], str]) -> str:
-    """The correlation id of the current call as it may be written down: a uuid as it is, and of any other text, which
-    could be the id of a patient or a name, its pseudonym."""
-    known = correlation_id()
+def call_record() -> CallRecord[Any] | None:
+    """That of the current request, where it is a call of a service."""
+    record: CallRecord[Any] | None = request.environ.get(_CALL)
+    return record
+
+
+def _written(known: str, pseudonym: Callable[[str], str]) -> str:
+    """A correlation id as it may be written down: a uuid as it is, and of any other text, which could be the id of a
+    patient or a name, its pseudonym."""
     return known if UUID.fullmatch(known) else pseudonym(known)
 
 
@@ -292,7 +299,7 @@ def read_body(limit: int) -> bytes:
         )
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("Content-Encoding: expected none, received one. Send the body uncompressed.")
-    length = request.content_length
+    length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
     if length is None and "wsgi.input_terminated" not in environ:
         length = 0
     too_large = BodyTooLarge(f"body: expected at most {limit} bytes, received more. Send less prefetch data.")

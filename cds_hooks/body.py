@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import NoneType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -98,6 +99,7 @@ class Heads(dict[str, Any]):
 
 # The members of a call that are objects, beside the prefetch.
 _OBJECTS = ("context", "fhirAuthorization", "extension")
+_OBJECT = (dict, NoneType)
 NO_RESOURCE = frozenset({"", "OperationOutcome"})
 
 
@@ -131,10 +133,10 @@ class Walks:
         None where anything is not as it should be, such as a key without a template: read_members tells then what.
         """
         members = read_typed(body, self._first)
-        if members is None or not all(isinstance(members.get(name), dict | None) for name in (*_OBJECTS, "prefetch")):
+        if members is None or not all(isinstance(members.get(name), _OBJECT) for name in (*_OBJECTS, "prefetch")):
             return None
         heads = Heads(members.get("prefetch") or {})
-        if not all(key in self.names and self._is_asked_for(key, head) for key, head in heads.items()):
+        if not self._are_asked_for(heads):
             return None
         known = heads.body = Body(body, self)
         for name, given in members.items():
@@ -145,13 +147,15 @@ class Walks:
             members["prefetch"] = heads
         return members
 
-    def _is_asked_for(self, key: str, head: Any) -> bool:
-        """Whether it is what answers the template of the key: for a search a Bundle, else another resource, or null."""
-        if head is None:
-            return True
-        return (
-            isinstance(head, Head) and head.kind not in NO_RESOURCE and (head.kind == "Bundle") is self._searches[key]
-        )
+    def _are_asked_for(self, heads: Heads) -> bool:
+        """Whether each is what answers the template of its key: for a search a Bundle, else another resource, or null."""
+        for key, head in heads.items():
+            is_search = self._searches.get(key)
+            if is_search is None or not (head is None or isinstance(head, Head)):
+                return False
+            if head and (head.kind in NO_RESOURCE or (head.kind == "Bundle") is not is_search):
+                return False
+        return True
 
 
 def _is_short(value: object) -> bool:

@@ -91,6 +91,9 @@ class ServiceRegistry(Generic[Answered]):
                     raise ValueError(f"CDS service {id_!r} is published twice for {service.hook!r}")
                 hooks[service.hook] = service
         self._published = published
+        # Asked for at every call.
+        self._current = {id_: _current(id_, hooks.values()) for id_, hooks in self._by_id.items()}
+        self._walks = {id_: _walks(*hooks.values()) for id_, hooks in self._by_id.items()}
 
     def current_id(self, service_id: str) -> str:
         """The id under which a service is published now; that of the call where it may mean several services.
@@ -98,8 +101,7 @@ class ServiceRegistry(Generic[Answered]):
         Raises UnknownService.
         """
         self.hooks_of(service_id)
-        current = {service.id for service in self._by_id[service_id].values()}
-        return current.pop() if len(current) == 1 else service_id
+        return self._current[service_id]
 
     def hooks_of(self, service_id: str) -> tuple[str, ...]:
         """The hooks for which this id is, or was, published. Raises UnknownService."""
@@ -120,9 +122,7 @@ class ServiceRegistry(Generic[Answered]):
         UnknownService.
         """
         self.hooks_of(service_id)
-        first, *others = self._by_id[service_id].values()
-        alike = all(each.reads == first.reads and each.prefetch == first.prefetch for each in others)
-        return first.walks if alike else None
+        return self._walks[service_id]
 
     def first_of_hooks(self) -> dict[str, str]:
         """Hook -> the id of the first service that discovery has for it."""
@@ -139,3 +139,13 @@ class ServiceRegistry(Generic[Answered]):
         if extension:
             entries = [{**entry, "extension": {**entry.get("extension", {}), **extension}} for entry in entries]
         return {"services": entries}
+
+
+def _current(id_: str, services: Iterable[CdsService[Any]]) -> str:
+    current = {service.id for service in services}
+    return current.pop() if len(current) == 1 else id_
+
+
+def _walks(first: CdsService[Any], *others: CdsService[Any]) -> Walks | None:
+    alike = all(each.reads == first.reads and each.prefetch == first.prefetch for each in others)
+    return first.walks if alike else None

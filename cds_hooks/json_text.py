@@ -5,7 +5,8 @@ Specification: Use of JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 from operator import call
 from threading import local
 from typing import Any, TypeAlias
@@ -31,9 +32,11 @@ class _TooMany(Exception):  # noqa: N818 - it ends the reading of a body, and is
 
 
 class _Left(local):
-    """How many members the body that a thread reads may have still: counted while it is read, as each takes memory."""
+    """One for each member that the body that a thread reads may have still: taken while it is read, as each member
+    takes memory.
+    """
 
-    members = MOST_MEMBERS
+    ones: Iterator[object] = iter(())
 
 
 _LEFT = _Left()
@@ -46,8 +49,7 @@ class _Name:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        _LEFT.members -= 1
-        if _LEFT.members < 0:
+        if not next(_LEFT.ones, None):
             raise _TooMany
 
 
@@ -143,7 +145,7 @@ def read_members(body: bytes, *, arrays: bool = False) -> dict[str, Member]:
 def _decoded(body: bytes, decoder: msgspec.json.Decoder[Any]) -> dict[_Name, Any]:
     # The decoder skips over what it leaves raw without looking at its encoding.
     body.isascii() or body.decode()
-    _LEFT.members = MOST_MEMBERS
+    _LEFT.ones = repeat(1, MOST_MEMBERS)
     members: dict[_Name, Any] = decoder.decode(body)
     return members
 

@@ -158,11 +158,10 @@ def read_envelope(body: bytes, walks: Walks | None = None) -> Mapping[str, Membe
     if isinstance(authorization, dict):
         checked = {**members, "fhirAuthorization": _decoded(authorization, "fhirAuthorization")}
     try:
-        loaded = load(ENVELOPE, checked)
+        loaded: dict[str, Member] = load(ENVELOPE, checked)
     except ValidationError as problem:
         raise refusal(problem, ENVELOPE, checked) from None
-    # The others are as they were.
-    return members if authorization is None else {**members, "fhirAuthorization": loaded["fhirAuthorization"]}
+    return {**members, **loaded}
 
 
 def read_request(body: bytes, service: CdsService[Any], *, correlation_id: str) -> HookRequest:

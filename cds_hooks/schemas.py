@@ -14,6 +14,7 @@ from cds_hooks.errors import BadRequest
 from cds_hooks.json_text import json_type
 
 _ABSENT = object()
+_TAKEN_AS_THEY_ARE: Mapping[type[fields.Field[Any]], type] = {fields.String: str, fields.Dict: dict}
 _EXPECTED: tuple[tuple[type[fields.Field[Any]], str], ...] = (
     (fields.String, "a string"),
     (fields.Integer, "a number without a fraction"),
@@ -23,7 +24,8 @@ _EXPECTED: tuple[tuple[type[fields.Field[Any]], str], ...] = (
 
 
 def load(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
-    """As `schema.load(members)`, for a schema without methods, defaults and other names of its members.
+    """As `schema.load(members)`, for a schema without methods, defaults, other names of its members and forms of what
+    is in a Dict.
 
     Most of what Schema.load does is about what such a schema does not have. Whatever is refused is left to it, for the
     whole of what it says: raises ValidationError.
@@ -43,8 +45,9 @@ def load(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deserialized(field: fields.Field[Any], value: Any, name: str, members: Mapping[str, Any]) -> Any:
-    """As `field.deserialize`, which makes the chain of checks of a text anew each time."""
-    if not (isinstance(value, str) and type(field) is fields.String):
+    """As `field.deserialize`, which makes the chain of checks of a field anew each time."""
+    kind = _TAKEN_AS_THEY_ARE.get(type(field))
+    if kind is None or not isinstance(value, kind):
         return field.deserialize(value, name, members)
     for check in field.validators:
         check(value)

@@ -18,6 +18,7 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cds_hooks import CallRecord, CdsService, HookRequest, ServiceRegistry, ServiceUnavailable, create_blueprint
+from cds_hooks.blueprint import call_record
 from cds_hooks.errors import Unauthorized
 from cds_hooks.fhir_access import complete, has_gaps
 from service.access.fhir_servers import fhir_policy
@@ -323,7 +324,7 @@ def _compare(
 
     @app.after_request
     def beside(response: Response) -> Response:
-        call: CallRecord[Answered] | None = g.get("cds_call")
+        call: CallRecord[Answered] | None = call_record()
         if call is not None and call.answered is not None:
             response.call_on_close(partial(shadow.take, call, clock()))
         return response

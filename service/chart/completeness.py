@@ -14,19 +14,19 @@ from service.prefetch_keys import COMPLAINT, MEDICINES, NEEDED_FOR_COMPLAINT, PA
 
 # Missing from a call that was made without them, these may hold what matters.
 _MISSED = frozenset({*NEEDED_FOR_COMPLAINT, *MEDICINES})
-_INCOMPLETE = (PrefetchState.FAILED, PrefetchState.INCOMPLETE)
+_CAME = (PrefetchState.SUPPLIED, PrefetchState.EMPTY, PrefetchState.NULL, PrefetchState.FETCHED)
 _ABSENT = (PrefetchState.MISSING, PrefetchState.FAILED)
 
 
 def lacking(prefetch: Mapping[str, PrefetchValue]) -> frozenset[str]:
     """The keys of which nothing, or not all, arrived. What the client says it has nothing of is no such key."""
-    return frozenset(key for key, value in prefetch.items() if value.state in _INCOMPLETE or _is_missed(key, value))
+    return frozenset([key for key, value in prefetch.items() if value.state not in _CAME and _matters(key, value)])
 
 
-def _is_missed(key: str, value: PrefetchValue) -> bool:
-    """Whether it is missing and may hold what matters."""
+def _matters(key: str, value: PrefetchValue) -> bool:
+    """Of what did not come in full, whether it may hold what matters."""
     if value.state is not PrefetchState.MISSING:
-        return False
+        return True
     kind = kind_of(key)
     return kind in _MISSED or (kind in COMPLAINT and value.is_late)
 
