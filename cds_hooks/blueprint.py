@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import orjson
 from flask import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.utils import get_content_length
 
@@ -84,6 +85,13 @@ class CallRecord(Generic[Answered]):
     request: HookRequest | None = field(default=None, repr=False)
     answered: Answered | None = field(default=None, repr=False)
     is_check: bool = False
+
+
+class _Answer(Response):
+    """The answer to a call: its length is known, and none of its headers has to be made right for the request."""
+
+    def get_wsgi_headers(self, _environ: Mapping[str, Any]) -> Headers:
+        return self.headers
 
 
 def create_blueprint(
@@ -153,7 +161,7 @@ def create_blueprint(
         record.request = hook_request
         answered = service.answer(hook_request)
         record.seconds["answer"] = perf_counter() - read
-        return Response(_body(hook_request, answered, revise, record), content_type=_JSON)
+        return _Answer(_body(hook_request, answered, revise, record), content_type=_JSON)
 
     @blueprint.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def take_feedback(service_id: str) -> Response:
@@ -175,10 +183,10 @@ def create_blueprint(
 
     @blueprint.after_app_request
     def finish(response: Response) -> Response:
-        response.headers.add("X-Correlation-Id", correlation_id())
-        _allow_origin(response, allowed_origins)
-        record: CallRecord[Answered] | None = call_record()
-        if on_call is not None and record is not None:
+        environ = request.environ
+        response.headers.add("X-Correlation-Id", environ.get(_KNOWN_ID) or correlation_id())
+        _allow_origin(response, environ, allowed_origins)
+        if on_call is not None and (record := environ.get(_CALL)) is not None:
             record.status = response.status_code
             on_call(record)
         return response
@@ -317,16 +325,16 @@ def read_body(limit: int) -> bytes:
     return body
 
 
-def _allow_origin(response: Response, allowed: Sequence[str]) -> None:
+def _allow_origin(response: Response, environ: Mapping[str, Any], allowed: Sequence[str]) -> None:
     headers = response.headers
     if "*" in allowed:
         headers.add("Access-Control-Allow-Origin", "*")
     else:
         headers.add("Vary", "Origin")
-        if (origin := request.headers.get("Origin")) in allowed and origin:
+        if (origin := environ.get("HTTP_ORIGIN")) in allowed and origin:
             headers["Access-Control-Allow-Origin"] = origin
     headers.add("Access-Control-Expose-Headers", "X-Correlation-Id")
-    if request.method == "OPTIONS":
+    if environ["REQUEST_METHOD"] == "OPTIONS":
         headers.update(_PREFLIGHT)
 
 

@@ -148,7 +148,7 @@ class Walks:
         return members
 
     def _are_asked_for(self, heads: Heads) -> bool:
-        """Whether each is what answers the template of its key: for a search a Bundle, else another resource, or null."""
+        """Whether each is what answers the template of its key, for a search a Bundle and else not, or null."""
         for key, head in heads.items():
             is_search = self._searches.get(key)
             if is_search is None or not (head is None or isinstance(head, Head)):

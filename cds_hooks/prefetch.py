@@ -256,6 +256,8 @@ def _read_ahead(body: Body, key: str, head: Any) -> PrefetchValue:
 
 
 def _bundle_ahead(key: str, bundle: Any, found: Callable[[], Sequence[Entry]]) -> PrefetchValue:
+    if not (bundle.entry or bundle.link or bundle.total):
+        return PrefetchValue(key, PrefetchState.EMPTY)
     heads = []
     for entry in bundle.entry or ():
         head = entry.resource

@@ -551,7 +551,7 @@ class _Reading:
                 if rows:
                     self._take_known(kind, rows, (kind, value.resources, place))
                 # Most charts have a code of a known system in their first resource.
-                elif kind == "Condition" or not self.understood:
+                elif not self.understood or (kind == "Condition" and _has_no_code(head)):
                     self._take_unknown(head, (kind, value.resources, place))
             else:
                 self.matters = self.matters or kind == "QuestionnaireResponse"
@@ -575,9 +575,7 @@ class _Reading:
         """An Observation or a Condition without a code that is known; a Condition may be by its words."""
         self.understood = self.understood or self._is_of_known_system(head)
         self.foreign += not self.understood
-        if head.kind != "Condition":
-            return
-        if head.code is None or any(coding.code for coding in head.code.coding or ()):
+        if head.kind != "Condition" or not _has_no_code(head):
             return
         kind, among, place = at
         try:
@@ -821,6 +819,11 @@ class _Reading:
             sex=sex if sex in ("female", "male") else None,
             deceased=is_deceased(resource),
         )
+
+
+def _has_no_code(head: ResourceHead) -> bool:
+    """Whether it has a CodeableConcept, and no code in it."""
+    return head.code is not None and not [each for each in head.code.coding or () if each.code]
 
 
 def _known_within(head: ResourceHead, lookup: Callable[[str | None, str | None], tuple[Code, ...]]) -> tuple[Code, ...]:
