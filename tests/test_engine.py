@@ -23,10 +23,13 @@ from service.knowledge_model.model import ORDER_SYSTEM, Knowledge, Points, Treat
 from service.knowledge_model.vocabulary import ADVICE_FACTS, CHART_KINDS, COSTS, INDICATORS
 from service.reasoning.assessment import Assessment, presentations
 from service.reasoning.decision import Decision, decide, ones
+from service.reasoning.draft_imaging import WORK_UP, DraftImaging, DraftOrder, JudgedDrafts
 from service.reasoning.questions import DECIDING, Questions
 from service.reasoning.unread_values import UnreadValues
 from service.reasoning.visit_limits import days_allowed, limit_of
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
+from service.services.evaluation import Evaluation, in_context
+from service.services.imaging_referral import ImagingReferral
 from tests.toy import CLOCK, Engine, day, done, fired, order, toy
 
 ANKLE = "ankle-pain"
@@ -1823,6 +1826,7 @@ CT_FIRST = {"order-rating": "cannot-tell", "radiograph-comes-first": True, "orde
     ("draft", "known"),
     [
         (order("mri-ankle", "left"), MRI_FIRST),
+        (order("mri-foot", "left"), MRI_FIRST),
         (order("radiograph-ankle", "left"), {"order-rating": "appropriate", "order-is-ionising": True}),
         (order("ct-ankle", "left"), CT_FIRST),
         (
@@ -1847,7 +1851,7 @@ CT_FIRST = {"order-rating": "cannot-tell", "radiograph-comes-first": True, "orde
             {"order-rating": "cannot-tell", "order-names-no-region": True, "order-is-an-mri": True},
         ),
     ],
-    ids=["mri", "radiograph", "ct", "region", "side", "two-sides", "contrast", "ct-contrast", "no-region"],
+    ids=["mri", "mri-foot", "radiograph", "ct", "region", "side", "two-sides", "contrast", "ct-contrast", "no-region"],
 )
 def test_what_is_known_of_a_draft_says_what_it_is_of_and_how_it_is_rated(
     engine: Engine, draft: dict[str, Any], known: dict[str, Any]
@@ -1860,6 +1864,7 @@ def test_what_is_missing_beside_the_drafts_is_known_of_none_of_them(engine: Engi
     emergency = {"present": [ANKLE, "blue-toes"]}
     assert facts(engine, mri, **emergency)[1:] == [{"red-flag-work-up-missing": True}]
     # What is drafted and not recognised may be what is missing.
+    assert facts(engine, mri, unknown, **CRACK)[0] == MRI_FIRST
     assert facts(engine, mri, unknown, **emergency)[1:] == [
         {"red-flag-work-up-missing": True, "order-not-recognised": True}
     ]
@@ -1957,7 +1962,7 @@ OLD = {"present": [f"{ANKLE}, 40 days ago", "slow-start, 40 days ago"]}
 SLOW = {"present": [ANKLE, "slow-start"]}
 FEVER = {"present": [ANKLE, "fever"]}
 KNEE, RADIOGRAPH, MRI = order("mri-knee", "left"), order("radiograph-ankle", "left"), order("mri-ankle", "left")
-ULTRASOUND = order("ultrasound-ankle", "left")
+ULTRASOUND, FOOT = order("ultrasound-ankle", "left"), order("ultrasound-foot", "left")
 OF_THE_FOOT = ["routine: Ultrasound of the foot, left", "not draft1"]
 
 
@@ -1977,6 +1982,10 @@ OF_THE_FOOT = ["routine: Ultrasound of the foot, left", "not draft1"]
         ([MRI, MRI], SLOW, [OF_THE_FOOT, ["not draft2"]]),
         ([MRI], {**SLOW, "orders": [order("mri-ankle", "left", status="active")]}, [["not draft1"]]),
         ([MRI], {**OLD, "orders": [done("mri-ankle", 3)]}, [["not draft1"]]),
+        # Also what is appropriate: where it is there, was done, or is for the other side.
+        ([FOOT, FOOT], SLOW, [["not draft2"]]),
+        ([FOOT], {**OLD, "orders": [done("ultrasound-foot", 3)]}, [["not draft1"]]),
+        ([order("ultrasound-foot", "right"), FOOT], SLOW, [["not draft1"]]),
         # Beside a red flag nothing only goes.
         ([MRI, MRI], FEVER, []),
         # For the other side it is put in the place of the one that is wrong, where it is not drafted already.
@@ -2015,7 +2024,8 @@ def test_an_order_that_names_two_sides_gives_way_where_one_is_known() -> None:
 
 
 def test_an_order_that_is_right_stays_whatever_is_said_of_it() -> None:
-    assert suggested(saying("order-is-ionising"), RADIOGRAPH, **CRACK) == []
+    for chart in (CRACK, {"present": [ANKLE, "bony-tenderness"]}):
+        assert suggested(saying("order-is-ionising"), RADIOGRAPH, **chart) == []
 
 
 def test_a_draft_that_was_decided_on_counts_as_ordered(engine: Engine) -> None:
@@ -2024,6 +2034,243 @@ def test_a_draft_that_was_decided_on_counts_as_ordered(engine: Engine) -> None:
     assert judged["reference"] == "ServiceRequest/draft1"
     assert "io4-radiograph-first" not in drafted(engine, MRI, beside=[RADIOGRAPH], **CRACK)[0]
     assert "io6-ordered" not in drafted(engine, RADIOGRAPH, beside=[MRI], **CRACK)[0]
+
+
+CT, RIGHT_MRI, RIGHT_ULTRASOUND = (
+    order("ct-ankle", "left"),
+    order("mri-ankle", "right"),
+    order("ultrasound-ankle", "right"),
+)
+CHANGED_DRAFTS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "nothing": ([MRI, KNEE, RIGHT_MRI], {"present": [ANKLE]}),
+    "long-ago": ([MRI, RADIOGRAPH], LONG_AGO),
+    "emergency": ([MRI, ULTRASOUND], {"present": [ANKLE, "blue-toes", "slow-start"]}),
+    "crack": ([KNEE], CRACK),
+    "tender": ([MRI, CT], {"present": [ANKLE, "loud-crack", "bony-tenderness"]}),
+    "after": ([MRI, CT, CT], {"present": [ANKLE, "bony-tenderness"], "orders": [done("radiograph-ankle", 3)]}),
+    "fever": ([RADIOGRAPH, RADIOGRAPH], {"present": [ANKLE, "fever"], "numbers": {"pain-severity": 8}}),
+    "asked": ([MRI, CT, CT], {"present": [ANKLE, "slow-start"], "asked": ["fever", "loud-crack", "blue-toes"]}),
+    "both": ([MRI, RADIOGRAPH, RADIOGRAPH], {"present": [*ON_BOTH, "loud-crack"]}),
+    # What an answer adds to what calls for imaging already: the other side, or that it is news since the radiograph.
+    "both-loose": (
+        [ULTRASOUND, RIGHT_ULTRASOUND, RIGHT_ULTRASOUND],
+        {"present": [*ON_BOTH, "squeeze-test", "drawer-test", "drawer-test, right"]},
+    ),
+    "news": (
+        [RADIOGRAPH],
+        {
+            "present": [f"{ANKLE}, 60 days ago"],
+            "dates": {"injury-date, 60 days ago": day(60)},
+            "orders": [done("radiograph-ankle", 20)],
+        },
+    ),
+    # A rating is true with an answer that changes nothing else.
+    "rated": ([MRI, ULTRASOUND, ULTRASOUND], {"present": [ANKLE, "swelling", "drawer-test", "tilt-test"]}),
+    "both-tested": ([ULTRASOUND, RIGHT_ULTRASOUND, RIGHT_ULTRASOUND], {"present": [*ON_BOTH, "drawer-test"]}),
+    "shown": ([MRI, RADIOGRAPH], {"present": [f"{ANKLE}, 40 days ago", "broken-on-mri, 8 days ago"]}),
+    "no-red-flag": (
+        [KNEE],
+        {"present": [ANKLE, "slow-start"], "absent": ["blue-toes", "loud-crack", "cold-foot", "fever"]},
+    ),
+    "child": ([MRI, ULTRASOUND, ULTRASOUND], {"present": [ANKLE, "slow-start"], "age": 17}),
+}
+
+
+@pytest.mark.parametrize(("drafts", "chart"), CHANGED_DRAFTS.values(), ids=CHANGED_DRAFTS)
+def test_an_answer_makes_of_the_card_of_a_draft_what_the_chart_that_has_it_would(
+    engine: Engine, drafts: list[dict[str, Any]], chart: dict[str, Any]
+) -> None:
+    hold_against_whole_charts(engine, drafts, chart)
+
+
+def test_where_orders_did_not_come_an_answer_makes_of_a_card_what_the_chart_that_has_it_would() -> None:
+    hold_against_whole_charts(saying("chart-not-heard"), [RADIOGRAPH, MRI], {"present": [ANKLE], "failed": ["orders"]})
+
+
+def judging(
+    engine: Engine, drafts: list[dict[str, Any]], chart: dict[str, Any]
+) -> tuple[DraftImaging, Evaluation, list[DraftOrder]]:
+    """What judges these drafts on this chart, the chart, and the drafts as they are read."""
+    call = engine.call(IMAGING_REFERRAL, drafts=drafts, **chart)
+    read = ImagingReferral(engine.evaluator, lambda _client: False)._drafts(in_context(call, "draftOrders"))
+    return DraftImaging(engine.assessor), engine.evaluator.evaluate(call), read
+
+
+def judged_drafts(engine: Engine, *drafts: dict[str, Any], **chart: Any) -> JudgedDrafts:
+    imaging, of, read = judging(engine, list(drafts), chart)
+    return imaging.judge(of.case, of.assessment, read, of.on_chart)
+
+
+def hold_against_whole_charts(engine: Engine, drafts: list[dict[str, Any]], chart: dict[str, Any]) -> None:
+    """How urgent the card of each draft, and the one beside them, is with each single answer."""
+    imaging, of, read = judging(engine, drafts, chart)
+    questions, decision, on_chart = engine.assessor.questions, of.assessment.decision, of.on_chart
+    judged = imaging.judge(of.case, of.assessment, read, on_chart)
+    assert judged.orders or judged.work_ups
+    assert decision is not None
+    tiers = imaging.tiers(of.assessment, read, on_chart, judged)
+    for first in ones(questions._answered_alone(decision)):
+        values = questions.answers[first // decision.charts.layout.charts - 1].values
+        case = of.case.answered(values)
+        whole = imaging.judge(case, engine.assessor.assess(case, asking=False), read, on_chart)
+        cards = {one.rated.order.reference: one.fired[0].indicator for one in whole.orders}
+        cards |= {about: one.fired[0].indicator for about, one in zip([WORK_UP], whole.work_ups, strict=False)}
+        told = {about: name for about, so in tiers for name, on in zip(INDICATORS, so, strict=True) if on >> first & 1}
+        assert told == cards, values
+
+
+def test_a_radiograph_that_is_ordered_first_stands_on_one_card(engine: Engine) -> None:
+    mri, ct = judged_drafts(engine, MRI, CT, **CRACK).orders
+    assert mri.first is not None
+    assert (mri.first.call.key, mri.elsewhere) == ("radiograph-ankle", ())
+    assert (ct.first, [call.key for call in ct.elsewhere]) == (None, ["radiograph-ankle"])
+
+
+def test_what_is_put_in_the_place_of_a_draft_stands_on_what_calls_for_it(engine: Engine) -> None:
+    [knee] = judged_drafts(engine, KNEE, **CRACK).orders
+    assert knee.instead is not None
+    assert knee.instead.behind.recommendation.id == "rf3-crack"
+    [right] = judged_drafts(engine, order("radiograph-ankle", "right"), **CRACK).orders
+    assert right.instead is not None
+    assert right.instead.behind.recommendation.id == "io2-other-side"
+
+
+def test_what_is_missing_is_for_the_side_of_the_red_flag(engine: Engine) -> None:
+    without_region = order("mri-ankle", "left", **coded_as("mri-ankle", "mri-foot"))
+    both = {"present": [*ON_BOTH, "loud-crack", "bony-tenderness, right"]}
+    [missing] = judged_drafts(engine, without_region, **both).work_ups
+    assert [(each.call.key, each.side) for each in missing.proposals] == [("radiograph-ankle", "left")]
+
+
+def test_a_draft_that_comes_after_and_is_not_selected_counts_as_ordered(engine: Engine) -> None:
+    imaging, of, read = judging(engine, [RADIOGRAPH], {"beside": [MRI, RADIOGRAPH], **CRACK})
+    for drafts in ([read[2], read[1]], [read[2], read[1], read[0]]):
+        [judged] = imaging.judge(of.case, of.assessment, drafts, of.on_chart).rated
+        assert judged.placed is read[1].order
+
+
+def test_a_result_of_the_other_side_or_that_is_absent_is_no_imaging_that_was_done(engine: Engine) -> None:
+    shown = {"present": [*ON_BOTH, "slow-start", "broken-on-mri, right, 8 days ago"]}
+    assert "io5-done" in drafted(engine, RIGHT_MRI, **shown)[0]
+    assert "io5-done" not in drafted(engine, MRI, **shown)[0]
+    assert "io5-done" not in drafted(engine, MRI, **SLOW, absent=["broken-on-mri, 8 days ago"])[0]
+
+
+def test_what_a_critical_red_flag_calls_for_is_missing_on_its_side_alone(engine: Engine) -> None:
+    without_region = order("mri-ankle", "left", **coded_as("mri-ankle", "mri-foot"))
+    cold = {"present": [*ON_BOTH, "fever", "cold-foot", "loud-crack, right", "bony-tenderness, right"]}
+
+    def missing(*drafts: dict[str, Any]) -> list[tuple[str, str]]:
+        [work_up] = judged_drafts(engine, *drafts, **cold).work_ups
+        assert work_up.elsewhere == ()
+        return [(each.call.key, each.side) for each in work_up.proposals]
+
+    assert missing(without_region) == [("mri-ankle", "left"), ("referral-clinic", "left")]
+    assert missing(MRI) == [("referral-clinic", "left")]
+    # Put in the place of a draft it is missing no more, and stands there.
+    judged = judged_drafts(engine, KNEE, present=[ANKLE, "fever", "cold-foot"])
+    [work_up] = judged.work_ups
+    assert [call.key for call in work_up.elsewhere] == ["mri-ankle"]
+    assert [each.call.key for each in work_up.proposals] == ["referral-clinic"]
+
+
+def test_what_is_missing_anyway_is_not_ordered_first_as_well() -> None:
+    critical = tuple(
+        replace(each, critical_when=parse("bony-tenderness", {})) if each.id == "rf3-crack" else each
+        for each in toy().recommendations
+    )
+    engine = Engine(replace(toy(), recommendations=critical))
+    tender = ["loud-crack", "bony-tenderness"]
+    judged = judged_drafts(engine, CT, present=[ANKLE, *tender])
+    [ct], [work_up] = judged.orders, judged.work_ups
+    assert (ct.first, [call.key for call in ct.elsewhere]) == (None, ["radiograph-ankle"])
+    assert [each.call.key for each in work_up.proposals] == ["radiograph-ankle", "mri-ankle"]
+    # On both sides it is, where the red flag is of one of them.
+    judged = judged_drafts(engine, CT, present=[*ON_BOTH, *tender, "bony-tenderness, right"])
+    [ct], [work_up] = judged.orders, judged.work_ups
+    assert ct.first is not None
+    assert (ct.first.call.key, ct.first.side) == ("radiograph-ankle", "bilateral")
+    assert [each.side for each in work_up.proposals] == ["left", "left"]
+
+
+def test_what_a_red_flag_of_one_side_calls_for_is_not_missing_on_the_other(engine: Engine) -> None:
+    without_region = order("mri-ankle", "left", **coded_as("mri-ankle", "mri-foot"))
+    both = {"present": [*ON_BOTH, "loud-crack", "bony-tenderness, right"]}
+    placed = [order("radiograph-ankle", "left", status="active"), order("mri-ankle", "left", status="active")]
+    assert judged_drafts(engine, without_region, orders=placed, **both).work_ups == ()
+
+
+def test_an_order_is_done_already_on_its_own_side_and_without_one_on_that_of_the_pain(engine: Engine) -> None:
+    def is_done(side: str, of: str) -> bool:
+        return "io5-done" in drafted(engine, order("mri-ankle", side), orders=[done("mri-ankle", 3, of)], **OLD)[0]
+
+    assert [is_done(side, of) for side in ("left", "right", "") for of in ("left", "right")] == [
+        *(True, False),
+        *(False, True),
+        *(True, False),
+    ]
+    # Nothing comes before what has been done.
+    long_ago = {"present": [f"{ANKLE}, 40 days ago", "loud-crack, 40 days ago"], "orders": [done("mri-ankle", 20)]}
+    said, _judged = drafted(engine, MRI, **long_ago)
+    assert ("io5-done" in said, "io4-radiograph-first" in said) == (True, False)
+
+
+def test_an_order_is_for_the_side_of_what_it_is_as_good_as_after_the_radiograph(engine: Engine) -> None:
+    tender = {"present": [*ON_BOTH, "loud-crack", "bony-tenderness"]}
+    judged = judged_drafts(engine, order("mri-foot", "right"), RADIOGRAPH, **tender)
+    assert [(one.side, one.other_side) for one in judged.rated] == [("left", True), ("left", False)]
+
+
+def test_a_rating_that_somebody_has_published_is_told_apart(engine: Engine) -> None:
+    def published(**chart: Any) -> str:
+        [rated] = judged_drafts(engine, MRI, **chart).rated
+        return rated.published[0].id if rated.published else ""
+
+    assert published(**CRACK) == ""
+    assert published(orders=[done("radiograph-ankle", 0)], **CRACK) == "TOY-B"
+
+
+def test_an_order_that_does_not_stand_is_not_ordered(engine: Engine) -> None:
+    on_hold = [order("radiograph-ankle", "left", status="on-hold")]
+    assert "io4-radiograph-first" in drafted(engine, MRI, orders=on_hold, **CRACK)[0]
+
+
+def test_of_a_child_what_is_appropriate_is_told(engine: Engine) -> None:
+    _said, [judged] = drafted(engine, FOOT, age=17, **SLOW)
+    assert judged["rating"] == "appropriate"
+
+
+def test_without_the_complaint_nothing_is_said_of_a_draft_and_nothing_changes_what_is() -> None:
+    assert drafted(saying("order-is-an-mri"), MRI, present=["swelling"])[0] == []
+    few: dict[str, Any] = {"present": ["swelling"], "withheld": ["conditions"]}
+    assert drafted(saying("chart-not-heard"), MRI, **few)[0] == ["io7-more"]
+
+
+def test_a_radiograph_is_to_be_repeated_after_its_days(engine: Engine) -> None:
+    def rated(engine: Engine, ago: int, **more: Any) -> tuple[str, str, str]:
+        began: dict[str, Any] = {
+            "present": [f"{ANKLE}, 100 days ago", "slow-start, 100 days ago", *more.pop("present", ())]
+        }
+        began["dates"] = {"injury-date, 100 days ago": day(100)}
+        _said, [judged] = drafted(engine, RADIOGRAPH, orders=[done("radiograph-ankle", ago)], **began, **more)
+        return judged["rating"], judged["because"], judged.get("variant", {}).get("id", "")
+
+    crack = {"present": ["loud-crack, 100 days ago"]}
+    assert rated(engine, 95, **crack) == ("appropriate", "called-for", "TOY-A")
+    assert rated(engine, 85, **crack) == ("appropriate", "called-for", "")
+    # Where a red flag would call for it that is unanswered, and which has no imaging of its own.
+    slow = toy().presentations[2]
+    usually_not = replace(slow.ratings[0], modality="radiograph")
+    knowledge = replace(
+        toy(),
+        presentations=(*toy().presentations[:2], replace(slow, ratings=(*slow.ratings, usually_not))),
+        recommendations=tuple(
+            replace(each, imaging=()) if each.id == "rf3-crack" else each for each in toy().recommendations
+        ),
+    )
+    repeated = Engine(knowledge)
+    assert rated(repeated, 95, asked=["loud-crack"])[:2] == ("cannot-tell", "red-flag-unanswered")
+    assert rated(repeated, 85, asked=["loud-crack"])[:2] == ("usually-not", "rated")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from cds_hooks import ServiceRegistry, read_request
+from cds_hooks import HookRequest, ServiceRegistry, read_request
 from service.answers.answered import Answered
 from service.chart.case import Case
 from service.knowledge_model import loader
@@ -205,19 +205,20 @@ class Engine:
     def assessor(self) -> Assessor:
         return self.evaluator.assessor
 
+    def call(self, service: str = DIAGNOSIS, **chart: Any) -> HookRequest:
+        """The request about this chart as a service takes it."""
+        found = _published()[0].find(service, HOOKS[service])
+        return read_request(json.dumps(request(service, **chart)).encode(), found, correlation_id="")
+
     def answered(self, service: str = DIAGNOSIS, **chart: Any) -> Answered:
         """What a service answers to this chart."""
-        found = self.services.find(service, HOOKS[service])
-        body = json.dumps(request(service, **chart)).encode()
-        answered: Answered = found.answer(read_request(body, found, correlation_id=""))
+        answered: Answered = self.services.find(service, HOOKS[service]).answer(self.call(service, **chart))
         return answered
 
     def case(self, **chart: Any) -> Case:
         """The chart as it is read."""
-        found = _published()[0].find(DIAGNOSIS, "patient-view")
-        body = json.dumps(request(**chart)).encode()
         # Read alone: to evaluate it would assess it as well.
-        return self.evaluator._reader.read(chart_of(read_request(body, found, correlation_id="")), CLOCK)
+        return self.evaluator._reader.read(chart_of(self.call(**chart)), CLOCK)
 
     def assess(self, **chart: Any) -> Assessment:
         """What is made of this chart."""
