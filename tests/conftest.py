@@ -14,8 +14,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests import once
-
 # How long an example takes is no property: the machine may have other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -169,6 +167,8 @@ def leave_out() -> Callable[[str], NoReturn]:
 @pytest.fixture(scope="session", autouse=True)
 def _made_once() -> Iterator[None]:
     """What every application makes of the packaged knowledge is made once, where any test of this process makes one."""
+    from tests import once  # noqa: PLC0415 - the process that only hands out the tests need not load the product
+
     with once.made_once() if "service.app" in sys.modules else nullcontext():
         yield
 
@@ -176,6 +176,8 @@ def _made_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _read_once() -> Iterator[None]:
     """What the loader has read before is not read again."""
+    from tests import once  # noqa: PLC0415
+
     with once.read_once():
         yield
 

@@ -16,8 +16,16 @@ const LONGEST_URL = 2048;
 for (const file of ['profiles-types.json', 'profiles-resources.json']) {
   indexStructureDefinitionBundle(readJson(`fhir/r4/${file}`));
 }
+// A parameter of many types has one expression, a union of what it is of each: the engine would look in every resource
+// for the parts of all the others.
+const ofType = (resource, base) => {
+  const parts = resource.expression?.split(' | ').filter((part) => part.includes(`${base}.`)) ?? [];
+  return { resource: { ...resource, base: [base], expression: parts.join(' | ') || resource.expression } };
+};
 for (const file of SEARCH_PARAMETER_BUNDLE_FILES) {
-  indexSearchParameterBundle(readJson(file));
+  const { entry, ...bundle } = readJson(file);
+  const each = entry.flatMap(({ resource }) => resource.base.map((base) => ofType(resource, base)));
+  indexSearchParameterBundle({ ...bundle, entry: each });
 }
 
 const router = new FhirRouter();
