@@ -16,6 +16,8 @@ UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 def is_loopback(host: str | None) -> bool:
     """Whether only programs of this machine can reach what listens on, or is at, this host."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+        address = ipaddress.ip_address(host or "")
     except ValueError:
-        return False
+        return host == "localhost"
+    # An IPv4 address within IPv6 is one for Python from 3.13 on alone.
+    return address.is_loopback and not (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped)

@@ -88,6 +88,7 @@ def test_a_path_that_is_there_is_taken(tmp_path: Path) -> None:
         ("::", False),
         ("10.0.0.5", False),
         ("::ffff:10.0.0.5", False),
+        ("::ffff:127.0.0.1", False),
         ("localhost.example.org", False),
         ("sitbone", False),
     ],
