@@ -209,7 +209,7 @@ def test_what_is_nested_just_as_deeply_as_can_be_read_ahead_is_no_error_of_the_s
     def is_read_ahead(depth: int) -> bool:
         return CALLED.walks is not None and CALLED.walks.read_ahead(nested(depth)) is not None
 
-    deepest = bisect_left(range(2_000), True, key=lambda depth: not is_read_ahead(depth)) - 1
+    deepest = bisect_left(range(20_000), True, key=lambda depth: not is_read_ahead(depth)) - 1
     assert deepest > 100
     answers = [read(nested(depth), CALLED, None) for depth in range(deepest - 40, deepest + 10)]
     assert BadRequest in [answer[0] for answer in answers]

@@ -694,7 +694,7 @@ def test_when_one_part_is_empty_and_another_fails_the_key_has_failed(server: Fak
             "not FHIR: the answer cannot be read as JSON",
         ),
         (fetched(b"[" * 100_000), "not FHIR: the answer cannot be read as JSON"),
-        (fetched(b'{"x":' * 5_000 + b"1" + b"}" * 5_000), "not FHIR: the answer cannot be read as JSON"),
+        (fetched(b'{"x":' * 50_000 + b"1" + b"}" * 50_000), "not FHIR: the answer cannot be read as JSON"),
         (fetched([bundle()]), "not FHIR: the answer cannot be read as JSON"),
         (fetched({}), "an object without resourceType"),
         (fetched(OUTCOME), "an OperationOutcome instead of data"),
