@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import chain
+from itertools import chain, compress
 from math import floor, inf, nextafter
-from operator import or_
+from operator import itemgetter, or_
 from typing import NamedTuple
 
 import msgspec
@@ -93,20 +93,17 @@ class Questions:
         read = [{self.read_as[f]: value for f, value in answer.values.items()} for answer in self.answers]
         informing = informative | {self.read_date_as[f] for f in informative & self.read_date_as.keys()}
         self.layouts: Mapping[int, Layout] = {charts: layout(kernel, charts, read, informing) for charts in (1, 4)}
-        # Of each question the variants in which one finding is answered, and those in which several are together.
+        # Of each question the variants in which one finding is answered, and with those in which several are together.
         self.variants = {charts: [(0, 0) for _question in knowledge.questions] for charts in self.layouts}
         # What a finding is read as -> the variants in which it is answered alone.
         self.alone: dict[int, dict[str, int]] = {charts: {} for charts in self.layouts}
         for number, answer in enumerate(self.answers, start=1):
             name, *more = (self.read_as[f] for f in answer.values)
             for charts in self.layouts:
-                variant, (alone, together) = 1 << number * charts, self.variants[charts][answer.question]
-                if more:
-                    self.variants[charts][answer.question] = (alone, together | variant)
-                else:
-                    self.variants[charts][answer.question] = (alone | variant, together)
+                variant, (alone, every) = 1 << number * charts, self.variants[charts][answer.question]
+                self.variants[charts][answer.question] = (alone if more else alone | variant, every | variant)
+                if not more:
                     self.alone[charts][name] = self.alone[charts].get(name, 0) | variant
-        self.question_of = [answer.question for answer in self.answers]
         self.given = [tuple(answer.values.items()) for answer in self.answers]
         self.outcome = _by_term(kernel.outcome.items())
         self.findings = [tuple(self.read_as[f] for f in q.findings) for q in knowledge.questions]
@@ -167,19 +164,18 @@ class Questions:
             by_points[change.points] = by_points.get(change.points, 0) | change.variants
         # What changes nothing is not asked.
         by_points.pop(0, None)
-        # Of each question the answer that changes most; of those that change as much, the first that is tried.
-        best: dict[int, tuple[int, int]] = {}
-        for points in sorted(by_points, reverse=True):
-            for variant in ones(by_points[points]):
-                number = self.question_of[variant // charts.layout.charts - 1]
-                if number not in best:
-                    best[number] = (points, variant)
+        ranked, changing = sorted(by_points.items(), reverse=True), reduce(or_, by_points.values(), 0)
+        worth: list[tuple[int, int, int]] = []
+        for number in self.order:
+            if of_question := changing & self.variants[charts.layout.charts][number][1]:
+                # The answer that changes most; of those that change as much, the first that is tried.
+                points, most = next((points, most) for points, of in ranked if (most := of & of_question))
+                worth.append((points * self._plausible(decision, number), number, most & -most))
         # Value times plausibility; of equal ones the cheaper, as they stand.
-        worth = {n: best[n][0] * self._plausible(decision, n) for n in self.order if n in best}
-        for number in sorted(worth, key=worth.__getitem__, reverse=True)[: max(ASKED_AT_MOST - len(asked), 0)]:
-            question, (_points, variant) = questions[number], best[number]
-            answer = self.answers[variant // charts.layout.charts - 1]
-            change = next(change for change in changes if change.variants >> variant & 1)
+        worth.sort(key=itemgetter(0), reverse=True)
+        for _worth, number, variant in worth[: max(ASKED_AT_MOST - len(asked), 0)]:
+            question, answer = questions[number], self.answers[(variant.bit_length() - 1) // charts.layout.charts - 1]
+            change = next(change for change in changes if change.variants & variant)
             left = [f for f in question.findings if (of := self.read_as[f]) in charts.open and of not in besides]
             finding = next(f for f in left if f in answer.values)
             short = question.short if len(left) == len(question.findings) else ""
@@ -212,15 +208,20 @@ class Questions:
 
     def _left(self, charts: Charts, due: Sequence[bool], besides: Collection[str]) -> int:
         """The variants that answer a question that is due, of what is still open and none of `besides`."""
-        left, variants, open_ = 0, self.variants[charts.layout.charts], charts.open
-        for number in self.order:
-            if due[number]:
-                alone, together = variants[number]
-                left |= alone
+        left, open_ = 0, charts.open
+        for findings, (alone, every), is_due in zip(
+            self.findings, self.variants[charts.layout.charts], due, strict=True
+        ):
+            if is_due:
                 # All of it at once only where more than one is unknown.
-                if together and len([f for f in self.findings[number] if f in open_ and f not in besides]) > 1:
-                    left |= together
+                several = every != alone and len([f for f in findings if f in open_ and f not in besides]) > 1
+                left |= every if several else alone
         return left & ~(charts.closed | self._alone_of(charts.layout.charts, besides))
+
+    def _answered_alone(self, decision: Decision) -> int:
+        """The variants in which one finding is answered that is unknown and asked of this patient."""
+        of_due = compress(self.variants[decision.charts.layout.charts], self._due(decision))
+        return reduce(or_, (alone for alone, _every in of_due), 0) & ~decision.charts.closed
 
     def _due(self, decision: Decision) -> list[bool]:
         """Of each question whether it is asked of this patient at all."""
@@ -342,15 +343,6 @@ class Questions:
                 self._answers_in(charts, raised & answered),
                 about,
             )
-
-    def _answered_alone(self, decision: Decision) -> int:
-        """The variants in which one finding is answered that is unknown and asked of this patient."""
-        charts = decision.charts
-        answered = 0
-        for (alone, _together), is_due in zip(self.variants[charts.layout.charts], self._due(decision), strict=True):
-            if is_due:
-                answered |= alone
-        return answered & ~charts.closed
 
     def alike(self, decision: Decision, read: Iterable[int], apart: Collection[str]) -> list[int]:
         """The variants with a single answer by which something that is read differs from the patient as documented,
