@@ -54,13 +54,12 @@ from service.reasoning.evidence import (
     Fired,
     Rule,
     Verdict,
-    carrying,
     reads_of,
     stands_on,
     state,
     with_unit,
 )
-from service.reasoning.kernel import Compiled, Node, compiled
+from service.reasoning.kernel import Carrier, Compiled, compiled
 from service.reasoning.questions import Asked, Questions, WouldChange
 
 
@@ -376,7 +375,7 @@ class Assessor:
             # In the order of the knowledge: that of the chart is how it happened to be sent.
             named: Sequence[str] = [f for f in self.locating if f in charts.case.assertions and known.get(f)]
             if not named and criterion and reader.verdict(criterion, number):
-                named = reader.evidence_for(criterion, number)
+                named = reader.evidence_for(self.kernel.located_by, number)
             for name in named:
                 item = reader.used(name, number)
                 found[item.finding, item.side] = item
@@ -505,20 +504,20 @@ class Assessor:
         found: dict[object, int] = {}
         made = self.kernel.recommendations[recommendation.id]
         firing, critical = decision.values[made.fires], decision.values[made.critical]
-        self._find_carrying(decision, made.when, firing, True, found)
-        if made.critical_when:
-            self._find_carrying(decision, made.critical_when, critical, True, found)
+        self._find_carrying(decision, made.evidence[True], firing, found)
+        self._find_carrying(decision, made.critical_evidence, critical, found)
         return (firing, critical, *found.values())
 
-    def _find_carrying(self, decision: Decision, node: Node, on: int, verdict: bool, found: dict[object, int]) -> None:
-        """The same of a condition of this verdict on these charts, named criteria opened."""
-        charts, derived, values = decision.charts, self.knowledge.engine.derived, decision.values
-        for leaf, of in carrying(values, node, on, verdict):
-            name = leaf.finding
-            if criterion := self.kernel.criteria.get(name):
-                for so, place in ((True, criterion.true), (False, criterion.false)):
-                    if of & values[place]:
-                        self._find_carrying(decision, criterion, of & values[place], so, found)
+    def _find_carrying(
+        self, decision: Decision, carriers: Iterable[Carrier], on: int, found: dict[object, int]
+    ) -> None:
+        """The same of what carries a verdict on these charts."""
+        charts, derived = decision.charts, self.knowledge.engine.derived
+        for place, name, parts, _contradictory in carriers:
+            if not (of := on & decision.values[place]):
+                continue
+            if parts:
+                self._find_carrying(decision, parts, of, found)
                 continue
             made_of = (derived.on_both_sides, derived.on_the_other_side, derived.count_of)
             names = {name, derived.on_either_side.get(name, name), *(n for by in made_of for n in by.get(name, ()))}

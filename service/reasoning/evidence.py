@@ -13,7 +13,7 @@ from service.chart.fhir_time import When
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
 from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation
 from service.reasoning.decision import Decision, ones
-from service.reasoning.kernel import Compiled, Kernel, Node, Weight
+from service.reasoning.kernel import Carrier, Compiled, Kernel, Node, Weight
 
 # A recommendation, and how it is compiled.
 Rule = tuple[Recommendation, Compiled]
@@ -148,9 +148,8 @@ class EvidenceReader:
         self.knowledge, self.reads, self.decision, self.facts = knowledge, reads, decision, facts
         self.kernel: Kernel = decision.kernel
         self.derived = knowledge.engine.derived
-        # Many recommendations stand on one finding, or on one criterion.
+        # Many recommendations stand on one finding.
         self._used: dict[tuple[str, int], Evidence] = {}
-        self._opened: dict[tuple[str, int], list[str]] = {}
         # Points are added up of what speaks for a cause, too.
         self._counting: dict[int, list[Weight]] = {}
         self._speaks: dict[int, Mapping[tuple[str, bool], Iterable[str]]] = {}
@@ -165,36 +164,29 @@ class EvidenceReader:
         """What is known of a finding, or of what is judged beside the chart."""
         return self.facts[name] if name in self.facts else self.decision.charts.charts[chart].known.get(name)
 
-    def carrying(self, node: Node, chart: int) -> list[tuple[Node, int]]:
-        """The comparisons that make the verdict of this condition what it is."""
-        if node.finding:
-            return [(node, 1 << chart)]
-        return carrying(self.decision.values, node, 1 << chart, self.verdict(node, chart))
-
     # -- names --------------------------------------------------------------------------------------------------------
 
-    def evidence_for(self, node: Node, chart: int) -> list[str]:
-        """The findings of the chart that carry the verdict of this condition, named criteria opened."""
-        findings, criteria = self.knowledge.findings, self.kernel.criteria
-        known = self.decision.charts.charts[chart].known
-        values, bit = self.decision.values, 1 << chart
+    def evidence_for(self, carriers: Iterable[Carrier], chart: int) -> list[str]:
+        """The findings of the chart among what carries a verdict, and behind it."""
+        findings, made = self.knowledge.findings, self.kernel.made
+        known, values, bit = self.decision.charts.charts[chart].known, self.decision.values, 1 << chart
         names: list[str] = []
-        for leaf, _bit in self.carrying(node, chart):
-            name = leaf.finding
-            if leaf.operand == CONTRADICTORY:
-                if values[leaf.true] & bit:
-                    names.append(name)
-            elif name in findings:
-                if name in known:
-                    names.append(name)
-            elif name in criteria:
-                names += self._of_criterion(name, chart)
-            elif name in self.kernel.made:
-                if values[self.kernel.present[name].true] & bit:
-                    names += self._behind_made(name)
-            # What is not so about what is judged is no reason.
-            elif self.value(name, chart) not in (None, False):
-                names += self._behind(name, known)
+
+        def gather(carriers: Iterable[Carrier]) -> None:
+            for place, name, parts, contradictory in carriers:
+                if values[place] & bit:
+                    if parts:
+                        gather(parts)
+                    elif name in findings:
+                        if contradictory or name in known:
+                            names.append(name)
+                    elif name in made:
+                        names.extend(self._behind_made(name))
+                    # What is not so about what is judged is no reason.
+                    elif self.value(name, chart) not in (None, False):
+                        names.extend(self._behind(name, known))
+
+        gather(carriers)
         return names
 
     def _behind(self, name: str, known: Collection[str]) -> Iterable[str]:
@@ -229,21 +221,15 @@ class EvidenceReader:
             if self.decision.on(self.kernel.diagnosed[cause], chart):
                 yield f"diagnosed-{cause}"
 
-    def _of_criterion(self, name: str, chart: int) -> list[str]:
-        key = (name, chart)
-        if key not in self._opened:
-            node = self.kernel.criteria[name]
-            self._opened[key] = [] if self.verdict(node, chart) is None else self.evidence_for(node, chart)
-        return self._opened[key]
-
     def waited_for(self, node: Node, chart: int) -> Iterator[str]:
         """The findings by which a condition cannot be told, named criteria opened."""
-        for leaf, _bit in self.carrying(node, chart):
-            criterion = self.kernel.criteria.get(leaf.finding)
-            if criterion and self.verdict(criterion, chart) is None:
+        if self.verdict(node, chart) is None:
+            if criterion := self.kernel.criteria.get(node.finding):
                 yield from self.waited_for(criterion, chart)
-            elif self.verdict(leaf, chart) is None:
-                yield self.derived.days_since.get(leaf.finding, leaf.finding)
+            elif node.finding:
+                yield self.derived.days_since.get(node.finding, node.finding)
+            for part in node.parts:
+                yield from self.waited_for(part, chart)
 
     def unknown(self, recommendation: Recommendation, chart: int) -> list[str]:
         """What of all that a recommendation reads is unknown. What is asked of some only, such as pregnancy, is not
@@ -276,7 +262,8 @@ class EvidenceReader:
             found: dict[tuple[str, bool], dict[str, None]] = {}
             for weight in self.counting(chart):
                 names = found.setdefault((weight.cause, weight.points > 0), {})
-                names |= dict.fromkeys(self.named(weight, chart))
+                for name in weight.named or self._named(weight, chart):
+                    names[name] = None
             self._speaks[chart] = found
         return self._speaks[chart]
 
@@ -286,8 +273,8 @@ class EvidenceReader:
 
     def _named(self, weight: Weight, chart: int) -> Iterator[str]:
         findings, known = self.knowledge.findings, self.decision.charts.charts[chart].known
-        if weight.when:
-            for name in self.evidence_for(weight.when, chart):
+        if weight.evidence:
+            for name in self.evidence_for(weight.evidence, chart):
                 # What is absent speaks for or against a cause only where its absence is what counts.
                 if name in findings and (name in weight.absences or known.get(name) is not False):
                     yield name
@@ -327,12 +314,11 @@ class EvidenceReader:
             assertion.when,
         )
 
-    def of(self, nodes: Iterable[Node], charts: Iterable[int]) -> tuple[Evidence, ...]:
-        """What carries the verdicts of these conditions on these charts, each finding once a side."""
+    def of(self, carrying: Iterable[tuple[Iterable[Carrier], int]]) -> tuple[Evidence, ...]:
+        """What carries verdicts, each on a chart; each finding once a side."""
         found: dict[tuple[str, str], Evidence] = {}
-        nodes = tuple(nodes)
-        for chart in charts:
-            for name in (name for node in nodes for name in self.evidence_for(node, chart)):
+        for carriers, chart in carrying:
+            for name in self.evidence_for(carriers, chart):
                 item = self.used(name, chart)
                 found.setdefault((item.finding, item.side), item)
         return tuple(found.values())
@@ -350,16 +336,12 @@ class EvidenceReader:
 
     def met_by(self, recommendation: Recommendation, met: Sequence[int]) -> tuple[Evidence, ...]:
         """What a recommendation stands on that fires on these charts."""
-        compiled = self.kernel.recommendations[recommendation.id]
-        evidence: dict[tuple[str, str], Evidence] = {}
-        for chart in met:
-            names = self.evidence_for(compiled.when, chart)
-            if compiled.critical_when and self.decision.on(compiled.critical, chart):
-                names += self.evidence_for(compiled.critical_when, chart)
-            for name in names:
-                item = self.used(name, chart)
-                evidence.setdefault((item.finding, item.side), item)
-        return _without_the_other_side([*evidence.values()])
+        made = self.kernel.recommendations[recommendation.id]
+        carrying = ((made.evidence[True], made.fires), (made.critical_evidence, made.critical))
+        evidence = self.of(
+            (carriers, chart) for chart in met for carriers, place in carrying if self.decision.on(place, chart)
+        )
+        return _without_the_other_side(evidence) if len(met) > 1 else evidence
 
     def unknown_on(self, recommendation: Recommendation, charts: Iterable[int]) -> tuple[str, ...]:
         """What of all that a recommendation reads is unknown on these charts."""
@@ -377,45 +359,12 @@ class EvidenceReader:
                 unknown += self.waited_for(compiled.when, chart)
             elif is_true:
                 unknown += self.unknown(recommendation, chart)
-        # Where nothing decides, what of it is known.
-        nodes = leaves(compiled.when) if is_true is None else [compiled.when]
-        return Verdict(recommendation, is_true, self.of(nodes, of_verdict), tuple(dict.fromkeys(unknown)))
+        evidence = self.of((compiled.evidence[is_true], chart) for chart in of_verdict)
+        return Verdict(recommendation, is_true, evidence, tuple(dict.fromkeys(unknown)))
 
 
-def carrying(values: Sequence[int], node: Node, on: int, verdict: bool | None) -> list[tuple[Node, int]]:
-    """The comparisons that make the verdict of a condition what it is on these charts, each with those on which it does
-    so.
-    """
-    if node.finding:
-        return [(node, on)]
-    found: list[tuple[Node, int]] = []
-    # The parts of a `none` carry its verdict by saying the opposite.
-    wanted = not verdict if node.word == "none" and verdict is not None else verdict
-    for part in node.parts:
-        if wanted is None:
-            of = on & ~(values[part.true] | values[part.false])
-        else:
-            of = on & values[part.true if wanted else part.false]
-        if of:
-            if part.finding:
-                found.append((part, of))
-            else:
-                found += carrying(values, part, of, wanted)
-    return found
-
-
-def leaves(node: Node) -> Iterator[Node]:
-    """Every comparison in this condition."""
-    if node.finding:
-        yield node
-    for part in node.parts:
-        yield from leaves(part)
-
-
-def _without_the_other_side(items: Sequence[Evidence]) -> tuple[Evidence, ...]:
+def _without_the_other_side(items: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
     """What is known of one side is not also listed as unknown of the other."""
-    if "unknown" not in [item.state for item in items]:
-        return tuple(items)
     known = {item.finding for item in items if item.state != "unknown"}
     return tuple(item for item in items if item.state != "unknown" or item.finding not in known)
 

@@ -85,6 +85,18 @@ class Node(msgspec.Struct, frozen=True, gc=False):
             yield from part.nodes()
 
 
+class Carrier(NamedTuple):
+    """What carries a verdict on the charts at `place`: by its name, or what is made of these parts.
+
+    contradictory: whether it does by being recorded in two ways.
+    """
+
+    place: int
+    name: str = ""
+    parts: tuple[Any, ...] = ()
+    contradictory: bool = False
+
+
 class Operation(NamedTuple):
     """`word` (and, or, not) of these places, of which the result is at `place`."""
 
@@ -96,12 +108,15 @@ class Operation(NamedTuple):
 class Compiled(msgspec.Struct, frozen=True, gc=False):
     """A recommendation as it is compiled: its condition, that of its critical form, and those of its calls.
 
-    fires, critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so;
-    adds, cautions: see OnCard.
+    evidence: what carries each verdict of the condition; critical_evidence: that it is so in its critical form; fires,
+    critical, imaging, referrals: the places of the charts, of those that it is about, on which this is so; adds,
+    cautions: see OnCard.
     """
 
     when: Node
     critical_when: Node | None
+    evidence: Mapping[bool | None, tuple[Carrier, ...]]
+    critical_evidence: tuple[Carrier, ...]
     fires: int
     critical: int
     imaging: tuple[int, ...]
@@ -113,14 +128,15 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
 class Weight(msgspec.Struct, frozen=True, gc=False):
     """Points of a cause on the charts at `place`: of a condition, or of a test, which then has a family.
 
-    absences: the findings whose absence the condition asks for; named: the finding behind it, where it is always one.
+    evidence: what carries that the condition is so; absences: the findings whose absence it asks for; named: what is
+    behind it, where it is always one finding.
     """
 
     cause: str
     points: int
     place: int
     source: str
-    when: Node | None = None
+    evidence: tuple[Carrier, ...] = ()
     absences: frozenset[str] = frozenset()
     family: str = ""
     test: str = ""
@@ -169,8 +185,9 @@ class Kernel:
     cards_of: Mapping[str, tuple[OnCard, ...]]
     presentations: tuple[tuple[int, tuple[int, ...]], ...]
     questions: tuple[int, ...]
-    # Where something makes this the complaint of the knowledge.
+    # Where something makes this the complaint of the knowledge, and what carries that its criterion is so.
     located: int
+    located_by: tuple[Carrier, ...]
     # Of each question: how plausible its answer is, in percent, and the place where that is so.
     priors: tuple[tuple[tuple[int, int], ...], ...]
     asked_when: Mapping[str, Node]
@@ -321,6 +338,7 @@ class _Compiler:
         self.stage = {NEVER: CHART, ALWAYS: CHART}
         self.opposites = {NEVER: ALWAYS, ALWAYS: NEVER}
         self.criteria: dict[str, Node] = {}
+        self.carriers_of: dict[tuple[str, bool], tuple[Carrier, ...]] = {}
         self.derived = knowledge.engine.derived
         flags = (f"flag-{flag}" for flag in knowledge.engine.red_flags)
         considers = (f"considers-{cause}" for cause in knowledge.causes)
@@ -363,6 +381,7 @@ class _Compiler:
             ),
             questions=tuple(self.true(question.when) for question in knowledge.questions),
             located=self.located(),
+            located_by=self.opened(knowledge.engine.complaint, True) if knowledge.engine.complaint else (),
             priors=tuple(
                 tuple((percent, self.true(when)) for percent, when in question.priors)
                 for question in knowledge.questions
@@ -517,6 +536,49 @@ class _Compiler:
         too_few = self.at_least(len(counted) - least + 1, absent)
         return Places(enough, too_few) if word == "at_least" else Places(too_few, enough)
 
+    # -- what carries a verdict ---------------------------------------------------------------------------------------
+
+    def carriers(self, node: Node, verdict: bool | None) -> tuple[Carrier, ...]:
+        """What carries this verdict of a condition, named criteria opened; all of it where it cannot be told. What is
+        recorded in two ways or made by a stage does where that is so, and not where it is not.
+        """
+        name, place = node.finding, ALWAYS if verdict is None else node.true if verdict else node.false
+        if node.operand == CONTRADICTORY:
+            return () if verdict is False else (Carrier(node.true, name, contradictory=True),)
+        if name in self.criteria or self.made_by.get(name) in (FLAGGED, PLANNED):
+            true, false = self.pair(name)
+            # Where it cannot be one of both, the other alone makes it so.
+            opened = [
+                self.opened(name, so)
+                for so, at, other in ((True, true, false), (False, false, true))
+                if place not in (other, self.opposites.get(at))
+            ]
+            found = tuple(chain.from_iterable(opened))
+            return found if len(opened) == 1 or not found else (Carrier(place, parts=found),)
+        if name:
+            return (Carrier(place, name),)
+        carriers: list[Carrier] = []
+        # The parts of a `none` carry its verdict by saying the opposite.
+        wanted = verdict if verdict is None else verdict != (node.word == "none")
+        for part in node.parts:
+            of_part = self.carriers(part, wanted)
+            if of_part and part.parts:
+                of_part = (Carrier(ALWAYS if wanted is None else part.true if wanted else part.false, parts=of_part),)
+            carriers += of_part
+        return tuple(carriers)
+
+    def opened(self, name: str, verdict: bool) -> tuple[Carrier, ...]:
+        """The same of a criterion, or of what a stage makes."""
+        if (name, verdict) not in self.carriers_of:
+            true, false = self.pair(name)
+            if name in self.criteria:
+                parts = self.carriers(self.criteria[name], verdict)
+                found = (Carrier(true if verdict else false, parts=parts),) if parts else ()
+            else:
+                found = (Carrier(true, name),) if verdict else ()
+            self.carriers_of[name, verdict] = found
+        return self.carriers_of[name, verdict]
+
     # -- recommendations ----------------------------------------------------------------------------------------------
 
     def true(self, condition: Condition | None) -> int:
@@ -545,6 +607,8 @@ class _Compiler:
         return Compiled(
             when,
             critical_when,
+            {verdict: self.carriers(when, verdict) for verdict in (True, False, None)},
+            self.carriers(critical_when, True) if critical_when else (),
             fires,
             self.both((fires, grave)),
             called(call.when for call in recommendation.imaging),
@@ -629,7 +693,7 @@ class _Compiler:
                 entry.points,
                 when.true,
                 entry.source,
-                when,
+                self.carriers(when, True),
                 self.absences(when),
                 named=self.findings(named),
             )
