@@ -91,6 +91,11 @@ class Derived:
             return (self.days_since[name],)
         return self.count_of.get(name, ())
 
+    def made_of(self, name: str) -> tuple[str, ...]:
+        """The findings that this one, or a quantity, also follows from."""
+        either = (self.on_either_side[name],) if name in self.on_either_side else ()
+        return (*self.behind(name), *self.on_both_sides.get(name, ()), *self.on_the_other_side.get(name, ()), *either)
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:

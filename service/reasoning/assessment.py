@@ -265,7 +265,8 @@ class Assessor:
         self.complaint = knowledge.engine.complaint
         self.sought = frozenset(self.locating) | knowledge.base_findings([self.complaint])
         self.informative = knowledge.informative()
-        self.reads, self.stands_on = reads_of(knowledge), stands_on(knowledge)
+        self.reads = reads_of(knowledge)
+        self.flags = [(r, r.red_flag.id, stands_on(knowledge, r)) for r in knowledge.recommendations if r.red_flag]
         self.by_kind = {
             kind: tuple((r, self.kernel.recommendations[r.id]) for r in knowledge.recommendations if r.kind == kind)
             for kind in RECOMMENDATION_KINDS
@@ -323,8 +324,7 @@ class Assessor:
         """
         rules = ((each, self.kernel.recommendations[each.id]) for each in heard)
         firing = [(each, made) for each, made in rules if decision.values[made.fires]]
-        documented = {each.recommendation.id: each for each in assessment.all_fired}
-        known, before = [each.id for each, _made in firing if each.id in documented], dict[Hashable, Any]()
+        before = dict[Hashable, Any]()
 
         def supposed(first: int) -> Assessment:
             size = decision.charts.layout.charts
@@ -334,9 +334,7 @@ class Assessor:
             if not variant.of_patient(self.kernel.located):
                 return self._without_complaint(case)
             assembly = _Assembly(self, variant)
-            # What none of these answers can tell of has the same evidence.
-            of_others = {id_: documented[id_] for id_ in known if self.stands_on[id_].isdisjoint(answers)}
-            assembly.gather(firing, treatment=False, before=of_others)
+            assembly.gather(firing, treatment=False)
             return Assessment(
                 complaint="present",
                 side=assessment.side,
@@ -490,12 +488,8 @@ class Assessor:
         """
         charts, found = decision.charts, decision.charts.case.assertions.items()
         asked = charts.contradictory.union(name for name, of in found if any(each.value is None for each in of))
-        return [
-            (each, each.red_flag.id, self.stands_on[each.id])
-            # Most charts: whatever is on them is known.
-            for each, _made in (self.by_kind["red-flag"] if asked else ())
-            if each.red_flag and not asked.isdisjoint(self.stands_on[each.id])
-        ]
+        # Most charts: whatever is on them is known.
+        return [each for each in self.flags if not asked.isdisjoint(each[2])] if asked else []
 
     def carrying(self, decision: Decision, recommendation: Recommendation) -> tuple[int, ...]:
         """The charts on which each finding is evidence of a recommendation that fires; those together on which that is
@@ -519,9 +513,8 @@ class Assessor:
             if parts:
                 self._find_carrying(decision, parts, of, found)
                 continue
-            made_of = (derived.on_both_sides, derived.on_the_other_side, derived.count_of)
-            names = {name, derived.on_either_side.get(name, name), *(n for by in made_of for n in by.get(name, ()))}
-            answered = of & charts.everywhere(reduce(or_, map(charts.answered, names)))
+            made_of = (name, *derived.made_of(name))
+            answered = of & charts.everywhere(reduce(or_, map(charts.answered, made_of)))
             finding = self.knowledge.findings.get(name)
             alike: object = (name, "answered")
             if finding and name not in derived.on_both_sides:
@@ -621,18 +614,9 @@ class _Assembly:
         # Treatment -> what calls for it, holds it or says to take care.
         self.treatment: dict[str, list[tuple[Treatment, Fired]]] = {}
 
-    def gather(
-        self,
-        rules: Iterable[Rule],
-        *,
-        treatment: bool = True,
-        before: Mapping[str, Fired] = MappingProxyType({}),
-    ) -> None:
-        """`before`: what of it, where it fires as it did, has the same evidence."""
-        for made, fires in self.reader.firing(rules):
-            recommendation = fires.recommendation
-            known = before.get(recommendation.id)
-            fired = known if known and known.fires_as(fires) else fires
+    def gather(self, rules: Iterable[Rule], *, treatment: bool = True) -> None:
+        for made, fired in self.reader.firing(rules):
+            recommendation = fired.recommendation
             self.fired.append(fired)
             if made.imaging or made.referrals:
                 self._collect(recommendation, made, fired.met)

@@ -58,10 +58,6 @@ class Fired:
         """What of all that it reads is unknown."""
         return self._reader.unknown_on(self.recommendation, self.met)
 
-    def fires_as(self, other: Fired) -> bool:
-        """Whether it is met on the same charts, with the same indicator."""
-        return (self.indicator, self.met) == (other.indicator, other.met)
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fired) and self._compared() == other._compared()
 
@@ -101,35 +97,18 @@ def reads_of(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
     }
 
 
-def stands_on(knowledge: Knowledge) -> dict[str, frozenset[str]]:
-    """All that can tell of the evidence of each recommendation: findings, and what they are derived from. Whatever
-    there is of one that also reads what red flags, ranking or plan make.
-    """
-    derived = knowledge.engine.derived
-
-    def behind(name: str) -> Iterable[str]:
-        if name in knowledge.definitions:
-            return (leaf.finding for leaf in knowledge.definitions[name][1].leaves())
-        either = derived.on_either_side.get(name)
-        return (
-            *derived.behind(name),
-            *derived.on_both_sides.get(name, ()),
-            *derived.on_the_other_side.get(name, ()),
-            *((either,) if either else ()),
-        )
-
-    known = {*knowledge.findings, *knowledge.definitions, *derived.quantities, *OF_THE_PATIENT}
-    found: dict[str, frozenset[str]] = {}
-    for recommendation in knowledge.recommendations:
-        names: set[str] = set()
-        left = [leaf.finding for condition in recommendation.conditions() for leaf in condition.leaves()]
-        while left:
-            name = left.pop()
-            if name not in names:
-                names.add(name)
-                left.extend(behind(name))
-        found[recommendation.id] = frozenset(names if names <= known else known)
-    return found
+def stands_on(knowledge: Knowledge, recommendation: Recommendation) -> frozenset[str]:
+    """All that can tell of a recommendation: findings, and what they follow from."""
+    names: set[str] = set()
+    left = [leaf.finding for condition in recommendation.conditions() for leaf in condition.leaves()]
+    while left:
+        name = left.pop()
+        if name not in names:
+            names.add(name)
+            criterion = knowledge.definitions.get(name)
+            left += (leaf.finding for leaf in criterion[1].leaves()) if criterion else ()
+            left += knowledge.engine.derived.made_of(name)
+    return frozenset(names)
 
 
 class EvidenceReader:
