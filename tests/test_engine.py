@@ -13,9 +13,10 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+import msgspec
 import pytest
 
-from service.chart.assertions import Assertion
+from service.chart.assertions import SIDE_UNREADABLE, Assertion
 from service.chart.fhir_time import read_when
 from service.knowledge_model.condition_text import parse
 from service.knowledge_model.conditions import Interval, Value
@@ -2140,6 +2141,12 @@ def test_what_is_missing_is_for_the_side_of_the_red_flag(engine: Engine) -> None
     both = {"present": [*ON_BOTH, "loud-crack", "bony-tenderness, right"]}
     [missing] = judged_drafts(engine, without_region, **both).work_ups
     assert [(each.call.key, each.side) for each in missing.proposals] == [("radiograph-ankle", "left")]
+    assert [each.recommendation.id for each in missing.fired] == ["io1-missing", "rf3-crack"]
+    # Not what has its orders.
+    placed = [order("mri-ankle", side, status="active") for side in ("left", "right")]
+    both["present"].append("fever")
+    [missing] = judged_drafts(engine, without_region, orders=placed, **both).work_ups
+    assert [each.recommendation.id for each in missing.fired] == ["io1-missing", "rf3-crack"]
 
 
 def test_a_draft_that_comes_after_and_is_not_selected_counts_as_ordered(engine: Engine) -> None:
@@ -2246,18 +2253,75 @@ def test_without_the_complaint_nothing_is_said_of_a_draft_and_nothing_changes_wh
     assert drafted(saying("chart-not-heard"), MRI, **few)[0] == ["io7-more"]
 
 
+def test_what_has_a_side_that_cannot_be_read_calls_for_none(engine: Engine) -> None:
+    def for_the_other_side(unreadable: str, draft: dict[str, Any], *present: str) -> bool:
+        imaging, of, read = judging(engine, [draft], {"present": [ANKLE, *present]})
+        [said] = of.case.assertions[unreadable]
+        without = msgspec.structs.replace(said, side="", remarks=(SIDE_UNREADABLE,))
+        case = msgspec.structs.replace(of.case, assertions={**of.case.assertions, unreadable: (without,)})
+        [rated] = imaging.judge(case, engine.assessor.assess(case), read, of.on_chart).rated
+        return rated.other_side
+
+    right = order("radiograph-ankle", "right")
+    assert not for_the_other_side("loud-crack", right, "loud-crack")
+    # Of another finding it tells nothing.
+    assert for_the_other_side("swelling", right, "loud-crack", "swelling")
+    assert not for_the_other_side("swelling", RADIOGRAPH, "loud-crack", "swelling")
+    # What nothing calls for is for the side of the pain.
+    assert for_the_other_side("loud-crack", order("mri-knee", "right"), "loud-crack")
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "any of (metal-plate, loud-crack)",
+        "loud-crack and metal-plate-on-either-side",
+        "any of (loud-crack, absent(bony-tenderness))",
+        "any of (loud-crack, unknown(swelling))",
+    ],
+    ids=["context", "whole-patient", "absent", "unknown"],
+)
+def test_what_is_there_besides_on_the_other_side_calls_for_nothing_there(when: str) -> None:
+    metal = replace(toy().findings["metal-plate"], is_context=True)
+    recommendations = tuple(
+        replace(each, when=parse(when, {})) if each.id == "rf3-crack" else each for each in toy().recommendations
+    )
+    with_metal = Engine(replace(toy(), findings={**toy().findings, metal.id: metal}, recommendations=recommendations))
+    both: dict[str, Any] = {
+        "present": [*ON_BOTH, "loud-crack", "metal-plate, right", "swelling"],
+        "absent": ["bony-tenderness, right"],
+        "asked": ["swelling, right"],
+    }
+    [judged] = judged_drafts(with_metal, order("radiograph-ankle", "right"), **both).rated
+    assert (judged.side, judged.other_side) == ("left", True)
+
+
+def test_imaging_is_as_good_only_where_one_rating_finds_both_appropriate_on_that_side(engine: Engine) -> None:
+    def missing(**chart: Any) -> list[tuple[str, str]]:
+        work_ups = judged_drafts(engine, order("mri-foot", "left"), **chart).work_ups
+        return [(each.call.key, each.side) for one in work_ups for each in one.proposals]
+
+    # As little appropriate is not as good.
+    assert ("mri-ankle", "left") in missing(present=[ANKLE, "fever", "loud-crack"])
+    tender = [*ON_BOTH, "loud-crack", "bony-tenderness"]
+    assert ("mri-ankle", "left") in missing(present=tender, orders=[done("radiograph-ankle", 0, "right")])
+    assert missing(present=tender, orders=[done("radiograph-ankle", 0)]) == []
+
+
 def test_a_radiograph_is_to_be_repeated_after_its_days(engine: Engine) -> None:
-    def rated(engine: Engine, ago: int, **more: Any) -> tuple[str, str, str]:
+    def rated(engine: Engine, ago: int, side: str = "left", **more: Any) -> tuple[str, str, str]:
         began: dict[str, Any] = {
             "present": [f"{ANKLE}, 100 days ago", "slow-start, 100 days ago", *more.pop("present", ())]
         }
         began["dates"] = {"injury-date, 100 days ago": day(100)}
-        _said, [judged] = drafted(engine, RADIOGRAPH, orders=[done("radiograph-ankle", ago)], **began, **more)
+        _said, [judged] = drafted(engine, RADIOGRAPH, orders=[done("radiograph-ankle", ago, side)], **began, **more)
         return judged["rating"], judged["because"], judged.get("variant", {}).get("id", "")
 
-    crack = {"present": ["loud-crack, 100 days ago"]}
+    crack: dict[str, Any] = {"present": ["loud-crack, 100 days ago"]}
     assert rated(engine, 95, **crack) == ("appropriate", "called-for", "TOY-A")
     assert rated(engine, 85, **crack) == ("appropriate", "called-for", "")
+    crack["present"].append(f"{ANKLE}, right, 100 days ago")
+    assert rated(engine, 85, "right", **crack) == ("appropriate", "called-for", "TOY-A")
     # Where a red flag would call for it that is unanswered, and which has no imaging of its own.
     slow = toy().presentations[2]
     usually_not = replace(slow.ratings[0], modality="radiograph")
