@@ -29,7 +29,8 @@ from tests import preloaded
 from tests.recording import FIXTURES, PATH
 from tests.serving import SERVE, children_of, patiently, running, service_at, workers_at
 
-BODY = (FIXTURES / "sudden-pop-with-bruising.json").read_bytes()
+# The shortest answer: how often a call comes counts, not what it says.
+BODY = (FIXTURES / "empty-chart.json").read_bytes()
 CALLS = 1_000
 
 
