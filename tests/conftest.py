@@ -36,11 +36,12 @@ ONE_AFTER_THE_OTHER = frozenset(
     }
 )
 # What takes longest begins first, the longest before all, so that no process waits for another at the end: four seconds
-# of a processor and more. A browser is started for test_demo_ehr.py, and what needs one follows it: not at the start,
-# as it waits half of the time, and so do the tests that go one after the other.
+# of a processor and more. A browser is started for test_demo_ehr.py, and what needs one follows it, which is the second
+# longest chain: not at the very start, as it waits part of the time, and so do the tests that go one after the other.
 _LONGEST_FIRST = (
     "test_container.py",
     "test_proofs.py",
+    "test_demo_ehr.py",
     "test_bad_input.py",
     "test_consistency.py",
     "test_silence.py",
@@ -57,7 +58,6 @@ _LONGEST_FIRST = (
     "test_shadow.py",
     "test_next_question.py",
     "test_cases.py",
-    "test_demo_ehr.py",
     "test_adaptive_form.py",
     "test_knowledge.py",
     "test_portable.py",
