@@ -181,6 +181,9 @@ class _Later(Sequence[msgspec.Raw]):
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[msgspec.Raw]:
+        return iter(self._found)
+
     @overload
     def __getitem__(self, place: int) -> msgspec.Raw: ...
     @overload

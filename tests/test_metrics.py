@@ -142,6 +142,19 @@ def test_the_keys_of_a_client_have_the_time_when_they_were_loaded() -> None:
     assert read(metrics.text().decode())["sitbone_keys_loaded_timestamp_seconds"] == [({"client": "ehr"}, 960.0)]
 
 
+def test_times_that_are_counted_together_are_those_that_are_counted_one_by_one() -> None:
+    together, apart = Metrics({}), Metrics({})
+    for seconds in (0.0, 0.001, 0.0011, 0.005, 0.3, 5, 7, 0.001):
+        for counted in (together, apart):
+            counted.response("/", 200, seconds)
+        apart.text()
+    of = [read(each.text().decode()) for each in (together, apart)]
+    for name in ("bucket", "count", "sum"):
+        found = [one[f"sitbone_response_seconds_{name}"] for one in of]
+        assert [labels for labels, _value in found[0]] == [labels for labels, _value in found[1]]
+        assert [value for _labels, value in found[0]] == pytest.approx([value for _labels, value in found[1]])
+
+
 def test_counts_do_not_wait_without_end_where_nobody_reads_them() -> None:
     metrics = Metrics({})
     for _ in range(2_500):

@@ -588,10 +588,9 @@ class _Reading:
     def _take_known(self, kind: str, rows: tuple[Code, ...], at: _Place) -> None:
         """An Observation or Condition of which a rule can use something."""
         self.understood = True
-        concepts = {row.concept for row in rows}
-        self.matters = self.matters or not self.sought.isdisjoint(concepts)
+        self.matters = self.matters or not self.sought.isdisjoint([row.concept for row in rows])
         concept = rows[0].concept
-        if kind == "Observation" and len(concepts) == 1 and concept in self.repeated:
+        if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
             self.measured.setdefault(concept, []).append(at)
         else:
             self.known.append(at)
@@ -777,7 +776,8 @@ class _Reading:
                 self.left_out["unreadable"] += 1
                 self.unrecognised.append(read)
             elif self._counts(read):
-                self.left_out["unreadable"] += bool(read.unreadable)
+                if read.unreadable:
+                    self.left_out["unreadable"] += 1
                 self.assertions.setdefault(read.finding, []).append(read)
 
     def _counts(self, assertion: Assertion) -> bool:

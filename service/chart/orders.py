@@ -166,7 +166,7 @@ class OrderReader:
     def read(self, chart: ReceivedChart) -> OnChart:
         """What the prefetch says of the patient in context; a key that failed or did not come says nothing."""
         names = PatientNames(chart)
-        values = [value for key, value in chart.prefetch.items() if kind_of(key) in ON_CHART]
+        values = [value for key, value in chart.prefetch.items() if value.resources and kind_of(key) in ON_CHART]
         own = [one for value in values for one in self._of(value, names)]
         plain = [one for one in own if not changed_by(one)]
         found = [order for one in plain if (order := self._on_chart(one))]

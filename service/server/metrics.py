@@ -13,6 +13,7 @@ import os
 import shutil
 import struct
 import time
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,14 @@ class _Response:
     route: str
     status: int
     seconds: float
+
+
+class _Histogram(Histogram):
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """As observe with each of them, which takes a step through shared memory for each."""
+        self._sum.inc(sum(amounts))
+        for place, number in Tally(bisect_left(self._upper_bounds, amount) for amount in amounts).items():
+            self._buckets[place].inc(number)
 
 
 def share() -> None:
@@ -285,7 +294,7 @@ class Metrics:
             # Many calls are alike but for what they took: they are told apart once.
             calls: Tally[_Call] = Tally()
             responses: Tally[tuple[str, int]] = Tally()
-            took: dict[tuple[Histogram, str, str], list[float]] = {}
+            took: dict[tuple[_Histogram, str, str], list[float]] = {}
             for _ in range(len(self._waiting)):
                 match self._waiting.popleft():
                     case _Response(route, status, seconds):
@@ -299,8 +308,7 @@ class Metrics:
                 self._responses.labels(route, str(status)).inc(number)
             for (histogram, of, stage), all_seconds in took.items():
                 observed = histogram.labels(of, stage) if stage else histogram.labels(of)
-                for seconds in all_seconds:
-                    observed.observe(seconds)
+                observed.observe_all(all_seconds)
             for call, number in calls.items():
                 self._sum_up_calls(call, number)
             self._in_flight.set(self._calls_now)
@@ -342,8 +350,8 @@ class Metrics:
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"sitbone_{name}", what, labels, registry=self._registry)
 
-    def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
-        return Histogram(f"sitbone_{name}", what, labels, buckets=_BUCKETS, registry=self._registry)
+    def _histogram(self, name: str, what: str, *labels: str) -> _Histogram:
+        return _Histogram(f"sitbone_{name}", what, labels, buckets=_BUCKETS, registry=self._registry)
 
     def _gauge(self, name: str, what: str, mode: Literal["livesum", "livemax", "livemin"], *labels: str) -> Gauge:
         return Gauge(f"sitbone_{name}", what, labels, registry=self._registry, multiprocess_mode=mode)
