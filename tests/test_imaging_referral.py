@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,40 +143,6 @@ def test_an_accepted_suggestion_silences_the_card_that_made_it_on_the_next_call(
     assert second["extension"]["org.sitbone.assessment"]["silenced"] == [
         {"topic": "immediate-evaluation", "orders": ["ServiceRequest/a0", "ServiceRequest/a1"]}
     ]
-
-
-@pytest.mark.parametrize(
-    "case", [case for case in named_cases() if case.service == DIAGNOSIS], ids=lambda case: case.name
-)
-def test_what_the_guideline_calls_for_is_appropriate_when_it_is_ordered_together(case: Any, plain: FlaskClient) -> None:
-    """The ratings and the rules agree on every chart."""
-    request = case.request()
-    called = ask(plain, request, DIAGNOSIS)["extension"]["org.sitbone.assessment"].get("imaging", [])
-    request["hook"] = "order-sign"
-    request["prefetch"] |= {"orders": None, "imaging": None}
-    request["context"]["draftOrders"] = {
-        "resourceType": "Bundle",
-        "entry": [
-            {
-                "resource": {
-                    "resourceType": "ServiceRequest",
-                    "id": f"d{number}",
-                    "subject": {"reference": f"Patient/{request['context']['patientId']}"},
-                    "code": {
-                        "coding": [
-                            {
-                                "system": "https://sitbone.example.org/fhir/CodeSystem/orders",
-                                "code": f"{entry['modality']}-{entry['region']}",
-                            }
-                        ]
-                    },
-                }
-            }
-            for number, entry in enumerate(called)
-            if entry["modality"] != "none-now"
-        ],
-    }
-    assert {order["rating"] for order in orders(ask(plain, request))} <= {"appropriate"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -471,12 +438,11 @@ def test_whoever_keeps_a_draft_can_say_why(chart: Json, draft: Json, plain: Flas
 JUDGED = [case for case in named_cases() if case.service.startswith("imaging-referral")]
 
 
-@pytest.mark.parametrize("case", JUDGED, ids=lambda case: case.name)
-def test_beside_a_red_flag_no_order_is_offered_for_removal_alone(case: Any, plain: FlaskClient) -> None:
-    answer = ask(plain, case.request(), case.service)
-    flagged = assessment_of(answer)["redFlags"]
-    labels = {suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())}
-    assert not (flagged and "Remove this order" in labels)
+def test_beside_a_red_flag_no_order_is_offered_for_removal_alone(plain: FlaskClient) -> None:
+    answers = {case.name: ask(plain, case.request(), case.service) for case in JUDGED}
+    flagged = [name for name, answer in answers.items() if assessment_of(answer)["redFlags"]]
+    assert flagged
+    assert [name for name in flagged if "Remove this order" in labels(answers[name])] == []
 
 
 # What raises a red flag of an adult, or holds exercise, when it is present; a result of imaging raises a plan.
@@ -489,17 +455,18 @@ DRAFTS = [LUMBAR, PELVIS, {"id": "o8", "order": "loinc|24972-2"}, {"id": "o9", "
 
 
 @pytest.mark.parametrize("state", ["present", "unknown"])
-@pytest.mark.parametrize("finding", GRAVE)
 def test_no_grave_finding_present_or_unanswered_leaves_an_order_to_be_removed_alone(
-    finding: str, state: str, plain: FlaskClient
+    state: str, plain: FlaskClient
 ) -> None:
-    for draft in DRAFTS:
+    removed = []
+    for finding, draft in product(GRAVE, DRAFTS):
         stated: Json = {"present": ["buttock-pain", "low-back-pain"]}
         stated[state] = [*stated.get(state, []), finding]
         answer = ask(plain, call(draft, age=45, side="left", onset_days_ago=20, **stated))
         flagged = assessment_of(answer)["redFlags"]
-        labels = {suggestion["label"] for card in answer["cards"] for suggestion in card.get("suggestions", ())}
-        assert not ((flagged or state == "unknown") and "Remove this order" in labels)
+        if (flagged or state == "unknown") and "Remove this order" in labels(answer):
+            removed.append((finding, draft["order"]))
+    assert removed == []
 
 
 def test_keeping_an_order_silences_nothing(plain: FlaskClient) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
+from cds_hooks import RESPONSE_SCHEMA
 from service.app import create_app
 from service.release.digests import without_digests
 from tests.charts import CLOCK, Json, NamedCase
@@ -25,6 +26,7 @@ def answer_to(client: FlaskClient) -> Callable[[NamedCase], Json]:
             response = client.post(f"/cds-services/{case.service}", json=case.request())
             assert response.status_code == 200, response.get_data(as_text=True)
             answers[case.name] = without_digests(response.get_json())
+            RESPONSE_SCHEMA.load(answers[case.name])
         return answers[case.name]
 
     return ask

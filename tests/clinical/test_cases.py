@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 import pytest
 from flask.testing import FlaskClient
 
+from cds_hooks import RESPONSE_SCHEMA
 from service.app import create_app
-from service.knowledge_model.model import Recommendation
+from service.knowledge_model.model import ORDER_SYSTEM, Recommendation
 from service.release.hazard_log import read_hazards
-from service.service_ids import DIAGNOSIS
+from service.service_ids import DIAGNOSIS, IMAGING_REFERRAL_SIGN
 from service.settings import Settings
-from tests.charts import CLOCK, Json, NamedCase, assessment_of, named_cases, packaged, sentence
+from tests.charts import CLOCK, Json, NamedCase, assessment_of, collection, named_cases, packaged, sentence
 
 CASES = named_cases()
 STATUS = sentence(f"status_{packaged().status}", version=packaged().version)
@@ -335,6 +336,45 @@ def test_a_named_case_is_answered_as_expected_and_keeps_every_invariant(
     said = [broken(check, answered) for check, where in INVARIANTS.items() if where(answered)]
     if wrong := [words for words in said if words]:
         pytest.fail("\n".join((case.name, *wrong)), pytrace=False)
+
+
+def _to_order(answered: Answered) -> list[str]:
+    """The keys of the imaging that is called for."""
+    calls = answered.found["imaging"]
+    return [f"{call['modality']}-{call['region']}" for call in calls if call["modality"] != "none-now"]
+
+
+def _ordered_together(case: NamedCase, keys: list[str]) -> Json:
+    """The request of a case with drafts of these orders in its context."""
+    request = case.request()
+    request["hook"] = "order-sign"
+    request["prefetch"] |= {"orders": None, "imaging": None}
+    drafts = [
+        {
+            "resourceType": "ServiceRequest",
+            "id": f"d{number}",
+            "subject": {"reference": f"Patient/{request['context']['patientId']}"},
+            "code": {"coding": [{"system": ORDER_SYSTEM, "code": key}]},
+        }
+        for number, key in enumerate(keys)
+    ]
+    request["context"]["draftOrders"] = collection(drafts)
+    return request
+
+
+def test_what_the_guideline_calls_for_is_appropriate_when_it_is_ordered_together(
+    answer_to: Callable[[NamedCase], Json], client: FlaskClient
+) -> None:
+    """The ratings and the rules agree on every chart."""
+    rated = {}
+    for case in CASES:
+        if case.service == DIAGNOSIS and (keys := _to_order(Answered(case, answer_to(case)))):
+            ordered = client.post(f"/cds-services/{IMAGING_REFERRAL_SIGN}", json=_ordered_together(case, keys))
+            assert ordered.status_code == 200, (case.name, ordered.get_data(as_text=True))
+            RESPONSE_SCHEMA.load(ordered.get_json())
+            rated[case.name] = {order["rating"] for order in assessment_of(ordered.get_json()).get("orders", ())}
+    assert len(rated) > 100
+    assert {name: ratings for name, ratings in rated.items() if not ratings <= {"appropriate"}} == {}
 
 
 def test_every_invariant_says_something_of_a_case(answer_to: Callable[[NamedCase], Json]) -> None:
