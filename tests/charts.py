@@ -51,7 +51,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
-from cds_hooks import CdsService, read_request
+from cds_hooks import ServiceRegistry, read_request
 from service.answers.answered import Answered
 from service.chart.case import Case as ReadCase
 from service.chart.case import CaseReader, prefetch_templates
@@ -156,21 +156,33 @@ def packaged() -> Knowledge:
 
 
 @cache
-def _reading() -> tuple[CdsService[Answered], CaseReader, Assessor]:
-    service = service_registry(packaged(), lambda: CLOCK).find(DIAGNOSIS, HOOKS[DIAGNOSIS])
-    return service, CaseReader(packaged()), Assessor(packaged())
+def services() -> ServiceRegistry[Answered]:
+    """The services by the packaged knowledge, as they answer on the day of the clock."""
+    return service_registry(packaged(), lambda: CLOCK)
+
+
+@cache
+def case_reader() -> CaseReader:
+    """What reads charts by the packaged knowledge."""
+    return CaseReader(packaged())
+
+
+@cache
+def assessor() -> Assessor:
+    """What assesses charts by the packaged knowledge."""
+    return Assessor(packaged())
 
 
 def case_of(request: Json) -> ReadCase:
     """The chart of this request, as it is read on the day of the clock."""
-    service, reader, _assessor = _reading()
+    service = services().find(DIAGNOSIS, HOOKS[DIAGNOSIS])
     body = orjson.dumps({**request, "hook": HOOKS[DIAGNOSIS]})
-    return reader.read(chart_of(read_request(body, service, correlation_id="")), CLOCK)
+    return case_reader().read(chart_of(read_request(body, service, correlation_id="")), CLOCK)
 
 
 def assessed(request: Json) -> Assessment:
     """What is decided of the chart of this request, without a call and without cards."""
-    return _reading()[2].assess(case_of(request))
+    return assessor().assess(case_of(request))
 
 
 @cache

@@ -11,9 +11,14 @@ from cds_hooks import ServiceRegistry, read_request
 from service.answers.answered import ASSESSMENT_KEY, Answered
 from service.services.registry import service_registry
 from service.settings import Style
-from tests.charts import CLOCK, build_request, packaged
+from tests.charts import (
+    CLOCK,
+    build_request,
+    packaged,
+    services,
+)
 
-SERVICES: ServiceRegistry[Answered] = service_registry(packaged(), lambda: CLOCK)
+SERVICES = services()
 REQUESTS = Path(__file__).parents[1] / "fixtures" / "requests"
 FILES = sorted(REQUESTS.rglob("*.json"))[::5]
 

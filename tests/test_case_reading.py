@@ -24,7 +24,6 @@ from service.reasoning.decision import charts_of, layout, screen
 from service.reasoning.kernel import compiled
 from service.services.evaluation import chart_of
 from service.services.explanation import Explainer
-from service.services.registry import service_registry
 from tests.charts import (
     ANOTHER,
     CLOCK,
@@ -35,14 +34,16 @@ from tests.charts import (
     Json,
     build_request,
     bundle,
+    case_reader,
     packaged,
     sentence,
+    services,
 )
 
 GUIDELINE = packaged()
-READER = CaseReader(GUIDELINE)
+READER = case_reader()
 KERNEL = compiled(GUIDELINE)
-CALLED = service_registry(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+CALLED = services().find("gluteal-hamstring-pain", "patient-view")
 TODAY, YESTERDAY = "2026-11-22", "2026-11-21"
 SCT, LOINC, ICD, RXNORM = (SYSTEMS[name] for name in ("sct", "loinc", "icd10cm", "rxnorm"))
 OWN = {"reference": f"Patient/{PATIENT}"}

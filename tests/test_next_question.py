@@ -9,25 +9,33 @@ import msgspec
 import pytest
 
 from service.chart.assertions import Assertion
-from service.chart.case import Case, CaseReader
+from service.chart.case import Case
 from service.chart.elements import BILATERAL
 from service.chart.fhir_time import When
 from service.knowledge_model.conditions import Interval, Value
 from service.knowledge_model.vocabulary import COSTS, INDICATORS
-from service.reasoning.assessment import Assessment, Assessor, ImagingCall, ReferralCall
+from service.reasoning.assessment import Assessment, ImagingCall, ReferralCall
 from service.reasoning.questions import Change
-from service.services.registry import service_registry
-from tests.charts import CLOCK, NamedCase, build_request, case_of, named_cases, packaged
+from tests.charts import (
+    NamedCase,
+    assessor,
+    build_request,
+    case_of,
+    case_reader,
+    named_cases,
+    packaged,
+    services,
+)
 from tests.plain_logic import verdict
 
 Answers = Mapping[str, Value]
-READER = CaseReader(packaged())
-ASSESSOR = Assessor(packaged())
+READER = case_reader()
+ASSESSOR = assessor()
 QUESTIONS = ASSESSOR.questions
 CASES = named_cases()
 
 
-SERVICE = service_registry(packaged(), lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+SERVICE = services().find("gluteal-hamstring-pain", "patient-view")
 
 
 def read(case: NamedCase) -> Case:

@@ -17,13 +17,17 @@ from cds_hooks.errors import CdsHooksError
 from service.chart.case import Case
 from service.service_ids import DIAGNOSIS
 from service.services.evaluation import chart_of
-from service.services.registry import service_registry
-from tests.charts import CLOCK, HOOKS, Json, packaged
+from tests.charts import (
+    CLOCK,
+    HOOKS,
+    Json,
+    services,
+)
 from tests.test_bad_input import ODD_VALUES, REQUESTS, changed, paths
 from tests.test_case_reading import OWN, READER, call, held, observation
 from tests.test_encounter import BUTTOCK, SOUGHT, encounter
 
-SERVICES = service_registry(packaged(), lambda: CLOCK)
+SERVICES = services()
 CALLED = SERVICES.find(DIAGNOSIS, HOOKS[DIAGNOSIS])
 EVERY_REQUEST = sorted((REQUESTS[0].parent).rglob("*.json"))
 EPIC = {"system": "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369", "code": "4101"}

@@ -16,10 +16,18 @@ from flask.testing import FlaskClient
 
 from cds_hooks import read_request
 from service.app import create_app
-from service.chart.case import CaseReader
 from service.services.evaluation import chart_of
-from service.services.registry import service_registry
-from tests.charts import CLOCK, PATIENT, SERVICE, Json, assessment_of, named_cases, packaged
+from tests.charts import (
+    CLOCK,
+    PATIENT,
+    SERVICE,
+    Json,
+    assessment_of,
+    case_reader,
+    named_cases,
+    packaged,
+    services,
+)
 
 _KEYS = {
     "Condition": "conditions",
@@ -28,8 +36,8 @@ _KEYS = {
     "AllergyIntolerance": "allergies",
 }
 GUIDELINE = packaged()
-READER = CaseReader(GUIDELINE)
-CALLED = service_registry(GUIDELINE, lambda: CLOCK).find("gluteal-hamstring-pain", "patient-view")
+READER = case_reader()
+CALLED = services().find("gluteal-hamstring-pain", "patient-view")
 # What a client has nothing of.
 EMPTY = dict.fromkeys(CALLED.prefetch)
 VIGNETTES = {

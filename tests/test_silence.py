@@ -30,10 +30,20 @@ from service.answers.answered import Answered
 from service.app import create_app
 from service.prefetch_keys import COMPLAINT, PATIENT, kind_of
 from service.services.registry import service_registry
-from tests.charts import CLOCK, Json, NamedCase, build_request, collection, named_cases, packaged, sentence
+from tests.charts import (
+    CLOCK,
+    Json,
+    NamedCase,
+    build_request,
+    collection,
+    named_cases,
+    packaged,
+    sentence,
+    services,
+)
 from tests.charts import PATIENT as PATIENT_ID
 
-SERVICES = service_registry(packaged(), lambda: CLOCK)
+SERVICES = services()
 FIXTURES = tuple(case for case in named_cases() if case.fixture)
 RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 # What a FHIR server or a client puts in the place of data. Nothing can be fetched: the request has no FHIR server.

@@ -28,7 +28,6 @@ from service.reasoning.assessment import Assessment, ImagingCall
 from service.reasoning.visit_limits import limit_of
 from service.release.digests import without_digests
 from service.service_ids import DIAGNOSIS
-from service.services.registry import service_registry
 from tests.calm import benign_cases
 from tests.charts import (
     CLOCK,
@@ -41,6 +40,7 @@ from tests.charts import (
     mixed_cases,
     named_cases,
     packaged,
+    services,
 )
 from tests.clinical import test_cases
 
@@ -63,7 +63,7 @@ class Seen:
 
 
 def _seen() -> Iterator[Seen]:
-    service = service_registry(packaged(), lambda: CLOCK).find(DIAGNOSIS, "patient-view")
+    service = services().find(DIAGNOSIS, "patient-view")
     named = (case for case in named_cases() if f"/cds-services/{case.service}" == SERVICE)
     made = chain(
         mixed_cases(GENERATED // 2, seed=23),

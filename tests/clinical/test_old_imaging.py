@@ -13,13 +13,19 @@ from cds_hooks.response import render
 from service.answers.answered import ASSESSMENT_KEY
 from service.reasoning.assessment import Assessment
 from service.service_ids import DIAGNOSIS, IMAGING_REFERRAL
-from service.services.registry import service_registry
-from tests.charts import CLOCK, Json, assessed, build_request, mixed_cases, packaged
+from tests.charts import (
+    Json,
+    assessed,
+    build_request,
+    mixed_cases,
+    packaged,
+    services,
+)
 
 GENERATED = 120
 RESULTS = {f.id for f in packaged().findings.values() if f.kind == "result" and f.value == "boolean"}
 IMAGING = sorted(key for key, order in packaged().orders.items() if order.category["text"] == "Imaging")
-SERVICES = service_registry(packaged(), lambda: CLOCK)
+SERVICES = services()
 
 
 def _charts() -> Iterator[tuple[int, Json]]:
