@@ -717,14 +717,9 @@ def _require(names: Iterable[str], known: Iterable[str], file: str, key: str) ->
         _note(KnowledgeError(file, key, f"{name!r} is not known here"))
 
 
-def _opened(knowledge: Knowledge, condition: Condition, trail: tuple[str, ...] = ()) -> set[str]:
+def _opened(knowledge: Knowledge, condition: Condition) -> frozenset[str]:
     """What a condition reads, with the named criteria in it opened."""
-    names = set(condition.findings())
-    for name in condition.findings() & knowledge.definitions.keys():
-        if name in trail:
-            raise KnowledgeError("definitions.toml", name, "is defined by itself")
-        names |= _opened(knowledge, knowledge.definitions[name][1], (*trail, name))
-    return names
+    return knowledge.opened(condition.findings())
 
 
 # What can be said in a condition of what has such a value.
@@ -761,7 +756,10 @@ def _check_references(knowledge: Knowledge) -> None:
     readable |= {kind: after_plan | {*facts} for kind, facts in knowledge.facts.items()}
     for name, (_title, condition) in knowledge.definitions.items():
         with _part():
-            _require(_opened(knowledge, condition, (name,)), after_plan, "definitions.toml", name)
+            read = _opened(knowledge, condition)
+            if name in read:
+                raise KnowledgeError("definitions.toml", name, "is defined by itself")
+            _require(read, after_plan, "definitions.toml", name)
             _check_words(knowledge, condition, "definitions.toml", name)
     for recommendation in knowledge.every_recommendation():
         file = f"recommendations/{recommendation.id}.toml"
