@@ -6,7 +6,7 @@ this file, and the answer also to the invariants of test_cases.py.
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -302,8 +302,8 @@ def _phrases_said_twice(answer: Json) -> list[str]:
         for name in _short_names():
             text = text.replace(name, ".")
         sentences = [re.findall(r"[\w'-]+", sentence) for sentence in re.split(r"[.:;?\n]", text)]
-        rows = [" ".join(words[at : at + 6]) for words in sentences for at in range(len(words) - 5)]
-        again += [row for row in rows if rows.count(row) > 1]
+        rows = Counter(" ".join(words[at : at + 6]) for words in sentences for at in range(len(words) - 5))
+        again += [row for row, times in rows.items() if times > 1]
     return again
 
 
