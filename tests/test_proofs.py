@@ -24,7 +24,6 @@ from service.knowledge_model.model import PACKAGED, Knowledge, KnowledgeError
 from service.knowledge_model.properties import Demand, Exempted, KnownFailure, Properties, Property, read_properties
 from service.proof import prover as prover_module
 from service.proof.described import Bounds, Described, in_words
-from service.proof.formula import ChartFormula, Formula
 from service.proof.properties import propositions_of
 from service.proof.propositions import Charted, Claim, Proposition
 from service.proof.prover import PROVED, REFUTED, UNDECIDED, Prover
@@ -261,8 +260,8 @@ def test_what_is_sampled_only_names_a_test_that_there_is(proof: Proof) -> None:
 
 _REPLAYER = Replayer(packaged(), CLOCK)
 _EXPLAINER = Explainer(packaged(), lambda: CLOCK)
-_FORMULA = Formula(packaged(), compiled(packaged()))
 _CHARTED = Charted(packaged(), compiled(packaged()), read_properties(packaged()))
+_FORMULA = _CHARTED.formula
 _BOOLEAN = st.sampled_from(_FORMULA.boolean)
 _OF_RED_FLAGS = packaged().base_findings(
     name for r in packaged().recommendations if r.red_flag for name in r.when.findings()
@@ -310,7 +309,7 @@ def _decision(chart: Described) -> Decision:
 @settings(max_examples=100)
 @given(charts())
 def test_the_formula_has_the_verdict_of_the_engine_at_every_place(chart: Described) -> None:
-    decision, formula = _decision(chart), ChartFormula(_FORMULA)
+    decision, formula = _decision(chart), _CHARTED.chart
     stated = {f"{name} present" for name in chart.present} | {f"{name} absent" for name in chart.absent}
     stated |= {f"{name} {CONTRADICTORY}" for name in chart.contradictory}
     stated |= {f"{name} on a leg" for name in chart.sided} | {f"sex {chart.sex}"}
