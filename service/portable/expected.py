@@ -67,15 +67,17 @@ def _verdict(decision: Decision, node: Node, charts: range) -> bool | None:
 
 def _ranking(decision: Decision) -> dict[str, Value]:
     kernel, found = decision.kernel, dict[str, Value]()
-    complaint, causes = decision.of_patient(kernel.located), list(kernel.considered)
+    complaint = decision.of_patient(kernel.located)
     for name, number in zip("AB", range(2), strict=True):
         chart = decision.charts.of_side[number] if number < len(decision.charts.of_side) else None
-        for cause_number, cause in enumerate(causes):
+        for cause in kernel.considered:
             if chart is None:
                 found[f"Points {cause} {name}"], found[f"Leads {cause} {name}"] = None, False
                 continue
             found[f"Points {cause} {name}"] = sum(
-                int(points) for place, of, points in kernel.weighed if of == cause_number and decision.on(place, chart)
+                int(weight.points)
+                for weight in kernel.weights
+                if weight.cause == cause and decision.on(weight.place, chart)
             )
             found[f"Leads {cause} {name}"] = complaint and bool(decision.leads[cause] >> chart & 1)
     return found

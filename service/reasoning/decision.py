@@ -521,7 +521,7 @@ def _points(
     of_side = values[kernel.present[OF_SIDE].true]
     points: list[list[float]] = [[0] * len(kernel.considered) for _chart in range(size)]
     differing: dict[int, list[tuple[int, float]]] = {}
-    for place, cause, weight in kernel.weighed:
+    for place, weights in kernel.weighed.items():
         bits = values[place]
         if bits and size > 1:
             bits &= of_side
@@ -530,7 +530,7 @@ def _points(
             continue
         if now := bits & documented:
             for chart in charts.of_side:
-                if now >> chart & 1:
+                for cause, weight in weights if now >> chart & 1 else ():
                     points[chart][cause] += weight
             if bits == of_side:
                 continue
@@ -538,11 +538,9 @@ def _points(
         while bits:
             chart = bits.bit_length() - 1
             bits ^= 1 << chart
-            gain = (cause, -weight if now >> chart % size & 1 else weight)
-            if chart in differing:
-                differing[chart].append(gain)
-            else:
-                differing[chart] = [gain]
+            lost = now >> chart % size & 1
+            gains = [(cause, -weight) for cause, weight in weights] if lost else weights
+            differing[chart] = [*differing[chart], *gains] if chart in differing else gains
     return points, differing
 
 

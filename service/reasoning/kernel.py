@@ -235,10 +235,12 @@ class Kernel:
         return found
 
     @cached_property
-    def weighed(self) -> tuple[tuple[int, int, float], ...]:
-        """Place, cause by its number, and points of each weight."""
-        causes = list(self.considered)
-        return tuple((weight.place, causes.index(weight.cause), weight.points) for weight in self.weights)
+    def weighed(self) -> Mapping[int, list[tuple[int, float]]]:
+        """Each place of weights, with their causes by number and their points."""
+        causes, found = list(self.considered), dict[int, list[tuple[int, float]]]()
+        for weight in self.weights:
+            found.setdefault(weight.place, []).append((causes.index(weight.cause), weight.points))
+        return found
 
     @cached_property
     def run(self) -> tuple[Callable[[Sequence[int]], tuple[int, ...]], ...]:

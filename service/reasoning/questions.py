@@ -169,8 +169,10 @@ class Questions:
         for number in self.order:
             if of_question := changing & self.variants[charts.layout.charts][number][1]:
                 # The answer that changes most; of those that change as much, the first that is tried.
-                points, most = next((points, most) for points, of in ranked if (most := of & of_question))
-                worth.append((points * self._plausible(decision, number), number, most & -most))
+                for points, variants in ranked:
+                    if most := variants & of_question:
+                        worth.append((points * self._plausible(decision, number), number, most & -most))
+                        break
         # Value times plausibility; of equal ones the cheaper, as they stand.
         worth.sort(key=itemgetter(0), reverse=True)
         for _worth, number, variant in worth[: max(ASKED_AT_MOST - len(asked), 0)]:
