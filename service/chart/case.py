@@ -590,7 +590,8 @@ class _Reading:
         self.understood = True
         self.matters = self.matters or not self.sought.isdisjoint([row.concept for row in rows])
         concept = rows[0].concept
-        if concept in self.repeated and kind == "Observation" and all(row.concept == concept for row in rows):
+        is_one = len(rows) == 1 or all(row.concept == concept for row in rows)
+        if is_one and kind == "Observation" and concept in self.repeated:
             self.measured.setdefault(concept, []).append(at)
         else:
             self.known.append(at)
