@@ -27,7 +27,7 @@ from service.reasoning.decision import Decision, decide, ones
 from service.reasoning.draft_imaging import WORK_UP, DraftImaging, DraftOrder, JudgedDrafts
 from service.reasoning.questions import DECIDING, Questions
 from service.reasoning.unread_values import UnreadValues
-from service.reasoning.visit_limits import days_allowed, limit_of
+from service.reasoning.visit_limits import days_allowed, limit_of, limits_of_variants, window_left
 from service.service_ids import ANALGESIC_SAFETY, APPOINTMENT_TIMING, DISCHARGE_ADVICE, IMAGING_REFERRAL
 from service.services.evaluation import Evaluation, in_context
 from service.services.imaging_referral import ImagingReferral
@@ -2486,6 +2486,62 @@ def test_the_fewest_days_count_and_an_emergency_allows_none(engine: Engine) -> N
     assert blue is not None
     assert (blue.days, blue.emergency) == (0, True)
     assert limit_of(toy(), engine.assess(present=[ANKLE, "swelling"])) is None
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        {"present": [ANKLE]},
+        {**CRACK, "dates": {"injury-date": day(25)}},
+        {"present": [ANKLE, "fever"], "dates": {"injury-date": "2026-10"}},
+        {"present": [*ON_BOTH, "loud-crack, right"], "dates": {"injury-date, right": day(19)}},
+        {"present": [ANKLE, "blue-toes"]},
+        {"present": [ANKLE, "fever", "cold-foot"]},
+        {"present": ["swelling"]},
+    ],
+    ids=["nothing", "window", "month", "both-sides", "emergency", "critical", "no-complaint"],
+)
+def test_with_an_answer_a_visit_has_the_days_of_the_chart_that_has_it(engine: Engine, chart: dict[str, Any]) -> None:
+    assessment, questions = engine.assess(**chart), engine.assessor.questions
+    limits = limits_of_variants(toy(), assessment)
+    decision, case = assessment.decision, assessment.case
+    if decision is None or case is None:
+        assert limits == [(None, 1)]
+        return
+    for first in [0, *ones(questions._answered_alone(decision))]:
+        values = questions.answers[first // decision.charts.layout.charts - 1].values if first else {}
+        whole = limit_of(toy(), engine.assessor.assess(case.answered(values) if first else case, asking=False))
+        [told] = [limit for limit, variants in limits if variants >> first & 1]
+        assert (told and (told.days, told.emergency)) == (whole and (whole.days, whole.emergency)), values
+
+
+@pytest.mark.parametrize(("injured", "left"), [(None, None), (2, 18), (19, 1), (30, 1), (31, None)])
+def test_beside_an_examination_today_the_window_of_the_warning_is_left(injured: int | None, left: int | None) -> None:
+    recommendations = tuple(
+        replace(each, critical_when=parse("bony-tenderness", {})) if each.id in ("rf3-crack", "rf2-fever") else each
+        for each in toy().recommendations
+    )
+    thresholds = {**toy().thresholds, "seen-within-warning-crack": {"value": 90}}
+    knowledge = replace(toy(), recommendations=recommendations, thresholds=thresholds)
+    engine = Engine(knowledge)
+    dates = {} if injured is None else {"injury-date": day(injured)}
+    assessment = engine.assess(present=[ANKLE, "loud-crack", "bony-tenderness", "fever"], dates=dates)
+    crack, fever = found(assessment, "rf3-crack"), found(assessment, "rf2-fever")
+    assert crack.indicator == fever.indicator == "critical"
+    assert window_left(knowledge, assessment, [crack]) == left
+    # What is no critical red flag has no say, and one without a window leaves none.
+    assert window_left(knowledge, assessment, []) is None
+    assert window_left(knowledge, assessment, [found(assessment, "pl1-bony"), crack]) == left
+    assert window_left(knowledge, assessment, [crack, fever]) is None
+
+
+@pytest.mark.parametrize(("injured", "days"), [(0, 2), (1, 1), (2, 0), (3, 3), (18, 2)])
+def test_a_window_may_have_a_closer_end_up_to_its_day(injured: int, days: int) -> None:
+    knowledge = replace(toy(), thresholds={**toy().thresholds, "seen-by-day-first": {"value": 2}})
+    assessment = Engine(knowledge).assess(**CRACK, dates={"injury-date": day(injured)})
+    limit = limit_of(knowledge, assessment)
+    assert limit is not None
+    assert limit.days == days
 
 
 def test_a_visit_is_too_late_after_the_day_that_is_allowed(engine: Engine) -> None:
