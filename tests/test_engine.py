@@ -2486,6 +2486,9 @@ def test_the_fewest_days_count_and_an_emergency_allows_none(engine: Engine) -> N
     assert blue is not None
     assert (blue.days, blue.emergency) == (0, True)
     assert limit_of(toy(), engine.assess(present=[ANKLE, "swelling"])) is None
+    # What is not urgent allows any day, and so does what stands beside the plan.
+    for chart in ({"present": [ANKLE, "bony-tenderness"]}, {"present": [ANKLE], "numbers": {"pain-severity": 9}}):
+        assert limit_of(toy(), engine.assess(**chart)) is None
 
 
 @pytest.mark.parametrize(
@@ -2575,6 +2578,8 @@ def test_what_speaks_against_a_medicine_and_cannot_be_read_is_told(engine: Engin
     assert unread(dates={"bad-kidney": day(1)}) == [("bad-kidney", "value")]
     assert unread(dates={"bad-liver": day(1)}) == [("bad-liver", "value")]
     assert unread(dates={"bad-liver": day(1), "swelling": day(1)}) == [("bad-liver", "value")]
+    # Not of what offers it.
+    assert unread(dates={"foot-pain": day(1)}) == []
     # What was asked and not answered can be read; a measurement has no value then.
     assert unread(asked=["bad-liver"]) == []
     severe = [
