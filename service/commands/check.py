@@ -1,6 +1,7 @@
 """`sitbone check`: the check of the protocol's package, of the service that runs here where no URL is given."""
 
 import os
+from inspect import cleandoc
 
 import click
 
@@ -25,7 +26,8 @@ check = click.Command(
     "check",
     callback=command.check.callback,
     params=[click.Argument(["url"], default=_running_here), *command.check.params[1:]],
-    help=f"{command.check.help}\n\nWithout URL it is the service that this user runs on this machine; of several, "
+    # Without its indentation, which click takes away only where every line has it.
+    help=f"{cleandoc(command.check.help or '')}\n\nWithout URL it is the service that this user runs on this machine; of several, "
     "that at SITBONE_PORT.",
     short_help=command.check.short_help,
     epilog=str(command.check.epilog).replace(command.CALLED, "sitbone check"),
