@@ -27,8 +27,8 @@ check = click.Command(
     callback=command.check.callback,
     params=[click.Argument(["url"], default=_running_here), *command.check.params[1:]],
     # Without its indentation, which click takes away only where every line has it.
-    help=f"{cleandoc(command.check.help or '')}\n\nWithout URL it is the service that this user runs on this machine; of several, "
-    "that at SITBONE_PORT.",
+    help=f"{cleandoc(command.check.help or '')}\n\nWithout URL it is the service that this user runs on this machine; "
+    "of several, that at SITBONE_PORT.",
     short_help=command.check.short_help,
     epilog=str(command.check.epilog).replace(command.CALLED, "sitbone check"),
 )

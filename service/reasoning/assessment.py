@@ -632,8 +632,6 @@ class _Assembly:
         ranked = bool(decision.leads) and not (waits or unranked or decision.insufficient & 1)
         for kind in CHART_KINDS:
             self.gather(of_kind[kind])
-            if kind == "red-flag":
-                self.reader.red_flags = tuple(self.fired)
         treatment = self.treatment_calls()
         withheld = {what for call in treatment for what in call.without}
         offered = {call.id for call in treatment if call.state == "offer"}

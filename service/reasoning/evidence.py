@@ -11,7 +11,7 @@ import msgspec
 
 from service.chart.fhir_time import When
 from service.knowledge_model.conditions import CONTRADICTORY, Interval, Value
-from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation
+from service.knowledge_model.model import OF_THE_PATIENT, Finding, Knowledge, Recommendation, RedFlag
 from service.reasoning.decision import Decision, ones
 from service.reasoning.kernel import Carrier, Compiled, Kernel, Node, Weight
 
@@ -147,26 +147,26 @@ class EvidenceReader:
 
     def evidence_for(self, carriers: Iterable[Carrier], chart: int) -> list[str]:
         """The findings of the chart among what carries a verdict, and behind it."""
+        names: list[str] = []
+        self._gather(names, carriers, chart)
+        return names
+
+    # No function within another: it would hold itself, and the chart, until the garbage collector comes.
+    def _gather(self, names: list[str], carriers: Iterable[Carrier], chart: int) -> None:
         findings, made = self.knowledge.findings, self.kernel.made
         known, values, bit = self.decision.charts.charts[chart].known, self.decision.values, 1 << chart
-        names: list[str] = []
-
-        def gather(carriers: Iterable[Carrier]) -> None:
-            for place, name, parts, contradictory in carriers:
-                if values[place] & bit:
-                    if parts:
-                        gather(parts)
-                    elif name in findings:
-                        if contradictory or name in known:
-                            names.append(name)
-                    elif name in made:
-                        names.extend(self._behind_made(name))
-                    # What is not so about what is judged is no reason.
-                    elif self.value(name, chart) not in (None, False):
-                        names.extend(self._behind(name, known))
-
-        gather(carriers)
-        return names
+        for place, name, parts, contradictory in carriers:
+            if values[place] & bit:
+                if parts:
+                    self._gather(names, parts, chart)
+                elif name in findings:
+                    if contradictory or name in known:
+                        names.append(name)
+                elif name in made:
+                    names.extend(self._behind_made(name))
+                # What is not so about what is judged is no reason.
+                elif self.value(name, chart) not in (None, False):
+                    names.extend(self._behind(name, known))
 
     def _behind(self, name: str, known: Collection[str]) -> Iterable[str]:
         """The findings that something is made of beside the named criteria."""
@@ -181,16 +181,18 @@ class EvidenceReader:
     def _behind_flag(self, name: str) -> Iterator[str]:
         """The findings of the red flags that block this, or are critical; nothing is behind a call for imaging."""
         block = name.removesuffix("-red-flag")
-        for fired in self.red_flags if name in self.kernel.red_flags else ():
-            flag = fired.recommendation.red_flag
-            if fired.indicator == "critical" or (flag and block in flag.blocks):
-                yield from fired.findings()
+        for flag, indicator, findings in self._red_flags if name in self.kernel.red_flags else ():
+            if indicator == "critical" or block in flag.blocks:
+                yield from findings
 
     @cached_property
-    def red_flags(self) -> Sequence[Fired]:
-        """The red flags that fire."""
-        flags = (r for r in self.knowledge.recommendations if r.red_flag)
-        return [fired for _made, fired in self.firing((r, self.kernel.recommendations[r.id]) for r in flags)]
+    def _red_flags(self) -> list[tuple[RedFlag, str, tuple[str, ...]]]:
+        """Of each red flag that fires how urgent it is and its findings: not what holds this reader, which would then
+        hold itself, and the chart, until the garbage collector comes.
+        """
+        rules = [(r, self.kernel.recommendations[r.id]) for r in self.knowledge.recommendations if r.red_flag]
+        firing = (fired for _made, fired in self.firing(rules))
+        return [(flag, each.indicator, each.findings()) for each in firing if (flag := each.recommendation.red_flag)]
 
     def _behind_cause(self, cause: str) -> Iterator[str]:
         """What speaks for a cause that leads, and that it is the working diagnosis."""
