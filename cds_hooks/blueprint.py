@@ -184,7 +184,7 @@ def create_blueprint(
     @blueprint.after_app_request
     def finish(response: Response) -> Response:
         environ = request.environ
-        response.headers.add("X-Correlation-Id", environ.get(_KNOWN_ID) or correlation_id())
+        response.headers.add("X-Correlation-Id", correlation_id())
         _allow_origin(response, environ, allowed_origins)
         if on_call is not None and (record := environ.get(_CALL)) is not None:
             record.status = response.status_code

@@ -243,8 +243,7 @@ class EvidenceReader:
             found: dict[tuple[str, bool], dict[str, None]] = {}
             for weight in self.counting(chart):
                 names = found.setdefault((weight.cause, weight.points > 0), {})
-                for name in weight.named or self._named(weight, chart):
-                    names[name] = None
+                names |= dict.fromkeys(self.named(weight, chart))
             self._speaks[chart] = found
         return self._speaks[chart]
 
