@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +207,15 @@ def _refused(error: str) -> bool:
     raise ValidationError(error)
 
 
+@cache
+def _form() -> Schema:
+    """Made once: to make it takes longer than to check a hazard with it."""
+    return _HazardTable()
+
+
 def _hazard(id_: str, entry: Mapping[str, Any], file: str) -> Hazard:
     try:
-        checked = _HazardTable().load({name: value for name, value in entry.items() if name != "site"})
+        checked = _form().load({name: value for name, value in entry.items() if name != "site"})
     except ValidationError as error:
         key, reason = next(reasons(error.messages))
         raise KnowledgeError(file, f"{id_}.{key}", reason) from None
