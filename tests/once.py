@@ -6,6 +6,7 @@ import pickle
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,17 @@ from typing import Any
 import pytest
 from jinja2 import Environment
 from marshmallow import Schema
+from werkzeug.routing import Rule
 
+from cds_hooks import HookRequest
+from service.answers.answered import Answered
+from service.answers.cards import Responder
+from service.chart.case import Case
+from service.chart.orders import OnChart
 from service.knowledge_model import condition_text, loader, properties
 from service.knowledge_model.model import PACKAGED
 from service.reasoning import kernel
+from service.reasoning.assessment import Assessment, Assessor
 from service.release import diff, digests
 from tests.charts import packaged
 
@@ -32,10 +40,28 @@ _OF_KNOWLEDGE = (
 )
 
 
+def _once_for(key_of: Callable[..., Any], make: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that makes something once for what of its arguments it reads."""
+    made: dict[Any, Any] = {}
+
+    def of(owner: Any, *given: Any) -> Any:
+        key = key_of(owner, *given)
+        if key not in made:
+            made[key] = make(owner, *given)
+        return made[key]
+
+    return of
+
+
+def _read_of_route(rule: Rule, *given: Any) -> Any:
+    """What the function is compiled from that writes the address of a route."""
+    return rule.rule, repr(rule._trace), repr(rule.defaults), *given
+
+
 @contextmanager
 def made_once() -> Iterator[None]:
-    """What every application makes of the packaged knowledge, and of a template: it takes longer than most tests. The
-    tests of the loader, and every service that is started by its command, make it themselves."""
+    """What every application makes of the packaged knowledge, of a template and of a route: it takes longer than most
+    tests. The tests of the loader, and every service that is started by its command, make it themselves."""
     states, releases = map(importlib.import_module, ("service.release.states", "service.audit.releases"))
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
 
@@ -65,19 +91,12 @@ def made_once() -> Iterator[None]:
         return make_digests(knowledge, folder, product)
 
     pack, pack_packaged = releases.pack, functools.cache(functools.partial(releases.pack, PACKAGED))
-    compile_, codes = Environment.compile, dict[tuple[str, str | None, str | None], Any]()
-
-    def compiled(self: Environment, source: str, name: str | None = None, filename: str | None = None) -> Any:
-        key = source, name, filename
-        if key not in codes:
-            codes[key] = compile_(self, *key)
-        return codes[key]
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
         patch.setattr(states, "Digests", digests_of)
         patch.setattr(states, "load", load)
-        patch.setattr(Environment, "compile", compiled)
+        patch.setattr(Environment, "compile", _once_for(lambda _environment, *source: source, Environment.compile))
+        patch.setattr(Rule, "_compile_builder", _once_for(_read_of_route, Rule._compile_builder))
         for module, name in _OF_KNOWLEDGE:
             maker = importlib.import_module(module)
             patch.setattr(maker, name, once(getattr(maker, name)))
@@ -121,4 +140,36 @@ def read_once() -> Iterator[None]:
         for module in (diff, loader):
             patch.setattr(module, "parse", parse)
         patch.setattr(kernel, "_function", functools.cache(kernel._function))
+        yield
+
+
+@contextmanager
+def decided_once() -> Iterator[None]:
+    """What the services make of a case once, for tests that spell a chart in thousands of ways, most of which are read
+    as the same. Both steps are pure, and take nothing of the chart but the case, without the resources that it was read
+    from, and what is ordered.
+    """
+    assess, respond = Assessor.assess, Responder.respond
+    assessed, responded = dict[Any, Assessment](), dict[Any, Answered]()
+
+    def assess_once(self: Assessor, case: Case, **how: Any) -> Assessment:
+        read = *case.assertions.items(), *case.data.items(), case.lacking, case.kinds, case.left_out
+        key = self, *how.items(), case.now, case.patient, *read, case.unrecognised, case.fixed_sides
+        if key not in assessed:
+            assessed[key] = assess(self, case, **how)
+        return assessed[key]
+
+    def respond_once(
+        self: Responder, assessment: Assessment, request: HookRequest, now: datetime, on_chart: OnChart, **more: Any
+    ) -> Answered:
+        # The time and what is muted tell what of the knowledge is in force.
+        asked = request.hook, request.hook_instance, request.client, repr(request.context), now, repr(more["muted"])
+        key = self, id(assessment), on_chart, *asked
+        if key not in responded:
+            responded[key] = respond(self, assessment, request, now, on_chart, **more)
+        return responded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Assessor, "assess", assess_once)
+        patch.setattr(Responder, "respond", respond_once)
         yield
