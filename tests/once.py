@@ -1,4 +1,7 @@
-"""What the tests make once in a process, instead of once for each test that needs it."""
+"""What the tests make once in a process, instead of once for each test that needs it. What only applications
+need is imported where it is needed."""
+
+from __future__ import annotations
 
 import functools
 import importlib
@@ -9,24 +12,26 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jinja2 import Environment
 from marshmallow import Schema
-from werkzeug.routing import Rule
 
-from cds_hooks import HookRequest
-from service.answers.answered import Answered
-from service.answers.cards import Responder
-from service.chart.case import Case
-from service.chart.orders import OnChart
 from service.knowledge_model import condition_text, loader, properties
 from service.knowledge_model.model import PACKAGED
 from service.reasoning import kernel
-from service.reasoning.assessment import Assessment, Assessor
 from service.release import diff, digests
 from tests.charts import packaged
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from cds_hooks import HookRequest
+    from service.answers.answered import Answered
+    from service.chart.case import Case
+    from service.chart.orders import OnChart
+    from service.reasoning.assessment import Assessment
 
 # What is made of a body of knowledge and never changes, with the module that makes it for an application.
 _OF_KNOWLEDGE = (
@@ -53,16 +58,50 @@ def _once_for(key_of: Callable[..., Any], make: Callable[..., Any]) -> Callable[
     return of
 
 
-def _read_of_route(rule: Rule, *given: Any) -> Any:
+def _read_of_route(rule: Any, *given: Any) -> Any:
     """What the function is compiled from that writes the address of a route."""
     return rule.rule, repr(rule._trace), repr(rule.defaults), *given
+
+
+def _settled_once(database: Any) -> Callable[..., None]:
+    """What brings an audit trail into its form, for which alembic takes longer than most tests: on an empty database it
+    writes the same each time, and so what it wrote on the first is written on the next ones."""
+    from sqlalchemy import event, inspect  # noqa: PLC0415
+
+    settle = database._settle_form
+    written: dict[str, list[tuple[str, Any]]] = {}
+
+    def settled(engine: Engine, variable: str, *, upgrading: bool) -> None:
+        known, name = written.get(engine.dialect.name), engine.dialect.name
+        with database.reading(engine) as connection:
+            is_new = not inspect(connection).get_table_names() and (upgrading or name == "sqlite")
+        if is_new and known:
+            with engine.begin() as connection:
+                for statement, given in known:
+                    connection.exec_driver_sql(statement, given)
+            return
+
+        noted: list[tuple[str, Any]] = []
+
+        def note(_connection: object, _cursor: object, statement: str, given: Any, *_more: object) -> None:
+            if not statement.startswith(("BEGIN", "PRAGMA", "SELECT")):
+                noted.append((statement, given))
+
+        event.listen(engine, "before_cursor_execute", note)
+        settle(engine, variable, upgrading=upgrading)
+        event.remove(engine, "before_cursor_execute", note)
+        if is_new:
+            written[name] = noted
+
+    return settled
 
 
 @contextmanager
 def made_once() -> Iterator[None]:
     """What every application makes of the packaged knowledge, of a template and of a route: it takes longer than most
     tests. The tests of the loader, and every service that is started by its command, make it themselves."""
-    states, releases = map(importlib.import_module, ("service.release.states", "service.audit.releases"))
+    names = "service.release.states", "service.audit.releases", "service.audit.database", "werkzeug.routing"
+    states, releases, database, routing = map(importlib.import_module, names)
     without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
 
     def load(folder: Path | None, *, affiliate_snomed: bool = True) -> Any:
@@ -95,8 +134,9 @@ def made_once() -> Iterator[None]:
         patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
         patch.setattr(states, "Digests", digests_of)
         patch.setattr(states, "load", load)
+        patch.setattr(database, "_settle_form", _settled_once(database))
         patch.setattr(Environment, "compile", _once_for(lambda _environment, *source: source, Environment.compile))
-        patch.setattr(Rule, "_compile_builder", _once_for(_read_of_route, Rule._compile_builder))
+        patch.setattr(routing.Rule, "_compile_builder", _once_for(_read_of_route, routing.Rule._compile_builder))
         for module, name in _OF_KNOWLEDGE:
             maker = importlib.import_module(module)
             patch.setattr(maker, name, once(getattr(maker, name)))
@@ -149,8 +189,12 @@ def decided_once() -> Iterator[None]:
     as the same. Both steps are pure, and take nothing of the chart but the case, without the resources that it was read
     from, and what is ordered.
     """
+    from service.answers.cards import Responder  # noqa: PLC0415
+    from service.reasoning.assessment import Assessor  # noqa: PLC0415
+
     assess, respond = Assessor.assess, Responder.respond
-    assessed, responded = dict[Any, Assessment](), dict[Any, Answered]()
+    assessed: dict[Any, Assessment] = {}
+    responded: dict[Any, Answered] = {}
 
     def assess_once(self: Assessor, case: Case, **how: Any) -> Assessment:
         read = *case.assertions.items(), *case.data.items(), case.lacking, case.kinds, case.left_out
