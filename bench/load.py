@@ -129,7 +129,7 @@ def main() -> None:
     for line in sys.stdin:
         ask = json.loads(line)
         # Made before the round: signing is the client's work, and no part of what is measured.
-        tokens = Trust(**ask["trust"]).tokens() if ask["trust"] else None
+        tokens = Trust(**ask["trust"]).tokens(ask["seconds"], ask["rate"]) if ask["trust"] else None
         calls = requests(Chart(**ask["chart"]), fresh=ask["fresh"], tokens=tokens)
         began = time.perf_counter()
         took = offer(calls, port=ask["port"], seconds=ask["seconds"], rate=ask["rate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from bench.charts import PATH
 
 # A round ends after so many calls: signing them takes longer than the calls themselves.
 _CALLS = 1000
+# More nobody answers.
+_CALLS_A_SECOND = 2000
 _ISSUER = "https://bench.example.org/"
 BASE_URL = "https://sitbone.example.org"
 
@@ -43,9 +46,10 @@ class Trust:
             "SITBONE_PUBLIC_BASE_URL": BASE_URL,
         }
 
-    def tokens(self) -> list[str]:
-        """Tokens for a round of calls."""
+    def tokens(self, seconds: float, rate: float | None) -> list[str]:
+        """Tokens for a round that takes so long, of so many calls a second, or of as many as are answered."""
         from cds_hooks.trust.signing import claims_for, sign  # noqa: PLC0415
 
         audience, now = f"{BASE_URL}{PATH}", time.time()
-        return [sign(self.key, claims_for(_ISSUER, audience, now)) for _ in range(_CALLS)]
+        calls = min(_CALLS, math.ceil(seconds * (rate or _CALLS_A_SECOND)) + 1)
+        return [sign(self.key, claims_for(_ISSUER, audience, now)) for _ in range(calls)]

@@ -30,12 +30,18 @@ _LARGEST = 100_000
 
 class Process:
     """A command of the product, started where that is loaded: what tests need of subprocess.Popen. `streams` are its
-    input, its output and where it complains."""
+    input, its output and where it complains; `first` is a program that is run there before it."""
 
     def __init__(
-        self, address: str, *arguments: str, cwd: Path, env: Mapping[str, str], streams: tuple[int, int, int]
+        self,
+        address: str,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str],
+        streams: tuple[int, int, int],
+        first: str = "",
     ) -> None:
-        asked = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}).encode()
+        asked = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env), "first": first}).encode()
         self.returncode: int | None = None
         self._says = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._says.connect(address)
@@ -56,10 +62,14 @@ class Process:
                 self.returncode = int(self._says.recv(_LARGEST))
         return self.returncode
 
+    def send_signal(self, number: int) -> None:
+        """Tell it something, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
     def terminate(self) -> None:
         """Tell it to stop."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
 
 def run(*arguments: str, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -134,6 +144,8 @@ def _start(asked: socket.socket) -> NoReturn:
         asked.send(str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])).encode())
         os._exit(0)
     asked.close()
+    # What it starts can be told from what others started here.
+    os.setsid()
     given = json.loads(message)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -142,6 +154,7 @@ def _start(asked: socket.socket) -> NoReturn:
     os.environ.clear()
     os.environ.update(given["env"])
     tempfile.tempdir = None
+    exec(given["first"], {})  # noqa: S102 - it is of a test
     command = importlib.import_module("service.cli").main
     command(given["arguments"], prog_name="sitbone")
     sys.exit()

@@ -2,21 +2,41 @@
 
 import json
 import math
+import os
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
 
 import pytest
 
 from bench import shadow
-from bench.__main__ import CASES, REPOSITORY, Case, Figures, Server, measure
+from bench.__main__ import CASES, REPOSITORY, SERVICE, Case, Figures, Server, measure
 from bench.audit import measure as measure_record
 from bench.charts import SIZES, Chart, requests
 from bench.second_opinion import measure as measure_pages
 from bench.suspension import measure as measure_suspensions
+from tests.preloaded import Process, loaded
 from tests.serving import patiently
 
 SMALL = Chart("small", *SIZES["small"], complaint=True)
+
+
+@pytest.fixture
+def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has services begin where the product is loaded already, and what else the bench starts as ever."""
+
+    def start(command: list[str], *, env: dict[str, str] | None = None, **given: Any) -> Any:
+        if command != SERVICE:
+            return subprocess.Popen(command, env=env, **given)
+        log: IO[bytes] = given["stderr"]
+        with Path(os.devnull).open("r+b") as null:
+            streams = null.fileno(), null.fileno(), log.fileno()
+            return Process(loaded(), command[-1], cwd=given["cwd"], env=env or {}, streams=streams)
+
+    monkeypatch.setattr("bench.__main__.subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": start}))
 
 
 def body(call: bytes) -> bytes:
@@ -58,8 +78,12 @@ def test_a_chart_has_its_length_and_twenty_findings_only_with_the_complaint(
 @pytest.mark.parametrize(
     ("algorithm", "beside"), [(None, None), ("ES384", None), (None, REPOSITORY)], ids=["bare", "trust", "checkout"]
 )
-def test_the_bench_gives_a_figure_for_everything_it_measures(algorithm: str | None, beside: Path | None) -> None:
-    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.8, rounds=1, algorithm=algorithm, beside=beside)
+def test_the_bench_gives_a_figure_for_everything_it_measures(
+    algorithm: str | None, beside: Path | None, request: pytest.FixtureRequest
+) -> None:
+    if algorithm or beside:
+        request.getfixturevalue("quick_start")
+    (row,) = measure([Case(SMALL, fresh=True)], seconds=0.2, rounds=1, algorithm=algorithm, beside=beside)
 
     figures = [getattr(server, each.name) for server in (row.bare, row.service) for each in fields(Figures)]
     figures += [row.ratio, row.lowest_ratio, row.highest_ratio, row.cpu_ratio, row.half_load_p50, row.half_load_p99]
@@ -84,10 +108,11 @@ def test_every_size_is_measured_quiet_and_with_the_complaint_fresh_and_seen_befo
     assert len(CASES) == len(set(CASES)) == len(SIZES) * 2 * 2
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_what_clinicians_wait_for_is_measured_beside_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     # An EHR that answers at once, so that each of them comes as far as to save.
     monkeypatch.setattr("bench.second_opinion._EHR_SECONDS", 0.0)
-    figures = measure_pages(seconds=6, clinicians=2, rounds=1, pause=0.01, rate=5)
+    figures = measure_pages(seconds=6, clinicians=1, rounds=1, pause=0.15, rate=5)
 
     named = [each.name for each in fields(figures) if not each.name.startswith("ratio")]
     assert all(math.isfinite(getattr(figures, name)) and getattr(figures, name) > 0 for name in named)
@@ -96,8 +121,9 @@ def test_what_clinicians_wait_for_is_measured_beside_hooks(monkeypatch: pytest.M
     assert figures.ratio_elsewhere == pytest.approx([figures.elsewhere / figures.alone] * 3)
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow, "ROUND", 0.5)
+    monkeypatch.setattr(shadow, "ROUND", 0.1)
     count = shadow._compared
 
     def counted(server: Server) -> dict[str, int]:
@@ -106,7 +132,7 @@ def test_calls_with_and_without_a_second_knowledge_are_set_beside_each_other(mon
         return count(server)
 
     monkeypatch.setattr(shadow, "_compared", counted)
-    figures = shadow.measure(seconds=1)
+    figures = shadow.measure(seconds=0.2)
 
     assert figures.rounds == 2
     assert figures.compared > 0
@@ -124,6 +150,7 @@ def test_the_cost_of_the_record_is_set_beside_the_whole_call() -> None:
     assert all(each > 0 for each in figures.values())
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_how_soon_a_suspension_holds_is_measured_on_this_and_on_another_host() -> None:
     took = measure_suspensions(rounds=1, rate=5)
 

@@ -11,7 +11,7 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +26,8 @@ from service.server.memory import set_aside_what_is_loaded
 from service.server.serve import gunicorn_settings, require_free_address
 from service.server.worker import Worker, forget
 from service.settings import Settings, SettingsError
+from tests import preloaded
+from tests.preloaded import Process, loaded
 from tests.serving import SERVE, children_of, patiently, running, service_at, status, workers_at
 
 
@@ -67,32 +69,43 @@ def test_it_says_where_it_listens_and_how_to_try_it_and_ends_with_code_0(
     assert service.returncode == 0
 
 
-# As serve is called, but a worker takes a second from being forked to hearing what it is told.
+# Has a worker take a second from being forked to hearing what it is told.
 SLOW_TO_HEAR = """
 import os, time
 from gunicorn import util
-from service.cli import main
 service = os.getpid()
 util._setproctitle = lambda _title: os.getpid() == service or time.sleep(1)
-main()
+"""
+# Has it take a second to start each thread beside the calls.
+SLOW_TO_BEGIN = """
+import time
+from service import background
+class Thread(background.Thread):
+    def start(self):
+        time.sleep(1)
+        super().start()
+background.Thread = Thread
 """
 
 
-@pytest.mark.parametrize("kind", ["gthread", "sync"])
+@pytest.mark.parametrize(
+    ("kind", "slow"), [("gthread", SLOW_TO_HEAR), ("sync", SLOW_TO_HEAR), ("gthread", SLOW_TO_BEGIN)]
+)
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_was_just_forked_hears_that_it_is_to_end(
-    repository: Path, told: signal.Signals, kind: str
+    repository: Path, told: signal.Signals, kind: str, slow: str
 ) -> None:
-    environ = os.environ | {"SITBONE_PORT": str(free_port()), "SITBONE_WORKERS": "1", "SITBONE_WORKER_CLASS": kind}
-    command = [sys.executable, "-c", SLOW_TO_HEAR, "serve"]
-    with subprocess.Popen(command, cwd=repository, env=environ, text=True, stderr=subprocess.PIPE) as service:
+    environ = environ_at(free_port(), SITBONE_WORKERS="1", SITBONE_WORKER_CLASS=kind)
+    with Path(os.devnull).open("r+b") as null, tempfile.TemporaryFile() as complaints:
+        streams = null.fileno(), null.fileno(), complaints.fileno()
+        service = Process(loaded(), "serve", cwd=repository, env=environ, streams=streams, first=slow)
         while service.poll() is None and not children_of(service.pid):
             time.sleep(0.05)
         service.send_signal(told)
-        _, complaints = service.communicate(timeout=20)
 
-    assert complaints == ""
-    assert service.returncode == 0
+        assert service.wait(20) == 0
+        complaints.seek(0)
+        assert complaints.read() == b""
 
 
 def test_the_first_calls_may_come_at_once(repository: Path) -> None:
@@ -118,10 +131,7 @@ def test_the_first_calls_may_come_at_once(repository: Path) -> None:
 
 def start_that_ends(repository: Path, *options: str, **variables: str) -> tuple[int, str, str]:
     """How a start ends that is to end by itself: the code, what it said and what it complained of."""
-    environ = environ_at(free_port(), **variables)
-    ended = subprocess.run(
-        [*SERVE, *options], cwd=repository, env=environ, capture_output=True, text=True, timeout=20, check=False
-    )
+    ended = preloaded.run("serve", *options, cwd=repository, env=environ_at(free_port(), **variables))
     return ended.returncode, ended.stdout, ended.stderr
 
 

@@ -238,9 +238,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.cfg.set("workers", self._settings.workers + self.has_page_worker)
 
     def _worker_begins(self, worker: Worker) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         if self._at_the_beginning is not None:
             self._at_the_beginning(not isinstance(worker, PageWorker))
+        # Not before: a thread that is only just being started could not be waited for at the end.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
 
     def _worker_exit(self, _arbiter: Arbiter, _worker: object) -> None:
         if self._at_the_end is not None:

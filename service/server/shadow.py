@@ -258,6 +258,8 @@ def _compare_on(other: Other, pipe: Connection, of_worker: Connection) -> None:
     of_worker.close()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A worker that begins hears nothing yet, and so what it forks.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     with suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with suppress(EOFError, OSError), ThreadPoolExecutor(1) as apart:
