@@ -62,30 +62,41 @@ class Saying(msgspec.Struct, frozen=True):
     """What is the same of a recommendation on every card; made when the service starts.
 
     do: what to do, in short, with its places not filled in; holds: whether it says nothing but that a treatment has to
-    wait; warns: whether it says with what care something is offered, what of it is left out, or beside a plan what must
-    not be given; offers_a_medicine: whether it offers one; begins: whether its first line is never left out;
-    comes_first: what goes before others of its card has the smaller one.
+    wait; cares: whether it says with what care something is offered; warns: whether it does, or says what of that is
+    left out, or beside a plan what must not be given; medicines: those that it offers; leads_to: those of which it says
+    with what care they are given, or that are given in place of one that it holds; begins: whether its first line is
+    never left out; comes_first: what goes before others of its card has the smaller one.
     """
 
     do: tuple[Line, ...]
     holds: bool
+    cares: bool
     warns: bool
-    offers_a_medicine: bool
+    medicines: frozenset[str]
+    leads_to: frozenset[str]
     begins: bool
     comes_first: tuple[bool, bool]
 
     @classmethod
     def of(cls, recommendation: Recommendation, knowledge: Knowledge) -> Saying:
-        medicines = {medicine.treatment for medicine in knowledge.engine.medicines.values()}
+        medicines = knowledge.engine.medicines.values()
+        in_place = {medicine.treatment for medicine in medicines if medicine.order}
         treatment, kind = recommendation.treatment, recommendation.kind
         states = {call.state for call in treatment}
+        of = {medicine.treatment for medicine in medicines}
+        offered, with_care, held = (
+            frozenset(call.id for call in treatment if call.state == state and call.id in of)
+            for state in ("offer", "caution", "hold")
+        )
         leaves_out = any(call.without for call in treatment)
         at_once = {(to.to, to.priority) for to in recommendation.referrals}
         return cls(
             do=tuple(map(Line.of, recommendation.do)),
             holds=holds(recommendation),
+            cares="caution" in states,
             warns="caution" in states or leaves_out or (kind == "plan" and "hold" in states),
-            offers_a_medicine=any(call.state == "offer" and call.id in medicines for call in treatment),
+            medicines=offered,
+            leads_to=with_care | (in_place - held if held else frozenset()),
             begins=recommendation.red_flag is not None or kind == "closing",
             # An emergency leads its card, then what has been answered.
             comes_first=((knowledge.engine.emergency, PRIORITIES[0]) not in at_once, not recommendation.leads),

@@ -263,6 +263,25 @@ def what_is_left_out_of_what_is_offered_is_said_on_a_card(answered: Answered) ->
             assert _said_by(answered, each), each.id
 
 
+# A card whose orders are all placed is named instead of shown.
+@invariant(where=lambda answered: answered.about_the_chart and answered.cards and not answered.found.get("silenced"))
+def a_medicine_that_is_given_with_care_or_in_place_of_another_is_said_on_a_card(answered: Answered) -> None:
+    medicines, on_cards = packaged().engine.medicines.values(), answered.shown()
+    of = {medicine.treatment for medicine in medicines}
+    in_place = {medicine.treatment for medicine in medicines if medicine.order}
+    holds = of.intersection(entry["id"] for entry in answered.on_hold())
+    offering = [entry for entry in answered.found["treatment"] if entry["state"] == "offer" and entry["id"] in of]
+    for entry in offering:
+        if entry.get("cautions") or (holds and entry["id"] in in_place):
+            offers = [
+                each
+                for each in packaged().recommendations
+                if each.id in on_cards and any((t.id, t.state) == (entry["id"], "offer") for t in each.treatment)
+            ]
+            assert offers, entry["id"]
+            assert all(_said_by(answered, each) for each in offers), entry["id"]
+
+
 def _leading(answered: Answered) -> list[str]:
     return [cause["id"] for cause in answered.found["causes"] if cause["band"] == "leads"]
 

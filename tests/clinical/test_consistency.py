@@ -310,13 +310,20 @@ def _phrases_said_twice(answer: Json) -> list[str]:
 def _long_for_what_can_be_cut(answer: Json) -> list[str]:
     """A card of more than 120 words, or cards of more than 200 together, that still give reasons or ask.
 
-    Six red flags at once have six actions, and none of them is cut.
+    Six red flags at once have six actions, and none of them is cut, nor is the leading cause.
     """
     said = [card["detail"].removesuffix(f"\n\n{test_cases.STATUS}") for card in answer["cards"]]
     too_long = [text for text in said if len(text.split()) > 120]
     if sum(len(text.split()) for text in said) > 200:
         too_long = said
-    return [text for text in too_long if "**Ask:**" in text or "**Because:**" in text]
+    causes = [cause.title.lower() for cause in packaged().causes.values()]
+
+    def can_be_cut(text: str) -> bool:
+        reasons = re.findall(r"^\*\*Because:\*\* (.*)$", text, re.MULTILINE)
+        sentences = (sentence for of in reasons for sentence in of.split(". "))
+        return "**Ask:**" in text or any(all(cause not in each.lower() for cause in causes) for each in sentences)
+
+    return list(filter(can_be_cut, too_long))
 
 
 def _same_headline(answer: Json) -> list[str]:
