@@ -224,11 +224,10 @@ def entry(number: int = 0) -> CallRows:
     return CallRows(call, ())
 
 
-def test_a_record_has_no_thread_and_no_connection_before_its_first_call(request: pytest.FixtureRequest) -> None:
+def test_a_record_has_no_thread_and_no_connection_before_its_first_call(audit: AuditWriter) -> None:
     # Other records of this process may have a thread.
     before = {*threading.enumerate()}
-    audit: AuditWriter = request.getfixturevalue("audit")
-    assert "audit" not in {thread.name for thread in {*threading.enumerate()} - before}
+    assert audit._thread is None
     assert audit.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
     audit.keep(entry())
     assert "audit" in {thread.name for thread in {*threading.enumerate()} - before}
