@@ -294,6 +294,18 @@ def test_the_dialects_of_the_fixtures_are_those_of_the_service() -> None:
     assert {name.partition("/")[0] for name in kept} == {"epic", "oracle-health"}
 
 
+def test_no_text_that_a_card_is_made_of_has_a_word_as_the_united_kingdom_writes_it() -> None:
+    knowledge = packaged()
+    texts = [text for r in knowledge.recommendations for text in (r.title, r.summary, *r.do, *r.more)]
+    texts += [text for q in knowledge.questions for text in (q.ask, q.because, q.short)]
+    texts += [text for order in knowledge.orders.values() for text in (order.title, order.short)]
+    texts += [cause.title for cause in knowledge.causes.values()]
+    texts += [finding.title for finding in knowledge.findings.values()]
+    texts += [*knowledge.wording.sentences.values(), *knowledge.wording.headings.values()]
+    written = re.compile(rf"\b(?:{'|'.join(knowledge.uk_words.values())})\b", re.IGNORECASE)
+    assert [text for text in texts if written.search(text)] == []
+
+
 def test_a_reader_in_the_united_kingdom_gets_their_words_on_the_card_and_in_the_order() -> None:
     code: Json = {"coding": [{"code": "x", "display": "hematoma"}], "text": "Acetaminophen"}
     resource = {"resourceType": "ServiceRequest", "code": code}
