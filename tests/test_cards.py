@@ -483,6 +483,16 @@ def test_what_must_not_be_given_leaves_room_for_what_may_be_done_instead() -> No
     assert len(parts["Hold"].split()) > 30
     assert "Self-care: avoid provoking load" in parts["Do"]
     assert "Physiotherapy: progressive loading" in parts["Do"]
+    assert "Acetaminophen for a short time." in parts["Do"]
+
+
+def test_with_what_care_a_medicine_is_given_is_said_once_after_what_is_offered() -> None:
+    (_assessment, plan) = read("responses", "pain-of-walking")["cards"]
+    offers, _, care = parts_of(plan)["Do"].partition("NSAID with care: ")
+    assert "Ibuprofen, at most" in offers
+    assert "Acetaminophen for a short time." in offers
+    assert care.startswith("cardiovascular disease or stroke; lowest dose, shortest time; age 68; weigh")
+    assert "NSAID with care" not in care
 
 
 @pytest.mark.parametrize("detail", ["short", "full"])
