@@ -7,6 +7,7 @@ import functools
 import importlib
 import pickle
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -43,6 +44,9 @@ _OF_KNOWLEDGE = (
     ("service.services.evaluation", "CaseReader"),
     ("service.services.registry", "prefetch_templates"),
 )
+
+# Of how many folders what was made of them is remembered.
+_LAST = 5
 
 
 def _once_for(key_of: Callable[..., Any], make: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,18 +100,51 @@ def _settled_once(database: Any) -> Callable[..., None]:
     return settled
 
 
+def _loaded_once() -> Callable[..., Any]:
+    """What loads knowledge: a folder that is unpacked or copied often holds what another one held, byte for byte."""
+    loaded = deque([((True, *_files_of(PACKAGED)), packaged())], maxlen=_LAST)
+    read = loader.load
+    without_affiliate = functools.cache(functools.partial(read, affiliate_snomed=False))
+
+    def load(folder: Path | None = None, *, affiliate_snomed: bool = True) -> Any:
+        if folder is None:
+            return packaged() if affiliate_snomed else without_affiliate()
+        content = affiliate_snomed, *_files_of(folder)
+        for known, knowledge in loaded:
+            if known == content:
+                return knowledge
+        loaded.append((content, read(folder, affiliate_snomed=affiliate_snomed)))
+        return loaded[-1][1]
+
+    return load
+
+
+def _digested_once(digest: Callable[..., Any]) -> Callable[..., Any]:
+    """The digests of the recommendations of knowledge that was loaded once."""
+    digested = deque[tuple[Any, Any]](maxlen=_LAST)
+
+    def recommendations(self: Any) -> Any:
+        for knowledge, found in digested:
+            if knowledge is self.knowledge:
+                return found
+        digested.append((self.knowledge, digest(self)))
+        return digested[-1][1]
+
+    return recommendations
+
+
+def _files_of(folder: Path) -> list[tuple[str, bytes]]:
+    return sorted((str(file.relative_to(folder)), file.read_bytes()) for file in folder.rglob("*.*") if file.is_file())
+
+
 @contextmanager
 def made_once() -> Iterator[None]:
     """What every application makes of the packaged knowledge, of a template and of a route: it takes longer than most
     tests. The tests of the loader, and every service that is started by its command, make it themselves."""
     names = "service.release.states", "service.audit.releases", "service.audit.database", "werkzeug.routing"
     states, releases, database, routing = map(importlib.import_module, names)
-    without_affiliate = functools.cache(functools.partial(loader.load, affiliate_snomed=False))
-
-    def load(folder: Path | None, *, affiliate_snomed: bool = True) -> Any:
-        if folder:
-            return loader.load(folder, affiliate_snomed=affiliate_snomed)
-        return packaged() if affiliate_snomed else without_affiliate()
+    author_report = importlib.import_module("service.audit.author_report")
+    load = _loaded_once()
 
     def once(make: Callable[..., Any]) -> Callable[..., Any]:
         made: list[Any] = []
@@ -133,12 +170,14 @@ def made_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
         patch.setattr(states, "Digests", digests_of)
-        patch.setattr(states, "load", load)
+        patch.setattr(make_digests, "recommendations", property(_digested_once(make_digests.recommendations.func)))
+        for module in (author_report, loader, states):
+            patch.setattr(module, "load", load)
         patch.setattr(database, "_settle_form", _settled_once(database))
         patch.setattr(Environment, "compile", _once_for(lambda _environment, *source: source, Environment.compile))
         patch.setattr(routing.Rule, "_compile_builder", _once_for(_read_of_route, routing.Rule._compile_builder))
-        for module, name in _OF_KNOWLEDGE:
-            maker = importlib.import_module(module)
+        for where, name in _OF_KNOWLEDGE:
+            maker = importlib.import_module(where)
             patch.setattr(maker, name, once(getattr(maker, name)))
         yield
 
