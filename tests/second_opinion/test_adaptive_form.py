@@ -1,6 +1,5 @@
 """The questions as an adaptive form: any form filler asks them, and ends with the advice that a hook would give."""
 
-import copy
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.questionnaire import Questionnaire
@@ -61,6 +61,12 @@ def begun(**more: Any) -> Json:
         "subject": {"reference": "Patient/p1"},
         "contained": [{**form, **more}],
     }
+
+
+def copied(form: Json) -> Json:
+    """A copy to its depth, in a tenth of the time that deepcopy takes."""
+    found: Json = orjson.loads(orjson.dumps(form))
+    return found
 
 
 def post(client: FlaskClient, form: Json, path: str = OPERATION) -> Json:
@@ -117,7 +123,7 @@ def filled(client: FlaskClient, answer: Callable[[Json], Json]) -> list[Json]:
     form, responses = begun(), []
     for _ in range(30):
         form = post(client, form)
-        responses.append(copy.deepcopy(form))
+        responses.append(copied(form))
         if form["status"] == "completed":
             return responses
         for group, item in list(questions(form)):
@@ -528,7 +534,7 @@ def test_no_body_however_mutated_ends_in_a_fault_of_the_service(client: FlaskCli
     chance = random.Random(15)  # noqa: S311 - drawn faults
     whole = filled(client, of_truth(PATIENTS["tear"]))
     for _ in range(500):
-        body = copy.deepcopy(chance.choice(whole))
+        body = copied(chance.choice(whole))
         for _ in range(chance.randint(1, 3)):
             _mutate(body, chance)
         answer = client.post(OPERATION, json=body)
