@@ -39,6 +39,7 @@ from tests.charts import (
     sentence,
     services,
 )
+from tests.once import decided_once
 
 GUIDELINE = packaged()
 READER = case_reader()
@@ -1322,11 +1323,12 @@ def test_no_member_of_a_request_can_bring_the_service_down(client: FlaskClient, 
             "answers": {"ischial-tenderness": True},
         }
     )
-    for path in paths(request):
-        response = client.post(SERVICE, json=spoilt(request, path, value))
-        assert response.status_code in (200, 400, 412), path
-        if response.status_code != 200:
-            assert response.get_json()["resourceType"] == "OperationOutcome"
+    with decided_once():
+        for path in paths(request):
+            response = client.post(SERVICE, json=spoilt(request, path, value))
+            assert response.status_code in (200, 400, 412), path
+            if response.status_code != 200:
+                assert response.get_json()["resourceType"] == "OperationOutcome"
 
 
 @pytest.mark.parametrize(("onset", "known"), [("2026-11-23", True), ("2026-11-24", False), ("2027-01-01", False)])
