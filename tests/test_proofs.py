@@ -28,6 +28,7 @@ from service.proof.properties import propositions_of
 from service.proof.propositions import Charted, Claim, Proposition
 from service.proof.prover import PROVED, REFUTED, UNDECIDED, Prover
 from service.proof.report import EXCEPTION, KNOWN_FAILURE, MENDED, NEEDLESS, NO_PROPOSITION, Result, decided, prove
+from service.proof.terms import Terms
 from service.reasoning.assessment import Assessment, ImagingCall
 from service.reasoning.decision import Decision
 from service.reasoning.kernel import compiled
@@ -63,7 +64,7 @@ def of_property(
     of = Property(
         id_, 1, "", "", (), tuple(exceptions), tuple(KnownFailure(failing, "as it is told") for failing in failures)
     )
-    return {result.of: result for result in decided(of, charted, Prover(charted.chart, milliseconds))}
+    return {result.of: result for result in decided({id_: of}, charted, Prover(charted.chart, milliseconds))[id_]}
 
 
 def test_a_property_that_holds_on_every_chart_is_proved() -> None:
@@ -87,6 +88,18 @@ def test_no_chart_is_made_of_what_cannot_be() -> None:
     impossible = toy("fever and absent(fever)", "age < paediatric-below and age > adolescent-last-year")
     results = of_property(impossible, "can-fire")
     assert {result.state for result in results.values()} == {REFUTED}
+
+
+def test_many_charts_are_read_at_once_as_each_of_them_alone() -> None:
+    terms = Terms()
+    first, second, third = map(terms.variable, "abc")
+    term = terms.either((terms.both((first, -second)), terms.both((second, third))))
+    # A bit for each chart that there can be.
+    charts = {"a": 0b11110000, "b": 0b11001100, "c": 0b10101010}
+    together = terms.reader(charts.__getitem__, 0b11111111)
+    for number in range(8):
+        alone = terms.reader({name: bool(bits >> number & 1) for name, bits in charts.items()}.__getitem__)
+        assert [bool(together(each) >> number & 1) for each in (term, -term)] == [alone(term), alone(-term)]
 
 
 def test_two_red_flags_that_answer_for_each_other_are_the_same_red_flag() -> None:
@@ -120,7 +133,7 @@ def demanding(*demands: Demand) -> list[Result]:
     knowledge = toy("fever and not-present(chills)")
     charted = Charted(knowledge, compiled(knowledge), Properties({}, {}, (), (), (), demands, ()))
     of = Property("demanded", 1, "", "", (), (), ())
-    return [*decided(of, charted, Prover(charted.chart))]
+    return [*decided({of.id: of}, charted, Prover(charted.chart))[of.id]]
 
 
 def test_a_demand_is_proved_or_refuted_on_every_chart_on_which_its_condition_is_so() -> None:
@@ -388,7 +401,7 @@ def test_with_both_sides_too_a_worrying_finding_takes_nothing_grave_away(
 
 
 def _assessed(case: dict[str, Any]) -> Assessment:
-    return _EXPLAINER.explain(DIAGNOSIS, json.dumps(build_request(case)).encode()).assessment
+    return _EXPLAINER.answer(DIAGNOSIS, json.dumps(build_request(case)).encode())[-1].assessment
 
 
 @settings(max_examples=30)

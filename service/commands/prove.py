@@ -67,7 +67,7 @@ class Replayer:
 
     def assessment(self, chart: Described) -> Assessment:
         """What the service makes of a chart."""
-        return self._explainer.explain(DIAGNOSIS, orjson.dumps(self.request(chart))).assessment
+        return self._explainer.answer(DIAGNOSIS, orjson.dumps(self.request(chart)))[-1].assessment
 
     def differs(self, result: Result) -> str | None:
         """In what the service differs from the counterexample of a result; None where it shows the same."""

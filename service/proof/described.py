@@ -54,12 +54,12 @@ class Described:
     bilateral: bool
 
 
-def described(chart: ChartFormula, reads: Callable[[int], bool]) -> Described:
+def described(chart: ChartFormula, reads: Callable[[int], int]) -> Described:
     """What a model of the solver documents on this chart."""
     atoms, values = chart.formula.kernel.atoms, chart.values
 
     def where(atom: Atom, which: int) -> bool:
-        return atom in atoms and reads(values[atoms[atom][which]])
+        return atom in atoms and bool(reads(values[atoms[atom][which]]))
 
     boolean = chart.formula.boolean
     sided = tuple(finding for finding in chart.formula.of_both_sides if where(Atom(finding, LEFT), 0))
@@ -70,12 +70,12 @@ def described(chart: ChartFormula, reads: Callable[[int], bool]) -> Described:
         {name: _bounds(number, reads) for name, number in chart.numbers.items() if reads(number.known)},
         next((sex for sex, term in chart.sex.items() if reads(term)), ""),
         sided,
-        bool(sided) and reads(chart.bilateral),
+        bool(sided) and bool(reads(chart.bilateral)),
     )
 
 
-def _bounds(number: Number, reads: Callable[[int], bool]) -> Bounds:
-    reaches = {limit: (reads(number.low[limit]), reads(number.high[limit])) for limit in number.limits}
+def _bounds(number: Number, reads: Callable[[int], int]) -> Bounds:
+    reaches = {limit: (bool(reads(number.low[limit])), bool(reads(number.high[limit]))) for limit in number.limits}
     lows = [_within([(limit, ends[which]) for limit, ends in reaches.items()], number.plausible) for which in (0, 1)]
     return Bounds(lows[0], lows[1], number.whole, reaches)
 

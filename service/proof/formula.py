@@ -138,7 +138,8 @@ class ChartFormula:
     """A chart: a term for the place of every verdict, and what limits the chart to what there can be.
 
     values: by place; constraints: what is so of every chart; leads: of each cause whether it leads. What ties that to
-    the points is in ranking(), and is left away at first: most propositions hold whichever cause leads.
+    the points is in ranking(), and is left away at first: most propositions hold whichever cause leads. complaint:
+    whether it is a chart of this complaint.
     """
 
     def __init__(self, formula: Formula, name: str = "") -> None:
@@ -289,6 +290,17 @@ class ChartFormula:
             self._make(name, terms.either(values[place] for place in holding))
         self._run(JUDGED)
         self._run(TOLD)
+        self.complaint = self._of_complaint()
+
+    def _of_complaint(self) -> int:
+        atoms, kernel = self.formula.kernel.atoms, self.formula.kernel
+        located = [
+            self.numbers[f.id].known if f.id in self.numbers else self.values[atoms[Atom(f.id)].true]
+            for f in self.formula.locating
+        ]
+        if criterion := kernel.criteria.get(self.formula.knowledge.engine.complaint):
+            located.append(self.values[criterion.true])
+        return self.terms.either(located)
 
     def _informing(self) -> Iterable[int]:
         """Whether anything is known that may tell of the pain, also what is recorded in two ways."""
@@ -347,17 +359,6 @@ class ChartFormula:
         return found
 
     # -- what is asked of it ------------------------------------------------------------------------------------------
-
-    def complaint(self) -> int:
-        """Whether it is a chart of this complaint."""
-        atoms, kernel = self.formula.kernel.atoms, self.formula.kernel
-        located = [
-            self.numbers[f.id].known if f.id in self.numbers else self.values[atoms[Atom(f.id)].true]
-            for f in self.formula.locating
-        ]
-        if criterion := kernel.criteria.get(self.formula.knowledge.engine.complaint):
-            located.append(self.values[criterion.true])
-        return self.terms.either(located)
 
     def condition(self, condition: Condition) -> tuple[int, int]:
         """Where a condition is true and where it is false. Raises KeyError for what no recommendation compares."""

@@ -46,26 +46,26 @@ def _red_flags_kept(of: Charted) -> Iterator[Proposition]:
 
 
 def _calls_kept(of: Charted) -> Iterator[Proposition]:
+    called = dict.fromkeys((call.key, call.priority) for flag in of.red_flags for call, _place in of.calls_of(flag))
+    claims = [
+        (
+            words := f"{key} ({priority})",
+            Claim(0, of.calls(f"{words} by a red flag", key, priority, of.red_flags)),
+            Claim(1, of.calls(f"{words} or sooner", key, priority), holds=False),
+        )
+        for key, priority in called
+    ]
     for finding in of.directed("worrying"):
         then, given = of.worse(finding)
-        seen = set()
-        for flag in of.red_flags:
-            for call, _place in of.calls_of(flag):
-                if (call.key, call.priority) in seen:
-                    continue
-                seen.add((call.key, call.priority))
-                words = f"{call.key} ({call.priority})"
-                yield Proposition(
-                    "calls-kept",
-                    f"{finding}: {words}",
-                    f"{of.title(finding)}, present, never takes away {words} that a red flag calls for",
-                    (of.chart, then),
-                    (
-                        Claim(0, of.calls(f"{words} by a red flag", call.key, call.priority, of.red_flags)),
-                        Claim(1, of.calls(f"{words} or sooner", call.key, call.priority), holds=False),
-                    ),
-                    given,
-                )
+        for words, *broken_by in claims:
+            yield Proposition(
+                "calls-kept",
+                f"{finding}: {words}",
+                f"{of.title(finding)}, present, never takes away {words} that a red flag calls for",
+                (of.chart, then),
+                tuple(broken_by),
+                given,
+            )
 
 
 def _deadlines_kept(of: Charted) -> Iterator[Proposition]:
@@ -76,10 +76,10 @@ def _deadlines_kept(of: Charted) -> Iterator[Proposition]:
         for call, _place in of.calls_of(recommendation)
         if not call.modality and call.priority == PRIORITIES[1]
     }
+    observed_of = {key: of.calls(f"{key} ({priority} or sooner)", key, priority) for key, priority in called.items()}
     for finding in of.directed("worrying"):
         then, given = of.worse(finding)
-        for key, priority in called.items():
-            observed = of.calls(f"{key} ({priority} or sooner)", key, priority)
+        for key, observed in observed_of.items():
             yield Proposition(
                 "deadlines-kept",
                 f"{finding}: {key}",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 from service.knowledge_model.model import Knowledge, Recommendation
 from service.knowledge_model.properties import Properties
@@ -16,6 +17,8 @@ from service.reasoning.assessment import Assessment, ImagingCall
 from service.reasoning.kernel import NEVER, Atom, Kernel
 
 NONE_NOW = "none-now"
+# The id of a property, and the name of a proposition within it.
+Name: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,18 @@ class Proposition:
     exists: bool = False
 
     @cached_property
+    def name(self) -> Name:
+        """Its name among those of all properties."""
+        return self.property, self.of
+
+    @cached_property
     def broken(self) -> int:
         """The term that is so where this does not hold."""
         terms = self.charts[0].terms
         claimed = []
         for claim in self.broken_by:
             chart = self.charts[claim.chart]
-            term = terms.both((chart.complaint(), claim.observed.term(chart)))
+            term = terms.both((chart.complaint, claim.observed.term(chart)))
             claimed.append(term if claim.holds else -term)
         return terms.both((*claimed, *self.given))
 
@@ -100,6 +108,7 @@ class Charted:
         self.red_flags = [r for r in self.recommendations if r.red_flag]
         # The treatments that anything holds.
         self.held = tuple(name for term, *names in self.kernel.outcome for name in names if term == "hold")
+        self._worse: dict[str, ChartFormula] = {}
 
     @property
     def terms(self) -> Terms:
@@ -248,7 +257,9 @@ class Charted:
     def worse(self, finding: str) -> tuple[ChartFormula, tuple[int, ...]]:
         """The chart with this finding present, and that it was unknown or absent, and not recorded in two ways."""
         given = (-self.state(finding, "present"), -self.chart.contradictory[finding])
-        return self.chart.stated(finding, present=True), given
+        if finding not in self._worse:
+            self._worse[finding] = self.chart.stated(finding, present=True)
+        return self._worse[finding], given
 
     def critical(self, recommendation: Recommendation) -> Observed:
         place = self.kernel.recommendations[recommendation.id].critical

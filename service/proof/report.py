@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from itertools import chain
 from service.knowledge_model.model import Knowledge, KnowledgeError
 from service.knowledge_model.properties import FILE, Properties, Property
 from service.proof.properties import PROPERTIES, propositions_of
-from service.proof.propositions import Charted, Proposition, Read
+from service.proof.propositions import Charted, Name, Proposition, Read
 from service.proof.prover import MILLISECONDS, PROVED, REFUTED, UNDECIDED, Prover, Verdict
 from service.reasoning.kernel import compiled
 
@@ -72,37 +71,45 @@ def prove(knowledge: Knowledge, properties: Properties, milliseconds: int = MILL
     _require_all(properties)
     charted = Charted(knowledge, compiled(knowledge), properties)
     prover = Prover(charted.chart, milliseconds)
-    results, seconds = {}, {}
-    for id_, of in properties.properties.items():
-        began = time.process_time()
-        results[id_] = tuple(decided(of, charted, prover))
-        seconds[id_] = time.process_time() - began
-    return Report(results, seconds)
+    return Report(decided(properties.properties, charted, prover), prover.seconds)
 
 
-def decided(of: Property, charted: Charted, prover: Prover) -> Iterable[Result]:
-    """The result of every proposition of a property, and of every name that is none."""
-    propositions = list(propositions_of(of.id, charted))
-    exempted = {name: entry for entry in of.exceptions for name in entry.of}
+def decided(properties: Mapping[str, Property], charted: Charted, prover: Prover) -> dict[str, tuple[Result, ...]]:
+    """The results of each property: of every proposition, and of every name that is none. Those of all properties are
+    asked together, as many are about the same charts.
+    """
+    of_property = {id_: list(propositions_of(id_, charted)) for id_ in properties}
+    asked = [each for found in of_property.values() for each in found if isinstance(each, Proposition)]
+    exempted = {(id_, name): entry for id_, of in properties.items() for entry in of.exceptions for name in entry.of}
+    # Beyond the charts that an exception is about, the proposition has to hold.
+    within = {
+        proposition.name: proposition.charts[-1].condition(where)[0]
+        for proposition in asked
+        if proposition.name in exempted and (where := exempted[proposition.name].where)
+    }
+    verdicts = prover.decide(asked)
+    beyond = prover.decide((each for each in asked if each.name in within), within)
+    return {id_: tuple(_results(properties[id_], found, verdicts, beyond)) for id_, found in of_property.items()}
+
+
+def _results(
+    of: Property,
+    propositions: Iterable[Proposition | Read],
+    verdicts: Mapping[Name, Verdict],
+    beyond: Mapping[Name, Verdict],
+) -> Iterator[Result]:
+    exempted = dict.fromkeys(name for entry in of.exceptions for name in entry.of)
     known = {failure.of for failure in of.known_failures}
     names = {proposition.of for proposition in propositions}
     for name in (*exempted, *known):
         if name not in names:
             yield Result(of.id, name, "it is named among the exceptions or known failures", NO_PROPOSITION)
-    asked = [proposition for proposition in propositions if isinstance(proposition, Proposition)]
-    # Beyond the charts that an exception is about, the proposition has to hold.
-    within = {
-        proposition.of: proposition.charts[-1].condition(where)[0]
-        for proposition in asked
-        if proposition.of in exempted and (where := exempted[proposition.of].where)
-    }
-    beyond = {v.proposition.of: v.state for v in prover.decide((s for s in asked if s.of in within), within)}
-    verdicts = {verdict.proposition.of: verdict for verdict in prover.decide(asked)}
     for proposition in propositions:
-        verdict = verdicts.get(proposition.of)
+        verdict = verdicts.get((of.id, proposition.of))
         path = proposition.path if isinstance(proposition, Read) else ()
         state = verdict.state if verdict else REFUTED if path else PROVED
-        if proposition.of in exempted and beyond.get(proposition.of, PROVED) == PROVED:
+        further = beyond.get((of.id, proposition.of))
+        if proposition.of in exempted and (further is None or further.state == PROVED):
             state = {REFUTED: EXCEPTION, PROVED: NEEDLESS}.get(state, state)
         elif proposition.of in known:
             state = {REFUTED: KNOWN_FAILURE, PROVED: MENDED}.get(state, state)

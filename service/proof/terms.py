@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from ctypes import c_int
+from functools import cache
 from typing import Any
 
 import z3
@@ -19,6 +20,7 @@ class Terms:
         self._made: list[str | tuple[int, ...]] = ["", "true"]
         self._number: dict[str | tuple[int, ...], int] = {}
         self._written: dict[int, z3.BoolRef] = {TRUE: z3.BoolVal(True), FALSE: z3.BoolVal(False)}
+        self._declared: dict[int, Any] = {}
         self._sums: dict[tuple[Any, ...], z3.BoolRef] = {}
 
     def variable(self, name: str) -> int:
@@ -81,7 +83,7 @@ class Terms:
         return self._sums[made]
 
     def _all(self, parts: Sequence[z3.BoolRef]) -> z3.BoolRef:
-        # By the function below z3.And, which looks at the sort of every part: there are hundreds of thousands.
+        # By the functions below z3.And and z3.Not, which look at the sort of every part: there are a hundred thousand.
         context = z3.main_ctx()
         return z3.BoolRef(z3.Z3_mk_and(context.ref(), len(parts), self._asts(parts)), context)
 
@@ -91,43 +93,52 @@ class Terms:
 
     def _signed(self, term: int) -> z3.BoolRef:
         if term not in self._written:
-            self._written[term] = z3.Not(self._written[-term])
+            context = z3.main_ctx()
+            self._written[term] = z3.BoolRef(z3.Z3_mk_not(context.ref(), self._written[-term].as_ast()), context)
         return self._written[term]
 
-    def model_reader(self, model: z3.ModelRef) -> Callable[[int], bool]:
-        """Whether a term is so in a model; what the model leaves open is as good one way as the other."""
-        context = model.ctx.ref()
+    def stated_in(self, model: z3.ModelRef) -> Callable[[str], bool]:
+        """Whether a variable is so in a model; what the model leaves open is as good one way as the other."""
+        context, true = model.ctx.ref(), self._written[TRUE].as_ast().value
 
         # By the functions below those of the model, which make an object of every value: thousands are read of a chart.
+        @cache
         def stated(name: str) -> bool:
-            variable = self._written.get(self._number[name])
-            if variable is None:
+            number = self._number[name]
+            if number not in self._written:
                 # A variable that the solver has never read is open.
                 return False
-            declared = z3.Z3_get_app_decl(context, variable.as_ast())
-            value = z3.Z3_model_get_const_interp(context, model.model, declared)
-            return bool(value.value) and z3.Z3_get_bool_value(context, value) == z3.Z3_L_TRUE
+            if number not in self._declared:
+                self._declared[number] = z3.Z3_get_app_decl(context, self._written[number].as_ast())
+            value: int | None = z3.Z3_model_get_const_interp(context, model.model, self._declared[number]).value
+            return bool(value == true)
 
-        return self.reader(stated)
+        return stated
 
-    def reader(self, stated: Callable[[str], bool]) -> Callable[[int], bool]:
-        """Whether a term is so, by whether each variable is."""
-        known: dict[int, bool] = {TRUE: True}
+    @property
+    def variables(self) -> list[str]:
+        """The names of all variables so far."""
+        return [made for made in self._made[TRUE + 1 :] if isinstance(made, str)]
 
-        def read(term: int) -> bool:
-            number = abs(term)
-            is_so = known.get(number)
-            if is_so is None:
-                made = self._made[number]
+    def reader(self, stated: Callable[[str], int], everywhere: int = True) -> Callable[[int], int]:
+        """On which charts a term is so, by the charts on which each variable is. A bit stands for a chart: everywhere
+        has those of all; of one chart it is whether the term is so.
+        """
+        # Of a term and of what is not so: most parts of a term are known when it is read.
+        known: dict[int, int] = {TRUE: everywhere, FALSE: everywhere ^ everywhere}
+
+        def read(term: int) -> int:
+            if term not in known:
+                made = self._made[abs(term)]
                 if isinstance(made, str):
-                    is_so = stated(made)
+                    bits = stated(made)
                 else:
-                    is_so = True
+                    bits = everywhere
                     for part in made:
-                        if not read(part):
-                            is_so = False
+                        bits &= known[part] if part in known else read(part)
+                        if not bits:
                             break
-                known[number] = is_so
-            return is_so is (term > 0)
+                known[abs(term)], known[-abs(term)] = bits, bits ^ everywhere
+            return known[term]
 
         return read

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from cds_hooks import ServiceRegistry
+from cds_hooks import CdsService, HookRequest, ServiceRegistry
 from cds_hooks.request import read_envelope, request_for
 from service.answers.answered import Answered
 from service.answers.extension import assessment_extension
@@ -82,12 +82,16 @@ class Explainer:
         """The ids of the CDS services of a hook, in the order of discovery."""
         return [entry["id"] for entry in self._catalogue.discovery()["services"] if entry["hook"] == hook]
 
-    def explain(self, service_id: str, body: bytes) -> Explanation:
-        """The decision of this CDS service about the request that `body` holds. Raises what the service raises."""
+    def answer(self, service_id: str, body: bytes) -> tuple[CdsService[Answered], HookRequest, Answered]:
+        """The CDS service of this id, the request that `body` holds, and the answer. Raises what the service raises."""
         envelope = read_envelope(body)
         service = self._catalogue.find(service_id, str(envelope["hook"]))
         request = request_for(envelope, service, correlation_id="explain")
-        answered = service.answer(request)
+        return service, request, service.answer(request)
+
+    def explain(self, service_id: str, body: bytes) -> Explanation:
+        """The decision of this CDS service about the request that `body` holds. Raises what the service raises."""
+        service, request, answered = self.answer(service_id, body)
         assessment, assessor = answered.assessment, self._evaluator.assessor
         case = assessment.case
         if case is None:
