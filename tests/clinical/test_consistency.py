@@ -26,7 +26,6 @@ from service.knowledge_model.model import in_a_sentence
 from service.knowledge_model.vocabulary import CLINICAL_KINDS, INDICATORS
 from service.reasoning.assessment import Assessment, ImagingCall
 from service.reasoning.visit_limits import limit_of
-from service.release.digests import without_digests
 from service.service_ids import DIAGNOSIS
 from tests.calm import benign_cases
 from tests.charts import (
@@ -73,7 +72,7 @@ def _seen() -> Iterator[Seen]:
     generated = (NamedCase(f"generated {number}", "", chart, (), (), "", {}) for number, chart in enumerate(made))
     for case in chain(named, generated):
         answered = service.answer(read_request(orjson.dumps(case.request()), service, correlation_id="test"))
-        answer = without_digests(orjson.loads(render(answered.response)))
+        answer = orjson.loads(render(answered.response))
         assert answer["extension"][ASSESSMENT_KEY]
         yield Seen(case, _documented(case.chart, answered.assessment), answered.assessment, answer)
 
@@ -208,10 +207,20 @@ def _shown(answer: Json) -> list[str]:
     return [each["id"] for card in answer["cards"] for each in card["extension"][BASIS]["recommendations"]]
 
 
+@cache
+def _none_now() -> frozenset[str]:
+    return frozenset(r.id for r in packaged().recommendations if any(c.modality == "none-now" for c in r.imaging))
+
+
+@cache
+def _flags() -> Mapping[str, str]:
+    """Recommendation -> its red flag."""
+    return {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+
+
 def _imaging_beside_none(answer: Json) -> list[str]:
     """An order of imaging beside "no imaging for now", for the same side."""
-    none_now = {r.id for r in packaged().recommendations if any(c.modality == "none-now" for c in r.imaging)}
-    waits = none_now & {*_shown(answer)}
+    waits = _none_now() & {*_shown(answer)}
     imaging = [key for key, order in _suggested(answer) if order["category"][0]["text"] == "Imaging"]
     return imaging if waits and assessment_of(answer)["side"] != "bilateral" else []
 
@@ -238,7 +247,7 @@ def _less_urgent_than_ordered(answer: Json) -> list[str]:
 
 def _flag_on_a_lower_card(answer: Json) -> list[str]:
     """A red flag whose recommendation stands on no card that is as urgent."""
-    flags = {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+    flags = _flags()
     said = {
         (flags[each["id"]], card["indicator"])
         for card in answer["cards"]
@@ -379,7 +388,7 @@ def _sent_elsewhere(present: frozenset[str], assessment: Assessment) -> list[str
 
 def _asked_again(present: frozenset[str], assessment: Assessment) -> list[str]:
     """Imaging that is called for by an injury or a plan, and that has answered."""
-    flags = {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+    flags = _flags()
     answered = {"mri", "ultrasound"} if "mri-hamstring-avulsion" in present else set()
     answered |= {"radiograph"} if RADIOGRAPHED & present else set()
     return [
@@ -421,7 +430,7 @@ def _waits_and_images(_present: frozenset[str], assessment: Assessment) -> list[
 
 def _nsaid_beside_a_radiograph(_present: frozenset[str], assessment: Assessment) -> list[str]:
     """An NSAID offered below 25 beside a radiograph that an injury calls for: an avulsion fracture is in question."""
-    case, flags = assessment.case, {r.id: r.red_flag.id for r in packaged().recommendations if r.red_flag}
+    case, flags = assessment.case, _flags()
     age = case.patient.age if case else None
     of_injury = {"rs06-bony-avulsion", "rs07-injury-at-the-origin", "rl07-suspected-tear"}
     due = [
