@@ -17,6 +17,8 @@ from tests.serving import running
 
 _AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+# Each takes a tenth of a second of CPU, and only the build server keeps them.
+KEEPS_PICTURES = os.environ.get("CI") == "true" or "PICTURES" in os.environ
 # The first draws what the second does, without the windows of a desk: that takes two thirds of the CPU.
 _BROWSERS = ("chromium-headless-shell", "chromium")
 CHROMIUM = next(filter(shutil.which, _BROWSERS), _BROWSERS[0])
@@ -42,10 +44,15 @@ _LEAVE_TWO_ALIKE = """(top) => {
 }"""
 
 
+def keep_picture(page: Page, name: str, **options: Any) -> None:
+    """Keep a picture of a page, where they are kept."""
+    if KEEPS_PICTURES:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", **options)
+
+
 class DemoEhr:
     """A page of the service in one window; what is called `demo` is the one at `/`."""
-
-    screenshots = SCREENSHOTS
 
     def __init__(self, page: Page, base: str) -> None:
         self.page, self.base = page, base
@@ -112,8 +119,7 @@ class DemoEhr:
     def look(self, name: str, *, without: str = "") -> None:
         """Keep a picture, and hold the page to what axe-core knows of accessibility; `without` these elements, and with
         two of those that are alike, which leaves the page so for good."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+        keep_picture(self.page, name)
         assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
         if without:
             self.page.locator(without).evaluate_all("(elements) => elements.forEach((each) => each.remove())")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import CHROMIUM
+from tests.browser.conftest import CHROMIUM, keep_picture
 
 pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
@@ -23,4 +23,4 @@ def test_a_call_that_is_tried_gets_a_card(window: Any, width: int, name: str) ->
     expect(answer).to_contain_text('"summary":')
     [(path, _body)] = demo.sent
     assert path == "/cds-services/gluteal-hamstring-pain"
-    demo.page.screenshot(path=demo.screenshots / f"{name}.png")
+    keep_picture(demo.page, name)

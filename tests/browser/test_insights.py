@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import CHROMIUM, DemoEhr
+from tests.browser.conftest import CHROMIUM, DemoEhr, keep_picture
 from tests.serving import PATH, running
 
 pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
@@ -94,7 +94,7 @@ def test_everybody_can_read_it(opened: Any, name: str, options: dict[str, Any]) 
     demo = opened(**options)
     expect(demo.page.get_by_role("img", name="Cards by week")).to_be_visible()
     demo.look(name)
-    demo.page.screenshot(path=demo.screenshots / f"{name}-whole.png", animations="disabled", full_page=True)
+    keep_picture(demo.page, f"{name}-whole", full_page=True)
 
 
 def test_on_a_phone_a_bar_has_most_of_the_width_and_its_label_is_whole(opened: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import CHROMIUM
+from tests.browser.conftest import CHROMIUM, keep_picture
 
 # They are all made of the same elements, and axe-core takes a minute for two hundred of them.
 ALIKE = "#recommendations > article:nth-of-type(n + 4)"
@@ -87,4 +87,4 @@ def test_on_paper_the_page_of_all_has_everything_and_the_path_is_as_wide_as_the_
     expect(demo.page.locator("nav")).to_be_hidden()
     expect(demo.page.locator("#debts")).to_be_visible()
     assert demo.page.evaluate("document.querySelector('.path').getBoundingClientRect().width <= innerWidth")
-    demo.page.screenshot(path=demo.screenshots / "knowledge-print.png", animations="disabled")
+    keep_picture(demo.page, "knowledge-print")

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from bench.population import charts_of_requests, population, write
 from service.cli import main
-from tests.browser.conftest import CHROMIUM, DemoEhr
+from tests.browser.conftest import CHROMIUM, DemoEhr, keep_picture
 
 pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
@@ -42,7 +42,7 @@ def test_everybody_can_read_it(browser: Browser, report: str, name: str, options
         assert page.page.locator("script").count() == 0
         assert page.page.get_by_role("heading", name="How often each would be said").is_visible()
         page.look(name)
-        page.page.screenshot(path=page.screenshots / f"{name}-whole.png", animations="disabled", full_page=True)
+        keep_picture(page.page, f"{name}-whole", full_page=True)
         assert page.wrong == []
     finally:
         context.close()

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect
 
 from cds_hooks.trust.signing import key_set
-from tests.browser.conftest import _AXE, CHROMIUM, SCREENSHOTS, launched
+from tests.browser.conftest import _AXE, CHROMIUM, KEEPS_PICTURES, SCREENSHOTS, keep_picture, launched
 from tests.certificates import Authority
 from tests.second_opinion.conftest import APP, CALLER, KEY, chart_of
 from tests.second_opinion.ehr import LAUNCH, Ehr
@@ -185,8 +185,7 @@ def context(place: Place) -> Iterator[BrowserContext]:
 
 def looked_at(page: Page, name: str) -> None:
     """Keep a picture, and hold the page to axe-core and to the width of its window."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", full_page=True)
+    keep_picture(page, f"{name}", full_page=True)
     # The policy of the page lets no script in but its own: axe comes by the debugger.
     found = page.evaluate(f"{_AXE}; axe.run(document, {{ resultTypes: ['violations'] }})")["violations"]
     assert not [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]
@@ -210,7 +209,7 @@ def test_in_a_frame_of_the_ehr_without_third_party_cookies_a_launch_goes_through
     expect(frame.locator(".saved")).to_contain_text("QuestionnaireResponse/new-1")
     [form] = place.ehr.saved("QuestionnaireResponse")
     assert form["subject"]["reference"] == "Patient/1032702"
-    page.screenshot(path=SCREENSHOTS / "second-opinion-framed.png")
+    keep_picture(page, "second-opinion-framed")
 
 
 def test_third_party_cookies_are_blocked_in_this_browser(place: Place, context: BrowserContext) -> None:
@@ -261,7 +260,7 @@ def test_the_page_is_accessible_and_fits_on_a_desk_and_on_a_phone(
     expect(line).to_be_visible()
     expect(line).to_be_in_viewport()
     expect(line).to_contain_text("Warning: Right: pop, not examined")
-    page.screenshot(path=SCREENSHOTS / f"second-opinion-{size}-in-sight.png")
+    keep_picture(page, f"second-opinion-{size}-in-sight")
     for name in ("next", "right-worsening-yes", "right-sharp-pain-yes", "right-pop-at-injury-yes"):
         page.locator(f"#{name}").focus()
         box, bar = page.locator(f"#{name}").bounding_box(), line.bounding_box()
@@ -418,6 +417,6 @@ def test_on_paper_it_has_two_pages_at_most_and_no_buttons(place: Place, context:
     expect(page.locator(".card").first).to_have_class(re.compile("warning"))
     page.emulate_media(media="print")
     assert page.locator("button:visible").count() == 0
-    printed = page.pdf(format="A4", path=SCREENSHOTS / "second-opinion.pdf")
+    printed = page.pdf(format="A4", path=SCREENSHOTS / "second-opinion.pdf" if KEEPS_PICTURES else None)
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
-    page.screenshot(path=SCREENSHOTS / "second-opinion-print.png", full_page=True)
+    keep_picture(page, "second-opinion-print", full_page=True)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from service.why_address import path_of
-from tests.browser.conftest import CHROMIUM
+from tests.browser.conftest import CHROMIUM, keep_picture
 
 pytestmark = pytest.mark.needs_system(CHROMIUM, "the page is tried in a real browser")
 
@@ -48,4 +48,4 @@ def test_on_paper_everything_is_there_with_the_addresses_of_the_sources(window: 
     expect(demo.page.get_by_text("It stands while all of these hold")).to_be_visible()
     after = "getComputedStyle(document.querySelector('main a[href^=http]'), '::after').content"
     assert "http" in demo.page.evaluate(after)
-    demo.page.screenshot(path=demo.screenshots / "why-print.png", animations="disabled")
+    keep_picture(demo.page, "why-print")
