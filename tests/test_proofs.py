@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from service.services.explanation import Explainer
 from tests.charts import CLOCK, build_request, packaged
 
 
+@cache
 def toy(*flags: str) -> Knowledge:
     """Red flags with these conditions, and nothing else."""
     knowledge = packaged()
@@ -50,6 +53,17 @@ def toy(*flags: str) -> Knowledge:
     return replace(knowledge, recommendations=tuple(made))
 
 
+_NO_PROPERTIES = Properties({}, {}, (), (), (), (), ())
+_CHARTED_TOYS: dict[int, Charted] = {}
+
+
+def charted_toy(knowledge: Knowledge) -> Charted:
+    """A toy as a formula, made once: toy() keeps each."""
+    if id(knowledge) not in _CHARTED_TOYS:
+        _CHARTED_TOYS[id(knowledge)] = Charted(knowledge, compiled(knowledge), _NO_PROPERTIES)
+    return _CHARTED_TOYS[id(knowledge)]
+
+
 def of_property(
     knowledge: Knowledge,
     id_: str = "red-flags-kept",
@@ -59,8 +73,7 @@ def of_property(
     milliseconds: int = prover_module.MILLISECONDS,
 ) -> dict[str, Result]:
     """The results of one property about this knowledge, by the names of its propositions."""
-    properties = Properties({}, {}, (), (), (), (), ())
-    charted = Charted(knowledge, compiled(knowledge), properties)
+    charted = charted_toy(knowledge)
     of = Property(
         id_, 1, "", "", (), tuple(exceptions), tuple(KnownFailure(failing, "as it is told") for failing in failures)
     )
@@ -131,7 +144,8 @@ def test_an_exception_is_needed_and_holds_only_where_it_says() -> None:
 def demanding(*demands: Demand) -> list[Result]:
     """The results of what these demands ask of a red flag with a fever."""
     knowledge = toy("fever and not-present(chills)")
-    charted = Charted(knowledge, compiled(knowledge), Properties({}, {}, (), (), (), demands, ()))
+    charted = copy(charted_toy(knowledge))
+    charted.properties = replace(_NO_PROPERTIES, demands=demands)
     of = Property("demanded", 1, "", "", (), (), ())
     return [*decided({of.id: of}, charted, Prover(charted.chart))[of.id]]
 
