@@ -4,8 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from service.app import create_app
 from service.cli import main
 from service.commands.replay import Difference, as_text, differences
 from service.knowledge_model.model import PACKAGED
+from tests.preloaded import Process, loaded
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 # One with dates in its request, its cards and its orders, one that gets no card.
@@ -267,16 +267,20 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(tmp_path: Path, *, ter
     for part in ("clock.txt", "requests/no-complaint.json", "responses/no-complaint.json"):
         (tmp_path / part).write_bytes((FIXTURES / part).read_bytes())
     reads, writes = os.openpty() if terminal else os.pipe()
-    command = [sys.executable, "-c", "from service.cli import main; main()", "replay", str(tmp_path)]
-    with contextlib.closing(os.fdopen(reads, "rb", buffering=0)) as told:
-        done = subprocess.run(
-            command, cwd=FIXTURES.parent, stdout=subprocess.PIPE, stderr=writes, timeout=60, check=True, text=True
-        )
+    with (
+        contextlib.closing(os.fdopen(reads, "rb", buffering=0)) as told,
+        Path(os.devnull).open("rb") as nothing,
+        tempfile.TemporaryFile() as printed,
+    ):
+        streams = nothing.fileno(), printed.fileno(), writes
+        replay = Process(loaded(), "replay", str(tmp_path), cwd=FIXTURES.parent, env=os.environ, streams=streams)
         os.close(writes)
+        assert replay.wait(60) == 0
         said = b""
         # A terminal that nobody writes to any more ends with an error.
         with contextlib.suppress(OSError):
             while part_of_it := told.read(4096):
                 said += part_of_it
+        printed.seek(0)
+        assert b"1 replayed" in printed.read()
     assert (b"Replaying" in said) is terminal
-    assert "1 replayed" in done.stdout

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import subprocess
 import sys
 import time
 import urllib.request
@@ -15,7 +14,8 @@ from click.testing import CliRunner
 
 from service.cli import main
 from service.commands import running
-from tests.serving import PATH, SERVE
+from tests import preloaded
+from tests.serving import PATH
 from tests.serving import running as service_running
 
 INSTALLED = ("/opt/sitbone/bin/python", "/opt/sitbone/bin/sitbone", "serve")
@@ -184,14 +184,8 @@ def test_the_running_service_is_found_by_a_command_beside_it(
             assert time.monotonic() < end, "the audit trail has no call"
             time.sleep(0.05)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("SITBONE_")}
-        found = subprocess.run(
-            [*SERVE[:-1], "report", "--json"],
-            # Other services of this user may run here.
-            env=environ | {"SITBONE_PORT": base.rpartition(":")[2], "PYTHONPATH": str(repository)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # Other services of this user may run here.
+        environ["SITBONE_PORT"] = base.rpartition(":")[2]
+        found = preloaded.run("report", "--json", cwd=tmp_path, env=environ)
 
     assert (found.returncode, str(file) in found.stdout) == (0, True), found.stderr
