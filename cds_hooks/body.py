@@ -8,7 +8,7 @@ Specification: Calling a CDS Service; FHIR R4, Bundle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ class Walks:
         self._searches = {key: "?" in template for key, template in templates.items()}
         # The keys may be any text.
         self.names = {key: f"key_{place}" for place, key in enumerate(templates)}
-        self._first = typed_decoder(_of_first_walk(reads))
+        self._first = _first_decoder(reads)
         prefetch = msgspec.defstruct(
             "_Prefetch",
             [
@@ -162,6 +162,12 @@ def _is_short(value: object) -> bool:
     """Whether it is a plain value that is no longer than what may be decoded."""
     # A character takes twelve bytes at most.
     return len(value) * 12 < LONGEST_MEMBER if isinstance(value, str) else isinstance(value, int | float | None)
+
+
+@cache
+def _first_decoder(reads: Reads) -> msgspec.json.Decoder[Any]:
+    """Services of one product read the same of a resource, and share what reads it."""
+    return typed_decoder(_of_first_walk(reads))
 
 
 def _of_first_walk(reads: Reads) -> type[msgspec.Struct]:
