@@ -171,7 +171,7 @@ def made_once() -> Iterator[None]:
         patch.setattr(releases, "pack", lambda folder: pack_packaged() if folder == PACKAGED else pack(folder))
         patch.setattr(states, "Digests", digests_of)
         patch.setattr(make_digests, "recommendations", property(_digested_once(make_digests.recommendations.func)))
-        for module in (author_report, loader, states):
+        for module in (author_report, states):
             patch.setattr(module, "load", load)
         patch.setattr(database, "_settle_form", _settled_once(database))
         patch.setattr(Environment, "compile", _once_for(lambda _environment, *source: source, Environment.compile))
