@@ -908,6 +908,26 @@ def test_what_is_known_is_not_asked(engine: Engine) -> None:
     assert known.ask == ()
 
 
+def test_the_short_form_of_a_question_is_for_one_of_which_nothing_is_known() -> None:
+    short = [replace(q, short="Swollen, slow?") if "swelling" in q.findings else q for q in toy().questions]
+    engine = Engine(replace(toy(), questions=tuple(short)))
+
+    def asked(**chart: Any) -> dict[str, str]:
+        numbers, dates = {"pain-severity": 8}, {"injury-date": day(3)}
+        absent = ["blue-toes", "cold-foot", "loud-crack", "bad-kidney", *chart.pop("absent", ())]
+        return {a.ask: a.short for a in engine.assess(**chart, absent=absent, numbers=numbers, dates=dates).ask}
+
+    assert asked(present=[ANKLE])["Swelling, slow start?"] == "Swollen, slow?"
+    assert asked(present=[ANKLE, "swelling"])["Swelling, slow start?"] == ""
+
+
+def test_of_a_question_that_is_asked_first_the_finding_is_named_that_is_recorded_in_two_ways() -> None:
+    first = replace(toy().questions[0], findings=("swelling", "loud-crack"))
+    engine = Engine(replace(toy(), questions=(first, *toy().questions[1:])))
+    asked = engine.assess(present=[ANKLE, "loud-crack"], absent=["loud-crack"]).ask[0]
+    assert (asked.finding, asked.ask, asked.because) == ("loud-crack", "Was there a crack?", "both are recorded")
+
+
 def test_a_question_is_asked_only_of_whom_it_is_meant_for(engine: Engine) -> None:
     chart: dict[str, Any] = {
         "present": [ANKLE, "swelling"],
