@@ -89,15 +89,7 @@ class ShortText:
         net = list(self._safety_net(content))
         of_net = _words(net)
         self._left -= of_net
-        room, full = min(_DO_AND_HOLD + of_medicines, _LONGEST - of_net, self._left), False
-        for line, is_medicine in waiting:
-            # What has to wait takes no room of what may be done instead.
-            of_kind = _MEDICINES if is_medicine else _DO
-            if self._written + _cost(needed, "do", line) > min(of_kind + beyond, room):
-                # No medicine is offered in place of one before it that had no room.
-                full |= is_medicine
-            elif not (full and is_medicine):
-                self._add(needed, "do", line)
+        self._add_waiting(needed, waiting, beyond, min(_DO_AND_HOLD + of_medicines, _LONGEST - of_net, self._left))
         needed.get("do", []).sort(key=lambda line: places.get(line, (True, len(places))))
         needed.setdefault("do", []).extend(needed["care"])
         self._add_reasons(needed, content, ". ".join(against), min(_WITH_REASONS - of_net, self._left))
@@ -114,6 +106,21 @@ class ShortText:
             self._said.add(line.text)
             self._written += _cost(lines, label, line)
             lines.setdefault(label, []).append(line.sentence)
+
+    def _add_waiting(
+        self, lines: dict[str, list[str]], waiting: Iterable[tuple[Line, bool]], beyond: int, room: int
+    ) -> None:
+        """What to do as far as there is room, each line with whether it offers a medicine. `beyond`: the words of what
+        has to wait and of medicines that have to be named, which take no room of what may be done instead.
+        """
+        full = False
+        for line, is_medicine in waiting:
+            of_kind = _MEDICINES if is_medicine else _DO
+            if self._written + _cost(lines, "do", line) > min(of_kind + beyond, room):
+                # No medicine is offered in place of one before it that had no room.
+                full |= is_medicine
+            elif not (full and is_medicine):
+                self._add(lines, "do", line)
 
     def _add_reasons(self, lines: dict[str, list[str]], content: Content, said: str, room: int) -> None:
         if self._written >= room:
