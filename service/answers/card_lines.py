@@ -79,24 +79,22 @@ class Saying(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, recommendation: Recommendation, knowledge: Knowledge) -> Saying:
-        medicines = knowledge.engine.medicines.values()
-        in_place = {medicine.treatment for medicine in medicines if medicine.order}
+        judged = knowledge.engine.medicines.values()
+        medicines = {medicine.treatment for medicine in judged}
+        in_place = {medicine.treatment for medicine in judged if medicine.order}
         treatment, kind = recommendation.treatment, recommendation.kind
-        states = {call.state for call in treatment}
-        of = {medicine.treatment for medicine in medicines}
-        offered, with_care, held = (
-            frozenset(call.id for call in treatment if call.state == state and call.id in of)
-            for state in ("offer", "caution", "hold")
+        offered, cared_for, held = (
+            frozenset(call.id for call in treatment if call.state == state) for state in ("offer", "caution", "hold")
         )
         leaves_out = any(call.without for call in treatment)
         at_once = {(to.to, to.priority) for to in recommendation.referrals}
         return cls(
             do=tuple(map(Line.of, recommendation.do)),
             holds=holds(recommendation),
-            cares="caution" in states,
-            warns="caution" in states or leaves_out or (kind == "plan" and "hold" in states),
-            medicines=offered,
-            leads_to=with_care | (in_place - held if held else frozenset()),
+            cares=bool(cared_for),
+            warns=bool(cared_for) or leaves_out or (kind == "plan" and bool(held)),
+            medicines=offered & medicines,
+            leads_to=cared_for & medicines | (in_place - held if held & medicines else frozenset()),
             begins=recommendation.red_flag is not None or kind == "closing",
             # An emergency leads its card, then what has been answered.
             comes_first=((knowledge.engine.emergency, PRIORITIES[0]) not in at_once, not recommendation.leads),

@@ -90,8 +90,9 @@ class ShortText:
         of_net = _words(net)
         self._left -= of_net
         self._add_waiting(needed, waiting, beyond, min(_DO_AND_HOLD + of_medicines, _LONGEST - of_net, self._left))
-        needed.get("do", []).sort(key=lambda line: places.get(line, (True, len(places))))
-        needed.setdefault("do", []).extend(needed["care"])
+        do = needed.setdefault("do", [])
+        do.sort(key=lambda line: places.get(line, (True, len(places))))
+        do += needed["care"]
         self._add_reasons(needed, content, ". ".join(against), min(_WITH_REASONS - of_net, self._left))
         self._add_questions(needed, content, min(_WITH_QUESTIONS, _LONGEST - of_net, self._left))
         self._left = max(0, self._left - self._written)

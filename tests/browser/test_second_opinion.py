@@ -185,7 +185,7 @@ def context(place: Place) -> Iterator[BrowserContext]:
 
 def looked_at(page: Page, name: str) -> None:
     """Keep a picture, and hold the page to axe-core and to the width of its window."""
-    keep_picture(page, f"{name}", full_page=True)
+    keep_picture(page, name, full_page=True)
     # The policy of the page lets no script in but its own: axe comes by the debugger.
     found = page.evaluate(f"{_AXE}; axe.run(document, {{ resultTypes: ['violations'] }})")["violations"]
     assert not [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]

@@ -238,6 +238,13 @@ def _said_by(answered: Answered, recommendation: Recommendation) -> bool:
     return recommendation.id in leading or bool(written and written in answered.text)
 
 
+def _calling_for(answered: Answered, entry: Json) -> list[Recommendation]:
+    """The recommendations on the cards that offer or hold this treatment, as the answer does."""
+    on_cards, call = answered.shown(), (entry["id"], entry["state"])
+    of = (each for each in packaged().recommendations if each.id in on_cards)
+    return [each for each in of if any((treatment.id, treatment.state) == call for treatment in each.treatment)]
+
+
 # A card whose orders are all placed is named instead of shown.
 @invariant(where=lambda answered: answered.about_the_chart and answered.cards and not answered.found.get("silenced"))
 def every_red_flag_referral_and_hold_is_said_on_a_card(answered: Answered) -> None:
@@ -250,8 +257,7 @@ def every_red_flag_referral_and_hold_is_said_on_a_card(answered: Answered) -> No
         order = packaged().orders[f"referral-{call['to']}"]
         assert order.title in offered or order.short in answered.text, call
     for entry in answered.on_hold():
-        holding = (each for each in shown if any((t.id, t.state) == (entry["id"], "hold") for t in each.treatment))
-        assert any(_said_by(answered, each) for each in holding), entry["id"]
+        assert any(_said_by(answered, each) for each in _calling_for(answered, entry)), entry["id"]
 
 
 # A card whose orders are all placed is named instead of shown.
@@ -266,18 +272,14 @@ def what_is_left_out_of_what_is_offered_is_said_on_a_card(answered: Answered) ->
 # A card whose orders are all placed is named instead of shown.
 @invariant(where=lambda answered: answered.about_the_chart and answered.cards and not answered.found.get("silenced"))
 def a_medicine_that_is_given_with_care_or_in_place_of_another_is_said_on_a_card(answered: Answered) -> None:
-    medicines, on_cards = packaged().engine.medicines.values(), answered.shown()
+    medicines = packaged().engine.medicines.values()
     of = {medicine.treatment for medicine in medicines}
     in_place = {medicine.treatment for medicine in medicines if medicine.order}
     holds = of.intersection(entry["id"] for entry in answered.on_hold())
     offering = [entry for entry in answered.found["treatment"] if entry["state"] == "offer" and entry["id"] in of]
     for entry in offering:
         if entry.get("cautions") or (holds and entry["id"] in in_place):
-            offers = [
-                each
-                for each in packaged().recommendations
-                if each.id in on_cards and any((t.id, t.state) == (entry["id"], "offer") for t in each.treatment)
-            ]
+            offers = _calling_for(answered, entry)
             assert offers, entry["id"]
             assert all(_said_by(answered, each) for each in offers), entry["id"]
 

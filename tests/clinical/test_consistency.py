@@ -325,9 +325,9 @@ def _long_for_what_can_be_cut(answer: Json) -> list[str]:
     too_long = [text for text in said if len(text.split()) > 120]
     if sum(len(text.split()) for text in said) > 200:
         too_long = said
-    causes = [cause.title.lower() for cause in packaged().causes.values()]
 
     def can_be_cut(text: str) -> bool:
+        causes = [cause.title.lower() for cause in packaged().causes.values()]
         reasons = re.findall(r"^\*\*Because:\*\* (.*)$", text, re.MULTILINE)
         sentences = (sentence for of in reasons for sentence in of.split(". "))
         return "**Ask:**" in text or any(all(cause not in each.lower() for cause in causes) for each in sentences)
